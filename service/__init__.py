@@ -1,0 +1,1 @@
+"""The gRPC API, the job engine, the Celery workers and the CLI. Never imports torch (the CLI may, lazily)."""

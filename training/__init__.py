@@ -1,0 +1,1 @@
+"""Networks, losses, loops, data and scores of the papers. Imports neither service nor handlers."""
