@@ -1,0 +1,131 @@
+"""Every error that may leave the service, each with its gRPC code.
+
+    MintageError
+    ├── InvalidArgument      the request is wrong; names every wrong field
+    ├── NotFound             no such model, job, archive
+    ├── AlreadyExists        the request id or the output prefix is taken
+    ├── FailedPrecondition   right request, wrong moment or wrong kind of thing
+    ├── ResourceExhausted    too much at once; says when to try again
+    ├── Unavailable          a part does not answer now; says when to try again
+    ├── DeadlineExceeded     the caller's time ran out
+    ├── Cancelled            the caller went away
+    └── Internal             our fault; the text says nothing of the inside
+
+`service.interceptors` alone turns them into status codes. Any other exception becomes Internal with an id, and its
+traceback goes to the log only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import grpc
+
+DOMAIN = "mintage"
+
+
+class MintageError(Exception):
+    """Raised when a call cannot be answered; each subclass names its gRPC code and a stable reason."""
+
+    code: ClassVar[grpc.StatusCode] = grpc.StatusCode.INTERNAL
+    reason: str = "INTERNAL"
+
+    def __init__(self, message: str, *, reason: str | None = None, metadata: Mapping[str, str] | None = None) -> None:
+        """Keep what the caller may see.
+
+        Args:
+            message: For people: what was wrong, what was expected, what to do.
+            reason: UPPER_SNAKE_CASE, at most 63 characters; default is the class's own.
+            metadata: Names and values for machines, in `google.rpc.ErrorInfo`.
+        """
+        super().__init__(message)
+        self.message = message
+        self.reason = reason or type(self).reason
+        self.metadata = dict(metadata or {})
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """One wrong field: its path in the request and what is wrong with it."""
+
+    field: str
+    description: str
+
+
+class InvalidArgument(MintageError):
+    """Raised when fields of a request are wrong, whatever the state of the service."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    reason = "INVALID_FIELDS"
+
+    def __init__(self, violations: Sequence[FieldViolation]) -> None:
+        """Name every wrong field in the message and in the details."""
+        super().__init__("; ".join(f"{v.field}: {v.description}" for v in violations))
+        self.violations = tuple(violations)
+
+
+class NotFound(MintageError):
+    """Raised when a named thing does not exist."""
+
+    code = grpc.StatusCode.NOT_FOUND
+    reason = "NOT_FOUND"
+
+
+class AlreadyExists(MintageError):
+    """Raised when a name or request id is taken by something else."""
+
+    code = grpc.StatusCode.ALREADY_EXISTS
+    reason = "ALREADY_EXISTS"
+
+
+class FailedPrecondition(MintageError):
+    """Raised when the request is right but the thing it names is not in the state, or of the kind, that it needs."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = "FAILED_PRECONDITION"
+
+
+class _Retryable(MintageError):
+    """Raised when the same call may succeed later."""
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0, reason: str | None = None) -> None:
+        """Keep when to try again, in seconds."""
+        super().__init__(message, reason=reason)
+        self.retry_after_s = retry_after_s
+
+
+class ResourceExhausted(_Retryable):
+    """Raised when a limit on work, memory or disk is reached."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    reason = "OVERLOADED"
+
+
+class Unavailable(_Retryable):
+    """Raised when a part of the service does not answer now."""
+
+    code = grpc.StatusCode.UNAVAILABLE
+    reason = "UNAVAILABLE"
+
+
+class DeadlineExceeded(MintageError):
+    """Raised when the caller's deadline passes before the answer."""
+
+    code = grpc.StatusCode.DEADLINE_EXCEEDED
+    reason = "DEADLINE_EXCEEDED"
+
+
+class Cancelled(MintageError):
+    """Raised when the caller has gone away."""
+
+    code = grpc.StatusCode.CANCELLED
+    reason = "CANCELLED"
+
+
+class Internal(MintageError):
+    """Raised when the fault is ours; the message says nothing of the inside."""
+
+    code = grpc.StatusCode.INTERNAL
+    reason = "INTERNAL"

@@ -1,0 +1,80 @@
+"""Every setting of the service, read from MINTAGE_* variables in this one place: `mintage settings` prints them."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+SECRETS_DIR = Path("/run/secrets")
+
+
+def _default_state_dir() -> Path:
+    return Path.home() / ".local" / "state" / "mintage"
+
+
+class Settings(BaseSettings):
+    """Settings of every process. A secret may also be a file /run/secrets/mintage_{name}."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MINTAGE_",
+        extra="ignore",
+        frozen=True,
+        secrets_dir=SECRETS_DIR if SECRETS_DIR.is_dir() else None,
+    )
+
+    state_dir: Path = Field(default_factory=_default_state_dir, description="Folder for everything that lasts.")
+    archive_dir: Path | None = Field(None, description="Folder of model archives (.mar). Default {state_dir}/archives.")
+    output_dir: Path | None = Field(None, description="Folder that jobs write below. Default {state_dir}/outputs.")
+
+    api_address: str = Field("127.0.0.1:50051", description="host:port on which the gRPC API listens.")
+    metrics_port: int = Field(
+        0, ge=0, le=65535, description="Port of Prometheus metrics on api_address's host; 0: off."
+    )
+    redis_url: SecretStr = Field(
+        SecretStr("redis://127.0.0.1:6379/0"), description="Redis >= 6.2 or Valkey: ledger and Celery broker."
+    )
+    torchserve_inference: str = Field("127.0.0.1:7070", description="host:port of TorchServe's gRPC inference.")
+    torchserve_management: str = Field("127.0.0.1:7071", description="host:port of TorchServe's gRPC management.")
+    torchserve_heap_mib: int = Field(512, ge=128, description="Most memory of TorchServe's JVM heap, in MiB.")
+    torchserve_threads: int = Field(0, ge=0, description="torch threads a model worker uses; 0: cores / workers.")
+    load_models: str = Field(
+        "", description="Models that the API loads when none is recorded: NAME=ARCHIVE.mar, comma separated."
+    )
+
+    max_images: int = Field(1024, ge=1, le=1024, description="Most images of one Generate or Classify call.")
+    max_image_pixels: int = Field(4_000_000, ge=1, description="Most pixels of an uploaded image file.")
+    max_message_bytes: int = Field(64 * 2**20, ge=2**16, description="Most bytes of one gRPC message, either way.")
+    max_deadline_s: float = Field(60.0, gt=0, description="Longest time of a unary call in seconds; its default too.")
+    max_concurrent: int = Field(32, ge=1, description="Calls to the model server at one time; others wait.")
+    max_waiting: int = Field(256, ge=0, description="Calls that may wait; one more gets RESOURCE_EXHAUSTED.")
+    drain_s: float = Field(10.0, ge=0, description="Seconds that calls in flight may take after SIGTERM.")
+
+    lease_s: float = Field(30.0, ge=1, description="Seconds without a sign of life after which a shard is taken back.")
+    max_attempts: int = Field(
+        3, ge=1, description="Claims of a shard, each ended by failure, before it counts as failed."
+    )
+    worker_processes: int = Field(1, ge=1, description="Shards that one worker strikes at a time.")
+    messages_per_slot: int = Field(2, ge=1, description="Hints kept in the broker for each worker process.")
+
+    log_format: Literal["json", "console"] = Field("json", description="One JSON object a line, or text for people.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+
+    @property
+    def archives(self) -> Path:
+        """Folder of model archives."""
+        return self.archive_dir or self.state_dir / "archives"
+
+    @property
+    def outputs(self) -> Path:
+        """Folder that jobs write below."""
+        return self.output_dir or self.state_dir / "outputs"
+
+
+@functools.cache
+def settings() -> Settings:
+    """Read the environment once a process."""
+    return Settings()
