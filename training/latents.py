@@ -1,0 +1,18 @@
+"""Latent vectors: the three distributions that recipes name."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from training.recipes import LatentDistribution
+
+
+def draw_latents(
+    count: int, size: int, *, distribution: LatentDistribution, generator: torch.Generator | None
+) -> Tensor:
+    """Draw latents [count, size], float32, from U(0, 1), U(-1, 1) or N(0, 1)."""
+    if distribution == "normal":
+        return torch.randn(count, size, generator=generator)
+    uniform = torch.rand(count, size, generator=generator)
+    return uniform if distribution == "uniform01" else 2 * uniform - 1
