@@ -1,0 +1,280 @@
+"""The run folder: configuration, weights for serving, and the state that resuming needs. Nothing is ever unpickled.
+
+    runs/ssgan-digits/
+    ├── config.json               recipe, every field, image shape, classes, latents, torch version
+    ├── metrics.jsonl             one JSON object a report
+    ├── checkpoint.safetensors    generator.*, discriminator.*, generator_average.*, discriminator_average.*
+    ├── state.safetensors         the same weights, Adam's moments and the counters: all that resuming reads
+    ├── samples/*.png             grids from fixed latents, named by images seen; latest.png
+    └── card.md                   the model card
+
+Resuming reads state.safetensors alone, so that a crash between the two files leaves no mixture of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from training.errors import DivergedError, RecipeError, RunError
+from training.recipes import RECIPES, ImprovedGanRecipe, LatentDistribution, recipe_named
+
+CONFIG, WEIGHTS, STATE = "config.json", "checkpoint.safetensors", "state.safetensors"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """What a run is: the recipe with every field, and what the networks were built for."""
+
+    recipe: str
+    height: int
+    width: int
+    channels: int
+    classes: tuple[str, ...]
+    latent_size: int
+    latent_distribution: LatentDistribution
+    settings: ImprovedGanRecipe = RECIPES["ssgan-digits"]
+    torch_version: str = torch.__version__
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """The shape of one image inside, (C, H, W)."""
+        return self.channels, self.height, self.width
+
+    @classmethod
+    def of(cls, recipe: ImprovedGanRecipe, *, shape: tuple[int, int, int], classes: tuple[str, ...]) -> RunConfig:
+        """Describe a run of a recipe on images of one shape (H, W, C)."""
+        height, width, channels = shape
+        return cls(
+            recipe=recipe.name,
+            height=height,
+            width=width,
+            channels=channels,
+            classes=classes,
+            latent_size=recipe.latent_size,
+            latent_distribution=recipe.latent_distribution,
+            settings=recipe,
+        )
+
+    def to_json(self) -> str:
+        """Return the text of config.json."""
+        values = {
+            "recipe": self.recipe,
+            "settings": self.settings.to_dict(),
+            "image": {"height": self.height, "width": self.width, "channels": self.channels},
+            "classes": list(self.classes),
+            "latent": {"size": self.latent_size, "distribution": self.latent_distribution},
+            "torch": self.torch_version,
+        }
+        return json.dumps(values, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> RunConfig:
+        """Read the text of config.json.
+
+        Raises:
+            RunError: if it is not JSON, lacks something, or names an unknown recipe or field.
+        """
+        try:
+            values = json.loads(text)
+            image, latent = values["image"], values["latent"]
+            return cls(
+                recipe=values["recipe"],
+                height=_positive(image["height"]),
+                width=_positive(image["width"]),
+                channels=_positive(image["channels"]),
+                classes=tuple(str(name) for name in values["classes"]),
+                latent_size=_positive(latent["size"]),
+                latent_distribution=latent["distribution"],
+                settings=recipe_named(values["recipe"]).overridden(values["settings"]),
+                torch_version=str(values["torch"]),
+            )
+        except RecipeError as error:
+            raise RunError(f"config.json: {error}") from None
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise RunError(f"config.json is damaged or from another version ({error!r})") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run folder that was read and found whole."""
+
+    path: Path
+    config: RunConfig
+    weights: Mapping[str, Tensor]
+    images_seen: int
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Everything that resuming needs: all weights, Adam's moments, and how far the run has come."""
+
+    tensors: Mapping[str, Tensor]
+    images_seen: int
+    seconds: float
+
+
+def load_run(run: Path) -> Run:
+    """Read a run folder's configuration and weights.
+
+    Raises:
+        RunError: if the folder, its configuration or its weights are missing, truncated, of another recipe, or hold a
+            number that is not finite.
+    """
+    config = load_config(run)
+    if not (run / WEIGHTS).exists():
+        raise RunError(f"{run} has no {WEIGHTS} yet: train it with `mintage train {config.recipe} --run {run}`")
+    weights, metadata = _read(run / WEIGHTS)
+    _must_match(run / WEIGHTS, metadata, config)
+    for name, tensor in weights.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise RunError(f"{run / WEIGHTS}: {name} holds a number that is not finite; train the run again")
+    return Run(run, config, weights, int(metadata["images_seen"]))
+
+
+def generator_weights(run: Run) -> dict[str, Tensor]:
+    """Return the averaged generator's weights, as `build_generator(run.config)` loads them."""
+    return section(run.weights, "generator_average")
+
+
+def classifier_weights(run: Run) -> dict[str, Tensor]:
+    """Return the averaged discriminator's weights, as `build_classifier(run.config)` loads them."""
+    return section(run.weights, "discriminator_average")
+
+
+def section(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with `prefix.`, without it.
+
+    Raises:
+        RunError: if there are none.
+    """
+    start = prefix + "."
+    found = {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
+    if not found:
+        raise RunError(f"the checkpoint holds no {prefix} weights; was it written by another version?")
+    return found
+
+
+def load_config(run: Path) -> RunConfig:
+    """Read a run folder's config.json.
+
+    Raises:
+        RunError: if the folder or the file is missing or damaged.
+    """
+    try:
+        return RunConfig.from_json((run / CONFIG).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{run} is not a run folder: it has no {CONFIG}") from None
+    except RunError as error:
+        raise RunError(f"{run}: {error}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"{run / CONFIG} cannot be read: {error}") from None
+
+
+def load_state(run: Path, config: RunConfig) -> State | None:
+    """Read what resuming needs, or None where no checkpoint was written yet.
+
+    Raises:
+        RunError: if the state is truncated or of another recipe.
+    """
+    if not (run / STATE).exists():
+        return None
+    tensors, metadata = _read(run / STATE)
+    _must_match(run / STATE, metadata, config)
+    return State(tensors, int(metadata["images_seen"]), float(metadata["seconds"]))
+
+
+def save_config(run: Path, config: RunConfig) -> None:
+    """Create the run folder and write its config.json."""
+    run.mkdir(parents=True, exist_ok=True)
+    write_atomically(run / CONFIG, config.to_json().encode())
+
+
+def save_state(run: Path, config: RunConfig, *, weights: Mapping[str, Tensor], state: State) -> None:
+    """Write a checkpoint: first what serving reads, then what resuming reads. The previous one survives any failure.
+
+    Raises:
+        DivergedError: if a weight is not finite; nothing is written then.
+    """
+    for name, tensor in {**weights, **state.tensors}.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise DivergedError(f"{name} is no longer finite after {state.images_seen} images; checkpoint not written")
+    metadata = {"recipe": config.recipe, "images_seen": str(state.images_seen), "seconds": repr(state.seconds)}
+    write_atomically(run / WEIGHTS, save(dict(weights), metadata))
+    write_atomically(run / STATE, save(dict(state.tensors), metadata))
+
+
+def same_training(one: RunConfig, other: RunConfig) -> bool:
+    """Say whether two configurations describe the same training; only the time cap and torch's version may differ."""
+
+    def without_cap(config: RunConfig) -> RunConfig:
+        settings = dataclasses.replace(config.settings, max_seconds=0.0)
+        return dataclasses.replace(config, settings=settings, torch_version="")
+
+    return without_cap(one) == without_cap(other)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file in one step: a reader, or a crash at any moment, sees the old content or the new, never half."""
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)  # mkstemp gives 0600, which a server under another user could not read
+        Path(temporary).replace(path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            Path(temporary).unlink()
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename inside the folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read a safetensors file with the metadata that this module writes."""
+    try:
+        opened: Any = safe_open(path, framework="pt")  # its methods carry no types
+        with opened as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it cannot be iterated
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise RunError(f"{path} is truncated or no safetensors file ({error}); train the run again") from None
+    missing = {"recipe", "images_seen", "seconds"} - metadata.keys()
+    if missing:
+        raise RunError(f"{path} was not written by a training run: its header lacks {', '.join(sorted(missing))}")
+    return tensors, metadata
+
+
+def _must_match(path: Path, metadata: Mapping[str, str], config: RunConfig) -> None:
+    """Refuse weights of another recipe than the configuration beside them."""
+    if metadata["recipe"] != config.recipe:
+        raise RunError(f"{path} holds weights of {metadata['recipe']}, but {CONFIG} beside it says {config.recipe}")
+
+
+def _positive(value: object) -> int:
+    """Return a JSON value that must be a whole number >= 1; ValueError if it is not."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(value)
+    return value
