@@ -1,0 +1,132 @@
+"""What the verbs share: the address option, the connection, and how answers and errors are printed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from mintage.client import Client
+    from rich.console import Console
+    from rich.table import Table
+
+DEFAULT_API = "127.0.0.1:50051"
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+
+ApiOption = Annotated[
+    str, typer.Option("--api", envvar="MINTAGE_API_ADDRESS", metavar="HOST:PORT", help="Address of the Mintage API.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+TimeoutOption = Annotated[float, typer.Option("--timeout", min=0.001, help="Longest time of one call in seconds.")]
+
+
+def connect(api: str | None = None) -> Client:
+    """Open a client; `api` is host:port, by default MINTAGE_API_ADDRESS or 127.0.0.1:50051. Use it in a `with`."""
+    from mintage.client import Client
+
+    return Client(api or os.environ.get("MINTAGE_API_ADDRESS") or DEFAULT_API)
+
+
+def fail(message: str, status: int = BAD_INPUT) -> NoReturn:
+    """Print one line on stderr and leave with an exit status: 2 for bad input, 1 for a failure."""
+    typer.echo(f"mintage: {_one_line(message)}", err=True)
+    raise typer.Exit(status)
+
+
+@contextlib.contextmanager
+def friendly_errors() -> Iterator[None]:
+    """Turn the errors of the client, the service and the training into one line and an exit status.
+
+    A programming error is none of these and keeps its traceback.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("mintage: interrupted", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    except BrokenPipeError:
+        _swallow_broken_pipe()
+        raise typer.Exit(FAILED) from None
+    except OSError as error:
+        wrong_path = isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError)
+        text = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+        fail(text, BAD_INPUT if wrong_path else FAILED)
+    except Exception as error:
+        status = _status_of(error)
+        if status is None:
+            raise
+        fail(str(error), status)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON value on stdout."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def console() -> Console:
+    """Console of stdout: colours and widths on a terminal, plain text elsewhere."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=False)
+
+
+def errors_console() -> Console:
+    """Console of stderr, for progress and notes."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Sequence[str] = ()) -> Table:
+    """Build a plain table; `right` names the columns of numbers. Cells are shown as they are, never as markup."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    built = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        built.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        built.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
+    return built
+
+
+def _status_of(error: Exception) -> int | None:
+    """Exit status of an error that a person can do something about; None for a programming error."""
+    import mintage.errors
+
+    import service.errors
+    import training.errors
+
+    if isinstance(error, mintage.errors.ClientError):
+        bad = (mintage.errors.InputError, mintage.errors.InvalidRequest, mintage.errors.NotFound)
+        return BAD_INPUT if isinstance(error, bad) else FAILED
+    if isinstance(error, service.errors.MintageError):
+        return BAD_INPUT if isinstance(error, service.errors.InvalidArgument | service.errors.NotFound) else FAILED
+    if isinstance(error, training.errors.TrainingError):
+        return FAILED if isinstance(error, training.errors.DivergedError) else BAD_INPUT
+    return BAD_INPUT if _is_wrong_setting(error) else None
+
+
+def _is_wrong_setting(error: Exception) -> bool:
+    from pydantic import ValidationError
+
+    return isinstance(error, ValidationError) and error.title == "Settings"
+
+
+def _one_line(message: str) -> str:
+    """Fold a message into one line and escape control characters, so that no server text moves the cursor."""
+    folded = " ".join(message.split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in folded)
+
+
+def _swallow_broken_pipe() -> None:
+    """Keep the interpreter from writing to a closed pipe once more at exit."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 1)
+    os.close(devnull)
