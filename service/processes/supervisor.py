@@ -1,0 +1,166 @@
+"""Runs child processes on one machine: a log file and a session each, restarts, and an end that leaves nothing.
+
+Used by `mintage up`, by `mintage demo` and by the end-to-end tests, so all of them run the same real parts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
+LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+RESTART_PAUSE_S = 1.0
+STOP_TIMEOUT_S = 15.0
+
+
+class ProcessFailedError(Exception):
+    """Raised when a process ends, or is not ready in time, while the stack starts."""
+
+
+@dataclass(slots=True)
+class Process:
+    """One supervised process: how to start it, and the child that runs now."""
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    log: Path
+    child: subprocess.Popen[bytes] | None = None
+    restarts: int = 0
+    last_start: float = field(default=0.0)
+
+    def start(self) -> None:
+        """Start the child in a session of its own, its output appended to the log file."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as output:
+            self.child = subprocess.Popen(
+                self.command,
+                env=dict(self.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call, nothing that takes a lock
+            )
+        self.last_start = time.monotonic()
+
+    @property
+    def pid(self) -> int:
+        """Process id of the child; it is also the id of its process group."""
+        if self.child is None:
+            raise ProcessFailedError(f"{self.name} was not started")
+        return self.child.pid
+
+    def alive(self) -> bool:
+        """Tell whether the child runs."""
+        return self.child is not None and self.child.poll() is None
+
+    def signal_group(self, number: signal.Signals) -> None:
+        """Send a signal to the child and all that it started, if any of them is left."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
+
+    def log_tail(self, lines: int = 15) -> str:
+        """Return the last lines of the log."""
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        return "\n".join(text.splitlines()[-lines:])
+
+
+class Supervisor:
+    """Starts processes in order, restarts those that die, stops them in reverse order.
+
+    A context manager: leaving it stops everything, whatever happened inside.
+    """
+
+    def __init__(self, log_dir: Path) -> None:
+        self.log_dir = log_dir
+        self.processes: dict[str, Process] = {}
+        self._stopping = threading.Event()
+        self._watcher: threading.Thread | None = None
+
+    def __enter__(self) -> Supervisor:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+    def start(
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        ready: Callable[[], bool],
+        timeout_s: float,
+    ) -> Process:
+        """Start one process and wait until it is ready.
+
+        Raises:
+            ProcessFailedError: if it ends or is not ready in time; the end of its log is in the message.
+        """
+        process = Process(name, command, environment, self.log_dir / f"{name}.log")
+        self.processes[name] = process
+        process.start()
+        self.wait(process, ready, timeout_s)
+        return process
+
+    def wait(self, process: Process, ready: Callable[[], bool], timeout_s: float) -> None:
+        """Wait until `ready` answers True.
+
+        Raises:
+            ProcessFailedError: if the process ends or the time is over.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not ready():
+            if not process.alive() or time.monotonic() > deadline:
+                what = "is not ready in time" if process.alive() else "ended while starting"
+                raise ProcessFailedError(f"{process.name} {what}; the end of {process.log}:\n{process.log_tail()}")
+            time.sleep(0.05)
+
+    def watch(self) -> None:
+        """From now on restart every process that dies."""
+        self._watcher = threading.Thread(target=self._restart_the_dead, name="supervisor", daemon=True)
+        self._watcher.start()
+
+    def stop(self) -> None:
+        """Stop every process, the last started first: SIGTERM, then SIGKILL to whatever is left of its group."""
+        self._stopping.set()
+        if self._watcher is not None:
+            self._watcher.join()
+        for process in reversed(self.processes.values()):
+            _stop(process)
+
+    def _restart_the_dead(self) -> None:
+        while not self._stopping.wait(0.1):
+            for process in self.processes.values():
+                if not process.alive() and time.monotonic() > process.last_start + RESTART_PAUSE_S:
+                    process.signal_group(signal.SIGKILL)
+                    process.restarts += 1
+                    process.start()
+
+
+def _stop(process: Process) -> None:
+    if process.child is None:
+        return
+    if process.alive():
+        process.child.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.child.wait(STOP_TIMEOUT_S)
+    process.signal_group(signal.SIGKILL)
+    process.child.wait()
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel to end this child when its parent dies, however that happens (Linux only)."""
+    if LIBC is not None:
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,48 @@
+"""Every check and every test, in one command: ./mint test [options of pytest].
+
+Static checks run first and do not stop each other; then pytest runs, whose closing line is the last one printed.
+`./mint test --fast` leaves out the tests that start real processes.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CHECKS = {
+    "ruff format": ["ruff", "format", "--check", "--quiet", "."],
+    "ruff": ["ruff", "check", "--quiet", "."],
+    "mypy": ["mypy", "--no-error-summary"],
+    "buf lint": ["buf", "lint", "protos"],
+    "buf format": ["buf", "format", "--diff", "--exit-code", "protos"],
+    "import-linter": ["lint-imports", "--quiet"],
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Run the checks, then pytest; returns the exit status."""
+    failed = [name for name, command in CHECKS.items() if not passes(name, command)]
+    if failed:
+        print(f"checks that failed: {', '.join(failed)} (the tests run all the same)", flush=True)
+    if "--fast" in arguments:
+        arguments = [argument for argument in arguments if argument != "--fast"] + ["-m", "not e2e and not engine"]
+    tests = subprocess.run([sys.executable, "-m", "pytest", "--durations=10", *arguments], cwd=ROOT, check=False)
+    return tests.returncode or bool(failed)
+
+
+def passes(name: str, command: list[str]) -> bool:
+    """Run one check and print a line about it, and its output if it fails."""
+    start = time.monotonic()
+    result = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+    verdict = "ok" if result.returncode == 0 else "FAILED"
+    print(f"{name:<14} {verdict:<7} {time.monotonic() - start:5.1f} s", flush=True)
+    if result.returncode != 0:
+        print(result.stdout, result.stderr, flush=True)
+    return result.returncode == 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
