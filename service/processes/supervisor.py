@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -134,11 +134,12 @@ class Supervisor:
 
     def stop(self) -> None:
         """Stop every process, the last started first: SIGTERM, then SIGKILL to whatever is left of its group."""
-        self._stopping.set()
-        if self._watcher is not None:
-            self._watcher.join()
-        for process in reversed(self.processes.values()):
-            _stop(process)
+        with _uninterrupted():
+            self._stopping.set()
+            if self._watcher is not None:
+                self._watcher.join()
+            for process in reversed(self.processes.values()):
+                _stop(process)
 
     def _restart_the_dead(self) -> None:
         while not self._stopping.wait(0.1):
@@ -147,6 +148,20 @@ class Supervisor:
                     process.signal_group(signal.SIGKILL)
                     process.restarts += 1
                     process.start()
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let no second Ctrl-C cut the clean end short (signals reach the main thread only)."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = [(number, signal.signal(number, signal.SIG_IGN)) for number in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
 
 
 def _stop(process: Process) -> None:

@@ -1,0 +1,79 @@
+"""`mintage up`: the whole stack on this machine until Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from service.cli.console import FAILED, errors_console, fail, friendly_errors
+
+if TYPE_CHECKING:
+    from service.processes.stack import Stack
+
+
+def up(
+    state: Annotated[
+        Path | None, typer.Option(help="Folder for models, outputs and logs. Default ~/.local/state/mintage.")
+    ] = None,
+    address: Annotated[str, typer.Option(help="host:port of the API; port 0 chooses a free one.")] = "127.0.0.1:50051",
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Workers for bulk jobs.")] = 2,
+) -> None:
+    """Run Valkey, TorchServe, the API, the dispatcher and the workers until Ctrl-C."""
+    from service.processes.stack import Stack
+    from service.settings import Settings
+
+    end_like_ctrl_c(signal.SIGTERM)
+    with friendly_errors():
+        folder = state or Settings().state_dir
+        try:
+            with Stack(folder, api_address=address, workers=workers) as stack:
+                bring_up(stack)
+                wait_for_ctrl_c(stack)
+        except KeyboardInterrupt:
+            errors_console().print("stopped; nothing is left running")
+
+
+def bring_up(stack: Stack) -> None:
+    """Start the stack with a line or a spinner a process; a process that fails ends the command with its log."""
+    from service.processes.supervisor import ProcessFailedError
+
+    output = errors_console()
+    with output.status("starting") as status:
+
+        def step(name: str) -> None:
+            status.update(f"starting {name}")
+            if not output.is_terminal:
+                output.print(f"starting {name}")
+
+        try:
+            stack.start(step)
+        except ProcessFailedError as error:
+            typer.echo(str(error), err=True)
+            fail("the stack did not come up", FAILED)
+
+
+def wait_for_ctrl_c(stack: Stack) -> NoReturn:
+    """Say where things are, then wait until a signal raises KeyboardInterrupt."""
+    output = errors_console()
+    output.print(f"[bold]Mintage is up[/bold]; gRPC API on {stack.api_address}, Ctrl-C stops everything")
+    output.print(
+        f"  archives  {stack.settings.archives}\n  outputs   {stack.settings.outputs}\n  logs      {stack.state}/logs"
+    )
+    if stack.api_address != "127.0.0.1:50051":
+        output.print(f"  in other shells: export MINTAGE_API_ADDRESS={stack.api_address}")
+    output.print("  next: mintage models ls")
+    while True:
+        signal.pause()
+
+
+def end_like_ctrl_c(number: signal.Signals) -> None:
+    """Let a signal raise KeyboardInterrupt, so that it ends the stack as cleanly as Ctrl-C does."""
+    signal.signal(number, signal.default_int_handler)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command()(up)

@@ -1,0 +1,144 @@
+"""The whole product on one machine: Valkey, TorchServe, the API, the dispatcher and the workers, really and locally.
+
+`mintage up`, `mintage demo`, the benchmarks and the end-to-end tests all start this and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO
+
+from service import checks
+from service.processes import valkey
+from service.processes.supervisor import Process, ProcessFailedError, Supervisor
+from service.settings import Settings
+
+READY_TIMEOUT_S = 90.0
+
+
+class StateInUseError(ProcessFailedError):
+    """Raised when another stack runs on the same state folder."""
+
+
+class Stack:
+    """Five kinds of process on free ports of the loopback; a context manager that stops them all.
+
+    Args:
+        state: Folder for everything that lasts; two stacks may not share one.
+        api_address: host:port of the API; port 0 chooses a free one.
+        workers: Celery workers to start.
+        overrides: Further MINTAGE_* variables, such as {"MINTAGE_LEASE_S": "5"}.
+    """
+
+    def __init__(
+        self,
+        state: Path,
+        *,
+        api_address: str = "127.0.0.1:0",
+        workers: int = 2,
+        overrides: Mapping[str, str] | None = None,
+    ) -> None:
+        self.state = state.resolve()
+        self.workers = workers
+        self.supervisor = Supervisor(self.state / "logs")
+        self._lock: IO[str] | None = None
+        self._overrides = dict(overrides or {})
+        host, _, port = api_address.rpartition(":")
+        self.api_address = f"{host}:{int(port) or free_port()}"
+
+    def __enter__(self) -> Stack:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+    def start(self, step: Callable[[str], None] = lambda _: None) -> Stack:
+        """Start everything in order, each process proven ready before the next; `step` hears each one's name.
+
+        Raises:
+            StateInUseError: if another stack runs on the state folder.
+            ProcessFailedError: if a process does not come up; the end of its log is in the message.
+        """
+        self._take_state()
+        self.environment, self.settings = self._configure()
+        step("Valkey")
+        port, password = _port_and_password(self.settings)
+        self._start("valkey", valkey.command(self.state / "valkey", port, password))
+        step("TorchServe")
+        self._start("torchserve", _serve("torchserve"))
+        step("API")
+        self._start("api", _serve("api"))
+        step("dispatcher")
+        self._start("dispatcher", _serve("dispatcher"))
+        for number in range(1, self.workers + 1):
+            step(f"worker {number}")
+            self._start(f"worker-{number}", _serve("worker"))
+        self.supervisor.watch()
+        return self
+
+    def stop(self) -> None:
+        """Stop everything; nothing that was started is left."""
+        self.supervisor.stop()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def process(self, name: str) -> Process:
+        """Return one process: `valkey`, `torchserve`, `api`, `dispatcher`, `worker-1`, ..."""
+        return self.supervisor.processes[name]
+
+    def _take_state(self) -> None:
+        self.state.mkdir(parents=True, exist_ok=True)
+        self._lock = (self.state / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StateInUseError(f"another Mintage runs on {self.state}; stop it, or choose another --state") from None
+
+    def _configure(self) -> tuple[dict[str, str], Settings]:
+        variables = {
+            "MINTAGE_STATE_DIR": str(self.state),
+            "MINTAGE_API_ADDRESS": self.api_address,
+            "MINTAGE_REDIS_URL": f"redis://:{secrets.token_hex(16)}@127.0.0.1:{free_port()}/0",
+            "MINTAGE_TORCHSERVE_INFERENCE": f"127.0.0.1:{free_port()}",
+            "MINTAGE_TORCHSERVE_MANAGEMENT": f"127.0.0.1:{free_port()}",
+            **self._overrides,
+        }
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("MINTAGE_")}
+        fields = {name.removeprefix("MINTAGE_").lower(): value for name, value in variables.items()}
+        return inherited | variables, Settings.model_validate(fields)
+
+    def _start(self, name: str, command: list[str]) -> None:
+        environment = self.environment | {"MINTAGE_WORKER_NAME": name}
+        role = name.partition("-")[0]
+        self.supervisor.start(
+            name, command, environment, ready=lambda: self._ready(role, name), timeout_s=READY_TIMEOUT_S
+        )
+
+    def _ready(self, role: str, name: str) -> bool:
+        return asyncio.run(checks.problem(role, self.settings, worker=name)) is None
+
+
+def free_port() -> int:
+    """Return a TCP port of the loopback that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _serve(role: str) -> list[str]:
+    return [sys.executable, "-m", "service", "serve", role]
+
+
+def _port_and_password(settings: Settings) -> tuple[int, str]:
+    address, _, _ = settings.redis_url.get_secret_value().partition("://:")[2].rpartition("/")
+    password, _, host_port = address.partition("@")
+    return int(host_port.rpartition(":")[2]), password

@@ -1,0 +1,114 @@
+"""Processes that are supervised come back when they die, and none outlives its supervisor."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from service.processes.supervisor import ProcessFailedError, Supervisor
+
+SLEEPER = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
+PARENT = [
+    sys.executable,
+    "-c",
+    "import subprocess, time; child = subprocess.Popen(['sleep', '600']); print(child.pid, flush=True); time.sleep(600)",
+]
+
+
+def until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
+    """Wait until a condition holds."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true in time"
+        time.sleep(0.01)
+
+
+def wrote(log: Path) -> Callable[[], bool]:
+    return lambda: log.exists() and log.read_text() != ""
+
+
+def gone(pid: int) -> bool:
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_start_waits_until_the_process_is_ready_and_stop_ends_it(tmp_path: Path) -> None:
+    with Supervisor(tmp_path) as supervisor:
+        ready = wrote(tmp_path / "sleeper.log")
+        process = supervisor.start("sleeper", SLEEPER, os.environ, ready=ready, timeout_s=20)
+
+        assert process.log_tail() == "up"
+        pid = process.pid
+
+    assert gone(pid)
+
+
+def test_a_killed_process_is_started_again(tmp_path: Path) -> None:
+    with Supervisor(tmp_path) as supervisor:
+        ready = wrote(tmp_path / "sleeper.log")
+        process = supervisor.start("sleeper", SLEEPER, os.environ, ready=ready, timeout_s=20)
+        supervisor.watch()
+        first = process.pid
+
+        process.signal_group(signal.SIGKILL)
+
+        until(lambda: process.restarts == 1 and process.alive())
+        assert process.pid != first
+    assert gone(process.pid)
+
+
+def test_stop_ends_what_a_child_started_too(tmp_path: Path) -> None:
+    with Supervisor(tmp_path) as supervisor:
+        log = tmp_path / "parent.log"
+        supervisor.start("parent", PARENT, os.environ, ready=wrote(log), timeout_s=20)
+        grandchild = int(log.read_text())
+        assert psutil.pid_exists(grandchild)
+
+    until(lambda: gone(grandchild))
+
+
+def test_a_process_that_ends_while_starting_shows_the_end_of_its_log(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "import sys; sys.exit('no such model store')"]
+
+    with Supervisor(tmp_path) as supervisor, pytest.raises(ProcessFailedError, match="no such model store"):
+        supervisor.start("broken", command, os.environ, ready=lambda: False, timeout_s=20)
+
+
+def test_a_process_that_is_never_ready_is_reported_and_stopped(tmp_path: Path) -> None:
+    with Supervisor(tmp_path) as supervisor:
+        with pytest.raises(ProcessFailedError, match="sleeper is not ready in time"):
+            supervisor.start("sleeper", SLEEPER, os.environ, ready=lambda: False, timeout_s=0.2)
+        pid = supervisor.processes["sleeper"].pid
+
+    assert gone(pid)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent died")
+def test_children_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:
+    code = f"""
+        import os, sys, time
+        from pathlib import Path
+        from service.processes.supervisor import Supervisor
+        log = Path({str(tmp_path)!r}) / "sleeper.log"
+        supervisor = Supervisor(log.parent)
+        process = supervisor.start("sleeper", {SLEEPER!r}, os.environ, ready=log.exists, timeout_s=20)
+        print(process.pid, flush=True)
+        time.sleep(600)
+    """
+    parent = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    with parent.stdout:
+        child = int(parent.stdout.readline())
+
+    parent.kill()
+    parent.wait()
+
+    until(lambda: gone(child))
