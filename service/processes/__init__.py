@@ -1,0 +1,1 @@
+"""The processes that `mintage serve` starts, one file each."""

