@@ -20,7 +20,7 @@ SLEEPER = [sys.executable, "-c", "import time; print('up', flush=True); time.sle
 PARENT = [
     sys.executable,
     "-c",
-    "import subprocess, time; child = subprocess.Popen(['sleep', '600']); print(child.pid, flush=True); time.sleep(600)",
+    "import subprocess, time; print(subprocess.Popen(['sleep', '600']).pid, flush=True); time.sleep(600)",
 ]
 
 
