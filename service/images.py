@@ -1,0 +1,137 @@
+"""Image files to pixels and back. The files come from strangers: nothing is decoded before its header is believed."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from service.validation import Violations
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+PNG_COMPRESS_LEVEL = 6
+JPEG_QUALITY = 95
+
+# Pillow only warns between one and two times its own limit of pixels; here that is an error like any other.
+warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+
+
+def decode(
+    files: Sequence[bytes], *, height: int, width: int, channels: int, max_pixels: int, field: str
+) -> NDArray[np.uint8]:
+    """Decode image files that must all have one size; colour is converted, transparency is laid on white.
+
+    Args:
+        files: PNG, JPEG, WebP, BMP or GIF (first frame).
+        height: of every image in pixels, after its EXIF orientation is applied.
+        width: as height.
+        channels: 1 for grey, 3 for RGB: what the pixels are converted to.
+        max_pixels: Most pixels that a header may announce.
+        field: Path of `files` in the request, for the errors.
+
+    Returns: [N, height, width, channels].
+
+    Raises:
+        InvalidArgument: naming every file that is not such an image.
+    """
+    violations = Violations()
+    decoded = np.zeros((len(files), height, width, channels), np.uint8)
+    for index, file in enumerate(files):
+        try:
+            decoded[index] = _decode(file, height, width, channels, max_pixels)
+        except _NotUsableError as error:
+            violations.add(f"{field}[{index}]", str(error))
+    violations.check()
+    return decoded
+
+
+def encode_png(images: NDArray[np.uint8]) -> list[bytes]:
+    """Encode images [N, H, W, C], C 1 or 3, as PNG files; the same pixels give the same bytes."""
+    return [_encoded(image, "PNG", compress_level=PNG_COMPRESS_LEVEL) for image in images]
+
+
+def encode_jpeg(images: NDArray[np.uint8]) -> list[bytes]:
+    """Encode images [N, H, W, C], C 1 or 3, as JPEG files of quality 95."""
+    return [_encoded(image, "JPEG", quality=JPEG_QUALITY) for image in images]
+
+
+def encode_raw(images: NDArray[np.uint8]) -> list[bytes]:
+    """Give the row-major bytes of each image of [N, H, W, C]."""
+    return [image.tobytes() for image in images]
+
+
+def most_bytes(height: int, width: int, channels: int) -> int:
+    """Upper bound of the bytes of one image in any of the three forms, whatever it shows."""
+    return 2 * height * (width * channels + 1) + 1024
+
+
+class _NotUsableError(Exception):
+    """Raised when a file is not an image that can be taken; the text says why."""
+
+
+def _decode(file: bytes, height: int, width: int, channels: int, max_pixels: int) -> NDArray[np.uint8]:
+    if not file:
+        raise _NotUsableError("is empty")
+    with _opened(file, max_pixels) as image:
+        if image.width * image.height > max_pixels:
+            raise _too_many_pixels(image.size, max_pixels)
+        if image.size not in ((width, height), (height, width)):
+            raise _wrong_size(image.size, height, width)
+        try:
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+            pixels = _pixels(upright, channels)
+        except Exception as error:  # decoders raise nearly anything on damaged files
+            raise _NotUsableError("cannot be decoded: the file is damaged or incomplete") from error
+    if upright.size != (width, height):
+        raise _wrong_size(upright.size, height, width)
+    return pixels
+
+
+def _opened(file: bytes, max_pixels: int) -> Image.Image:
+    """Read the header only."""
+    try:
+        return Image.open(io.BytesIO(file), formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _NotUsableError(f"has more than {max_pixels:,} pixels") from error
+    except Exception as error:  # as above
+        raise _NotUsableError("is no PNG, JPEG, WebP, BMP or GIF file") from error
+
+
+def _too_many_pixels(size: tuple[int, int], max_pixels: int) -> _NotUsableError:
+    return _NotUsableError(f"has {size[0]:,} x {size[1]:,} pixels, more than {max_pixels:,}")
+
+
+def _wrong_size(size: tuple[int, int], height: int, width: int) -> _NotUsableError:
+    return _NotUsableError(f"is {size[0]:,} x {size[1]:,} pixels, not {width:,} x {height:,}")
+
+
+def _pixels(image: Image.Image, channels: int) -> NDArray[np.uint8]:
+    """Convert an image of any mode to uint8 [H, W, channels]."""
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _from_16_bit(image)
+    if image.has_transparency_data:
+        coloured = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, coloured)
+    converted = image.convert("L" if channels == 1 else "RGB")
+    return np.asarray(converted, np.uint8).reshape(image.height, image.width, channels)
+
+
+def _from_16_bit(image: Image.Image) -> Image.Image:
+    """Scale 16-bit grey to 8 bits; Pillow's own conversion would clip."""
+    deep = np.asarray(image).astype(np.float64)
+    return Image.fromarray(np.rint(np.clip(deep, 0, 65535) / 257).astype(np.uint8))
+
+
+def _encoded(image: NDArray[np.uint8], form: str, **options: int) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image).save(file, form, **options)
+    return file.getvalue()
