@@ -3,13 +3,48 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 Scale = Literal["trained", "frozen"]
+
+
+class _WeightNormLinear(torch.autograd.Function):
+    """The equation of `WeightNormLinear` with its gradient by hand: autograd's own takes twice the time on a CPU.
+
+    With a = x v', n = |v| and s = g / n the output is y = a s + b. From dL/dy = u follow dL/dx = (u s) v,
+    dL/dg = sum(u a) / n, and dL/dv = (u s)' x - v (sum(u a) s / n^2): the part along v is taken out.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, direction: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+        norm = torch.linalg.vector_norm(direction, dim=1)
+        raw = functional.linear(inputs, direction)
+        ctx.save_for_backward(inputs, direction, scale, norm, raw)
+        return torch.addcmul(bias, raw, scale / norm)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        inputs, direction, scale, norm, raw = ctx.saved_tensors
+        (upstream,) = gradients
+        need_inputs, need_direction, need_scale, need_bias = ctx.needs_input_grad
+        gain = scale / norm
+        scaled = upstream * gain
+        along = torch.linalg.vecdot(upstream, raw, dim=0) if need_direction or need_scale else None
+        by_direction = by_scale = None
+        if need_direction and along is not None:
+            by_direction = (scaled.t() @ inputs).addcmul_(direction, (along * gain / norm**2)[:, None], value=-1)
+        if need_scale and along is not None:
+            by_scale = along / norm
+        return (
+            scaled @ direction if need_inputs else None,
+            by_direction,
+            by_scale,
+            upstream.sum(0) if need_bias else None,
+        )
 
 
 class WeightNormLinear(nn.Module):
@@ -33,8 +68,10 @@ class WeightNormLinear(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Map [N, in_features] to [N, out_features]."""
-        gain = self.scale / torch.linalg.vector_norm(self.direction, dim=1)
-        return functional.linear(inputs, self.direction * gain[:, None], self.bias)
+        outputs: Tensor = _WeightNormLinear.apply(  # type: ignore[no-untyped-call]
+            inputs, self.direction, self.scale, self.bias
+        )
+        return outputs
 
     @torch.no_grad()
     def initialise_from(self, inputs: Tensor) -> Tensor:
@@ -71,7 +108,7 @@ class GaussianNoise(nn.Module):
         """Return inputs of any shape with noise added, or unchanged where `noise` is None (evaluation)."""
         if noise is None or self.std == 0:
             return inputs
-        return inputs + torch.randn(inputs.shape, generator=noise, dtype=inputs.dtype).mul_(self.std)
+        return torch.add(inputs, torch.randn(inputs.shape, generator=noise, dtype=inputs.dtype), alpha=self.std)
 
     def extra_repr(self) -> str:
         """Show the standard deviation in the printed module."""

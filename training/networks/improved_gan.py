@@ -48,6 +48,19 @@ class Generator(nn.Module):
         images = 2 * pixels - 1
         return images.view(-1, *self.image_shape)
 
+    @torch.no_grad()
+    def settle_statistics(self, latents: Tensor) -> None:
+        """Store the batch statistics of one large batch of latents [N, Z], and switch to eval mode.
+
+        Averaged weights have no statistics of their own: those gathered in training belong to other weights.
+        """
+        for norm in self.norms:
+            cast(ShiftOnlyBatchNorm, norm).momentum = None  # a plain mean, here over this one batch
+            cast(ShiftOnlyBatchNorm, norm).reset_running_stats()
+        self.train()
+        self(latents)
+        self.eval()
+
 
 class Discriminator(nn.Module):
     """Image -> (noise, weight-normalised linear with frozen g, ReLU) a width -> noise -> K logits.
