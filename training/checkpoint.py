@@ -14,7 +14,6 @@ Resuming reads state.safetensors alone, so that a crash between the two files le
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import tempfile
@@ -28,10 +27,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from training.data import LabelledImages
 from training.errors import DivergedError, RecipeError, RunError
 from training.recipes import RECIPES, ImprovedGanRecipe, LatentDistribution, recipe_named
 
 CONFIG, WEIGHTS, STATE = "config.json", "checkpoint.safetensors", "state.safetensors"
+FREE = {"max_seconds", "report_images", "checkpoint_images"}  # fields that leave the weights as they are
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,9 @@ class RunConfig:
     latent_size: int
     latent_distribution: LatentDistribution
     settings: ImprovedGanRecipe = RECIPES["ssgan-digits"]
+    data_name: str = ""
+    data_images: int = 0
+    data_sha256: str = ""
     torch_version: str = torch.__version__
 
     @property
@@ -54,18 +58,21 @@ class RunConfig:
         return self.channels, self.height, self.width
 
     @classmethod
-    def of(cls, recipe: ImprovedGanRecipe, *, shape: tuple[int, int, int], classes: tuple[str, ...]) -> RunConfig:
-        """Describe a run of a recipe on images of one shape (H, W, C)."""
-        height, width, channels = shape
+    def of(cls, recipe: ImprovedGanRecipe, data: LabelledImages) -> RunConfig:
+        """Describe a run of a recipe on training images."""
+        height, width, channels = data.shape
         return cls(
             recipe=recipe.name,
             height=height,
             width=width,
             channels=channels,
-            classes=classes,
+            classes=data.classes,
             latent_size=recipe.latent_size,
             latent_distribution=recipe.latent_distribution,
             settings=recipe,
+            data_name=data.name,
+            data_images=len(data),
+            data_sha256=data.sha256(),
         )
 
     def to_json(self) -> str:
@@ -76,6 +83,7 @@ class RunConfig:
             "image": {"height": self.height, "width": self.width, "channels": self.channels},
             "classes": list(self.classes),
             "latent": {"size": self.latent_size, "distribution": self.latent_distribution},
+            "data": {"name": self.data_name, "images": self.data_images, "sha256": self.data_sha256},
             "torch": self.torch_version,
         }
         return json.dumps(values, indent=2) + "\n"
@@ -89,7 +97,7 @@ class RunConfig:
         """
         try:
             values = json.loads(text)
-            image, latent = values["image"], values["latent"]
+            image, latent, data = values["image"], values["latent"], values["data"]
             return cls(
                 recipe=values["recipe"],
                 height=_positive(image["height"]),
@@ -99,6 +107,9 @@ class RunConfig:
                 latent_size=_positive(latent["size"]),
                 latent_distribution=latent["distribution"],
                 settings=recipe_named(values["recipe"]).overridden(values["settings"]),
+                data_name=str(data["name"]),
+                data_images=int(data["images"]),
+                data_sha256=str(data["sha256"]),
                 torch_version=str(values["torch"]),
             )
         except RecipeError as error:
@@ -216,14 +227,14 @@ def save_state(run: Path, config: RunConfig, *, weights: Mapping[str, Tensor], s
     write_atomically(run / STATE, save(dict(state.tensors), metadata))
 
 
-def same_training(one: RunConfig, other: RunConfig) -> bool:
-    """Say whether two configurations describe the same training; only the time cap and torch's version may differ."""
-
-    def without_cap(config: RunConfig) -> RunConfig:
-        settings = dataclasses.replace(config.settings, max_seconds=0.0)
-        return dataclasses.replace(config, settings=settings, torch_version="")
-
-    return without_cap(one) == without_cap(other)
+def differences(one: RunConfig, other: RunConfig) -> list[str]:
+    """Return what makes two configurations different trainings; torch, the data's name and `FREE` may differ."""
+    pairs = [
+        *((name, getattr(one, name), getattr(other, name)) for name in ("recipe", "image_shape", "classes")),
+        ("data", one.data_sha256[:16], other.data_sha256[:16]),
+        *((name, value, other.settings.to_dict()[name]) for name, value in one.settings.to_dict().items()),
+    ]
+    return [f"{name} is {mine}, not {yours}" for name, mine, yours in pairs if mine != yours and name not in FREE]
 
 
 def write_atomically(path: Path, content: bytes) -> None:

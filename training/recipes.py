@@ -70,6 +70,7 @@ class ImprovedGanRecipe:
     decay_from: Annotated[float, About("share of the run after which the rates fall linearly to 0", 0, 1)] = 1.0
     average_share: Annotated[float, About("half-life of averaged weights, as a share of images seen", 0, 1)] = 0.04
 
+    report_images: Annotated[int, About("images between two lines of metrics", 1)] = 10_000
     checkpoint_images: Annotated[int, About("images between two checkpoints and sample grids", 1)] = 600_000
 
     def __post_init__(self) -> None:
