@@ -1,0 +1,70 @@
+"""Pictures for people: grids of images, and curves. NumPy and Pillow only, the same bytes for the same input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+BACKGROUND = 32  # dark grey between the images
+
+
+def grid(images: NDArray[np.uint8], columns: int, *, scale: int = 1, gap: int = 2) -> Image.Image:
+    """Lay images out row by row.
+
+    Args:
+        images: [N, H, W, C] with C = 1 or 3 and N >= 1; the last row may stay short.
+        columns: images a row, >= 1.
+        scale: side of the square, px, that each pixel becomes, >= 1.
+        gap: width of the lines between images, px, before scaling.
+    """
+    if images.ndim != 4 or images.shape[3] not in (1, 3) or 0 in images.shape or images.dtype != np.uint8:
+        raise ValueError(f"expected uint8 [N, H, W, 1 or 3] with N >= 1, got {images.dtype} {list(images.shape)}")
+    if columns < 1 or scale < 1 or gap < 0:
+        raise ValueError(f"expected columns >= 1, scale >= 1 and gap >= 0, got {columns}, {scale} and {gap}")
+    count, height, width, channels = images.shape
+    rows, columns = -(-count // columns), min(columns, count)
+    shape = (rows * (height + gap) + gap, columns * (width + gap) + gap, channels)
+    sheet = np.full(shape, BACKGROUND, np.uint8)
+    for number, image in enumerate(images):
+        top = gap + number // columns * (height + gap)
+        left = gap + number % columns * (width + gap)
+        sheet[top : top + height, left : left + width] = image
+    enlarged = sheet.repeat(scale, axis=0).repeat(scale, axis=1)
+    return Image.fromarray(enlarged[..., 0] if channels == 1 else enlarged)
+
+
+def curve(points: Sequence[tuple[float, float]], *, title: str, width: int = 480, height: int = 240) -> Image.Image:
+    """Draw a line through (x, y) points with the ends of both axes written beside it.
+
+    Args:
+        points: at least one point, all finite.
+        title: what y is.
+        width: of the picture, px.
+        height: of the picture, px.
+    """
+    if not points or not np.isfinite(points).all():
+        raise ValueError("a curve needs at least one point, and finite ones")
+    xs, ys = zip(*points, strict=True)
+    left, top, right, bottom = 64, 24, width - 12, height - 28
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        across = (x - min(xs)) / (max(xs) - min(xs) or 1)
+        up = (y - min(ys)) / (max(ys) - min(ys) or 1)
+        return left + across * (right - left), bottom - up * (bottom - top)
+
+    picture = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(picture)
+    draw.rectangle((left, top, right, bottom), outline="#bbbbbb")
+    draw.line([place(x, y) for x, y in points], fill="#1f5fa8", width=2)
+    draw.text((left, 6), title, fill="black")
+    for text, (x, y), anchor in (
+        (f"{max(ys):.4g}", (left - 6, top), "rt"),
+        (f"{min(ys):.4g}", (left - 6, bottom), "rb"),
+        (f"{min(xs):,.0f}", (left, bottom + 6), "lt"),
+        (f"{max(xs):,.0f}", (right, bottom + 6), "rt"),
+    ):
+        draw.text((x, y), text, fill="black", anchor=anchor)
+    return picture

@@ -1,0 +1,190 @@
+"""The training loop: counts images, reports, checkpoints, and resumes to the bit.
+
+train(RECIPES["ssgan-digits"], load("digits", "train"), Path("runs/ssgan-digits"), test=load("digits", "test"))
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from training import checkpoint, metrics
+from training.card import write_card
+from training.checkpoint import RunConfig, State
+from training.data import LabelledImages
+from training.errors import DataError, DivergedError, RunError
+from training.gan_step import Losses
+from training.gan_training import GanTraining
+from training.recipes import ImprovedGanRecipe
+from training.samples import write_accuracy, write_samples
+
+Ending = Literal["finished", "out of time", "stopped"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a run has come; also a line of metrics.jsonl."""
+
+    images_seen: int
+    images: int  # in all
+    images_per_second: float  # since this start
+    seconds: float  # of training, earlier starts included
+    losses: Losses | None  # of the latest step of this start
+    test_accuracy: float | None  # of the averaged classifier at the latest checkpoint of this start, in [0, 1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """How one start of a training ended."""
+
+    run: Path
+    ended: Ending
+    images_seen: int
+    images: int  # in all
+    steps: int
+    seconds: float  # of training, earlier starts included
+    test_accuracy: float | None  # of the averaged classifier, in [0, 1]
+
+
+def train(
+    recipe: ImprovedGanRecipe,
+    data: LabelledImages,
+    run: Path,
+    *,
+    test: LabelledImages | None = None,
+    report: Callable[[Progress], None] = lambda _: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Summary:
+    """Train a recipe in a run folder, from its last checkpoint if it has one.
+
+    Args:
+        recipe: what to train.
+        data: the training images; `recipe.labels` of them keep their label.
+        run: the run folder, made if it is missing.
+        test: what the accuracy is measured on; it has no part in the training.
+        report: called every `recipe.report_images` images and at each checkpoint.
+        should_stop: asked before each step; once true, the run is checkpointed and left.
+
+    Raises:
+        DataError: if the images do not fit the recipe, or the test images the training ones.
+        RunError: if the folder belongs to another training or is damaged.
+        DivergedError: if a loss or weight is no longer finite; the last good checkpoint stays.
+    """
+    started_s = time.monotonic()
+    _must_fit(data, test)
+    config = RunConfig.of(recipe, data)
+    training = GanTraining(config, data)
+    state = _open_run(run, config)
+    if state.images_seen:
+        training.restore(state.tensors, state.images_seen)
+    accuracy: float | None = None
+
+    def progress() -> Progress:
+        elapsed_s = time.monotonic() - started_s
+        return Progress(
+            images_seen=training.images_seen,
+            images=recipe.images,
+            images_per_second=(training.images_seen - state.images_seen) / max(elapsed_s, 1e-9),
+            seconds=state.seconds + elapsed_s,
+            losses=training.losses,
+            test_accuracy=accuracy,
+        )
+
+    ended: Ending | None = None
+    while ended is None:
+        # Step, if there is a reason to.
+        before = training.images_seen
+        ended = _reason_to_end(recipe, before, time.monotonic() - started_s, should_stop)
+        if ended is None:
+            _advance(training, run)
+        # Checkpoint at every multiple of the interval, and at the end.
+        if ended is not None or _passed(before, training.images_seen, recipe.checkpoint_images):
+            accuracy = training.accuracy(test) if test else None
+            if training.images_seen > state.images_seen:
+                _save(training, run, progress(), test_images=len(test) if test else 0)
+            report(progress())
+        # Report.
+        elif _passed(before, training.images_seen, recipe.report_images):
+            metrics.append(run, dataclasses.asdict(progress()))
+            report(progress())
+    return Summary(
+        run=run,
+        ended=ended,
+        images_seen=training.images_seen,
+        images=recipe.images,
+        steps=training.images_seen // recipe.unlabelled_batch,
+        seconds=progress().seconds,
+        test_accuracy=accuracy,
+    )
+
+
+def _must_fit(data: LabelledImages, test: LabelledImages | None) -> None:
+    """Refuse test images of another size or with other classes than the training ones."""
+    if test is None:
+        return
+    if test.shape != data.shape:
+        raise DataError(f"test images are {list(test.shape)} (H, W, C), but training images {list(data.shape)}")
+    if test.classes != data.classes[: len(test.classes)]:
+        raise DataError(f"test images have the classes {test.classes}, but training images {data.classes}")
+
+
+def _open_run(run: Path, config: RunConfig) -> State:
+    """Create the run folder, or check that it holds this training, and return where it stands."""
+    if (run / checkpoint.CONFIG).exists():
+        existing = checkpoint.load_config(run)
+        differences = checkpoint.differences(existing, config)
+        if differences:
+            raise RunError(f"{run} holds another training ({'; '.join(differences)}); choose another --run folder")
+    elif run.exists() and (not run.is_dir() or any(run.iterdir())):
+        raise RunError(f"{run} exists and is no run folder; choose a new or empty one")
+    checkpoint.save_config(run, config)
+    state = checkpoint.load_state(run, config) or State({}, 0, 0.0)
+    metrics.forget_after(run, state.images_seen)
+    return state
+
+
+def _reason_to_end(
+    recipe: ImprovedGanRecipe, images_seen: int, elapsed_s: float, should_stop: Callable[[], bool]
+) -> Ending | None:
+    """Say why no further step should be taken, or None."""
+    if images_seen >= recipe.images:
+        return "finished"
+    if should_stop():
+        return "stopped"
+    return "out of time" if elapsed_s > recipe.max_seconds else None
+
+
+def _passed(before: int, after: int, interval: int) -> bool:
+    """Say whether a multiple of the interval lies in (before, after]."""
+    return after // interval > before // interval
+
+
+def _advance(training: GanTraining, run: Path) -> None:
+    """Take one step; where it diverges, say what is left and what to do."""
+    try:
+        training.advance()
+    except DivergedError as error:
+        kept = "its last good checkpoint is kept" if (run / checkpoint.STATE).exists() else "nothing was saved yet"
+        raise DivergedError(f"{error}: {kept}; try lower rates or another seed in another run folder") from None
+
+
+def _save(training: GanTraining, run: Path, progress: Progress, *, test_images: int) -> None:
+    """Write a checkpoint with its samples, metrics and card."""
+    training.settle()
+    state = State(training.state(), training.images_seen, progress.seconds)
+    checkpoint.save_state(run, training.config, weights=training.weights(), state=state)
+    metrics.append(run, dataclasses.asdict(progress))
+    write_samples(run, training.samples(100), images_seen=training.images_seen)
+    write_accuracy(run)
+    write_card(
+        run,
+        training.config,
+        images_seen=progress.images_seen,
+        seconds=progress.seconds,
+        test_accuracy=progress.test_accuracy,
+        test_images=test_images,
+    )
