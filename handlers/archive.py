@@ -1,0 +1,160 @@
+"""Packs a run into an archive that TorchServe loads: the same run gives the same bytes.
+
+torch-model-archiver assembles the archive. It is then written once more with its entries sorted, stored uncompressed,
+at one fixed time and without the manifest's date, so that its sha256 names the model wherever it was packed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import torch
+from safetensors.torch import save_file
+
+from handlers import model
+from handlers.errors import ArchiveError, ModelError
+from handlers.model import Kind
+from training.checkpoint import CONFIG, Run, classifier_weights, generator_weights, load_run
+from training.errors import TrainingError
+
+MOST_IN_MICRO_BATCH = 1024
+# A request waits batch delay ms for others even where the worker is idle, and one batch goes to one worker. What shares
+# a micro-batch is rare; so every request goes alone, at once, to the first worker that is free.
+_MODEL_CONFIG = """minWorkers: 1
+maxWorkers: 1
+batchSize: 1
+maxBatchDelay: 1
+"""
+_MANIFEST = "MAR-INF/MANIFEST.json"
+_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class PackedArchive:
+    """An archive on disk; the digest is its sha256 in hexadecimal."""
+
+    path: Path
+    digest: str
+
+
+def pack(run: Path, kind: Kind, output: Path, *, micro_batch: int = 64) -> PackedArchive:
+    """Pack one network of a run into an archive, or leave what was there.
+
+    Args:
+        run: the run's folder.
+        kind: which of its networks: `generator` or `classifier`.
+        output: file to write, `*.mar`; an old one is replaced in one step.
+        micro_batch: images in one forward pass, from 1 to 1024. It is part of what the model is: with another one its
+            images may differ in the last bits.
+
+    Raises:
+        ArchiveError: if the run is not whole, its weights do not make a network that can be served, or the output is
+            no name for an archive.
+    """
+    if kind not in get_args(Kind):
+        raise ArchiveError(f"kind {kind!r} is none of {', '.join(get_args(Kind))}")
+    if output.suffix != ".mar":
+        raise ArchiveError(f"an archive's name ends in .mar, not {output.name!r}")
+    if not 1 <= micro_batch <= MOST_IN_MICRO_BATCH:
+        raise ArchiveError(f"micro_batch must be from 1 to {MOST_IN_MICRO_BATCH}, not {micro_batch}")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="mintage-pack-") as scratch:
+        content = Path(scratch, "content")
+        _fill(content, run, kind, micro_batch)
+        return _write(_archived(content, kind, Path(scratch)), output)
+
+
+def _fill(content: Path, run: Path, kind: Kind, micro_batch: int) -> None:
+    """Write the files of the archive into a new folder, and prove that they can be served."""
+    content.mkdir()
+    try:
+        loaded = load_run(run)
+        weights = generator_weights(loaded) if kind == "generator" else classifier_weights(loaded)
+    except TrainingError as error:
+        raise ArchiveError(str(error)) from None
+    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, content / model.WEIGHTS)
+    (content / model.CONFIG).write_bytes((run / CONFIG).read_bytes())
+    (content / model.SERVING).write_text(json.dumps({"kind": kind, "micro_batch": micro_batch}), encoding="utf-8")
+    (content / "model-config.yaml").write_text(_MODEL_CONFIG, encoding="utf-8")
+    (content / "card.md").write_text(_card(loaded), encoding="utf-8")
+    try:
+        model.load(content, kind, torch.device("cpu"))
+    except ModelError as error:
+        raise ArchiveError(f"{run}: {error}") from None
+
+
+def _card(run: Run) -> str:
+    """Return the run's model card; a run that was interrupted has none yet."""
+    path = run.path / "card.md"
+    return path.read_text(encoding="utf-8") if path.exists() else f"# {run.config.recipe}\n\nThis run has no card.\n"
+
+
+def _archived(content: Path, kind: Kind, scratch: Path) -> Path:
+    """Let torch-model-archiver make an archive of a folder; a process of its own keeps its temporary files in ours."""
+    extra = [content / name for name in (model.CONFIG, model.SERVING, "card.md")]
+    options = {
+        "--model-name": kind,
+        "--version": "1.0",
+        "--serialized-file": content / model.WEIGHTS,
+        "--handler": Path(__file__).with_name(f"{kind}.py"),
+        "--extra-files": ",".join(map(str, extra)),
+        "--config-file": content / "model-config.yaml",
+        "--export-path": scratch,
+    }
+    command = [sys.executable, "-m", "model_archiver.model_packaging"]
+    for option, value in options.items():
+        command += [option, str(value)]
+    done = subprocess.run(
+        command, env={**os.environ, "TMPDIR": str(scratch)}, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise ArchiveError(f"torch-model-archiver failed: {' '.join(done.stderr.split())[-500:]}")
+    return scratch / f"{kind}.mar"
+
+
+def _write(archive: Path, output: Path) -> PackedArchive:
+    """Write an archive once more, the same bytes for the same content."""
+    with zipfile.ZipFile(archive) as source, _replaced(output) as path:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as target:
+            for name in sorted(source.namelist()):
+                entry = zipfile.ZipInfo(name, _ZIP_EPOCH)
+                entry.create_system, entry.external_attr = 3, 0o100644 << 16  # Unix, rw-r--r--
+                target.writestr(entry, _undated(source.read(name)) if name == _MANIFEST else source.read(name))
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return PackedArchive(output, digest)
+
+
+def _undated(manifest: bytes) -> bytes:
+    """Return the manifest without the date of its making."""
+    values = json.loads(manifest)
+    del values["createdOn"]
+    return json.dumps(values, indent=2, sort_keys=True).encode()
+
+
+@contextlib.contextmanager
+def _replaced(output: Path) -> Iterator[Path]:
+    """Give a temporary file that takes the output's place at the end, or vanishes if anything fails."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{output.name}.", dir=output.parent)
+    path = Path(name)
+    try:
+        yield path
+        path.chmod(0o644)  # mkstemp gives 0600, which a server under another user could not read
+        os.fsync(descriptor)
+        path.replace(output)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,60 @@
+"""Where a model computes, and what makes it compute the same bytes each time."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from pathlib import Path
+
+import torch
+
+
+def make_deterministic() -> None:
+    """Set this process up so that equal inputs in equal places give equal bits.
+
+    Fixed threads (MINTAGE_WORKER_THREADS), deterministic algorithms, no TF32. Call it before the first computation.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.set_num_threads(int(os.environ.get("MINTAGE_WORKER_THREADS", "0")) or len(os.sched_getaffinity(0)))
+    torch.use_deterministic_algorithms(True)
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = False
+
+
+def choose(gpu: int | None) -> torch.device:
+    """Return the GPU that TorchServe assigned, or the CPU where there is none."""
+    return torch.device("cuda", gpu) if gpu is not None and torch.cuda.is_available() else torch.device("cpu")
+
+
+def device_class(device: torch.device) -> str:
+    """Name the kind of device; equal bytes are promised only between devices of one class.
+
+    A GPU's class is its model. A CPU's is its vendor and vector instructions, by which the math library picks its
+    kernels: `cpu-authenticamd-avx2`.
+    """
+    if device.type == "cuda":
+        return f"cuda-{_slug(torch.cuda.get_device_name(device))}"
+    return f"cpu-{_slug(_cpu_vendor())}-{torch.backends.cpu.get_cpu_capability().lower()}"
+
+
+def works(device: torch.device) -> bool:
+    """Say whether the device still computes: after some CUDA errors a process can never use it again."""
+    try:
+        return bool(torch.ones(1, device=device).sum().item() == 1)
+    except RuntimeError:
+        return False
+
+
+def _cpu_vendor() -> str:
+    """Return the processor's vendor where Linux tells it, else its architecture."""
+    try:
+        found = re.search(r"^vendor_id\s*:\s*(\S+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.M)
+    except OSError:
+        found = None
+    return found[1] if found else platform.machine()
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")

@@ -1,0 +1,24 @@
+"""Images between their two forms: uint8 [N, H, W, C] on the wire, float32 [N, C, H, W] in [-1, 1] inside."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+def to_pixels(images: Tensor) -> NDArray[np.uint8]:
+    """Turn finite images float [N, C, H, W] on any device into pixels uint8 [N, H, W, C].
+
+    -1 becomes 0 and 1 becomes 255, the nearest level counts, and what lies outside is clipped.
+    """
+    levels = ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    pixels: NDArray[np.uint8] = levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return pixels
+
+
+def from_pixels(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """Turn pixels uint8 [N, H, W, C] into images float32 [N, C, H, W] in [-1, 1] on a device."""
+    levels = torch.from_numpy(np.ascontiguousarray(pixels)).to(device).permute(0, 3, 1, 2).contiguous()
+    return levels.float() / 127.5 - 1

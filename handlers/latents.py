@@ -1,0 +1,170 @@
+"""Latents by counter: sample i of a seed has one latent, whatever batch it rides in.
+
+The raw 64-bit words are those of Philox4x64 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") with
+key = seed. A sample of Z numbers owns K = ceil(Z / 4) counters of four words each: sample i owns the counters i K + 1
+to (i + 1) K, so no two samples of a seed share a word. NumPy promises its raw words for ever, but not its
+distributions; so words become numbers by formulas of our own, made only of operations that IEEE 754 rounds exactly
+(+ - * / and square root), and every machine computes the same latents.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+Distribution = Literal["uniform01", "uniform11", "normal"]
+Float64s = NDArray[np.float64]
+
+_WORDS_A_COUNTER = 4
+_TERMS_OF_LOG = 12  # |t| <= 0.172: the next term of the series is below 2**-60 of the first
+
+
+def latents(seed: int, first_index: int, count: int, size: int, distribution: Distribution) -> NDArray[np.float32]:
+    """Return the latents of samples first_index to first_index + count - 1.
+
+    Args:
+        seed: from 0 to 2**64 - 1.
+        first_index: from 0.
+        count: number of samples, from 0.
+        size: Z, numbers in a latent, from 1.
+        distribution: `uniform01` on [0, 1], `uniform11` on [-1, 1], or standard `normal`.
+
+    Returns: float32 [count, size].
+
+    Raises:
+        ValueError: if an argument is outside its range.
+    """
+    if not 0 <= seed < 2**64 or first_index < 0 or count < 0 or size < 1:
+        raise ValueError(f"seed {seed}, first_index {first_index}, count {count} or size {size} is out of range")
+    if distribution not in get_args(Distribution):
+        raise ValueError(f"distribution {distribution!r} is none of {', '.join(get_args(Distribution))}")
+    words = _words(seed, first_index, count, size)
+    if distribution == "normal":
+        return _normal(words).astype(np.float32)
+    uniform = (words >> np.uint64(11)) * 2.0**-53  # all multiples of 2**-53 in [0, 1)
+    return (uniform if distribution == "uniform01" else 2 * uniform - 1).astype(np.float32)
+
+
+def _words(seed: int, first_index: int, count: int, size: int) -> NDArray[np.uint64]:
+    """Return the raw words [count, size] of consecutive samples; the last K * 4 - size of each sample are dropped."""
+    counters = -(-size // _WORDS_A_COUNTER)
+    # NumPy adds 1 to the counter before it computes the first words.
+    generator = np.random.Philox(key=seed, counter=first_index * counters)
+    words = generator.random_raw(count * counters * _WORDS_A_COUNTER)
+    return words.reshape(count, counters * _WORDS_A_COUNTER)[:, :size]
+
+
+def _normal(words: NDArray[np.uint64]) -> Float64s:
+    """Standard normal numbers from words, by the inverse of the distribution function.
+
+    Wichura 1988, algorithm AS 241 (PPND16), relative error about 1e-16: three rational functions, one for the middle
+    and two for the tails.
+    """
+    p = ((words >> np.uint64(12)) + 0.5) * 2.0**-52  # odd multiples of 2**-53: never 0, never 1
+    q = p - 0.5
+    normal = q * _ratio(0.180625 - q * q, _MIDDLE)
+    tail = np.abs(q) > 0.425
+    r = np.sqrt(-_log(np.minimum(p[tail], 1 - p[tail])))
+    size = np.where(r <= 5, _ratio(r - 1.6, _TAIL), _ratio(r - 5, _FAR_TAIL))
+    normal[tail] = np.copysign(size, q[tail])
+    return normal
+
+
+def _ratio(x: Float64s, coefficients: tuple[tuple[float, ...], tuple[float, ...]]) -> Float64s:
+    """Quotient of two polynomials, each given from its highest power down."""
+    numerator, denominator = (_polynomial(x, powers) for powers in coefficients)
+    quotient: Float64s = numerator / denominator
+    return quotient
+
+
+def _polynomial(x: Float64s, powers: tuple[float, ...]) -> Float64s:
+    total = np.full_like(x, powers[0])
+    for coefficient in powers[1:]:
+        total *= x
+        total += coefficient
+    return total
+
+
+def _log(x: Float64s) -> Float64s:
+    """Natural logarithm of positive numbers: np.log rounds differently from machine to machine, this does not.
+
+    x = m 2**e with m in [sqrt(1/2), sqrt(2)), and ln m = 2 artanh(t) with t = (m - 1) / (m + 1).
+    """
+    mantissa, exponent = np.frexp(x)
+    low = mantissa < 0.7071067811865476
+    mantissa = np.where(low, 2 * mantissa, mantissa)
+    t = (mantissa - 1) / (mantissa + 1)
+    series = _polynomial(t * t, tuple(1 / (2 * n + 1) for n in reversed(range(_TERMS_OF_LOG))))
+    logarithm: Float64s = 2 * t * series + (exponent - low) * 0.6931471805599453
+    return logarithm
+
+
+# Numerator and denominator of AS 241, from the highest power down.
+_MIDDLE = (
+    (
+        2.5090809287301226727e3,
+        3.3430575583588128105e4,
+        6.7265770927008700853e4,
+        4.5921953931549871457e4,
+        1.3731693765509461125e4,
+        1.9715909503065514427e3,
+        1.3314166789178437745e2,
+        3.3871328727963666080e0,
+    ),
+    (
+        5.2264952788528545610e3,
+        2.8729085735721942674e4,
+        3.9307895800092710610e4,
+        2.1213794301586595867e4,
+        5.3941960214247511077e3,
+        6.8718700749205790830e2,
+        4.2313330701600911252e1,
+        1.0,
+    ),
+)
+_TAIL = (
+    (
+        7.74545014278341407640e-4,
+        2.27238449892691845833e-2,
+        2.41780725177450611770e-1,
+        1.27045825245236838258e0,
+        3.64784832476320460504e0,
+        5.76949722146069140550e0,
+        4.63033784615654529590e0,
+        1.42343711074968357734e0,
+    ),
+    (
+        1.05075007164441684324e-9,
+        5.47593808499534494600e-4,
+        1.51986665636164571966e-2,
+        1.48103976427480074590e-1,
+        6.89767334985100004550e-1,
+        1.67638483018380384940e0,
+        2.05319162663775882187e0,
+        1.0,
+    ),
+)
+_FAR_TAIL = (
+    (
+        2.01033439929228813265e-7,
+        2.71155556874348757815e-5,
+        1.24266094738807843860e-3,
+        2.65321895265761230930e-2,
+        2.96560571828504891230e-1,
+        1.78482653991729133580e0,
+        5.46378491116411436990e0,
+        6.65790464350110377720e0,
+    ),
+    (
+        2.04426310338993978564e-15,
+        1.42151175831644588870e-7,
+        1.84631831751005468180e-5,
+        7.86869131145613259100e-4,
+        1.48753612908506148525e-2,
+        1.36929880922735805310e-1,
+        5.99832206555887937690e-1,
+        1.0,
+    ),
+)
