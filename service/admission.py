@@ -153,7 +153,7 @@ class Admissions:
 
     def counts(self) -> dict[str, tuple[int, int]]:
         """Running and waiting pieces of work by model."""
-        return {name: (way.running, way.waiting) for name, way in self._by_model.items()}
+        return {name: (way.running, way.waiting) for name, way in list(self._by_model.items())}
 
     async def close(self) -> None:
         """End the work of those who are gone."""

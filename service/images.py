@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageOps
 
+from service.jobs import png
 from service.validation import Violations
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
-PNG_COMPRESS_LEVEL = 6
 JPEG_QUALITY = 95
 
 # Pillow only warns between one and two times its own limit of pixels; here that is an error like any other.
@@ -53,13 +53,13 @@ def decode(
 
 
 def encode_png(images: NDArray[np.uint8]) -> list[bytes]:
-    """Encode images [N, H, W, C], C 1 or 3, as PNG files; the same pixels give the same bytes."""
-    return [_encoded(image, "PNG", compress_level=PNG_COMPRESS_LEVEL) for image in images]
+    """Encode images [N, H, W, C], C 1 or 3, as PNG files: the same bytes as in a job's shards."""
+    return list(png.encode(images))
 
 
 def encode_jpeg(images: NDArray[np.uint8]) -> list[bytes]:
     """Encode images [N, H, W, C], C 1 or 3, as JPEG files of quality 95."""
-    return [_encoded(image, "JPEG", quality=JPEG_QUALITY) for image in images]
+    return [_jpeg(image[:, :, 0] if image.shape[2] == 1 else image) for image in images]
 
 
 def encode_raw(images: NDArray[np.uint8]) -> list[bytes]:
@@ -131,7 +131,7 @@ def _from_16_bit(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.rint(np.clip(deep, 0, 65535) / 257).astype(np.uint8))
 
 
-def _encoded(image: NDArray[np.uint8], form: str, **options: int) -> bytes:
+def _jpeg(image: NDArray[np.uint8]) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image).save(file, form, **options)
+    Image.fromarray(image).save(file, "JPEG", quality=JPEG_QUALITY)
     return file.getvalue()

@@ -41,6 +41,8 @@ def configure(settings: Settings) -> None:
     )
     logging.basicConfig(handlers=[handler], level=level, force=True)
     logging.captureWarnings(capture=True)
+    for chatty in ("asyncio", "grpc"):
+        logging.getLogger(chatty).setLevel(max(level, logging.INFO))
 
 
 def escaped(_logger: object, _method: str, event: EventDict) -> EventDict:

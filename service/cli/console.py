@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -53,9 +54,9 @@ def friendly_errors() -> Iterator[None]:
         _swallow_broken_pipe()
         raise typer.Exit(FAILED) from None
     except OSError as error:
-        wrong_path = isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError)
+        bad_input = error.errno in (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EADDRINUSE)
         text = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
-        fail(text, BAD_INPUT if wrong_path else FAILED)
+        fail(text, BAD_INPUT if bad_input else FAILED)
     except Exception as error:
         status = _status_of(error)
         if status is None:
