@@ -1,0 +1,279 @@
+"""`mintage train` and `mintage recipes`.
+
+mintage recipes                                     # what can be trained, at what cost
+mintage recipes ssgan-digits                        # every field of one recipe
+mintage train                                       # ssgan-digits on the bundled digits, in runs/ssgan-digits
+mintage train ssgan-mnist --data mnist/ --seed 3    # the same command again resumes
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from training.data import LabelledImages
+    from training.loop import Progress, Summary
+    from training.recipes import ImprovedGanRecipe
+
+Report = Callable[["Progress"], None]
+PLAIN_INTERVAL_S = 5.0  # between two lines in a log
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs of this file to the command."""
+    app.command()(train)
+    app.command()(recipes)
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="What to train; `mintage recipes` lists the names.")] = "ssgan-digits",
+    *,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="`digits`, or a folder with IDX files or a folder of images a class.", show_default="recipe's"
+        ),
+    ] = None,
+    run: Annotated[Path | None, typer.Option(help="Run folder to write or resume.", show_default="runs/RECIPE")] = None,
+    labels: Annotated[int | None, typer.Option(help="Labelled images in all.", show_default="recipe's")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every random choice.", show_default="recipe's")] = None,
+    max_seconds: Annotated[
+        float | None, typer.Option(help="Cap on the time of this start, s.", show_default="recipe's")
+    ] = None,
+    fields: Annotated[
+        list[str] | None,
+        typer.Option("-o", "--set", metavar="FIELD=VALUE", help="Override a field; may be repeated."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+) -> None:
+    """Train a recipe; the same command again resumes, Ctrl-C saves."""
+    from training.errors import DivergedError, TrainingError
+
+    flags = {"labels": labels, "seed": seed, "max_seconds": max_seconds}
+    try:
+        chosen = _overridden(recipe, flags, fields or [])
+        images, test = _loaded(data, chosen)
+        folder = run or Path("runs") / chosen.name
+        with _interrupts() as caught, _reporter(chosen, as_json=as_json) as report:
+            summary = _trained(chosen, images, test=test, run=folder, report=report, should_stop=lambda: bool(caught))
+    except DivergedError as error:
+        raise _failure(error, status=1) from None
+    except (TrainingError, OSError) as error:
+        raise _failure(error, status=2) from None
+    print(json.dumps(_summary_values(summary)) if as_json else _sentence(summary), flush=True)
+    if caught:
+        raise typer.Exit(128 + caught[0])
+
+
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="Show every field of this recipe.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the recipes with their source, cost and expected result."""
+    from training.errors import RecipeError
+    from training.recipes import RECIPES, recipe_named
+
+    try:
+        shown = list(RECIPES.values()) if name is None else [recipe_named(name)]
+    except RecipeError as error:
+        raise _failure(error, status=2) from None
+    if as_json:
+        print(json.dumps([_recipe_values(recipe) for recipe in shown], indent=2))
+    elif name is None:
+        _print_recipes(shown)
+    else:
+        _print_fields(shown[0])
+
+
+def _overridden(name: str, flags: dict[str, Any], fields: list[str]) -> ImprovedGanRecipe:
+    """Return the recipe with the flags and the FIELD=VALUE pairs in it."""
+    from training.errors import RecipeError
+    from training.recipes import recipe_named
+
+    values = {flag: value for flag, value in flags.items() if value is not None}
+    for pair in fields:
+        field, equals, value = pair.partition("=")
+        if not equals:
+            raise RecipeError(f"--set {pair}: expected FIELD=VALUE, such as --set images=100000")
+        values[field.strip()] = value.strip()
+    return recipe_named(name).overridden(values)
+
+
+def _loaded(data: str | None, recipe: ImprovedGanRecipe) -> tuple[LabelledImages, LabelledImages | None]:
+    """Return the training images and, where the source has some, the test images."""
+    from training.data import has_split, load
+    from training.errors import DataError
+
+    source = data or recipe.data
+    if source is None:
+        raise DataError(f"{recipe.name} needs --data: {recipe.source}, as a folder with IDX files")
+    return load(source, "train"), load(source, "test") if has_split(source, "test") else None
+
+
+def _trained(
+    recipe: ImprovedGanRecipe,
+    images: LabelledImages,
+    *,
+    test: LabelledImages | None,
+    run: Path,
+    report: Report,
+    should_stop: Callable[[], bool],
+) -> Summary:
+    """Train, with torch imported only now that the input is known to be good."""
+    # OpenMP's threads spin while they wait; beside any other busy process that makes a step ten times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+    from training.loop import train as train_run
+
+    return train_run(recipe, images, run, test=test, report=report, should_stop=should_stop)
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """Collect the first Ctrl-C or SIGTERM; a second one acts as if this had never been here."""
+    caught: list[int] = []
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        caught.append(number)
+        restore()
+
+    for number in previous:
+        signal.signal(number, remember)
+    try:
+        yield caught
+    finally:
+        restore()
+
+
+@contextlib.contextmanager
+def _reporter(recipe: ImprovedGanRecipe, *, as_json: bool) -> Iterator[Report]:
+    """Report as JSON lines, as a progress bar on a terminal, or else as a plain line every few seconds."""
+    if as_json:
+        yield lambda progress: print(json.dumps(dataclasses.asdict(progress)), flush=True)
+    elif sys.stdout.isatty():
+        with _bar(recipe) as report:
+            yield report
+    else:
+        print(f"training {recipe.name}: {recipe.images:,} images, {recipe.labels} labels", flush=True)
+        yield _plain_lines()
+
+
+@contextlib.contextmanager
+def _bar(recipe: ImprovedGanRecipe) -> Iterator[Report]:
+    """Draw a progress bar with images a second, the time left and the losses."""
+    from rich import progress as rich_progress
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[speed]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[losses]}"),
+    )
+    with rich_progress.Progress(*columns) as bar:
+        task = bar.add_task(recipe.name, total=recipe.images, speed="", losses="")
+
+        def report(progress: Progress) -> None:
+            speed = f"{progress.images_per_second:,.0f} images/s"
+            bar.update(task, completed=progress.images_seen, speed=speed, losses=_measured(progress))
+
+        yield report
+
+
+def _plain_lines() -> Report:
+    """Print a line every few seconds, and at the end."""
+    last_s = time.monotonic()
+
+    def report(progress: Progress) -> None:
+        nonlocal last_s
+        if time.monotonic() - last_s < PLAIN_INTERVAL_S and progress.images_seen < progress.images:
+            return
+        last_s = time.monotonic()
+        left_s = (progress.images - progress.images_seen) / max(progress.images_per_second, 1e-9)
+        print(
+            f"{progress.images_seen:,} of {progress.images:,} images, {progress.images_per_second:,.0f} images/s, "
+            f"{left_s:.0f} s left, {_measured(progress)}",
+            flush=True,
+        )
+
+    return report
+
+
+def _measured(progress: Progress) -> str:
+    """Write losses and accuracy in a few words."""
+    losses = progress.losses
+    words = []
+    if losses:
+        words.append(
+            f"losses: labels {losses.supervised:.3f}, real {losses.real:.3f}, fake {losses.fake:.3f}, "
+            f"features {losses.feature_matching:.3f}"
+        )
+    if progress.test_accuracy is not None:
+        words.append(f"test accuracy {100 * progress.test_accuracy:.1f} %")
+    return ", ".join(words)
+
+
+def _sentence(summary: Summary) -> str:
+    """Say how the training ended and what to do next."""
+    accuracy = "" if summary.test_accuracy is None else f", test accuracy {100 * summary.test_accuracy:.2f} %"
+    done = f"{summary.images_seen:,} of {summary.images:,} images in {summary.seconds:.0f} s{accuracy}"
+    if summary.ended == "finished":
+        return f"finished {summary.run}: {done}; look at {summary.run / 'samples' / 'latest.png'}"
+    why = "stopped" if summary.ended == "stopped" else "out of time"
+    return f"{why} and saved {summary.run}: {done}; the same command goes on from here"
+
+
+def _summary_values(summary: Summary) -> dict[str, Any]:
+    return {**dataclasses.asdict(summary), "run": str(summary.run)}
+
+
+def _recipe_values(recipe: ImprovedGanRecipe) -> dict[str, Any]:
+    about = {name: getattr(recipe, name) for name in ("name", "source", "cost", "expected", "data")}
+    return {**about, "settings": recipe.to_dict()}
+
+
+def _print_recipes(shown: list[ImprovedGanRecipe]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("recipe", "source", "cost", "expected result")
+    for recipe in shown:
+        table.add_row(recipe.name, recipe.source, recipe.cost, recipe.expected)
+    Console().print(table)
+
+
+def _print_fields(recipe: ImprovedGanRecipe) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from training.recipes import settings
+
+    table = Table("field", "value", "meaning", title=f"{recipe.name}: {recipe.source}")
+    for name, about in settings().items():
+        table.add_row(name, str(getattr(recipe, name)), about.text)
+    Console().print(table)
+
+
+def _failure(error: Exception, *, status: int) -> typer.Exit:
+    """Print one line on stderr and return the exit to raise."""
+    print(f"mintage: {error}", file=sys.stderr)
+    return typer.Exit(status)
