@@ -64,17 +64,25 @@ def train(
     flags = {"labels": labels, "seed": seed, "max_seconds": max_seconds}
     try:
         chosen = _overridden(recipe, flags, fields or [])
-        images, test = _loaded(data, chosen)
-        folder = run or Path("runs") / chosen.name
-        with _interrupts() as caught, _reporter(chosen, as_json=as_json) as report:
-            summary = _trained(chosen, images, test=test, run=folder, report=report, should_stop=lambda: bool(caught))
+        with _reporter(chosen, as_json=as_json) as report:
+            summary = _trained(chosen, run or Path("runs") / chosen.name, data=data, report=report)
     except DivergedError as error:
         raise _failure(error, status=1) from None
     except (TrainingError, OSError) as error:
         raise _failure(error, status=2) from None
     print(json.dumps(_summary_values(summary)) if as_json else _sentence(summary), flush=True)
-    if caught:
-        raise typer.Exit(128 + caught[0])
+    if summary.ended == "stopped":
+        raise typer.Exit(130)
+
+
+def train_with_bar(recipe: ImprovedGanRecipe, run: Path) -> Summary:
+    """Train a recipe on its own data, with a progress bar or plain lines; a run that is there already is carried on.
+
+    Raises:
+        TrainingError: as `training.loop.train` does.
+    """
+    with _reporter(recipe, as_json=False) as report:
+        return _trained(recipe, run, data=None, report=report)
 
 
 def recipes(
@@ -122,22 +130,16 @@ def _loaded(data: str | None, recipe: ImprovedGanRecipe) -> tuple[LabelledImages
     return load(source, "train"), load(source, "test") if has_split(source, "test") else None
 
 
-def _trained(
-    recipe: ImprovedGanRecipe,
-    images: LabelledImages,
-    *,
-    test: LabelledImages | None,
-    run: Path,
-    report: Report,
-    should_stop: Callable[[], bool],
-) -> Summary:
-    """Train, with torch imported only now that the input is known to be good."""
+def _trained(recipe: ImprovedGanRecipe, run: Path, *, data: str | None, report: Report) -> Summary:
+    """Train, with torch imported only once the input is known to be good."""
+    images, test = _loaded(data, recipe)
     # OpenMP's threads spin while they wait; beside any other busy process that makes a step ten times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
     from training.loop import train as train_run
 
-    return train_run(recipe, images, run, test=test, report=report, should_stop=should_stop)
+    with _interrupts() as caught:
+        return train_run(recipe, images, run, test=test, report=report, should_stop=lambda: bool(caught))
 
 
 @contextlib.contextmanager
