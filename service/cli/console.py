@@ -61,7 +61,7 @@ def friendly_errors() -> Iterator[None]:
         status = _status_of(error)
         if status is None:
             raise
-        fail(str(error), status)
+        fail(_explained(error), status)
 
 
 def print_json(value: Any) -> None:
@@ -112,6 +112,15 @@ def _status_of(error: Exception) -> int | None:
     if isinstance(error, training.errors.TrainingError):
         return FAILED if isinstance(error, training.errors.DivergedError) else BAD_INPUT
     return BAD_INPUT if _is_wrong_setting(error) else None
+
+
+def _explained(error: Exception) -> str:
+    """What an error says, and what to do where the error itself cannot know."""
+    from mintage.errors import Unavailable
+
+    if isinstance(error, Unavailable) and not error.reason:
+        return f"no Mintage API answers; start one with `mintage up`, or say where it is with --api ({error})"
+    return str(error)
 
 
 def _is_wrong_setting(error: Exception) -> bool:

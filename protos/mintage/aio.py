@@ -1,0 +1,178 @@
+"""The Python client for asyncio; `mintage.client` gives it out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeVar
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mintage import calls
+from mintage.calls import Call, Classifications, Page
+from mintage.channels import HEALTH_TIMEOUT_S, LOAD_TIMEOUT_S, OPTIONS, TIMEOUT_S, callable_of
+from mintage.errors import from_rpc
+from mintage.pictures import Pictures, to_pil
+from mintage.retries import Attempts, Retries
+from mintage.v1 import jobs_pb2, models_pb2
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """As `Client`, for asyncio; an asynchronous context manager. Its methods mean what those of `Client` mean."""
+
+    def __init__(self, address: str, *, timeout_s: float = TIMEOUT_S, retries: Retries | None = None) -> None:
+        self._address = address
+        self._timeout_s = timeout_s
+        self._retries = retries or Retries()
+        self._opened: Any = None
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connection; calls in flight fail."""
+        if self._opened is not None:
+            await self._opened.close()
+
+    async def generate(
+        self, model: str, count: int, *, seed: int = 0, first_index: int = 0, timeout_s: float | None = None
+    ) -> NDArray[np.uint8]:
+        """As `Client.generate`: uint8 [count, H, W, C]."""
+        return await self._run(calls.generate(model, count, seed=seed, first_index=first_index), timeout_s)
+
+    async def generate_pil(
+        self, model: str, count: int, *, seed: int = 0, first_index: int = 0, timeout_s: float | None = None
+    ) -> list[Image.Image]:
+        """As `Client.generate_pil`."""
+        return to_pil(await self.generate(model, count, seed=seed, first_index=first_index, timeout_s=timeout_s))
+
+    async def classify(self, model: str, images: Pictures, *, timeout_s: float | None = None) -> Classifications:
+        """As `Client.classify`."""
+        return await self._run(calls.classify(model, images), timeout_s)
+
+    async def models(self) -> list[models_pb2.Model]:
+        """As `Client.models`."""
+        return [model async for model in self._items(calls.list_models)]
+
+    async def model(self, name: str) -> models_pb2.Model:
+        """As `Client.model`."""
+        return await self._run(calls.get_model(name))
+
+    async def load_model(
+        self, name: str, archive: str, *, workers: int = 0, timeout_s: float = LOAD_TIMEOUT_S
+    ) -> models_pb2.Model:
+        """As `Client.load_model`."""
+        return await self._run(calls.load_model(name, archive, workers=workers), timeout_s)
+
+    async def unload_model(self, name: str) -> None:
+        """As `Client.unload_model`."""
+        await self._run(calls.unload_model(name))
+
+    async def scale_model(self, name: str, workers: int, *, timeout_s: float = LOAD_TIMEOUT_S) -> models_pb2.Model:
+        """As `Client.scale_model`."""
+        return await self._run(calls.scale_model(name, workers), timeout_s)
+
+    async def create_sample_job(
+        self,
+        model: str,
+        count: int,
+        *,
+        seed: int = 0,
+        shard_size: int = 0,
+        output_prefix: str = "",
+        request_id: str | None = None,
+        max_images_per_second: float = 0.0,
+    ) -> jobs_pb2.Job:
+        """As `Client.create_sample_job`."""
+        return await self._run(
+            calls.create_sample_job(
+                model,
+                count,
+                seed=seed,
+                shard_size=shard_size,
+                output_prefix=output_prefix,
+                request_id=request_id,
+                max_images_per_second=max_images_per_second,
+            )
+        )
+
+    async def create_score_job(
+        self, model: str, source_job: str, *, splits: int = 0, output_prefix: str = "", request_id: str | None = None
+    ) -> jobs_pb2.Job:
+        """As `Client.create_score_job`."""
+        return await self._run(
+            calls.create_score_job(model, source_job, splits=splits, output_prefix=output_prefix, request_id=request_id)
+        )
+
+    async def job(self, name: str) -> jobs_pb2.Job:
+        """As `Client.job`."""
+        return await self._run(calls.get_job(name))
+
+    def jobs(self) -> AsyncIterator[jobs_pb2.Job]:
+        """As `Client.jobs`."""
+        return self._items(calls.list_jobs)
+
+    async def watch(self, name: str) -> AsyncIterator[jobs_pb2.Job]:
+        """As `Client.watch`."""
+        attempts = Attempts(self._retries, repeatable=True, timeout_s=None)
+        call = calls.watch_job(name)
+        while True:
+            stream = callable_of(self._channel.unary_stream, call)(call.request)
+            try:
+                async for answer in stream:
+                    attempts.succeeded()
+                    job = call.read(answer)
+                    yield job
+                    if calls.has_ended(job):
+                        return
+            except grpc.RpcError as error:
+                await asyncio.sleep(attempts.pause_after(from_rpc(error)))
+            finally:
+                stream.cancel()
+
+    async def cancel(self, name: str) -> jobs_pb2.Job:
+        """As `Client.cancel`."""
+        return await self._run(calls.cancel_job(name))
+
+    def shards(self, name: str) -> AsyncIterator[jobs_pb2.Shard]:
+        """As `Client.shards`."""
+        return self._items(lambda token: calls.list_shards(name, token))
+
+    async def health(self, service: str = "", *, timeout_s: float = HEALTH_TIMEOUT_S) -> bool:
+        """As `Client.health`."""
+        return await self._run(calls.health(service), timeout_s)
+
+    @property
+    def _channel(self) -> Any:
+        """The connection, opened in the event loop that uses it."""
+        if self._opened is None:
+            self._opened = grpc.aio.insecure_channel(self._address, options=OPTIONS)
+        return self._opened
+
+    async def _run(self, call: Call[T], timeout_s: float | None = None) -> T:
+        limit_s = self._timeout_s if timeout_s is None else timeout_s
+        attempts = Attempts(self._retries, repeatable=call.repeatable, timeout_s=limit_s)
+        method = callable_of(self._channel.unary_unary, call)
+        while True:
+            try:
+                return call.read(await method(call.request, timeout=attempts.remaining_s()))
+            except grpc.RpcError as error:
+                await asyncio.sleep(attempts.pause_after(from_rpc(error)))
+
+    async def _items(self, page_of: Callable[[str], Call[Page[T]]]) -> AsyncIterator[T]:
+        token = ""
+        while True:
+            page = await self._run(page_of(token))
+            for item in page.items:
+                yield item
+            token = page.next_token
+            if not token:
+                return

@@ -1,0 +1,196 @@
+"""The Python client: `Client` for ordinary code, `AsyncClient` for asyncio.
+
+    with Client("127.0.0.1:50051") as client:
+        images = client.generate("digits", 64, seed=7)  # uint8 [64, 28, 28, 1]
+        said = client.classify("judge", images)
+        print(said.labels, said.generated)
+
+Every call has a deadline, which covers its retries. What may safely be repeated is repeated when the server does not
+answer or says that it is overloaded. Errors are those of `mintage.errors`. Models and jobs may be named with or without
+`models/` and `jobs/`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mintage import calls
+from mintage.aio import AsyncClient
+from mintage.calls import Call, Classifications, Page
+from mintage.channels import HEALTH_TIMEOUT_S, LOAD_TIMEOUT_S, OPTIONS, TIMEOUT_S, callable_of
+from mintage.errors import from_rpc
+from mintage.pictures import Pictures, to_pil
+from mintage.retries import Attempts, Retries
+from mintage.v1 import jobs_pb2, models_pb2
+
+__all__ = ["AsyncClient", "Classifications", "Client", "Retries", "to_pil"]
+
+T = TypeVar("T")
+
+
+class Client:
+    """A client for code without asyncio; a context manager; threads may share it.
+
+    Args:
+        address: host:port of the API.
+        timeout_s: Longest time of a call, its retries included, unless the call says otherwise.
+        retries: How often a call that may be repeated is.
+    """
+
+    def __init__(self, address: str, *, timeout_s: float = TIMEOUT_S, retries: Retries | None = None) -> None:
+        self._timeout_s = timeout_s
+        self._retries = retries or Retries()
+        self._channel = grpc.insecure_channel(address, options=OPTIONS)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; calls in flight fail."""
+        self._channel.close()
+
+    def generate(
+        self, model: str, count: int, *, seed: int = 0, first_index: int = 0, timeout_s: float | None = None
+    ) -> NDArray[np.uint8]:
+        """Samples first_index to first_index + count - 1 of a seed, uint8 [count, H, W, C]."""
+        return self._run(calls.generate(model, count, seed=seed, first_index=first_index), timeout_s)
+
+    def generate_pil(
+        self, model: str, count: int, *, seed: int = 0, first_index: int = 0, timeout_s: float | None = None
+    ) -> list[Image.Image]:
+        """As `generate`, as Pillow images."""
+        return to_pil(self.generate(model, count, seed=seed, first_index=first_index, timeout_s=timeout_s))
+
+    def classify(self, model: str, images: Pictures, *, timeout_s: float | None = None) -> Classifications:
+        """What a classifier says of images: uint8 [N, H, W, C], or Pillow images, paths, bytes of image files."""
+        return self._run(calls.classify(model, images), timeout_s)
+
+    def models(self) -> list[models_pb2.Model]:
+        """Every model that should be loaded, ready or not, in order of the names."""
+        return list(self._items(calls.list_models))
+
+    def model(self, name: str) -> models_pb2.Model:
+        """One model."""
+        return self._run(calls.get_model(name))
+
+    def load_model(
+        self, name: str, archive: str, *, workers: int = 0, timeout_s: float = LOAD_TIMEOUT_S
+    ) -> models_pb2.Model:
+        """Load a .mar of the server's archive folder and wait until it has proven itself; workers 0 chooses 1."""
+        return self._run(calls.load_model(name, archive, workers=workers), timeout_s)
+
+    def unload_model(self, name: str) -> None:
+        """Unload a model."""
+        self._run(calls.unload_model(name))
+
+    def scale_model(self, name: str, workers: int, *, timeout_s: float = LOAD_TIMEOUT_S) -> models_pb2.Model:
+        """Set a model's number of worker processes and wait until they are ready."""
+        return self._run(calls.scale_model(name, workers), timeout_s)
+
+    def create_sample_job(
+        self,
+        model: str,
+        count: int,
+        *,
+        seed: int = 0,
+        shard_size: int = 0,
+        output_prefix: str = "",
+        request_id: str | None = None,
+        max_images_per_second: float = 0.0,
+    ) -> jobs_pb2.Job:
+        """Create a durable job that makes `count` images; the server chooses what is 0 or empty.
+
+        The same request_id gives the same job; by default each call has a new one.
+        """
+        return self._run(
+            calls.create_sample_job(
+                model,
+                count,
+                seed=seed,
+                shard_size=shard_size,
+                output_prefix=output_prefix,
+                request_id=request_id,
+                max_images_per_second=max_images_per_second,
+            )
+        )
+
+    def create_score_job(
+        self, model: str, source_job: str, *, splits: int = 0, output_prefix: str = "", request_id: str | None = None
+    ) -> jobs_pb2.Job:
+        """Create a job that scores the images of a finished sample job with a classifier."""
+        return self._run(
+            calls.create_score_job(model, source_job, splits=splits, output_prefix=output_prefix, request_id=request_id)
+        )
+
+    def job(self, name: str) -> jobs_pb2.Job:
+        """One job."""
+        return self._run(calls.get_job(name))
+
+    def jobs(self) -> Iterator[jobs_pb2.Job]:
+        """Every job, the newest first, fetched as they are asked for."""
+        return self._items(calls.list_jobs)
+
+    def watch(self, name: str) -> Iterator[jobs_pb2.Job]:
+        """A job now and after every change, until it has ended: as long as that takes, over restarts of the server."""
+        attempts = Attempts(self._retries, repeatable=True, timeout_s=None)
+        call = calls.watch_job(name)
+        while True:
+            try:
+                for answer in self._stream(call):
+                    attempts.succeeded()
+                    job = call.read(answer)
+                    yield job
+                    if calls.has_ended(job):
+                        return
+            except grpc.RpcError as error:
+                time.sleep(attempts.pause_after(from_rpc(error)))
+
+    def cancel(self, name: str) -> jobs_pb2.Job:
+        """Ask a job to stop; it does within one micro-batch."""
+        return self._run(calls.cancel_job(name))
+
+    def shards(self, name: str) -> Iterator[jobs_pb2.Shard]:
+        """The shards of a job in order, fetched as they are asked for."""
+        return self._items(lambda token: calls.list_shards(name, token))
+
+    def health(self, service: str = "", *, timeout_s: float = HEALTH_TIMEOUT_S) -> bool:
+        """Whether the server, a service such as `mintage.v1.JobService`, or `models/{model}` works now."""
+        return self._run(calls.health(service), timeout_s)
+
+    def _run(self, call: Call[T], timeout_s: float | None = None) -> T:
+        """Make a call, again if that may help, and read its answer."""
+        limit_s = self._timeout_s if timeout_s is None else timeout_s
+        attempts = Attempts(self._retries, repeatable=call.repeatable, timeout_s=limit_s)
+        method = callable_of(self._channel.unary_unary, call)
+        while True:
+            try:
+                return call.read(method(call.request, timeout=attempts.remaining_s()))
+            except grpc.RpcError as error:
+                time.sleep(attempts.pause_after(from_rpc(error)))
+
+    def _stream(self, call: Call[T]) -> Iterator[Any]:
+        """The answers of a stream, which is cancelled when nobody wants more."""
+        stream = callable_of(self._channel.unary_stream, call)(call.request)
+        try:
+            yield from stream
+        finally:
+            stream.cancel()
+
+    def _items(self, page_of: Callable[[str], Call[Page[T]]]) -> Iterator[T]:
+        token = ""
+        while True:
+            page = self._run(page_of(token))
+            yield from page.items
+            token = page.next_token
+            if not token:
+                return

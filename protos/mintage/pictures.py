@@ -1,0 +1,64 @@
+"""Images as the client takes and gives them: arrays uint8 [N, H, W, C], Pillow images, paths, the bytes of files."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mintage.errors import InputError
+from mintage.v1 import classification_pb2
+
+Picture: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image"
+Pictures: TypeAlias = "NDArray[np.uint8] | Picture | Iterable[Picture]"
+
+
+def to_pil(images: NDArray[np.uint8]) -> list[Image.Image]:
+    """Make Pillow images, `L` or `RGB`, of an array [N, H, W, C] with C 1 or 3."""
+    return [Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image) for image in images]
+
+
+def from_raw(files: Sequence[bytes], height: int, width: int, channels: int) -> NDArray[np.uint8]:
+    """Make an array [N, H, W, C] of raw images."""
+    return np.frombuffer(bytearray(b"".join(files)), np.uint8).reshape(len(files), height, width, channels)
+
+
+def request_of(model: str, pictures: Pictures) -> classification_pb2.ClassifyRequest:
+    """Make the request to classify pictures: an array goes raw, everything else as image files.
+
+    Raises:
+        InputError: if it is neither.
+        OSError: if a path cannot be read.
+    """
+    if isinstance(pictures, np.ndarray):
+        return classification_pb2.ClassifyRequest(model=model, raw=_raw(pictures))
+    several = [pictures] if isinstance(pictures, str | bytes | os.PathLike | Image.Image) else pictures
+    files = classification_pb2.EncodedImages(files=[_file(picture) for picture in several])
+    return classification_pb2.ClassifyRequest(model=model, encoded=files)
+
+
+def _raw(images: NDArray[np.uint8]) -> classification_pb2.RawImages:
+    if images.dtype != np.uint8 or images.ndim != 4:
+        raise InputError(f"images must be uint8 [N, H, W, C], not {images.dtype} {list(images.shape)}")
+    count, height, width, channels = images.shape
+    return classification_pb2.RawImages(
+        count=count, height=height, width=width, channels=channels, pixels=images.tobytes()
+    )
+
+
+def _file(picture: Picture) -> bytes:
+    if isinstance(picture, bytes):
+        return picture
+    if isinstance(picture, str | os.PathLike):
+        return Path(picture).read_bytes()
+    if isinstance(picture, Image.Image):
+        file = io.BytesIO()
+        picture.save(file, "PNG")
+        return file.getvalue()
+    raise InputError(f"an image must be a path, bytes or a Pillow image, not {type(picture).__name__}")
