@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 if TYPE_CHECKING:
+    from google.protobuf.message import Message
     from mintage.client import Client
     from rich.console import Console
     from rich.table import Table
@@ -67,6 +68,13 @@ def friendly_errors() -> Iterator[None]:
 def print_json(value: Any) -> None:
     """Print one JSON value on stdout."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def to_dict(message: Message) -> dict[str, Any]:
+    """Turn a message of the API into what `print_json` prints: every field under its name in the contract."""
+    from google.protobuf.json_format import MessageToDict
+
+    return MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
 
 
 def console() -> Console:

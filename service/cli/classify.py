@@ -1,0 +1,65 @@
+"""`mintage classify`: what a loaded classifier sees in image files.
+
+mintage classify judge images/*.png --top 2
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from service.cli.console import DEFAULT_API, ApiOption, JsonOption, connect, console, friendly_errors, print_json, table
+
+if TYPE_CHECKING:
+    from mintage.client import Classifications
+
+BAR_CELLS = 12
+
+
+def classify(
+    model: Annotated[str, typer.Argument(help="Name of a loaded classifier.")],
+    images: Annotated[list[Path], typer.Argument(help="PNG, JPEG, WebP, BMP or GIF files of the model's size.")],
+    top: Annotated[int, typer.Option(min=1, help="How many classes to show of each image.")] = 1,
+    api: ApiOption = DEFAULT_API,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the most probable classes of images, and how likely each image is generated."""
+    with friendly_errors(), connect(api) as client:
+        said = client.classify(model, images)
+    found = [_of_one(path, said, row, top) for row, path in enumerate(images)]
+    if as_json:
+        print_json(found)
+    else:
+        _print_table(found)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command()(classify)
+
+
+def _of_one(path: Path, said: Classifications, row: int, top: int) -> dict[str, Any]:
+    order = said.probabilities[row].argsort()[::-1][:top]
+    classes = [{"class": said.classes[index], "probability": float(said.probabilities[row, index])} for index in order]
+    generated = None if said.generated is None else float(said.generated[row])
+    return {"image": str(path), "classes": classes, "generated": generated}
+
+
+def _print_table(found: list[dict[str, Any]]) -> None:
+    rows = []
+    for one in found:
+        generated = "" if one["generated"] is None else _bar(one["generated"])
+        for number, each in enumerate(one["classes"]):
+            first = number == 0
+            rows.append(
+                (one["image"] if first else "", each["class"], _bar(each["probability"]), generated if first else "")
+            )
+    console().print(table(("image", "class", "probability", "generated"), rows))
+
+
+def _bar(probability: float) -> str:
+    """A number from 0 to 1 and a bar of it."""
+    full = round(probability * BAR_CELLS)
+    return f"{probability:6.1%} {'█' * full}{'·' * (BAR_CELLS - full)}"

@@ -1,0 +1,142 @@
+"""`mintage models ...`: what the server has loaded, and changing it.
+
+mintage models ls
+mintage models load digits ssgan-digits-generator.mar   # an archive of the server's archive folder
+mintage models scale digits 2
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from service.cli.console import (
+    DEFAULT_API,
+    ApiOption,
+    JsonOption,
+    connect,
+    console,
+    friendly_errors,
+    print_json,
+    table,
+    to_dict,
+)
+
+if TYPE_CHECKING:
+    from mintage.v1.models_pb2 import Model
+
+models = typer.Typer(name="models", help="List, load, unload and scale models.", no_args_is_help=True)
+
+NameArgument = Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model, with or without models/.")]
+
+
+@models.command("ls")
+def list_(api: ApiOption = DEFAULT_API, as_json: JsonOption = False) -> None:
+    """List the models that should be loaded, ready or not."""
+    with friendly_errors(), connect(api) as client:
+        found = client.models()
+    if as_json:
+        print_json([to_dict(model) for model in found])
+    elif found:
+        _print_list(found)
+    else:
+        typer.echo("no model is loaded; `mintage models load NAME ARCHIVE.mar` loads one")
+
+
+@models.command()
+def show(name: NameArgument, api: ApiOption = DEFAULT_API, as_json: JsonOption = False) -> None:
+    """Show everything about one model."""
+    with friendly_errors(), connect(api) as client:
+        _print_one(client.model(name), as_json)
+
+
+@models.command()
+def load(
+    name: NameArgument,
+    archive: Annotated[str, typer.Argument(metavar="ARCHIVE.mar", help="File name in the server's archive folder.")],
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 1,
+    api: ApiOption = DEFAULT_API,
+    as_json: JsonOption = False,
+) -> None:
+    """Load an archive; a model of that name is replaced once the new one has proven itself."""
+    with friendly_errors(), connect(api) as client:
+        _print_one(client.load_model(name, archive, workers=workers), as_json)
+
+
+@models.command()
+def unload(name: NameArgument, api: ApiOption = DEFAULT_API) -> None:
+    """Unload a model."""
+    with friendly_errors(), connect(api) as client:
+        client.unload_model(name)
+
+
+@models.command()
+def scale(
+    name: NameArgument,
+    workers: Annotated[int, typer.Argument(min=1, max=64, help="Worker processes, from 1 to 64.")],
+    api: ApiOption = DEFAULT_API,
+    as_json: JsonOption = False,
+) -> None:
+    """Set the number of worker processes of a model and wait until they are ready."""
+    with friendly_errors(), connect(api) as client:
+        _print_one(client.scale_model(name, workers), as_json)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs of this file to the command."""
+    app.add_typer(models)
+
+
+def _print_list(found: list[Model]) -> None:
+    rows = [
+        (
+            model.name.removeprefix("models/"),
+            _kind(model),
+            _state(model),
+            _size(model),
+            model.archive,
+            model.digest[:12],
+            model.workers,
+            model.device_class,
+        )
+        for model in found
+    ]
+    columns = ("model", "kind", "state", "size", "archive", "digest", "workers", "device")
+    console().print(table(columns, rows, right=("workers",)))
+
+
+def _print_one(model: Model, as_json: bool) -> None:
+    if as_json:
+        print_json(to_dict(model))
+        return
+    rows: list[tuple[str, Any]] = [
+        ("model", model.name),
+        ("kind", _kind(model)),
+        ("state", _state(model)),
+        ("image size", _size(model)),
+        ("classes", ", ".join(model.classes) or "none"),
+        ("latent size", model.latent_size),
+        ("micro-batch", model.micro_batch),
+        ("recipe", model.recipe),
+        ("archive", model.archive),
+        ("digest", model.digest),
+        ("workers", model.workers),
+        ("device", model.device_class),
+        ("torch", model.torch_version),
+        ("loaded", f"{model.load_time.ToDatetime():%Y-%m-%d %H:%M:%S} UTC"),
+    ]
+    console().print(table(("", ""), rows))
+
+
+def _kind(model: Model) -> str:
+    return type(model).Kind.Name(model.kind).removeprefix("KIND_").lower()
+
+
+def _state(model: Model) -> str:
+    state = type(model).State.Name(model.state).removeprefix("STATE_").lower()
+    return f"{state}: {model.message}" if model.message else state
+
+
+def _size(model: Model) -> str:
+    return f"{model.shape.height} x {model.shape.width} x {model.shape.channels}"
