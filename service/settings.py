@@ -57,6 +57,13 @@ class Settings(BaseSettings):
     max_attempts: int = Field(
         3, ge=1, description="Claims of a shard, each ended by failure, before it counts as failed."
     )
+    retry_pause_s: float = Field(
+        1.0, ge=0, description="Seconds until a shard is tried again after its first failure; doubles each time."
+    )
+    backend_patience_s: float = Field(
+        120.0, ge=0, description="Seconds for which a worker asks a model again that does not answer, until it fails."
+    )
+    worker_name: str = Field("", description="Name of this worker in jobs and logs. Default: the host's name.")
     worker_processes: int = Field(1, ge=1, description="Shards that one worker strikes at a time.")
     messages_per_slot: int = Field(2, ge=1, description="Hints kept in the broker for each worker process.")
 
