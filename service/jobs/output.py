@@ -1,0 +1,195 @@
+"""The folder of one job: nothing is written outside it, nothing that is there is ever overwritten.
+
+Every path is walked from the output folder segment by segment without following symbolic links. A file appears under
+its name whole or not at all: it is written to `.tmp/` on the same file system, fsynced, then linked (which, unlike a
+rename, fails if the name is taken), and the folder is fsynced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from service.jobs.faults import crash_point
+
+TEMPORARY = ".tmp"
+BLOCK = 1 << 20
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NOT_PLAIN = (errno.ELOOP, errno.ENXIO)
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class OutputError(Exception):
+    """Raised when a job's folder is not as it must be: something else lies in the way, or a file was changed."""
+
+
+@dataclass(slots=True)
+class Temporary:
+    """A file that has no name yet: `file` is open, `name` lies in `.tmp/`."""
+
+    name: str
+    file: BinaryIO
+
+
+class Output:
+    """The folder of one job, `{root}/{prefix}`. All methods block; call them from a thread."""
+
+    def __init__(self, root: Path, prefix: str) -> None:
+        """Name the folder; it need not exist. `prefix` has been validated: no empty, '.' or '..' segment."""
+        self.root = root
+        self.prefix = prefix
+
+    def put(self, name: str, data: bytes) -> bool:
+        """Write a whole small file unless its name is taken; tell whether this call wrote it.
+
+        Raises:
+            OSError: as the file system has it; ENOSPC when the disk is full. No temporary file stays.
+            OutputError: if a symbolic link or a file lies where a folder must be.
+        """
+        with self.temporary(name.rsplit("/", 1)[-1]) as temporary:
+            temporary.file.write(data)
+            return self.publish(temporary, name)
+
+    @contextlib.contextmanager
+    def temporary(self, label: str) -> Iterator[Temporary]:
+        """Open a new file in `.tmp/`, readable and writable; it is gone from there when the block ends."""
+        name = f"{label}.{secrets.token_hex(4)}"
+        with self._folder(TEMPORARY, create=True) as folder:
+            file = os.fdopen(os.open(name, _CREATE, 0o644, dir_fd=folder), "w+b", buffering=BLOCK)
+            try:
+                yield Temporary(name, file)
+            finally:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=folder)
+                with contextlib.suppress(OSError):  # what could not be flushed to a full disk
+                    file.close()
+
+    def publish(self, temporary: Temporary, name: str) -> bool:
+        """Give a temporary file its name for good, unless the name is taken; tell whether this call did.
+
+        Raises:
+            FileNotFoundError: if the temporary file was removed meanwhile: the attempt counts as dead.
+        """
+        temporary.file.flush()
+        os.fsync(temporary.file.fileno())
+        crash_point("after_fsync")
+        *folders, last = name.split("/")
+        with self._folder(TEMPORARY, create=True) as source, self._folder(*folders, create=True) as target:
+            try:
+                os.link(temporary.name, last, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
+            except FileExistsError:
+                return False
+            os.fsync(target)
+        return True
+
+    @contextlib.contextmanager
+    def open(self, name: str) -> Iterator[BinaryIO]:
+        """Open a file for reading.
+
+        Raises:
+            FileNotFoundError: if there is none.
+            OutputError: if it is anything but a plain file.
+        """
+        *folders, last = name.split("/")
+        with self._folder(*folders) as folder, _confined(name):
+            descriptor = os.open(last, _READ, dir_fd=folder)
+        with os.fdopen(descriptor, "rb", buffering=BLOCK) as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OutputError(f"{self.prefix}/{name} is no plain file")
+            yield file
+
+    def read(self, name: str) -> bytes | None:
+        """Return a whole small file, or None if there is none."""
+        try:
+            with self.open(name) as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+
+    def size(self, name: str) -> int | None:
+        """Return a file's size in bytes, or None if there is none."""
+        try:
+            with self.open(name) as file:
+                return os.fstat(file.fileno()).st_size
+        except FileNotFoundError:
+            return None
+
+    def names(self, folder: str = "") -> list[str]:
+        """Return the sorted names in the job's folder, or in one below it; none if it does not exist."""
+        try:
+            with self._folder(*folder.split("/") if folder else ()) as descriptor:
+                return sorted(os.listdir(descriptor))  # noqa: PTH208 - pathlib knows no descriptors
+        except FileNotFoundError:
+            return []
+
+    def remove_temporaries(self, label: str = "") -> None:
+        """Remove what dead attempts left in `.tmp/`: the files whose names begin with `label`."""
+        for name in self.names(TEMPORARY):
+            if name.startswith(label):
+                with contextlib.suppress(FileNotFoundError), self._folder(TEMPORARY) as folder:
+                    os.unlink(name, dir_fd=folder)
+        if not label:
+            with contextlib.suppress(OSError), self._folder() as folder:
+                os.rmdir(TEMPORARY, dir_fd=folder)
+
+    def remove(self, name: str) -> None:
+        """Remove a file of the job's folder, if it is there."""
+        with contextlib.suppress(FileNotFoundError), self._folder() as folder:
+            os.unlink(name, dir_fd=folder)
+
+    @contextlib.contextmanager
+    def _folder(self, *below: str, create: bool = False) -> Iterator[int]:
+        """Open `{root}/{prefix}/{below}` segment by segment, following no symbolic link below the root."""
+        if create:
+            self.root.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for segment in (*self.prefix.split("/"), *below):
+                parent = descriptor
+                descriptor = _step(parent, segment, create=create)
+                os.close(parent)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+
+def file_digest(file: BinaryIO) -> str:
+    """Return the SHA-256 of an open file from its beginning, in hexadecimal."""
+    file.seek(0)
+    return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+
+
+def _step(parent: int, segment: str, *, create: bool) -> int:
+    """Open one folder in another, making it first if need be."""
+    with _confined(segment):
+        try:
+            return os.open(segment, _FOLDER, dir_fd=parent)
+        except FileNotFoundError:
+            if not create:
+                raise
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(segment, 0o755, dir_fd=parent)
+            os.fsync(parent)
+        return os.open(segment, _FOLDER, dir_fd=parent)
+
+
+@contextlib.contextmanager
+def _confined(name: str) -> Iterator[None]:
+    """Turn the errors of a symbolic link, or a file in a folder's place, into OutputError."""
+    try:
+        yield
+    except (NotADirectoryError, IsADirectoryError) as error:
+        raise OutputError(f"{name} in the output folder is no plain file or folder; remove it") from error
+    except OSError as error:
+        if error.errno in _NOT_PLAIN:
+            raise OutputError(f"{name} in the output folder is a symbolic link; remove it") from error
+        raise

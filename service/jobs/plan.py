@@ -1,0 +1,146 @@
+"""The plan of a job: the immutable cut into shards, written beside the output before the API answers."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import secrets
+import time
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from service.validation import OUTPUT_PREFIX
+
+FILE_NAME = "plan.json"
+MAX_COUNT = 100_000_000
+MAX_SHARD_SIZE = 100_000
+MAX_SHARDS = 1_000_000
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_STRICT = ConfigDict(extra="forbid", strict=True)
+
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+JobId = Annotated[str, Field(pattern=r"^[a-z0-9]{1,40}$")]
+Prefix = Annotated[str, Field(pattern=rf"^{OUTPUT_PREFIX.pattern}$")]
+Natural = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """What only a sample job has."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    seed: Annotated[int, Field(ge=0, lt=2**64)]
+    max_images_per_second: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scoring:
+    """What only a score job has. The source's root digest pins every byte that is scored."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    source_job: JobId
+    source_prefix: Prefix
+    source_root_digest: Digest
+    splits: Positive
+    classes: Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Everything that decides a job's bytes, and who asked for it. Exactly one of `sampling` and `scoring` is set.
+
+    Shard k holds the samples [k * shard_size, min(count, (k + 1) * shard_size)).
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    version: Literal[1] = 1
+    job: JobId
+    prefix: Prefix
+    create_time_ms: Natural
+    request_id: str
+    request_digest: Digest
+
+    model: str
+    model_digest: Digest
+    backend_name: str
+    device_class: str
+    torch_version: str
+    micro_batch: Positive
+    height: Positive
+    width: Positive
+    channels: Positive
+
+    count: Annotated[int, Field(ge=1, le=MAX_COUNT)]
+    shard_size: Annotated[int, Field(ge=1, le=MAX_SHARD_SIZE)]
+    format: Literal["webdataset-png", "safetensors"]
+    sampling: Sampling | None = None
+    scoring: Scoring | None = None
+
+    @property
+    def shards(self) -> int:
+        """Number of shards."""
+        return -(-self.count // self.shard_size)
+
+    @property
+    def suffix(self) -> str:
+        """File name suffix of a shard."""
+        return "tar" if self.sampling else "safetensors"
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON: the plan's identity."""
+        return hashlib.sha256(self.to_json()).hexdigest()
+
+    def span(self, shard: int) -> range:
+        """Return the indices of a shard's samples."""
+        return range(shard * self.shard_size, min(self.count, (shard + 1) * self.shard_size))
+
+    def to_json(self) -> bytes:
+        """Return the canonical JSON: sorted names, no spaces, one line."""
+        return canonical_json(dataclasses.asdict(self))
+
+
+class PlanError(ValueError):
+    """Raised when bytes are no plan that this version understands."""
+
+
+def read_plan(data: bytes | str) -> Plan:
+    """Read `plan.json`.
+
+    Raises:
+        PlanError: if it is damaged, or from a version that this one does not know.
+    """
+    try:
+        plan = _PLAN.validate_json(data)
+    except ValidationError as error:
+        raise PlanError(f"not a plan of version 1: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}") from None
+    if (plan.sampling is None) == (plan.scoring is None):
+        raise PlanError("a plan has exactly one of sampling and scoring")
+    return plan
+
+
+def canonical_json(value: object) -> bytes:
+    """Return the one JSON text of a value: sorted names, no spaces, ASCII, a newline at the end."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+
+
+def request_digest(parameters: object) -> str:
+    """Return what makes two requests the same: SHA-256 of the canonical JSON of their parameters."""
+    return hashlib.sha256(canonical_json(parameters)).hexdigest()
+
+
+def new_job_id(now_ms: int | None = None) -> str:
+    """Return a fresh id of 16 of 0-9 and a-z: 10 for the milliseconds since 1970, so that ids sort by it, 6 random."""
+    number = (time.time_ns() // 1_000_000 if now_ms is None else now_ms) << 30 | secrets.randbits(30)
+    return "".join(_ALPHABET[number >> shift & 31] for shift in range(75, -1, -5))
+
+
+_PLAN = TypeAdapter(Plan)
