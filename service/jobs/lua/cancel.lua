@@ -1,0 +1,12 @@
+-- Ask a job to stop. ARGV: job.
+local job = ARGV[1]
+local state = state_of(job)
+if not state then return answer({why = 'unknown'}) end
+if state == 'QUEUED' or state == 'RUNNING' then
+  set_state(job, 'CANCELLING')
+  redis.call('ZREM', P .. 'open', job)
+  redis.call('ZADD', P .. 'ending', 0, job)
+  redis.call('DEL', ready_key(job))
+  wake()
+end
+return answer({ok = true})

@@ -1,0 +1,20 @@
+-- Finish a shard whose file and marker are in place. Whoever comes second with the same bytes agrees.
+-- ARGV: job, shard, attempt, digest, images.
+local job, shard, at = ARGV[1], ARGV[2], now()
+local rec = load_shard(job, shard)
+if rec.s == 'D' and rec.d == ARGV[4] then return answer({ok = true}) end
+local state = state_of(job)
+local running = state == 'RUNNING' or state == 'CANCELLING'
+if not running or rec.a ~= tonumber(ARGV[3]) or (rec.s ~= 'L' and rec.s ~= 'R') then return answer({why = 'fenced'}) end
+
+if rec.s == 'L' then end_lease(job, shard, rec) end
+redis.call('ZREM', ready_key(job), shard)
+redis.call('ZREM', P .. 'hints', member(job, shard))
+rec.s, rec.d, rec.e = 'D', ARGV[4], nil
+save_shard(job, shard, rec)
+redis.call('HINCRBY', job_key(job), 'done', 1)
+redis.call('HINCRBY', job_key(job), 'committed', ARGV[5])
+advance(job, at)
+close_if_complete(job)
+wake_if_ending(job)
+return answer({ok = true})

@@ -1,0 +1,63 @@
+-- Choose the shards to send hints for: lost ones again, then new ones, the oldest job first, until `per_slot` hints for
+-- each live worker slot are on their way. KEYS[2] is the broker's queue. ARGV: hints per slot, age after which a hint
+-- that is no longer in the queue counts as lost, age after which a worker counts as dead.
+local at, hints, slots = now(), {}, 0
+redis.call('ZREMRANGEBYSCORE', P .. 'workers', '-inf', at - tonumber(ARGV[3]))
+for _, name in ipairs(redis.call('ZRANGE', P .. 'workers', 0, -1)) do
+  slots = slots + tonumber(name:match('^%d+'))
+end
+
+local function send(job, shard)
+  redis.call('ZADD', P .. 'hints', at, member(job, shard))
+  table.insert(hints, {job, tonumber(shard)})
+end
+
+-- Hints of jobs that stopped are nobody's business any more.
+local outstanding = 0
+for _, name in ipairs(redis.call('ZRANGE', P .. 'hints', 0, -1)) do
+  local state = state_of(name:match('^%S+'))
+  if state == 'QUEUED' or state == 'RUNNING' then
+    outstanding = outstanding + 1
+  else
+    redis.call('ZREM', P .. 'hints', name)
+  end
+end
+
+-- A worker claims at once what it takes from the queue. So of n hints, those beyond the queue's length are lost.
+local lost = outstanding - redis.call('LLEN', KEYS[2])
+if lost > 0 and slots > 0 then
+  for _, name in ipairs(redis.call('ZRANGEBYSCORE', P .. 'hints', '-inf', at - tonumber(ARGV[2]), 'LIMIT', 0, lost)) do
+    local job, shard = name:match('^(%S+) (%d+)$')
+    send(job, shard)
+  end
+end
+
+local function next_ready(job)
+  local back = redis.call('ZRANGEBYSCORE', ready_key(job), '-inf', at, 'LIMIT', 0, 1)[1]
+  if back then
+    redis.call('ZREM', ready_key(job), back)
+    return back
+  end
+  local total, first = num(job, 'shards'), num(job, 'next')
+  while first < total and redis.call('HEXISTS', shards_key(job), first) == 1 do first = first + 1 end
+  redis.call('HSET', job_key(job), 'next', math.min(first + 1, total))
+  if first < total then return first end
+  if redis.call('EXISTS', ready_key(job)) == 0 then redis.call('ZREM', P .. 'open', job) end
+  return nil
+end
+
+local budget = slots * tonumber(ARGV[1]) - outstanding
+for _, job in ipairs(budget > 0 and redis.call('ZRANGE', P .. 'open', 0, 999) or {}) do
+  while budget > 0 do
+    local shard = next_ready(job)
+    if not shard then break end
+    send(job, shard)
+    budget = budget - 1
+  end
+end
+
+local busy = redis.call('ZCARD', P .. 'ending')
+for _, name in ipairs(slots > 0 and {'open', 'leases', 'hints'} or {}) do
+  busy = busy + redis.call('ZCARD', P .. name)
+end
+return answer({hints = hints, busy = busy > 0, slots = slots})

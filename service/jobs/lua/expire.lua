@@ -1,0 +1,14 @@
+-- Take back leases that were not renewed. ARGV: most at a time, most attempts, pause.
+local at, ended = now(), {}
+for _, name in ipairs(redis.call('ZRANGEBYSCORE', P .. 'leases', '-inf', '(' .. at, 'LIMIT', 0, ARGV[1])) do
+  local job, shard = name:match('^(%S+) (%d+)$')
+  local rec = load_shard(job, shard)
+  if rec.s == 'L' then
+    table.insert(ended, {job = job, shard = tonumber(shard), attempt = rec.a})
+    local why = 'LEASE_LOST: the worker ' .. (rec.w or '?') .. ' gave no sign of life'
+    end_failed(job, shard, rec, why, tonumber(ARGV[2]), tonumber(ARGV[3]))
+  else
+    redis.call('ZREM', P .. 'leases', name)
+  end
+end
+return answer({ended = ended})

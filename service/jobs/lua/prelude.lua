@@ -1,0 +1,123 @@
+-- Shared by every script. KEYS[1] is the prefix of all keys; the others are built from it, so Redis Cluster is not
+-- supported. Every script answers one JSON text.
+--
+--   jobs                zset, all ids, in order of their names (they begin with the time)
+--   open                zset, ids of jobs that may have shards to hand out
+--   ending              zset, ids of jobs that the dispatcher must finish
+--   leases              zset "job shard" -> end of the lease
+--   hints               zset "job shard" -> when its message was last sent
+--   workers             zset "slots name" -> last sign of life
+--   wake                list, rings when there is something to do
+--   request:{id}        {digest, job} of a request id
+--   job:{id}            hash: plan, state, counters (below)
+--   job:{id}:shards     hash shard -> record; a shard without one was never claimed
+--   job:{id}:ready      zset shard -> earliest time of the next claim, of shards that came back
+--
+-- A record: s state (R, L, D, F), a attempts, f failures, o owner, w worker, u end of the lease, p images done in this
+-- attempt, d digest, e error. Counters: `committed` images of done shards, `live` images of leased ones, `high` their
+-- sum's highest value. Times are milliseconds since 1970 by Redis's own clock.
+local P = KEYS[1]
+local TAU_MS = 10000
+
+local function now()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+local function job_key(job) return P .. 'job:' .. job end
+local function shards_key(job) return P .. 'job:' .. job .. ':shards' end
+local function ready_key(job) return P .. 'job:' .. job .. ':ready' end
+local function member(job, shard) return job .. ' ' .. shard end
+local function num(job, field) return tonumber(redis.call('HGET', job_key(job), field) or '0') end
+local function state_of(job) return redis.call('HGET', job_key(job), 'state') end
+local function wake()
+  redis.call('LPUSH', P .. 'wake', '1')
+  redis.call('LTRIM', P .. 'wake', 0, 0)
+end
+
+local function touch(job) redis.call('HINCRBY', job_key(job), 'rev', 1) end
+
+local function set_state(job, state)
+  redis.call('HSET', job_key(job), 'state', state)
+  touch(job)
+end
+
+local function load_shard(job, shard)
+  local text = redis.call('HGET', shards_key(job), shard)
+  if text then return cjson.decode(text) end
+  return {s = 'R', a = 0, f = 0}
+end
+
+local function save_shard(job, shard, rec)
+  redis.call('HSET', shards_key(job), shard, cjson.encode(rec))
+  touch(job)
+end
+
+-- Raise the high-water mark of images and fold what is new into the recent speed.
+local function advance(job, at)
+  local done = num(job, 'committed') + num(job, 'live')
+  local delta = done - num(job, 'high')
+  if delta <= 0 then return end
+  local rate = num(job, 'rate') * math.exp((num(job, 'rate_at') - at) / TAU_MS) + delta * 1000 / TAU_MS
+  redis.call('HSET', job_key(job), 'high', done, 'rate', rate, 'rate_at', at)
+end
+
+-- Take the lease off a record; the caller gives it its next state and saves it.
+local function end_lease(job, shard, rec)
+  redis.call('HINCRBY', job_key(job), 'running', -1)
+  redis.call('HINCRBY', job_key(job), 'live', 0 - (rec.p or 0))
+  redis.call('ZREM', P .. 'leases', member(job, shard))
+  rec.p, rec.u, rec.o = nil, nil, nil
+end
+
+local function wake_if_ending(job)
+  if redis.call('ZSCORE', P .. 'ending', job) then wake() end
+end
+
+local function close_if_complete(job)
+  if num(job, 'done') + num(job, 'failed') < num(job, 'shards') then return end
+  if state_of(job) == 'RUNNING' then
+    set_state(job, 'FINALIZING')
+    redis.call('ZREM', P .. 'open', job)
+    redis.call('ZADD', P .. 'ending', 0, job)
+  end
+  wake()
+end
+
+-- Make a shard ready again from `earliest` on.
+local function give_back(job, shard, rec, earliest)
+  rec.s = 'R'
+  save_shard(job, shard, rec)
+  local state = state_of(job)
+  if state == 'QUEUED' or state == 'RUNNING' then
+    redis.call('ZADD', ready_key(job), earliest, shard)
+    redis.call('ZADD', P .. 'open', 0, job)
+  end
+  wake_if_ending(job)
+end
+
+-- End an attempt that failed: ready again after a pause that doubles, or failed for good.
+local function end_failed(job, shard, rec, why, max_attempts, pause_ms)
+  end_lease(job, shard, rec)
+  rec.f = (rec.f or 0) + 1
+  rec.e = why
+  if rec.f < max_attempts then
+    give_back(job, shard, rec, now() + pause_ms * 2 ^ (rec.f - 1))
+    return true
+  end
+  rec.s = 'F'
+  save_shard(job, shard, rec)
+  redis.call('HINCRBY', job_key(job), 'failed', 1)
+  close_if_complete(job)
+  wake_if_ending(job)
+  return false
+end
+
+-- Return the record if the caller's attempt holds the shard, else nil.
+local function held(job, shard, attempt)
+  local rec = load_shard(job, shard)
+  if rec.s == 'L' and rec.a == tonumber(attempt) then return rec end
+  return nil
+end
+
+local function answer(value) return cjson.encode(value) end
