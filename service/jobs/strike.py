@@ -1,0 +1,235 @@
+"""One shard from claim to commit: claim, strike request by request, write, publish, mark, commit."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import random
+import secrets
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Protocol, TypeVar
+
+import structlog
+
+from service.errors import DeadlineExceeded, MintageError, ResourceExhausted, Unavailable
+from service.jobs import png
+from service.jobs.faults import crash_point
+from service.jobs.ledger import LeaseEnded, Ledger
+from service.jobs.output import Output, OutputError, Temporary
+from service.jobs.plan import Plan
+from service.jobs.shards import DeterminismError, Marker, adopt, publish, temporary_label
+from service.jobs.views import Lease
+from service.jobs.work import Work, requests, source_digest, work_on
+from service.settings import Settings
+
+REQUESTS_IN_FLIGHT = 2
+REQUEST_TIMEOUT_S = 120.0
+KEEP_S = 1.0
+RETRY_FIRST_S, RETRY_MOST_S = 0.1, 3.0
+TRANSIENT = (Unavailable, ResourceExhausted, DeadlineExceeded)
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
+
+
+class Backend(Protocol):
+    """The model server, as far as a strike needs it."""
+
+    async def predict(self, backend_name: str, inputs: Mapping[str, bytes], *, timeout_s: float) -> bytes:
+        """Send one request to a model and return its answer."""
+
+
+class Striker:
+    """Strikes shards, one after the other, for one worker."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, backend: Backend, worker: str) -> None:
+        self.settings = settings
+        self.ledger = ledger
+        self.backend = backend
+        self.worker = worker
+
+    async def strike(self, job: str, shard: int) -> str:
+        """Try one shard of a job; returns what became of it, for the log. A wrong hint does nothing.
+
+        A cancelled call gives its lease back at once.
+        """
+        owner = f"{self.worker}/{secrets.token_hex(8)}"
+        lease_s = self.settings.lease_s
+        lease = await self.ledger.claim(job, shard, owner=owner, worker=self.worker, lease_s=lease_s)
+        if isinstance(lease, str):
+            return lease
+        crash_point("after_claim")
+        try:
+            outcome = await self._attempt(lease)
+        except asyncio.CancelledError:
+            await self.ledger.hand_back(lease)
+            raise
+        log.info("shard", job=job, shard=shard, attempt=lease.attempt, outcome=outcome)
+        return outcome
+
+    async def _attempt(self, lease: Lease) -> str:
+        """Strike a leased shard and tell the ledger how it ended."""
+        try:
+            plan = (await self.ledger.job(lease.job)).plan
+            await Attempt(self, plan, lease).run()
+        except LeaseEnded as ended:
+            await self.ledger.hand_back(lease)
+            return ended.why
+        except Exception as error:
+            text = failure_text(error)
+            if text.startswith("INTERNAL"):
+                log.exception("strike", job=lease.job, shard=lease.shard, attempt=lease.attempt)
+            await self.ledger.fail(
+                lease, text, max_attempts=self.settings.max_attempts, pause_s=self.settings.retry_pause_s
+            )
+            return text
+        return "done"
+
+
+class Attempt:
+    """One attempt at one shard."""
+
+    def __init__(self, striker: Striker, plan: Plan, lease: Lease) -> None:
+        self._striker = striker
+        self._plan = plan
+        self._lease = lease
+        self._settings = striker.settings
+        self._output = Output(striker.settings.outputs, plan.prefix)
+        self._done = 0
+
+    async def run(self) -> None:
+        """Strike the shard while the lease is kept; whichever ends first ends both."""
+        strike, keep = asyncio.create_task(self._strike()), asyncio.create_task(self._keep())
+        try:
+            await asyncio.wait({strike, keep}, return_when=asyncio.FIRST_COMPLETED)
+            await (strike if strike.done() else keep)
+        finally:
+            strike.cancel()
+            keep.cancel()
+            await asyncio.gather(strike, keep, return_exceptions=True)
+
+    async def _keep(self) -> None:
+        """Renew the lease at least once a second, also while a request takes long; sees a cancel that soon."""
+        while True:
+            await asyncio.sleep(min(KEEP_S, self._settings.lease_s / 3))
+            await self._renew()
+
+    async def _renew(self, wanted: int = 0) -> float:
+        """Renew the lease, for as long as it lasts if Redis does not answer; returns the seconds to wait."""
+        sampling = self._plan.sampling
+        rate = sampling.max_images_per_second if sampling else 0.0
+        return await patiently(
+            lambda: self._striker.ledger.renew(
+                self._lease,
+                lease_s=self._settings.lease_s,
+                done=self._done,
+                wanted=wanted,
+                max_images_per_second=rate,
+            ),
+            self._settings.lease_s,
+        )
+
+    async def _strike(self) -> None:
+        """Adopt the shard if its file is there; else make it. Then commit it."""
+        blank = await asyncio.to_thread(self._blank)
+        marker = await asyncio.to_thread(adopt, self._output, self._plan, blank)
+        if marker is None:
+            marker = await self._make(blank)
+        crash_point("before_commit")
+        await self._striker.ledger.commit(self._lease, digest=marker.digest, images=marker.count)
+
+    async def _make(self, blank: Marker) -> Marker:
+        label = temporary_label(self._lease.shard, self._lease.attempt)
+        with contextlib.ExitStack() as stack:
+            temporary = stack.enter_context(self._output.temporary(label))
+            opening = work_on(self._settings.outputs, self._plan, blank, temporary.file)
+            work = await asyncio.to_thread(stack.enter_context, opening)
+            await self._fill(work)
+            await asyncio.to_thread(work.finish)
+            marker = replace(blank, digest=work.writer.digest, bytes=work.writer.size)
+            return await self._publish(marker, temporary)
+
+    async def _fill(self, work: Work) -> None:
+        """Keep a few requests in flight and store their answers in order, so that all three parts overlap."""
+        waiting: deque[tuple[range, asyncio.Task[bytes]]] = deque()
+        try:
+            for indices in requests(self._plan, self._lease.shard, self._settings.max_message_bytes):
+                await asyncio.sleep(await self._renew(len(indices)))
+                inputs = await asyncio.to_thread(work.request, indices)
+                waiting.append((indices, asyncio.create_task(self._ask(inputs))))
+                if len(waiting) > REQUESTS_IN_FLIGHT:
+                    await self._store(work, *waiting.popleft())
+            while waiting:
+                await self._store(work, *waiting.popleft())
+        finally:
+            for _, task in waiting:
+                task.cancel()
+            await asyncio.gather(*(task for _, task in waiting), return_exceptions=True)
+
+    async def _ask(self, inputs: Mapping[str, bytes]) -> bytes:
+        backend, name = self._striker.backend, self._plan.backend_name
+        return await patiently(
+            lambda: backend.predict(name, inputs, timeout_s=REQUEST_TIMEOUT_S), self._settings.backend_patience_s
+        )
+
+    async def _store(self, work: Work, indices: range, answer: asyncio.Task[bytes]) -> None:
+        await asyncio.to_thread(work.store, indices, await answer)
+        self._done += len(indices)
+        crash_point("mid_shard")
+
+    async def _publish(self, marker: Marker, temporary: Temporary) -> Marker:
+        """Publish what was written, if the lease is still held."""
+        await self._renew()
+        await asyncio.to_thread(publish, self._output, self._plan, marker, temporary)
+        return marker
+
+    def _blank(self) -> Marker:
+        """Return the shard's marker, still without digest and size."""
+        span = self._plan.span(self._lease.shard)
+        return Marker(
+            shard=self._lease.shard,
+            first_index=span.start,
+            count=len(span),
+            digest="",
+            bytes=0,
+            attempt=self._lease.attempt,
+            worker=self._striker.worker,
+            plan_digest=self._plan.digest,
+            encoder=png.ENCODER if self._plan.sampling else "",
+            source_digest=source_digest(self._settings.outputs, self._plan, self._lease.shard),
+        )
+
+
+async def patiently(call: Callable[[], Awaitable[T]], patience_s: float) -> T:
+    """Repeat a call that fails for a moment, with growing pauses, until patience_s have passed."""
+    deadline = time.monotonic() + patience_s
+    pause_s = RETRY_FIRST_S
+    while True:
+        try:
+            return await call()
+        except TRANSIENT:
+            if time.monotonic() + pause_s > deadline:
+                raise
+        await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - only spreads the load
+        pause_s = min(2 * pause_s, RETRY_MOST_S)
+
+
+def failure_text(error: Exception) -> str:
+    """Return what the ledger says of a failed attempt: a code for machines, then words for people."""
+    if isinstance(error, MintageError):
+        return f"{error.reason}: {error.message}"
+    if isinstance(error, DeterminismError):
+        return f"DETERMINISM_VIOLATION: {error}"
+    if isinstance(error, OutputError):
+        return f"OUTPUT_DAMAGED: {error}"
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
+        return "NO_SPACE: the output folder's disk is full"
+    if isinstance(error, OSError):
+        return f"OUTPUT_UNAVAILABLE: {error.strerror or type(error).__name__}"
+    return "INTERNAL: the worker failed; its log has the details"

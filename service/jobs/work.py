@@ -1,0 +1,149 @@
+"""What is done to the samples of a shard: made by a generator (Sampling), or scored by a classifier (Scoring).
+
+`Strike` asks for the input of each request in order, sends it, and stores the answers in order. The three methods block
+and run in threads, one at a time each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from service import envelope
+from service.errors import FailedPrecondition
+from service.jobs.output import Output, OutputError, file_digest
+from service.jobs.plan import Plan
+from service.jobs.shards import Marker, ShardWriter, TarWriter, TensorWriter, read_marker, stored_images
+
+REQUEST_BYTES = 4 << 20
+REQUEST_IMAGES = 1024
+
+
+class Work(Protocol):
+    """The part of a strike that differs between the kinds of job."""
+
+    @property
+    def writer(self) -> ShardWriter:
+        """Where the shard goes."""
+
+    def request(self, indices: range) -> Mapping[str, bytes]:
+        """Return the input of one request; called in order."""
+
+    def store(self, indices: range, answer: bytes) -> None:
+        """Check one answer and append it to the shard; called in order."""
+
+    def finish(self) -> None:
+        """End the shard's file."""
+
+
+class SampleWork:
+    """Makes images."""
+
+    def __init__(self, plan: Plan, file: BinaryIO) -> None:
+        self.writer = TarWriter(file, plan)
+        self._plan = plan
+
+    def request(self, indices: range) -> Mapping[str, bytes]:
+        """Ask for samples of the plan's seed."""
+        assert self._plan.sampling is not None  # noqa: S101 - this is a sample job
+        return envelope.generate_request(self._plan.sampling.seed, indices.start, len(indices))
+
+    def store(self, indices: range, answer: bytes) -> None:
+        """Append images as PNG."""
+        plan = self._plan
+        made = envelope.read_images(answer, (len(indices), plan.height, plan.width, plan.channels))
+        check_device(plan, made.device_class, made.torch_version)
+        self.writer.add(indices.start, made.images)
+
+    def finish(self) -> None:
+        """End the tar."""
+        self.writer.finish()
+
+
+class ScoreWork:
+    """Scores the images of a finished shard of the source job."""
+
+    def __init__(self, plan: Plan, shard: int, file: BinaryIO, source: BinaryIO) -> None:
+        assert plan.scoring is not None  # noqa: S101 - this is a score job
+        self.writer = TensorWriter(file, plan, shard)
+        self._plan, self._source, self._classes = plan, source, len(plan.scoring.classes)
+
+    def request(self, indices: range) -> Mapping[str, bytes]:
+        """Read the next images from the source's tar."""
+        plan = self._plan
+        return envelope.classify_request(stored_images(self._source, indices, (plan.height, plan.width, plan.channels)))
+
+    def store(self, indices: range, answer: bytes) -> None:
+        """Append probabilities."""
+        scored = envelope.read_classifications(answer, (len(indices), self._classes))
+        check_device(self._plan, scored.device_class, scored.torch_version)
+        self.writer.add(scored.probabilities, scored.generated)
+
+    def finish(self) -> None:
+        """End the tensors."""
+        self.writer.finish()
+
+
+@contextlib.contextmanager
+def work_on(root: Path, plan: Plan, marker: Marker, file: BinaryIO) -> Iterator[Work]:
+    """Open what the marker's shard of a plan needs.
+
+    Raises:
+        OutputError: if the shard to score is not the one that the marker names.
+    """
+    if plan.scoring is None:
+        yield SampleWork(plan, file)
+        return
+    name = f"shards/{marker.shard:06d}.tar"
+    with Output(root, plan.scoring.source_prefix).open(name) as source:
+        if file_digest(source) != marker.source_digest:
+            raise OutputError(f"{plan.scoring.source_prefix}/{name} was changed: it is not what its marker says")
+        source.seek(0)
+        yield ScoreWork(plan, marker.shard, file, source)
+
+
+def source_digest(root: Path, plan: Plan, shard: int) -> str:
+    """Return the digest of the shard that a score job's shard scores; empty for a sample job.
+
+    Raises:
+        OutputError: if the source's marker is missing or damaged.
+    """
+    if plan.scoring is None:
+        return ""
+    marker = read_marker(Output(root, plan.scoring.source_prefix), shard)
+    if marker is None:
+        raise OutputError(f"{plan.scoring.source_prefix} lacks the marker of shard {shard}")
+    return marker.digest
+
+
+def requests(plan: Plan, shard: int, max_message_bytes: int) -> Iterator[range]:
+    """Cut a shard into requests: whole micro-batches, a few at a time, bounded in images and bytes.
+
+    Only where one micro-batch alone is too large for a message is it cut, at the price of computing it more than once.
+    """
+    image_bytes = plan.height * plan.width * plan.channels
+    most = min(REQUEST_IMAGES, REQUEST_BYTES // image_bytes)
+    whole = max(most // plan.micro_batch, 1) * plan.micro_batch
+    step = min(whole, max(max_message_bytes // 2 // image_bytes, 1))
+    span = plan.span(shard)
+    start = span.start
+    while start < span.stop:
+        stop = min((start // step + 1) * step, span.stop)
+        yield range(start, stop)
+        start = stop
+
+
+def check_device(plan: Plan, device_class: str, torch_version: str) -> None:
+    """Refuse an answer from another kind of device, or another torch, than the plan promises equal bytes for.
+
+    Raises:
+        FailedPrecondition: if it is from another.
+    """
+    if (device_class, torch_version) != (plan.device_class, plan.torch_version):
+        text = (
+            f"the plan was made for {plan.device_class} and torch {plan.torch_version}, but the model now runs on "
+            f"{device_class} and torch {torch_version}"
+        )
+        raise FailedPrecondition(text, reason="DEVICE_CHANGED")
