@@ -1,0 +1,177 @@
+"""The signed-off end of a job: contact sheet, score and, last, the manifest. Repeating it changes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from service.jobs import png, score
+from service.jobs.faults import crash_point
+from service.jobs.output import Output, OutputError
+from service.jobs.plan import Plan, canonical_json
+from service.jobs.shards import Marker, data_name, read_marker, stored_images
+from service.jobs.views import JobState
+
+MANIFEST = "manifest.json"
+CONTACT_SHEET = "contact-sheet.png"
+SHEET_IMAGES, SHEET_COLUMNS, SHEET_TILE = 64, 8, 128
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a job ended: what goes into its manifest, and from there into the ledger."""
+
+    state: JobState
+    error: str = ""
+    root_digest: str = ""
+    result: dict[str, Any] | None = None
+    digests: dict[int, str] = field(default_factory=dict)
+    errors: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def result_json(self) -> str:
+        """The result as the ledger keeps it; empty if there is none."""
+        return canonical_json(self.result).decode() if self.result else ""
+
+
+def finalize(root: Path, plan: Plan, *, cancelled: bool, errors: Mapping[int, str]) -> Ending:
+    """Write what belongs to the end of a job, the manifest last, and return how the job ended.
+
+    If the manifest is there already, it decides.
+
+    Args:
+        root: the output folder.
+        plan: the job's plan.
+        cancelled: whether the job was asked to stop.
+        errors: the last error of each shard that failed for good.
+
+    Raises:
+        OSError: if the disk is full, say; try again later.
+    """
+    output = Output(root, plan.prefix)
+    ending = read_ending(output)
+    if ending is None:
+        try:
+            ending = _ending(root, output, plan, cancelled=cancelled, errors=errors)
+        except OutputError as error:
+            ending = Ending("FAILED", f"OUTPUT_DAMAGED: {error}")
+        crash_point("before_manifest")
+        with output.temporary(MANIFEST) as temporary:
+            _write_manifest(temporary.file, plan, ending)
+            if not output.publish(temporary, MANIFEST):
+                ending = read_ending(output) or ending
+        crash_point("after_manifest")
+    output.remove_temporaries()
+    return ending
+
+
+def read_ending(output: Output) -> Ending | None:
+    """Return how a job ended, from its manifest; None if there is none."""
+    data = output.read(MANIFEST)
+    if data is None:
+        return None
+    manifest = json.loads(data)
+    return Ending(
+        manifest["state"],
+        manifest["error"],
+        manifest["root_digest"],
+        score.read(output),
+        {shard["shard"]: shard["digest"] for shard in manifest["shards"]},
+        {failure["shard"]: failure["error"] for failure in manifest["failures"]},
+    )
+
+
+def root_digest(digests: Iterator[str]) -> str:
+    """SHA-256 over the shard digests in order, one a line: what `sha256sum | cut -c1-64 | sha256sum` prints."""
+    total = hashlib.sha256()
+    for digest in digests:
+        total.update(digest.encode() + b"\n")
+    return total.hexdigest()
+
+
+def _ending(root: Path, output: Output, plan: Plan, *, cancelled: bool, errors: Mapping[int, str]) -> Ending:
+    markers = list(_markers(output, plan))
+    digests = {marker.shard: marker.digest for marker in markers}
+    missing = {shard: errors.get(shard, "") for shard in range(plan.shards) if shard not in digests and not cancelled}
+    digest = root_digest(iter(digests.values()))
+    if markers and plan.sampling:
+        output.put(CONTACT_SHEET, _contact_sheet(output, plan, markers))
+    if cancelled:
+        return Ending("CANCELLED", "", digest, None, digests)
+    if missing:
+        state: JobState = "PARTIALLY_SUCCEEDED" if markers and plan.sampling else "FAILED"
+        return Ending(state, _failure(plan, missing), digest, None, digests, missing)
+    result = score.reduce(output, plan, markers) if plan.scoring else None
+    return Ending("SUCCEEDED", "", digest, result, digests)
+
+
+def _failure(plan: Plan, missing: Mapping[int, str]) -> str:
+    first = min(missing)
+    return f"{len(missing)} of {plan.shards} shards failed; shard {first}: {missing[first] or 'not known'}"
+
+
+def _markers(output: Output, plan: Plan) -> Iterator[Marker]:
+    """Return the markers of all finished shards in order; their files must be there in their full size."""
+    for shard in range(plan.shards):
+        marker = read_marker(output, shard)
+        if marker is not None:
+            if marker.plan_digest != plan.digest:
+                raise OutputError(f"the marker of shard {shard} belongs to another plan")
+            if output.size(data_name(plan, shard)) != marker.bytes:
+                raise OutputError(f"{data_name(plan, shard)} is missing or was changed: it is not what its marker says")
+            yield marker
+
+
+def _write_manifest(file: BinaryIO, plan: Plan, ending: Ending) -> None:
+    """Write the manifest, one shard a line."""
+    head = {"job": plan.job, "plan_digest": plan.digest, "state": ending.state, "error": ending.error}
+    file.write(canonical_json(head)[:-2] + b',\n"shards":[')
+    for number, (shard, digest) in enumerate(sorted(ending.digests.items())):
+        span = plan.span(shard)
+        line = {"shard": shard, "first_index": span.start, "count": len(span), "digest": digest}
+        file.write((b",\n" if number else b"\n") + canonical_json(line).rstrip())
+    failures = [{"shard": shard, "error": error} for shard, error in sorted(ending.errors.items())]
+    tail = {"failures": failures, "root_digest": ending.root_digest}
+    file.write(b"],\n" + canonical_json(tail)[1:])
+
+
+def _contact_sheet(output: Output, plan: Plan, markers: list[Marker]) -> bytes:
+    """Return the first images as one PNG, on white, large images made smaller."""
+    tiles = [_tile(image) for image in _first_images(output, plan, markers)]
+    height, width, channels = tiles[0].shape
+    columns = min(SHEET_COLUMNS, len(tiles))
+    rows = -(-len(tiles) // columns)
+    sheet = np.full((rows * (height + 2) + 2, columns * (width + 2) + 2, channels), 255, np.uint8)
+    for number, tile in enumerate(tiles):
+        top, left = 2 + number // columns * (height + 2), 2 + number % columns * (width + 2)
+        sheet[top : top + height, left : left + width] = tile
+    return next(png.encode(sheet[None]))
+
+
+def _first_images(output: Output, plan: Plan, markers: list[Marker]) -> Iterator[NDArray[np.uint8]]:
+    left = SHEET_IMAGES
+    for marker in markers:
+        indices = range(marker.first_index, marker.first_index + min(marker.count, left))
+        with output.open(data_name(plan, marker.shard)) as file:
+            yield from stored_images(file, indices, (plan.height, plan.width, plan.channels))
+        left -= len(indices)
+        if left == 0:
+            return
+
+
+def _tile(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    height, width, channels = image.shape
+    if max(height, width) <= SHEET_TILE:
+        return image
+    scale = SHEET_TILE / max(height, width)
+    size = (max(round(width * scale), 1), max(round(height * scale), 1))
+    small = Image.fromarray(image[:, :, 0] if channels == 1 else image).resize(size, Image.Resampling.BOX)
+    return np.asarray(small).reshape(size[1], size[0], channels)
