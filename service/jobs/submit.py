@@ -1,0 +1,98 @@
+"""Accepting a job: the request id is tied to it, its plan is on disk, the ledger knows it; only then is it answered.
+
+A crash in between leaves nothing that is in the way: the same request goes on where the first one stopped, and a plan
+that the ledger never heard of is found by the dispatcher.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from service.errors import AlreadyExists, FailedPrecondition, ResourceExhausted
+from service.jobs.ledger import Ledger
+from service.jobs.output import TEMPORARY, Output, OutputError
+from service.jobs.plan import FILE_NAME, Plan, PlanError, new_job_id, read_plan
+from service.jobs.views import JobView
+
+
+async def submit(
+    ledger: Ledger, root: Path, make_plan: Callable[[str], Awaitable[Plan]], *, request_id: str, digest: str
+) -> JobView:
+    """Make a job durable and return it; the same request id and parameters give the same job.
+
+    Args:
+        ledger: the ledger.
+        root: the output folder.
+        make_plan: makes the plan of a job id; called only if the request is new.
+        request_id: the caller's, or ''.
+        digest: of the request's parameters.
+
+    Raises:
+        AlreadyExists: if the request id was used with other parameters, or the prefix belongs to another job.
+        FailedPrecondition: if the output folder cannot be written.
+        ResourceExhausted: if its disk is full.
+    """
+    job = new_job_id()
+    if request_id:
+        job = await ledger.reserve(request_id, digest, job)
+        if not await ledger.unknown([job]):
+            return await ledger.job(job)
+    try:
+        plan = await asyncio.to_thread(write_plan, root, await make_plan(job))
+    except Exception:
+        if request_id:
+            await ledger.release(request_id, job)
+        raise
+    await ledger.create(plan)
+    return await ledger.job(job)
+
+
+def write_plan(root: Path, plan: Plan) -> Plan:
+    """Put the plan into its folder, durably; returns the one that an earlier try of this request wrote, if any did.
+
+    Raises:
+        AlreadyExists: if the folder, or one above it, belongs to another job or holds other files.
+        FailedPrecondition: if the folder cannot be written.
+        ResourceExhausted: if its disk is full.
+    """
+    output = Output(root, plan.prefix)
+    try:
+        _check_above(root, plan)
+        if output.read(FILE_NAME) is None and set(output.names()) - {TEMPORARY, FILE_NAME}:
+            raise _taken(plan.prefix, "is not empty")
+        if output.put(FILE_NAME, plan.to_json()):
+            return plan
+        return _same_plan(plan, output.read(FILE_NAME) or b"")
+    except OutputError as error:
+        raise FailedPrecondition(str(error), reason="OUTPUT_UNAVAILABLE") from error
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ResourceExhausted("the output folder's disk is full", retry_after_s=30, reason="NO_SPACE") from error
+        text = f"the output folder cannot be written: {error.strerror}"
+        raise FailedPrecondition(text, reason="OUTPUT_UNAVAILABLE") from error
+
+
+def _check_above(root: Path, plan: Plan) -> None:
+    """Refuse a folder inside another job's."""
+    segments = plan.prefix.split("/")
+    for depth in range(1, len(segments)):
+        above = "/".join(segments[:depth])
+        if Output(root, above).size(FILE_NAME) is not None:
+            raise _taken(plan.prefix, f"lies in {above}, which belongs to another job")
+
+
+def _same_plan(plan: Plan, found: bytes) -> Plan:
+    try:
+        earlier = read_plan(found)
+    except PlanError:
+        raise _taken(plan.prefix, "holds a plan that this version cannot read") from None
+    if (earlier.job, earlier.request_digest) != (plan.job, plan.request_digest):
+        raise _taken(plan.prefix, f"belongs to jobs/{earlier.job}")
+    return earlier
+
+
+def _taken(prefix: str, why: str) -> AlreadyExists:
+    return AlreadyExists(f"the output folder {prefix} {why}; choose another output_prefix", reason="PREFIX_TAKEN")

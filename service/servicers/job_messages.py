@@ -1,0 +1,129 @@
+"""The ledger's views as messages of the contract, and page tokens."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from pathlib import Path
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from mintage.v1 import jobs_pb2
+
+from service.jobs.plan import Plan
+from service.jobs.views import JobView, ShardView
+from service.validation import Violations
+
+_TOKENS = {"job": re.compile(r"job:([a-z0-9]{1,40})"), "shard": re.compile(r"shard:([0-9]{1,9})")}
+
+
+def job_message(view: JobView, outputs: Path) -> jobs_pb2.Job:
+    """Show a job."""
+    plan = view.plan
+    message = jobs_pb2.Job(
+        name=f"jobs/{plan.job}",
+        state=jobs_pb2.Job.State.Value(f"STATE_{view.state}"),
+        progress=_progress(view),
+        error=view.error,
+        create_time=_timestamp(plan.create_time_ms),
+        start_time=_timestamp(view.start_time_ms),
+        end_time=_timestamp(view.end_time_ms),
+        output_uri=str(outputs / plan.prefix),
+        root_digest=view.root_digest,
+        classifier_score=_score(view.result) if view.result else None,
+    )
+    if plan.sampling:
+        message.sample.CopyFrom(_sample_spec(plan))
+    else:
+        message.score.CopyFrom(_score_spec(plan))
+    return message
+
+
+def shard_message(plan: Plan, shard: ShardView) -> jobs_pb2.Shard:
+    """Show a shard."""
+    span = plan.span(shard.index)
+    return jobs_pb2.Shard(
+        index=shard.index,
+        state=jobs_pb2.Shard.State.Value(f"STATE_{shard.state}"),
+        first_index=span.start,
+        count=len(span),
+        attempt=shard.attempt,
+        worker=shard.worker,
+        digest=shard.digest,
+        error=shard.error,
+    )
+
+
+def page_token(kind: str, value: str) -> str:
+    """Return an opaque token for where a page ends."""
+    return base64.urlsafe_b64encode(f"{kind}:{value}".encode()).decode().rstrip("=")
+
+
+def token_value(kind: str, token: str, violations: Violations) -> str:
+    """Return what `page_token` was given; '' for no token; notes `page_token` if it is none of ours."""
+    if not token:
+        return ""
+    try:
+        text = base64.b64decode(token + "=" * (-len(token) % 4), altchars="-_", validate=True).decode("ascii")
+        match = _TOKENS[kind].fullmatch(text)
+    except (binascii.Error, ValueError):
+        match = None
+    if match is None:
+        violations.add("page_token", "must be the next_page_token of an earlier answer")
+        return ""
+    return match[1]
+
+
+def _progress(view: JobView) -> jobs_pb2.JobProgress:
+    return jobs_pb2.JobProgress(
+        images_total=view.plan.count,
+        images_done=view.images_done,
+        images_committed=view.images_committed,
+        shards_total=view.plan.shards,
+        shards_running=view.shards_running,
+        shards_done=view.shards_done,
+        shards_failed=view.shards_failed,
+        attempts=view.attempts,
+        images_per_second=view.images_per_second,
+    )
+
+
+def _sample_spec(plan: Plan) -> jobs_pb2.SampleSpec:
+    assert plan.sampling is not None  # noqa: S101 - only of sample jobs
+    return jobs_pb2.SampleSpec(
+        model=f"models/{plan.model}",
+        model_digest=plan.model_digest,
+        seed=plan.sampling.seed,
+        count=plan.count,
+        shard_size=plan.shard_size,
+        max_images_per_second=plan.sampling.max_images_per_second,
+    )
+
+
+def _score_spec(plan: Plan) -> jobs_pb2.ScoreSpec:
+    assert plan.scoring is not None  # noqa: S101 - only of score jobs
+    return jobs_pb2.ScoreSpec(
+        model=f"models/{plan.model}",
+        model_digest=plan.model_digest,
+        source_job=f"jobs/{plan.scoring.source_job}",
+        splits=plan.scoring.splits,
+    )
+
+
+def _score(result: dict[str, Any]) -> jobs_pb2.ClassifierScore:
+    return jobs_pb2.ClassifierScore(
+        mean=result["mean"],
+        standard_deviation=result["standard_deviation"],
+        splits=result["splits"],
+        images=result["images"],
+        classifier_digest=result["classifier_digest"],
+        mean_generated_probability=result["mean_generated_probability"],
+        class_counts=result["class_counts"],
+        classes=result["classes"],
+    )
+
+
+def _timestamp(milliseconds: int) -> Timestamp | None:
+    """Show a time; none for 0."""
+    return Timestamp(seconds=milliseconds // 1000, nanos=milliseconds % 1000 * 1_000_000) if milliseconds else None

@@ -1,0 +1,270 @@
+"""JobService: bulk work, accepted durably, watched and stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from mintage.v1 import jobs_pb2, jobs_pb2_grpc
+from redis.asyncio import Redis
+
+from service.errors import FailedPrecondition
+from service.jobs.ledger import Ledger
+from service.jobs.plan import MAX_COUNT, MAX_SHARD_SIZE, MAX_SHARDS, Plan, Sampling, Scoring, request_digest
+from service.jobs.submit import submit
+from service.jobs.views import JobView
+from service.registry import ModelRecord, Registry
+from service.servicers.job_messages import job_message, page_token, shard_message, token_value
+from service.settings import Settings
+from service.validation import OUTPUT_PREFIX, REQUEST_ID, Violations
+
+DEFAULT_SHARD_SIZE, DEFAULT_SPLITS = 1000, 10
+MAX_RATE, LEAST_RATE, MAX_SPLITS = 1_000_000, 0.001, 1000
+JOB_PAGE, SHARD_PAGE, LARGEST_PAGE = 50, 100, 1000
+RESERVED_PREFIX = "jobs"
+WATCH_S = 0.15
+
+
+class JobServicer(jobs_pb2_grpc.JobServiceServicer):
+    """Answers JobService."""
+
+    def __init__(self, settings: Settings, redis: Redis, registry: Registry) -> None:
+        self._settings = settings
+        self._ledger = Ledger(redis)
+        self._registry = registry
+
+    async def CreateSampleJob(
+        self, request: jobs_pb2.CreateSampleJobRequest, context: Any
+    ) -> jobs_pb2.CreateSampleJobResponse:
+        """Accept a sample job."""
+        model = _checked_sample(request)
+        digest = request_digest(
+            {
+                "kind": "sample",
+                "model": model,
+                "seed": request.seed,
+                "count": request.count,
+                "shard_size": request.shard_size,
+                "output_prefix": request.output_prefix,
+                "max_images_per_second": request.max_images_per_second,
+            }
+        )
+
+        async def make_plan(job: str) -> Plan:
+            return _sample_plan(request, job, digest, self._registry.find(model, "generator"))
+
+        view = await self._submit(make_plan, request.request_id, digest)
+        return jobs_pb2.CreateSampleJobResponse(job=self._message(view))
+
+    async def CreateScoreJob(
+        self, request: jobs_pb2.CreateScoreJobRequest, context: Any
+    ) -> jobs_pb2.CreateScoreJobResponse:
+        """Accept a score job."""
+        model, source = _checked_score(request)
+        digest = request_digest(
+            {
+                "kind": "score",
+                "model": model,
+                "source_job": source,
+                "splits": request.splits,
+                "output_prefix": request.output_prefix,
+            }
+        )
+
+        async def make_plan(job: str) -> Plan:
+            record = self._registry.find(model, "classifier")
+            return _score_plan(request, job, digest, record, await self._ledger.job(source))
+
+        view = await self._submit(make_plan, request.request_id, digest)
+        return jobs_pb2.CreateScoreJobResponse(job=self._message(view))
+
+    async def GetJob(self, request: jobs_pb2.GetJobRequest, context: Any) -> jobs_pb2.GetJobResponse:
+        """Get one job."""
+        return jobs_pb2.GetJobResponse(job=self._message(await self._ledger.job(_checked_name(request.name))))
+
+    async def ListJobs(self, request: jobs_pb2.ListJobsRequest, context: Any) -> jobs_pb2.ListJobsResponse:
+        """List jobs."""
+        violations = Violations()
+        size = _page_size(request.page_size, JOB_PAGE, violations)
+        after = token_value("job", request.page_token, violations)
+        violations.check()
+        views = await self._ledger.jobs(after=after, limit=size + 1)
+        token = page_token("job", views[size - 1].plan.job) if len(views) > size else ""
+        return jobs_pb2.ListJobsResponse(jobs=[self._message(view) for view in views[:size]], next_page_token=token)
+
+    async def WatchJob(
+        self, request: jobs_pb2.WatchJobRequest, context: Any
+    ) -> AsyncIterator[jobs_pb2.WatchJobResponse]:
+        """Stream a job until it has ended."""
+        job = _checked_name(request.name)
+        while True:
+            view = await self._ledger.job(job)
+            yield jobs_pb2.WatchJobResponse(job=self._message(view))
+            if view.terminal:
+                return
+            while await self._ledger.revision(job) == view.revision:
+                await asyncio.sleep(WATCH_S)
+
+    async def CancelJob(self, request: jobs_pb2.CancelJobRequest, context: Any) -> jobs_pb2.CancelJobResponse:
+        """Ask a job to stop."""
+        job = _checked_name(request.name)
+        await self._ledger.cancel(job)
+        return jobs_pb2.CancelJobResponse(job=self._message(await self._ledger.job(job)))
+
+    async def ListShards(self, request: jobs_pb2.ListShardsRequest, context: Any) -> jobs_pb2.ListShardsResponse:
+        """List the shards of a job."""
+        violations = Violations()
+        job = violations.job_name("name", request.name)
+        size = _page_size(request.page_size, SHARD_PAGE, violations)
+        first = int(token_value("shard", request.page_token, violations) or 0)
+        violations.check()
+        plan = (await self._ledger.job(job)).plan
+        shards = await self._ledger.shards(job, first=first, limit=size)
+        last = first + len(shards)
+        return jobs_pb2.ListShardsResponse(
+            shards=[shard_message(plan, shard) for shard in shards],
+            next_page_token=page_token("shard", str(last)) if shards and last < plan.shards else "",
+        )
+
+    async def _submit(self, make_plan: Any, request_id: str, digest: str) -> JobView:
+        return await submit(self._ledger, self._settings.outputs, make_plan, request_id=request_id, digest=digest)
+
+    def _message(self, view: JobView) -> jobs_pb2.Job:
+        return job_message(view, self._settings.outputs)
+
+
+def _checked_sample(request: jobs_pb2.CreateSampleJobRequest) -> str:
+    """Check every field, complete those that are 0; returns the model's name."""
+    violations = Violations()
+    model = violations.model_name("model", request.model)
+    violations.in_range("count", request.count, 1, MAX_COUNT)
+    violations.in_range("shard_size", request.shard_size, 0, MAX_SHARD_SIZE)
+    request.shard_size = request.shard_size or DEFAULT_SHARD_SIZE
+    if 1 <= request.shard_size < -(-request.count // MAX_SHARDS):
+        least = -(-request.count // MAX_SHARDS)
+        violations.add("shard_size", f"must be at least {least:,} for at most {MAX_SHARDS:,} shards")
+    rate = request.max_images_per_second
+    if rate and not LEAST_RATE <= rate <= MAX_RATE:
+        violations.add("max_images_per_second", f"must be 0 or from {LEAST_RATE} to {MAX_RATE:,}, not {rate:,}")
+    request.max_images_per_second = rate or 0.0
+    _check_common(request, violations)
+    violations.check()
+    return model
+
+
+def _checked_score(request: jobs_pb2.CreateScoreJobRequest) -> tuple[str, str]:
+    """Check every field that can be checked alone; returns the model's name and the source job."""
+    violations = Violations()
+    model = violations.model_name("model", request.model)
+    source = violations.job_name("source_job", request.source_job)
+    violations.in_range("splits", request.splits, 0, MAX_SPLITS)
+    _check_common(request, violations)
+    violations.check()
+    return model, source
+
+
+def _check_common(
+    request: jobs_pb2.CreateSampleJobRequest | jobs_pb2.CreateScoreJobRequest, violations: Violations
+) -> None:
+    if request.output_prefix:
+        expected = "up to 8 segments of a-z, A-Z, 0-9, '.', '_' and '-' joined by '/', none beginning with a dot"
+        violations.matches("output_prefix", request.output_prefix, OUTPUT_PREFIX, expected)
+    if request.output_prefix == RESERVED_PREFIX:
+        violations.add("output_prefix", "must not be 'jobs', which holds the jobs without a prefix")
+    if request.request_id:
+        violations.matches("request_id", request.request_id, REQUEST_ID, "1 to 128 printable ASCII characters")
+
+
+def _sample_plan(request: jobs_pb2.CreateSampleJobRequest, job: str, digest: str, record: ModelRecord) -> Plan:
+    return Plan(
+        **_identity(request, job, digest, record),
+        height=record.height,
+        width=record.width,
+        channels=record.channels,
+        count=request.count,
+        shard_size=request.shard_size,
+        format="webdataset-png",
+        sampling=Sampling(seed=request.seed, max_images_per_second=request.max_images_per_second),
+    )
+
+
+def _score_plan(
+    request: jobs_pb2.CreateScoreJobRequest, job: str, digest: str, record: ModelRecord, source: JobView
+) -> Plan:
+    """Cut a score job as its source was cut.
+
+    Raises:
+        FailedPrecondition: if the source is no finished sample job of images that the classifier takes.
+        InvalidArgument: if there are more splits than images.
+    """
+    plan = source.plan
+    _check_source(source, record)
+    if request.splits > plan.count:
+        violations = Violations()
+        violations.add("splits", f"must be at most {plan.count:,}, the number of images, not {request.splits:,}")
+        violations.check()
+    return Plan(
+        **_identity(request, job, digest, record),
+        height=plan.height,
+        width=plan.width,
+        channels=plan.channels,
+        count=plan.count,
+        shard_size=plan.shard_size,
+        format="safetensors",
+        scoring=Scoring(
+            source_job=plan.job,
+            source_prefix=plan.prefix,
+            source_root_digest=source.root_digest,
+            splits=request.splits or min(DEFAULT_SPLITS, plan.count),
+            classes=record.classes,
+        ),
+    )
+
+
+def _check_source(source: JobView, record: ModelRecord) -> None:
+    plan, name = source.plan, f"jobs/{source.plan.job}"
+    if plan.sampling is None:
+        raise FailedPrecondition(f"{name} is no sample job", reason="WRONG_JOB_KIND")
+    if source.state != "SUCCEEDED":
+        raise FailedPrecondition(f"{name} has not succeeded: it is {source.state}", reason="SOURCE_NOT_SUCCEEDED")
+    made, taken = (plan.height, plan.width, plan.channels), (record.height, record.width, record.channels)
+    if made != taken:
+        text = f"{name} has images {made}, but models/{record.name} takes {taken} (height, width, channels)"
+        raise FailedPrecondition(text, reason="IMAGE_SIZES_DIFFER")
+
+
+def _identity(
+    request: jobs_pb2.CreateSampleJobRequest | jobs_pb2.CreateScoreJobRequest,
+    job: str,
+    digest: str,
+    record: ModelRecord,
+) -> dict[str, Any]:
+    """What both kinds of plan say of the job and its model."""
+    return {
+        "job": job,
+        "prefix": request.output_prefix or f"{RESERVED_PREFIX}/{job}",
+        "create_time_ms": time.time_ns() // 1_000_000,
+        "request_id": request.request_id,
+        "request_digest": digest,
+        "model": record.name,
+        "model_digest": record.digest,
+        "backend_name": record.backend_name,
+        "device_class": record.device_class,
+        "torch_version": record.torch_version,
+        "micro_batch": record.micro_batch,
+    }
+
+
+def _checked_name(name: str) -> str:
+    violations = Violations()
+    job = violations.job_name("name", name)
+    violations.check()
+    return job
+
+
+def _page_size(size: int, default: int, violations: Violations) -> int:
+    if size < 0:
+        violations.add("page_size", f"must not be negative, as {size:,} is")
+    return min(size or default, LARGEST_PAGE)
