@@ -1,0 +1,112 @@
+"""How a running job looks: a live bar on a terminal, plain lines elsewhere, one JSON object a line for machines."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from service.cli.console import errors_console, to_dict
+
+if TYPE_CHECKING:
+    from mintage.v1.jobs_pb2 import Job
+
+LINE_S = 5.0
+
+
+def follow(states: Iterable[Job], *, as_json: bool) -> Job | None:
+    """Show a job until its states end; returns the last one."""
+    if as_json:
+        return _json_lines(states)
+    if errors_console().is_terminal:
+        return _bar(states)
+    return _plain_lines(states)
+
+
+def state_name(job: Job) -> str:
+    """`running`, `succeeded`, ..."""
+    from mintage.v1 import jobs_pb2
+
+    return jobs_pb2.Job.State.Name(job.state).removeprefix("STATE_").lower().replace("_", " ")
+
+
+def speed(job: Job) -> str:
+    """Images a second, or nothing before it is known."""
+    rate = job.progress.images_per_second
+    return f"{rate:,.0f} images/s" if rate >= 10 else f"{rate:.1f} images/s" if rate else ""
+
+
+def time_left(job: Job) -> str:
+    """Time to the end at the recent speed, or nothing before that is known."""
+    progress = job.progress
+    left = progress.images_total - progress.images_done
+    if not progress.images_per_second or left <= 0:
+        return ""
+    seconds = round(left / progress.images_per_second)
+    if seconds >= 360_000:
+        return f"{seconds // 86_400:,} days left"
+    hours, minutes = seconds // 3600, seconds // 60 % 60
+    return f"{hours}:{minutes:02}:{seconds % 60:02} left" if hours else f"{minutes}:{seconds % 60:02} left"
+
+
+def shard_counts(job: Job) -> str:
+    """How many shards are where."""
+    progress = job.progress
+    parts = [f"{progress.shards_done}/{progress.shards_total} shards"]
+    parts += [f"{progress.shards_running} running"] if progress.shards_running else []
+    parts += [f"{progress.shards_failed} failed"] if progress.shards_failed else []
+    struck_again = progress.attempts - progress.shards_done - progress.shards_running - progress.shards_failed
+    parts += [f"{struck_again} struck again"] if struck_again > 0 else []
+    return ", ".join(parts)
+
+
+def _line(job: Job) -> str:
+    progress = job.progress
+    facts = [
+        f"{progress.images_done:,}/{progress.images_total:,} images",
+        shard_counts(job),
+        speed(job),
+        time_left(job),
+    ]
+    return f"{job.name} {state_name(job)}: " + ", ".join(fact for fact in facts if fact)
+
+
+def _json_lines(states: Iterable[Job]) -> Job | None:
+    last = None
+    for last in states:
+        typer.echo(json.dumps(to_dict(last)))
+    return last
+
+
+def _plain_lines(states: Iterable[Job]) -> Job | None:
+    """Print a line for each new state, and one every few seconds in between."""
+    last, printed_at = None, 0.0
+    for job in states:
+        if last is None or job.state != last.state or time.monotonic() >= printed_at + LINE_S:
+            typer.echo(_line(job), err=True)
+            printed_at = time.monotonic()
+        last = job
+    return last
+
+
+def _bar(states: Iterable[Job]) -> Job | None:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+
+    columns: list[Any] = [
+        SpinnerColumn(finished_text=" "),
+        TextColumn("{task.fields[state]}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[facts]}"),
+    ]
+    last = None
+    with Progress(*columns, console=errors_console()) as progress:
+        task = progress.add_task("", total=None, state="connecting", facts="")
+        for last in states:
+            facts = " · ".join(fact for fact in (speed(last), time_left(last), shard_counts(last)) if fact)
+            done, total = last.progress.images_done, last.progress.images_total
+            progress.update(task, completed=done, total=total, state=f"{last.name} {state_name(last)}", facts=facts)
+    return last

@@ -1,0 +1,267 @@
+"""`mintage jobs ...`: bulk work that goes on when this command does not.
+
+mintage jobs sample digits 1000000 --seed 7      # waits; Ctrl-C leaves the job running
+mintage jobs score judge 01kat7x2m9q3zc5d
+mintage jobs watch 01kat7x2m9q3zc5d
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from service.cli import job_progress
+from service.cli.console import (
+    DEFAULT_API,
+    FAILED,
+    INTERRUPTED,
+    ApiOption,
+    JsonOption,
+    connect,
+    console,
+    friendly_errors,
+    print_json,
+    table,
+    to_dict,
+)
+
+if TYPE_CHECKING:
+    from mintage.client import Client
+    from mintage.v1.jobs_pb2 import Job, Shard
+
+jobs = typer.Typer(name="jobs", help="Make and score images in bulk, durably.", no_args_is_help=True)
+
+JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="Name of the job, with or without jobs/.")]
+WaitOption = Annotated[
+    bool, typer.Option("--wait/--no-wait", help="Wait for the end and show progress, or return at once.")
+]
+PrefixOption = Annotated[
+    str, typer.Option("--output", metavar="FOLDER", help="Folder below the server's output folder. Default: jobs/JOB.")
+]
+RequestIdOption = Annotated[
+    str | None,
+    typer.Option("--request-id", help="The same id and parameters give the same job. Default: a new one each time."),
+]
+
+
+@jobs.command()
+def sample(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A loaded generator.")],
+    count: Annotated[int, typer.Argument(help="Number of images, from 1 to 100,000,000.")],
+    *,
+    seed: Annotated[int, typer.Option(min=0, max=2**64 - 1, help="Seed of the latents.")] = 0,
+    shard_size: Annotated[int, typer.Option(min=0, max=100_000, help="Images in a file; 0 chooses 1000.")] = 0,
+    max_rate: Annotated[float, typer.Option(min=0, help="Most images a second, all workers together; 0: any.")] = 0.0,
+    output: PrefixOption = "",
+    request_id: RequestIdOption = None,
+    wait: WaitOption = True,
+    api: ApiOption = DEFAULT_API,
+    as_json: JsonOption = False,
+) -> None:
+    """Make images in bulk: WebDataset tar files, each with its checksum, and a manifest."""
+    with friendly_errors(), connect(api) as client:
+        job = client.create_sample_job(
+            model,
+            count,
+            seed=seed,
+            shard_size=shard_size,
+            output_prefix=output,
+            request_id=request_id,
+            max_images_per_second=max_rate,
+        )
+        _created(client, job, wait=wait, as_json=as_json)
+
+
+@jobs.command()
+def score(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A loaded classifier.")],
+    source: Annotated[str, typer.Argument(metavar="JOB", help="A sample job that has succeeded.")],
+    *,
+    splits: Annotated[int, typer.Option(min=0, max=1000, help="Parts for mean and deviation; 0 chooses 10.")] = 0,
+    output: PrefixOption = "",
+    request_id: RequestIdOption = None,
+    wait: WaitOption = True,
+    api: ApiOption = DEFAULT_API,
+    as_json: JsonOption = False,
+) -> None:
+    """Score the images of a sample job with a classifier, in bulk."""
+    with friendly_errors(), connect(api) as client:
+        job = client.create_score_job(model, source, splits=splits, output_prefix=output, request_id=request_id)
+        _created(client, job, wait=wait, as_json=as_json)
+
+
+@jobs.command("ls")
+def list_(
+    most: Annotated[int, typer.Option("--most", "-n", min=1, help="Show at most this many, the newest first.")] = 20,
+    api: ApiOption = DEFAULT_API,
+    as_json: JsonOption = False,
+) -> None:
+    """List jobs, the newest first."""
+    with friendly_errors(), connect(api) as client:
+        found = [job for job, _ in zip(client.jobs(), range(most), strict=False)]
+    if as_json:
+        print_json([to_dict(job) for job in found])
+    elif found:
+        _print_list(found)
+    else:
+        typer.echo("there are no jobs; `mintage jobs sample MODEL COUNT` creates one")
+
+
+@jobs.command()
+def show(job: JobArgument, api: ApiOption = DEFAULT_API, as_json: JsonOption = False) -> None:
+    """Show everything about one job."""
+    with friendly_errors(), connect(api) as client:
+        found = client.job(job)
+    if as_json:
+        print_json(to_dict(found))
+    else:
+        _print_job(found)
+
+
+@jobs.command()
+def watch(job: JobArgument, api: ApiOption = DEFAULT_API, as_json: JsonOption = False) -> None:
+    """Watch a job until it has ended; --json prints one object a line. Exit status 1 if it failed."""
+    with friendly_errors(), connect(api) as client:
+        _follow(client, job, as_json=as_json)
+
+
+@jobs.command()
+def cancel(job: JobArgument, api: ApiOption = DEFAULT_API, as_json: JsonOption = False) -> None:
+    """Ask a job to stop; its finished files stay."""
+    with friendly_errors(), connect(api) as client:
+        found = client.cancel(job)
+    if as_json:
+        print_json(to_dict(found))
+    else:
+        typer.echo(f"{found.name} is {job_progress.state_name(found)}")
+
+
+@jobs.command()
+def shards(job: JobArgument, api: ApiOption = DEFAULT_API, as_json: JsonOption = False) -> None:
+    """List the shards of a job in order."""
+    with friendly_errors(), connect(api) as client:
+        found = list(client.shards(job))
+    if as_json:
+        print_json([to_dict(shard) for shard in found])
+    else:
+        rows = [_shard_row(shard) for shard in found]
+        columns = ("shard", "state", "first", "images", "attempt", "worker", "digest or error")
+        console().print(table(columns, rows, right=("shard", "first", "images", "attempt")))
+
+
+def watch_with_bar(client: Client, name: str, *, on_change: Callable[[Job], None] = lambda _: None) -> Job:
+    """Show a job to its end and return it; `on_change` hears of every change."""
+
+    def states() -> Iterator[Job]:
+        for job in client.watch(name):
+            on_change(job)
+            yield job
+
+    return job_progress.follow(states(), as_json=False) or client.job(name)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs."""
+    app.add_typer(jobs)
+
+
+def _created(client: Client, job: Job, *, wait: bool, as_json: bool) -> None:
+    if wait:
+        _follow(client, job.name, as_json=as_json)
+    elif as_json:
+        print_json(to_dict(job))
+    else:
+        typer.echo(job.name)
+
+
+def _follow(client: Client, name: str, *, as_json: bool) -> None:
+    """Show a job to its end; leave with 1 if it did not succeed, with 130 after Ctrl-C."""
+    try:
+        job = job_progress.follow(client.watch(name), as_json=as_json)
+    except KeyboardInterrupt:
+        _left_running(name)
+    if job is None:
+        return
+    if not as_json:
+        _print_job(job)
+    if job_progress.state_name(job) != "succeeded":
+        raise typer.Exit(FAILED)
+
+
+def _left_running(name: str) -> NoReturn:
+    short = name.removeprefix("jobs/")
+    typer.echo(
+        f"\nthe job goes on; watch it: mintage jobs watch {short}; stop it: mintage jobs cancel {short}", err=True
+    )
+    raise typer.Exit(INTERRUPTED)
+
+
+def _print_list(found: list[Job]) -> None:
+    rows = [
+        (
+            job.name,
+            job_progress.state_name(job),
+            _what(job),
+            f"{job.progress.images_done:,}/{job.progress.images_total:,}",
+            job_progress.speed(job),
+            _time(job.create_time),
+        )
+        for job in found
+    ]
+    columns = ("job", "state", "work", "images", "speed", "created")
+    console().print(table(columns, rows, right=("images", "speed")))
+
+
+def _print_job(job: Job) -> None:
+    facts: list[tuple[str, Any]] = [
+        ("job", job.name),
+        ("state", job_progress.state_name(job)),
+        ("work", _what(job)),
+        ("images", f"{job.progress.images_done:,} of {job.progress.images_total:,}"),
+        ("shards", job_progress.shard_counts(job)),
+        ("speed", job_progress.speed(job)),
+        ("output", job.output_uri),
+        ("root digest", job.root_digest),
+        ("error", job.error),
+        ("created", _time(job.create_time)),
+        ("started", _time(job.start_time) if job.HasField("start_time") else ""),
+        ("ended", _time(job.end_time) if job.HasField("end_time") else ""),
+        *_score_facts(job),
+    ]
+    console().print(table(("", ""), [fact for fact in facts if fact[1]]))
+
+
+def _score_facts(job: Job) -> list[tuple[str, Any]]:
+    if not job.HasField("classifier_score"):
+        return []
+    score = job.classifier_score
+    facts: list[tuple[str, Any]] = [
+        ("classifier score", f"{score.mean:.4f} ± {score.standard_deviation:.4f} over {score.splits} splits")
+    ]
+    if score.HasField("mean_generated_probability"):
+        facts.append(("p(generated)", f"{score.mean_generated_probability:.4f} on average"))
+    counts = zip(score.classes, score.class_counts, strict=False)
+    return [*facts, ("classes", ", ".join(f"{name} {count:,}" for name, count in counts))]
+
+
+def _what(job: Job) -> str:
+    if job.WhichOneof("spec") == "sample":
+        return f"samples of {job.sample.model}, seed {job.sample.seed}"
+    return f"score of {job.score.source_job} by {job.score.model}"
+
+
+def _shard_row(shard: Shard) -> tuple[Any, ...]:
+    from mintage.v1 import jobs_pb2
+
+    state = jobs_pb2.Shard.State.Name(shard.state).removeprefix("STATE_").lower()
+    last = shard.digest[:12] or shard.error
+    return (shard.index, state, shard.first_index, shard.count, shard.attempt, shard.worker, last)
+
+
+def _time(timestamp: Any) -> str:
+    """Show a time in the local zone."""
+    from datetime import UTC
+
+    return f"{timestamp.ToDatetime(tzinfo=UTC).astimezone():%Y-%m-%d %H:%M:%S}"
