@@ -1,7 +1,9 @@
 """Packs a run into an archive that TorchServe loads: the same run gives the same bytes.
 
-torch-model-archiver assembles the archive. It is then written once more with its entries sorted, stored uncompressed,
-at one fixed time and without the manifest's date, so that its sha256 names the model wherever it was packed.
+torch-model-archiver assembles the archive, which is then written once more with its entries sorted, stored
+uncompressed, at one fixed time and without the manifest's date: its sha256 names the model wherever it was packed. It
+holds no model-config.yaml: where there is one, however empty, TorchServe ignores the time limits of whoever registers
+the model.
 """
 
 from __future__ import annotations
@@ -29,13 +31,6 @@ from training.checkpoint import CONFIG, Run, classifier_weights, generator_weigh
 from training.errors import TrainingError
 
 MOST_IN_MICRO_BATCH = 1024
-# A request waits batch delay ms for others even where the worker is idle, and one batch goes to one worker. What shares
-# a micro-batch is rare; so every request goes alone, at once, to the first worker that is free.
-_MODEL_CONFIG = """minWorkers: 1
-maxWorkers: 1
-batchSize: 1
-maxBatchDelay: 1
-"""
 _MANIFEST = "MAR-INF/MANIFEST.json"
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -86,7 +81,6 @@ def _fill(content: Path, run: Path, kind: Kind, micro_batch: int) -> None:
     save_file({name: tensor.contiguous() for name, tensor in weights.items()}, content / model.WEIGHTS)
     (content / model.CONFIG).write_bytes((run / CONFIG).read_bytes())
     (content / model.SERVING).write_text(json.dumps({"kind": kind, "micro_batch": micro_batch}), encoding="utf-8")
-    (content / "model-config.yaml").write_text(_MODEL_CONFIG, encoding="utf-8")
     (content / "card.md").write_text(_card(loaded), encoding="utf-8")
     try:
         model.load(content, kind, torch.device("cpu"))
@@ -109,7 +103,6 @@ def _archived(content: Path, kind: Kind, scratch: Path) -> Path:
         "--serialized-file": content / model.WEIGHTS,
         "--handler": Path(__file__).with_name(f"{kind}.py"),
         "--extra-files": ",".join(map(str, extra)),
-        "--config-file": content / "model-config.yaml",
         "--export-path": scratch,
     }
     command = [sys.executable, "-m", "model_archiver.model_packaging"]

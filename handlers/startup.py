@@ -59,6 +59,7 @@ def serve(properties: Mapping[str, Any], kind: Kind, server: Callable[[Model, in
         kind: the kind of model that the handler serves.
         server: makes what answers, from the model and the most bytes of an answer.
     """
+    logging.getLogger().setLevel(logging.WARNING)  # TorchServe's worker writes lines about every request
     device.make_deterministic()
     try:
         model = load(Path(properties["model_dir"]), kind, device.choose(properties.get("gpu_id")))

