@@ -7,6 +7,7 @@ import copy
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 from training.losses import feature_matching_loss, supervised_loss, unsupervised_fake_loss, unsupervised_real_loss
 from training.networks.improved_gan import Discriminator, Generator
 from training.recipes import ImprovedGanRecipe
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +122,7 @@ class ImprovedGanStep:
         return loss.item()
 
 
-class Average:
+class Average(Generic[Network]):
     """An exponential moving average of a network's parameters whose memory grows with the run.
 
     After n images the half-life is `share * n`: the average forgets the beginning of a short run as well as of a long
@@ -130,7 +133,7 @@ class Average:
         share: half-life as a share of the images seen so far; 0 keeps the present weights.
     """
 
-    def __init__(self, network: nn.Module, *, share: float) -> None:
+    def __init__(self, network: Network, *, share: float) -> None:
         self.network = copy.deepcopy(network).requires_grad_(False)
         self.share = share
         self._averages: list[Tensor] = list(self.network.parameters())

@@ -16,7 +16,6 @@ from training.errors import DivergedError, RunError
 from training.gan_step import Average, ImprovedGanStep, Losses
 from training.latents import draw_latents
 from training.networks import build_classifier, build_generator
-from training.networks.improved_gan import Generator
 from training.randomness import stream
 
 SETTLING_LATENTS = 2000  # for the batch statistics of the averaged generator
@@ -64,13 +63,12 @@ class GanTraining:
 
     def settle(self) -> None:
         """Give the averaged generator the batch statistics of its present weights."""
-        latents = self._fixed_latents(SETTLING_LATENTS, purpose="settle")
-        self._averaged_generator.settle_statistics(latents)
+        self._generator_average.network.settle_statistics(self._fixed_latents(SETTLING_LATENTS, purpose="settle"))
 
     def samples(self, count: int) -> NDArray[np.uint8]:
         """Return images uint8 [count, H, W, C] of the settled averaged generator, always from the same latents."""
         with torch.no_grad():
-            return to_pixels(self._averaged_generator(self._fixed_latents(count, purpose="samples")))
+            return to_pixels(self._generator_average.network(self._fixed_latents(count, purpose="samples")))
 
     def accuracy(self, data: LabelledImages) -> float:
         """Return the share of images that the averaged classifier assigns to their class, in [0, 1]."""
@@ -102,13 +100,6 @@ class GanTraining:
         except (RuntimeError, KeyError, ValueError) as error:
             raise RunError(f"the saved state does not fit the recipe's networks: {error}") from None
         self.images_seen = images_seen
-
-    @property
-    def _averaged_generator(self) -> Generator:
-        network = self._generator_average.network
-        if not isinstance(network, Generator):
-            raise TypeError(network)
-        return network
 
     def _networks(self) -> dict[str, nn.Module]:
         return {

@@ -81,7 +81,8 @@ def train(
     state = _open_run(run, config)
     if state.images_seen:
         training.restore(state.tensors, state.images_seen)
-    accuracy: float | None = None
+    saved = state.images_seen
+    accuracy = training.accuracy(test) if test and saved else None
 
     def progress() -> Progress:
         elapsed_s = time.monotonic() - started_s
@@ -101,11 +102,13 @@ def train(
         ended = _reason_to_end(recipe, before, time.monotonic() - started_s, should_stop)
         if ended is None:
             _advance(training, run)
-        # Checkpoint at every multiple of the interval, and at the end.
-        if ended is not None or _passed(before, training.images_seen, recipe.checkpoint_images):
+        # Checkpoint at every multiple of the interval, and at the end unless that was one.
+        if saved < training.images_seen and (
+            ended is not None or _passed(before, training.images_seen, recipe.checkpoint_images)
+        ):
             accuracy = training.accuracy(test) if test else None
-            if training.images_seen > state.images_seen:
-                _save(training, run, progress(), test_images=len(test) if test else 0)
+            _save(training, run, progress(), test_images=len(test) if test else 0)
+            saved = training.images_seen
             report(progress())
         # Report.
         elif _passed(before, training.images_seen, recipe.report_images):
