@@ -1,0 +1,49 @@
+"""Choosing the few images that keep their label, and knowing data again."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tests.training.fakes import blobs
+from training.data import choose_labelled
+from training.errors import DataError
+
+LABELS = np.array([0, 1, 2, 2, 1, 0, 0, 0, 1, 2, 2, 2], np.int64)
+
+
+def test_every_class_gets_the_same_number() -> None:
+    chosen = choose_labelled(LABELS, count=9, classes=3, seed=1)
+
+    assert len(set(chosen.tolist())) == 9
+    assert np.bincount(LABELS[chosen]).tolist() == [3, 3, 3]
+
+
+def test_the_choice_depends_on_the_seed_alone() -> None:
+    many = np.arange(1000, dtype=np.int64) % 10
+
+    one, again, other = (choose_labelled(many, count=50, classes=10, seed=seed) for seed in (1, 1, 2))
+
+    assert np.array_equal(one, again)
+    assert not np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("count", [0, 2, 4])
+def test_a_number_that_the_classes_cannot_share_is_refused(count: int) -> None:
+    with pytest.raises(DataError, match=f"labels={count} cannot be shared by 3 classes"):
+        choose_labelled(LABELS, count=count, classes=3, seed=1)
+
+
+def test_a_class_with_too_few_images_is_named() -> None:
+    with pytest.raises(DataError, match="class 1 has 3 images, but 4 labelled ones"):
+        choose_labelled(LABELS, count=12, classes=3, seed=1)
+
+
+def test_the_digest_changes_with_pixels_and_labels_and_not_with_the_name() -> None:
+    data = blobs()
+    relabelled = dataclasses.replace(data, labels=data.labels[::-1].copy())
+
+    assert dataclasses.replace(data, name="other").sha256() == data.sha256()
+    assert len({data.sha256(), blobs(seed=1).sha256(), relabelled.sha256()}) == 3

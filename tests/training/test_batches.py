@@ -1,0 +1,70 @@
+"""Batches are a function of (seed, images seen)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from tests.training.fakes import blobs, small_recipe
+from training.batches import Batches, predicted, to_pixels, to_tensor
+from training.gan_step import Batch
+
+
+def batch_at(batches: Batches, images_seen: int) -> Batch:
+    return batches.at(images_seen, torch.Generator().manual_seed(images_seen))
+
+
+def test_a_batch_does_not_depend_on_those_before_it() -> None:
+    walked, asked = Batches(blobs(), small_recipe()), Batches(blobs(), small_recipe())
+    for images_seen in range(0, 160, 8):
+        last = batch_at(walked, images_seen)
+
+    alone = batch_at(asked, 152)
+
+    assert all(torch.equal(getattr(last, name), getattr(alone, name)) for name in Batch.__slots__)
+
+
+def test_one_pass_shows_every_image_once() -> None:
+    data = blobs(40)
+    batches = Batches(data, small_recipe())
+
+    seen = torch.cat([batch_at(batches, images_seen).unlabelled for images_seen in range(0, 40, 8)])
+
+    order = sorted(image.numpy().tobytes() for image in seen)
+    assert order == sorted(image.numpy().tobytes() for image in to_tensor(data.images))
+
+
+def test_the_generator_gets_other_images_than_the_discriminator() -> None:
+    batch = batch_at(Batches(blobs(), small_recipe()), 0)
+
+    assert not torch.equal(batch.unlabelled, batch.unlabelled_fresh)
+    assert not torch.equal(batch.latents, batch.latents_fresh)
+
+
+def test_labelled_batches_go_round_the_few_labelled_images_and_keep_their_labels() -> None:
+    data = blobs()
+    batches = Batches(data, small_recipe())
+    known = {to_tensor(data.images[n : n + 1]).numpy().tobytes(): data.labels[n] for n in batches.labelled}
+
+    for images_seen in range(0, 80, 8):
+        batch = batch_at(batches, images_seen)
+        for image, label in zip(batch.labelled, batch.labels, strict=True):
+            assert known[image[None].numpy().tobytes()] == label
+
+
+def test_pixels_survive_the_way_in_and_out() -> None:
+    images = np.arange(256, dtype=np.uint8).reshape(1, 8, 32, 1).repeat(3, axis=3)
+
+    inside = to_tensor(images)
+
+    assert inside.shape == (1, 3, 8, 32)
+    assert (inside.min().item(), inside.max().item()) == (-1, 1)
+    assert np.array_equal(to_pixels(inside), images)
+
+
+def test_predictions_come_in_the_order_of_the_images() -> None:
+    images = np.array([0, 255, 0, 255, 255], np.uint8).reshape(5, 1, 1, 1)
+
+    classes = predicted(lambda batch: torch.cat([-batch.flatten(1), batch.flatten(1)], dim=1), images, batch=2)
+
+    assert classes.tolist() == [0, 1, 0, 1, 1]

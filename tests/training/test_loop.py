@@ -1,0 +1,171 @@
+"""The training loop: what it writes, how it stops, and that a resumed run is the straight one."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.training.fakes import blobs, small_recipe
+from training.checkpoint import State, load_run, load_state
+from training.errors import DataError, DivergedError, RunError
+from training.gan_training import GanTraining
+from training.loop import Progress, train
+
+
+def read_state(run: Path) -> State:
+    state = load_state(run, load_run(run).config)
+    assert state is not None
+    return state
+
+
+def stop_after(steps: int) -> list[bool]:
+    """Answers to "should it stop?", last one first: so many times no, then yes."""
+    return [True] + [False] * steps
+
+
+def test_a_run_folder_holds_everything(tmp_path: Path) -> None:
+    summary = train(small_recipe(), blobs(), tmp_path / "run", test=blobs(30, seed=1))
+
+    assert (summary.ended, summary.images_seen, summary.steps) == ("finished", 80, 10)
+    assert summary.test_accuracy is not None
+    assert {str(path.relative_to(tmp_path / "run")) for path in (tmp_path / "run").rglob("*") if path.is_file()} == {
+        "config.json",
+        "metrics.jsonl",
+        "checkpoint.safetensors",
+        "state.safetensors",
+        "card.md",
+        "accuracy.png",
+        "samples/000000040.png",
+        "samples/000000080.png",
+        "samples/latest.png",
+    }
+    assert "mintage train ssgan-digits --data blobs" in (tmp_path / "run" / "card.md").read_text()
+
+
+@pytest.mark.parametrize("steps", [1, 3, 7])
+def test_a_resumed_run_equals_a_straight_one_bit_for_bit(tmp_path: Path, steps: int) -> None:
+    recipe, data = small_recipe(decay_from=0.5), blobs()
+    train(recipe, data, tmp_path / "straight")
+
+    answers = stop_after(steps)
+    first = train(recipe, data, tmp_path / "resumed", should_stop=answers.pop)
+    torch.manual_seed(99)  # whatever another program did with the global stream
+    second = train(recipe, data, tmp_path / "resumed")
+
+    assert (first.ended, first.images_seen, second.ended) == ("stopped", 8 * steps, "finished")
+    straight, resumed = read_state(tmp_path / "straight").tensors, read_state(tmp_path / "resumed").tensors
+    assert straight.keys() == resumed.keys()
+    assert all(torch.equal(tensor, resumed[name]) for name, tensor in straight.items())
+    assert (tmp_path / "straight/samples/latest.png").read_bytes() == (
+        tmp_path / "resumed/samples/latest.png"
+    ).read_bytes()
+
+
+def test_another_seed_is_another_run(tmp_path: Path) -> None:
+    train(small_recipe(), blobs(), tmp_path / "one")
+    train(small_recipe(seed=2), blobs(), tmp_path / "two")
+
+    one, two = (load_run(tmp_path / name).weights["generator.output.bias"] for name in ("one", "two"))
+    assert not torch.equal(one, two)
+
+
+def test_a_finished_run_is_left_as_it_is(tmp_path: Path) -> None:
+    train(small_recipe(), blobs(), tmp_path / "run")
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+
+    summary = train(small_recipe(), blobs(), tmp_path / "run")
+
+    assert (summary.ended, summary.images_seen) == ("finished", 80)
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+
+
+def test_the_time_cap_ends_a_run_with_a_checkpoint(tmp_path: Path) -> None:
+    summary = train(small_recipe(images=10**9, max_seconds=0.2, checkpoint_images=10**9), blobs(), tmp_path / "run")
+
+    assert summary.ended == "out of time"
+    assert load_run(tmp_path / "run").images_seen == summary.images_seen > 0
+
+
+def test_reports_come_at_their_interval_and_at_every_checkpoint(tmp_path: Path) -> None:
+    reports: list[Progress] = []
+
+    train(small_recipe(), blobs(), tmp_path / "run", report=reports.append)
+
+    assert [report.images_seen for report in reports] == [16, 32, 40, 48, 64, 80]
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["images_seen"] for line in lines] == [16, 32, 40, 48, 64, 80]
+    assert lines[0]["losses"]["supervised"] > 0
+
+
+def test_metrics_after_the_last_checkpoint_are_forgotten_on_resuming(tmp_path: Path) -> None:
+    answers = stop_after(3)
+    train(small_recipe(), blobs(), tmp_path / "run", should_stop=answers.pop)
+    with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
+        file.write('{"images_seen": 32}\n{"images_se')  # what a crash leaves behind
+
+    train(small_recipe(), blobs(), tmp_path / "run")
+
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["images_seen"] for line in lines] == [16, 24, 32, 40, 48, 64, 80]
+    assert all("losses" in line for line in lines)
+
+
+def test_divergence_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    advance = GanTraining.advance
+
+    def poisoned(training: GanTraining) -> object:
+        if training.images_seen == 48:
+            with torch.no_grad():
+                training.weights()["discriminator.output.bias"].fill_(math.nan)
+        return advance(training)
+
+    monkeypatch.setattr(GanTraining, "advance", poisoned)
+    with pytest.raises(
+        DivergedError, match=r"after 48 images a loss is no longer finite.*checkpoint is kept; try lower"
+    ):
+        train(small_recipe(), blobs(), tmp_path / "run")
+
+    assert load_run(tmp_path / "run").images_seen == 40
+
+
+def test_a_run_of_other_settings_is_not_resumed(tmp_path: Path) -> None:
+    train(small_recipe(), blobs(), tmp_path / "run")
+
+    with pytest.raises(RunError, match=r"hidden_noise is 0.5, not 0.1.*choose another --run folder"):
+        train(small_recipe(hidden_noise=0.1), blobs(), tmp_path / "run")
+
+
+def test_a_folder_that_holds_something_else_is_not_written_to(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+
+    with pytest.raises(RunError, match="exists and is no run folder"):
+        train(small_recipe(), blobs(), tmp_path)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_damaged_state_is_refused(tmp_path: Path) -> None:
+    train(small_recipe(), blobs(), tmp_path / "run")
+    path = tmp_path / "run" / "state.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+
+    with pytest.raises(RunError, match=r"state\.safetensors is truncated"):
+        train(small_recipe(), blobs(), tmp_path / "run")
+
+
+def test_test_images_must_fit_the_training_images(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"test images are \[8, 8, 1\] \(H, W, C\), but training images \[6, 6, 1\]"):
+        train(small_recipe(), blobs(), tmp_path / "run", test=blobs(side=8))
+
+    assert not (tmp_path / "run").exists()
+
+
+def test_labels_must_be_shared_evenly_by_the_classes(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="labels=7 cannot be shared by 3 classes"):
+        train(small_recipe(labels=7), blobs(), tmp_path / "run")
+
+    assert not (tmp_path / "run").exists()
