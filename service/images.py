@@ -67,9 +67,20 @@ def encode_raw(images: NDArray[np.uint8]) -> list[bytes]:
     return [image.tobytes() for image in images]
 
 
-def most_bytes(height: int, width: int, channels: int) -> int:
-    """Upper bound of the bytes of one image in any of the three forms, whatever it shows."""
-    return 2 * height * (width * channels + 1) + 1024
+def most_png_bytes(height: int, width: int, channels: int) -> int:
+    """Upper bound of the bytes of one PNG file: pixels that zlib cannot compress, and what stands around them."""
+    raw = height * (width * channels + 1)
+    return raw + raw // 1000 + 256
+
+
+def most_jpeg_bytes(height: int, width: int, channels: int) -> int:
+    """Upper bound of the bytes of one JPEG file: whole blocks of noise, two bytes a sample."""
+    return 2 * channels * _whole_blocks(height) * _whole_blocks(width) + 1024
+
+
+def most_raw_bytes(height: int, width: int, channels: int) -> int:
+    """Bytes of one image without any format."""
+    return height * width * channels
 
 
 class _NotUsableError(Exception):
@@ -107,6 +118,10 @@ def _opened(file: bytes, max_pixels: int) -> Image.Image:
 
 def _too_many_pixels(size: tuple[int, int], max_pixels: int) -> _NotUsableError:
     return _NotUsableError(f"has {size[0]:,} x {size[1]:,} pixels, more than {max_pixels:,}")
+
+
+def _whole_blocks(side: int) -> int:
+    return (side + 15) // 16 * 16
 
 
 def _wrong_size(size: tuple[int, int], height: int, width: int) -> _NotUsableError:

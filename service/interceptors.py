@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import re
 import secrets
 import time
@@ -33,6 +32,7 @@ from service.status import abort
 
 REQUEST_ID_KEY = "x-request-id"
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
+_END = object()
 _QUIET = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 
 log = structlog.get_logger("mintage.api")
@@ -84,23 +84,27 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc 
 
     def _stream(self, method: str, behaviour: Callable[..., Any], read: Callable[[Any], Any]) -> Callable[..., Any]:
         async def call(request: Any, context: Any) -> None:
-            async with self._observed(method, context), self._until_drained():
-                answers = behaviour(read(request), context)
-                if inspect.isawaitable(answers):
-                    await answers
-                    return
-                async with contextlib.aclosing(answers):
-                    async for answer in answers:
-                        await context.write(answer)
+            async with (
+                self._observed(method, context),
+                contextlib.aclosing(behaviour(read(request), context)) as answers,
+            ):
+                while True:
+                    async with self._until_drained():  # not around `write`, which must not be broken off
+                        answer = await anext(answers, _END)
+                    if answer is _END:
+                        return
+                    await context.write(answer)
 
         return call
 
     @contextlib.asynccontextmanager
     async def _until_drained(self) -> AsyncIterator[None]:
-        stream = asyncio.timeout(0 if self._draining else None)
+        if self._draining:
+            raise _shutting_down()
+        stream = asyncio.timeout(None)
         self._streams.add(stream)
         try:
-            async with _expiring(stream, Unavailable("the server is shutting down", reason="SHUTTING_DOWN")):
+            async with _expiring(stream, _shutting_down()):
                 yield
         finally:
             self._streams.discard(stream)
@@ -124,7 +128,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc 
                 code = _cancelled_code(context)
                 raise
             code = grpc.StatusCode.UNAVAILABLE
-            await abort(context, Unavailable("the server is shutting down", reason="SHUTTING_DOWN"), trailers)
+            await abort(context, _shutting_down(), trailers)
         except Exception as error:
             failure = translated(error)
             code = failure.code
@@ -151,6 +155,10 @@ def translated(error: Exception) -> MintageError:
     error_id = secrets.token_hex(8)
     log.error("internal error", error_id=error_id, exc_info=error)
     return Internal(f"internal error, id={error_id}", metadata={"id": error_id})
+
+
+def _shutting_down() -> Unavailable:
+    return Unavailable("the server is shutting down", reason="SHUTTING_DOWN")
 
 
 def _method_handler(handler: Any, behaviour: Callable[..., Any]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,21 @@ LAST_INDEX = 2**63 - 1
 ANSWER_OVERHEAD_BYTES = 4096
 
 Format = generation_pb2.ImageFormat
-ENCODERS: dict[Format.ValueType, Callable[[NDArray[np.uint8]], list[bytes]]] = {
-    Format.IMAGE_FORMAT_PNG: images.encode_png,
-    Format.IMAGE_FORMAT_JPEG: images.encode_jpeg,
-    Format.IMAGE_FORMAT_RAW: images.encode_raw,
+IMAGE_OVERHEAD_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How images [N, H, W, C] are encoded, and the most bytes of one of (height, width, channels)."""
+
+    encode: Callable[[NDArray[np.uint8]], list[bytes]]
+    most_bytes: Callable[[int, int, int], int]
+
+
+FORMS: dict[Format.ValueType, Form] = {
+    Format.IMAGE_FORMAT_PNG: Form(images.encode_png, images.most_png_bytes),
+    Format.IMAGE_FORMAT_JPEG: Form(images.encode_jpeg, images.most_jpeg_bytes),
+    Format.IMAGE_FORMAT_RAW: Form(images.encode_raw, images.most_raw_bytes),
 }
 
 
@@ -41,13 +53,13 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
         name = _checked_model(request, self._settings.max_images)
         record = self._registry.ready(name, "generator")
         chosen = request.format or Format.IMAGE_FORMAT_PNG
-        _check_answer_fits(request.count, record, chosen, self._settings.max_message_bytes)
+        _check_answer_fits(request.count, record, FORMS[chosen], self._settings.max_message_bytes)
         generated = await self._inference.generate(
             record,
             seed=request.seed,
             first_index=request.first_index,
             count=request.count,
-            encode=ENCODERS[chosen],
+            encode=FORMS[chosen].encode,
             deadline=deadline,
         )
         return generation_pb2.GenerateResponse(
@@ -70,19 +82,16 @@ def _checked_model(request: generation_pb2.GenerateRequest, max_images: int) -> 
         violations.add("first_index", f"must not be negative, as {request.first_index:,} is")
     elif request.first_index + max(0, request.count) > LAST_INDEX:
         violations.add("first_index", f"first_index + count must be at most {LAST_INDEX:,}")
-    if request.format not in (Format.IMAGE_FORMAT_UNSPECIFIED, *ENCODERS):
-        known = ", ".join(Format.Name(value) for value in ENCODERS)
+    if request.format not in (Format.IMAGE_FORMAT_UNSPECIFIED, *FORMS):
+        known = ", ".join(Format.Name(value) for value in FORMS)
         violations.add("format", f"must be one of {known}, not {request.format}")
     violations.check()
     return name
 
 
-def _check_answer_fits(count: int, record: ModelRecord, chosen: Format.ValueType, max_message_bytes: int) -> None:
+def _check_answer_fits(count: int, record: ModelRecord, form: Form, max_message_bytes: int) -> None:
     """Refuse a count whose answer might be more than one message."""
-    shape = (record.height, record.width, record.channels)
-    image_bytes = record.height * record.width * record.channels + 16
-    if chosen != Format.IMAGE_FORMAT_RAW:
-        image_bytes = images.most_bytes(*shape)
+    image_bytes = form.most_bytes(record.height, record.width, record.channels) + IMAGE_OVERHEAD_BYTES
     largest = (max_message_bytes - ANSWER_OVERHEAD_BYTES) // image_bytes
     if count > largest:
         violations = Violations()
