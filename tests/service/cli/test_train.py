@@ -1,0 +1,107 @@
+"""`mintage train` and `mintage recipes`, as a person types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from service.cli.train import _interrupts, register
+
+TINY = (
+    *("--set", "images=200", "--set", "discriminator_widths=8", "--set", "generator_widths=8"),
+    *("--set", "checkpoint_images=100", "--set", "report_images=100", "--set", "initialise_images=20"),
+)
+
+
+@pytest.fixture
+def app() -> typer.Typer:
+    app = typer.Typer(pretty_exceptions_enable=False)
+    register(app)
+    return app
+
+
+def test_recipes_are_listed_with_cost_and_expected_result(app: typer.Typer) -> None:
+    result = CliRunner().invoke(app, ["recipes", "--json"])
+
+    listed = json.loads(result.stdout)
+    assert {recipe["name"] for recipe in listed} == {"ssgan-digits", "ssgan-mnist"}
+    assert all(recipe["source"] and recipe["cost"] and recipe["expected"] for recipe in listed)
+
+
+def test_one_recipe_is_shown_with_the_meaning_of_its_fields(app: typer.Typer) -> None:
+    result = CliRunner().invoke(app, ["recipes", "ssgan-digits"])
+
+    assert result.exit_code == 0
+    assert "average_share" in result.stdout
+
+
+def test_training_writes_a_run_folder_and_says_where_to_look(app: typer.Typer, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["train", "--run", str(tmp_path / "run"), *TINY])
+
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.splitlines()[0] == "training ssgan-digits: 200 images, 100 labels"
+    assert result.stdout.splitlines()[-1].startswith(f"finished {tmp_path / 'run'}: 200 of 200 images")
+    assert (tmp_path / "run" / "samples" / "latest.png").exists()
+
+
+def test_json_lines_end_with_the_summary(app: typer.Typer, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["train", "--json", "--seed", "4", "--run", str(tmp_path / "run"), *TINY])
+
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [line["images_seen"] for line in lines] == [100, 200, 200]
+    assert lines[-1]["ended"] == "finished"
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["settings"]["seed"] == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["stylegan"], "no recipe is called 'stylegan'"),
+        (["--set", "imges=5"], "no field 'imges'"),
+        (["--set", "images"], "expected FIELD=VALUE"),
+        (["--labels", "15"], "labels=15 cannot be shared by 10 classes"),
+        (["--data", "nowhere"], "nowhere is no folder"),
+        (["ssgan-mnist"], "ssgan-mnist needs --data"),
+    ],
+)
+def test_bad_input_is_one_line_on_stderr_and_status_two(
+    app: typer.Typer, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    result = CliRunner().invoke(app, ["train", *arguments, "--json", "--run", str(tmp_path / "run")])
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_interrupt_saves_and_exits_with_130(
+    app: typer.Typer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from training.gan_training import GanTraining
+
+    advance = GanTraining.advance
+
+    def interrupted(training: GanTraining) -> object:
+        os.kill(os.getpid(), signal.SIGINT)
+        return advance(training)
+
+    monkeypatch.setattr(GanTraining, "advance", interrupted)
+    result = CliRunner().invoke(app, ["train", "--run", str(tmp_path / "run"), *TINY])
+
+    assert result.exit_code == 130
+    assert result.stdout.splitlines()[-1].startswith(f"stopped and saved {tmp_path / 'run'}: ")
+    assert (tmp_path / "run" / "state.safetensors").exists()
+
+
+def test_a_second_interrupt_is_not_held_back() -> None:
+    with pytest.raises(KeyboardInterrupt), _interrupts() as caught:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert caught == [signal.SIGINT]
+        os.kill(os.getpid(), signal.SIGINT)
