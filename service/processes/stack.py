@@ -123,7 +123,9 @@ class Stack:
         )
 
     def _ready(self, role: str, name: str) -> bool:
-        return asyncio.run(checks.problem(role, self.settings, worker=name)) is None
+        # Of the API only what loads models must serve: a model that is broken must not keep the stack from coming up.
+        problem = checks.problem(role, self.settings, worker=name, service="mintage.v1.ModelService")
+        return asyncio.run(problem) is None
 
 
 def free_port() -> int:

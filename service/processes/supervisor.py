@@ -70,6 +70,14 @@ class Process:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
 
+    def group_alive(self) -> bool:
+        """Tell whether anything of the child's process group is left."""
+        try:
+            os.killpg(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
     def log_tail(self, lines: int = 15) -> str:
         """Return the last lines of the log."""
         text = self.log.read_text(errors="replace") if self.log.exists() else ""
@@ -141,6 +149,10 @@ class Supervisor:
             for process in reversed(self.processes.values()):
                 _stop(process)
 
+    def leftovers(self) -> list[str]:
+        """Name the processes of which something still runs."""
+        return [process.name for process in self.processes.values() if process.group_alive()]
+
     def _restart_the_dead(self) -> None:
         while not self._stopping.wait(0.1):
             for process in self.processes.values():
@@ -173,6 +185,9 @@ def _stop(process: Process) -> None:
             process.child.wait(STOP_TIMEOUT_S)
     process.signal_group(signal.SIGKILL)
     process.child.wait()
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    while process.group_alive() and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def _die_with_parent() -> None:
