@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import importlib
-import importlib.util
 import os
 import signal
 from collections.abc import AsyncIterator, Sequence
@@ -43,6 +41,7 @@ from service.model_server import ModelServer
 from service.registry import Registry
 from service.servicers.classification import ClassificationServicer
 from service.servicers.generation import GenerationServicer
+from service.servicers.jobs import JobServicer
 from service.servicers.models import ModelServicer
 from service.settings import Settings
 from service.torchserve import TorchServe
@@ -158,7 +157,7 @@ def _build(settings: Settings, models: ModelServer, redis: Redis, pool: ThreadPo
         ClassificationServicer(settings, registry, inference), server
     )
     models_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(registry, loader), server)
-    _add_job_service(server, settings, redis, registry)
+    jobs_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(settings, redis, registry), server)
     health_pb2_grpc.add_HealthServicer_to_server(HealthServicer(health), server)
     reflection.enable_server_reflection(_service_names(), server)
     metrics.watch(admissions, registry)
@@ -175,13 +174,6 @@ def _build(settings: Settings, models: ModelServer, redis: Redis, pool: ThreadPo
         interceptor=interceptor,
         metrics=metrics,
     )
-
-
-def _add_job_service(server: Any, settings: Settings, redis: Redis, registry: Registry) -> None:
-    if importlib.util.find_spec("service.servicers.jobs") is None:
-        return
-    jobs = importlib.import_module("service.servicers.jobs")
-    jobs_pb2_grpc.add_JobServiceServicer_to_server(jobs.JobServicer(settings, redis, registry), server)
 
 
 def _bind(server: Any, address: str) -> str:
