@@ -32,6 +32,7 @@ from service.status import abort
 
 REQUEST_ID_KEY = "x-request-id"
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
+_ENDS_BY_ITSELF = "/grpc.health.v1.Health/"
 _END = object()
 _QUIET = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 
@@ -83,13 +84,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc 
         return call
 
     def _stream(self, method: str, behaviour: Callable[..., Any], read: Callable[[Any], Any]) -> Callable[..., Any]:
+        guard = contextlib.nullcontext if method.startswith(_ENDS_BY_ITSELF) else self._until_drained
+
         async def call(request: Any, context: Any) -> None:
             async with (
                 self._observed(method, context),
                 contextlib.aclosing(behaviour(read(request), context)) as answers,
             ):
                 while True:
-                    async with self._until_drained():  # not around `write`, which must not be broken off
+                    async with guard():  # not around `write`, which must not be broken off
                         answer = await anext(answers, _END)
                     if answer is _END:
                         return

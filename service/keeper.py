@@ -149,12 +149,18 @@ class Keeper:
 
     async def _look_after(self, record: ModelRecord, loaded: Collection[str]) -> None:
         care = self._care.setdefault(record.backend_name, _Care())
-        if record.backend_name not in loaded:
-            await self._restore(record, care)
-            return
+        try:
+            if record.backend_name not in loaded:
+                await self._restore(record, care)
+            elif self._needs_canary(record):
+                await self._canary(record, care)
+        except Exception:
+            self._registry.mark(record, "failed", "internal error; the log says more")
+            raise
+
+    def _needs_canary(self, record: ModelRecord) -> bool:
         condition = self._registry.condition(record)
-        if condition.state != "ready" or time.monotonic() - condition.answered_at >= self._canary_period_s:
-            await self._canary(record, care)
+        return condition.state != "ready" or time.monotonic() - condition.answered_at >= self._canary_period_s
 
     async def _restore(self, record: ModelRecord, care: _Care) -> None:
         if not care.attempts.due():
@@ -169,21 +175,22 @@ class Keeper:
             self._care[record.backend_name] = _Care()
 
     async def _canary(self, record: ModelRecord, care: _Care) -> None:
+        start = time.monotonic()
         try:
             answer = await self._server.predict(
                 record.backend_name, envelope.canary_request(), timeout_s=self._canary_timeout_s
             )
             envelope.read_canary(answer)
         except MintageError as error:
-            await self._note_silence(record, care, error)
+            others_were_answered = self._registry.condition(record).answered_at > start
+            if not (isinstance(error, DeadlineExceeded) and others_were_answered):  # else it is busy, not dead
+                await self._note_silence(record, care, error)
         else:
             care.silent_since = None
             self._registry.answered(record)
 
     async def _note_silence(self, record: ModelRecord, care: _Care, error: MintageError) -> None:
         now = time.monotonic()
-        if isinstance(error, DeadlineExceeded) and now - self._registry.condition(record).answered_at < PERIOD_S:
-            return  # somebody else's request has just been answered: the model is busy, not dead
         self._registry.mark(record, "failed", error.message)
         care.silent_since = care.silent_since or now
         if now - care.silent_since >= self._restart_after_s:

@@ -73,7 +73,6 @@ class Api:
     async def drain(self, seconds: float) -> None:
         """Say NOT_SERVING, take no new calls, give those in flight so many seconds, then end them."""
         self.health.stop()
-        await asyncio.sleep(0)  # the watchers of the health hear of it before their streams end
         self.interceptor.drain()
         await self.server.stop(seconds)
 
