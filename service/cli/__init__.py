@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import typer
+
+from service.cli import classify, demo, health, jobs, models, pack, sample, serve, settings, train, up
+
+# Processes are started beside open channels; gRPC's fork handlers would only complain about them.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 app = typer.Typer(
     name="mintage",
@@ -10,7 +17,10 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+for verb in (demo, up, train, pack, models, sample, classify, jobs, health, settings, serve):
+    verb.register(app)
 
 
 def main() -> None:
