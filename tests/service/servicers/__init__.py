@@ -1,0 +1,1 @@
+"""The service over gRPC, one file a service."""
