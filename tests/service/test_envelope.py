@@ -28,7 +28,7 @@ DESCRIPTION = {
 SHAPE = (4, 2, 3, 1)
 
 
-def answer(header: dict[str, Any] | None = None, **tensors: np.ndarray) -> bytes:
+def answer(header: dict[str, Any] | None = None, /, **tensors: np.ndarray) -> bytes:
     text = np.frombuffer(json.dumps({**FACTS, **(header or {})}).encode(), np.uint8)
     return save({"header": text, **tensors})
 
