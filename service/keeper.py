@@ -20,7 +20,7 @@ from service.errors import DeadlineExceeded, MintageError
 from service.loader import Loader
 from service.model_server import ModelServer
 from service.registry import ModelRecord, Registry
-from service.validation import ARCHIVE, MODEL_NAME
+from service.validation import ARCHIVE, MODEL_NAME, Violations, shown
 
 PERIOD_S = 1.0
 LONGEST_PAUSE_S = 60.0
@@ -215,14 +215,16 @@ def parse_wanted(text: str) -> dict[str, str]:
     """Read the setting load_models, NAME=ARCHIVE.mar separated by commas.
 
     Raises:
-        ValueError: naming the part that is wrong.
+        InvalidArgument: naming each part that is wrong.
     """
     wanted: dict[str, str] = {}
+    violations = Violations()
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, _, archive = part.partition("=")
         if not MODEL_NAME.fullmatch(f"models/{name}") or not ARCHIVE.fullmatch(archive):
-            raise ValueError(f"MINTAGE_LOAD_MODELS: {part!r} is not NAME=ARCHIVE.mar with NAME of a-z, 0-9 and -")
+            violations.add("MINTAGE_LOAD_MODELS", f"{shown(part)} is not NAME=ARCHIVE.mar with NAME of a-z, 0-9 and -")
         wanted[name] = archive
+    violations.check()
     return wanted
 
 

@@ -7,13 +7,14 @@ import errno
 import json
 import os
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeGuard
 
 import typer
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
     from mintage.client import Client
+    from pydantic import ValidationError
     from rich.console import Console
     from rich.table import Table
 
@@ -128,10 +129,12 @@ def _explained(error: Exception) -> str:
 
     if isinstance(error, Unavailable) and not error.reason:
         return f"no Mintage API answers; start one with `mintage up`, or say where it is with --api ({error})"
+    if _is_wrong_setting(error):
+        return "; ".join(f"MINTAGE_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
     return str(error)
 
 
-def _is_wrong_setting(error: Exception) -> bool:
+def _is_wrong_setting(error: Exception) -> TypeGuard[ValidationError]:
     from pydantic import ValidationError
 
     return isinstance(error, ValidationError) and error.title == "Settings"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.errors import Internal, Unavailable
+from service.errors import Internal, InvalidArgument, Unavailable
 from service.keeper import Keeper, parse_wanted
 from service.loader import Loader
 from service.registry import Registry
@@ -221,5 +221,5 @@ def test_the_setting_load_models_is_read_or_refused_by_name() -> None:
     assert parse_wanted("") == {}
     assert parse_wanted("a=b.mar, c-1=d.mar,") == {"a": "b.mar", "c-1": "d.mar"}
     for wrong in ("a", "a=", "=b.mar", "A=b.mar", "a=../b.mar", "a=b.zip"):
-        with pytest.raises(ValueError, match="MINTAGE_LOAD_MODELS"):
+        with pytest.raises(InvalidArgument, match="MINTAGE_LOAD_MODELS"):
             parse_wanted(wrong)
