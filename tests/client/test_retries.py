@@ -1,0 +1,231 @@
+"""Only what may be repeated is repeated, only where it may help, and never past the deadline."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+import grpc
+import pytest
+from google.protobuf import any_pb2
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+from mintage.client import AsyncClient, Client, Retries
+from mintage.errors import InvalidRequest, NotPossible, Overloaded, TimedOut, Unavailable
+from mintage.retries import Attempts
+from mintage.v1 import jobs_pb2, models_pb2
+
+from tests.client.fakes import Script, Step
+from tests.service.fakes import run
+
+QUICK = Retries(attempts=4, first_pause_s=0.001, longest_pause_s=0.002)
+UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
+EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def fails(code: grpc.StatusCode, *, retry_after_s: float | None = None) -> Step:
+    def step(_: Any, context: grpc.ServicerContext) -> NoReturn:
+        status = status_pb2.Status(code=code.value[0], message="for this test")
+        if retry_after_s is not None:
+            packed = any_pb2.Any()
+            packed.Pack(error_details_pb2.RetryInfo(retry_delay=Duration(nanos=round(retry_after_s * 1e9))))
+            status.details.append(packed)
+        context.abort_with_status(rpc_status.to_status(status))
+        raise AssertionError
+
+    return step
+
+
+def answers(message: Any) -> Step:
+    return lambda _, __: message
+
+
+MODEL = models_pb2.GetModelResponse(model=models_pb2.Model(name="models/a"))
+
+
+@pytest.fixture
+def script() -> Iterator[Script]:
+    with Script().served() as script:
+        yield script
+
+
+@pytest.fixture
+def client(script: Script) -> Iterator[Client]:
+    with Client(script.address, retries=QUICK, timeout_s=10) as client:
+        yield client
+
+
+def test_unavailable_is_tried_again(script: Script, client: Client) -> None:
+    script.then(fails(UNAVAILABLE), fails(UNAVAILABLE), answers(MODEL))
+    assert client.model("a").name == "models/a"
+    assert len(script.requests) == 3
+
+
+def test_the_asynchronous_client_tries_again_too(script: Script) -> None:
+    script.then(fails(UNAVAILABLE), fails(EXHAUSTED, retry_after_s=0.001), answers(MODEL))
+
+    async def test() -> None:
+        async with AsyncClient(script.address, retries=QUICK) as client:
+            assert (await client.model("a")).name == "models/a"
+
+    run(test())
+
+
+def test_overload_is_tried_again_no_sooner_than_the_server_says(script: Script, client: Client) -> None:
+    script.then(fails(EXHAUSTED, retry_after_s=0.15), answers(MODEL))
+    start = time.monotonic()
+    client.model("a")
+    assert time.monotonic() - start >= 0.15
+
+
+def test_overload_without_a_time_is_final(script: Script, client: Client) -> None:
+    script.then(fails(EXHAUSTED))
+    with pytest.raises(Overloaded):
+        client.model("a")
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        (grpc.StatusCode.INVALID_ARGUMENT, InvalidRequest),
+        (grpc.StatusCode.FAILED_PRECONDITION, NotPossible),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, TimedOut),
+    ],
+)
+def test_what_cannot_help_is_not_tried_again(
+    script: Script, client: Client, code: grpc.StatusCode, error: type[Exception]
+) -> None:
+    script.then(fails(code))
+    with pytest.raises(error):
+        client.model("a")
+    assert len(script.requests) == 1
+
+
+def test_what_may_not_be_repeated_is_not(script: Script, client: Client) -> None:
+    script.then(fails(UNAVAILABLE))
+    with pytest.raises(Unavailable):
+        client.unload_model("a")
+    assert len(script.requests) == 1
+
+
+def test_attempts_come_to_an_end(script: Script, client: Client) -> None:
+    script.then(*[fails(UNAVAILABLE)] * 4)
+    with pytest.raises(Unavailable):
+        client.model("a")
+    assert len(script.requests) == 4
+
+
+def test_no_pause_reaches_past_the_deadline(script: Script) -> None:
+    script.then(fails(EXHAUSTED, retry_after_s=0.9))
+    start = time.monotonic()
+    with Client(script.address, timeout_s=0.5) as client, pytest.raises(Overloaded):
+        client.model("a")
+    assert time.monotonic() - start < 0.5
+
+
+def test_a_call_that_hangs_ends_with_its_deadline(script: Script) -> None:
+    def hangs(_: Any, context: grpc.ServicerContext) -> Any:
+        while context.is_active():
+            time.sleep(0.01)
+        return MODEL
+
+    script.then(hangs)
+    with Client(script.address, timeout_s=0.1) as client, pytest.raises(TimedOut):
+        client.model("a")
+
+
+def test_a_repeated_creation_carries_the_same_request_id(script: Script, client: Client) -> None:
+    made = jobs_pb2.CreateSampleJobResponse(job=jobs_pb2.Job(name="jobs/a"))
+    script.then(fails(UNAVAILABLE), answers(made), answers(made), answers(made))
+    assert client.create_sample_job("digits", 10, seed=2**64 - 1, shard_size=5).name == "jobs/a"
+    client.create_sample_job("digits", 10)
+    client.create_sample_job("digits", 10, request_id="mine")
+    ids = [request.request_id for request in script.requests]
+    assert ids[0] == ids[1]
+    assert len(set(ids)) == 3
+    assert ids[3] == "mine"
+    assert script.requests[0].model == "models/digits"
+    assert script.requests[0].seed == 2**64 - 1
+
+
+def test_jobs_and_shards_are_fetched_page_by_page_as_they_are_asked_for(script: Script, client: Client) -> None:
+    script.then(
+        answers(jobs_pb2.ListJobsResponse(jobs=[jobs_pb2.Job(name="jobs/b")], next_page_token="t")),
+        answers(jobs_pb2.ListJobsResponse(jobs=[jobs_pb2.Job(name="jobs/a")])),
+        answers(jobs_pb2.ListShardsResponse(shards=[jobs_pb2.Shard(index=0)], next_page_token="u")),
+        answers(jobs_pb2.ListShardsResponse(shards=[jobs_pb2.Shard(index=1)])),
+    )
+    jobs = client.jobs()
+    assert next(jobs).name == "jobs/b"
+    assert len(script.requests) == 1
+    assert [job.name for job in jobs] == ["jobs/a"]
+    assert [request.page_token for request in script.requests] == ["", "t"]
+    assert [shard.index for shard in client.shards("a")] == [0, 1]
+    assert script.requests[-1].name == "jobs/a"
+
+
+def states(*names: str, then: Step | None = None) -> Step:
+    def step(request: Any, context: grpc.ServicerContext) -> Iterator[jobs_pb2.WatchJobResponse]:
+        for name in names:
+            state = jobs_pb2.Job.State.Value(f"STATE_{name}")
+            yield jobs_pb2.WatchJobResponse(job=jobs_pb2.Job(name="jobs/a", state=state))
+        if then is not None:
+            then(request, context)
+
+    return step
+
+
+def test_a_watch_goes_on_over_restarts_of_the_server_until_the_job_has_ended(script: Script, client: Client) -> None:
+    script.then(
+        states("QUEUED", then=fails(UNAVAILABLE)),
+        states(then=fails(UNAVAILABLE)),
+        states("RUNNING", "FINALIZING", "SUCCEEDED"),
+    )
+    seen = [jobs_pb2.Job.State.Name(job.state) for job in client.watch("a")]
+    assert seen == ["STATE_QUEUED", "STATE_RUNNING", "STATE_FINALIZING", "STATE_SUCCEEDED"]
+
+
+def test_the_asynchronous_watch_does_the_same(script: Script) -> None:
+    script.then(states("QUEUED", then=fails(UNAVAILABLE)), states("RUNNING", "CANCELLED"))
+
+    async def test() -> None:
+        async with AsyncClient(script.address, retries=QUICK) as client:
+            seen = [jobs_pb2.Job.State.Name(job.state) async for job in client.watch("jobs/a")]
+        assert seen == ["STATE_QUEUED", "STATE_RUNNING", "STATE_CANCELLED"]
+
+    run(test())
+
+
+def test_a_watch_of_nothing_fails(script: Script, client: Client) -> None:
+    script.then(fails(grpc.StatusCode.INVALID_ARGUMENT))
+    with pytest.raises(InvalidRequest):
+        list(client.watch("a"))
+
+
+def test_the_remaining_calls_of_jobs(script: Script, client: Client) -> None:
+    job = jobs_pb2.Job(name="jobs/a")
+    script.then(
+        answers(jobs_pb2.CreateScoreJobResponse(job=job)),
+        answers(jobs_pb2.GetJobResponse(job=job)),
+        answers(jobs_pb2.CancelJobResponse(job=job)),
+    )
+    assert client.create_score_job("judge", "a", splits=3) == client.job("a") == client.cancel("jobs/a") == job
+    assert (script.requests[0].source_job, script.requests[0].splits) == ("jobs/a", 3)
+
+
+def test_pauses_grow_and_differ() -> None:
+    def pauses() -> list[float]:
+        attempts = Attempts(Retries(attempts=9, longest_pause_s=1.0), repeatable=True, timeout_s=None)
+        return [attempts.pause_after(Unavailable("", code=UNAVAILABLE)) for _ in range(8)]
+
+    first, second = pauses(), pauses()
+    assert first != second
+    assert 0.05 <= first[0] <= 0.1
+    assert 0.5 <= first[7] <= 1.0
+
+
+def test_there_is_no_time_left_after_the_deadline() -> None:
+    with pytest.raises(TimedOut):
+        Attempts(Retries(), repeatable=True, timeout_s=0.0).remaining_s()
