@@ -1,0 +1,56 @@
+"""What the verbs share: errors become one line and a status."""
+
+import errno
+
+import pytest
+import typer
+from mintage.errors import ApiError, InputError, NotFound, Unavailable
+
+import service.errors
+from service.cli.console import friendly_errors
+from training.errors import DivergedError, RecipeError
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (InputError("wrong"), 2),
+        (NotFound("none"), 2),
+        (ApiError("broken"), 1),
+        (Unavailable("away", reason="SHUTTING_DOWN"), 1),
+        (service.errors.NotFound("none"), 2),
+        (service.errors.FailedPrecondition("not now"), 1),
+        (RecipeError("no such recipe"), 2),
+        (DivergedError("not finite"), 1),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "x.png"), 2),
+        (PermissionError(errno.EACCES, "Permission denied", "x.png"), 1),
+        (OSError(errno.EADDRINUSE, "cannot listen", "127.0.0.1:1"), 2),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_an_error_becomes_one_line_and_a_status(
+    error: BaseException, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(typer.Exit) as exit_, friendly_errors():
+        raise error
+    assert exit_.value.exit_code == status
+    said = capsys.readouterr().err
+    assert said.startswith("mintage: ")
+    assert said.count("\n") == 1
+
+
+def test_a_message_from_afar_cannot_move_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit), friendly_errors():
+        raise InputError("a\nb\x1b[2J\x07")
+    assert capsys.readouterr().err == "mintage: a b\\x1b[2J\\x07\n"
+
+
+def test_a_programming_error_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError), friendly_errors():
+        raise ZeroDivisionError
+
+
+def test_an_exit_passes() -> None:
+    with pytest.raises(typer.Exit) as exit_, friendly_errors():
+        raise typer.Exit(3)
+    assert exit_.value.exit_code == 3
