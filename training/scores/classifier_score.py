@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 
 from training.errors import ScoreError
 
+__all__ = ["Score", "ScoreError", "ScoreSums", "classifier_score"]  # the error too: service reads this module alone
+
 UNIT = 2**40  # fixed point: sums count units of 2^-40
 MAX_ROWS = 2**20  # of one call, so that a sum of rows fits int64
 TOLERANCE = 1e-3  # of a row's sum around 1; softmax in half precision stays within
