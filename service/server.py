@@ -93,11 +93,12 @@ async def serve(settings: Settings) -> None:
     Raises:
         CannotListenError: if the address is taken or not one of this machine.
     """
+    signals = _signals()
     models = TorchServe.from_settings(settings)
     redis = ledger.connect(settings)
     try:
         async with running(settings, models=models, redis=redis) as api:
-            await _until_signal(api, settings.drain_s)
+            await _until_signal(api, signals, settings.drain_s)
     finally:
         await redis.aclose()
         await models.close()
@@ -207,12 +208,16 @@ def _service_names() -> tuple[str, ...]:
     return (*names, reflection.SERVICE_NAME)
 
 
-async def _until_signal(api: Api, drain_s: float) -> None:
-    """Wait for a signal, then drain; a second signal cuts that short."""
+def _signals() -> asyncio.Queue[signal.Signals]:
+    """Where the signals arrive that ask this process to end."""
     signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
-    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, signals.put_nowait, number)
+        asyncio.get_running_loop().add_signal_handler(number, signals.put_nowait, number)
+    return signals
+
+
+async def _until_signal(api: Api, signals: asyncio.Queue[signal.Signals], drain_s: float) -> None:
+    """Wait for a signal, then drain; a second signal cuts that short."""
     first = await signals.get()
     log.info("draining", signal=first.name, seconds=drain_s)
     drained = asyncio.create_task(api.drain(drain_s))
