@@ -9,6 +9,7 @@ counts slots shields the call (`asyncio.shield`) and frees the slot when it real
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import math
 from collections.abc import Mapping
@@ -148,7 +149,8 @@ class TorchServe:
             NotFound: if the archive folder has no such file.
             AlreadyExists: if the name is taken.
             FailedPrecondition: if the archive is unfit; the text says why. Or if no worker could start.
-            Unavailable: if TorchServe does not answer in time.
+            Unavailable: if TorchServe or the model does not answer in time. A TorchServe that was merely slow may then
+                still load it.
         """
         request = management_pb2.RegisterModelRequest(
             url=archive_file_name,
@@ -166,8 +168,11 @@ class TorchServe:
             raise await self._registration_error(error, archive_file_name, backend_name) from error
         try:
             await self._description(backend_name, timeout_s=response_timeout_s)
-        except FailedPrecondition:
-            await self.unregister(backend_name)
+        except MintageError as error:
+            with contextlib.suppress(MintageError):
+                await self.unregister(backend_name)
+            if isinstance(error, DeadlineExceeded):
+                raise Unavailable(f"model {backend_name} loads, but does not answer") from None
             raise
 
     async def unregister(self, backend_name: str) -> None:

@@ -236,6 +236,13 @@ def test_an_archive_that_its_worker_refuses_is_unloaded_again_and_the_text_arriv
     assert isinstance(script.calls[-1], management_pb2.UnregisterModelRequest)
 
 
+def test_a_model_that_loads_but_does_not_answer_is_unloaded_again() -> None:
+    script = Script(prediction=(Code.DEADLINE_EXCEEDED, ""))
+    with pytest.raises(errors.Unavailable, match="does not answer"):
+        outcome(script, registered)
+    assert isinstance(script.calls[-1], management_pb2.UnregisterModelRequest)
+
+
 def test_every_page_of_models_is_listed() -> None:
     script = Script(pages=[["b", "a"], ["d"], ["c"]])
     assert outcome(script, lambda client: client.list_models()) == ["a", "b", "c", "d"]
