@@ -63,10 +63,10 @@ def pack(run: Path, kind: Kind, output: Path, *, micro_batch: int = 64) -> Packe
         raise ArchiveError(f"an archive's name ends in .mar, not {output.name!r}")
     if not 1 <= micro_batch <= MOST_IN_MICRO_BATCH:
         raise ArchiveError(f"micro_batch must be from 1 to {MOST_IN_MICRO_BATCH}, not {micro_batch}")
-    output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="mintage-pack-") as scratch:
         content = Path(scratch, "content")
         _fill(content, run, kind, micro_batch)
+        output.parent.mkdir(parents=True, exist_ok=True)
         return _write(_archived(content, kind, Path(scratch)), output)
 
 

@@ -74,7 +74,7 @@ def test_a_run_without_weights_is_refused(run: Path, tmp_path: Path) -> None:
     (copy / "checkpoint.safetensors").unlink()
     with pytest.raises(ArchiveError, match=r"checkpoint\.safetensors"):
         pack(copy, "generator", tmp_path / "out" / "a.mar")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_weights_of_another_network_are_refused_and_the_old_archive_stays(run: Path, tmp_path: Path) -> None:
