@@ -40,7 +40,7 @@ class Settings(BaseSettings):
     torchserve_inference: str = Field("127.0.0.1:7070", description="host:port of TorchServe's gRPC inference.")
     torchserve_management: str = Field("127.0.0.1:7071", description="host:port of TorchServe's gRPC management.")
     torchserve_heap_mib: int = Field(512, ge=128, description="Most memory of TorchServe's JVM heap, in MiB.")
-    torchserve_threads: int = Field(0, ge=0, description="torch threads a model worker uses; 0: cores / workers.")
+    torchserve_threads: int = Field(0, ge=0, description="torch threads a model worker uses; 0: half the cores.")
     load_models: str = Field(
         "", description="Models that the API loads when none is recorded: NAME=ARCHIVE.mar, comma separated."
     )
