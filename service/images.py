@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 JPEG_QUALITY = 95
+CHANNELS = (1, 3)  # what an image file can hold here
 
 # Pillow only warns between one and two times its own limit of pixels; here that is an error like any other.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)

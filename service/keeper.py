@@ -109,7 +109,9 @@ class Keeper:
         try:
             async with asyncio.timeout(self._list_timeout_s):
                 loaded = frozenset(await self._server.list_models())
-        except (MintageError, TimeoutError):
+        except (MintageError, TimeoutError) as error:
+            if self.server_answers:
+                log.warning("the model server does not answer", error=repr(error))
             self._note_dead_server()
             return
         self.server_answers = True

@@ -157,7 +157,8 @@ class Registry:
         """Note that a model does not answer, and why."""
         known = self.condition(record)
         if (known.state, known.message) != (state, message):
-            log.warning("model", model=record.name, state=state, message=message)
+            write = log.warning if state == "failed" else log.info
+            write("model", model=record.name, state=state, message=message)
         self._conditions[record.backend_name] = Condition(state, message, known.answered_at)
 
     def archive(self, file_name: str) -> Path:

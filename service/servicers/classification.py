@@ -32,8 +32,7 @@ class ClassificationServicer(classification_pb2_grpc.ClassificationServiceServic
         deadline = deadline_of(context, self._settings.max_deadline_s)
         name = _checked_model(request, self._settings.max_images)
         record = self._registry.ready(name, "classifier")
-        if request.HasField("raw"):
-            _check_size(request.raw, record)
+        _check_fits(request, record)
         decode = functools.partial(_pixels, request, record, self._settings.max_image_pixels)
         classified = await self._inference.classify(record, decode, size_bytes=request.ByteSize(), deadline=deadline)
         return _answer(record, classified)
@@ -69,11 +68,13 @@ def _check_raw(raw: classification_pb2.RawImages, max_images: int, violations: V
         )
 
 
-def _check_size(raw: classification_pb2.RawImages, record: ModelRecord) -> None:
-    """Check that raw images have the model's size."""
+def _check_fits(request: classification_pb2.ClassifyRequest, record: ModelRecord) -> None:
+    """Check that raw images have the model's size, and that image files can have its channels."""
     violations = Violations()
-    for side in ("height", "width", "channels"):
-        given, expected = getattr(raw, side), getattr(record, side)
+    if request.HasField("encoded") and record.channels not in images.CHANNELS:
+        violations.add("encoded", f"must be raw instead: the model's images have {record.channels} channels")
+    for side in ("height", "width", "channels") if request.HasField("raw") else ():
+        given, expected = getattr(request.raw, side), getattr(record, side)
         if given != expected:
             violations.add(f"raw.{side}", f"must be the model's, {expected:,}, not {given:,}")
     violations.check()

@@ -53,6 +53,7 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
         name = _checked_model(request, self._settings.max_images)
         record = self._registry.ready(name, "generator")
         chosen = request.format or Format.IMAGE_FORMAT_PNG
+        _check_format(chosen, record)
         _check_answer_fits(request.count, record, FORMS[chosen], self._settings.max_message_bytes)
         generated = await self._inference.generate(
             record,
@@ -87,6 +88,14 @@ def _checked_model(request: generation_pb2.GenerateRequest, max_images: int) -> 
         violations.add("format", f"must be one of {known}, not {request.format}")
     violations.check()
     return name
+
+
+def _check_format(chosen: Format.ValueType, record: ModelRecord) -> None:
+    """Refuse a file format for images that are neither grey nor RGB."""
+    if chosen != Format.IMAGE_FORMAT_RAW and record.channels not in images.CHANNELS:
+        violations = Violations()
+        violations.add("format", f"must be IMAGE_FORMAT_RAW: the model's images have {record.channels} channels")
+        violations.check()
 
 
 def _check_answer_fits(count: int, record: ModelRecord, form: Form, max_message_bytes: int) -> None:

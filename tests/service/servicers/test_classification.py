@@ -13,7 +13,7 @@ import pytest
 from mintage.v1 import classification_pb2, classification_pb2_grpc
 from PIL import Image
 
-from tests.service.fakes import World, failure_of, run, until, world
+from tests.service.fakes import FakeModelServer, World, failure_of, run, until, world
 from tests.service.test_images import png_that_says
 
 HEIGHT, WIDTH = 8, 6
@@ -134,5 +134,18 @@ def test_large_requests_that_wait_are_bounded_by_their_bytes(tmp_path: Path) -> 
             assert refused.code is grpc.StatusCode.RESOURCE_EXHAUSTED
             at.models.answers.set()
             assert {len((await call).classifications) for call in calls} == {1000}
+
+    run(test())
+
+
+def test_a_model_of_two_channels_takes_raw_images_only(tmp_path: Path) -> None:
+    def strange(models: FakeModelServer) -> None:
+        models.image_size = (8, 6, 2)
+
+    async def test() -> None:
+        async with classify_at(tmp_path, prepare=strange) as (_, classify):
+            assert len((await classify(raw(channels=2, pixels=bytes(96)))).classifications) == 1
+            failure = await failure_of(classify(encoded(png(1))))
+            assert failure.fields == ["encoded"]
 
     run(test())

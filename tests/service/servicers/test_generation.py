@@ -263,3 +263,16 @@ def test_a_failure_of_the_model_is_told_without_its_inside(tmp_path: Path) -> No
             assert "secret" not in repr(failure)
 
     run(test())
+
+
+def test_images_of_two_channels_are_raw_only(tmp_path: Path) -> None:
+    def strange(models: FakeModelServer) -> None:
+        models.image_size = (8, 6, 2)
+
+    async def test() -> None:
+        async with generate_at(tmp_path, prepare=strange) as (_, generate):
+            assert len((await generate(request())).images[0]) == 8 * 6 * 2
+            failure = await failure_of(generate(request(format=generation_pb2.IMAGE_FORMAT_PNG)))
+            assert failure.fields == ["format"]
+
+    run(test())
