@@ -49,8 +49,10 @@ class Settings(BaseSettings):
     max_image_pixels: int = Field(4_000_000, ge=1, description="Most pixels of an uploaded image file.")
     max_message_bytes: int = Field(64 * 2**20, ge=2**16, description="Most bytes of one gRPC message, either way.")
     max_deadline_s: float = Field(60.0, gt=0, description="Longest time of a unary call in seconds; its default too.")
-    max_concurrent: int = Field(32, ge=1, description="Calls to the model server at one time; others wait.")
-    max_waiting: int = Field(256, ge=0, description="Calls that may wait; one more gets RESOURCE_EXHAUSTED.")
+    max_concurrent: int = Field(32, ge=1, description="Calls at one model at one time; others wait.")
+    max_waiting: int = Field(
+        256, ge=0, description="Calls that may wait for one model; one more gets RESOURCE_EXHAUSTED."
+    )
     drain_s: float = Field(10.0, ge=0, description="Seconds that calls in flight may take after SIGTERM.")
 
     lease_s: float = Field(30.0, ge=1, description="Seconds without a sign of life after which a shard is taken back.")
