@@ -64,6 +64,7 @@ class _Child:
         self._settings = settings
         self._runner = asyncio.Runner()
         self._striking: asyncio.Task[Any] | None = None
+        self._stopping = False
         self._striker = self._runner.run(self._connect())
 
     @classmethod
@@ -71,6 +72,7 @@ class _Child:
         """Return this process's one."""
         if cls._current is None:
             cls._current = cls(settings())
+            signal.signal(signal.SIGTERM, _stop_child)  # not earlier: billiard sets its own after the process began
         return cls._current
 
     async def _connect(self) -> Any:
@@ -93,7 +95,7 @@ class _Child:
             log.warning("the ledger was lost; the lease runs out", job=job, shard=shard, error=error.message)
 
     async def _cancellable(self, job: str, shard: int) -> None:
-        self._striking = asyncio.current_task()
+        self._striking, self._stopping = asyncio.current_task(), False
         try:
             await self._striker.strike(job, shard)
         finally:
@@ -103,7 +105,9 @@ class _Child:
         """Stop striking, if this process does; tells whether it does."""
         if self._striking is None:
             return False
-        self._runner.get_loop().call_soon_threadsafe(self._striking.cancel)
+        if not self._stopping:  # a second signal must not cut the handing back short
+            self._stopping = True
+            self._runner.get_loop().call_soon_threadsafe(self._striking.cancel)
         return True
 
 
@@ -141,7 +145,6 @@ def _log(**_: Any) -> None:
 
 
 def _begin_child(**_: Any) -> None:
-    signal.signal(signal.SIGTERM, _stop_child)
     signal.signal(signal.SIGUSR2, _stop_child)
 
 
