@@ -9,7 +9,7 @@ import random
 import secrets
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
@@ -23,7 +23,7 @@ from service.jobs.output import Output, OutputError, Temporary
 from service.jobs.plan import Plan
 from service.jobs.shards import DeterminismError, Marker, adopt, publish, temporary_label
 from service.jobs.views import Lease
-from service.jobs.work import Work, requests, source_digest, work_on
+from service.jobs.work import RequestSize, Work, source_digest, work_on
 from service.settings import Settings
 
 REQUESTS_IN_FLIGHT = 2
@@ -53,6 +53,7 @@ class Striker:
         self.ledger = ledger
         self.backend = backend
         self.worker = worker
+        self.sizes: dict[str, RequestSize] = {}
 
     async def strike(self, job: str, shard: int) -> str:
         """Try one shard of a job; returns what became of it, for the log. A wrong hint does nothing.
@@ -101,6 +102,7 @@ class Attempt:
         self._lease = lease
         self._settings = striker.settings
         self._output = Output(striker.settings.outputs, plan.prefix)
+        self._size = striker.sizes.setdefault(plan.backend_name, RequestSize())
         self._done = 0
 
     async def run(self) -> None:
@@ -159,7 +161,7 @@ class Attempt:
         """Keep a few requests in flight and store their answers in order, so that all three parts overlap."""
         waiting: deque[tuple[range, asyncio.Task[bytes]]] = deque()
         try:
-            for indices in requests(self._plan, self._lease.shard, self._settings.max_message_bytes):
+            for indices in self._requests():
                 await asyncio.sleep(await self._renew(len(indices)))
                 inputs = await asyncio.to_thread(work.request, indices)
                 waiting.append((indices, asyncio.create_task(self._ask(inputs))))
@@ -172,11 +174,22 @@ class Attempt:
                 task.cancel()
             await asyncio.gather(*(task for _, task in waiting), return_exceptions=True)
 
+    def _requests(self) -> Iterator[range]:
+        span = self._plan.span(self._lease.shard)
+        start = span.start
+        while start < span.stop:
+            indices = self._size.cut(self._plan, start, span.stop, self._settings.max_message_bytes)
+            yield indices
+            start = indices.stop
+
     async def _ask(self, inputs: Mapping[str, bytes]) -> bytes:
-        backend, name = self._striker.backend, self._plan.backend_name
-        return await patiently(
-            lambda: backend.predict(name, inputs, timeout_s=REQUEST_TIMEOUT_S), self._settings.backend_patience_s
-        )
+        return await patiently(lambda: self._predict(inputs), self._settings.backend_patience_s)
+
+    async def _predict(self, inputs: Mapping[str, bytes]) -> bytes:
+        begin = time.monotonic()
+        answer = await self._striker.backend.predict(self._plan.backend_name, inputs, timeout_s=REQUEST_TIMEOUT_S)
+        self._size.took(time.monotonic() - begin)
+        return answer
 
     async def _store(self, work: Work, indices: range, answer: asyncio.Task[bytes]) -> None:
         await asyncio.to_thread(work.store, indices, await answer)

@@ -19,6 +19,7 @@ from service.jobs.shards import Marker, ShardWriter, TarWriter, TensorWriter, re
 
 REQUEST_BYTES = 4 << 20
 REQUEST_IMAGES = 1024
+QUICK_S, SLOW_S = 0.2, 0.8
 
 
 class Work(Protocol):
@@ -118,21 +119,33 @@ def source_digest(root: Path, plan: Plan, shard: int) -> str:
     return marker.digest
 
 
-def requests(plan: Plan, shard: int, max_message_bytes: int) -> Iterator[range]:
-    """Cut a shard into requests: whole micro-batches, a few at a time, bounded in images and bytes.
+class RequestSize:
+    """How many micro-batches go into one request: more while answers come quickly, fewer when they take long.
 
-    Only where one micro-batch alone is too large for a message is it cut, at the price of computing it more than once.
+    So a fast model is not slowed by round trips, and a slow one shows progress and leaves room for other callers. What
+    is asked for together has no effect on the images.
     """
-    image_bytes = plan.height * plan.width * plan.channels
-    most = min(REQUEST_IMAGES, REQUEST_BYTES // image_bytes)
-    whole = max(most // plan.micro_batch, 1) * plan.micro_batch
-    step = min(whole, max(max_message_bytes // 2 // image_bytes, 1))
-    span = plan.span(shard)
-    start = span.start
-    while start < span.stop:
-        stop = min((start // step + 1) * step, span.stop)
-        yield range(start, stop)
-        start = stop
+
+    def __init__(self) -> None:
+        self.micro_batches = 1
+
+    def cut(self, plan: Plan, start: int, stop: int, max_message_bytes: int) -> range:
+        """Return the next request's images: whole micro-batches, bounded in images and bytes.
+
+        Only where one micro-batch alone is too large for a message is it cut, at the price of computing it twice.
+        """
+        image_bytes = plan.height * plan.width * plan.channels
+        most = min(REQUEST_IMAGES, REQUEST_BYTES // image_bytes) // plan.micro_batch
+        batches = max(min(self.micro_batches, most), 1)
+        end = (start // plan.micro_batch + batches) * plan.micro_batch
+        return range(start, min(end, stop, start + max(max_message_bytes // 2 // image_bytes, 1)))
+
+    def took(self, seconds: float) -> None:
+        """Learn how long one request took."""
+        if seconds < QUICK_S:
+            self.micro_batches = min(2 * self.micro_batches, REQUEST_IMAGES)
+        elif seconds > SLOW_S:
+            self.micro_batches = max(self.micro_batches // 2, 1)
 
 
 def check_device(plan: Plan, device_class: str, torch_version: str) -> None:
