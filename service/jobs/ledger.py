@@ -6,6 +6,7 @@ call whose answer was lost) and then answers as it did at first.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -259,9 +260,16 @@ class Ledger:
 
 @contextlib.contextmanager
 def _translated() -> Iterator[None]:
-    """Turn Redis's errors into the service's."""
+    """Turn Redis's errors into the service's, and see to it that a cancelled call ends.
+
+    redis-py 8.1 returns normally from a call that was cancelled a moment before its answer came.
+    """
+    task = asyncio.current_task()
+    cancels = task.cancelling() if task else 0
     try:
         yield
+        if task and task.cancelling() > cancels:
+            raise asyncio.CancelledError
     except redis.exceptions.OutOfMemoryError as error:
         raise ResourceExhausted("the job store is full", retry_after_s=10.0, reason="JOB_STORE_FULL") from error
     except redis.exceptions.ResponseError as error:
