@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -89,7 +89,7 @@ def read_ending(output: Output) -> Ending | None:
     )
 
 
-def root_digest(digests: Iterator[str]) -> str:
+def root_digest(digests: Iterable[str]) -> str:
     """SHA-256 over the shard digests in order, one a line: what `sha256sum | cut -c1-64 | sha256sum` prints."""
     total = hashlib.sha256()
     for digest in digests:
@@ -101,7 +101,7 @@ def _ending(root: Path, output: Output, plan: Plan, *, cancelled: bool, errors: 
     markers = list(_markers(output, plan))
     digests = {marker.shard: marker.digest for marker in markers}
     missing = {shard: errors.get(shard, "") for shard in range(plan.shards) if shard not in digests and not cancelled}
-    digest = root_digest(iter(digests.values()))
+    digest = root_digest(digests.values())
     if markers and plan.sampling:
         output.put(CONTACT_SHEET, _contact_sheet(output, plan, markers))
     if cancelled:
@@ -109,8 +109,16 @@ def _ending(root: Path, output: Output, plan: Plan, *, cancelled: bool, errors: 
     if missing:
         state: JobState = "PARTIALLY_SUCCEEDED" if markers and plan.sampling else "FAILED"
         return Ending(state, _failure(plan, missing), digest, None, digests, missing)
-    result = score.reduce(output, plan, markers) if plan.scoring else None
-    return Ending("SUCCEEDED", "", digest, result, digests)
+    return Ending("SUCCEEDED", "", digest, _result(output, plan, markers), digests)
+
+
+def _result(output: Output, plan: Plan, markers: list[Marker]) -> dict[str, Any] | None:
+    """Return the result of a score job, if it scored exactly the images that its plan names."""
+    if plan.scoring is None:
+        return None
+    if root_digest(marker.source_digest for marker in markers) != plan.scoring.source_root_digest:
+        raise OutputError(f"the images of the source jobs/{plan.scoring.source_job} are not those of its manifest")
+    return score.reduce(output, plan, markers)
 
 
 def _failure(plan: Plan, missing: Mapping[int, str]) -> str:

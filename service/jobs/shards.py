@@ -233,7 +233,7 @@ def _tar_header(name: str, size: int) -> bytes:
     """USTAR header of a plain file that belongs to nobody and has no time."""
     zeros = b"0000000\0"
     fields = (name.encode(), b"0000644\0", zeros, zeros, b"%011o\0" % size, b"00000000000\0", b" " * 8, b"0", b"")
-    block = struct.pack("100s8s8s8s12s12s8sc100s8s64s8s8s167x", *fields, b"ustar\00000", b"", zeros, zeros)
+    block = struct.pack("100s8s8s8s12s12s8sc100s8s64s8s8s167x", *fields, b"ustar\00000", b"", b"", b"")
     return block[:148] + b"%06o\0 " % sum(block) + block[156:]
 
 
