@@ -1,0 +1,1 @@
+"""Real kills of real processes: nothing is lost, nothing is doubled, nothing is left."""

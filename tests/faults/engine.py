@@ -1,0 +1,203 @@
+"""The job engine as real processes: Valkey, dispatcher, workers; and the API's servicer in the test's own process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import redis
+from mintage.v1 import jobs_pb2
+
+from service.errors import FailedPrecondition, NotFound
+from service.jobs.ledger import connect
+from service.servicers.jobs import JobServicer
+from service.settings import Settings
+from tests.faults.model_server import ModelServer, model_record
+from tests.valkey import Valkey, environment
+
+T = TypeVar("T")
+State = jobs_pb2.Job.State
+PATIENCE_S = 60.0
+
+
+def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = PATIENCE_S) -> Any:
+    """Return the first true answer of a condition; fail if it comes too late."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        answer = condition()
+        if answer:
+            return answer
+        assert time.monotonic() < deadline, f"not in time: {what}"
+        time.sleep(0.02)
+
+
+class Models:
+    """The registry, as far as the servicer asks it."""
+
+    def __init__(self, **options: Any) -> None:
+        self.records = {
+            record.name: record for kind in ("generator", "classifier") if (record := model_record(kind, **options))
+        }
+
+    def find(self, name: str, kind: str) -> Any:
+        """Return a model's record."""
+        if name not in self.records:
+            raise NotFound(f"no model {name}")
+        if self.records[name].kind != kind:
+            raise FailedPrecondition(f"{name} is no {kind}")
+        return self.records[name]
+
+
+class Engine:
+    """One engine; every process it starts is in a session of its own and gone afterwards."""
+
+    def __init__(self, state: Path, valkey: Valkey, models: ModelServer, **variables: str) -> None:
+        self.valkey = valkey
+        self.models = models
+        self.logs = state / "logs"
+        self.logs.mkdir(parents=True)
+        self.registry = Models(shape=models.shape)
+        values = {
+            "state_dir": str(state),
+            "redis_url": valkey.url,
+            "torchserve_inference": models.address,
+            "torchserve_management": models.address,
+            "lease_s": "2",
+            "retry_pause_s": "0.1",
+            "log_format": "console",
+            **variables,
+        }
+        self.settings = Settings.model_validate(values)
+        self.environment = environment(**{f"MINTAGE_{name.upper()}": value for name, value in values.items()})
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self, role: str, **variables: str) -> subprocess.Popen[bytes]:
+        """Start a dispatcher or a worker."""
+        log = self.logs / f"{role}-{len(self.processes)}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "service", "serve", role],
+                env={**self.environment, "MINTAGE_WORKER_NAME": log.stem, **variables},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.processes.append(process)
+        return process
+
+    def start_all(self, workers: int = 1, **variables: str) -> list[subprocess.Popen[bytes]]:
+        """Start a dispatcher and workers, and wait for their signs of life; returns the workers."""
+        self.start("dispatcher")
+        started = [self.start("worker", **variables) for _ in range(workers)]
+        self.wait_for_workers(workers)
+        return started
+
+    def wait_for_workers(self, count: int) -> None:
+        """Wait until so many workers have given a sign of life."""
+        with contextlib.closing(self.valkey.client()) as client:
+            wait_until(lambda: client.zcard("mintage:workers") >= count, "the workers' signs of life")
+
+    def kill(self, process: subprocess.Popen[bytes], number: signal.Signals = signal.SIGKILL) -> None:
+        """Send a signal to a process and all that it started, and wait for its end."""
+        os.killpg(process.pid, number)
+        process.wait(30)
+
+    def stop(self) -> None:
+        """Kill whatever is left."""
+        for process in self.processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def call(self, act: Callable[[JobServicer], Coroutine[Any, Any, T]]) -> T:
+        """Call the servicer."""
+
+        async def run() -> T:
+            client = connect(self.settings)
+            try:
+                return await act(JobServicer(self.settings, client, self.registry))  # type: ignore[arg-type]
+            finally:
+                await client.aclose()
+
+        return asyncio.run(run())
+
+    def sample(self, count: int = 20, shard_size: int = 5, seed: int = 7, **fields: Any) -> jobs_pb2.Job:
+        """Create a sample job."""
+        request = jobs_pb2.CreateSampleJobRequest(
+            model="models/digits", count=count, shard_size=shard_size, seed=seed, **fields
+        )
+        return self.call(lambda api: api.CreateSampleJob(request, None)).job
+
+    def score(self, source: str, **fields: Any) -> jobs_pb2.Job:
+        """Create a score job."""
+        request = jobs_pb2.CreateScoreJobRequest(model="models/judge", source_job=source, **fields)
+        return self.call(lambda api: api.CreateScoreJob(request, None)).job
+
+    def job(self, name: str) -> jobs_pb2.Job:
+        """Get a job."""
+        return self.call(lambda api: api.GetJob(jobs_pb2.GetJobRequest(name=name), None)).job
+
+    def cancel(self, name: str) -> jobs_pb2.Job:
+        """Cancel a job."""
+        return self.call(lambda api: api.CancelJob(jobs_pb2.CancelJobRequest(name=name), None)).job
+
+    def shards(self, name: str) -> list[jobs_pb2.Shard]:
+        """List a job's shards."""
+        request = jobs_pb2.ListShardsRequest(name=name, page_size=1000)
+        return list(self.call(lambda api: api.ListShards(request, None)).shards)
+
+    def wait_for(self, name: str, state: int = State.STATE_SUCCEEDED, timeout_s: float = PATIENCE_S) -> jobs_pb2.Job:
+        """Wait for a job's end, which must be this one."""
+        ends = range(State.STATE_SUCCEEDED, State.STATE_CANCELLED + 1)
+        job: jobs_pb2.Job = wait_until(
+            lambda: job if (job := self.job(name)).state in ends else None, f"the end of {name}", timeout_s
+        )
+        assert job.state == state, f"{State.Name(job.state)}: {job.error}\n{self.log_text()}"
+        return job
+
+    def log_text(self) -> str:
+        """The end of every log."""
+        return "\n".join(f"{log.name}:\n{log.read_text()[-3000:]}" for log in sorted(self.logs.iterdir()))
+
+
+def samples(job: jobs_pb2.Job) -> list[int]:
+    """The indices of all samples in a job's files, in order of shards."""
+    indices: list[int] = []
+    for shard in sorted(Path(job.output_uri).glob("shards/*.tar")):
+        with tarfile.open(shard) as tar:
+            members = [member for member in tar if member.name.endswith(".json")]
+            indices += [json.load(tar.extractfile(member))["index"] for member in members]  # type: ignore[arg-type]
+    return indices
+
+
+def files(job: jobs_pb2.Job) -> dict[str, bytes]:
+    """Every shard of a job, and that nothing else was left behind."""
+    folder = Path(job.output_uri)
+    assert not (folder / ".tmp").exists(), list((folder / ".tmp").iterdir())
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("shards/*.tar"))}
+
+
+@contextlib.contextmanager
+def running_engine(state: Path, valkey: Valkey, models: ModelServer, **variables: str) -> Iterator[Engine]:
+    """Have an engine for the length of a block; it has no processes until they are started."""
+    engine = Engine(state, valkey, models, **variables)
+    try:
+        yield engine
+    finally:
+        engine.stop()
+
+
+def broker(valkey: Valkey) -> redis.Redis:
+    """A blocking client of the broker's Redis."""
+    return valkey.client()

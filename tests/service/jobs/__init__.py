@@ -1,0 +1,1 @@
+"""The job engine, part by part, against a real Valkey and a real file system."""

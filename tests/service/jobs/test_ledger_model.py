@@ -1,0 +1,283 @@
+"""The ledger against a small model of it, in every order that Hypothesis can think of."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+
+from service.jobs.broker import QUEUE_KEY
+from service.jobs.ledger import LeaseEnded, Ledger, connect
+from service.jobs.views import Lease
+from service.settings import Settings
+from tests.service.jobs.plans import sample_plan
+from tests.valkey import Valkey
+
+PLAN = sample_plan()
+SHARDS = range(PLAN.shards)
+MAX_ATTEMPTS = 2
+HOUR_S = 3600.0
+ACTS = [*["claim"] * 6, *["renew"] * 4, *["commit"] * 4, "fail", "hand back", "expire", "cancel", "dispatch", "finish"]
+
+
+@dataclass
+class Shard:
+    """What the model knows of a shard."""
+
+    state: str = "READY"
+    attempt: int = 0
+    failures: int = 0
+    progress: int = 0
+    digest: str = ""
+
+
+@dataclass
+class Model:
+    """A job, in the plainest Python."""
+
+    state: str = "QUEUED"
+    shards: list[Shard] = field(default_factory=lambda: [Shard() for _ in SHARDS])
+    high: int = 0
+
+    def images(self) -> int:
+        """Images done now."""
+        done = sum(len(PLAN.span(k)) for k in SHARDS if self.shards[k].state == "DONE")
+        return done + sum(shard.progress for shard in self.shards if shard.state == "LEASED")
+
+    def count(self, state: str) -> int:
+        """Shards in a state."""
+        return sum(shard.state == state for shard in self.shards)
+
+    def settle(self) -> None:
+        """What follows from any change."""
+        self.high = max(self.high, self.images())
+        if self.state == "RUNNING" and self.count("DONE") + self.count("FAILED") == PLAN.shards:
+            self.state = "FINALIZING"
+
+    def fail(self, k: int) -> None:
+        """End an attempt that failed."""
+        shard = self.shards[k]
+        shard.failures += 1
+        shard.state = "READY" if shard.failures < MAX_ATTEMPTS else "FAILED"
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Does the same to both; whatever they show must be equal."""
+
+    valkey: Valkey
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.Runner()
+        blocking = self.valkey.client()
+        blocking.flushall()
+        blocking.close()
+        self.client = connect(Settings.model_validate({"redis_url": self.valkey.url}))
+        self.ledger = Ledger(self.client)
+        self.model = Model()
+        self.owners = 0
+        self.hinted: set[int] = set()
+
+    def do(self, call: Any) -> Any:
+        """Wait for a coroutine."""
+        return self.loop.run(call)
+
+    def teardown(self) -> None:
+        """Hang up."""
+        self.do(self.client.aclose())
+        self.loop.close()
+
+    @initialize()
+    def create(self) -> None:
+        """Begin with one job."""
+        assert self.do(self.ledger.create(PLAN))
+        self.do(self.ledger.beat("w", 2))
+
+    def lease(self, k: int, back: int) -> Lease:
+        """The present lease of a shard, or one of an attempt before."""
+        return Lease(PLAN.job, k, max(self.model.shards[k].attempt - back, 0))
+
+    def holds(self, lease: Lease) -> bool:
+        """Whether the model says that a lease is the present one."""
+        shard = self.model.shards[lease.shard]
+        return shard.state == "LEASED" and shard.attempt == lease.attempt
+
+    def claim(self, k: int) -> None:
+        """A worker tries a shard."""
+        self.owners += 1
+        answer = self.do(self.ledger.claim(PLAN.job, k, owner=str(self.owners), worker="w", lease_s=HOUR_S))
+        shard = self.model.shards[k]
+        if self.model.state not in ("QUEUED", "RUNNING"):
+            assert answer == "stopped"
+        elif shard.state == "READY":
+            shard.state, shard.attempt, shard.progress = "LEASED", shard.attempt + 1, 0
+            assert answer == Lease(PLAN.job, k, shard.attempt)
+            self.model.state = "RUNNING"
+        else:
+            assert answer == shard.state.lower()
+        self.hinted.discard(k)
+
+    def renew(self, k: int, back: int, done: int) -> None:
+        """A worker, perhaps a zombie, tells its progress."""
+        lease = self.lease(k, back)
+        done = min(done, len(PLAN.span(k)))
+        expected = "fenced" if not self.holds(lease) else "cancelled" if self.model.state != "RUNNING" else None
+        try:
+            self.do(self.ledger.renew(lease, lease_s=HOUR_S, done=done))
+            assert expected is None
+            self.model.shards[k].progress = max(self.model.shards[k].progress, done)
+        except LeaseEnded as ended:
+            assert ended.why == expected
+        self.model.settle()
+
+    def commit(self, k: int, back: int, digest: str) -> None:
+        """A worker, perhaps a zombie, says that its shard is on disk."""
+        shard, lease = self.model.shards[k], self.lease(k, back)
+        agrees = shard.state == "DONE" and shard.digest == digest
+        counts = (
+            self.model.state in ("RUNNING", "CANCELLING")
+            and shard.state in ("LEASED", "READY")
+            and shard.attempt == lease.attempt
+        )
+        with contextlib.suppress(LeaseEnded):
+            self.do(self.ledger.commit(lease, digest=digest, images=len(PLAN.span(k))))
+            assert agrees or counts
+            shard.state, shard.digest = "DONE", shard.digest or digest
+        assert (shard.state == "DONE" and shard.digest == digest) == (agrees or counts)
+        self.model.settle()
+
+    def fail(self, k: int, back: int) -> None:
+        """A worker, perhaps a zombie, says that it failed."""
+        lease = self.lease(k, back)
+        if self.holds(lease):
+            self.model.fail(k)
+        self.do(self.ledger.fail(lease, "BAD: so", max_attempts=MAX_ATTEMPTS, pause_s=0))
+        self.model.settle()
+
+    def hand_back(self, k: int, back: int) -> None:
+        """A worker, perhaps a zombie, gives its shard back."""
+        lease = self.lease(k, back)
+        if self.holds(lease):
+            self.model.shards[k].state = "READY"
+        self.do(self.ledger.hand_back(lease))
+
+    def expire(self, k: int) -> None:
+        """A lease runs out: its time is moved into the past, so that nobody waits."""
+        member = f"{PLAN.job} {k}"
+        self.do(self.client.zadd("mintage:leases", {member: 1}, xx=True))
+        ended = self.do(self.ledger.expire(max_attempts=MAX_ATTEMPTS, pause_s=0))
+        assert ended == ([self.lease(k, 0)] if self.model.shards[k].state == "LEASED" else [])
+        if ended:
+            self.model.fail(k)
+        self.model.settle()
+
+    def cancel(self) -> None:
+        """Somebody has changed their mind."""
+        self.do(self.ledger.cancel(PLAN.job))
+        if self.model.state in ("QUEUED", "RUNNING"):
+            self.model.state = "CANCELLING"
+
+    def dispatch(self) -> None:
+        """The dispatcher sends hints, of ready shards only, never more than its slots allow."""
+        found = self.do(self.ledger.dispatch(QUEUE_KEY, per_slot=1, lost_after_s=60, dead_after_s=HOUR_S))
+        shards = {k for _, k in found.hints}
+        assert len(shards) == len(found.hints) <= 2
+        assert not shards & self.hinted
+        assert all(self.model.shards[k].state == "READY" for k in shards)
+        assert not shards or self.model.state in ("QUEUED", "RUNNING")
+        self.hinted |= shards
+
+    def finish(self) -> None:
+        """The dispatcher signs the job off."""
+        after = "CANCELLED" if self.model.state == "CANCELLING" else "SUCCEEDED"
+        finished = self.do(self.ledger.finish(PLAN.job, self.model.state, after))  # type: ignore[arg-type]
+        assert finished == (self.model.count("LEASED") == 0)
+        assert self.do(self.ledger.ending()) == []
+        if finished:
+            self.model.state = after
+
+    @rule(
+        act=st.sampled_from(ACTS),
+        k=st.sampled_from(SHARDS),
+        back=st.sampled_from([0, 0, 0, 1]),
+        done=st.integers(0, 4),
+        digest=st.sampled_from(["a" * 64, "a" * 64, "b" * 64]),
+    )
+    def step(self, act: str, k: int, back: int, done: int, digest: str) -> None:
+        """One thing happens. A single rule, since Hypothesis leaves whole rules out of many of its runs."""
+        match act:
+            case "claim":
+                self.claim(k)
+            case "renew":
+                self.renew(k, back, done)
+            case "commit":
+                self.commit(k, back, digest)
+            case "fail":
+                self.fail(k, back)
+            case "hand back":
+                self.hand_back(k, back)
+            case "expire":
+                self.expire(k)
+            case "cancel":
+                self.cancel()
+            case "dispatch":
+                self.dispatch()
+            case "finish" if self.model.state in ("FINALIZING", "CANCELLING"):
+                self.finish()
+
+    @invariant()
+    def both_show_the_same(self) -> None:
+        """The whole of it."""
+        view = self.do(self.ledger.job(PLAN.job))
+        model = self.model
+        assert view.state == model.state
+        assert view.images_done == model.high <= PLAN.count
+        assert view.shards_running == model.count("LEASED")
+        assert view.shards_done == model.count("DONE")
+        assert view.shards_failed == model.count("FAILED")
+        assert view.attempts == sum(shard.attempt for shard in model.shards)
+        shown = self.do(self.ledger.shards(PLAN.job, first=0, limit=10))
+        assert [(s.state, s.attempt, s.digest) for s in shown] == [(s.state, s.attempt, s.digest) for s in model.shards]
+
+
+def test_the_ledger_is_as_its_model(valkey: Valkey) -> None:
+    machine = type("Machine", (LedgerMachine,), {"valkey": valkey})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=60,
+            stateful_step_count=30,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
+    )
+
+
+@pytest.mark.parametrize("state", ["SUCCEEDED", "CANCELLED"])
+def test_a_terminal_state_is_final(valkey: Valkey, state: Any) -> None:
+    async def act() -> None:
+        client = connect(Settings.model_validate({"redis_url": valkey.url}))
+        ledger = Ledger(client)
+        await ledger.restore(PLAN, {"state": state, "done": 0})
+        await ledger.cancel(PLAN.job)
+        assert await ledger.claim(PLAN.job, 0, owner="o", worker="w", lease_s=1) == "stopped"
+        for before in ("FINALIZING", "CANCELLING", "RUNNING"):
+            assert not await ledger.finish(PLAN.job, before, "FAILED")
+        with pytest.raises(LeaseEnded):
+            await ledger.commit(Lease(PLAN.job, 0, 0), digest="a" * 64, images=4)
+        assert (await ledger.job(PLAN.job)).state == state
+        await client.aclose()
+
+    asyncio.run(act())

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.jobs.plan import PlanError, new_job_id, read_plan, request_digest
+from service.validation import JOB_NAME
+from tests.service.jobs.plans import sample_plan, score_plan
+
+
+@given(count=st.integers(1, 10_000), shard_size=st.integers(1, 3_000))
+def test_the_shards_hold_every_sample_exactly_once(count: int, shard_size: int) -> None:
+    plan = sample_plan(count=count, shard_size=shard_size)
+    spans = [plan.span(shard) for shard in range(plan.shards)]
+    assert [index for span in spans for index in span] == list(range(count))
+    assert all(len(span) == shard_size for span in spans[:-1]) and 1 <= len(spans[-1]) <= shard_size
+
+
+@pytest.mark.parametrize("plan", [sample_plan(), score_plan(sample_plan(), "b" * 64)])
+def test_a_plan_survives_its_json(plan: object) -> None:
+    assert read_plan(plan.to_json()) == plan  # type: ignore[attr-defined]
+
+
+def test_a_plan_is_named_by_its_content() -> None:
+    assert sample_plan().digest == sample_plan().digest != sample_plan(count=11).digest
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("version", 2), ("job", "../x"), ("prefix", "a/../b"), ("count", 0), ("count", "5"), ("new_field", 1)],
+)
+def test_a_damaged_or_newer_plan_is_refused_by_name_of_the_field(name: str, value: object) -> None:
+    fields = json.loads(sample_plan().to_json()) | {name: value}
+    with pytest.raises(PlanError, match=name):
+        read_plan(json.dumps(fields))
+
+
+def test_a_plan_of_both_kinds_is_refused() -> None:
+    fields = json.loads(sample_plan().to_json())
+    fields["scoring"] = json.loads(score_plan(sample_plan(), "b" * 64).to_json())["scoring"]
+    with pytest.raises(PlanError, match="exactly one"):
+        read_plan(json.dumps(fields))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '"x"'])
+def test_what_is_no_plan_is_refused(text: str) -> None:
+    with pytest.raises(PlanError):
+        read_plan(text)
+
+
+def test_job_ids_sort_by_time_and_are_valid_names() -> None:
+    ids = [new_job_id(milliseconds) for milliseconds in (0, 1, 1_700_000_000_000, 1_700_000_000_001, 2**47)]
+    assert ids == sorted(ids)
+    assert all(JOB_NAME.fullmatch(f"jobs/{job}") and len(job) == 16 for job in ids)
+    assert len({new_job_id(5) for _ in range(1000)}) == 1000
+
+
+def test_equal_parameters_have_equal_digests_whatever_their_order() -> None:
+    assert request_digest({"a": 1, "b": 2.5}) == request_digest({"b": 2.5, "a": 1}) != request_digest({"a": 1})

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load, load_file
+
+from service.jobs.output import Output, OutputError
+from service.jobs.plan import Plan
+from service.jobs.shards import (
+    DeterminismError,
+    Marker,
+    TarWriter,
+    TensorWriter,
+    adopt,
+    publish,
+    read_marker,
+    stored_images,
+)
+from tests.service.jobs.plans import sample_plan, score_plan
+
+PLAN = sample_plan()
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Output:
+    return Output(tmp_path, PLAN.prefix)
+
+
+def pictures(indices: range, plan: Plan = PLAN) -> np.ndarray:
+    shape = (len(indices), plan.height, plan.width, plan.channels)
+    return (np.arange(np.prod(shape)) + indices.start).astype(np.uint8).reshape(shape)
+
+
+def marker_of(plan: Plan, shard: int, digest: str = "", size: int = 0, attempt: int = 1) -> Marker:
+    span = plan.span(shard)
+    return Marker(
+        shard=shard,
+        first_index=span.start,
+        count=len(span),
+        digest=digest,
+        bytes=size,
+        attempt=attempt,
+        worker="here",
+        plan_digest=plan.digest,
+        encoder="zlib",
+    )
+
+
+def strike(output: Output, shard: int = 0, attempt: int = 1, change: int = 0) -> Marker:
+    with output.temporary("t") as temporary:
+        writer = TarWriter(temporary.file, PLAN)
+        writer.add(PLAN.span(shard).start, pictures(PLAN.span(shard)) + np.uint8(change))
+        writer.finish()
+        marker = marker_of(PLAN, shard, writer.digest, writer.size, attempt)
+        publish(output, PLAN, marker, temporary)
+    return marker
+
+
+def shard_file(output: Output, shard: int = 0) -> Path:
+    return output.root / output.prefix / f"shards/{shard:06d}.tar"
+
+
+def test_a_tar_holds_a_picture_and_its_facts_for_each_sample_in_order(output: Output) -> None:
+    strike(output, 1)
+    with tarfile.open(shard_file(output, 1)) as tar:
+        assert tar.getnames() == [f"{i:09d}.{suffix}" for i in range(4, 8) for suffix in ("png", "json")]
+        assert {(m.mtime, m.uid, m.gid, m.uname, m.gname, m.mode) for m in tar} == {(0, 0, 0, "", "", 0o644)}
+        facts = json.load(tar.extractfile("000000005.json"))  # type: ignore[arg-type]
+    assert facts == {"index": 5, "model_digest": PLAN.model_digest, "seed": 7}
+
+
+def test_a_tar_is_what_pythons_tarfile_would_write(output: Output) -> None:
+    strike(output)
+    ours = shard_file(output).read_bytes()
+    theirs = io.BytesIO()
+    with (
+        tarfile.open(shard_file(output)) as read,
+        tarfile.open(fileobj=theirs, mode="w", format=tarfile.USTAR_FORMAT) as written,
+    ):
+        for member in read:
+            fresh = tarfile.TarInfo(member.name)
+            fresh.size = member.size
+            written.addfile(fresh, read.extractfile(member))
+    assert ours == theirs.getvalue()[: len(ours)] and not any(theirs.getvalue()[len(ours) :])
+
+
+def test_the_digest_is_that_of_the_file(output: Output) -> None:
+    marker = strike(output)
+    data = shard_file(output).read_bytes()
+    assert (marker.digest, marker.bytes) == (hashlib.sha256(data).hexdigest(), len(data))
+    assert read_marker(output, 0) == marker
+
+
+def test_what_was_written_can_be_read(output: Output) -> None:
+    strike(output, 1)
+    with output.open("shards/000001.tar") as file:
+        first = stored_images(file, range(4, 5), (4, 3, 1))
+        rest = stored_images(file, range(5, 8), (4, 3, 1))
+    assert (np.concatenate([first, rest]) == pictures(range(4, 8))).all()
+
+
+@pytest.mark.parametrize(
+    ("indices", "shape"),
+    [(range(1, 2), (4, 3, 1)), (range(0, 1), (3, 4, 1)), (range(0, 1), (4, 3, 3)), (range(0, 5), (4, 3, 1))],
+)
+def test_a_tar_that_is_not_as_expected_is_refused(output: Output, indices: range, shape: tuple[int, int, int]) -> None:
+    strike(output)
+    with output.open("shards/000000.tar") as file, pytest.raises(OutputError):
+        stored_images(file, indices, shape)
+
+
+def test_striking_again_with_the_same_bytes_agrees(output: Output) -> None:
+    first = strike(output, attempt=1)
+    strike(output, attempt=2)
+    assert read_marker(output, 0) == first
+
+
+def test_striking_again_with_other_bytes_is_loud_and_keeps_the_first(output: Output) -> None:
+    first = strike(output)
+    with pytest.raises(DeterminismError, match="struck twice with different bytes"):
+        strike(output, attempt=2, change=1)
+    assert hashlib.sha256(shard_file(output).read_bytes()).hexdigest() == first.digest
+    assert not list((output.root / output.prefix / ".tmp").iterdir())
+
+
+def test_a_file_whose_striker_died_before_the_marker_is_adopted(output: Output) -> None:
+    struck = strike(output)
+    (output.root / output.prefix / "shards/000000.json").unlink()
+    adopted = adopt(output, PLAN, marker_of(PLAN, 0, attempt=2))
+    assert adopted == dataclasses.replace(struck, attempt=2) == read_marker(output, 0)
+
+
+def test_a_finished_shard_is_found_and_not_struck_again(output: Output) -> None:
+    struck = strike(output)
+    assert adopt(output, PLAN, marker_of(PLAN, 0, attempt=2)) == struck
+
+
+def test_there_is_nothing_to_adopt_in_an_empty_folder(output: Output) -> None:
+    assert adopt(output, PLAN, marker_of(PLAN, 0)) is None
+
+
+def test_a_changed_file_is_not_adopted(output: Output) -> None:
+    strike(output)
+    with shard_file(output).open("r+b") as file:
+        file.seek(600)
+        file.write(b"!")
+    with pytest.raises(OutputError, match="was changed"):
+        adopt(output, PLAN, marker_of(PLAN, 0))
+
+
+def test_a_damaged_marker_is_named(output: Output) -> None:
+    output.put("shards/000000.json", b"{}")
+    with pytest.raises(OutputError, match=r"000000\.json is damaged"):
+        read_marker(output, 0)
+
+
+def test_probabilities_are_written_as_safetensors(output: Output, tmp_path: Path) -> None:
+    plan = score_plan(PLAN, "b" * 64)
+    probabilities = np.array([[0.25, 0.75], [1, 0], [0.5, 0.5], [0, 1]], np.float32)
+    generated = np.array([0.1, 0.2, 0.3, 0.4], np.float32)
+    for name, cut in (("one", [4]), ("two", [1, 4])):
+        with (tmp_path / name).open("w+b") as file:
+            writer = TensorWriter(file, plan, 0)
+            for start, stop in zip([0, *cut], cut, strict=False):
+                writer.add(probabilities[start:stop], generated[start:stop])
+            writer.finish()
+        assert writer.digest == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    tensors = load_file(tmp_path / "one")
+    assert (tensors["probabilities"] == probabilities).all() and (tensors["generated"] == generated).all()
+
+
+def test_a_classifier_that_cannot_tell_generated_images_leaves_that_out() -> None:
+    file = io.BytesIO()
+    writer = TensorWriter(file, score_plan(PLAN, "b" * 64), 0)
+    writer.add(np.full((4, 2), 0.5, np.float32), None)
+    writer.finish()
+    assert list(load(file.getvalue())) == ["probabilities"]
+    with pytest.raises(ValueError, match="some images only"):
+        writer.add(np.full((1, 2), 0.5, np.float32), np.ones(1, np.float32))
