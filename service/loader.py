@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import hashlib
 import re
 import time
 from collections.abc import Coroutine, Iterable
@@ -17,6 +16,7 @@ from typing import Any, TypeVar
 
 import structlog
 
+from service import archives
 from service.errors import (
     AlreadyExists,
     FailedPrecondition,
@@ -90,8 +90,8 @@ class Loader:
             entry = self._registry.entry(record.name) if held else None
             if entry is None or entry.record != record:
                 return
-            path = self._registry.archive(record.archive)
-            started = await self._start(record.name, path, record.digest, record.workers)
+            await asyncio.to_thread(self._keep_again, record)
+            started = await self._start(record.name, record.archive, record.digest, record.workers)
             restored = dataclasses.replace(started, load_time=record.load_time)
             if restored != record:  # another device or torch version than before
                 self._registry.write(restored)
@@ -123,19 +123,18 @@ class Loader:
 
     async def _load(self, name: str, archive: str, workers: int) -> ModelRecord:
         async with self._registry.lock(name):
-            path = self._registry.archive(archive)
-            digest = await asyncio.to_thread(sha256_of, path)
+            digest = await asyncio.to_thread(archives.keep, self._registry.archive(archive))
             entry = self._registry.entry(name)
             old = entry.record if entry is not None else None
             if old is not None and old.digest == digest:
                 workers = old.workers
-            record = await self._start(name, path, digest, workers)
+            record = await self._start(name, archive, digest, workers)
             if old is not None and old.digest == digest:
                 self._registry.answered(old)
                 return old
             await self._adopt(record)
             if old is not None:
-                await self._stop(old.backend_name)
+                await self._drop(old)
             return record
 
     async def _unload(self, name: str) -> None:
@@ -144,7 +143,7 @@ class Loader:
             self._registry.remove(name)
             log.info("model unloaded", model=name)
             if entry is not None and entry.record is not None:
-                await self._stop(entry.record.backend_name)
+                await self._drop(entry.record)
 
     async def _scale(self, name: str, workers: int) -> ModelRecord:
         async with self._registry.lock(name):
@@ -160,7 +159,7 @@ class Loader:
             log.info("model scaled", model=name, workers=workers)
             return record
 
-    async def _start(self, name: str, path: Path, digest: str, workers: int) -> ModelRecord:
+    async def _start(self, name: str, archive: str, digest: str, workers: int) -> ModelRecord:
         """Have the model server hold exactly this digest and prove it; on failure nothing of it stays behind."""
         backend = backend_name(name, digest)
         entry = self._registry.entry(name)
@@ -169,22 +168,24 @@ class Loader:
             if not recorded:
                 await self._stop(backend)  # left by a crash, with who knows how many workers
             if backend not in await self._server.list_models():
-                await self._register(path, backend, workers, digest)
-            description = await self._prove(backend, path.name)
+                await self._register(backend, workers, digest)
+            description = await self._prove(backend, archive)
         except BaseException:
             if not recorded:
                 await self._stop(backend)
+                self._forget(digest)
             raise
         return ModelRecord(
             name=name,
             digest=digest,
-            archive=path.name,
+            archive=archive,
             workers=workers,
             load_time=time.time(),
             **dataclasses.asdict(description),
         )
 
-    async def _register(self, path: Path, backend: str, workers: int, digest: str) -> None:
+    async def _register(self, backend: str, workers: int, digest: str) -> None:
+        path = archives.kept(self._registry.archives, digest)
         await _check_digest(path, digest)
         try:
             await self._server.register(
@@ -196,11 +197,6 @@ class Loader:
             )
         except AlreadyExists:
             return
-        try:
-            await _check_digest(path, digest)
-        except BaseException:
-            await self._stop(backend)
-            raise
 
     async def _prove(self, backend: str, archive: str) -> Any:
         try:
@@ -215,10 +211,27 @@ class Loader:
         try:
             self._registry.write(record)
         except BaseException:
-            await self._stop(record.backend_name)
+            await self._drop(record)
             raise
         self._registry.answered(record)
         log.info("model loaded", model=record.name, digest=record.digest, archive=record.archive)
+
+    def _keep_again(self, record: ModelRecord) -> None:
+        """Find a model's archive by its file name if its kept copy is gone."""
+        if not archives.kept(self._registry.archives, record.digest).exists():
+            found = archives.keep(self._registry.archive(record.archive))
+            if found != record.digest:
+                self._forget(found)
+
+    async def _drop(self, record: ModelRecord) -> None:
+        """Unload what no record names any more, and let go of its archive."""
+        await self._stop(record.backend_name)
+        self._forget(record.digest)
+
+    def _forget(self, digest: str) -> None:
+        """Remove the copy of an archive that no record names."""
+        if all(entry.record is None or entry.record.digest != digest for entry in self._registry.entries()):
+            archives.forget(self._registry.archives, digest)
 
     async def _stop(self, backend: str) -> None:
         """Unload a backend name if it is loaded; if that fails now, `sweep` does it later."""
@@ -247,23 +260,17 @@ class Loader:
             task.exception()  # a caller who is still there gets it from `shield`
 
 
-def sha256_of(path: Path) -> str:
-    """Digest of a file in lower-case hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 async def _check_digest(path: Path, digest: str) -> None:
-    """Make sure that a name still stands for the bytes that were meant.
+    """Make sure that a kept archive is there and whole.
 
     Raises:
         NotFound: if the file is gone.
-        FailedPrecondition: if it holds something else.
+        FailedPrecondition: if it is damaged.
     """
     try:
-        found = await asyncio.to_thread(sha256_of, path)
+        found = await asyncio.to_thread(archives.sha256_of, path)
     except FileNotFoundError:
         raise NotFound(f"the archive folder has no {path.name}", reason="ARCHIVE_NOT_FOUND") from None
     if found != digest:
-        text = f"{path.name} has changed: its sha256 is {found[:12]}..., not {digest[:12]}...; load it again"
-        raise FailedPrecondition(text, reason="ARCHIVE_CHANGED")
+        text = f"{path.name} is damaged: its sha256 is {found[:12]}...; load the archive again"
+        raise FailedPrecondition(text, reason="ARCHIVE_DAMAGED")

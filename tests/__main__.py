@@ -18,7 +18,7 @@ CHECKS = {
     "mypy": ["mypy", "--no-error-summary"],
     "buf lint": ["buf", "lint", "protos"],
     "buf format": ["buf", "format", "--diff", "--exit-code", "protos"],
-    "import-linter": ["lint-imports", "--quiet"],
+    "import-linter": ["lint-imports", "--no-logo"],
 }
 
 

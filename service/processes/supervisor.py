@@ -94,6 +94,8 @@ class Supervisor:
         self.log_dir = log_dir
         self.processes: dict[str, Process] = {}
         self._stopping = threading.Event()
+        self._stopped = threading.Event()
+        self._restarting = threading.Lock()
         self._watcher: threading.Thread | None = None
 
     def __enter__(self) -> Supervisor:
@@ -143,23 +145,32 @@ class Supervisor:
     def stop(self) -> None:
         """Stop every process, the last started first: SIGTERM, then SIGKILL to whatever is left of its group."""
         with _uninterrupted():
-            self._stopping.set()
-            if self._watcher is not None:
-                self._watcher.join()
+            with self._restarting:
+                self._stopping.set()
             for process in reversed(self.processes.values()):
                 _stop(process)
+            self._stopped.set()
+            if self._watcher is not None:
+                self._watcher.join()
 
     def leftovers(self) -> list[str]:
         """Name the processes of which something still runs."""
         return [process.name for process in self.processes.values() if process.group_alive()]
 
     def _restart_the_dead(self) -> None:
-        while not self._stopping.wait(0.1):
+        # A child whose parent thread ends gets SIGTERM (_die_with_parent), so this thread outlives those it started.
+        while not self._stopped.wait(0.1):
             for process in self.processes.values():
-                if not process.alive() and time.monotonic() > process.last_start + RESTART_PAUSE_S:
-                    process.signal_group(signal.SIGKILL)
-                    process.restarts += 1
-                    process.start()
+                with self._restarting:
+                    if not self._stopping.is_set():
+                        _restart_if_dead(process)
+
+
+def _restart_if_dead(process: Process) -> None:
+    if not process.alive() and time.monotonic() > process.last_start + RESTART_PAUSE_S:
+        process.signal_group(signal.SIGKILL)
+        process.restarts += 1
+        process.start()
 
 
 @contextlib.contextmanager

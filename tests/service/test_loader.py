@@ -103,18 +103,43 @@ def test_a_dead_model_server_is_unavailable_and_an_unknown_archive_is_not_found(
         run(bench.loader.load("digits", "b.mar", 1))
 
 
-def test_an_archive_that_changes_while_it_is_loaded_is_refused(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench.archive("a.mar", "generator 1")
+def test_an_archive_that_changes_while_it_is_loaded_changes_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = bench.archive("a.mar", "generator 1")
     register = FakeModelServer.register
 
     async def swap(server: FakeModelServer, archive: str, *args: object, **kwargs: object) -> None:
-        await register(server, archive, *args, **kwargs)  # type: ignore[arg-type]
         bench.archive("a.mar", "generator 2")
+        await register(server, archive, *args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(FakeModelServer, "register", swap)
-    with pytest.raises(FailedPrecondition, match="has changed"):
-        run(bench.loader.load("digits", "a.mar", 1))
-    assert (bench.models.models, bench.registry.names()) == ({}, [])
+    record = run(bench.loader.load("digits", "a.mar", 1))
+    assert (record.archive, record.digest) == ("a.mar", digest)
+    assert (bench.archives / f"{digest}.mar").read_text() == "generator 1"
+
+
+def test_only_the_archives_of_loaded_models_are_kept(bench: Bench) -> None:
+    first = bench.archive("a.mar", "generator 1")
+
+    async def test() -> None:
+        await bench.loader.load("digits", "a.mar", 1)
+        await bench.loader.load("others", "a.mar", 1)
+        second = bench.archive("a.mar", "generator 2")
+        await bench.loader.load("digits", "a.mar", 1)
+        assert kept(bench) == sorted([first, second])
+        await bench.loader.unload("others")
+        assert kept(bench) == [second]
+        bench.archive("b.mar", "broken")
+        with pytest.raises(FailedPrecondition):
+            await bench.loader.load("broken", "b.mar", 1)
+        assert kept(bench) == [second]
+
+    run(test())
+
+
+def kept(bench: Bench) -> list[str]:
+    return sorted(path.stem for path in bench.archives.glob("*.mar") if len(path.stem) == 64)
 
 
 def test_a_load_whose_record_cannot_be_written_is_undone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,14 +262,27 @@ def test_scaling_writes_the_number_that_is_restored_later(bench: Bench) -> None:
     run(test())
 
 
-def test_a_restored_model_must_still_be_the_same_bytes(bench: Bench) -> None:
+def test_a_model_is_restored_as_it_was_though_its_archive_has_been_written_over(bench: Bench) -> None:
     bench.archive("a.mar", "generator 1")
 
     async def test() -> None:
         record = await bench.loader.load("digits", "a.mar", 1)
         bench.models.restart()
         bench.archive("a.mar", "generator 2")
-        with pytest.raises(FailedPrecondition, match="has changed"):
+        await bench.loader.restore(record)
+        assert list(bench.models.models) == [record.backend_name]
+
+    run(test())
+
+
+def test_a_model_whose_kept_archive_is_damaged_is_not_restored(bench: Bench) -> None:
+    bench.archive("a.mar", "generator 1")
+
+    async def test() -> None:
+        record = await bench.loader.load("digits", "a.mar", 1)
+        bench.models.restart()
+        (bench.archives / f"{record.digest}.mar").write_text("generator 2")
+        with pytest.raises(FailedPrecondition, match="is damaged"):
             await bench.loader.restore(record)
         assert bench.models.models == {}
 

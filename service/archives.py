@@ -1,0 +1,49 @@
+"""Kept archives: a copy of each loaded archive under its own digest, in the archive folder.
+
+Whoever packs anew writes over `digits.mar`; the loaded model, and its return after a restart, stays what it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+CHUNK_BYTES = 2**20
+
+
+def kept(folder: Path, digest: str) -> Path:
+    """Path of the copy of one digest, whether it exists or not."""
+    return folder / f"{digest}.mar"
+
+
+def keep(archive: Path) -> str:
+    """Copy an archive, whole or not at all, to the name of its digest beside it.
+
+    Returns: the sha256 of the copied bytes, in hexadecimal.
+    """
+    digest = hashlib.sha256()
+    with archive.open("rb") as source, tempfile.NamedTemporaryFile(dir=archive.parent, prefix=".keep-") as copy:
+        while chunk := source.read(CHUNK_BYTES):
+            digest.update(chunk)
+            copy.write(chunk)
+        copy.flush()
+        os.fsync(copy.fileno())
+        Path(copy.name).chmod(0o644)
+        target = kept(archive.parent, digest.hexdigest())
+        if not target.exists() or sha256_of(target) != digest.hexdigest():
+            target.unlink(missing_ok=True)
+            os.link(copy.name, target)
+    return digest.hexdigest()
+
+
+def forget(folder: Path, digest: str) -> None:
+    """Remove the copy of one digest."""
+    kept(folder, digest).unlink(missing_ok=True)
+
+
+def sha256_of(path: Path) -> str:
+    """Digest of a file in lower-case hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
