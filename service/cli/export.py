@@ -1,0 +1,28 @@
+"""`mintage export`: a run cut down to what serving reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from service.cli.console import friendly_errors
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to make; must not exist or be empty.")],
+) -> None:
+    """Copy what serving reads of a run: configuration, averaged weights, card, last samples. It can be packed."""
+    from training.export import export as export_run
+
+    with friendly_errors():
+        made = export_run(run, folder)
+    megabytes = sum(path.stat().st_size for path in made.rglob("*") if path.is_file()) / 1e6
+    typer.echo(f"{made}: {megabytes:.1f} MB")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command()(export)

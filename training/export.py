@@ -1,0 +1,37 @@
+"""A run cut down to what serving reads, to be shipped: configuration, averaged weights, card and the last samples."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from safetensors.torch import save
+
+from training.checkpoint import CONFIG, WEIGHTS, load_run, write_atomically
+from training.errors import RunError
+
+CARD = "card.md"
+SAMPLES = "samples/latest.png"
+
+
+def export(run: Path, folder: Path) -> Path:
+    """Copy what serving reads of a run into a folder that is made; returns the folder.
+
+    What resuming needs (raw weights, Adam's moments) stays behind, so the copy can be packed but not trained further.
+
+    Raises:
+        RunError: if the run has no sound weights, or the folder exists and is not empty.
+    """
+    opened = load_run(run)
+    if folder.exists() and any(folder.iterdir()):
+        raise RunError(f"{folder} exists and is not empty; name another folder")
+    averages = {name: tensor for name, tensor in opened.weights.items() if "_average." in name}
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(run / CARD, folder / CARD)
+    if (run / SAMPLES).exists():
+        (folder / SAMPLES).parent.mkdir(exist_ok=True)
+        shutil.copyfile(run / SAMPLES, folder / SAMPLES)
+    write_atomically(folder / CONFIG, opened.config.to_json().encode())
+    metadata = {"recipe": opened.config.recipe, "images_seen": str(opened.images_seen)}
+    write_atomically(folder / WEIGHTS, save(averages, metadata))
+    return folder
