@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from safetensors import safe_open
 from safetensors.torch import save
 
 from training.checkpoint import CONFIG, WEIGHTS, load_run, write_atomically
@@ -32,6 +33,6 @@ def export(run: Path, folder: Path) -> Path:
         (folder / SAMPLES).parent.mkdir(exist_ok=True)
         shutil.copyfile(run / SAMPLES, folder / SAMPLES)
     write_atomically(folder / CONFIG, opened.config.to_json().encode())
-    metadata = {"recipe": opened.config.recipe, "images_seen": str(opened.images_seen)}
-    write_atomically(folder / WEIGHTS, save(averages, metadata))
+    with safe_open(run / WEIGHTS, "pt") as file:
+        write_atomically(folder / WEIGHTS, save(averages, file.metadata()))
     return folder
