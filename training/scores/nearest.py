@@ -1,0 +1,96 @@
+"""The training images nearest to samples: has the generator learned, or learned by heart?
+
+The sheet is figure 2 of Goodfellow et al. 2014 (arXiv:1406.2661): rows of samples, and in the rightmost column the
+training image that is nearest to the last sample of the row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from training.errors import ScoreError
+from training.grids import grid
+from training.scores.distances import blocks, squared_distances
+
+ROWS, COLUMNS = 4, 5  # of samples; the nearest images are a column more
+MAX_BLOCK = 4096  # images that are float64 at once
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Nearest:
+    """For each query the nearest of other images.
+
+    Attributes:
+        indices: int64 [N]; of several at the same distance the first.
+        distances: int64 [N], squared Euclidean, pixels in 0..255; exact.
+    """
+
+    indices: NDArray[np.int64]
+    distances: NDArray[np.int64]
+
+
+def nearest_images(queries: NDArray[np.uint8], images: NDArray[np.uint8]) -> Nearest:
+    """Find for each query the image at the smallest squared Euclidean distance; memory stays bounded.
+
+    Args:
+        queries: uint8 [N, H, W, C].
+        images: uint8 [M, H, W, C], M >= 1.
+
+    Raises:
+        ScoreError: if they are no such images, or of different sizes.
+    """
+    _must_fit(queries, images)
+    wanted = queries.reshape(len(queries), -1).astype(np.float64)
+    indices = np.zeros(len(wanted), np.int64)
+    distances = np.full(len(wanted), np.inf)
+    for start in range(0, len(images), MAX_BLOCK):
+        part = images[start : start + MAX_BLOCK].reshape(-1, wanted.shape[1]).astype(np.float64)
+        for block in blocks(len(wanted), len(part)):
+            found = squared_distances(wanted[block], part)  # [B, P]
+            smallest = found.min(axis=1)
+            nearer = smallest < distances[block]
+            indices[block] = np.where(nearer, start + found.argmin(axis=1), indices[block])
+            distances[block] = np.where(nearer, smallest, distances[block])
+    return Nearest(indices, distances.astype(np.int64))
+
+
+def nearest_sheet(
+    samples: NDArray[np.uint8],
+    images: NDArray[np.uint8],
+    *,
+    rows: int = ROWS,
+    columns: int = COLUMNS,
+    scale: int = 2,
+) -> Image.Image:
+    """Draw samples row by row, each row followed by the training image that is nearest to its last sample.
+
+    Args:
+        samples: uint8 [N, H, W, C] with N >= rows * columns; the first ones are drawn.
+        images: uint8 [M, H, W, C], the training images.
+        rows: of samples, >= 1.
+        columns: of samples, >= 1; the sheet has one more.
+        scale: side of the square, px, that each pixel becomes, >= 1.
+
+    Raises:
+        ScoreError: if there are too few samples, or the images are no such images or of another size.
+    """
+    _must_fit(samples, images)
+    if rows < 1 or columns < 1 or len(samples) < rows * columns:
+        raise ScoreError(f"{len(samples)} samples do not fill a sheet of {rows} rows of {columns}; give at least that")
+    drawn = samples[: rows * columns].reshape(rows, columns, *samples.shape[1:])
+    nearest = images[nearest_images(drawn[:, -1], images).indices]  # [rows, H, W, C]
+    sheet = np.concatenate([drawn, nearest[:, None]], axis=1)
+    return grid(sheet.reshape(-1, *samples.shape[1:]), columns + 1, scale=scale)
+
+
+def _must_fit(queries: NDArray[np.uint8], images: NDArray[np.uint8]) -> None:
+    """Refuse what is not uint8 [N, H, W, C], and images of different sizes."""
+    for table, what in ((queries, "samples"), (images, "training images")):
+        if table.ndim != 4 or 0 in table.shape or table.dtype != np.uint8:
+            raise ScoreError(f"expected {what} uint8 [N, H, W, C] with N >= 1, got {table.dtype} {list(table.shape)}")
+    if queries.shape[1:] != images.shape[1:]:
+        raise ScoreError(f"samples are {list(queries.shape[1:])}, but training images {list(images.shape[1:])}")
