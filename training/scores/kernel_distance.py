@@ -18,7 +18,6 @@ from training.scores.distances import Float64s, Table, checked_pair
 
 SUBSETS = 100
 SUBSET_SIZE = 1000
-DEGREE = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +96,11 @@ def squared_discrepancy(one: Float64s, other: Float64s) -> float:
 
 def _kernel(one: Float64s, other: Float64s) -> Float64s:
     """Return k(x, y) = (x y / F + 1)^3 of every pair of rows, [N, M]."""
-    kernel: Float64s = (one @ other.T / one.shape[1] + 1) ** DEGREE
+    base: Float64s = one @ other.T
+    base /= one.shape[1]
+    base += 1
+    kernel = base * base  # twice a product, which is far faster than ** 3
+    kernel *= base
     return kernel
 
 

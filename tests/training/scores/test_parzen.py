@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tests.training.scores.points import uniform_points
 from training.errors import ScoreError
 from training.scores import distances
-from training.scores.parzen import SIGMAS, log_likelihoods, parzen_log_likelihood
+from training.scores.parzen import SIGMAS, hold_out, log_likelihoods, parzen_log_likelihood
 
 
 def normal_log_density(x: NDArray[np.float64], mean: NDArray[np.float64], sigma: float) -> float:
@@ -21,6 +21,18 @@ def normal_log_density(x: NDArray[np.float64], mean: NDArray[np.float64], sigma:
 def test_the_sigmas_are_those_of_the_paper() -> None:
     assert (len(SIGMAS), SIGMAS[0], SIGMAS[-1]) == (10, 0.1, 1.0)
     assert np.diff(np.log(SIGMAS)) == pytest.approx(np.full(9, math.log(10) / 9))
+
+
+def test_images_are_held_out_as_in_the_paper() -> None:
+    images = np.arange(90, dtype=np.uint8).reshape(-1, 1, 1, 1)
+    mnist = np.empty((60_000, 1, 1, 1), np.uint8)
+
+    training, validation = hold_out(mnist)
+    small_training, small_validation = hold_out(images)
+
+    assert (len(training), len(validation)) == (50_000, 1_000)
+    assert np.shares_memory(validation, mnist[50_000:51_000])
+    np.testing.assert_array_equal(np.concatenate([small_training, small_validation]), images)
 
 
 @pytest.mark.parametrize("sigma", [0.1, 0.7])

@@ -1,0 +1,59 @@
+"""Every score that compares features of generated images with those of real ones, at once.
+
+compared = compare(real.features, generated.features, generated.probabilities, conditions=...)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from training.scores.classifier_score import Score, classifier_score
+from training.scores.conditions import Conditions
+from training.scores.distances import Table
+from training.scores.frechet import FrechetDistance, Moments, frechet_distance
+from training.scores.kernel_distance import SUBSET_SIZE, KernelDistance, kernel_distance
+from training.scores.precision_recall import NEIGHBOURS, PrecisionRecall, precision_recall
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """What is known of one set of generated images; each part says by itself what it was measured on."""
+
+    classifier: Score
+    frechet: FrechetDistance
+    kernel: KernelDistance
+    shares: PrecisionRecall
+
+
+def compare(
+    real: Table,
+    generated: Table,
+    probabilities: Table,
+    *,
+    seed: int = 0,
+    neighbours: int = NEIGHBOURS,
+    conditions: Conditions | None = None,
+) -> Comparison:
+    """Score generated images.
+
+    Args:
+        real: [N, F] features of real images, N > F.
+        generated: [M, F] features of generated images, M > F, in their own order.
+        probabilities: [M, K] of the same images.
+        seed: of the kernel distance's subsets, which hold 1,000 images, or all of the smaller set.
+        neighbours: k of precision, recall, density and coverage.
+        conditions: what belongs beside the results.
+
+    Raises:
+        ScoreError: if there are too few images, or the tables are not what the formulas are defined for.
+    """
+    frechet = frechet_distance(
+        Moments.of(real, what="real images"), Moments.of(generated, what="generated images"), conditions=conditions
+    )
+    subset_size = min(SUBSET_SIZE, len(real), len(generated))
+    return Comparison(
+        classifier=classifier_score(probabilities),
+        frechet=frechet,
+        kernel=kernel_distance(real, generated, subset_size=subset_size, seed=seed, conditions=conditions),
+        shares=precision_recall(real, generated, neighbours=neighbours, conditions=conditions),
+    )
