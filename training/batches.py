@@ -41,16 +41,12 @@ class Batches:
         recipe, count = self._recipe, self._recipe.unlabelled_batch
         labels_seen = images_seen // count * recipe.labelled_batch
         labelled = self.labelled[self._next("labelled", labels_seen, recipe.labelled_batch, len(self.labelled))]
-        latents = draw_latents(
-            2 * count, recipe.latent_size, distribution=recipe.latent_distribution, generator=noise
-        )  # [2 M, Z]
         return Batch(
             labelled=to_tensor(self._images[labelled]),
             labels=torch.from_numpy(self._labels[labelled]),
             unlabelled=to_tensor(self._images[self._next("unlabelled", images_seen, count, len(self._images))]),
             unlabelled_fresh=to_tensor(self._images[self._next("fresh", images_seen, count, len(self._images))]),
-            latents=latents[:count],
-            latents_fresh=latents[count:],
+            latents=draw_latents(count, recipe.latent_size, distribution=recipe.latent_distribution, generator=noise),
         )
 
     def to_initialise(self) -> Tensor:

@@ -27,8 +27,7 @@ class Batch:
     labels: Tensor  # [N] int64
     unlabelled: Tensor  # for the discriminator
     unlabelled_fresh: Tensor  # for the generator, in another order
-    latents: Tensor  # [M, Z], for the discriminator
-    latents_fresh: Tensor  # [M, Z], for the generator
+    latents: Tensor  # [M, Z]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +68,9 @@ class ImprovedGanStep:
             noise: where the discriminator's noise is drawn from.
             rate_share: what both learning rates are multiplied with, in [0, 1].
         """
-        supervised, real, fake = self._discriminator_step(batch, noise, rate_share)
-        return Losses(supervised, real, fake, self._generator_step(batch, noise, rate_share))
+        generated = self.generator(batch.latents)  # serves both steps: only the discriminator changes between them
+        supervised, real, fake = self._discriminator_step(batch, generated.detach(), noise, rate_share)
+        return Losses(supervised, real, fake, self._generator_step(batch, generated, noise, rate_share))
 
     def moments(self) -> dict[str, Tensor]:
         """Return Adam's moments and step counts, by network, number of the parameter, and name."""
@@ -94,10 +94,10 @@ class ImprovedGanStep:
     def _adams(self) -> tuple[tuple[str, torch.optim.Adam], ...]:
         return ("generator", self.generator_adam), ("discriminator", self.discriminator_adam)
 
-    def _discriminator_step(self, batch: Batch, noise: torch.Generator, share: float) -> tuple[float, float, float]:
+    def _discriminator_step(
+        self, batch: Batch, generated: Tensor, noise: torch.Generator, share: float
+    ) -> tuple[float, float, float]:
         """Lower L_supervised + (L_real + L_fake) / 2 with respect to the discriminator."""
-        with torch.no_grad():
-            generated = self.generator(batch.latents)
         # The discriminator has no batch statistics, so one pass over all three kinds is the same as three.
         logits = self.discriminator(torch.cat([batch.labelled, batch.unlabelled, generated]), noise)
         labelled, unlabelled, fake = logits.split([len(batch.labelled), len(batch.unlabelled), len(generated)])
@@ -111,12 +111,12 @@ class ImprovedGanStep:
         )
         return losses[0].item(), losses[1].item(), losses[2].item()
 
-    def _generator_step(self, batch: Batch, noise: torch.Generator, share: float) -> float:
+    def _generator_step(self, batch: Batch, generated: Tensor, noise: torch.Generator, share: float) -> float:
         """Lower the feature matching loss with respect to the generator."""
         with torch.no_grad():
             real = self.discriminator.features(batch.unlabelled_fresh, noise)
         with _constant(self.discriminator):
-            fake = self.discriminator.features(self.generator(batch.latents_fresh), noise)
+            fake = self.discriminator.features(generated, noise)
             loss = feature_matching_loss(real, fake)
             _descend(self.generator_adam, loss, self.recipe.generator_rate * share)
         return loss.item()

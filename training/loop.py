@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import torch
+
 from training import checkpoint, metrics
 from training.card import write_card
 from training.checkpoint import RunConfig, State
@@ -34,7 +36,7 @@ class Progress:
     images_per_second: float  # since this start
     seconds: float  # of training, earlier starts included
     losses: Losses | None  # of the latest step of this start
-    test_accuracy: float | None  # of the averaged classifier at the latest checkpoint of this start, in [0, 1]
+    test_accuracy: float | None  # of the averaged classifier, in [0, 1]; measured at checkpoints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,8 @@ def train(
 ) -> Summary:
     """Train a recipe in a run folder, from its last checkpoint if it has one.
 
+    Sets the process's number of torch threads to the recipe's.
+
     Args:
         recipe: what to train.
         data: the training images; `recipe.labels` of them keep their label.
@@ -76,6 +80,7 @@ def train(
     """
     started_s = time.monotonic()
     _must_fit(data, test)
+    torch.set_num_threads(recipe.threads)
     config = RunConfig.of(recipe, data)
     training = GanTraining(config, data)
     state = _open_run(run, config)
@@ -84,7 +89,7 @@ def train(
     saved = state.images_seen
     accuracy = training.accuracy(test) if test and saved else None
 
-    def progress() -> Progress:
+    def progress(*, measured: float | None = None) -> Progress:
         elapsed_s = time.monotonic() - started_s
         return Progress(
             images_seen=training.images_seen,
@@ -92,7 +97,7 @@ def train(
             images_per_second=(training.images_seen - state.images_seen) / max(elapsed_s, 1e-9),
             seconds=state.seconds + elapsed_s,
             losses=training.losses,
-            test_accuracy=accuracy,
+            test_accuracy=measured,
         )
 
     ended: Ending | None = None
@@ -107,9 +112,9 @@ def train(
             ended is not None or _passed(before, training.images_seen, recipe.checkpoint_images)
         ):
             accuracy = training.accuracy(test) if test else None
-            _save(training, run, progress(), test_images=len(test) if test else 0)
+            _save(training, run, progress(measured=accuracy), test_images=len(test) if test else 0)
             saved = training.images_seen
-            report(progress())
+            report(progress(measured=accuracy))
         # Report.
         elif _passed(before, training.images_seen, recipe.report_images):
             metrics.append(run, dataclasses.asdict(progress()))

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 import signal
 import sys
 import time
@@ -133,9 +132,6 @@ def _loaded(data: str | None, recipe: ImprovedGanRecipe) -> tuple[LabelledImages
 def _trained(recipe: ImprovedGanRecipe, run: Path, *, data: str | None, report: Report) -> Summary:
     """Train, with torch imported only once the input is known to be good."""
     images, test = _loaded(data, recipe)
-    # OpenMP's threads spin while they wait; beside any other busy process that makes a step ten times slower.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
     from training.loop import train as train_run
 
     with _interrupts() as caught:

@@ -45,7 +45,7 @@ def test_training_writes_a_run_folder_and_says_where_to_look(app: typer.Typer, t
     result = CliRunner().invoke(app, ["train", "--run", str(tmp_path / "run"), *TINY])
 
     assert result.exit_code == 0, result.stderr
-    assert result.stdout.splitlines()[0] == "training ssgan-digits: 200 images, 100 labels"
+    assert result.stdout.splitlines()[0] == "training ssgan-digits: 200 images, 500 labels"
     assert result.stdout.splitlines()[-1].startswith(f"finished {tmp_path / 'run'}: 200 of 200 images")
     assert (tmp_path / "run" / "samples" / "latest.png").exists()
 
