@@ -1,6 +1,6 @@
 """`mintage jobs ...`: bulk work that goes on when this command does not.
 
-mintage jobs sample digits 1000000 --seed 7      # waits; Ctrl-C leaves the job running
+mintage jobs sample digits -n 1000000 --seed 7      # waits; Ctrl-C leaves the job running
 mintage jobs score judge 01kat7x2m9q3zc5d
 mintage jobs watch 01kat7x2m9q3zc5d
 """
@@ -49,8 +49,8 @@ RequestIdOption = Annotated[
 @jobs.command()
 def sample(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A loaded generator.")],
-    count: Annotated[int, typer.Argument(help="Number of images, from 1 to 100,000,000.")],
     *,
+    count: Annotated[int, typer.Option("--count", "-n", help="Number of images, from 1 to 100,000,000.")],
     seed: Annotated[int, typer.Option(min=0, max=2**64 - 1, help="Seed of the latents.")] = 0,
     shard_size: Annotated[int, typer.Option(min=0, max=100_000, help="Images in a file; 0 chooses 1000.")] = 0,
     max_rate: Annotated[float, typer.Option(min=0, help="Most images a second, all workers together; 0: any.")] = 0.0,
@@ -106,7 +106,7 @@ def list_(
     elif found:
         _print_list(found)
     else:
-        typer.echo("there are no jobs; `mintage jobs sample MODEL COUNT` creates one")
+        typer.echo("there are no jobs; `mintage jobs sample MODEL -n COUNT` creates one")
 
 
 @jobs.command()

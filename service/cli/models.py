@@ -95,14 +95,12 @@ def _print_list(found: list[Model]) -> None:
             _kind(model),
             _state(model),
             _size(model),
-            model.archive,
             model.digest[:12],
             model.workers,
-            model.device_class,
         )
         for model in found
     ]
-    columns = ("model", "kind", "state", "size", "archive", "digest", "workers", "device")
+    columns = ("model", "kind", "state", "size", "digest", "workers")
     console().print(table(columns, rows, right=("workers",)))
 
 

@@ -179,7 +179,7 @@ def test_the_command_line_says_what_is_wrong_in_one_line_and_ends_with_2(stack: 
         "count": ["sample", "generator", "-n", "100000"],
         "text as image": ["classify", "classifier", str(text)],
         "no job": ["jobs", "show", "jobs/doesnotexist"],
-        "prefix": ["jobs", "sample", "generator", "--count", "10", "--output-prefix", "../out"],
+        "prefix": ["jobs", "sample", "generator", "-n", "10", "--output", "../out"],
         "empty data": ["train", "--data", str(tmp_path / "empty"), "--run", str(tmp_path / "run")],
         "no weights": ["pack", str(tmp_path / "empty"), "-o", str(tmp_path / "archives")],
     }
