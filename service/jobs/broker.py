@@ -61,6 +61,7 @@ _CONFIGURATION: dict[str, Any] = {
     "worker_hijack_root_logger": False,
     "worker_redirect_stdouts": False,
     "worker_cancel_long_running_tasks_on_connection_loss": False,  # they are fenced, and their bytes the same
+    "broker_transport": "service.jobs.transport:Transport",
     "broker_connection_retry_on_startup": True,
     "broker_connection_max_retries": None,
     "broker_transport_options": _TRANSPORT,
