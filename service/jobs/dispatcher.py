@@ -32,6 +32,7 @@ LEADER_LEASE_S = 5.0
 BUSY_S, IDLE_S = 0.05, 1.0
 LOST_AFTER_S = 3.0
 FINISH_AGAIN_S = 5.0
+SEND_AGAIN = {"max_retries": 1, "interval_start": 0.1}  # over a new connection
 SHARD_PAGE = 1000
 
 log = structlog.get_logger(__name__)
@@ -120,7 +121,7 @@ class Dispatcher:
         try:
             with self._celery.producer_or_acquire() as producer:
                 for job, shard in hints:
-                    self._celery.send_task(TASK, args=[job, shard], producer=producer, retry=False)
+                    self._celery.send_task(TASK, args=[job, shard], producer=producer, retry_policy=SEND_AGAIN)
         except Exception as error:  # kombu raises what its transport raises
             log.warning("hints were not sent", error=f"{type(error).__name__}: {error}")
 

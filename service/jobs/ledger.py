@@ -15,6 +15,8 @@ from typing import Any
 
 import redis.exceptions
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ConstantBackoff
 
 from service.errors import AlreadyExists, NotFound, ResourceExhausted, Unavailable
 from service.jobs.plan import Plan
@@ -40,9 +42,11 @@ def script(name: str) -> str:
 
 
 def connect(settings: Settings) -> Redis:
-    """Open a connection pool to the ledger. Every command has a deadline."""
+    """Open a connection pool to the ledger. Commands have a deadline; one that a dead connection lost is repeated."""
     return Redis.from_url(
         settings.redis_url.get_secret_value(),
+        retry=Retry(ConstantBackoff(0.05), 1),
+        retry_on_error=[redis.exceptions.ConnectionError],
         socket_timeout=5.0,
         socket_connect_timeout=2.0,
         socket_keepalive=True,
