@@ -142,8 +142,8 @@ def _checked_sample(request: jobs_pb2.CreateSampleJobRequest) -> str:
     violations.in_range("count", request.count, 1, MAX_COUNT)
     violations.in_range("shard_size", request.shard_size, 0, MAX_SHARD_SIZE)
     request.shard_size = request.shard_size or DEFAULT_SHARD_SIZE
-    least = -(-min(request.count, MAX_COUNT) // MAX_SHARDS)
-    if 1 <= request.shard_size < least:
+    least = -(-request.count // MAX_SHARDS)
+    if request.count <= MAX_COUNT and 1 <= request.shard_size < least:
         violations.add("shard_size", f"must be at least {least:,} for at most {MAX_SHARDS:,} shards")
     rate = request.max_images_per_second
     if rate and not LEAST_RATE <= rate <= MAX_RATE:
