@@ -15,8 +15,10 @@ from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-import redis
+import numpy as np
 from mintage.v1 import jobs_pb2
+from numpy.typing import NDArray
+from PIL import Image
 
 from service.errors import FailedPrecondition, NotFound
 from service.jobs.ledger import connect
@@ -181,11 +183,23 @@ def samples(job: jobs_pb2.Job) -> list[int]:
     return indices
 
 
+def pictures(job: jobs_pb2.Job) -> NDArray[np.uint8]:
+    """All images in a job's files, in order: uint8 [N, H, W, C]."""
+    images = []
+    for shard in sorted(Path(job.output_uri).glob("shards/*.tar")):
+        with tarfile.open(shard) as tar:
+            for member in tar:
+                if member.name.endswith(".png"):
+                    images.append(np.asarray(Image.open(tar.extractfile(member))))  # type: ignore[arg-type]
+    return np.stack(images)
+
+
 def files(job: jobs_pb2.Job) -> dict[str, bytes]:
     """Every shard of a job, and that nothing else was left behind."""
     folder = Path(job.output_uri)
     assert not (folder / ".tmp").exists(), list((folder / ".tmp").iterdir())
-    return {path.name: path.read_bytes() for path in sorted(folder.glob("shards/*.tar"))}
+    shards = [path for path in folder.glob("shards/*") if path.suffix != ".json"]
+    return {path.name: path.read_bytes() for path in sorted(shards)}
 
 
 @contextlib.contextmanager
@@ -196,8 +210,3 @@ def running_engine(state: Path, valkey: Valkey, models: ModelServer, **variables
         yield engine
     finally:
         engine.stop()
-
-
-def broker(valkey: Valkey) -> redis.Redis:
-    """A blocking client of the broker's Redis."""
-    return valkey.client()

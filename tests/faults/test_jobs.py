@@ -1,0 +1,120 @@
+"""Cancelling, limits of speed, a model that fails and a disk that is full."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import grpc
+import pytest
+from mintage.v1 import jobs_pb2
+
+from tests.faults.engine import Engine, running_engine, samples, wait_until
+from tests.faults.model_server import ModelServer
+from tests.valkey import Valkey
+
+pytestmark = pytest.mark.e2e
+State = jobs_pb2.Job.State
+
+
+def test_a_running_job_is_cancelled_within_a_micro_batch(engine: Engine) -> None:
+    engine.start_all()
+    engine.models.pass_gate.clear()
+    engine.models.open_for = 3
+    job = engine.sample(100_000, 1000)
+    wait_until(lambda: engine.job(job.name).progress.images_done > 0, "the first images")
+    begin = time.monotonic()
+    engine.cancel(job.name)
+    job = engine.wait_for(job.name, State.STATE_CANCELLED)
+    assert time.monotonic() - begin < 3  # the model does not answer: the striker sees it within a second
+    asked = len(engine.models.requests)
+    engine.models.pass_gate.set()
+    engine.wait_for(engine.sample(4, 4).name)
+    assert len(engine.models.requests) <= asked + 2  # that of the second job
+    assert not list(Path(job.output_uri).glob(".tmp/*")) and not list(Path(job.output_uri).glob("shards/*"))
+
+
+def test_a_queued_job_is_cancelled_without_any_worker(engine: Engine) -> None:
+    engine.start("dispatcher")
+    job = engine.sample(10, 5)
+    engine.cancel(job.name)
+    assert engine.wait_for(job.name, State.STATE_CANCELLED).progress.attempts == 0
+
+
+def test_a_bound_on_speed_holds_over_all_workers(engine: Engine) -> None:
+    engine.start_all(workers=2)
+    job = engine.wait_for(engine.sample(60, 10, max_images_per_second=20).name)
+    taken_s = (job.end_time.ToNanoseconds() - job.start_time.ToNanoseconds()) / 1e9
+    assert taken_s >= 60 / 20 - 2 * 4 / 20 - 0.5
+
+
+def test_a_model_that_is_away_for_a_while_costs_no_attempt(engine: Engine) -> None:
+    engine.start_all()
+    engine.models.failures = [grpc.StatusCode.UNAVAILABLE] * 3
+    job = engine.wait_for(engine.sample(10, 5).name)
+    assert job.progress.attempts == 2
+
+
+def test_a_score_follows_a_sample_job(engine: Engine) -> None:
+    engine.start_all()
+    source = engine.wait_for(engine.sample(50, 8).name)
+    job = engine.wait_for(engine.score(source.name, splits=5).name)
+    score = job.classifier_score
+    assert (score.images, score.splits, sum(score.class_counts)) == (50, 5, 50)
+    assert 1 <= score.mean <= 3 and 0 < score.mean_generated_probability < 1
+    again = engine.wait_for(engine.score(source.name, splits=5).name)
+    assert again.classifier_score == score and again.root_digest == job.root_digest
+
+
+def test_a_source_that_was_changed_is_not_scored(engine: Engine) -> None:
+    engine.start_all()
+    source = engine.wait_for(engine.sample(10, 5).name)
+    shard = Path(source.output_uri) / "shards/000001.tar"
+    data = bytearray(shard.read_bytes())
+    data[600] ^= 1
+    shard.write_bytes(data)
+    job = engine.wait_for(engine.score(source.name).name, State.STATE_FAILED)
+    assert "OUTPUT_DAMAGED" in job.error and "000001.tar was changed" in job.error
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+def test_a_full_disk_fails_the_job_and_leaves_nothing(tmp_path: Path, valkey: Valkey) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode != 0:
+        pytest.skip("this machine allows no mounts")
+    try:
+        from tests.faults.model_server import running_model_server
+
+        with (
+            running_model_server(shape=(32, 32, 3)) as models,
+            running_engine(tmp_path / "state", valkey, models, output_dir=str(disk)) as engine,
+        ):
+            worker = engine.start_all()[0]
+            job = engine.sample(2000, 2000)
+            job = engine.wait_for(job.name, State.STATE_FAILED)
+            assert "NO_SPACE" in job.error and worker.poll() is None
+            assert not list(disk.rglob(".tmp/*")) and not list(disk.rglob("*.tar"))
+            small = engine.wait_for(engine.sample(10, 5).name)
+            assert samples(small) == list(range(10))
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_an_idle_engine_uses_almost_no_cpu(engine: Engine, models: ModelServer) -> None:
+    import psutil
+
+    engine.start_all()
+    engine.wait_for(engine.sample(4, 4).name)
+    processes = [psutil.Process(process.pid) for process in engine.processes]
+    processes += [child for process in processes for child in process.children(recursive=True)]
+
+    def cpu_s() -> float:
+        return sum(sum(process.cpu_times()[:2]) for process in processes)
+
+    before, begin = cpu_s(), time.monotonic()
+    wait_until(lambda: time.monotonic() > begin + 5, "five seconds of nothing")
+    assert cpu_s() - before < 0.25
