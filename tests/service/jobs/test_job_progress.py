@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from mintage.v1 import jobs_pb2
+
+from service.cli import job_progress
+
+State = jobs_pb2.Job.State
+
+
+def job(state: int, done: int, rate: float = 0.0, **progress: int) -> jobs_pb2.Job:
+    counts = jobs_pb2.JobProgress(
+        images_total=1000, images_done=done, images_per_second=rate, shards_total=10, **progress
+    )
+    return jobs_pb2.Job(name="jobs/x", state=state, progress=counts)  # type: ignore[arg-type]
+
+
+def test_a_log_gets_a_line_for_each_new_state(capsys: pytest.CaptureFixture[str]) -> None:
+    states = [
+        job(State.STATE_QUEUED, 0),
+        job(State.STATE_RUNNING, 100, 50.0, shards_done=1, shards_running=2, attempts=4),
+        job(State.STATE_RUNNING, 200, 50.0, shards_done=2, attempts=4),
+        job(State.STATE_SUCCEEDED, 1000, 50.0, shards_done=10, attempts=11),
+    ]
+    assert job_progress.follow(states, as_json=False) == states[-1]
+    assert capsys.readouterr().err.splitlines() == [
+        "jobs/x queued: 0/1,000 images, 0/10 shards",
+        "jobs/x running: 100/1,000 images, 1/10 shards, 2 running, 1 struck again, 50 images/s, 0:18 left",
+        "jobs/x succeeded: 1,000/1,000 images, 10/10 shards, 1 struck again, 50 images/s",
+    ]
+
+
+def test_a_machine_gets_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    job_progress.follow([job(State.STATE_QUEUED, 0), job(State.STATE_FAILED, 0)], as_json=True)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["state"] for line in lines] == ["STATE_QUEUED", "STATE_FAILED"]
+
+
+@pytest.mark.parametrize(
+    ("done", "rate", "expected"),
+    [(0, 0.0, ""), (1000, 5.0, ""), (0, 100.0, "0:10 left"), (0, 0.1, "2:46:40 left"), (0, 0.001, "11 days left")],
+)
+def test_the_time_left_is_told_once_it_is_known(done: int, rate: float, expected: str) -> None:
+    assert job_progress.time_left(job(State.STATE_RUNNING, done, rate)) == expected
