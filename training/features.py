@@ -112,7 +112,7 @@ class DigitNetwork(nn.Module):
         self.output = nn.Linear(FEATURES, classes)
 
     def features(self, images: Tensor) -> Tensor:
-        """Map images [N, C, H, W] in [-1, 1] to features [N, F], all >= 0."""
+        """Map images [N, C, H, W] in [-1, 1] to features [N, F], all >= 0, once trained with a mean square of 1."""
         units = functional.max_pool2d(functional.relu(self.first(images)), 2)  # [N, 16, 12, 12] of digits
         units = functional.max_pool2d(functional.relu(self.second(units)), 2)  # [N, 32, 4, 4]
         return functional.relu(self.hidden(units.flatten(1)))

@@ -30,6 +30,7 @@ BATCH = 100
 MICRO_BATCH = 100  # of the extractor in use
 RATE = 2e-3  # Adam's, falling linearly to 0
 FEATURE_DROPOUT = 0.25
+NORMALISING = 2000  # images
 SHIFT = 2  # most that a training image is moved, px
 
 
@@ -83,7 +84,20 @@ def train_digit_features(
             rates.step()
             losses.append(loss.item())
         report(epoch + 1, math.fsum(losses) / len(losses))
+    normalise(network, data)
     return _written(network, folder, data=data, test=test, seed=seed, epochs=epochs)
+
+
+@torch.no_grad()
+def normalise(network: DigitNetwork, data: LabelledImages) -> None:
+    """Scale the features to a mean square of 1 on the first training images, and leave the logits as they are.
+
+    Else their scale would be an accident of the training, and with it that of the distances between them.
+    """
+    scale = network.features(to_tensor(data.images[:NORMALISING])).square().mean().sqrt()
+    network.hidden.weight.div_(scale)  # ReLU(x / scale) = ReLU(x) / scale
+    network.hidden.bias.div_(scale)
+    network.output.weight.mul_(scale)
 
 
 def shifted(images: Tensor, random: torch.Generator) -> Tensor:
@@ -133,15 +147,15 @@ def _card(config: FeaturesConfig, folder: Path) -> str:
     """Return the text of card.md."""
     return f"""# A feature extractor for grey digits
 
-A convolutional classifier of {config.height} x {config.width} images and {len(config.classes)} classes. Its last hidden
-layer gives {FEATURES} features, for Frechet and kernel distance, precision and recall; its probabilities give the
+A convolutional classifier of {config.height} x {config.width} images and {len(config.classes)} classes. Its last \
+hidden layer gives {FEATURES} features, for Frechet and kernel distance, precision and recall; its probabilities give the
 classifier score.
 
 | | |
 | --- | --- |
 | Test accuracy | {100 * config.test_accuracy:.2f} % of {config.test_images} test images |
 | Data | {config.data_name}: {config.data_images} training images, sha256 `{config.data_sha256[:16]}` |
-| Trained | {config.epochs} passes, seed {config.seed}, images moved by up to {SHIFT} px; torch {config.torch} |
+| Trained | {config.epochs} passes, seed {config.seed}, images moved by up to {SHIFT} px, torch {config.torch} |
 | Identity | sha256 `{config.sha256}` |
 
 Made by
@@ -154,6 +168,8 @@ python -m training.features_training {folder} --data {config.data_name} --seed {
 
 - Scores by this extractor compare generators of such digits with each other, and with nothing that was scored by
   another one: they are neither FID, KID nor Inception score.
+- It knows its own training images by heart a little: real images of the test split lie further from them than they would
+  by another extractor's features.
 - It saw digits only. Whatever else it is shown, it describes as digits.
 """
 

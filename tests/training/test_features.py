@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from tests.training.fakes import blobs
+from training.batches import to_tensor
 from training.data import load
 from training.errors import DataError, RunError, ScoreError
-from training.features import CONFIG, FEATURES, WEIGHTS, DigitFeatures
-from training.features_training import shifted, train_digit_features
+from training.features import CONFIG, FEATURES, WEIGHTS, DigitFeatures, DigitNetwork
+from training.features_training import normalise, shifted, train_digit_features
 
 SHIPPED = Path(__file__).parents[2] / "models" / "digit-features"
 
@@ -53,6 +54,19 @@ def test_it_learns(folder: Path) -> None:
     assert seen.features.shape == (30, FEATURES)
     assert (seen.features >= 0).all()
     np.testing.assert_allclose(seen.probabilities.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_features_have_a_mean_square_of_one_and_the_logits_do_not_notice(folder: Path) -> None:
+    data = blobs(300, side=16)
+    seen = DigitFeatures.load(folder)(data.images)
+    network = DigitNetwork(image_shape=data.shape, classes=3)
+    logits = network.output(network.features(to_tensor(data.images)))
+
+    normalise(network, data)
+
+    assert (seen.features.astype(float) ** 2).mean() == pytest.approx(1, rel=1e-4)
+    torch.testing.assert_close(network.output(network.features(to_tensor(data.images))), logits)
+    assert network.features(to_tensor(data.images)).square().mean().item() == pytest.approx(1, rel=1e-4)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(folder: Path, tmp_path: Path) -> None:
