@@ -185,8 +185,8 @@ RECIPES: dict[str, ImprovedGanRecipe] = {
         ImprovedGanRecipe(
             name="ssgan-digits",
             source="Salimans et al. 2016, made smaller; digits that ship with the project",
-            cost="about 100 s on one CPU core",
-            expected="to be measured",
+            cost="85 to 110 s of one CPU core, stopped at 110 s",
+            expected="about 93 % of 2,000 test digits (measured: 92.6 % and 93.0 % with seeds 1 and 2)",
             data="digits",
             labels=500,
             images=250_000,
