@@ -15,7 +15,6 @@ from safetensors.numpy import load
 from service.jobs.output import Output, OutputError
 from service.jobs.plan import Plan, canonical_json
 from service.jobs.shards import Marker, data_name
-from training.errors import ScoreError
 from training.scores.classifier_score import ScoreSums
 
 FILE_NAME = "score.json"
@@ -65,7 +64,7 @@ def read(output: Output) -> dict[str, Any] | None:
 def _sums(probabilities: NDArray[np.float32], plan: Plan, marker: Marker, splits: int) -> ScoreSums:
     try:
         return ScoreSums.of(probabilities, first=marker.first_index, total=plan.count, splits=splits)
-    except ScoreError as error:
+    except ValueError as error:
         raise OutputError(f"{data_name(plan, marker.shard)}: {error}") from error
 
 
