@@ -15,9 +15,10 @@ weights must not be compared.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -172,10 +173,11 @@ class DigitFeatures:
             )
         features = np.empty((len(images), FEATURES), np.float32)
         probabilities = np.empty((len(images), len(self.config.classes)), np.float32)
-        for start in range(0, len(images), self.config.micro_batch):
-            rows = slice(start, min(start + self.config.micro_batch, len(images)))
-            features[rows], probabilities[rows] = self._micro_batch(images[rows])
-            report(rows.stop - rows.start)
+        with _one_thread():
+            for start in range(0, len(images), self.config.micro_batch):
+                rows = slice(start, min(start + self.config.micro_batch, len(images)))
+                features[rows], probabilities[rows] = self._micro_batch(images[rows])
+                report(rows.stop - rows.start)
         return Extracted(features, probabilities)
 
     @torch.inference_mode()
@@ -187,6 +189,17 @@ class DigitFeatures:
         features = self._network.features(to_tensor(filled))
         probabilities = self._network.output(features).softmax(dim=1)
         return features[:count].numpy(), probabilities[:count].numpy()
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute in one thread, so that no bit depends on how many a machine has; the network is too small for more."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _pooled(side: int) -> int:

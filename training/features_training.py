@@ -148,8 +148,8 @@ def _card(config: FeaturesConfig, folder: Path) -> str:
     return f"""# A feature extractor for grey digits
 
 A convolutional classifier of {config.height} x {config.width} images and {len(config.classes)} classes. Its last \
-hidden layer gives {FEATURES} features, for Frechet and kernel distance, precision and recall; its probabilities give the
-classifier score.
+hidden layer gives {FEATURES} features, for Frechet and
+kernel distance, precision and recall; its probabilities give the classifier score.
 
 | | |
 | --- | --- |
@@ -168,8 +168,7 @@ python -m training.features_training {folder} --data {config.data_name} --seed {
 
 - Scores by this extractor compare generators of such digits with each other, and with nothing that was scored by
   another one: they are neither FID, KID nor Inception score.
-- It knows its own training images by heart a little: real images of the test split lie further from them than they would
-  by another extractor's features.
+- It was trained on the training images, and sees them a little differently than others: compare with the test images.
 - It saw digits only. Whatever else it is shown, it describes as digits.
 """
 

@@ -15,7 +15,7 @@ from tests.training.fakes import blobs
 from training.batches import to_tensor
 from training.data import load
 from training.errors import DataError, RunError, ScoreError
-from training.features import CONFIG, FEATURES, WEIGHTS, DigitFeatures, DigitNetwork
+from training.features import CONFIG, FEATURES, WEIGHTS, DigitFeatures, DigitNetwork, Extractor
 from training.features_training import normalise, shifted, train_digit_features
 
 SHIPPED = Path(__file__).parents[2] / "models" / "digit-features"
@@ -47,8 +47,9 @@ def test_the_shipped_extractor_knows_the_digits_and_is_small() -> None:
 
 def test_it_learns(folder: Path) -> None:
     test = blobs(30, side=16, seed=2)
+    extractor: Extractor = DigitFeatures.load(folder)
 
-    seen = DigitFeatures.load(folder)(test.images)
+    seen = extractor(test.images)
 
     assert (seen.probabilities.argmax(axis=1) == test.labels).mean() > 0.9
     assert seen.features.shape == (30, FEATURES)
