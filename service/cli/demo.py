@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from service.cli import interrupts
 from service.cli.console import FAILED, console, fail, friendly_errors
 
 if TYPE_CHECKING:
@@ -32,10 +33,10 @@ def demo(
 ) -> None:
     """Train on the bundled digits, serve over gRPC, mint 2,000 images, kill a worker meanwhile, score the result."""
     from service.cli.demo_report import Report
-    from service.cli.up import bring_up, end_like_ctrl_c
+    from service.cli.up import bring_up
     from service.processes.stack import Stack
 
-    end_like_ctrl_c(signal.SIGTERM)
+    interrupts.install()
     start = time.monotonic()
     with friendly_errors():
         report = Report(folder.resolve(), console())

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 
+from service.cli import interrupts
+
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
 table { border-collapse: collapse } td { padding: .2rem 1rem .2rem 0; vertical-align: top }
@@ -45,7 +47,8 @@ class Report:
         self.output.print(f"\n[bold cyan]{number}/7[/bold cyan] [bold]{text}[/bold]")
 
     def say(self, text: str) -> None:
-        """Print a line of a step."""
+        """Print a line of a step; a Ctrl-C that was swallowed since the last one takes effect here."""
+        interrupts.check()
         self.output.print(f"    {text}", soft_wrap=True)
 
     def fact(self, name: str, value: str) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from service.cli import interrupts
 from service.cli.console import FAILED, errors_console, fail, friendly_errors
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def up(
     from service.processes.stack import Stack
     from service.settings import Settings
 
-    end_like_ctrl_c(signal.SIGTERM)
+    interrupts.install()
     with friendly_errors():
         folder = state or Settings().state_dir
         try:
@@ -44,6 +44,7 @@ def bring_up(stack: Stack) -> None:
     with output.status("starting") as status:
 
         def step(name: str) -> None:
+            interrupts.check()
             status.update(f"starting {name}")
             if not output.is_terminal:
                 output.print(f"starting {name}")
@@ -55,7 +56,7 @@ def bring_up(stack: Stack) -> None:
             fail("the stack did not come up", FAILED)
 
 
-def wait_for_ctrl_c(stack: Stack) -> NoReturn:
+def wait_for_ctrl_c(stack: Stack) -> None:
     """Say where things are, then wait until a signal raises KeyboardInterrupt."""
     output = errors_console()
     output.print(f"[bold]Mintage is up[/bold]; gRPC API on {stack.api_address}, Ctrl-C stops everything")
@@ -65,13 +66,7 @@ def wait_for_ctrl_c(stack: Stack) -> NoReturn:
     if stack.api_address != "127.0.0.1:50051":
         output.print(f"  in other shells: export MINTAGE_API_ADDRESS={stack.api_address}")
     output.print("  next: mintage models ls")
-    while True:
-        signal.pause()
-
-
-def end_like_ctrl_c(number: signal.Signals) -> None:
-    """Let a signal raise KeyboardInterrupt, so that it ends the stack as cleanly as Ctrl-C does."""
-    signal.signal(number, signal.default_int_handler)
+    interrupts.wait()
 
 
 def register(app: typer.Typer) -> None:

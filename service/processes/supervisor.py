@@ -6,7 +6,6 @@ Used by `mintage up`, by `mintage demo` and by the end-to-end tests, so all of t
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
@@ -17,8 +16,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PR_SET_PDEATHSIG = 1
-LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+from service.processes import tied
+
 RESTART_PAUSE_S = 1.0
 STOP_TIMEOUT_S = 15.0
 
@@ -44,13 +43,12 @@ class Process:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as output:
             self.child = subprocess.Popen(
-                self.command,
+                [sys.executable, "-I", "-S", tied.__file__, str(os.getpid()), *self.command],
                 env=dict(self.environment),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call, nothing that takes a lock
             )
         self.last_start = time.monotonic()
 
@@ -158,7 +156,7 @@ class Supervisor:
         return [process.name for process in self.processes.values() if process.group_alive()]
 
     def _restart_the_dead(self) -> None:
-        # A child whose parent thread ends gets SIGTERM (_die_with_parent), so this thread outlives those it started.
+        # A child whose parent thread ends gets SIGTERM (`tied`), so this thread outlives those it started.
         while not self._stopped.wait(0.1):
             for process in self.processes.values():
                 with self._restarting:
@@ -199,9 +197,3 @@ def _stop(process: Process) -> None:
     deadline = time.monotonic() + STOP_TIMEOUT_S
     while process.group_alive() and time.monotonic() < deadline:
         time.sleep(0.01)
-
-
-def _die_with_parent() -> None:
-    """Ask the kernel to end this child when its parent dies, however that happens (Linux only)."""
-    if LIBC is not None:
-        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

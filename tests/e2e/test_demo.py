@@ -1,0 +1,71 @@
+"""The demo as a new user runs it, and as an impatient one stops it."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from PIL import Image
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+
+def demo(folder: Path) -> subprocess.Popen[str]:
+    """Start the demo with the shortest training."""
+    command = [sys.executable, "-m", "service", "demo", "--folder", str(folder), "--seconds", "5"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def running(processes: list[psutil.Process]) -> list[psutil.Process]:
+    return [child for child in processes if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_the_demo_runs_the_whole_line_and_proves_it(tmp_path: Path) -> None:
+    process = demo(tmp_path)
+    output, _ = process.communicate()
+
+    assert process.returncode == 0, output
+    assert re.search(r"worker killed +worker-\d \(SIGKILL\)", output), output
+    assert "2,000 images, 0 missing, 0 twice; all 8 shard digests as in the manifest" in output
+    assert "number 1,000 of the job equals, bit for bit" in output
+    assert re.search(r"classifier score +\d\.\d\d \+- \d\.\d\d of at most 10", output), output
+    assert "nothing is left running" in output
+    with Image.open(tmp_path / "generated.png") as picture:
+        assert picture.size[0] > 16 * 28
+    page = (tmp_path / "report.html").read_text()
+    pictures = re.findall(r'img src="([^"]+)"', page)
+    assert len(pictures) == 3
+    assert all((tmp_path / picture).is_file() for picture in pictures)
+    manifests = tmp_path.glob("state/outputs/jobs/*/manifest.json")
+    jobs = [json.loads(path.read_text()) for path in manifests]
+    assert sorted(len(job["shards"]) for job in jobs) == [8, 8]
+
+
+@pytest.mark.parametrize("moment", ["starting API", "running: "])
+def test_ctrl_c_ends_the_demo_and_leaves_no_process(tmp_path: Path, moment: str) -> None:
+    process = demo(tmp_path)
+    assert process.stdout is not None
+    with process.stdout:
+        for line in process.stdout:
+            if moment in line:
+                break
+        children = family(process)
+        process.send_signal(signal.SIGINT)
+        try:
+            status = process.wait(timeout=90)
+        finally:
+            process.kill()
+
+    assert status == 130
+    assert children
+    assert running(children) == []
