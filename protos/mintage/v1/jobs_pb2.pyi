@@ -257,7 +257,7 @@ class JobProgress(_message.Message):
     attempts: _builtins.int
     """Claims of shards so far; more than `shards_done` if some were struck again."""
     images_per_second: _builtins.float
-    """Recent speed in images a second; 0 before it is known."""
+    """Recent speed in images a second; 0 before it is known, the mean after the end."""
     def __init__(
         self,
         *,
@@ -441,14 +441,15 @@ class CreateSampleJobRequest(_message.Message):
     """Images in a shard, from 1 to 100,000; 0 chooses 1000. At most 1,000,000 shards."""
     output_prefix: _builtins.str
     """Folder below the server's output folder: up to 8 segments of a-z, A-Z, 0-9, '.', '_' and '-' joined by '/', none
-    of which begins with a dot. Empty chooses `jobs/{job}`. It must not hold another job's output.
+    of which begins with a dot; not `jobs` alone. Empty chooses `jobs/{job}`. The folder must be new or empty, and must not
+    lie inside another job's.
     """
     request_id: _builtins.str
     """Makes the call safe to repeat: the same id with the same parameters is the same job. 1 to 128 printable ASCII
     characters, a UUID by custom; empty means that each call makes a new job. Remembered as long as the job is.
     """
     max_images_per_second: _builtins.float
-    """Upper bound on speed over all workers together, in images a second, at most 1,000,000. 0 means no bound."""
+    """Upper bound on speed over all workers together, in images a second, from 0.001 to 1,000,000. 0 means no bound."""
     def __init__(
         self,
         *,
@@ -508,7 +509,9 @@ class CreateScoreJobRequest(_message.Message):
     source_job: _builtins.str
     """Resource name of a sample job that has succeeded, `jobs/{job}`. Required."""
     splits: _builtins.int
-    """Parts over which mean and standard deviation are taken, from 1 to 1000 and at most the number of images; 0 chooses 10."""
+    """Parts over which mean and standard deviation are taken, from 1 to 1000 and at most the number of images; 0 chooses 10,
+    or the number of images if that is less.
+    """
     output_prefix: _builtins.str
     """As in CreateSampleJobRequest."""
     request_id: _builtins.str

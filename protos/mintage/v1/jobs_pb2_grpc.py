@@ -123,8 +123,8 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelJob(self, request, context):
-        """Asks a job to stop; it stops within one micro-batch. Cancelling a job in a terminal state changes nothing and
-        succeeds. Fails with NOT_FOUND if it does not exist.
+        """Asks a job to stop; it stops within one micro-batch. Cancelling a job that is finalizing or has ended changes
+        nothing and succeeds. Fails with NOT_FOUND if it does not exist.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

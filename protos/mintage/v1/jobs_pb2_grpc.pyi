@@ -58,8 +58,8 @@ class JobServiceStub:
     Fails with NOT_FOUND if the job does not exist.
     """
     CancelJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.CancelJobRequest, _jobs_pb2.CancelJobResponse]
-    """Asks a job to stop; it stops within one micro-batch. Cancelling a job in a terminal state changes nothing and
-    succeeds. Fails with NOT_FOUND if it does not exist.
+    """Asks a job to stop; it stops within one micro-batch. Cancelling a job that is finalizing or has ended changes
+    nothing and succeeds. Fails with NOT_FOUND if it does not exist.
     """
     ListShards: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.ListShardsRequest, _jobs_pb2.ListShardsResponse]
     """Lists a job's shards in order. Fails with NOT_FOUND if the job does not exist."""
@@ -94,8 +94,8 @@ class JobServiceAsyncStub(JobServiceStub):
     Fails with NOT_FOUND if the job does not exist.
     """
     CancelJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.CancelJobRequest, _jobs_pb2.CancelJobResponse]  # type: ignore[assignment]
-    """Asks a job to stop; it stops within one micro-batch. Cancelling a job in a terminal state changes nothing and
-    succeeds. Fails with NOT_FOUND if it does not exist.
+    """Asks a job to stop; it stops within one micro-batch. Cancelling a job that is finalizing or has ended changes
+    nothing and succeeds. Fails with NOT_FOUND if it does not exist.
     """
     ListShards: _aio.UnaryUnaryMultiCallable[_jobs_pb2.ListShardsRequest, _jobs_pb2.ListShardsResponse]  # type: ignore[assignment]
     """Lists a job's shards in order. Fails with NOT_FOUND if the job does not exist."""
@@ -163,8 +163,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_pb2.CancelJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.CancelJobResponse, _abc.Awaitable[_jobs_pb2.CancelJobResponse]]:
-        """Asks a job to stop; it stops within one micro-batch. Cancelling a job in a terminal state changes nothing and
-        succeeds. Fails with NOT_FOUND if it does not exist.
+        """Asks a job to stop; it stops within one micro-batch. Cancelling a job that is finalizing or has ended changes
+        nothing and succeeds. Fails with NOT_FOUND if it does not exist.
         """
 
     @_abc_1.abstractmethod
