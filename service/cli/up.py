@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli import interrupts
+from service.cli import interrupts, shipped
 from service.cli.console import FAILED, errors_console, fail, friendly_errors
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def up(
     address: Annotated[str, typer.Option(help="host:port of the API; port 0 chooses a free one.")] = "127.0.0.1:50051",
     workers: Annotated[int, typer.Option(min=1, max=64, help="Workers for bulk jobs.")] = 2,
 ) -> None:
-    """Run Valkey, TorchServe, the API, the dispatcher and the workers until Ctrl-C."""
+    """Run Valkey, TorchServe, the API, the dispatcher and the workers until Ctrl-C, with the shipped models."""
     from service.processes.stack import Stack
     from service.settings import Settings
 
@@ -29,7 +29,8 @@ def up(
     with friendly_errors():
         folder = state or Settings().state_dir
         try:
-            with Stack(folder, api_address=address, workers=workers) as stack:
+            wanted = {"MINTAGE_LOAD_MODELS": shipped.pack_missing(folder / "archives")}
+            with Stack(folder, api_address=address, workers=workers, overrides=wanted) as stack:
                 bring_up(stack)
                 wait_for_ctrl_c(stack)
         except KeyboardInterrupt:

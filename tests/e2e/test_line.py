@@ -120,7 +120,7 @@ def test_a_job_whose_worker_is_killed_ends_with_every_image_once_and_the_bytes_o
 ) -> None:
     undisturbed = finished(client, client.create_sample_job("generator", 400, seed=5, shard_size=40))
     job = client.create_sample_job("generator", 400, seed=5, shard_size=40, max_images_per_second=100)
-    killed = []
+    killed: list[str] = []
     for change in client.watch(job.name):
         holders = [s.worker for s in client.shards(job.name) if s.state == Shard.STATE_LEASED]
         if not killed and change.progress.images_done >= 100 and holders:
