@@ -43,8 +43,7 @@ def demo(
         train(report, seconds)
         pack(report)
         report.title(3, "Serve: Valkey, TorchServe, the gRPC API, the dispatcher and two workers")
-        overrides = {"MINTAGE_LEASE_S": str(LEASE_S), "MINTAGE_ARCHIVE_DIR": str(report.folder / "archives")}
-        with Stack(report.folder / "state", overrides=overrides) as stack:
+        with Stack(report.folder / "state", overrides={"MINTAGE_LEASE_S": str(LEASE_S)}) as stack:
             bring_up(stack)
             with connect(report, stack) as client:
                 load(report, client)
@@ -79,7 +78,7 @@ def pack(report: Report) -> None:
     report.title(2, "Pack generator and classifier into archives")
     kinds: dict[Kind, str] = {"generator": GENERATOR, "classifier": CLASSIFIER}
     for kind, name in kinds.items():
-        packed = pack_archive(report.folder / "run", kind, report.folder / "archives" / f"{name}.mar")
+        packed = pack_archive(report.folder / "run", kind, report.folder / "state" / "archives" / f"{name}.mar")
         report.fact(f"{name}.mar", f"{packed.path.stat().st_size / 1e6:.1f} MB, sha256 {packed.digest}")
 
 

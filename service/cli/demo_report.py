@@ -44,7 +44,7 @@ class Report:
 
     def title(self, number: int, text: str) -> None:
         """Print the heading of a step."""
-        self.output.print(f"\n[bold cyan]{number}/7[/bold cyan] [bold]{text}[/bold]")
+        self.output.print(f"\n[bold cyan]{number}/7[/bold cyan] [bold]{text}[/bold]", soft_wrap=True)
 
     def say(self, text: str) -> None:
         """Print a line of a step; a Ctrl-C that was swallowed since the last one takes effect here."""
