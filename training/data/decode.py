@@ -1,0 +1,176 @@
+"""All images of a split, decoded in order by a few threads; damaged ones are named and skipped, up to a limit.
+
+Memory is bounded whatever the split holds: a few bundles of images are in flight, and what is done goes to a store.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.data.image import DamagedImageError, decoded
+from training.data.labelled import MAX_CLASSES, UNLABELLED
+from training.data.options import MAX_SKIPPED, Options
+from training.data.splits import ImageFile, ImageFiles
+from training.errors import DataError
+
+BUNDLE = 32  # images that one thread decodes at a time
+MAX_THREADS = 8
+SHOWN = 3  # damaged images that an error names
+
+OnProgress = Callable[[int, int | None], None]  # images done, images in all if known
+Outcome = NDArray[np.uint8] | str  # pixels [H, W, C], or what is wrong with the image
+
+
+class Store(Protocol):
+    """Where decoded images go."""
+
+    def add(self, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
+        """Append images [n, H, W, C], always of one shape, with labels [n]."""
+        ...
+
+    def clear(self) -> None:
+        """Forget what was added."""
+        ...
+
+
+class _ColourFoundError(Exception):
+    """Raised when an image has colour after those before it had none."""
+
+
+def decode_into(
+    store: Store, files: ImageFiles, options: Options, on_progress: OnProgress | None = None
+) -> tuple[str, ...]:
+    """Decode a split into a store.
+
+    Returns:
+        The damaged images that were skipped, each by name with the reason.
+
+    Raises:
+        DataError: if there is no image, too many are damaged, two differ in size, or a label is out of range.
+    """
+    try:
+        return _Decoding(store, files, options, channels=options.channels).run(on_progress)
+    except _ColourFoundError:
+        store.clear()
+        return _Decoding(store, files, options, channels=3).run(on_progress)
+
+
+def check_damage(damaged: tuple[str, ...], count: int, files: ImageFiles, options: Options) -> None:
+    """Raise DataError with the first names if too many of `count` images are damaged."""
+    allowed = options.allowed_damage(count)
+    if len(damaged) > allowed:
+        shown = "; ".join(damaged[:SHOWN]) + ("; ..." if len(damaged) > SHOWN else "")
+        raise DataError(
+            f"{files.source}: {len(damaged)} of {count} images are damaged and at most {allowed} are skipped "
+            f"({shown}); repair or remove them, or allow more with max_damaged"
+        )
+
+
+class _Decoding:
+    """One passage through a split; the first image that can be decoded says what shape all must have."""
+
+    def __init__(self, store: Store, files: ImageFiles, options: Options, *, channels: int | None) -> None:
+        self._store, self._files, self._options = store, files, options
+        self._channels = channels
+        self._first: tuple[str, tuple[int, ...]] | None = None
+        self._damaged: list[str] = []
+        self._seen = 0
+
+    def run(self, on_progress: OnProgress | None) -> tuple[str, ...]:
+        """Go through the split; see `decode_into`."""
+        for files, outcomes in self._outcomes():
+            self._keep(files, outcomes)
+            if on_progress is not None:
+                on_progress(self._seen, _total(self._files.count, self._options.limit))
+        if not self._seen:
+            raise DataError(f"{self._files.source} holds no image")
+        damaged = tuple(self._damaged)
+        check_damage(damaged, self._seen, self._files, self._options)
+        if self._first is None:
+            raise DataError(f"{self._files.source}: every image is damaged ({'; '.join(damaged[:SHOWN])})")
+        return damaged
+
+    def _outcomes(self) -> Iterator[tuple[list[ImageFile], list[Outcome]]]:
+        """Decode bundles in threads and yield them in order; Pillow's decoders let other threads run meanwhile."""
+        threads = min(MAX_THREADS, os.cpu_count() or 1)
+        waiting: deque[tuple[list[ImageFile], Future[list[Outcome]]]] = deque()
+        with ThreadPoolExecutor(threads) as pool:
+            for bundle in _bundles(self._files.images(), self._options.limit):
+                waiting.append((bundle, pool.submit(self._decode, bundle)))
+                if len(waiting) > threads:
+                    files, future = waiting.popleft()
+                    yield files, future.result()
+            while waiting:
+                files, future = waiting.popleft()
+                yield files, future.result()
+
+    def _decode(self, bundle: list[ImageFile]) -> list[Outcome]:
+        """Decode one bundle, in a thread."""
+        return [_outcome(file, size=self._options.size, channels=self._channels) for file in bundle]
+
+    def _keep(self, files: list[ImageFile], outcomes: list[Outcome]) -> None:
+        """Store what could be decoded of a bundle and note what could not."""
+        images, labels = [], []
+        for file, outcome in zip(files, outcomes, strict=True):
+            if isinstance(outcome, str):
+                self._note(f"{file.name} {outcome}")
+                continue
+            images.append(self._shaped(file.name, outcome))
+            labels.append(self._label(file))
+        self._seen += len(files)
+        if images:
+            self._store.add(np.stack(images), np.array(labels, np.int64))
+
+    def _note(self, damage: str) -> None:
+        """Note a damaged image; so many that their names would fill the memory are refused at once."""
+        self._damaged.append(damage)
+        if len(self._damaged) > MAX_SKIPPED:
+            check_damage(tuple(self._damaged), self._seen + BUNDLE, self._files, self._options)
+
+    def _shaped(self, name: str, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the image with the channels of the first one; its size must be that already."""
+        if self._first is None:
+            self._first = name, image.shape
+        first, (height, width, channels) = self._first
+        if image.shape[:2] != (height, width):
+            raise DataError(
+                f"{self._files.source}: {name} is {image.shape[1]}x{image.shape[0]}, not {width}x{height} like "
+                f"{first}; resize the images to one size, or ask for one with size=(height, width)"
+            )
+        if image.shape[2] > channels:
+            raise _ColourFoundError
+        return image if image.shape[2] == channels else np.repeat(image, channels, axis=2)
+
+    def _label(self, file: ImageFile) -> int:
+        """Check that a label is one."""
+        if not UNLABELLED <= file.label < MAX_CLASSES:
+            raise DataError(f"{self._files.source}: {file.name} has the label {file.label}, not 0 to {MAX_CLASSES - 1}")
+        return file.label
+
+
+def _outcome(file: ImageFile, *, size: tuple[int, int] | None, channels: int | None) -> Outcome:
+    """Decode one image, or say what is wrong with it."""
+    try:
+        return decoded(file, size=size, channels=channels)
+    except DamagedImageError as error:
+        return " ".join(str(error).split())
+
+
+def _bundles(files: Iterator[ImageFile], limit: int | None) -> Iterator[list[ImageFile]]:
+    """Cut the first images of a split into bundles."""
+    limited = itertools.islice(files, limit)
+    while bundle := list(itertools.islice(limited, BUNDLE)):
+        yield bundle
+
+
+def _total(count: int | None, limit: int | None) -> int | None:
+    """Return how many images will be gone through, if that is known."""
+    return count if count is None or limit is None else min(count, limit)

@@ -1,0 +1,126 @@
+"""One image: opened with suspicion, stood upright, laid on white, cropped and resized.
+
+The files come from strangers: only the formats that are expected are tried, and nothing is decoded before its header
+has been believed. Where a size is asked for, the largest centred part of its aspect is kept and resized with Lanczos's
+filter, which Pillow widens when it makes images smaller, so that nothing aliases.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from training.data.splits import ImageFile
+
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".webp": "WEBP"}
+ANY_FORMAT = ("PNG", "JPEG", "WEBP", "BMP")
+MAX_PIXELS = 1024 * 1024  # of one image that is taken at its own size
+MAX_RESIZED_PIXELS = 5000 * 5000  # of one that is resized
+MAX_FILE_BYTES = 64 * 2**20
+
+# Pillow only warns between one and two times its own limit of pixels; here that is an error like any other.
+warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+
+
+class DamagedImageError(Exception):
+    """Raised when an image cannot be used; the text goes on from its name."""
+
+
+def decoded(file: ImageFile, *, size: tuple[int, int] | None, channels: int | None) -> NDArray[np.uint8]:
+    """Decode an image file.
+
+    Args:
+        file: says which formats it may have.
+        size: (H, W) to crop and resize to, or None.
+        channels: 1 or 3, or None for what the image has.
+
+    Returns:
+        [H, W, C].
+
+    Raises:
+        DamagedImageError: if it has another format, too many pixels, or is damaged.
+    """
+    with _opened(_bytes(file.data), file.formats) as image:
+        _check_pixels(image, resized=size is not None)
+        try:
+            image.load()
+            return fitted(_upright(image), size=size, channels=channels)
+        except MemoryError:
+            raise
+        except Exception as error:  # decoders raise nearly anything on damaged files
+            raise DamagedImageError(f"cannot be decoded: {error or 'it is damaged'}") from None
+
+
+def fitted(image: Image.Image, *, size: tuple[int, int] | None, channels: int | None) -> NDArray[np.uint8]:
+    """Return an image of any mode as uint8 [H, W, C]; see `decoded`."""
+    mode = {1: "L", 3: "RGB", None: _nearer_mode(image)}[channels]
+    plain = _on_white(_eight_bits(image)).convert(mode)
+    if size is not None and plain.size != size[::-1]:
+        plain = ImageOps.fit(plain, size[::-1], method=Image.Resampling.LANCZOS)
+    return np.asarray(plain, np.uint8).reshape(plain.height, plain.width, -1)
+
+
+def _bytes(data: bytes | Path) -> bytes:
+    """Return the bytes of a file, unless they are far too many, or it is a pipe or a device."""
+    try:
+        if isinstance(data, Path) and not data.is_file():
+            raise DamagedImageError("is no file")
+        size = len(data) if isinstance(data, bytes) else data.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise DamagedImageError(f"holds {size} bytes; at most {MAX_FILE_BYTES} are read")
+        return data if isinstance(data, bytes) else data.read_bytes()
+    except OSError as error:
+        raise DamagedImageError(f"cannot be read: {error.strerror or error}") from None
+
+
+def _opened(data: bytes, formats: tuple[str, ...]) -> Image.Image:
+    """Read the header, in the formats that are expected and in no other."""
+    if not data:
+        raise DamagedImageError("is empty")
+    try:
+        return Image.open(io.BytesIO(data), formats=formats)
+    except UnidentifiedImageError:
+        expected = f"{formats[0]} image, as its name says" if len(formats) == 1 else f"{', '.join(formats)} image"
+        raise DamagedImageError(f"is not a {expected}") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise DamagedImageError(f"claims far more pixels than the {MAX_PIXELS} that are read") from None
+    except Exception as error:  # as above
+        raise DamagedImageError(f"cannot be opened: {error}") from None
+
+
+def _check_pixels(image: Image.Image, *, resized: bool) -> None:
+    """Believe the header only if it announces few enough pixels."""
+    most = MAX_RESIZED_PIXELS if resized else MAX_PIXELS
+    if image.width * image.height > most:
+        advice = "" if resized else ", or more if a smaller size is asked for"
+        raise DamagedImageError(f"is {image.width}x{image.height}; at most {most} pixels are read{advice}")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn a photograph the way that its camera was held."""
+    return ImageOps.exif_transpose(image) if "exif" in image.info else image
+
+
+def _nearer_mode(image: Image.Image) -> str:
+    """Return L for grey images and RGB for all others."""
+    return "L" if image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I") else "RGB"
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Scale 16-bit grey to 8 bits; Pillow's own conversion would clip."""
+    if not (image.mode.startswith("I") or image.mode == "F"):
+        return image
+    deep = np.asarray(image).astype(np.float64)
+    return Image.fromarray(np.rint(np.clip(deep, 0, 65535) / 257).astype(np.uint8))
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """Lay what is transparent on white."""
+    if not image.has_transparency_data:
+        return image
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
