@@ -1,0 +1,165 @@
+"""The members of a tar, read one after another and never written anywhere.
+
+Python's own reader takes a damaged header for the end of the archive and believes any size; a cut shard must not pass
+for a short one, so this one is strict. It knows plain files, folders and the headers with long names of GNU and POSIX
+tars; links, devices, sparse files, and names that lead out of the archive are refused.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import IO, cast
+
+from training.errors import DataError
+
+BLOCK = 512
+COMPRESSED = (".gz", ".tgz")
+MAX_HEADER_BYTES = 64 * 1024  # of a long name or of POSIX's extra fields
+MAX_UNPACKED_BYTES = 4 * 2**30  # of a compressed archive
+PLAIN, FOLDER, POSIX, POSIX_GLOBAL, LONG_NAME = (b"0", b"\0"), b"5", b"x", b"g", b"L"
+
+
+def read_members(path: Path, wanted: Callable[[str], bool], *, max_bytes: int) -> Iterator[tuple[str, bytes]]:
+    """Go through the plain files of a tar, or of a .tar.gz or .tgz.
+
+    Args:
+        path: of the archive.
+        wanted: says by its name whether a member is to be read; the others are passed over.
+        max_bytes: of one member that is read.
+
+    Yields:
+        Names and contents.
+
+    Raises:
+        DataError: naming the archive, if it is damaged, ends too early, or a member has no place there.
+    """
+    try:
+        with _opened(path) as file:
+            yield from _Members(file, path, max_bytes).read(wanted)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
+
+
+def _opened(path: Path) -> IO[bytes]:
+    """Open an archive, through gzip if its name says so."""
+    return cast(IO[bytes], gzip.open(path, "rb")) if path.suffix in COMPRESSED else path.open("rb")
+
+
+class _Members:
+    """Reads one archive."""
+
+    def __init__(self, file: IO[bytes], path: Path, max_bytes: int) -> None:
+        self._file, self._path, self._max_bytes = file, path, max_bytes
+        self._compressed = path.suffix in COMPRESSED
+        self._end = MAX_UNPACKED_BYTES if self._compressed else path.stat().st_size
+
+    def read(self, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+        """See `read_members`."""
+        long_name: str | None = None
+        while (header := self._header()) is not None:
+            kind, size = header[156:157], self._size(header)
+            if kind in (POSIX, POSIX_GLOBAL, LONG_NAME):
+                found = self._long_name(kind, size)
+                long_name = long_name if found is None else found
+                continue
+            name = self._safe(long_name if long_name is not None else self._name(header))
+            long_name = None
+            if kind not in (*PLAIN, FOLDER):
+                raise self._error(f"{name} is neither a file nor a folder (type {kind!r}); pack plain files only")
+            if kind != FOLDER and wanted(name):
+                yield name, self._content(name, size)
+            else:
+                self._pass_over(size)
+        self._check_rest()
+
+    def _header(self) -> bytes | None:
+        """Return the next header, or None at the end."""
+        header = self._file.read(BLOCK)
+        if header == bytes(BLOCK):
+            return None
+        if len(header) < BLOCK:
+            raise self._error("it ends before its end mark; it was cut short, copy it again")
+        if self._number(header[148:156]) != sum(header[:148]) + 8 * ord(" ") + sum(header[156:]):
+            raise self._error("no tar header stands where one should; it is damaged or no tar")
+        return header
+
+    def _number(self, field: bytes) -> int:
+        """Parse an octal field; anything else is -1."""
+        digits = field.strip(b" \0")
+        return int(digits, 8) if digits and set(digits) <= set(b"01234567") else -1
+
+    def _size(self, header: bytes) -> int:
+        """Return how many bytes a member claims, if they can be there."""
+        size = self._number(header[124:136])
+        if not 0 <= size <= self._end - self._file.tell():
+            raise self._error(f"{header[:100].rstrip(bytes(1))!r} claims more bytes than the archive can hold")
+        return size
+
+    def _name(self, header: bytes) -> str:
+        """Return the name of a member, with the prefix that a POSIX header may hold."""
+        name, prefix = header[:100].split(b"\0")[0], header[345:500].split(b"\0")[0]
+        posix = header[257:263] == b"ustar\0"
+        return self._text(prefix + b"/" + name if posix and prefix else name)
+
+    def _text(self, name: bytes) -> str:
+        try:
+            return name.decode()
+        except UnicodeDecodeError:
+            raise self._error(f"the name {name!r} is not UTF-8") from None
+
+    def _safe(self, name: str) -> str:
+        """Refuse a name that leads out of the archive or cannot be printed."""
+        path = PurePosixPath(name)
+        leads_out = path.is_absolute() or ".." in path.parts or "\\" in name or PureWindowsPath(name).drive
+        if leads_out or not name or not name.isprintable():
+            raise self._error(f"{name!r} is no name for a member; expected a relative path inside the archive")
+        return str(path)
+
+    def _long_name(self, kind: bytes, size: int) -> str | None:
+        """Read a header that says more of the next member, and return the name if it says one."""
+        if size > MAX_HEADER_BYTES:
+            raise self._error(f"a header of {size} bytes; at most {MAX_HEADER_BYTES} are read")
+        content = self._content("a header", size)
+        if kind == LONG_NAME:
+            return self._text(content.rstrip(b"\0"))
+        fields = dict(self._fields(content))
+        if b"size" in fields or any(key.startswith(b"GNU.sparse") for key in fields):
+            raise self._error("a sparse or very large member; pack plain files only")
+        return self._text(fields[b"path"]) if kind == POSIX and b"path" in fields else None
+
+    def _fields(self, content: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Parse POSIX's records: the length in digits, a blank, key=value, a line feed."""
+        while content:
+            digits, _, rest = content.partition(b" ")
+            length = int(digits) if digits.isdigit() and len(digits) < 6 else 0
+            record = content[len(digits) + 1 : length]
+            key, equals, value = record.partition(b"=")
+            if not rest or not equals or not value.endswith(b"\n") or length > len(content):
+                raise self._error("a damaged header of extra fields")
+            yield key, value[:-1]
+            content = content[length:]
+
+    def _content(self, name: str, size: int) -> bytes:
+        """Read a member and the padding after it."""
+        if size > self._max_bytes:
+            raise self._error(f"{name} holds {size} bytes; at most {self._max_bytes} are read")
+        content = self._file.read(size + -size % BLOCK)
+        if len(content) < size + -size % BLOCK:
+            raise self._error(f"it ends inside {name}; it was cut short, copy it again")
+        return content[:size]
+
+    def _pass_over(self, size: int) -> None:
+        """Go to the header after a member that is not read."""
+        self._file.seek(size + -size % BLOCK, 1)
+
+    def _check_rest(self) -> None:
+        """Read a compressed archive to its end, where gzip's checksum stands."""
+        while self._compressed and self._file.read(1 << 20):
+            if self._file.tell() > self._end:
+                raise self._error(f"it unpacks to more than {self._end} bytes")
+
+    def _error(self, what: str) -> DataError:
+        return DataError(f"{self._path}: {what}")
