@@ -1,0 +1,224 @@
+"""The cache of decoded images: each split is decoded once and mapped into memory from then on.
+
+    ~/.cache/mintage                 or MINTAGE_CACHE_DIR; `off` decodes every time, into memory
+    ├── {key}/images.npy             uint8 [N, H, W, C]
+    ├── {key}/labels.npy             int64 [N]
+    ├── {key}/about.json             digests, what was skipped, and how the files looked when they were written
+    └── known/{question}.json        which key the source had, so long as its files look the same
+
+The key is a digest of the bytes of the source's files, of the options, and of the version of this cache. A folder is
+written under another name and renamed when it is whole, so a reader never sees half of one and of two writers the
+second throws its own away. Files that no longer look as they did are compared with their digests, and decoded again if
+they differ. It is always safe to delete the cache.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from training.data.options import Options
+from training.data.splits import ImageFiles
+from training.data.store import IMAGES, LABELS, Decoded, FileStore, MemoryStore, sha256
+from training.errors import DataError
+
+VERSION = 1  # of the layout and of what decoding means
+VARIABLE = "MINTAGE_CACHE_DIR"
+OFF = "off"
+ABOUT = "about.json"
+TEMPORARY = ".new-"
+ABANDONED_S = 24 * 3600.0  # after so long a temporary folder belongs to a process that died
+
+Build = Callable[[FileStore | MemoryStore], tuple[str, ...]]
+
+
+def cache_folder() -> Path | None:
+    """Return the folder of the cache, or None if it is switched off.
+
+    Raises:
+        DataError: if neither MINTAGE_CACHE_DIR nor a home folder is known.
+    """
+    named = os.environ.get(VARIABLE, "")
+    if named == OFF:
+        return None
+    try:
+        return Path(named).expanduser() if named else Path.home() / ".cache" / "mintage"
+    except RuntimeError:
+        raise DataError(f"there is no home folder for a cache; set {VARIABLE} to a folder, or to {OFF}") from None
+
+
+def fetch(files: ImageFiles, options: Options, build: Build) -> Decoded:
+    """Return a decoded split from the cache, or decode it into the cache first.
+
+    Args:
+        files: the split; without files to know it by, it is decoded into memory.
+        options: how it is to be decoded.
+        build: decodes it into a store and returns the damaged images that it skipped.
+
+    Raises:
+        DataError: if the cache cannot be written, the disk is full, or the files change meanwhile; and as `build` does.
+    """
+    folder = cache_folder() if files.files else None
+    if folder is None:
+        store = MemoryStore()
+        return store.decoded(build(store))
+    looks = _looks(files)
+    with _explained(folder):
+        entry = folder / _key(folder, files, options, looks)
+        found = _opened(entry)
+        if found is None:
+            with _temporary(folder) as new:
+                _write(new, build)
+                if _looks(files) != looks:
+                    raise DataError(f"{files.source} changed while it was read; load it again")
+                _publish(new, entry)
+            found = _opened(entry)
+    if found is None:
+        raise DataError(f"{entry} cannot be read back; set {VARIABLE} to a folder on another disk, or to {OFF}")
+    return found
+
+
+@contextlib.contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    """Turn errors of the disk into one that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        what = "has no room left" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "cannot be used"
+        raise DataError(
+            f"the cache {folder} {what} ({error.strerror or error}); free some, or set {VARIABLE} to another folder, "
+            f"or to {OFF}"
+        ) from None
+
+
+def _looks(files: ImageFiles) -> str:
+    """Return a digest of how the files of a split look from outside: size, times and place on the disk."""
+    digest = hashlib.sha256()
+    for name, path in files.files:
+        try:
+            stat = path.stat()
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror}") from None
+        digest.update(repr((os.fsencode(name), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)).encode())
+    return digest.hexdigest()
+
+
+def _key(folder: Path, files: ImageFiles, options: Options, looks: str) -> str:
+    """Return the key of a split, from what is known of it if its files look the same, else from their bytes."""
+    question = repr((VERSION, options, [os.fsencode(path.absolute()) for _, path in files.files]))
+    known = folder / "known" / f"{hashlib.sha256(question.encode()).hexdigest()}.json"
+    values = _json(known)
+    key = values.get("key")
+    if values.get("looks") == looks and isinstance(key, str) and len(key) == 64 and key.isalnum():
+        return key
+    key = _content_key(files, options)
+    known.parent.mkdir(parents=True, exist_ok=True)
+    _write_json(known, {"looks": looks, "key": key})
+    return key
+
+
+def _content_key(files: ImageFiles, options: Options) -> str:
+    """Return a digest of the version, the options, and the names and bytes of the files."""
+    digest = hashlib.sha256(repr((VERSION, options, files.classes)).encode())
+    for name, path in files.files:
+        try:
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").digest()
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
+        digest.update(repr((os.fsencode(name), content)).encode())
+    return digest.hexdigest()
+
+
+def _opened(entry: Path) -> Decoded | None:
+    """Map what an entry of the cache holds, or return None if there is none or it is damaged."""
+    about = _json(entry / ABOUT)
+    try:
+        images = np.load(entry / IMAGES, mmap_mode="r", allow_pickle=False)
+        labels = np.load(entry / LABELS, allow_pickle=False)
+        damaged = tuple(str(name) for name in about["damaged"])
+        whole = images.dtype == np.uint8 and images.ndim == 4 and labels.dtype == np.int64
+        whole = whole and labels.shape == images.shape[:1] and sha256(labels) == about["labels"]
+        if not whole or (about["looks"] != _look(entry / IMAGES) and sha256(images) != about["images"]):
+            return None
+    except (OSError, EOFError, ValueError, KeyError, TypeError):
+        return None
+    return Decoded(np.asarray(images), labels, damaged)
+
+
+def _write(new: Path, build: Build) -> None:
+    """Decode into a folder."""
+    with contextlib.closing(FileStore(new)) as store:
+        damaged = build(store)
+        images, labels = store.finish()
+    about = {"images": images, "labels": labels, "damaged": damaged, "looks": _look(new / IMAGES)}
+    _write_json(new / ABOUT, about)
+
+
+def _publish(new: Path, entry: Path) -> None:
+    """Give a whole folder its name, unless another process was first; a damaged one in its place is thrown away."""
+    if _opened(entry) is not None:
+        return
+    damaged = new.with_name(f"{new.name}-damaged")
+    with contextlib.suppress(FileNotFoundError):
+        entry.rename(damaged)
+    shutil.rmtree(damaged, ignore_errors=True)
+    try:
+        new.rename(entry)
+    except OSError:
+        if _opened(entry) is None:
+            raise
+
+
+@contextlib.contextmanager
+def _temporary(folder: Path) -> Iterator[Path]:
+    """Make a folder that is gone afterwards, unless it was renamed; sweep away what dead processes left."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob(f"{TEMPORARY}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - old.stat().st_mtime > ABANDONED_S:
+                shutil.rmtree(old, ignore_errors=True)
+    new = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=folder))
+    try:
+        yield new
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _look(path: Path) -> list[int]:
+    """Return the size and the time of a file's last change in ns; both outlive that its folder is renamed."""
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; what is missing or damaged is empty."""
+    try:
+        values = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write a JSON file at once, never half of it."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=TEMPORARY, delete=False) as file:
+        try:
+            json.dump(values, file)
+            file.flush()
+            os.fsync(file.fileno())
+            Path(file.name).replace(path)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
