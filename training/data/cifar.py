@@ -1,0 +1,143 @@
+"""CIFAR-10 and CIFAR-100 in their binary version, unpacked or still in the `.tar.gz`.
+
+A batch is a row of records: one byte for the label (CIFAR-100: a coarse and a fine one, of which the fine one counts),
+then 32 x 32 bytes of red, of green and of blue. The names of the classes stand in a text file, one a line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from training.data.labelled import Split
+from training.data.splits import Pixels
+from training.data.tar import read_members
+from training.errors import DataError
+
+SIDE = 32
+PIXEL_BYTES = 3 * SIDE * SIDE
+MAX_BYTES = 2**28  # of one batch; CIFAR-100's train.bin holds 154 MB
+ARCHIVES = (".tar.gz", ".tgz")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Which files make a set: those of each split in order, the names of its classes, and what a record begins with."""
+
+    splits: dict[Split, tuple[str, ...]]
+    names: str
+    classes: int
+    label_bytes: int
+
+    @property
+    def batches(self) -> tuple[str, ...]:
+        """The batches of all splits."""
+        return tuple(name for names in self.splits.values() for name in names)
+
+    def files(self, split: Split) -> tuple[str, ...]:
+        """The batches of one split, and the names of the classes."""
+        return (*self.splits[split], self.names)
+
+
+CIFAR_10 = Layout(
+    {"train": tuple(f"data_batch_{n}.bin" for n in range(1, 6)), "test": ("test_batch.bin",)},
+    "batches.meta.txt",
+    classes=10,
+    label_bytes=1,
+)
+CIFAR_100 = Layout({"train": ("train.bin",), "test": ("test.bin",)}, "fine_label_names.txt", classes=100, label_bytes=2)
+FOLDERS = {"cifar-10-batches-bin": CIFAR_10, "cifar-100-binary": CIFAR_100}
+
+
+def recognises(source: Path) -> bool:
+    """Say whether a source is a folder with the binary batches, or the folder around it, or a compressed archive."""
+    return source.name.endswith(ARCHIVES) if source.is_file() else _folder(source) is not None
+
+
+def has_split(source: Path, split: Split) -> bool:
+    """Say whether all batches of a split are there; an archive is taken for whole."""
+    found = _folder(source)
+    return found is None or all((found[0] / name).is_file() for name in found[1].splits[split])
+
+
+def open_split(source: Path, split: Split, limit: int | None) -> Pixels:
+    """Read a split.
+
+    Returns:
+        Images [N, 32, 32, 3] and the fine labels, in the order of the batches.
+
+    Raises:
+        DataError: if a batch is missing or damaged, or a label has no name.
+    """
+    found = _folder(source) if source.is_dir() else None
+    layout, files = (found[1], _unpacked(*found, split)) if found else _packed(source, split)
+    records = np.concatenate([_records(files[name], f"{source}: {name}", layout) for name in layout.splits[split]])
+    records = records[:limit]
+    names = tuple(files[layout.names].decode(errors="replace").split()) if layout.names in files else ()
+    if names and len(names) != layout.classes:
+        raise DataError(f"{source}: {layout.names} names {len(names)} classes, not {layout.classes}; download it again")
+    planes = records[:, layout.label_bytes :].reshape(-1, 3, SIDE, SIDE)  # [N, C, H, W]
+    images = np.ascontiguousarray(planes.transpose(0, 2, 3, 1))
+    labels = records[:, layout.label_bytes - 1].astype(np.int64)
+    return Pixels(images, labels, names or tuple(str(number) for number in range(layout.classes)))
+
+
+def _folder(source: Path) -> tuple[Path, Layout] | None:
+    """Return the folder with the batches and its layout; it may be the source or stand in it under its usual name."""
+    for folder, layout in ((source / name, layout) for name, layout in FOLDERS.items()):
+        if folder.is_dir():
+            return folder, layout
+    for layout in FOLDERS.values():
+        if any((source / name).is_file() for name in layout.batches):
+            return source, layout
+    return None
+
+
+def _unpacked(folder: Path, layout: Layout, split: Split) -> dict[str, bytes]:
+    """Read the files of a split from a folder."""
+    files = {}
+    for name in layout.files(split):
+        path = folder / name
+        if not path.is_file() and name == layout.names:
+            continue
+        try:
+            if path.stat().st_size > MAX_BYTES:
+                raise DataError(f"{path} holds {path.stat().st_size} bytes; a batch holds at most {MAX_BYTES}")
+            files[name] = path.read_bytes()
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror or error}; download it again") from None
+    return files
+
+
+def _packed(archive: Path, split: Split) -> tuple[Layout, dict[str, bytes]]:
+    """Read the files of a split from a `.tar.gz`, whose name of the folder inside says which set it is."""
+    layouts = set()
+    files = {}
+    for name, content in read_members(archive, _wanted(split), max_bytes=MAX_BYTES):
+        path = PurePosixPath(name)
+        layouts.add(path.parent.name)
+        files[path.name] = content
+    if len(layouts) != 1:
+        raise DataError(f"{archive} holds no {split} batches of one CIFAR set; expected {' or '.join(FOLDERS)} in it")
+    layout = FOLDERS[layouts.pop()]
+    for name in layout.splits[split]:
+        if name not in files:
+            raise DataError(f"{archive} holds no {name}; download it again")
+    return layout, files
+
+
+def _wanted(split: Split) -> Callable[[str], bool]:
+    """Say of a member's name whether it is a file of a split."""
+    wanted = {f"{folder}/{name}" for folder, layout in FOLDERS.items() for name in layout.files(split)}
+    return lambda name: "/".join(PurePosixPath(name).parts[-2:]) in wanted
+
+
+def _records(content: bytes, name: str, layout: Layout) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
+    """Cut a batch into its records, [N, label bytes + 3072]."""
+    size = layout.label_bytes + PIXEL_BYTES
+    if not content or len(content) % size:
+        raise DataError(f"{name} holds {len(content)} bytes, no multiple of a record's {size}; download it again")
+    return np.frombuffer(content, np.uint8).reshape(-1, size)

@@ -1,0 +1,120 @@
+"""Data sets of the Hugging Face hub: `hf:owner/name`, or `hf:owner/name@revision`.
+
+Needs the datasets library, version 4 or later, which runs no code of a data set: `pip install mintage[datasets]`.
+It downloads once and keeps the files in its own cache; HF_HUB_OFFLINE=1 keeps it from the network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from training.data.image import ANY_FORMAT
+from training.data.labelled import UNLABELLED, Split
+from training.data.splits import ImageFile, ImageFiles
+from training.errors import DataError
+
+PREFIX = "hf:"
+NAME = re.compile(r"hf:(?P<name>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>[\w./-]+))?", re.ASCII)
+ROWS = 64  # read at a time
+IMAGE_COLUMNS = ("image", "img")
+LABEL_COLUMNS = ("label", "fine_label")
+
+
+def has_split(source: str, split: Split) -> bool:
+    """Say whether a data set comes with that split."""
+    library = _library()
+    name, revision = _parsed(source)
+    with _explained(source):
+        return split in library.get_dataset_split_names(name, revision=revision)
+
+
+def open_split(source: str, split: Split) -> ImageFiles:
+    """Download a split, unless it is there already.
+
+    Raises:
+        DataError: if the library is not installed, the data set cannot be had, or has no column of images.
+    """
+    library = _library()
+    name, revision = _parsed(source)
+    with _explained(source):
+        rows = library.load_dataset(name, split=split, revision=revision)
+        image = _column(rows.features, library.Image, IMAGE_COLUMNS)
+        label = _column(rows.features, library.ClassLabel, LABEL_COLUMNS)
+        _check_columns(source, rows.features, image, label)
+        files = tuple((Path(file["filename"]).name, Path(file["filename"])) for file in rows.cache_files)
+        rows = rows.select_columns([column for column in (image, label) if column])
+        rows = rows.cast_column(image, library.Image(decode=False))
+
+    def images() -> Iterator[ImageFile]:
+        with _explained(source):
+            for number, (content, value) in enumerate(_rows(rows, image, label)):
+                yield ImageFile(f"row {number}", content, ANY_FORMAT, UNLABELLED if value is None else value)
+
+    classes = tuple(getattr(rows.features[label], "names", ())) if label else ()
+    return ImageFiles(source, files, images, classes, len(rows))
+
+
+def _rows(rows: Any, image: str | None, label: str | None) -> Iterator[tuple[bytes | Path, int | None]]:
+    """Go through the rows: each image as it was before decoding, and its label if there is one."""
+    for batch in rows.iter(batch_size=ROWS):
+        labels = batch[label] if label else [None] * len(batch[image])
+        for value, number in zip(batch[image], labels, strict=True):
+            yield _content(value), number
+
+
+def _parsed(source: str) -> tuple[str, str | None]:
+    """Return the name and the revision of `hf:owner/name@revision`."""
+    match = NAME.fullmatch(source)
+    if match is None:
+        raise DataError(f"{source} is no name on the hub; expected hf:owner/name or hf:owner/name@revision")
+    return match["name"], match["revision"]
+
+
+def _library() -> Any:
+    """Import the library, or say how to get it."""
+    try:
+        return importlib.import_module("datasets")
+    except ImportError:
+        raise DataError(
+            "names that begin with hf: need the datasets library; get it with: pip install mintage[datasets]"
+        ) from None
+
+
+@contextlib.contextmanager
+def _explained(source: str) -> Iterator[None]:
+    """Turn what the library raises, nearly anything, into an error in one line that names the data set."""
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise DataError(f"{source} cannot be loaded: {reason}") from error
+
+
+def _column(features: dict[str, Any], kind: type, usual: tuple[str, ...]) -> str | None:
+    """Return the column of a kind, by a usual name if there are more; without kinds, the usual name decides."""
+    of_kind = [name for name, feature in features.items() if isinstance(feature, kind)]
+    named = [name for name in usual if name in features]
+    return next((name for name in named if name in of_kind), None) or next(iter(of_kind + named), None)
+
+
+def _check_columns(source: str, features: dict[str, Any], image: str | None, label: str | None) -> None:
+    """Raise DataError if there are no images, or the labels are no numbers."""
+    if image is None:
+        raise DataError(f"{source} has the columns {', '.join(features)}, none of images; choose another data set")
+    kind = getattr(features[label], "dtype", "?") if label else "int64"
+    if not str(kind).startswith(("int", "uint")):
+        raise DataError(f"{source} has a column {label} of {kind}; integers 0, 1, ... were expected")
+
+
+def _content(value: dict[str, Any] | None) -> bytes | Path:
+    """Return the bytes of an image that was not decoded, or the path that the library gives in their stead."""
+    if value is None:
+        return b""
+    return value["bytes"] or (Path(value["path"]) if value["path"] else b"")
