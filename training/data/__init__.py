@@ -1,107 +1,128 @@
-"""Images with labels: the digits that ship with the project, IDX files, or a folder with a folder a class."""
+"""Images, with labels or without, from many kinds of sources.
+
+| source | what it is |
+| --- | --- |
+| `digits` | the first 10,000 and 2,000 images of MNIST, which ship with the project |
+| a folder | with MNIST's IDX files, CIFAR's binary batches, Parquet files, a folder a class, or images alone |
+| a folder | with WebDataset tars, such as the output of a sample job |
+| a file | `.parquet`, a WebDataset `.tar`, or CIFAR's `.tar.gz` |
+| `hf:owner/name` | a data set of the Hugging Face hub |
+
+What is stored as image files is decoded once and mapped from a cache from then on; see `training.data.cache`. IDX files
+and CIFAR's batches are pixels already and are read as they are.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
+import logging
 from pathlib import Path
-from typing import Literal
+from typing import cast
 
 import numpy as np
-from numpy.typing import NDArray
+from PIL import Image
 
-from training.data.folder import read_folder
-from training.data.idx import is_idx_folder, read_split
+from training.data import cache, cifar, folder, hub, idx, parquet, webdataset
+from training.data.decode import OnProgress, decode_into
+from training.data.image import fitted
+from training.data.labelled import UNLABELLED, LabelledImages, Split, choose_labelled, class_names
+from training.data.options import Options
+from training.data.splits import Format, ImageFiles, Pixels
 from training.errors import DataError
 
-Split = Literal["train", "test"]
+__all__ = ["DIGITS", "UNLABELLED", "LabelledImages", "Options", "Split", "choose_labelled", "has_split", "load"]
+
 DIGITS = Path(__file__).parent / "digits"
+FORMATS = cast(tuple[Format, ...], (idx, cifar, parquet, webdataset, folder))  # the first that recognises a source
+
+_log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class LabelledImages:
-    """Images uint8 [N, H, W, C], labels int64 [N] in 0..K-1, the names of the K classes, and where they came from."""
-
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-    classes: tuple[str, ...]
-    name: str = "images"
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """The shape of one image, (H, W, C)."""
-        _, height, width, channels = self.images.shape
-        return height, width, channels
-
-    def sha256(self) -> str:
-        """Return a digest of shape, pixels and labels, by which a resumed run knows its data again."""
-        digest = hashlib.sha256(repr(self.images.shape).encode())
-        digest.update(np.ascontiguousarray(self.images).data)
-        digest.update(np.ascontiguousarray(self.labels).data)
-        return digest.hexdigest()
-
-
-def load(source: str | Path, split: Split) -> LabelledImages:
+def load(
+    source: str | Path,
+    split: Split,
+    *,
+    size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    limit: int | None = None,
+    max_damaged: int | None = None,
+    on_progress: OnProgress | None = None,
+) -> LabelledImages:
     """Load one split of a source.
 
     Args:
-        source: "digits" for the bundled set, or a folder: with IDX files as MNIST has them, with `train` and `test`
-            folders that hold a folder a class each, or (for training alone) with a folder a class.
+        source: see the table above. Splits are the files or folders that the format has for them; where it has none,
+            all images are for training.
         split: "train" or "test".
+        size: (H, W): the largest centred part of that aspect is resized with Lanczos's filter. By default images stay
+            as they are, and all must have one size.
+        channels: 1 or 3 to convert all images to grey or to colour. By default grey if all are grey, else colour.
+        limit: at most so many images; the first, in turn of each class where there is a folder a class.
+        max_damaged: damaged images to skip at most. By default 0.1 % or five, whichever is more, never above a tenth.
+        on_progress: told how many images are done, and how many there are if that is known, while they are decoded.
+
+    Returns:
+        Images uint8 [N, H, W, C], which may be read-only, and labels; all labels are -1 if the source has none.
 
     Raises:
-        DataError: naming the file or folder, if it is missing, empty or damaged.
+        DataError: naming the file or folder, if it is missing, empty or damaged, or does not fit the options.
     """
-    folder = DIGITS if source == "digits" else Path(source)
-    if not folder.is_dir():
-        raise DataError(f"{folder} is no folder; give `digits` or a folder with IDX files or with a folder a class")
-    if is_idx_folder(folder):
-        images, labels = read_split(folder, split)
-        return LabelledImages(images, labels, tuple(str(n) for n in range(int(labels.max()) + 1)), str(source))
-    return LabelledImages(*read_folder(_split_folder(folder, split)), str(source))
+    options = Options(size=size, channels=channels, limit=limit, max_damaged=max_damaged)
+    opened = _opened(source, split, limit)
+    if isinstance(opened, Pixels):
+        return _from_pixels(opened, options, str(source))
+    decoded = cache.fetch(opened, options, lambda store: decode_into(store, opened, options, on_progress))
+    if decoded.damaged:
+        _log.warning("%s: skipped %d damaged images: %s", source, len(decoded.damaged), "; ".join(decoded.damaged[:3]))
+    names = class_names(decoded.labels, opened.classes, source=str(source))
+    return LabelledImages(decoded.images, decoded.labels, names, str(source), decoded.damaged)
 
 
 def has_split(source: str | Path, split: Split) -> bool:
     """Say whether a source comes with that split; a bare folder of class folders has no test split."""
-    folder = DIGITS if source == "digits" else Path(source)
-    return split == "train" or is_idx_folder(folder) or (folder / split).is_dir()
+    if _is_hub(source):
+        return hub.has_split(str(source), split)
+    path = _path(source)
+    return _format_of(path).has_split(path, split)
 
 
-def choose_labelled(labels: NDArray[np.int64], *, count: int, classes: int, seed: int) -> NDArray[np.int64]:
-    """Choose which images keep their label: the same number of each class, by seed.
-
-    Args:
-        labels: [N] the labels of all training images.
-        count: images to choose in all, a multiple of `classes`.
-        classes: K.
-        seed: another seed chooses other images.
-
-    Returns:
-        [count] indices into `labels`, class by class.
-
-    Raises:
-        DataError: if `count` is no multiple of `classes`, or a class has too few images.
-    """
-    each, rest = divmod(count, classes)
-    if rest or each < 1:
-        raise DataError(f"labels={count} cannot be shared by {classes} classes; choose a multiple of {classes}")
-    random = np.random.default_rng([seed, classes])
-    chosen = []
-    for label in range(classes):
-        members = np.flatnonzero(labels == label)
-        if len(members) < each:
-            raise DataError(f"class {label} has {len(members)} images, but {each} labelled ones a class were asked for")
-        chosen.append(random.permutation(members)[:each])
-    return np.concatenate(chosen)
+def _opened(source: str | Path, split: Split, limit: int | None) -> Pixels | ImageFiles:
+    """Open a split in whatever format it has."""
+    if split not in ("train", "test"):
+        raise DataError(f"there is no split {split!r}; choose train or test")
+    if _is_hub(source):
+        return hub.open_split(str(source), split)
+    path = _path(source)
+    try:
+        return _format_of(path).open_split(path, split, limit)
+    except OSError as error:
+        raise DataError(f"{error.filename or path} cannot be read: {error.strerror or error}") from None
 
 
-def _split_folder(folder: Path, split: Split) -> Path:
-    """Return the folder of class folders that holds a split."""
-    if (folder / split).is_dir():
-        return folder / split
-    if split == "test" or (folder / "test").is_dir():
-        raise DataError(f"{folder} has no {split} folder")
-    return folder
+def _is_hub(source: str | Path) -> bool:
+    return str(source).startswith(hub.PREFIX)
+
+
+def _path(source: str | Path) -> Path:
+    """Return where a source is."""
+    return DIGITS if source == "digits" else Path(source)
+
+
+def _format_of(path: Path) -> Format:
+    """Return the format of a file or folder."""
+    if not path.is_dir() and not path.is_file():
+        raise DataError(f"{path} is no folder; give `digits` or a folder or file with images, or a name hf:owner/name")
+    found = next((known for known in FORMATS if known.recognises(path)), None)
+    if found is None:
+        raise DataError(f"{path} is of no known format; expected a .parquet, a WebDataset .tar, or CIFAR's .tar.gz")
+    return found
+
+
+def _from_pixels(pixels: Pixels, options: Options, source: str) -> LabelledImages:
+    """Give pixels that were stored as they are the size and channels that were asked for."""
+    images = pixels.images
+    if options.size not in (None, images.shape[1:3]) or options.channels not in (None, images.shape[3]):
+        plain = images[..., 0] if images.shape[3] == 1 else images
+        images = np.stack(
+            [fitted(Image.fromarray(image), size=options.size, channels=options.channels) for image in plain]
+        )
+    return LabelledImages(images, pixels.labels, class_names(pixels.labels, pixels.classes, source=source), source)

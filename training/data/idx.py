@@ -16,37 +16,45 @@ from typing import IO, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.labelled import Split
+from training.data.splits import Pixels
 from training.errors import DataError
 
 MAX_BYTES = 2**30  # of entries; EMNIST's largest file holds 547 MB
 MAX_GZIP_RATIO = 1032  # what deflate reaches on zeros
 UNSIGNED_BYTE = 8
-NAMES = {
+NAMES: dict[Split, tuple[str, str]] = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
 
 
-def is_idx_folder(folder: Path) -> bool:
+def recognises(source: Path) -> bool:
     """Say whether a folder holds any of the files of the MNIST layout."""
-    return any(_find(folder, name) is not None for names in NAMES.values() for name in names)
+    return any(_find(source, name) is not None for names in NAMES.values() for name in names)
 
 
-def read_split(folder: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def has_split(source: Path, split: Split) -> bool:
+    """Say that both splits belong to the layout; one that is missing is an error when it is opened."""
+    return True
+
+
+def open_split(source: Path, split: Split, limit: int | None) -> Pixels:
     """Read the images [N, H, W, 1] and labels [N] of one split of a folder in the MNIST layout.
 
     Args:
-        folder: holds `train-images-idx3-ubyte` and so on, each with or without `.gz`.
+        source: holds `train-images-idx3-ubyte` and so on, each with or without `.gz`.
         split: "train" or "test".
+        limit: images to keep, from the first.
 
     Raises:
         DataError: if a file is missing or damaged, or images and labels differ in number.
     """
-    images_path, labels_path = (_existing(folder, name) for name in NAMES[split])
+    images_path, labels_path = (_existing(source, name) for name in NAMES[split])
     images, labels = read_idx(images_path, dimensions=3), read_idx(labels_path, dimensions=1)
     if len(images) != len(labels):
         raise DataError(f"{images_path} holds {len(images)} images, but {labels_path} holds {len(labels)} labels")
-    return images[..., None], labels.astype(np.int64)
+    return Pixels(images[:limit, ..., None], labels[:limit].astype(np.int64))
 
 
 def read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8]:

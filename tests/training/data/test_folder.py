@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.training.data.files import huge_png
 from training.data import has_split, load
 from training.errors import DataError
 
@@ -17,16 +16,6 @@ from training.errors import DataError
 def picture(path: Path, *, size: tuple[int, int] = (5, 4), mode: str = "L", value: int = 9) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new(mode, size, value if mode == "L" else (value, 0, 0)).save(path)
-
-
-def huge_png(path: Path, *, width: int, height: int) -> None:
-    """A PNG whose header claims a size that its few bytes do not hold."""
-    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    chunks = b"".join(
-        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
-        for chunk in (header, b"IDAT" + zlib.compress(b"\0" * 9), b"IEND")
-    )
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
 
 
 @pytest.fixture
@@ -76,11 +65,31 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
         load(tmp_path / "nowhere", "train")
 
 
-def test_a_folder_without_class_folders_is_refused(tmp_path: Path) -> None:
-    picture(tmp_path / "1.png")
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("not an image")
 
-    with pytest.raises(DataError, match="neither IDX files nor a folder a class"):
+    with pytest.raises(DataError, match="neither IDX files nor a folder a class nor images"):
         load(tmp_path, "train")
+
+
+def test_images_without_class_folders_have_no_labels(tmp_path: Path) -> None:
+    for value in (2, 1):
+        picture(tmp_path / f"{value}.png", value=value)
+
+    data = load(tmp_path, "train")
+
+    assert data.images[:, 0, 0, 0].tolist() == [1, 2]
+    assert data.labels.tolist() == [-1, -1]
+    assert data.classes == ()
+
+
+def test_a_limit_takes_images_of_each_class_in_turn(folder: Path) -> None:
+    picture(folder / "cat" / "2.png", value=4)
+
+    data = load(folder, "train", limit=3)
+
+    assert data.labels.tolist() == [0, 0, 1]
+    assert data.images[:, 0, 0, 0].tolist() == [3, 4, 1]
 
 
 def test_an_empty_class_is_named(folder: Path) -> None:
@@ -127,7 +136,7 @@ def test_an_image_in_another_format_than_its_name_says_is_named(folder: Path) ->
 def test_an_image_that_claims_too_many_pixels_is_refused_before_it_is_decoded(
     folder: Path, width: int, height: int
 ) -> None:
-    huge_png(folder / "dog" / "9.png", width=width, height=height)
+    (folder / "dog" / "9.png").write_bytes(huge_png(width, height))
 
     with pytest.raises(DataError, match=r"9\.png .*pixels"):
         load(folder, "train")

@@ -41,6 +41,19 @@ def test_a_class_with_too_few_images_is_named() -> None:
         choose_labelled(LABELS, count=12, classes=3, seed=1)
 
 
+@pytest.mark.parametrize("wrong", [3, 99, -1])
+def test_labels_outside_the_classes_are_refused(wrong: int) -> None:
+    labels = np.where(np.arange(len(LABELS)) == 4, wrong, LABELS)
+
+    with pytest.raises(DataError, match=r"labels run from .*, but 3 classes are 0\.\.2"):
+        choose_labelled(labels, count=3, classes=3, seed=1)
+
+
+def test_unlabelled_images_have_none_to_choose() -> None:
+    with pytest.raises(DataError, match="the images carry no labels"):
+        choose_labelled(np.full(9, -1), count=3, classes=0, seed=1)
+
+
 def test_the_digest_changes_with_pixels_and_labels_and_not_with_the_name() -> None:
     data = blobs()
     relabelled = dataclasses.replace(data, labels=data.labels[::-1].copy())
