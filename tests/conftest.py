@@ -9,6 +9,14 @@ import pytest
 from tests.valkey import Valkey, running_valkey
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep decoded images away from the user's own cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINTAGE_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
     """One real Valkey for the whole run."""
