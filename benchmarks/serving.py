@@ -25,7 +25,7 @@ from typing import Any
 
 import grpc
 import numpy as np
-from mintage.client import AsyncClient
+from mintage.client import Client
 from mintage.v1 import generation_pb2, generation_pb2_grpc
 from rich.console import Console
 from rich.table import Table
@@ -62,11 +62,11 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mintage-benchmark-") as folder:
-        rows = asyncio.run(measure_all(Path(folder), options.run, options.seconds))
+        rows = measure_all(Path(folder), options.run, options.seconds)
     print_json(rows) if options.json else print_table(rows)
 
 
-async def measure_all(folder: Path, run: Path, seconds: float) -> list[Row]:
+def measure_all(folder: Path, run: Path, seconds: float) -> list[Row]:
     """Measure the four ways."""
     from handlers.archive import pack  # noqa: PLC0415 - imports torch
 
@@ -74,19 +74,27 @@ async def measure_all(folder: Path, run: Path, seconds: float) -> list[Row]:
     rows = [in_process(packed.path, folder, seconds)]
     with Stack(folder / "state", workers=1, overrides={"MINTAGE_ARCHIVE_DIR": str(folder / "archives")}) as stack:
         stack.start(lambda step: print(f"starting {step}", file=sys.stderr))
-        async with AsyncClient(stack.api_address) as client:
-            await client.load_model("generator", packed.path.name)
-        server = TorchServe.from_settings(stack.settings)
-        async with grpc.aio.insecure_channel(stack.api_address) as channel:
-            generate = generation_pb2_grpc.GenerationServiceStub(channel).Generate
-            ways: dict[str, Call] = {
-                "TorchServe": lambda i: direct(server, backend_name("generator", packed.digest), i),
-                "API, raw": lambda i: through_api(generate, generation_pb2.IMAGE_FORMAT_RAW, i),
-                "API, PNG": lambda i: through_api(generate, generation_pb2.IMAGE_FORMAT_PNG, i),
-            }
-            for (way, call), concurrency in itertools.product(ways.items(), CONCURRENCIES):
-                rows.append(await closed_loop(way, call, concurrency, seconds))
-        await server.close()
+        with Client(stack.api_address) as client:
+            client.load_model("generator", packed.path.name)
+        rows += asyncio.run(measure_served(stack, backend_name("generator", packed.digest), seconds))
+    return rows
+
+
+async def measure_served(stack: Stack, backend: str, seconds: float) -> list[Row]:
+    """Measure TorchServe and the API at every concurrency."""
+    server = TorchServe.from_settings(stack.settings)
+    async with grpc.aio.insecure_channel(stack.api_address) as channel:
+        generate = generation_pb2_grpc.GenerationServiceStub(channel).Generate
+        ways: dict[str, Call] = {
+            "TorchServe": lambda i: direct(server, backend, i),
+            "API, raw": lambda i: through_api(generate, generation_pb2.IMAGE_FORMAT_RAW, i),
+            "API, PNG": lambda i: through_api(generate, generation_pb2.IMAGE_FORMAT_PNG, i),
+        }
+        rows = [
+            await closed_loop(way, call, concurrency, seconds)
+            for (way, call), concurrency in itertools.product(ways.items(), CONCURRENCIES)
+        ]
+    await server.close()
     return rows
 
 

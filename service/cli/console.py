@@ -7,7 +7,7 @@ import errno
 import json
 import os
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeGuard
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeGuard
 
 import typer
 
@@ -100,7 +100,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Seque
 
     built = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        built.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        justify: Literal["right", "left"] = "right" if column in right else "left"
+        built.add_column(column, justify=justify, overflow="fold", no_wrap=column == columns[0])
     for row in rows:
         built.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
     return built

@@ -201,17 +201,16 @@ def _left_running(name: str) -> NoReturn:
 def _print_list(found: list[Job]) -> None:
     rows = [
         (
-            job.name,
+            job.name.removeprefix("jobs/"),
             job_progress.state_name(job),
             _what(job),
             f"{job.progress.images_done:,}/{job.progress.images_total:,}",
-            job_progress.speed(job),
             _time(job.create_time),
         )
         for job in found
     ]
-    columns = ("job", "state", "work", "images", "speed", "created")
-    console().print(table(columns, rows, right=("images", "speed")))
+    columns = ("job", "state", "work", "images", "created")
+    console().print(table(columns, rows, right=("images",)))
 
 
 def _print_job(job: Job) -> None:
@@ -248,8 +247,8 @@ def _score_facts(job: Job) -> list[tuple[str, Any]]:
 
 def _what(job: Job) -> str:
     if job.WhichOneof("spec") == "sample":
-        return f"samples of {job.sample.model}, seed {job.sample.seed}"
-    return f"score of {job.score.source_job} by {job.score.model}"
+        return f"sample {job.sample.model.removeprefix('models/')}, seed {job.sample.seed}"
+    return f"score {job.score.source_job.removeprefix('jobs/')} by {job.score.model.removeprefix('models/')}"
 
 
 def _shard_row(shard: Shard) -> tuple[Any, ...]:

@@ -89,7 +89,7 @@ def test_an_interrupt_saves_and_exits_with_130(
     advance = GanTraining.advance
 
     def interrupted(training: GanTraining) -> object:
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         return advance(training)
 
     monkeypatch.setattr(GanTraining, "advance", interrupted)
@@ -102,6 +102,6 @@ def test_an_interrupt_saves_and_exits_with_130(
 
 def test_a_second_interrupt_is_not_held_back() -> None:
     with pytest.raises(KeyboardInterrupt), _interrupts() as caught:
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         assert caught == [signal.SIGINT]
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
