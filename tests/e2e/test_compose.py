@@ -1,0 +1,109 @@
+"""The Compose file, for real: images built, every container healthy, the README's call, a killed worker."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mintage.client import Client
+from mintage.v1.jobs_pb2 import Job
+
+from tests.valkey import free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def engine_is_missing() -> str:
+    """Why the tests of this file cannot run, or nothing."""
+    if shutil.which("docker") is None:
+        return "there is no docker command"
+    for command in (["docker", "info"], ["docker", "compose", "version"]):
+        if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+            return f"`{' '.join(command)}` fails: no Docker engine with Compose v2 runs here"
+    return ""
+
+
+MISSING = engine_is_missing()
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.timeout(1200),
+    pytest.mark.skipif(bool(MISSING), reason=MISSING),
+]
+
+
+class Project:
+    """One Compose project under a name and a port of its own."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self._environment = {
+            **os.environ,
+            "MINTAGE_PORT": str(self.port),
+            "COMPOSE_PROJECT_NAME": f"mintage-test-{uuid.uuid4().hex[:8]}",
+        }
+
+    def __call__(self, *arguments: str) -> str:
+        """Run docker compose; returns what it printed."""
+        result = subprocess.run(
+            ["docker", "compose", *arguments],
+            cwd=ROOT,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+
+@pytest.fixture(scope="module")
+def project() -> Iterator[Project]:
+    """The whole product in containers, built and healthy."""
+    project = Project()
+    try:
+        project("up", "--build", "--wait", "--quiet-pull")
+        yield project
+    finally:
+        project("down", "--volumes", "--remove-orphans")
+
+
+def test_every_container_is_healthy_unprivileged_and_only_the_api_is_published(project: Project) -> None:
+    names = project("ps", "--format", "{{.Name}}").split()
+    containers = json.loads(subprocess.check_output(["docker", "inspect", *names]))
+
+    assert len(containers) == 6
+    for container in containers:
+        host = container["HostConfig"]
+        assert container["State"]["Health"]["Status"] == "healthy"
+        assert container["Config"]["User"] not in ("", "0", "root")
+        assert host["ReadonlyRootfs"] and host["CapDrop"] == ["ALL"] and not host["Privileged"]
+        published = [binding["HostIp"] for bindings in (host["PortBindings"] or {}).values() for binding in bindings]
+        assert published == (["127.0.0.1"] if "-api-" in container["Name"] else [])
+
+
+def test_a_job_survives_a_killed_worker_container_with_the_bytes_of_an_undisturbed_one(project: Project) -> None:
+    with Client(f"127.0.0.1:{project.port}") as client:
+        images = client.generate("digits-generator", 64, seed=2016)
+        answer = client.classify("digits-classifier", images)
+        undisturbed = list(client.watch(client.create_sample_job("digits-generator", 400, shard_size=50).name))[-1]
+        job = client.create_sample_job("digits-generator", 400, shard_size=50, max_images_per_second=50)
+        killed = False
+        for change in client.watch(job.name):
+            if not killed and change.progress.images_done >= 100:
+                project("kill", "--signal", "SIGKILL", "worker")
+                project("up", "--detach", "--no-build", "worker")
+                killed = True
+            job = change
+
+    assert images.shape == (64, 28, 28, 1)
+    assert answer.probabilities.shape == (64, 10)
+    assert killed
+    assert job.state == undisturbed.state == Job.STATE_SUCCEEDED
+    assert job.progress.attempts > job.progress.shards_total
+    assert job.root_digest == undisturbed.root_digest
