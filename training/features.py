@@ -33,6 +33,7 @@ from torch.nn import functional
 
 from training.batches import to_tensor
 from training.errors import RunError, ScoreError
+from training.scores.names import FORMULAS, ScoreNames
 
 WEIGHTS, CONFIG = "features.safetensors", "config.json"
 FEATURES = 64
@@ -53,6 +54,25 @@ class Extractor(Protocol):
     @property
     def sha256(self) -> str:
         """Identity of its weights."""
+
+    @property
+    def names(self) -> ScoreNames:
+        """What scores with these weights may be called."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int] | None:
+        """The one shape of images that it sees, (H, W, C); None if it sees every size, grey or in colour."""
+
+    @property
+    def classes(self) -> int:
+        """K, the most that the classifier score can be."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What else is known of it, as JSON values."""
+
+    def treatment(self, image_shape: tuple[int, int, int]) -> str:
+        """Say in a few words what is done to images of that shape before they are seen; `none` if nothing is."""
 
     def __call__(self, images: NDArray[np.uint8], *, report: Callable[[int], None] = ...) -> Extracted:
         """Look at images uint8 [N, H, W, C]; `report` is told how many more are done."""
@@ -153,6 +173,30 @@ class DigitFeatures:
     def sha256(self) -> str:
         """Identity of the weights: sha256 of features.safetensors."""
         return self.config.sha256
+
+    @property
+    def names(self) -> ScoreNames:
+        """Those of the formulas: no other project knows these weights."""
+        return FORMULAS
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """The shape of the images that it was trained on, (H, W, C)."""
+        return self.config.image_shape
+
+    @property
+    def classes(self) -> int:
+        """K, how many classes it was trained on."""
+        return len(self.config.classes)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """How well it does on which data."""
+        return {"test_accuracy": self.config.test_accuracy, "data": self.config.data_name}
+
+    def treatment(self, image_shape: tuple[int, int, int]) -> str:
+        """Nothing is done to images: those of another shape are refused."""
+        return "none"
 
     def __call__(self, images: NDArray[np.uint8], *, report: Callable[[int], None] = lambda _: None) -> Extracted:
         """Look at images in micro-batches of one size, the last one filled up, so that no answer depends on N.
