@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -22,20 +24,22 @@ def supervised_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return (torch.logsumexp(logits, dim=1) - logits.gather(1, labels[:, None])[:, 0]).mean()
 
 
-def unsupervised_real_loss(logits: Tensor) -> Tensor:
-    """-E log D(x) over unlabelled real images, Salimans et al. 2016, section 5 (arXiv:1606.03498).
+def unsupervised_real_loss(logits: Tensor, *, target: float = 1.0) -> Tensor:
+    """-E [a log D(x) + (1 - a) log(1 - D(x))] over real images, Salimans et al. 2016, section 5 (arXiv:1606.03498).
 
-    With the generated class's logit fixed at 0, D(x) = Z(x) / (Z(x) + 1) where Z = sum_k exp l_k, so
-    -log D(x) = softplus(z) - z with z = logsumexp_k l_k(x).
+    With the generated class's logit fixed at 0, D(x) = Z(x) / (Z(x) + 1) where Z = sum_k exp l_k, so that the term of
+    one image is softplus(z) - a z with z = logsumexp_k l_k(x). The paper's a is 1, which leaves -E log D(x). A smaller
+    one is the one-sided label smoothing of its section 3.4: the best D becomes a p_data / (p_data + p_generated).
 
     Args:
         logits: [N, K] class logits of real images, any range.
+        target: a, what D should say of a real image, in (0.5, 1]; generated images keep the target 0.
 
     Returns:
         Scalar mean over N, >= 0.
     """
     evidence = torch.logsumexp(logits, dim=1)
-    return (functional.softplus(evidence) - evidence).mean()
+    return (functional.softplus(evidence) - _real_target(target) * evidence).mean()
 
 
 def unsupervised_fake_loss(logits: Tensor) -> Tensor:
@@ -52,16 +56,95 @@ def unsupervised_fake_loss(logits: Tensor) -> Tensor:
     return functional.softplus(torch.logsumexp(logits, dim=1)).mean()
 
 
-def feature_matching_loss(real: Tensor, fake: Tensor) -> Tensor:
-    """Squared distance between the batch means of features, Salimans et al. 2016, section 3.1 (arXiv:1606.03498).
+def non_saturating_evidence_loss(logits: Tensor) -> Tensor:
+    """-E log D(G(z)) for the generator of the K+1 GAN, after Goodfellow et al. 2014, section 3 (arXiv:1406.2661).
 
-    The mean over F of (E_x f(x) - E_z f(G(z)))^2: the paper writes the sum over F, its published code takes the mean.
+    With z = logsumexp_k l_k it is softplus(z) - z, whose slope in z is D - 1: steepest where D is sure that the image
+    is generated.
+
+    Args:
+        logits: [N, K] class logits of generated images, any range.
+
+    Returns:
+        Scalar mean over N, >= 0.
+    """
+    return unsupervised_real_loss(logits)
+
+
+def minimax_evidence_loss(logits: Tensor) -> Tensor:
+    """E log(1 - D(G(z))) for the generator of the K+1 GAN, as in the code of Salimans et al. 2016, section 3.2.
+
+    With z = logsumexp_k l_k it is -softplus(z), whose slope in z is -D: it saturates, since it fades where D is sure
+    that the image is generated. The published code pairs it with minibatch discrimination and three generator steps
+    for each discriminator step (arXiv:1606.03498).
+
+    Args:
+        logits: [N, K] class logits of generated images, any range.
+
+    Returns:
+        Scalar mean over N, <= 0.
+    """
+    return -unsupervised_fake_loss(logits)
+
+
+def adversarial_discriminator_loss(real: Tensor, fake: Tensor, *, target: float = 1.0) -> Tensor:
+    """The discriminator's cross-entropy over real and generated images, Goodfellow et al. 2014, eq. 1.
+
+    0.5 (-E [a log D(x) + (1 - a) log(1 - D(x))] - E log(1 - D(G(z)))) with D = sigmoid(logit); the half is that of the
+    authors' code (arXiv:1406.2661). There a = 1. A smaller one is the one-sided label smoothing of Salimans et al.
+    2016, section 3.4 (arXiv:1606.03498), with the optimum D = a p_data / (p_data + p_generated). Generated images keep
+    the target 0: with a target b the optimum's numerator would be a p_data + b p_generated, and where p_data is small
+    the generator would be told to stay where it is.
+
+    Args:
+        real: [N] logits of real images, any range.
+        fake: [M] logits of generated images, any range.
+        target: a, what D should say of a real image, in (0.5, 1].
+
+    Returns:
+        Scalar mean over N and M, >= 0.
+    """
+    on_real = functional.softplus(real) - _real_target(target) * real
+    return 0.5 * (on_real.mean() + functional.softplus(fake).mean())
+
+
+def adversarial_generator_loss(fake: Tensor) -> Tensor:
+    """-E log D(G(z)), the generator's loss that does not saturate, Goodfellow et al. 2014, section 3 (arXiv:1406.2661).
+
+    The minimax game of eq. 1 would have it lower E log(1 - D(G(z))) instead, which has the same fixed point but hardly
+    a gradient early on, when D is sure of the generated images.
+
+    Args:
+        fake: [M] logits of generated images, any range.
+
+    Returns:
+        Scalar mean over M, >= 0.
+    """
+    return functional.softplus(-fake).mean()
+
+
+def feature_matching_loss(
+    real: Tensor, fake: Tensor, *, distance: Literal["squared", "absolute"] = "squared"
+) -> Tensor:
+    """Distance between the batch means of features, Salimans et al. 2016, section 3.1 (arXiv:1606.03498).
+
+    The mean over F of (E_x f(x) - E_z f(G(z)))^2: the paper writes the sum over F, its published code takes the mean,
+    and for the convolutional networks the absolute value in place of the square.
 
     Args:
         real: [N, F] features of real images, before any noise.
         fake: [M, F] features of generated images.
+        distance: the paper's square, or the absolute value.
 
     Returns:
         Scalar, >= 0.
     """
-    return (real.mean(dim=0) - fake.mean(dim=0)).square().mean()
+    difference = real.mean(dim=0) - fake.mean(dim=0)
+    return (difference.square() if distance == "squared" else difference.abs()).mean()
+
+
+def _real_target(target: float) -> float:
+    """Return a target for real images that makes sense."""
+    if not 0.5 < target <= 1:
+        raise ValueError(f"the target for real images is {target}, expected 0.5 < target <= 1: 1, or 0.9 to smooth")
+    return target

@@ -9,7 +9,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.losses import feature_matching_loss, supervised_loss, unsupervised_fake_loss, unsupervised_real_loss
+from training.losses import (
+    adversarial_discriminator_loss,
+    adversarial_generator_loss,
+    feature_matching_loss,
+    minimax_evidence_loss,
+    non_saturating_evidence_loss,
+    supervised_loss,
+    unsupervised_fake_loss,
+    unsupervised_real_loss,
+)
 
 
 def test_supervised_loss_is_minus_the_log_of_the_class_probability() -> None:
@@ -41,6 +50,11 @@ def test_losses_stay_finite_for_huge_logits(height: float) -> None:
             supervised_loss(logits, torch.tensor([0, 9])),
             unsupervised_real_loss(logits),
             unsupervised_fake_loss(logits),
+            unsupervised_real_loss(logits, target=0.9),
+            non_saturating_evidence_loss(logits),
+            minimax_evidence_loss(logits),
+            adversarial_discriminator_loss(logits[:, 0], logits[:, 1], target=0.9),
+            adversarial_generator_loss(logits[:, 0]),
         ]
     )
 
@@ -84,3 +98,94 @@ def test_feature_matching_is_the_mean_squared_difference_of_means() -> None:
     fake = torch.tensor([[1.0, 4.0]])
 
     assert feature_matching_loss(real, fake).item() == pytest.approx((1.0**2 + 3.0**2) / 2)
+
+
+def test_feature_matching_by_absolute_values_is_the_mean_absolute_difference_of_means() -> None:
+    real = torch.tensor([[1.0, 1.0], [3.0, 1.0]])
+    fake = torch.tensor([[1.0, 4.0]])
+
+    assert feature_matching_loss(real, fake, distance="absolute").item() == pytest.approx((1.0 + 3.0) / 2)
+
+
+def test_discriminator_loss_is_half_the_cross_entropy_of_both_kinds() -> None:
+    real, fake = torch.tensor([0.3, -2.0]), torch.tensor([1.0, 0.5, -4.0])
+
+    loss = adversarial_discriminator_loss(real, fake)
+
+    on_real = functional.binary_cross_entropy_with_logits(real, torch.ones(2))
+    on_fake = functional.binary_cross_entropy_with_logits(fake, torch.zeros(3))
+    torch.testing.assert_close(loss, 0.5 * (on_real + on_fake))
+
+
+def test_smoothing_changes_the_target_of_real_images_alone() -> None:
+    real, fake = torch.tensor([0.3, -2.0]), torch.tensor([1.0, 0.5, -4.0])
+
+    loss = adversarial_discriminator_loss(real, fake, target=0.9)
+
+    on_real = functional.binary_cross_entropy_with_logits(real, torch.full((2,), 0.9))
+    on_fake = functional.binary_cross_entropy_with_logits(fake, torch.zeros(3))
+    torch.testing.assert_close(loss, 0.5 * (on_real + on_fake))
+
+
+@pytest.mark.parametrize(("real_share", "target"), [(0.5, 1.0), (0.5, 0.9), (0.2, 0.9), (0.8, 0.75)])
+def test_the_best_discriminator_is_the_target_times_the_share_of_real_images(real_share: float, target: float) -> None:
+    best = target * real_share  # a p_data / (p_data + p_generated) at one place x
+    logit = torch.tensor([math.log(best / (1 - best))], dtype=torch.float64, requires_grad=True)
+
+    nothing = torch.zeros(1, dtype=torch.float64)
+    at_nothing = math.log(2) / 2
+    on_real = adversarial_discriminator_loss(logit, nothing, target=target) - at_nothing
+    on_fake = adversarial_discriminator_loss(nothing, logit, target=target) - at_nothing
+    (gradient,) = torch.autograd.grad(real_share * on_real + (1 - real_share) * on_fake, logit)
+
+    assert gradient.item() == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize(("real_share", "target"), [(0.5, 1.0), (0.5, 0.9), (0.2, 0.9), (0.8, 0.75)])
+def test_the_best_evidence_is_the_target_times_the_share_of_real_images(real_share: float, target: float) -> None:
+    best = target * real_share
+    height = math.log(best / (1 - best)) - math.log(4)  # of 4 equal logits, so that Z / (Z + 1) is best
+    logits = torch.full((1, 4), height, dtype=torch.float64, requires_grad=True)
+
+    loss = real_share * unsupervised_real_loss(logits, target=target)
+    loss = loss + (1 - real_share) * unsupervised_fake_loss(logits)
+    (gradient,) = torch.autograd.grad(loss, logits)
+
+    torch.testing.assert_close(gradient, torch.zeros(1, 4, dtype=torch.float64), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("target", [0.0, 0.5, 1.1])
+def test_targets_that_no_smoothing_needs_are_refused(target: float) -> None:
+    with pytest.raises(ValueError, match=r"0\.5 < target <= 1"):
+        adversarial_discriminator_loss(torch.zeros(1), torch.zeros(1), target=target)
+    with pytest.raises(ValueError, match=r"0\.5 < target <= 1"):
+        unsupervised_real_loss(torch.zeros(1, 2), target=target)
+
+
+def test_generator_loss_is_minus_the_log_of_the_probability_of_being_real() -> None:
+    assert adversarial_generator_loss(torch.tensor([math.log(3.0)])).item() == pytest.approx(-math.log(3 / 4))
+
+
+def test_evidence_losses_are_those_of_the_discriminator_turned_round() -> None:
+    logits = torch.tensor([[math.log(1.0), math.log(2.0)]])  # D = 3/4
+
+    assert non_saturating_evidence_loss(logits).item() == pytest.approx(-math.log(3 / 4))
+    assert minimax_evidence_loss(logits).item() == pytest.approx(math.log(1 / 4))
+
+
+def test_only_the_minimax_loss_saturates_where_the_discriminator_is_sure() -> None:
+    logits = torch.full((1, 10), -20.0, requires_grad=True)
+
+    (steep,) = torch.autograd.grad(non_saturating_evidence_loss(logits), logits)
+    (flat,) = torch.autograd.grad(minimax_evidence_loss(logits), logits)
+
+    assert steep.sum().item() == pytest.approx(-1, abs=1e-6)
+    assert abs(flat.sum().item()) < 1e-6
+
+
+def test_both_evidence_losses_push_towards_more_evidence() -> None:
+    logits = torch.randn(4, 3, requires_grad=True)
+
+    for loss in (non_saturating_evidence_loss(logits), minimax_evidence_loss(logits)):
+        (gradient,) = torch.autograd.grad(loss, logits)
+        assert (gradient < 0).all()

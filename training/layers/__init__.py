@@ -1,0 +1,24 @@
+"""The layers that the papers share, one file a kind; each states its equation and its source."""
+
+from training.layers.batch_norm import ShiftOnlyBatchNorm
+from training.layers.dropout import Dropout
+from training.layers.initialisation import uniform_glorot
+from training.layers.maxout import Maxout
+from training.layers.minibatch_discrimination import MinibatchDiscrimination
+from training.layers.noise import GaussianNoise
+from training.layers.virtual_batch_norm import VirtualBatchNorm
+from training.layers.weight_norm import Scale, WeightNormConv2d, WeightNormConvTranspose2d, WeightNormLinear
+
+__all__ = [
+    "Dropout",
+    "GaussianNoise",
+    "Maxout",
+    "MinibatchDiscrimination",
+    "Scale",
+    "ShiftOnlyBatchNorm",
+    "VirtualBatchNorm",
+    "WeightNormConv2d",
+    "WeightNormConvTranspose2d",
+    "WeightNormLinear",
+    "uniform_glorot",
+]

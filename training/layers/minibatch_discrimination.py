@@ -1,0 +1,102 @@
+"""Minibatch discrimination: what an image has in common with the others of its batch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+SMALLEST_DISTANCE = 1e-6  # keeps the scales finite where a batch repeats one example
+
+
+class MinibatchDiscrimination(nn.Module):
+    """Join each example's closeness to its neighbours to its features, Salimans et al. 2016, section 3.2.
+
+    With M_i = f(x_i) T in R^(B x C) and rows M_ib, kernel b's feature is (arXiv:1606.03498)
+
+        o(x_i)_b = sum over j != i of exp(-|M_ib - M_jb|_1),
+
+    and the output is f(x_i) followed by o(x_i) + b. The paper's sum has j = i too, a constant 1 that its published
+    code masks. As there, the columns of T are normalised, T = exp(s) t / |t|, and `initialise_from` sets s so that
+    nearest neighbours are 2 apart: kernels drawn from N(0, 1) alone put all distances of wide inputs so far out that
+    every exp underflows to 0, and so does its gradient.
+
+    The neighbours of a training batch must be of its kind: call the layer once for real images, once for generated
+    ones. What is served must not depend on its neighbours: there `among_reference` compares each example with the
+    same stored ones.
+
+    Args:
+        in_features: A, width of the input.
+        kernels: B; 100 in the published code.
+        dimensions: C; 5 in the published code.
+        reference_size: how many examples are stored for `among_reference`; as many as a training batch has.
+    """
+
+    reference: Tensor
+
+    def __init__(self, in_features: int, *, kernels: int = 100, dimensions: int = 5, reference_size: int = 100) -> None:
+        super().__init__()
+        self.direction = nn.Parameter(torch.empty(kernels, dimensions, in_features).normal_(0.0, 0.05))  # t
+        self.log_scale = nn.Parameter(torch.zeros(kernels, dimensions))  # s
+        self.bias = nn.Parameter(torch.full((kernels,), -1.0))  # b
+        self.register_buffer("reference", torch.zeros(reference_size, in_features))
+
+    @property
+    def out_features(self) -> int:
+        """Width of the output, A + B."""
+        return self.direction.shape[2] + len(self.bias)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Map [N, A] to [N, A + B]; the N examples are each other's neighbours, all real or all generated."""
+        return self._joined(inputs, _closeness(self._neighbour_distances(inputs)))
+
+    def among_reference(self, inputs: Tensor) -> Tensor:
+        """Map [N, A] to [N, A + B], each example against the stored ones only, as if it had joined their batch."""
+        distances = torch.cdist(self._projected(inputs), self._projected(self.reference), p=1.0)
+        return self._joined(inputs, _closeness(distances))
+
+    @torch.no_grad()
+    def settle_reference(self, inputs: Tensor) -> None:
+        """Store the first examples of [N, A], real ones, as those that `among_reference` compares with.
+
+        Fewer than `reference_size` are repeated. They go out of date when the layers below are trained on.
+        """
+        rows = torch.arange(len(self.reference), device=inputs.device) % len(inputs)
+        self.reference.copy_(inputs[rows])
+
+    @torch.no_grad()
+    def initialise_from(self, inputs: Tensor) -> Tensor:
+        """Set s so that an example's nearest neighbour is 2 away on average, and b so that the features' mean is 0.
+
+        Args:
+            inputs: [N, A], what the layer sees for a batch of training images, N >= 2.
+
+        Returns:
+            [N, A + B], the outputs after the initialisation.
+        """
+        self.log_scale.zero_()
+        nearest = self._neighbour_distances(inputs).amin(dim=2).mean(dim=1)  # [B]
+        self.log_scale.sub_((nearest / 2).clamp_min(SMALLEST_DISTANCE).log()[:, None])
+        closeness = _closeness(self._neighbour_distances(inputs))
+        self.bias.copy_(-closeness.mean(dim=0))
+        return self._joined(inputs, closeness)
+
+    def _projected(self, inputs: Tensor) -> Tensor:
+        """Map [N, A] to M as [B, N, C]."""
+        gain: Tensor = self.log_scale.exp() / torch.linalg.vector_norm(self.direction, dim=2)
+        outputs: Tensor = functional.linear(inputs, self.direction.flatten(0, 1))  # [N, B C]
+        return (outputs.view(-1, *gain.shape) * gain).transpose(0, 1)
+
+    def _neighbour_distances(self, inputs: Tensor) -> Tensor:
+        """Return L1 distances [B, N, N] within a batch [N, A]; from an example to itself it is infinite."""
+        projected = self._projected(inputs)
+        itself = torch.eye(len(inputs), dtype=torch.bool, device=inputs.device)
+        return torch.cdist(projected, projected, p=1.0).masked_fill(itself, torch.inf)
+
+    def _joined(self, inputs: Tensor, closeness: Tensor) -> Tensor:
+        return torch.cat([inputs, closeness + self.bias], dim=1)
+
+
+def _closeness(distances: Tensor) -> Tensor:
+    """Return o as [N, B] for distances [B, N, M]."""
+    return torch.exp(-distances).sum(dim=2).t()
