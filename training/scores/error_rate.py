@@ -1,11 +1,13 @@
 """The errors of a classifier on test images: what semi-supervised training is judged by.
 
 Salimans et al. 2016, table 1, counts the wrong ones of the 10,000 test images of MNIST, and gives mean and deviation
-over ten draws of the labelled images. One count is one draw.
+over ten draws of the labelled images. One count is one draw: its interval says how far the same classifier may be from
+its true rate, for want of test images, and nothing of what another draw of labels would give.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +16,17 @@ from numpy.typing import NDArray
 
 from training.errors import ScoreError
 from training.scores.conditions import Conditions
+
+NORMAL_95 = 1.959963984540054  # 97.5 % of a standard normal distribution lie below
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """Images of one class that were taken for another: both from 0 to K - 1, and how many there are."""
+
+    label: int
+    predicted: int
+    count: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +38,7 @@ class ErrorRate:
         images: how many were judged.
         errors_by_class: [K] wrong ones of each true class.
         images_by_class: [K] how many there are of each.
+        mistakes: what was taken for what, the most frequent first; their counts sum to `errors`.
         seed: of the training, which chose the labelled images; None if unknown.
         conditions: what belongs beside the value.
     """
@@ -33,6 +47,7 @@ class ErrorRate:
     images: int
     errors_by_class: tuple[int, ...]
     images_by_class: tuple[int, ...]
+    mistakes: tuple[Mistake, ...]
     seed: int | None
     conditions: Conditions
 
@@ -42,6 +57,14 @@ class ErrorRate:
         return self.errors / self.images
 
     @property
+    def interval(self) -> tuple[float, float]:
+        """The rates that 95 % confidence leaves, in [0, 1]: Wilson 1927, whose interval holds at rates near 0 too."""
+        weight = NORMAL_95**2 / self.images
+        centre = (self.rate + weight / 2) / (1 + weight)
+        reach = math.sqrt(weight * self.rate * (1 - self.rate) + weight**2 / 4) / (1 + weight)
+        return max(centre - reach, 0.0), min(centre + reach, 1.0)
+
+    @property
     def rates_by_class(self) -> tuple[float | None, ...]:
         """Share of wrong ones of each true class, None where there is no image of it."""
         pairs = zip(self.errors_by_class, self.images_by_class, strict=True)
@@ -49,7 +72,11 @@ class ErrorRate:
 
     def __str__(self) -> str:
         seed = "" if self.seed is None else f"seed {self.seed}, "
-        return f"{self.errors:,} errors of {self.images:,} images, {self.rate:.2%} ({seed}{self.conditions})"
+        low, high = self.interval
+        return (
+            f"{self.errors:,} errors of {self.images:,} images, {self.rate:.2%}, 95 % interval {low:.2%} to {high:.2%} "
+            f"({seed}{self.conditions})"
+        )
 
 
 def error_rate(
@@ -86,6 +113,17 @@ def error_rate(
         images=len(labels),
         errors_by_class=tuple(np.bincount(wrong, minlength=classes).tolist()),
         images_by_class=tuple(np.bincount(labels, minlength=classes).tolist()),
+        mistakes=_mistakes(predicted, labels),
         seed=seed,
         conditions=conditions or Conditions(),
     )
+
+
+def _mistakes(predicted: NDArray[np.integer[Any]], labels: NDArray[np.integer[Any]]) -> tuple[Mistake, ...]:
+    """Count what was taken for what, the most frequent first, equally frequent ones by class."""
+    wrong = predicted != labels
+    pairs, counts = np.unique(np.stack([labels[wrong], predicted[wrong]], axis=1), axis=0, return_counts=True)
+    found = [
+        Mistake(label, guess, count) for (label, guess), count in zip(pairs.tolist(), counts.tolist(), strict=True)
+    ]
+    return tuple(sorted(found, key=lambda mistake: -mistake.count))
