@@ -7,40 +7,118 @@ p(generated) = 1 / (1 + sum_k exp l_k), and the classifier that is served is the
 from __future__ import annotations
 
 import math
-from typing import cast
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.layers import GaussianNoise, ShiftOnlyBatchNorm, WeightNormLinear, uniform_glorot
+from training.layers import (
+    GaussianNoise,
+    MinibatchDiscrimination,
+    ShiftOnlyBatchNorm,
+    VirtualBatchNorm,
+    WeightNormLinear,
+    uniform_glorot,
+)
+
+Norm = Literal["batch", "virtual"]
+REFERENCE_SIZE = 100  # latents of the reference batch where none are given
+REFERENCE_SEED = 2016
 
 
-class Generator(nn.Module):
+class NormalisedGenerator(nn.Module):
+    """What the generators of the paper share: hidden layers normalised by their batch, or by a reference batch.
+
+    Args:
+        latent_size: length of the latent vector.
+        norm: "batch" is batch normalisation, "virtual" that of section 3.6, which needs no other images of a batch.
+        reference_latents: [R, Z] of the reference batch of "virtual", drawn once and kept with the weights; None draws
+            100 from U(0, 1), as the paper's latents are, always the same.
+    """
+
+    norms: nn.ModuleList
+    reference_latents: Tensor
+
+    def __init__(self, *, latent_size: int, norm: Norm, reference_latents: Tensor | None) -> None:
+        super().__init__()
+        self.norm = norm
+        if norm == "virtual":
+            if reference_latents is None:
+                seeded = torch.Generator().manual_seed(REFERENCE_SEED)
+                reference_latents = torch.rand(REFERENCE_SIZE, latent_size, generator=seeded)
+            self.register_buffer("reference_latents", reference_latents.clone())
+
+    @abstractmethod
+    def images(self, latents: Tensor) -> Tensor:
+        """Map latents [N, Z], which begin with the reference's in train mode with "virtual", to images [N, C, H, W]."""
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Map latents [N, Z] to images [N, C, H, W] in [-1, 1].
+
+        In eval mode an image depends on its own latent only, and with virtual batch normalisation in train mode too.
+        With batch normalisation in train mode N >= 2 and images depend on the whole batch.
+        """
+        if self.norm == "virtual" and self.training:
+            return self.images(torch.cat([self.reference_latents, latents]))[len(self.reference_latents) :]
+        return self.images(latents)
+
+    @torch.no_grad()
+    def settle_statistics(self, latents: Tensor) -> None:
+        """Store the batch statistics of one large batch of latents [N, Z], and switch to eval mode.
+
+        Averaged weights have no statistics of their own: those gathered in training belong to other weights. With
+        virtual batch normalisation they are those of the reference batch, whatever the latents.
+        """
+        for norm in self.norms:
+            if isinstance(norm, ShiftOnlyBatchNorm):
+                norm.settle()
+        self.train()
+        self(latents if self.norm == "batch" else latents[:1])
+        self.eval()
+
+    def _norms(self, widths: Sequence[int]) -> nn.ModuleList:
+        """Build the normalisation of each hidden layer."""
+        if self.norm == "batch":
+            return nn.ModuleList(ShiftOnlyBatchNorm(width) for width in widths)
+        size = len(self.reference_latents)
+        return nn.ModuleList(VirtualBatchNorm(width, reference_size=size) for width in widths)
+
+
+class Generator(NormalisedGenerator):
     """Latent -> (linear, batch norm, softplus) a width -> weight-normalised linear -> sigmoid -> image.
 
     Args:
         latent_size: length of the latent vector; 100 in the paper.
         widths: hidden units, layer by layer; 500 and 500 in the paper.
         image_shape: (C, H, W).
+        norm: see `NormalisedGenerator`; "batch" in the paper's code for digits.
+        reference_latents: see `NormalisedGenerator`.
     """
 
-    def __init__(self, *, latent_size: int, widths: tuple[int, ...], image_shape: tuple[int, int, int]) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        *,
+        latent_size: int,
+        widths: tuple[int, ...],
+        image_shape: tuple[int, int, int],
+        norm: Norm = "batch",
+        reference_latents: Tensor | None = None,
+    ) -> None:
+        super().__init__(latent_size=latent_size, norm=norm, reference_latents=reference_latents)
         sizes = (latent_size, *widths)
         # No bias: batch normalisation subtracts it and adds its own shift.
         self.hidden = nn.ModuleList(
             uniform_glorot(nn.Linear(size, width, bias=False)) for size, width in zip(sizes, widths, strict=False)
         )
-        self.norms = nn.ModuleList(ShiftOnlyBatchNorm(width) for width in widths)
+        self.norms = self._norms(widths)
         self.output = WeightNormLinear(sizes[-1], math.prod(image_shape), scale="trained")
         self.image_shape = image_shape
 
-    def forward(self, latents: Tensor) -> Tensor:
-        """Map latents [N, Z] to images [N, C, H, W] in [-1, 1].
-
-        In train mode N >= 2 and images depend on the whole batch; in eval mode each depends on its own latent only.
-        """
+    def images(self, latents: Tensor) -> Tensor:
+        """Map latents [N, Z] to images [N, C, H, W]; see `forward`."""
         units = latents
         for linear, norm in zip(self.hidden, self.norms, strict=True):
             units = functional.softplus(norm(linear(units)))
@@ -48,22 +126,14 @@ class Generator(nn.Module):
         images = 2 * pixels - 1
         return images.view(-1, *self.image_shape)
 
-    @torch.no_grad()
-    def settle_statistics(self, latents: Tensor) -> None:
-        """Store the batch statistics of one large batch of latents [N, Z], and switch to eval mode.
-
-        Averaged weights have no statistics of their own: those gathered in training belong to other weights.
-        """
-        for norm in self.norms:
-            cast(ShiftOnlyBatchNorm, norm).momentum = None  # a plain mean, here over this one batch
-            cast(ShiftOnlyBatchNorm, norm).reset_running_stats()
-        self.train()
-        self(latents)
-        self.eval()
-
 
 class Discriminator(nn.Module):
     """Image -> (noise, weight-normalised linear with frozen g, ReLU) a width -> noise -> K logits.
+
+    With minibatch discrimination (section 3.2) the last hidden units are joined by their closeness to those of the
+    other images, before the K logits. Then a call in training (with noise) must be given images of one kind, all real
+    or all generated. A call in evaluation (without noise) compares each image with the same stored real images instead
+    of its neighbours, on which its answer therefore does not depend; `settle_statistics` stores them.
 
     Args:
         image_shape: (C, H, W).
@@ -71,6 +141,8 @@ class Discriminator(nn.Module):
         classes: K, the number of real classes.
         input_noise: standard deviation of the noise on pixels in [0, 1]; 0.3 in the paper.
         hidden_noise: standard deviation of the noise on hidden units; 0.5 in the paper.
+        minibatch_kernels: B of minibatch discrimination, or 0 to do without.
+        minibatch_dimensions: C of minibatch discrimination.
     """
 
     def __init__(
@@ -81,6 +153,8 @@ class Discriminator(nn.Module):
         classes: int,
         input_noise: float,
         hidden_noise: float,
+        minibatch_kernels: int = 0,
+        minibatch_dimensions: int = 5,
     ) -> None:
         super().__init__()
         sizes = (math.prod(image_shape), *widths)
@@ -88,7 +162,12 @@ class Discriminator(nn.Module):
             WeightNormLinear(size, width, scale="frozen") for size, width in zip(sizes, widths, strict=False)
         )
         self.noises = nn.ModuleList(GaussianNoise(input_noise if n == 0 else hidden_noise) for n in range(len(sizes)))
-        self.output = WeightNormLinear(sizes[-1], classes, scale="trained")
+        self.minibatch = (
+            MinibatchDiscrimination(sizes[-1], kernels=minibatch_kernels, dimensions=minibatch_dimensions)
+            if minibatch_kernels
+            else None
+        )
+        self.output = WeightNormLinear(sizes[-1] + minibatch_kernels, classes, scale="trained")
 
     def features(self, images: Tensor, noise: torch.Generator | None = None) -> Tensor:
         """Map images [N, C, H, W] in [-1, 1] to the last hidden units [N, F], before the noise on them."""
@@ -99,7 +178,10 @@ class Discriminator(nn.Module):
 
     def forward(self, images: Tensor, noise: torch.Generator | None = None) -> Tensor:
         """Map images [N, C, H, W] in [-1, 1] to class logits [N, K]; noise only where a generator for it is given."""
-        logits: Tensor = self.output(self.noises[-1](self.features(images, noise), noise))
+        units = self.noises[-1](self.features(images, noise), noise)
+        if self.minibatch is not None:
+            units = self.minibatch.among_reference(units) if noise is None else self.minibatch(units)
+        logits: Tensor = self.output(units)
         return logits
 
     @torch.no_grad()
@@ -108,4 +190,17 @@ class Discriminator(nn.Module):
         units = (images.flatten(1) + 1) / 2
         for layer, add_noise in zip(self.hidden, self.noises, strict=False):
             units = functional.relu(cast(WeightNormLinear, layer).initialise_from(add_noise(units, noise)))
-        self.output.initialise_from(self.noises[-1](units, noise))
+        units = self.noises[-1](units, noise)
+        if self.minibatch is not None:
+            units = self.minibatch.initialise_from(units)
+        self.output.initialise_from(units)
+        self.settle_statistics(images)
+
+    @torch.no_grad()
+    def settle_statistics(self, images: Tensor) -> None:
+        """Store the first of some real images [N, C, H, W] for minibatch discrimination in evaluation, if there is any.
+
+        They are kept as features of the present weights: settle again after training, and after averaging weights.
+        """
+        if self.minibatch is not None:
+            self.minibatch.settle_reference(self.features(images[: len(self.minibatch.reference)]))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from training.checkpoint import RunConfig
 from training.layers import WeightNormLinear
 from training.networks import build_classifier, build_generator
-from training.networks.improved_gan import Discriminator, Generator
+from training.networks.improved_gan import Discriminator, Generator, Norm
 from training.recipes import RECIPES
 
 
@@ -25,17 +26,21 @@ def published_config() -> RunConfig:
     )
 
 
-def small_discriminator() -> Discriminator:
-    return Discriminator(image_shape=(1, 4, 4), widths=(12, 8), classes=3, input_noise=0.3, hidden_noise=0.5)
+def small_discriminator(*, kernels: int = 0) -> Discriminator:
+    return Discriminator(
+        image_shape=(1, 4, 4), widths=(12, 8), classes=3, input_noise=0.3, hidden_noise=0.5, minibatch_kernels=kernels
+    )
 
 
-def small_generator() -> Generator:
-    return Generator(latent_size=5, widths=(9, 7), image_shape=(3, 4, 6))
+def small_generator(*, norm: Norm = "batch") -> Generator:
+    return Generator(latent_size=5, widths=(9, 7), image_shape=(3, 4, 6), norm=norm)
 
 
 def test_the_published_recipe_builds_the_networks_of_the_paper() -> None:
     generator, classifier = build_generator(published_config()), build_classifier(published_config())
 
+    assert isinstance(generator, Generator)
+    assert isinstance(classifier, Discriminator)
     assert [layer.direction.shape for layer in classifier.modules() if isinstance(layer, WeightNormLinear)] == [
         (1000, 784),
         (500, 1000),
@@ -63,8 +68,9 @@ def test_the_generator_draws_images_between_minus_one_and_one() -> None:
     assert images.abs().max() <= 1
 
 
-def test_a_sample_in_eval_mode_does_not_depend_on_its_neighbours() -> None:
-    generator = small_generator()
+@pytest.mark.parametrize("norm", ["batch", "virtual"])
+def test_a_sample_in_eval_mode_does_not_depend_on_its_neighbours(norm: Norm) -> None:
+    generator = small_generator(norm=norm)
     generator.settle_statistics(torch.rand(200, 5))
     latents = torch.rand(6, 5)
 
@@ -93,8 +99,9 @@ def test_the_classifier_adds_noise_only_where_a_generator_for_it_is_given() -> N
     assert not torch.equal(discriminator(images), discriminator(images, torch.Generator()))
 
 
-def test_initialisation_gives_logits_mean_zero_and_variance_one_over_the_batch() -> None:
-    discriminator = small_discriminator()
+@pytest.mark.parametrize("kernels", [0, 6])
+def test_initialisation_gives_logits_mean_zero_and_variance_one_over_the_batch(kernels: int) -> None:
+    discriminator = small_discriminator(kernels=kernels)
     images = torch.rand(400, 1, 4, 4) * 2 - 1
 
     discriminator.initialise_from(images, torch.Generator().manual_seed(1))
@@ -109,3 +116,110 @@ def test_features_are_the_last_hidden_units() -> None:
 
     assert features.shape == (2, 8)
     assert features.min() >= 0
+
+
+def test_the_plain_pair_keeps_the_names_of_its_weights() -> None:
+    assert [name for name in small_generator().state_dict() if "running" not in name and "num_" not in name] == [
+        "hidden.0.weight",
+        "hidden.1.weight",
+        "norms.0.shift",
+        "norms.1.shift",
+        "output.direction",
+        "output.scale",
+        "output.bias",
+    ]
+    assert {name.split(".")[0] for name in small_discriminator().state_dict()} == {"hidden", "output"}
+
+
+def test_with_virtual_batch_norm_a_sample_depends_on_no_other_in_train_mode_either() -> None:
+    generator = small_generator(norm="virtual")
+    latents = torch.rand(6, 5)
+
+    together, alone = generator(latents), generator(latents[:1])
+
+    assert generator.training
+    assert together.shape == (6, 3, 4, 6)
+    torch.testing.assert_close(together[:1], alone, atol=1e-6, rtol=0)
+
+
+def test_with_virtual_batch_norm_samples_are_the_same_in_train_and_eval_mode() -> None:
+    generator = small_generator(norm="virtual")
+    latents = torch.rand(6, 5)
+    trained = generator(latents)
+    generator.norms[0].get_buffer("mean").add_(7)  # statistics of other weights
+
+    generator.settle_statistics(torch.rand(50, 5))
+
+    torch.testing.assert_close(generator(latents), trained, atol=1e-6, rtol=0)
+
+
+def test_the_reference_latents_are_kept_with_the_weights() -> None:
+    torch.manual_seed(0)
+    reference = torch.randn(30, 5)
+    generator = Generator(
+        latent_size=5, widths=(9, 7), image_shape=(3, 4, 6), norm="virtual", reference_latents=reference
+    )
+    other = Generator(
+        latent_size=5, widths=(9, 7), image_shape=(3, 4, 6), norm="virtual", reference_latents=torch.zeros(30, 5)
+    )
+
+    other.load_state_dict(generator.state_dict())
+
+    latents = torch.randn(4, 5)
+    assert torch.equal(other.reference_latents, reference)
+    assert torch.equal(other(latents), generator(latents))
+
+
+def test_reference_latents_that_nobody_gave_are_always_the_same_and_leave_the_global_generator_alone() -> None:
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    plain = small_generator()
+    torch.set_rng_state(state)
+    first, second = small_generator(norm="virtual"), small_generator(norm="virtual")
+
+    assert torch.equal(first.reference_latents, second.reference_latents)
+    assert torch.equal(plain.hidden[0].get_parameter("weight"), first.hidden[0].get_parameter("weight"))
+
+
+def test_with_minibatch_discrimination_training_compares_the_images_of_a_batch() -> None:
+    torch.manual_seed(0)
+    discriminator = small_discriminator(kernels=6)
+    images = torch.rand(8, 1, 4, 4) * 2 - 1
+
+    together = discriminator(images, torch.Generator().manual_seed(1))
+    crowded = discriminator(torch.cat([images[:4], images[:1].expand(4, -1, -1, -1)]), torch.Generator().manual_seed(1))
+
+    assert not torch.allclose(together[:1], crowded[:1])
+
+
+def test_with_minibatch_discrimination_an_answer_does_not_depend_on_the_neighbours() -> None:
+    torch.manual_seed(0)
+    discriminator = small_discriminator(kernels=6)
+    discriminator.initialise_from(torch.rand(400, 1, 4, 4) * 2 - 1, torch.Generator())
+    images = torch.rand(8, 1, 4, 4) * 2 - 1
+
+    together, alone = discriminator(images), discriminator(images[:1])
+
+    torch.testing.assert_close(together[:1], alone, atol=1e-6, rtol=0)
+
+
+def test_an_answer_compares_an_image_with_the_real_images_that_were_settled_last() -> None:
+    torch.manual_seed(0)
+    discriminator = small_discriminator(kernels=6)
+    settled, image = torch.rand(100, 1, 4, 4) * 2 - 1, torch.rand(1, 1, 4, 4) * 2 - 1
+    before = discriminator(image)
+
+    discriminator.settle_statistics(settled)
+
+    assert discriminator.minibatch is not None
+    features = discriminator.features(torch.cat([image, settled]))
+    expected = discriminator.output(discriminator.minibatch(features)[:1])
+    torch.testing.assert_close(discriminator(image), expected)
+    assert not torch.allclose(discriminator(image), before)
+
+
+def test_minibatch_discrimination_leaves_the_features_as_they_are() -> None:
+    discriminator = small_discriminator(kernels=6)
+
+    assert discriminator.features(torch.zeros(2, 1, 4, 4)).shape == (2, 8)
+    assert discriminator.output.direction.shape == (3, 8 + 6)
