@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tests.training.scores.points import uniform_points
 from training.errors import ScoreError
 from training.scores import distances
-from training.scores.parzen import SIGMAS, hold_out, log_likelihoods, parzen_log_likelihood
+from training.scores.parzen import SIGMAS, centroids, hold_out, log_likelihoods, parzen_log_likelihood
 
 
 def normal_log_density(x: NDArray[np.float64], mean: NDArray[np.float64], sigma: float) -> float:
@@ -91,6 +91,24 @@ def test_samples_like_the_data_score_higher_than_samples_unlike_it() -> None:
     like, unlike = (parzen_log_likelihood(samples, data[50:70], data[70:]) for samples in (data[:50], noise))
 
     assert like.mean > unlike.mean
+
+
+def test_centres_of_the_training_images_beat_as_many_of_the_images_and_generate_nothing() -> None:
+    data = (255 * (uniform_points(1, 12, 10)[np.arange(600) % 12] * 0.5 + uniform_points(2, 600, 10) / 2)).astype(
+        np.uint8
+    )
+    training, validation, test = data[:400], data[400:500], data[500:]
+
+    centres = centroids(training, 60)
+
+    absurd, true = (parzen_log_likelihood(samples, validation, test) for samples in (centres, training[:60]))
+    assert absurd.mean > true.mean
+    assert (absurd.samples, true.samples) == (60, 60)
+    assert 0 <= centres.min() <= centres.max() <= 1
+
+
+def test_there_is_at_most_one_centre_to_five_images() -> None:
+    assert centroids(np.zeros((52, 3, 3, 1), np.uint8), 10_000).shape == (10, 9)
 
 
 def test_progress_is_told_for_validation_and_test_images() -> None:
