@@ -1,0 +1,190 @@
+"""What the verbs that load images share: the options, the bars while images are decoded, and what is said of damage."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli.console import errors_console
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from training.data import LabelledImages, Options, Split
+
+PLAIN_INTERVAL_S = 5.0  # between two lines in a log
+SHOWN_CHARACTERS = 300  # of what is said of damaged images
+
+SOURCES = (
+    "`digits` (ship with Mintage), a folder (of MNIST's IDX files, CIFAR's binary batches, Parquet files, WebDataset "
+    "tars such as a sample job's, a folder of images a class, or images alone), a file (.parquet, .tar, CIFAR's "
+    ".tar.gz), or hf:OWNER/NAME of the Hugging Face hub"
+)
+
+SizeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--size",
+        metavar="N|HxW",
+        help="Crop images at the centre and resize them to N x N, or to H x W (height x width), px.",
+        show_default="as they are",
+    ),
+]
+ChannelsOption = Annotated[
+    int | None,
+    typer.Option("--channels", metavar="1|3", help="Take images as grey (1) or as colour (3).", show_default="as most"),
+]
+LimitOption = Annotated[
+    int | None,
+    typer.Option("--limit", metavar="N", help="At most so many images of each split.", show_default="all"),
+]
+MaxDamagedOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-damaged",
+        metavar="N",
+        help="Damaged images to skip at most.",
+        show_default="0.1 % or five, at most a tenth",
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """Training images, and test images where the source has some."""
+
+    train: LabelledImages
+    test: LabelledImages | None
+
+
+def data_options(
+    *, size: str | None = None, channels: int | None = None, limit: int | None = None, max_damaged: int | None = None
+) -> Options:
+    """Turn what a person typed into options.
+
+    Raises:
+        DataError: if a value is none or out of range.
+    """
+    from training.data import Options
+
+    shape = None if size is None else _parsed_size(size)
+    return Options(size=shape, channels=channels, limit=limit, max_damaged=max_damaged)
+
+
+def load_splits(source: str, options: Options, *, progress: Progress | None = None) -> Splits:
+    """Load a source's training images and, if it has some, its test images.
+
+    Args:
+        source: as `training.data.load` takes it.
+        options: of both splits.
+        progress: where to show a bar while images are decoded; None for bars of its own.
+
+    Raises:
+        DataError: as `training.data.load` does.
+    """
+    from training.data import has_split
+
+    with contextlib.nullcontext(progress) if progress is not None else bars() as shown:
+        train = load_split(source, "train", options, progress=shown)
+        test = load_split(source, "test", options, progress=shown) if has_split(source, "test") else None
+    return Splits(train, test)
+
+
+def load_split(source: str, split: Split, options: Options, *, progress: Progress) -> LabelledImages:
+    """Load one split, and say how far it is and which images were damaged; see `load_splits`."""
+    from training.data import load
+
+    with _warnings_told():
+        return load(
+            source,
+            split,
+            size=options.size,
+            channels=options.channels,
+            limit=options.limit,
+            max_damaged=options.max_damaged,
+            on_progress=_decoding(progress, f"decoding {source} {split}"),
+        )
+
+
+@contextlib.contextmanager
+def bars() -> Iterator[Progress]:
+    """Show bars on stderr while there is work, if that is a terminal."""
+    from rich import progress
+
+    columns = (
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeRemainingColumn(),
+    )
+    stderr = errors_console()
+    with progress.Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as shown:
+        yield shown
+
+
+def _parsed_size(text: str) -> tuple[int, int]:
+    """Read `64`, or `48x64` for height and width."""
+    from training.errors import DataError
+
+    found = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text.strip().lower())
+    if found is None:
+        raise DataError(f"size={text!r}: expected one number of pixels, such as 64, or height x width, such as 48x64")
+    height, width = found.groups()
+    return int(height), int(width or height)
+
+
+def _decoding(progress: Progress, what: str) -> Callable[[int, int | None], None]:
+    """Return what moves a bar, which appears with the first images, or else prints a line every few seconds."""
+    if progress.disable:
+        return _plain_lines(what)
+    task = None
+
+    def report(done: int, total: int | None) -> None:
+        nonlocal task
+        task = progress.add_task(what, total=total) if task is None else task
+        progress.update(task, completed=done, total=total)
+
+    return report
+
+
+def _plain_lines(what: str) -> Callable[[int, int | None], None]:
+    """Print a line every few seconds to stderr, none for what takes no longer."""
+    last_s = time.monotonic()
+
+    def report(done: int, total: int | None) -> None:
+        nonlocal last_s
+        if time.monotonic() - last_s < PLAIN_INTERVAL_S:
+            return
+        last_s = time.monotonic()
+        typer.echo(f"{what}: {done:,}{'' if total is None else f' of {total:,}'} images", err=True)
+
+    return report
+
+
+class _ToldOnStderr(logging.Handler):
+    """Prints what the reading of data warns of as a line on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record, cut where it would fill the screen."""
+        message = " ".join(record.getMessage().split())
+        printable = "".join(c if c.isprintable() else "?" for c in message)
+        cut = printable if len(printable) <= SHOWN_CHARACTERS else printable[:SHOWN_CHARACTERS] + " ..."
+        typer.echo(f"mintage: {cut}", err=True)
+
+
+@contextlib.contextmanager
+def _warnings_told() -> Iterator[None]:
+    """Print warnings while data is read; without a handler Python would print them bare."""
+    logger, handler = logging.getLogger("training.data"), _ToldOnStderr(logging.WARNING)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)

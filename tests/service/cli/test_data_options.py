@@ -1,0 +1,126 @@
+"""What is typed about data, and what is said while it is decoded."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+from rich.progress import Progress
+
+from service.cli import data_options as module
+from service.cli.data_options import SOURCES, bars, data_options, load_split, load_splits
+from training.data import Options
+from training.errors import DataError
+
+
+@pytest.fixture(autouse=True)
+def no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINTAGE_CACHE_DIR", "off")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Twelve colour images to train with, of which one is damaged, and three to test with."""
+    for split, count in (("train", 12), ("test", 3)):
+        (tmp_path / split).mkdir()
+        for number in range(count):
+            pixels = np.random.default_rng(number).integers(0, 256, (8, 6, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / split / f"{number:02d}.png")
+    (tmp_path / "train" / "05.png").write_bytes(b"no image")
+    return tmp_path
+
+
+@pytest.mark.parametrize(("text", "size"), [("64", (64, 64)), ("48x64", (48, 64)), (" 48X64 ", (48, 64))])
+def test_a_size_is_a_side_or_height_and_width(text: str, size: tuple[int, int]) -> None:
+    assert data_options(size=text).size == size
+
+
+@pytest.mark.parametrize("text", ["", "x", "64x", "x64", "-3", "3.5", "64x64x3", "64 64"])
+def test_other_sizes_are_refused(text: str) -> None:
+    with pytest.raises(DataError, match="expected one number of pixels, such as 64, or height x width"):
+        data_options(size=text)
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ({"size": "0"}, "from 1 to 4096 pixels"),
+        ({"channels": 2}, "must be 1 .grey. or 3 .colour."),
+        ({"limit": 0}, "at least 1 image"),
+        ({"max_damaged": -1}, "must lie from 0"),
+    ],
+)
+def test_values_out_of_range_are_refused(typed: dict[str, str | int], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        data_options(**typed)  # type: ignore[arg-type]
+
+
+def test_the_help_names_every_source() -> None:
+    for word in ("digits", "IDX", "CIFAR", "Parquet", "WebDataset", "a class", ".parquet", ".tar", ".tar.gz", "hf:"):
+        assert word in SOURCES
+
+
+def test_both_splits_are_made_alike(folder: Path) -> None:
+    found = load_splits(str(folder), data_options(size="4x5", channels=1, limit=2))
+
+    assert found.test is not None
+    assert found.train.images.shape == found.test.images.shape == (2, 4, 5, 1)
+
+
+def test_a_source_without_test_images_has_none(folder: Path) -> None:
+    assert load_splits(str(folder / "test"), Options()).test is None
+
+
+def test_damaged_images_are_told_in_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = load_splits(str(folder), Options(max_damaged=1))
+
+    assert len(found.train) == 11
+    assert capsys.readouterr().err == (
+        f"mintage: {folder}: skipped 1 damaged images: train/05.png is not a PNG image, as its name says\n"
+    )
+
+
+def test_more_damage_than_is_allowed_is_refused(folder: Path) -> None:
+    with pytest.raises(DataError, match="1 of 12 images are damaged and at most 0 are skipped"):
+        load_splits(str(folder), data_options(max_damaged=0))
+
+
+def test_a_log_gets_a_line_now_and_then(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PLAIN_INTERVAL_S", 0)
+
+    load_splits(str(folder / "test"), Options())
+
+    assert capsys.readouterr().err == f"decoding {folder / 'test'} train: 3 of 3 images\n"
+
+
+def test_a_log_gets_nothing_of_what_is_quick(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    load_splits(str(folder / "test"), Options())
+
+    assert capsys.readouterr().err == ""
+
+
+def test_a_terminal_gets_a_bar(folder: Path) -> None:
+    with Progress(console=Console(file=io.StringIO(), force_terminal=True)) as progress:
+        load_split(str(folder), "test", Options(), progress=progress)
+
+        [task] = progress.tasks
+        assert (task.completed, task.total) == (3, 3)
+        assert task.description == f"decoding {folder} test"
+
+
+def test_pixels_that_need_no_decoding_get_no_bar() -> None:
+    with Progress(console=Console(file=io.StringIO(), force_terminal=True)) as progress:
+        load_split("digits", "test", Options(limit=3), progress=progress)
+
+        assert progress.tasks == []
+
+
+def test_there_are_no_bars_outside_a_terminal() -> None:
+    with bars() as shown:
+        assert shown.disable
