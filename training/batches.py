@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,14 +11,86 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from training.data import LabelledImages, choose_labelled
-from training.gan_step import Batch
 from training.latents import draw_latents
 from training.randomness import stream
-from training.recipes import ImprovedGanRecipe
+from training.recipes import ImprovedGanRecipe, Recipe
 
 
-class Batches:
-    """Draws the batch of any step of a run.
+class Orders:
+    """Endless random orders of a data set's images, one a purpose, each pass in an order of its own.
+
+    Args:
+        seed: of the run.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._orders: dict[str, tuple[int, NDArray[np.int64]]] = {}
+
+    def next(self, purpose: str, position: int, count: int, total: int) -> NDArray[np.int64]:
+        """Return `count` indices that begin at a position of an endless sequence of random orders of `total`."""
+        parts = []
+        while count:
+            epoch, start = divmod(position, total)
+            part = self.order(purpose, epoch, total)[start : start + count]
+            parts.append(part)
+            position, count = position + len(part), count - len(part)
+        return np.concatenate(parts)
+
+    def order(self, purpose: str, epoch: int, total: int) -> NDArray[np.int64]:
+        """Return the random order of one pass, which is kept until the next one is asked for."""
+        if self._orders.get(purpose, (-1,))[0] != epoch:
+            generator = stream(self._seed, f"order/{purpose}", images_seen=epoch)
+            self._orders[purpose] = epoch, torch.randperm(total, generator=generator).numpy()
+        return self._orders[purpose][1]
+
+
+@dataclass(frozen=True, slots=True)
+class RealBatch:
+    """Real images of one discriminator step."""
+
+    images: Tensor  # float32 [N, C, H, W] in [-1, 1]
+    labels: Tensor  # int64 [N], -1 where the data has no classes
+
+
+class RealBatches:
+    """Draws the real images of any discriminator step of a run.
+
+    Args:
+        data: the training images.
+        seed: of the run.
+        batch: images a discriminator step.
+    """
+
+    def __init__(self, data: LabelledImages, *, seed: int, batch: int) -> None:
+        self._data = data
+        self._orders = Orders(seed)
+        self._batch = batch
+
+    def at(self, images_seen: int) -> RealBatch:
+        """Return the batch of the discriminator step that begins after so many real images."""
+        chosen = self._orders.next("real", images_seen, self._batch, len(self._data))
+        return RealBatch(to_tensor(self._data.images[chosen]), torch.from_numpy(self._data.labels[chosen]))
+
+    def first(self, count: int) -> Tensor:
+        """Return images [count, C, H, W] for what is set from data before the first step."""
+        chosen = self._orders.order("initialise", 0, len(self._data))[:count]
+        return to_tensor(self._data.images[chosen])
+
+
+@dataclass(frozen=True, slots=True)
+class SemiSupervisedBatch:
+    """What one step of a K+1 GAN consumes; images are float32 [N, C, H, W] in [-1, 1]."""
+
+    labelled: Tensor
+    labels: Tensor  # [N] int64
+    unlabelled: Tensor  # for the discriminator
+    unlabelled_fresh: Tensor  # for the generator, in another order
+    latents: Tensor  # [M, Z]
+
+
+class SemiSupervisedBatches:
+    """Draws the batch of any step of a K+1 GAN's run.
 
     Each of the labelled images, the discriminator's unlabelled ones and the generator's is gone through in its own
     random order, which changes from one pass to the next.
@@ -31,46 +104,38 @@ class Batches:
         self._images = data.images
         self._labels = data.labels
         self._recipe = recipe
-        self.labelled = choose_labelled(
-            data.labels, count=recipe.labels, classes=len(data.classes), seed=recipe.seed
+        self._orders = Orders(recipe.seed)
+        self.labelled = (
+            choose_labelled(data.labels, count=recipe.labels, classes=len(data.classes), seed=recipe.seed)
+            if recipe.labels
+            else np.zeros(0, np.int64)
         )  # [labels] indices
-        self._orders: dict[str, tuple[int, NDArray[np.int64]]] = {}
 
-    def at(self, images_seen: int, noise: torch.Generator) -> Batch:
+    def at(self, images_seen: int, noise: torch.Generator) -> SemiSupervisedBatch:
         """Return the batch of the step that begins after so many unlabelled images; latents come from `noise`."""
-        recipe, count = self._recipe, self._recipe.unlabelled_batch
+        recipe, count, orders = self._recipe, self._recipe.unlabelled_batch, self._orders
         labels_seen = images_seen // count * recipe.labelled_batch
-        labelled = self.labelled[self._next("labelled", labels_seen, recipe.labelled_batch, len(self.labelled))]
-        return Batch(
+        labelled = self.labelled
+        if len(labelled):
+            labelled = labelled[orders.next("labelled", labels_seen, recipe.labelled_batch, len(labelled))]
+        total = len(self._images)
+        return SemiSupervisedBatch(
             labelled=to_tensor(self._images[labelled]),
             labels=torch.from_numpy(self._labels[labelled]),
-            unlabelled=to_tensor(self._images[self._next("unlabelled", images_seen, count, len(self._images))]),
-            unlabelled_fresh=to_tensor(self._images[self._next("fresh", images_seen, count, len(self._images))]),
-            latents=draw_latents(count, recipe.latent_size, distribution=recipe.latent_distribution, generator=noise),
+            unlabelled=to_tensor(self._images[orders.next("unlabelled", images_seen, count, total)]),
+            unlabelled_fresh=to_tensor(self._images[orders.next("fresh", images_seen, count, total)]),
+            latents=latents_for(recipe, count, noise),
         )
 
     def to_initialise(self) -> Tensor:
         """Return the images [N, C, H, W] that set the discriminator's first scales and biases."""
-        return to_tensor(
-            self._images[self._order("initialise", 0, len(self._images))[: self._recipe.initialise_images]]
-        )
+        order = self._orders.order("initialise", 0, len(self._images))
+        return to_tensor(self._images[order[: self._recipe.initialise_images]])
 
-    def _next(self, purpose: str, position: int, count: int, total: int) -> NDArray[np.int64]:
-        """Return `count` indices that begin at a position of an endless sequence of random orders of `total`."""
-        parts = []
-        while count:
-            epoch, start = divmod(position, total)
-            part = self._order(purpose, epoch, total)[start : start + count]
-            parts.append(part)
-            position, count = position + len(part), count - len(part)
-        return np.concatenate(parts)
 
-    def _order(self, purpose: str, epoch: int, total: int) -> NDArray[np.int64]:
-        """Return the random order of one pass, which is kept until the next one is asked for."""
-        if self._orders.get(purpose, (-1,))[0] != epoch:
-            generator = stream(self._recipe.seed, f"order/{purpose}", images_seen=epoch)
-            self._orders[purpose] = epoch, torch.randperm(total, generator=generator).numpy()
-        return self._orders[purpose][1]
+def latents_for(recipe: Recipe, count: int, generator: torch.Generator) -> Tensor:
+    """Draw latents [count, Z] as a recipe wants them."""
+    return draw_latents(count, recipe.latent_size, distribution=recipe.latent_distribution, generator=generator)
 
 
 def to_tensor(images: NDArray[np.uint8]) -> Tensor:
@@ -81,7 +146,7 @@ def to_tensor(images: NDArray[np.uint8]) -> Tensor:
 def to_pixels(images: Tensor) -> NDArray[np.uint8]:
     """Convert images float32 [N, C, H, W] in [-1, 1] to uint8 [N, H, W, C], rounding to the nearest value."""
     scaled = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    return scaled.permute(0, 2, 3, 1).contiguous().numpy()
+    return scaled.permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
 def predicted(

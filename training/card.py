@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from training.checkpoint import RunConfig, write_atomically
-from training.recipes import recipe_named
+from training.recipes import ImprovedGanRecipe, recipe_named
 
 NAME = "card.md"
 
@@ -28,32 +28,28 @@ def write_card(
         test_images: how many the accuracy was measured on.
     """
     settings = config.settings
-    measured = (
-        "not measured: the data came without test images"
-        if test_accuracy is None
-        else f"{100 * test_accuracy:.2f} % of {test_images} test images, with averaged weights"
-    )
-    steps = images_seen // settings.unlabelled_batch
-    each = settings.labels // len(config.classes)
-    done = (
-        "the whole run" if images_seen >= settings.images else f"{100 * images_seen / settings.images:.0f} % of the run"
-    )
+    steps = images_seen // settings.batch_images
+    share = 100 * images_seen / settings.images
+    done = "the whole run" if share >= 100 else f"{share:.0f} % of the run"
+    rows = {
+        "Source": settings.source,
+        "Images": f"{config.height} x {config.width}, {'grey' if config.channels == 1 else 'colour'}",
+        "Data": f"{config.data_name}: {config.data_images} images, sha256 `{config.data_sha256[:16]}`",
+        **_classifier_rows(config, test_accuracy, test_images),
+        "Trained": f"{images_seen:,} images in {steps:,} steps, {done}",
+        "Time": f"{seconds:.0f} s",
+        "Hardware": _hardware(),
+        "torch": config.torch_version,
+    }
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    limits = "\n".join(f"- {limit}" for limit in settings.LIMITS)
     text = f"""# {config.recipe}
 
-A K+1 semi-supervised GAN: a generator of {config.height} x {config.width} images and a classifier of \
-{len(config.classes)} classes, trained together.
+{settings.FAMILY}
 
 | | |
 | --- | --- |
-| Source | {settings.source} |
-| Data | {config.data_name}: {config.data_images} images, sha256 `{config.data_sha256[:16]}` |
-| Labels | {settings.labels}, {each} a class, chosen by seed {settings.seed}; the rest unlabelled |
-| Classes | {", ".join(config.classes)} |
-| Test accuracy | {measured} |
-| Trained | {images_seen:,} images in {steps:,} steps, {done} |
-| Time | {seconds:.0f} s |
-| Hardware | {_hardware()} |
-| torch | {config.torch_version} |
+{table}
 
 Made by
 
@@ -65,12 +61,24 @@ Made by
 
 ## Limits
 
-- One run with one draw of labels. Other seeds give other accuracies; with few labels they differ by percents.
-- Feature matching trains a good classifier, not the best pictures: samples look smoother and rougher than the data.
-- The classifier gives every image one of its {len(config.classes)} classes, also one unlike all its data, and its
-  probabilities are not calibrated.
+{limits}
 """
     write_atomically(run / NAME, text.encode())
+
+
+def _classifier_rows(config: RunConfig, test_accuracy: float | None, test_images: int) -> dict[str, str]:
+    """Say what the classifier of a K+1 GAN learned from, and how well."""
+    settings = config.settings
+    if not isinstance(settings, ImprovedGanRecipe) or not settings.classifies:
+        return {}
+    each = settings.labels // len(config.classes)
+    return {
+        "Labels": f"{settings.labels}, {each} a class, chosen by seed {settings.seed}; the rest unlabelled",
+        "Classes": ", ".join(config.classes),
+        "Test accuracy": "not measured: the data came without test images"
+        if test_accuracy is None
+        else f"{100 * test_accuracy:.2f} % of {test_images} test images, with averaged weights",
+    }
 
 
 def command(config: RunConfig, run: Path) -> str:

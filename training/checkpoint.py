@@ -4,7 +4,7 @@
     ├── config.json               recipe, every field, image shape, classes, latents, torch version
     ├── metrics.jsonl             one JSON object a report
     ├── checkpoint.safetensors    generator.*, discriminator.*, generator_average.*, discriminator_average.*
-    ├── state.safetensors         the same weights, Adam's moments and the counters: all that resuming reads
+    ├── state.safetensors         the same weights, the optimisers' moments and the counters: all that resuming reads
     ├── samples/*.png             grids from fixed latents, named by images seen; latest.png
     └── card.md                   the model card
 
@@ -29,7 +29,7 @@ from torch import Tensor
 
 from training.data import LabelledImages
 from training.errors import DivergedError, RecipeError, RunError
-from training.recipes import RECIPES, ImprovedGanRecipe, LatentDistribution, recipe_named
+from training.recipes import RECIPES, LatentDistribution, Recipe, recipe_named
 
 CONFIG, WEIGHTS, STATE = "config.json", "checkpoint.safetensors", "state.safetensors"
 FREE = {"max_seconds", "report_images", "checkpoint_images"}  # fields that leave the weights as they are
@@ -46,7 +46,7 @@ class RunConfig:
     classes: tuple[str, ...]
     latent_size: int
     latent_distribution: LatentDistribution
-    settings: ImprovedGanRecipe = RECIPES["ssgan-digits"]
+    settings: Recipe = RECIPES["ssgan-digits"]
     data_name: str = ""
     data_images: int = 0
     data_sha256: str = ""
@@ -58,7 +58,7 @@ class RunConfig:
         return self.channels, self.height, self.width
 
     @classmethod
-    def of(cls, recipe: ImprovedGanRecipe, data: LabelledImages) -> RunConfig:
+    def of(cls, recipe: Recipe, data: LabelledImages) -> RunConfig:
         """Describe a run of a recipe on training images."""
         height, width, channels = data.shape
         return cls(
@@ -229,8 +229,10 @@ def save_state(run: Path, config: RunConfig, *, weights: Mapping[str, Tensor], s
 
 def differences(one: RunConfig, other: RunConfig) -> list[str]:
     """Return what makes two configurations different trainings; torch, the data's name and `FREE` may differ."""
+    if one.recipe != other.recipe:
+        return [f"recipe is {one.recipe}, not {other.recipe}"]
     pairs = [
-        *((name, getattr(one, name), getattr(other, name)) for name in ("recipe", "image_shape", "classes")),
+        *((name, getattr(one, name), getattr(other, name)) for name in ("image_shape", "classes")),
         ("data", one.data_sha256[:16], other.data_sha256[:16]),
         *((name, value, other.settings.to_dict()[name]) for name, value in one.settings.to_dict().items()),
     ]

@@ -1,7 +1,8 @@
-"""A K+1 GAN in the middle of its training: networks, averages, Adam and counters, all in memory."""
+"""A GAN in the middle of its training: networks, averages, optimisers and counters, all in memory."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -9,16 +10,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.batches import Batches, predicted, to_pixels
+from training.average import Average
+from training.batches import latents_for, predicted, to_pixels
 from training.checkpoint import RunConfig, section
 from training.data import LabelledImages
 from training.errors import DivergedError, RunError
-from training.gan_step import Average, ImprovedGanStep, Losses
-from training.latents import draw_latents
-from training.networks import build_classifier, build_generator
+from training.networks import build_discriminator, build_generator
 from training.randomness import stream
-
-SETTLING_LATENTS = 2000  # for the batch statistics of the averaged generator
+from training.steps.build import build_step
+from training.steps.step import Losses
 
 
 class GanTraining:
@@ -34,12 +34,11 @@ class GanTraining:
         self.images_seen = 0
         self.losses: Losses | None = None
         self._recipe = recipe = config.settings
-        self._batches = Batches(data, recipe)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream(recipe.seed, "weights").initial_seed())
-            generator, discriminator = build_generator(config), build_classifier(config)
-        discriminator.initialise_from(self._batches.to_initialise(), stream(recipe.seed, "initialise"))
-        self._step = ImprovedGanStep(generator, discriminator, recipe)
+            generator, discriminator = build_generator(config), build_discriminator(config)
+        self._step = build_step(generator, discriminator, recipe, data)
+        self._step.initialise()
         self._generator_average = Average(generator, share=recipe.average_share)
         self._discriminator_average = Average(discriminator, share=recipe.average_share)
 
@@ -51,27 +50,30 @@ class GanTraining:
         """
         recipe = self._recipe
         noise = stream(recipe.seed, "step", images_seen=self.images_seen)
-        batch = self._batches.at(self.images_seen, noise)
-        losses = self._step(batch, noise, rate_share=self._rate_share())
-        if not losses.are_finite():
-            raise DivergedError(f"after {self.images_seen} images a loss is no longer finite ({losses})")
-        self.images_seen += recipe.unlabelled_batch
+        losses = self._step(self.images_seen, noise, rate_share=self._rate_share())
+        if not all(map(math.isfinite, losses.values())):
+            words = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
+            raise DivergedError(f"after {self.images_seen} images a loss is no longer finite ({words})")
+        self.images_seen += recipe.batch_images
         for average in (self._generator_average, self._discriminator_average):
-            average.update(batch_images=recipe.unlabelled_batch, images_seen=self.images_seen)
+            average.update(batch_images=recipe.batch_images, images_seen=self.images_seen)
         self.losses = losses
         return losses
 
     def settle(self) -> None:
-        """Give the averaged generator the batch statistics of its present weights."""
-        self._generator_average.network.settle_statistics(self._fixed_latents(SETTLING_LATENTS, purpose="settle"))
+        """Give the averaged networks the batch statistics that go with their present weights."""
+        self._step.settle(self._generator_average.network, self._discriminator_average.network)
 
     def samples(self, count: int) -> NDArray[np.uint8]:
         """Return images uint8 [count, H, W, C] of the settled averaged generator, always from the same latents."""
         with torch.no_grad():
-            return to_pixels(self._generator_average.network(self._fixed_latents(count, purpose="samples")))
+            generator = self._generator_average.network
+            return to_pixels(self._step.generate(generator, self._fixed_latents(count, purpose="samples")))
 
-    def accuracy(self, data: LabelledImages) -> float:
-        """Return the share of images that the averaged classifier assigns to their class, in [0, 1]."""
+    def accuracy(self, data: LabelledImages) -> float | None:
+        """Return the averaged classifier's share of right answers, in [0, 1], or None where there is no classifier."""
+        if not self._recipe.classifies:
+            return None
         return float((predicted(self._discriminator_average.network, data.images) == data.labels).mean())
 
     def weights(self) -> dict[str, Tensor]:
@@ -83,8 +85,8 @@ class GanTraining:
         }
 
     def state(self) -> dict[str, Tensor]:
-        """Return what `restore` needs: the weights and Adam's moments."""
-        return {**self.weights(), **{f"adam.{name}": tensor for name, tensor in self._step.moments().items()}}
+        """Return what `restore` needs: the weights, the optimisers' moments and the like."""
+        return {**self.weights(), **{f"step.{name}": tensor for name, tensor in self._step.state().items()}}
 
     def restore(self, tensors: Mapping[str, Tensor], images_seen: int) -> None:
         """Go on from what `state` returned after so many images.
@@ -96,7 +98,7 @@ class GanTraining:
             for prefix, network in self._networks().items():
                 network.load_state_dict(section(tensors, prefix))
             if images_seen:
-                self._step.restore(section(tensors, "adam"))
+                self._step.restore(section(tensors, "step"))
         except (RuntimeError, KeyError, ValueError) as error:
             raise RunError(f"the saved state does not fit the recipe's networks: {error}") from None
         self.images_seen = images_seen
@@ -110,9 +112,7 @@ class GanTraining:
         }
 
     def _fixed_latents(self, count: int, *, purpose: str) -> Tensor:
-        recipe = self._recipe
-        generator = stream(recipe.seed, purpose)
-        return draw_latents(count, recipe.latent_size, distribution=recipe.latent_distribution, generator=generator)
+        return latents_for(self._recipe, count, stream(self._recipe.seed, purpose))
 
     def _rate_share(self) -> float:
         """Return what the learning rates are multiplied with: 1, then linearly down to 0 at the end of the run."""

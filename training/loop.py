@@ -19,10 +19,10 @@ from training.card import write_card
 from training.checkpoint import RunConfig, State
 from training.data import LabelledImages
 from training.errors import DataError, DivergedError, RunError
-from training.gan_step import Losses
 from training.gan_training import GanTraining
-from training.recipes import ImprovedGanRecipe
+from training.recipes import Recipe
 from training.samples import write_accuracy, write_samples
+from training.steps.step import Losses
 
 Ending = Literal["finished", "out of time", "stopped"]
 
@@ -36,7 +36,7 @@ class Progress:
     images_per_second: float  # since this start
     seconds: float  # of training, earlier starts included
     losses: Losses | None  # of the latest step of this start
-    test_accuracy: float | None  # of the averaged classifier, in [0, 1]; measured at checkpoints
+    test_accuracy: float | None  # of the averaged classifier, in [0, 1]; measured at checkpoints, where there is one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ class Summary:
 
 
 def train(
-    recipe: ImprovedGanRecipe,
+    recipe: Recipe,
     data: LabelledImages,
     run: Path,
     *,
@@ -67,7 +67,7 @@ def train(
 
     Args:
         recipe: what to train.
-        data: the training images; `recipe.labels` of them keep their label.
+        data: the training images.
         run: the run folder, made if it is missing.
         test: what the accuracy is measured on; it has no part in the training.
         report: called every `recipe.report_images` images and at each checkpoint.
@@ -124,7 +124,7 @@ def train(
         ended=ended,
         images_seen=training.images_seen,
         images=recipe.images,
-        steps=training.images_seen // recipe.unlabelled_batch,
+        steps=training.images_seen // recipe.batch_images,
         seconds=progress().seconds,
         test_accuracy=accuracy,
     )
@@ -156,7 +156,7 @@ def _open_run(run: Path, config: RunConfig) -> State:
 
 
 def _reason_to_end(
-    recipe: ImprovedGanRecipe, images_seen: int, elapsed_s: float, should_stop: Callable[[], bool]
+    recipe: Recipe, images_seen: int, elapsed_s: float, should_stop: Callable[[], bool]
 ) -> Ending | None:
     """Say why no further step should be taken, or None."""
     if images_seen >= recipe.images:

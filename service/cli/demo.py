@@ -62,7 +62,7 @@ def train(report: Report, seconds: float) -> None:
     from training.recipes import RECIPES
 
     recipe = RECIPES[RECIPE].overridden({"max_seconds": seconds})
-    report.title(1, f"Train {RECIPE}: {recipe.source}, {recipe.labels} labels")
+    report.title(1, f"Train {RECIPE}: {recipe.source}, {recipe.to_dict()['labels']} labels")
     run = report.folder / "run"
     summary = train_with_bar(recipe, run)
     if summary.ended == "stopped":

@@ -24,7 +24,7 @@ import typer
 if TYPE_CHECKING:
     from training.data import LabelledImages
     from training.loop import Progress, Summary
-    from training.recipes import ImprovedGanRecipe
+    from training.recipes import Recipe
 
 Report = Callable[["Progress"], None]
 PLAIN_INTERVAL_S = 5.0  # between two lines in a log
@@ -48,6 +48,7 @@ def train(
     run: Annotated[Path | None, typer.Option(help="Run folder to write or resume.", show_default="runs/RECIPE")] = None,
     labels: Annotated[int | None, typer.Option(help="Labelled images in all.", show_default="recipe's")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every random choice.", show_default="recipe's")] = None,
+    images: Annotated[int | None, typer.Option(help="Length of the run, real images.", show_default="recipe's")] = None,
     max_seconds: Annotated[
         float | None, typer.Option(help="Cap on the time of this start, s.", show_default="recipe's")
     ] = None,
@@ -60,7 +61,7 @@ def train(
     """Train a recipe; the same command again resumes, Ctrl-C saves."""
     from training.errors import DivergedError, TrainingError
 
-    flags = {"labels": labels, "seed": seed, "max_seconds": max_seconds}
+    flags = {"labels": labels, "seed": seed, "images": images, "max_seconds": max_seconds}
     try:
         chosen = _overridden(recipe, flags, fields or [])
         with _reporter(chosen, as_json=as_json) as report:
@@ -74,7 +75,7 @@ def train(
         raise typer.Exit(130)
 
 
-def train_with_bar(recipe: ImprovedGanRecipe, run: Path) -> Summary:
+def train_with_bar(recipe: Recipe, run: Path) -> Summary:
     """Train a recipe on its own data, with a progress bar or plain lines; a run that is there already is carried on.
 
     Raises:
@@ -104,7 +105,7 @@ def recipes(
         _print_fields(shown[0])
 
 
-def _overridden(name: str, flags: dict[str, Any], fields: list[str]) -> ImprovedGanRecipe:
+def _overridden(name: str, flags: dict[str, Any], fields: list[str]) -> Recipe:
     """Return the recipe with the flags and the FIELD=VALUE pairs in it."""
     from training.errors import RecipeError
     from training.recipes import recipe_named
@@ -118,7 +119,7 @@ def _overridden(name: str, flags: dict[str, Any], fields: list[str]) -> Improved
     return recipe_named(name).overridden(values)
 
 
-def _loaded(data: str | None, recipe: ImprovedGanRecipe) -> tuple[LabelledImages, LabelledImages | None]:
+def _loaded(data: str | None, recipe: Recipe) -> tuple[LabelledImages, LabelledImages | None]:
     """Return the training images and, where the source has some, the test images."""
     from training.data import has_split, load
     from training.errors import DataError
@@ -126,10 +127,12 @@ def _loaded(data: str | None, recipe: ImprovedGanRecipe) -> tuple[LabelledImages
     source = data or recipe.data
     if source is None:
         raise DataError(f"{recipe.name} needs --data: {recipe.source}, as a folder with IDX files")
-    return load(source, "train"), load(source, "test") if has_split(source, "test") else None
+    train = load(source, "train", size=recipe.size, channels=recipe.channels)
+    test = load(source, "test", size=recipe.size, channels=recipe.channels) if has_split(source, "test") else None
+    return train, test
 
 
-def _trained(recipe: ImprovedGanRecipe, run: Path, *, data: str | None, report: Report) -> Summary:
+def _trained(recipe: Recipe, run: Path, *, data: str | None, report: Report) -> Summary:
     """Train, with torch imported only once the input is known to be good."""
     images, test = _loaded(data, recipe)
     from training.loop import train as train_run
@@ -161,7 +164,7 @@ def _interrupts() -> Iterator[list[int]]:
 
 
 @contextlib.contextmanager
-def _reporter(recipe: ImprovedGanRecipe, *, as_json: bool) -> Iterator[Report]:
+def _reporter(recipe: Recipe, *, as_json: bool) -> Iterator[Report]:
     """Report as JSON lines, as a progress bar on a terminal, or else as a plain line every few seconds."""
     if as_json:
         yield lambda progress: print(json.dumps(dataclasses.asdict(progress)), flush=True)
@@ -169,12 +172,12 @@ def _reporter(recipe: ImprovedGanRecipe, *, as_json: bool) -> Iterator[Report]:
         with _bar(recipe) as report:
             yield report
     else:
-        print(f"training {recipe.name}: {recipe.images:,} images, {recipe.labels} labels", flush=True)
+        print(f"training {recipe.name}: {recipe.images:,} images", flush=True)
         yield _plain_lines()
 
 
 @contextlib.contextmanager
-def _bar(recipe: ImprovedGanRecipe) -> Iterator[Report]:
+def _bar(recipe: Recipe) -> Iterator[Report]:
     """Draw a progress bar with images a second, the time left and the losses."""
     from rich import progress as rich_progress
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -218,13 +221,7 @@ def _plain_lines() -> Report:
 
 def _measured(progress: Progress) -> str:
     """Write losses and accuracy in a few words."""
-    losses = progress.losses
-    words = []
-    if losses:
-        words.append(
-            f"losses: labels {losses.supervised:.3f}, real {losses.real:.3f}, fake {losses.fake:.3f}, "
-            f"features {losses.feature_matching:.3f}"
-        )
+    words = [f"{name} {value:.3f}" for name, value in (progress.losses or {}).items()]
     if progress.test_accuracy is not None:
         words.append(f"test accuracy {100 * progress.test_accuracy:.1f} %")
     return ", ".join(words)
@@ -244,12 +241,12 @@ def _summary_values(summary: Summary) -> dict[str, Any]:
     return {**dataclasses.asdict(summary), "run": str(summary.run)}
 
 
-def _recipe_values(recipe: ImprovedGanRecipe) -> dict[str, Any]:
+def _recipe_values(recipe: Recipe) -> dict[str, Any]:
     about = {name: getattr(recipe, name) for name in ("name", "source", "cost", "expected", "data")}
     return {**about, "settings": recipe.to_dict()}
 
 
-def _print_recipes(shown: list[ImprovedGanRecipe]) -> None:
+def _print_recipes(shown: list[Recipe]) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -259,14 +256,12 @@ def _print_recipes(shown: list[ImprovedGanRecipe]) -> None:
     Console().print(table)
 
 
-def _print_fields(recipe: ImprovedGanRecipe) -> None:
+def _print_fields(recipe: Recipe) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from training.recipes import settings
-
     table = Table("field", "value", "meaning", title=f"{recipe.name}: {recipe.source}")
-    for name, about in settings().items():
+    for name, about in recipe.fields().items():
         table.add_row(name, str(getattr(recipe, name)), about.text)
     Console().print(table)
 

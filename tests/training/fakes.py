@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from training.data import LabelledImages
-from training.recipes import RECIPES, ImprovedGanRecipe
+from training.recipes import RECIPES, AdversarialNetsRecipe, DcganRecipe, ImprovedGanRecipe
 
 
 def blobs(count: int = 60, *, classes: int = 3, side: int = 6, seed: int = 0) -> LabelledImages:
@@ -32,4 +32,41 @@ def small_recipe(**fields: object) -> ImprovedGanRecipe:
         "report_images": 16,
         "checkpoint_images": 40,
     }
-    return RECIPES["ssgan-digits"].overridden({**tiny, **fields})
+    recipe = RECIPES["ssgan-digits"].overridden({**tiny, **fields})
+    assert isinstance(recipe, ImprovedGanRecipe)
+    return recipe
+
+
+def small_adversarial_recipe(**fields: object) -> AdversarialNetsRecipe:
+    """The 2014 recipe with tiny networks."""
+    tiny: dict[str, object] = {
+        "images": 160,
+        "batch": 16,
+        "latent_size": 5,
+        "generator_widths": (7, 6),
+        "discriminator_widths": (6, 5),
+        "pieces": 2,
+        "generator_range": 0.5,  # with so few units the published ranges leave no gradient above rounding
+        "discriminator_range": 0.5,
+        "report_images": 32,
+        "checkpoint_images": 80,
+    }
+    recipe = RECIPES["gan-mnist"].overridden({**tiny, **fields})
+    assert isinstance(recipe, AdversarialNetsRecipe)
+    return recipe
+
+
+def small_dcgan_recipe(**fields: object) -> DcganRecipe:
+    """The DCGAN recipe with tiny networks."""
+    tiny: dict[str, object] = {
+        "images": 160,
+        "batch": 16,
+        "latent_size": 5,
+        "generator_width": 4,
+        "discriminator_width": 4,
+        "report_images": 32,
+        "checkpoint_images": 80,
+    }
+    recipe = RECIPES["dcgan32"].overridden({**tiny, **fields})
+    assert isinstance(recipe, DcganRecipe)
+    return recipe

@@ -6,27 +6,26 @@ import numpy as np
 import torch
 
 from tests.training.fakes import blobs, small_recipe
-from training.batches import Batches, predicted, to_pixels, to_tensor
-from training.gan_step import Batch
+from training.batches import SemiSupervisedBatch, SemiSupervisedBatches, predicted, to_pixels, to_tensor
 
 
-def batch_at(batches: Batches, images_seen: int) -> Batch:
+def batch_at(batches: SemiSupervisedBatches, images_seen: int) -> SemiSupervisedBatch:
     return batches.at(images_seen, torch.Generator().manual_seed(images_seen))
 
 
 def test_a_batch_does_not_depend_on_those_before_it() -> None:
-    walked, asked = Batches(blobs(), small_recipe()), Batches(blobs(), small_recipe())
+    walked, asked = SemiSupervisedBatches(blobs(), small_recipe()), SemiSupervisedBatches(blobs(), small_recipe())
     for images_seen in range(0, 160, 8):
         last = batch_at(walked, images_seen)
 
     alone = batch_at(asked, 152)
 
-    assert all(torch.equal(getattr(last, name), getattr(alone, name)) for name in Batch.__slots__)
+    assert all(torch.equal(getattr(last, name), getattr(alone, name)) for name in SemiSupervisedBatch.__slots__)
 
 
 def test_one_pass_shows_every_image_once() -> None:
     data = blobs(40)
-    batches = Batches(data, small_recipe())
+    batches = SemiSupervisedBatches(data, small_recipe())
 
     seen = torch.cat([batch_at(batches, images_seen).unlabelled for images_seen in range(0, 40, 8)])
 
@@ -35,14 +34,14 @@ def test_one_pass_shows_every_image_once() -> None:
 
 
 def test_the_generator_gets_other_images_than_the_discriminator() -> None:
-    batch = batch_at(Batches(blobs(), small_recipe()), 0)
+    batch = batch_at(SemiSupervisedBatches(blobs(), small_recipe()), 0)
 
     assert not torch.equal(batch.unlabelled, batch.unlabelled_fresh)
 
 
 def test_labelled_batches_go_round_the_few_labelled_images_and_keep_their_labels() -> None:
     data = blobs()
-    batches = Batches(data, small_recipe())
+    batches = SemiSupervisedBatches(data, small_recipe())
     known = {to_tensor(data.images[n : n + 1]).numpy().tobytes(): data.labels[n] for n in batches.labelled}
 
     for images_seen in range(0, 80, 8):

@@ -75,7 +75,9 @@ def test_the_weights_for_serving_load_strictly_and_are_the_averaged_ones(run: Pa
     generator.load_state_dict(generator_weights(read), strict=True)
     classifier.load_state_dict(classifier_weights(read), strict=True)
 
-    assert torch.equal(classifier.output.direction, read.weights["discriminator_average.output.direction"])
+    assert torch.equal(
+        classifier.get_parameter("output.direction"), read.weights["discriminator_average.output.direction"]
+    )
     assert generator.eval()(torch.rand(2, 5)).shape == (2, 1, 6, 6)
     assert classifier(torch.zeros(2, 1, 6, 6)).shape == (2, 3)
 

@@ -98,7 +98,7 @@ def test_reports_come_at_their_interval_and_at_every_checkpoint(tmp_path: Path) 
     assert [report.images_seen for report in reports] == [16, 32, 40, 48, 64, 80]
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["images_seen"] for line in lines] == [16, 32, 40, 48, 64, 80]
-    assert lines[0]["losses"]["supervised"] > 0
+    assert lines[0]["losses"]["labels"] > 0
 
 
 def test_metrics_after_the_last_checkpoint_are_forgotten_on_resuming(tmp_path: Path) -> None:

@@ -9,12 +9,13 @@ import math
 import pytest
 
 from training.errors import RecipeError
-from training.recipes import RECIPES, recipe_named, settings
+from training.recipes import RECIPES, AdversarialNetsRecipe, DcganRecipe, ImprovedGanRecipe, Recipe, recipe_named
 
 
 def test_the_published_recipe_is_that_of_the_paper() -> None:
     recipe = RECIPES["ssgan-mnist"]
 
+    assert isinstance(recipe, ImprovedGanRecipe)
     assert recipe.images == 300 * 60_000
     assert (recipe.labels, recipe.labelled_batch, recipe.unlabelled_batch) == (100, 100, 100)
     assert (recipe.generator_rate, recipe.discriminator_rate, recipe.beta1, recipe.epsilon) == (0.003, 0.003, 0.5, 1e-4)
@@ -27,11 +28,29 @@ def test_every_recipe_says_source_cost_and_expected_result() -> None:
         assert all((recipe.source, recipe.cost, recipe.expected))
 
 
-def test_every_other_field_has_a_meaning() -> None:
-    described = {field.name for field in dataclasses.fields(RECIPES["ssgan-mnist"])} - settings().keys()
+def test_the_recipe_of_2014_is_that_of_the_authors() -> None:
+    recipe = RECIPES["gan-mnist"]
 
-    assert described == {"name", "source", "cost", "expected", "data"}
-    assert all(about.text for about in settings().values())
+    assert isinstance(recipe, AdversarialNetsRecipe)
+    assert (recipe.generator_widths, recipe.discriminator_widths, recipe.pieces) == ((1200, 1200), (240, 240), 5)
+    assert (recipe.rate, recipe.momentum, recipe.final_momentum, recipe.batch) == (0.1, 0.5, 0.7, 100)
+    assert (recipe.keep_input, recipe.keep_hidden, recipe.latent_distribution) == (0.8, 0.5, "uniform11")
+
+
+def test_the_recipe_of_the_dcgan_is_that_of_the_paper() -> None:
+    recipe = RECIPES["dcgan64"]
+
+    assert isinstance(recipe, DcganRecipe)
+    assert (recipe.generator_rate, recipe.discriminator_rate, recipe.beta1, recipe.batch) == (2e-4, 2e-4, 0.5, 128)
+    assert (recipe.latent_size, recipe.latent_distribution, recipe.kernel) == (100, "uniform11", 5)
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_every_field_that_can_be_overridden_has_a_meaning(recipe: Recipe) -> None:
+    fixed = {field.name for field in dataclasses.fields(recipe)} - recipe.fields().keys()
+
+    assert fixed - {"network"} == {"name", "source", "cost", "expected", "data", "size", "channels"}
+    assert all(about.text for about in recipe.fields().values())
 
 
 @pytest.mark.parametrize(
@@ -52,7 +71,7 @@ def test_fields_are_overridden_by_text_or_by_value(field: str, text: object, val
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("imges", "5", "no field 'imges'; its fields are seed, labels"),
+        ("imges", "5", "no field 'imges'; its fields are seed, images"),
         ("name", "mine", "no field 'name'"),
         ("images", "many", "expected a whole number"),
         ("images", "1.5", "expected a whole number"),

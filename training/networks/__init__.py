@@ -1,31 +1,114 @@
-"""The networks, one file a paper, and how to build them from the configuration of a run."""
+"""The networks, one file a paper, and how to build those of a run from its configuration."""
 
 from __future__ import annotations
 
+import math
+from typing import cast
+
+from torch import nn
+
 from training.checkpoint import RunConfig
-from training.networks.improved_gan import Discriminator, Generator
+from training.errors import RecipeError
+from training.networks import adversarial_nets, dcgan, improved_gan, improved_gan_conv
+from training.recipes import AdversarialNetsRecipe, DcganRecipe, ImprovedGanRecipe
+
+UNIT_VARIANCE = math.sqrt(3)  # makes the variance of U(-1, 1) one
 
 
-def build_generator(config: RunConfig) -> Generator:
+def build_generator(config: RunConfig) -> nn.Module:
     """Build a run's generator with fresh weights: latents [N, latent_size] -> images [N, C, H, W] in [-1, 1].
 
-    In eval mode batch normalisation uses stored statistics, so that an image depends on its own latent only.
+    A conditional generator takes labels [N] after the latents. In eval mode batch normalisation uses stored statistics,
+    so that an image depends on its own latent only.
+
+    Raises:
+        DataError: if the network cannot make images of that shape.
+        RecipeError: if the recipe trains no generator.
     """
-    return Generator(
-        latent_size=config.latent_size, widths=config.settings.generator_widths, image_shape=config.image_shape
-    )
+    recipe = config.settings
+    if isinstance(recipe, ImprovedGanRecipe):
+        generator = improved_gan.Generator if recipe.network == "mlp" else improved_gan_conv.Generator
+        return generator(
+            latent_size=config.latent_size,
+            widths=recipe.generator_widths,
+            image_shape=config.image_shape,
+            norm=recipe.generator_norm,
+        )
+    if isinstance(recipe, AdversarialNetsRecipe):
+        return adversarial_nets.Generator(
+            latent_size=config.latent_size,
+            widths=recipe.generator_widths,
+            image_shape=config.image_shape,
+            weight_range=recipe.generator_range,
+            latent_scale=UNIT_VARIANCE if config.latent_distribution == "uniform11" else 1.0,
+        )
+    if isinstance(recipe, DcganRecipe):
+        return dcgan.Generator(
+            latent_size=config.latent_size,
+            width=recipe.generator_width,
+            image_shape=config.image_shape,
+            classes=conditions(config),
+            kernel=cast(dcgan.Kernel, recipe.kernel),
+            activation=recipe.generator_activation,
+        )
+    raise RecipeError(f"{recipe.name} trains no generator")
 
 
-def build_classifier(config: RunConfig) -> Discriminator:
+def build_discriminator(config: RunConfig) -> nn.Module:
+    """Build a run's discriminator with fresh weights.
+
+    Raises:
+        DataError: if the network cannot take images of that shape.
+        RecipeError: if the recipe trains no discriminator.
+    """
+    recipe = config.settings
+    if isinstance(recipe, ImprovedGanRecipe):
+        discriminator = improved_gan.Discriminator if recipe.network == "mlp" else improved_gan_conv.Discriminator
+        return discriminator(
+            image_shape=config.image_shape,
+            widths=recipe.discriminator_widths,
+            classes=max(len(config.classes), 1),
+            input_noise=recipe.input_noise,
+            hidden_noise=recipe.hidden_noise,
+            minibatch_kernels=recipe.minibatch_kernels,
+            minibatch_dimensions=recipe.minibatch_dimensions,
+        )
+    if isinstance(recipe, AdversarialNetsRecipe):
+        return adversarial_nets.Discriminator(
+            image_shape=config.image_shape,
+            units=recipe.discriminator_widths,
+            pieces=recipe.pieces,
+            weight_range=recipe.discriminator_range,
+            keep_input=recipe.keep_input,
+            keep_hidden=recipe.keep_hidden,
+        )
+    if isinstance(recipe, DcganRecipe):
+        return dcgan.Discriminator(
+            image_shape=config.image_shape,
+            width=recipe.discriminator_width,
+            classes=conditions(config),
+            kernel=cast(dcgan.Kernel, recipe.kernel),
+            layout=recipe.layers,
+            activation=recipe.discriminator_activation,
+        )
+    raise RecipeError(f"{recipe.name} trains no discriminator")
+
+
+def build_classifier(config: RunConfig) -> nn.Module:
     """Build a run's classifier with fresh weights: images [N, C, H, W] in [-1, 1] -> logits [N, K].
 
-    p(generated) = 1 / (1 + sum_k exp logit_k). It is the discriminator of the run; called with images alone it adds no
-    noise and its answer for an image does not depend on the others.
+    p(generated) = 1 / (1 + sum_k exp logit_k). Called with images alone it adds no noise, and its answer for an image
+    does not depend on the others.
+
+    Raises:
+        RecipeError: if the recipe trains no classifier.
     """
-    return Discriminator(
-        image_shape=config.image_shape,
-        widths=config.settings.discriminator_widths,
-        classes=len(config.classes),
-        input_noise=config.settings.input_noise,
-        hidden_noise=config.settings.hidden_noise,
-    )
+    if not config.settings.classifies:
+        raise RecipeError(f"{config.recipe} trains no classifier; pack it as a generator, or make a probe of it")
+    return build_discriminator(config)
+
+
+def conditions(config: RunConfig) -> int:
+    """Return K if the run's networks are told an image's class, else 0."""
+    recipe = config.settings
+    return len(config.classes) if isinstance(recipe, DcganRecipe) and recipe.conditional == "yes" else 0

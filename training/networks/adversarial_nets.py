@@ -21,10 +21,11 @@ class Generator(nn.Module):
     """Latent -> (linear, ReLU) a width -> linear -> sigmoid -> image.
 
     Args:
-        latent_size: length of the latent vector; 100 in the authors' code, from U(-sqrt 3, sqrt 3).
+        latent_size: length of the latent vector; 100 in the authors' code.
         widths: hidden units, layer by layer; 1200 and 1200 in the authors' code.
         image_shape: (C, H, W).
         weight_range: r; first weights are drawn from U(-r, r), first biases are 0.
+        latent_scale: what latents are multiplied with: sqrt(3) for U(-1, 1) gives the authors' U(-sqrt 3, sqrt 3).
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Generator(nn.Module):
         widths: tuple[int, ...] = (1200, 1200),
         image_shape: tuple[int, int, int],
         weight_range: float = 0.05,
+        latent_scale: float = 1.0,
     ) -> None:
         super().__init__()
         sizes = (latent_size, *widths)
@@ -42,10 +44,11 @@ class Generator(nn.Module):
         )
         self.output = _uniform(nn.Linear(sizes[-1], math.prod(image_shape)), weight_range)
         self.image_shape = image_shape
+        self.latent_scale = latent_scale
 
     def forward(self, latents: Tensor) -> Tensor:
         """Map latents [N, Z] to images [N, C, H, W] in [-1, 1]; an image depends on its own latent only."""
-        units = latents
+        units = self.latent_scale * latents
         for linear in self.hidden:
             units = functional.relu(linear(units))
         pixels: Tensor = torch.sigmoid(self.output(units))

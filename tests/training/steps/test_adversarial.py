@@ -1,0 +1,109 @@
+"""One step of a generator against a plain discriminator, fully connected and convolutional."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from tests.training.fakes import blobs, small_adversarial_recipe, small_dcgan_recipe
+from training.checkpoint import RunConfig
+from training.data import LabelledImages
+from training.errors import DataError
+from training.networks import build_discriminator, build_generator
+from training.recipes import Recipe
+from training.steps.build import build_step
+from training.steps.step import Step
+
+
+def make_step(recipe: Recipe, data: LabelledImages | None = None) -> Step:
+    data = data or blobs(side=32)
+    config = RunConfig.of(recipe, data)
+    torch.manual_seed(0)
+    step = build_step(build_generator(config), build_discriminator(config), recipe, data)
+    step.initialise()
+    return step
+
+
+RECIPES = [
+    small_adversarial_recipe(),
+    small_adversarial_recipe(discriminator_steps=2),
+    small_adversarial_recipe(real_target=0.9, historical_averaging=0.1),
+    small_adversarial_recipe(max_column_norm=0.5),
+    small_dcgan_recipe(),
+    small_dcgan_recipe(conditional="yes"),
+    small_dcgan_recipe(layers="paired", discriminator_activation="prelu", generator_activation="prelu"),
+    small_dcgan_recipe(discriminator_steps=2, historical_averaging=0.1, kernel=4),
+]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_step_moves_every_trained_weight_of_both_networks(recipe: Recipe) -> None:
+    step = make_step(recipe)
+    before = copy.deepcopy((step.generator.state_dict(), step.discriminator.state_dict()))
+
+    step(0, torch.Generator().manual_seed(0))
+    step(recipe.batch_images, torch.Generator().manual_seed(1))  # a slope that begins at 0 moves in the second step
+
+    for network, old in zip((step.generator, step.discriminator), before, strict=True):
+        for name, weight in network.named_parameters():
+            assert weight.requires_grad, name
+            assert not torch.equal(weight, old[name]), name
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_step_goes_on_to_the_bit_after_a_restart(recipe: Recipe) -> None:
+    step, other = make_step(recipe), make_step(recipe)
+    for number in range(3):
+        step(recipe.batch_images * number, torch.Generator().manual_seed(number))
+    other.generator.load_state_dict(step.generator.state_dict())
+    other.discriminator.load_state_dict(step.discriminator.state_dict())
+    other.restore(copy.deepcopy(step.state()))
+
+    seen = 3 * recipe.batch_images
+
+    assert step(seen, torch.Generator().manual_seed(3)) == other(seen, torch.Generator().manual_seed(3))
+
+
+def test_the_discriminator_learns_to_tell_real_from_generated() -> None:
+    step = make_step(small_dcgan_recipe(generator_rate=0.0))
+
+    for number in range(30):
+        losses = step(16 * number, torch.Generator().manual_seed(number))
+
+    assert losses["D(x)"] > 0.6 > 0.4 > losses["D(G(z))"]
+
+
+def test_the_momentum_of_2014_grows_and_the_rate_shrinks() -> None:
+    recipe = small_adversarial_recipe(momentum_images=160, rate_divisor=1.5, rate=0.1, least_rate=0.04)
+    step = make_step(recipe)
+
+    seen = []
+    for number in range(11):
+        step(16 * number, torch.Generator().manual_seed(number))
+        settings = step._optimisers["generator"].param_groups[0]  # type: ignore[attr-defined]
+        seen.append((settings["momentum"], settings["lr"]))
+
+    assert seen[0] == (0.5, 0.1)
+    assert seen[1] == (pytest.approx(0.52), pytest.approx(0.1 / 1.5))
+    assert seen[10] == (pytest.approx(0.7), 0.04)
+
+
+def test_the_columns_of_a_constrained_discriminator_stay_short() -> None:
+    step = make_step(small_adversarial_recipe(max_column_norm=0.05, rate=5.0))
+
+    step(0, torch.Generator().manual_seed(0))
+
+    weights = [weight for name, weight in step.discriminator.named_parameters() if weight.ndim == 2]
+    assert weights
+    assert all(weight.norm(dim=1).max() <= 0.0501 for weight in weights)
+
+
+def test_a_conditional_pair_refuses_images_without_labels() -> None:
+    bare = blobs(side=32)
+    with pytest.raises(DataError, match="conditional=yes needs images with labels"):
+        make_step(
+            small_dcgan_recipe(conditional="yes"),
+            LabelledImages(bare.images, bare.labels * 0 - 1, ()),
+        )

@@ -1,0 +1,39 @@
+"""The recipes: complete training configurations whose defaults are the published ones, by name.
+
+mintage recipes                                   # what there is
+mintage train ssgan-digits --set images=100000    # one field overridden
+"""
+
+from __future__ import annotations
+
+from training.errors import RecipeError
+from training.recipes.adversarial_nets import ADVERSARIAL_NETS_RECIPES, AdversarialNetsRecipe
+from training.recipes.dcgan import DCGAN_RECIPES, DcganRecipe
+from training.recipes.improved_gan import IMPROVED_GAN_RECIPES, ImprovedGanRecipe
+from training.recipes.recipe import About, LatentDistribution, Recipe
+
+__all__ = [
+    "RECIPES",
+    "About",
+    "AdversarialNetsRecipe",
+    "DcganRecipe",
+    "ImprovedGanRecipe",
+    "LatentDistribution",
+    "Recipe",
+    "recipe_named",
+]
+
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe for recipe in (*IMPROVED_GAN_RECIPES, *ADVERSARIAL_NETS_RECIPES, *DCGAN_RECIPES)
+}
+
+
+def recipe_named(name: str) -> Recipe:
+    """Return the recipe of that name.
+
+    Raises:
+        RecipeError: if there is none.
+    """
+    if name not in RECIPES:
+        raise RecipeError(f"no recipe is called {name!r}; there are {', '.join(RECIPES)}")
+    return RECIPES[name]

@@ -1,0 +1,78 @@
+"""The deep convolutional GAN of Radford et al. 2015 (arXiv:1511.06434)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from training.recipes.recipe import About, Recipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DcganRecipe(Recipe):
+    """The DCGAN; defaults are the paper's, with the width that is in common use."""
+
+    FAMILY: ClassVar[str] = (
+        "A DCGAN: a convolutional generator of images, trained against a discriminator of real ones."
+    )
+    LIMITS: ClassVar[tuple[str, ...]] = (
+        "Samples repeat themes: a GAN may leave out part of what it was shown.",
+        "It shows what it was trained on, at the size it was trained on, and nothing else.",
+    )
+
+    images: Annotated[int, About("length of the run, in real images", 1)] = 1_250_000
+    batch: Annotated[int, About("real images a step, and as many generated ones", 2, 65_536)] = 128
+    generator_width: Annotated[
+        int, About("channels of the generator's last hidden layer; doubled from layer to layer", 1, 4096)
+    ] = 64
+    discriminator_width: Annotated[
+        int, About("channels of the discriminator's first layer; doubled from layer to layer", 1, 4096)
+    ] = 64
+    kernel: Annotated[int, About("side of the convolutions, pixels; 5 in the paper's code", 4, 5)] = 5
+    layers: Annotated[
+        Literal["strided", "paired"],
+        About("discriminator: a strided convolution a level, or the pairs of 3x3 ones of the paper's feature net"),
+    ] = "strided"
+    generator_activation: Annotated[Literal["relu", "prelu"], About("activation in the generator")] = "relu"
+    discriminator_activation: Annotated[
+        Literal["leaky-relu", "prelu"], About("activation in the discriminator; the leak is 0.2")
+    ] = "leaky-relu"
+    conditional: Annotated[Literal["no", "yes"], About("whether both networks are told the class of an image")] = "no"
+
+    discriminator_steps: Annotated[int, About("k: discriminator steps for each generator step", 1, 100)] = 1
+    real_target: Annotated[
+        float, About("target of D for real images; below 1 is one-sided label smoothing", 0.5, 1)
+    ] = 1.0
+    historical_averaging: Annotated[float, About("weight of |theta - its mean over the run|^2; 0 for none", 0, 1e6)] = (
+        0.0
+    )
+
+    generator_rate: Annotated[float, About("Adam's learning rate for the generator", 0, 1)] = 2e-4
+    discriminator_rate: Annotated[float, About("Adam's learning rate for the discriminator", 0, 1)] = 2e-4
+    beta1: Annotated[float, About("Adam's decay of the first moment", 0, 0.999999)] = 0.5
+    beta2: Annotated[float, About("Adam's decay of the second moment", 0, 0.999999)] = 0.999
+    epsilon: Annotated[float, About("Adam's epsilon, added outside the square root", 0, 1)] = 1e-8
+    weight_decay: Annotated[float, About("weight of the L2 penalty of both networks", 0, 1)] = 1e-5
+
+    @property
+    def batch_images(self) -> int:
+        """How many real images a step advances the run by."""
+        return self.batch * self.discriminator_steps
+
+
+DCGAN_RECIPES = (
+    DcganRecipe(
+        name="dcgan32",
+        source="Radford et al. 2015 (arXiv:1511.06434); any images, brought to 32x32 pixels",
+        cost="about 3 h of one CPU core for 25 passes over 50,000 photographs",
+        expected="features for the probe of section 5.1; published with a net trained on other images: 82.8 %",
+        size=(32, 32),
+    ),
+    DcganRecipe(
+        name="dcgan64",
+        source="Radford et al. 2015, section 4 (arXiv:1511.06434); any images, brought to 64x64 pixels",
+        cost="hours on a CPU, minutes on a GPU",
+        expected="samples to look at (published without a number)",
+        size=(64, 64),
+    ),
+)

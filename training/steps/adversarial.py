@@ -1,0 +1,239 @@
+"""One step of a generator against a discriminator of real and generated, Goodfellow et al. 2014, algorithm 1.
+
+It serves the fully connected nets of 2014 and the DCGAN alike: they differ in their networks and optimisers.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from training.batches import RealBatch, RealBatches, latents_for
+from training.data import LabelledImages
+from training.historical_averaging import HistoricalAveraging
+from training.losses import adversarial_discriminator_loss, adversarial_generator_loss
+from training.networks import adversarial_nets, dcgan
+from training.randomness import stream
+from training.recipes import AdversarialNetsRecipe, DcganRecipe
+from training.steps.step import Losses, constant, descend, optimiser_state, restore_optimisers, trained
+
+SETTLING_LATENTS = 512  # for the batch statistics of the averaged generator
+INITIALISE_IMAGES = 10_000  # whose mean the 2014 generator's first output is
+
+
+class AdversarialStep(ABC):
+    """k discriminator steps, then one of the generator, Goodfellow et al. 2014, algorithm 1.
+
+    Args:
+        generator: trained in place, in train mode.
+        discriminator: trained in place, in train mode.
+        recipe: gives the optimisers' settings and the sizes of batches.
+        data: the training images.
+        optimisers: of the trained weights, by "generator" and "discriminator".
+    """
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        recipe: AdversarialNetsRecipe | DcganRecipe,
+        data: LabelledImages,
+        optimisers: Mapping[str, torch.optim.Optimizer],
+    ) -> None:
+        self.generator = generator
+        self.discriminator = discriminator
+        self._settings = recipe
+        self._batches = RealBatches(data, seed=recipe.seed, batch=recipe.batch)
+        self._optimisers = optimisers
+        networks = {"generator": generator, "discriminator": discriminator} if recipe.historical_averaging else {}
+        self._history = {name: HistoricalAveraging(trained(network)) for name, network in networks.items()}
+
+    @abstractmethod
+    def initialise(self) -> None:
+        """Set what depends on the data in fresh weights."""
+
+    @abstractmethod
+    def settle(self, generator: nn.Module, discriminator: nn.Module) -> None:
+        """Give averaged networks the statistics that go with their weights; see `Step`."""
+
+    def generate(self, generator: nn.Module, latents: Tensor) -> Tensor:
+        """Map latents [N, Z] to images; see `Step`."""
+        images: Tensor = generator(latents)
+        return images
+
+    @abstractmethod
+    def _generate(self, latents: Tensor, labels: Tensor) -> Tensor:
+        """Return images [N, C, H, W] in [-1, 1]."""
+
+    @abstractmethod
+    def _logits(self, images: Tensor, labels: Tensor, noise: torch.Generator) -> Tensor:
+        """Return the discriminator's logit of "real" [N]."""
+
+    @abstractmethod
+    def _rates(self, images_seen: int) -> Mapping[str, float]:
+        """Return the learning rates now, by network, and set what else is scheduled."""
+
+    def __call__(self, images_seen: int, noise: torch.Generator, *, rate_share: float = 1.0) -> Losses:
+        """Take one step; see `Step`."""
+        rates = {name: rate * rate_share for name, rate in self._rates(images_seen).items()}
+        losses: Losses = {}
+        for number in range(self._settings.discriminator_steps):
+            batch = self._batches.at(images_seen + number * self._settings.batch)
+            generated = self._generate(latents_for(self._settings, len(batch.images), noise), batch.labels)
+            losses = self._discriminator_step(batch, generated.detach(), noise, rates["discriminator"])
+        return losses | self._generator_step(generated, batch.labels, noise, rates["generator"])
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the optimisers' moments and the histories."""
+        histories = {
+            f"{network}_history.{name}": tensor
+            for network, history in self._history.items()
+            for name, tensor in history.state().items()
+        }
+        return {**optimiser_state(self._optimisers), **histories}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what `state` returned."""
+        restore_optimisers(self._optimisers, state)
+        for network, history in self._history.items():
+            start = f"{network}_history."
+            history.restore({key.removeprefix(start): state[key] for key in state if key.startswith(start)})
+
+    def _discriminator_step(self, batch: RealBatch, generated: Tensor, noise: torch.Generator, rate: float) -> Losses:
+        """Raise log D(x) + log(1 - D(G(z))) with respect to the discriminator.
+
+        Real and generated images pass apart: batch normalisation must not mix them.
+        """
+        real = self._logits(batch.images, batch.labels, noise)
+        fake = self._logits(generated, batch.labels, noise)
+        loss = adversarial_discriminator_loss(real, fake, target=self._settings.real_target)
+        self._descend("discriminator", loss, rate)
+        # D on each kind of image: 0.5 and 0.5 where it cannot tell them apart.
+        believed = {"D(x)": real.detach().sigmoid().mean().item(), "D(G(z))": fake.detach().sigmoid().mean().item()}
+        return {"discriminator": loss.item(), **believed}
+
+    def _generator_step(self, generated: Tensor, labels: Tensor, noise: torch.Generator, rate: float) -> Losses:
+        """Raise log D(G(z)) with respect to the generator, the non-saturating game of section 3."""
+        with constant(self.discriminator):
+            loss = adversarial_generator_loss(self._logits(generated, labels, noise))
+            self._descend("generator", loss, rate)
+        return {"generator": loss.item()}
+
+    def _descend(self, network: str, loss: Tensor, rate: float) -> None:
+        """Take one step of a network's optimiser down a loss, and of its history."""
+        history = self._history.get(network)
+        if history is None:
+            descend(self._optimisers[network], loss, rate)
+        else:
+            descend(self._optimisers[network], loss + self._settings.historical_averaging * history.penalty(), rate)
+            history.update()
+
+
+class AdversarialNetsStep(AdversarialStep):
+    """The step of the fully connected nets, with the authors' schedule of stochastic gradient descent."""
+
+    def __init__(
+        self,
+        generator: adversarial_nets.Generator,
+        discriminator: adversarial_nets.Discriminator,
+        recipe: AdversarialNetsRecipe,
+        data: LabelledImages,
+    ) -> None:
+        optimisers = {
+            name: torch.optim.SGD(trained(network), lr=recipe.rate, momentum=recipe.momentum, fused=True)
+            for name, network in (("generator", generator), ("discriminator", discriminator))
+        }
+        super().__init__(generator, discriminator, recipe, data, optimisers)
+        self._networks = generator, discriminator
+        self._recipe = recipe
+
+    def initialise(self) -> None:
+        """Let the generator begin with the mean image of the data."""
+        self._networks[0].initialise_from(self._batches.first(INITIALISE_IMAGES))
+
+    def settle(self, generator: nn.Module, discriminator: nn.Module) -> None:
+        """Switch to eval mode: these nets have no statistics."""
+        generator.eval()
+
+    def _generate(self, latents: Tensor, labels: Tensor) -> Tensor:
+        images: Tensor = self.generator(latents)
+        return images
+
+    def _logits(self, images: Tensor, labels: Tensor, noise: torch.Generator) -> Tensor:
+        logits: Tensor = self.discriminator(images, noise)
+        return logits
+
+    def _rates(self, images_seen: int) -> Mapping[str, float]:
+        """Divide the rate at each step, and let the momentum grow linearly."""
+        recipe = self._recipe
+        grown = min(images_seen / recipe.momentum_images, 1.0)
+        for optimiser in self._optimisers.values():
+            settings: dict[str, Any] = optimiser.param_groups[0]
+            settings["momentum"] = recipe.momentum + grown * (recipe.final_momentum - recipe.momentum)
+        rate = max(recipe.rate / recipe.rate_divisor ** (images_seen // recipe.batch_images), recipe.least_rate)
+        return {"generator": rate, "discriminator": rate}
+
+    def _descend(self, network: str, loss: Tensor, rate: float) -> None:
+        super()._descend(network, loss, rate)
+        if network == "discriminator" and self._recipe.max_column_norm < float("inf"):
+            self._networks[1].constrain(self._recipe.max_column_norm)
+
+
+class DcganStep(AdversarialStep):
+    """The step of the DCGAN, with Adam."""
+
+    def __init__(
+        self,
+        generator: dcgan.Generator,
+        discriminator: dcgan.Discriminator,
+        recipe: DcganRecipe,
+        data: LabelledImages,
+    ) -> None:
+        betas = (recipe.beta1, recipe.beta2)
+        rates = {"generator": recipe.generator_rate, "discriminator": recipe.discriminator_rate}
+        optimisers = {
+            name: torch.optim.Adam(
+                trained(network),
+                lr=rates[name],
+                betas=betas,
+                eps=recipe.epsilon,
+                weight_decay=recipe.weight_decay,
+                fused=True,
+            )
+            for name, network in (("generator", generator), ("discriminator", discriminator))
+        }
+        super().__init__(generator, discriminator, recipe, data, optimisers)
+        self._rate_of = rates
+        self._classes = len(data.classes) if recipe.conditional == "yes" else 0
+
+    def initialise(self) -> None:
+        """Leave the weights as they were drawn: nothing in a DCGAN depends on the data."""
+
+    def settle(self, generator: nn.Module, discriminator: nn.Module) -> None:
+        """Store the batch statistics of generated images; see `Step`."""
+        latents = latents_for(self._settings, SETTLING_LATENTS, stream(self._settings.seed, "settle"))
+        cast(dcgan.Generator, generator).settle_statistics(latents, self._cycled(len(latents)))
+
+    def generate(self, generator: nn.Module, latents: Tensor) -> Tensor:
+        """Map latents [N, Z] to images; see `Step`."""
+        images: Tensor = generator(latents, self._cycled(len(latents)))
+        return images
+
+    def _cycled(self, count: int) -> Tensor | None:
+        """Return the classes 0, 1, ... K-1, 0, ... of a row of images, where there are any."""
+        return torch.arange(count) % self._classes if self._classes else None
+
+    def _generate(self, latents: Tensor, labels: Tensor) -> Tensor:
+        images: Tensor = self.generator(latents, labels if self._classes else None)
+        return images
+
+    def _logits(self, images: Tensor, labels: Tensor, noise: torch.Generator) -> Tensor:
+        logits: Tensor = self.discriminator(images, labels if self._classes else None)
+        return logits
+
+    def _rates(self, images_seen: int) -> Mapping[str, float]:
+        return self._rate_of

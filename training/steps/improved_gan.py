@@ -1,0 +1,160 @@
+"""One step of the K+1 GAN, Salimans et al. 2016 (arXiv:1606.03498). Batch and networks in, losses out; no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from training.batches import SemiSupervisedBatch, SemiSupervisedBatches, latents_for
+from training.data import LabelledImages
+from training.historical_averaging import HistoricalAveraging
+from training.losses import (
+    feature_matching_loss,
+    non_saturating_evidence_loss,
+    supervised_loss,
+    unsupervised_fake_loss,
+    unsupervised_real_loss,
+)
+from training.networks.improved_gan import Discriminator, Generator
+from training.randomness import stream
+from training.recipes import ImprovedGanRecipe
+from training.steps.step import Losses, constant, descend, optimiser_state, restore_optimisers, trained
+
+SETTLING_LATENTS = 2000  # for the batch statistics of the averaged generator
+
+
+class ImprovedGanStep:
+    """A discriminator step, then the generator's, Salimans et al. 2016, sections 3 and 5.
+
+    Args:
+        generator: trained in place, in train mode.
+        discriminator: trained in place.
+        recipe: gives the losses, Adam's settings and the sizes of batches.
+        data: the training images.
+    """
+
+    def __init__(
+        self, generator: Generator, discriminator: Discriminator, recipe: ImprovedGanRecipe, data: LabelledImages
+    ) -> None:
+        self.generator = generator
+        self.discriminator = discriminator
+        self._recipe = recipe
+        self._batches = SemiSupervisedBatches(data, recipe)
+        self._adams: dict[str, torch.optim.Optimizer] = {
+            "generator": _adam(generator, recipe.generator_rate, recipe),
+            "discriminator": _adam(discriminator, recipe.discriminator_rate, recipe),
+        }
+        networks = {"generator": generator, "discriminator": discriminator} if recipe.historical_averaging else {}
+        self._history = {name: HistoricalAveraging(trained(network)) for name, network in networks.items()}
+
+    def initialise(self) -> None:
+        """Set the discriminator's first scales and biases from training images."""
+        self.discriminator.initialise_from(self._batches.to_initialise(), stream(self._recipe.seed, "initialise"))
+
+    def __call__(self, images_seen: int, noise: torch.Generator, *, rate_share: float = 1.0) -> Losses:
+        """Take one step of each network; see `Step`."""
+        return self.on(self._batches.at(images_seen, noise), noise, rate_share=rate_share)
+
+    def on(self, batch: SemiSupervisedBatch, noise: torch.Generator, *, rate_share: float = 1.0) -> Losses:
+        """Take one step of each network on a given batch."""
+        generated = self.generator(batch.latents)  # serves both steps: only the discriminator changes between them
+        losses = self._discriminator_step(batch, generated.detach(), noise, rate_share)
+        for number in range(self._recipe.generator_steps):
+            if number:
+                generated = self.generator(latents_for(self._recipe, len(batch.latents), noise))
+            losses |= self._generator_step(batch, generated, noise, rate_share)
+        return losses
+
+    def settle(self, generator: nn.Module, discriminator: nn.Module) -> None:
+        """Store the statistics of generated images in one network, and of real ones in the other; see `Step`."""
+        latents = latents_for(self._recipe, SETTLING_LATENTS, stream(self._recipe.seed, "settle"))
+        cast(Generator, generator).settle_statistics(latents)
+        cast(Discriminator, discriminator).settle_statistics(self._batches.to_initialise())
+
+    def generate(self, generator: nn.Module, latents: Tensor) -> Tensor:
+        """Map latents [N, Z] to images; see `Step`."""
+        images: Tensor = generator(latents)
+        return images
+
+    def state(self) -> dict[str, Tensor]:
+        """Return Adam's moments and the histories."""
+        histories = {
+            f"{network}_history.{name}": tensor
+            for network, history in self._history.items()
+            for name, tensor in history.state().items()
+        }
+        return {**optimiser_state(self._adams), **histories}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what `state` returned."""
+        restore_optimisers(self._adams, state)
+        for network, history in self._history.items():
+            start = f"{network}_history."
+            history.restore({key.removeprefix(start): state[key] for key in state if key.startswith(start)})
+
+    def _discriminator_step(
+        self, batch: SemiSupervisedBatch, generated: Tensor, noise: torch.Generator, share: float
+    ) -> Losses:
+        """Lower L_supervised + (L_real + L_fake) / 2 with respect to the discriminator."""
+        labelled, unlabelled, fake = self._logits(batch, generated, noise)
+        real_loss = unsupervised_real_loss(unlabelled, target=self._recipe.real_target)
+        fake_loss = unsupervised_fake_loss(fake)
+        loss = 0.5 * (real_loss + fake_loss)
+        losses = {"real": real_loss.item(), "fake": fake_loss.item()}
+        if len(batch.labels):
+            supervised = supervised_loss(labelled, batch.labels)
+            loss = supervised + loss
+            losses = {"labels": supervised.item(), **losses}
+        self._descend("discriminator", loss, self._recipe.discriminator_rate * share)
+        return losses
+
+    def _logits(
+        self, batch: SemiSupervisedBatch, generated: Tensor, noise: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the logits of labelled, unlabelled and generated images."""
+        kinds = (batch.labelled, batch.unlabelled, generated)
+        if self._recipe.minibatch_kernels:  # images of one kind are compared with each other, so each kind passes alone
+            labelled, unlabelled, fake = (
+                self.discriminator(kind, noise) if len(kind) else kind.flatten(1) for kind in kinds
+            )
+        else:  # without batch statistics one pass over all three kinds is the same as three
+            labelled, unlabelled, fake = self.discriminator(torch.cat(kinds), noise).split(
+                [len(kind) for kind in kinds]
+            )
+        return labelled, unlabelled, fake
+
+    def _generator_step(
+        self, batch: SemiSupervisedBatch, generated: Tensor, noise: torch.Generator, share: float
+    ) -> Losses:
+        """Lower the recipe's loss with respect to the generator."""
+        recipe = self._recipe
+        matching = recipe.generator_loss == "feature-matching"
+        if matching:
+            with torch.no_grad():
+                real = self.discriminator.features(batch.unlabelled_fresh, noise)
+        with constant(self.discriminator):
+            if matching:
+                fake = self.discriminator.features(generated, noise)
+                loss = feature_matching_loss(real, fake, distance=recipe.match_distance)
+            else:
+                loss = non_saturating_evidence_loss(self.discriminator(generated, noise))
+            self._descend("generator", loss, recipe.generator_rate * share)
+        return {"features" if matching else "generator": loss.item()}
+
+    def _descend(self, network: str, loss: Tensor, rate: float) -> None:
+        """Take one step of a network's Adam down a loss, and of its history."""
+        history = self._history.get(network)
+        if history is None:
+            descend(self._adams[network], loss, rate)
+        else:
+            descend(self._adams[network], loss + self._recipe.historical_averaging * history.penalty(), rate)
+            history.update()
+
+
+def _adam(network: Generator | Discriminator, rate: float, recipe: ImprovedGanRecipe) -> torch.optim.Adam:
+    """Build Adam over the parameters that are trained, with one fused kernel for all of them."""
+    betas = (recipe.beta1, recipe.beta2)
+    return torch.optim.Adam(trained(network), lr=rate, betas=betas, eps=recipe.epsilon, fused=True)
