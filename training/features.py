@@ -64,6 +64,10 @@ class Extractor(Protocol):
         """The one shape of images that it sees, (H, W, C); None if it sees every size, grey or in colour."""
 
     @property
+    def features(self) -> int:
+        """F, how many features it has; more images than that are needed for a covariance."""
+
+    @property
     def classes(self) -> int:
         """K, the most that the classifier score can be."""
 
@@ -183,6 +187,11 @@ class DigitFeatures:
     def image_shape(self) -> tuple[int, int, int]:
         """The shape of the images that it was trained on, (H, W, C)."""
         return self.config.image_shape
+
+    @property
+    def features(self) -> int:
+        """F, the width of the last hidden layer."""
+        return FEATURES
 
     @property
     def classes(self) -> int:

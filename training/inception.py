@@ -81,6 +81,11 @@ class InceptionFeatures:
         return None
 
     @property
+    def features(self) -> int:
+        """F, what the last pooling leaves."""
+        return FEATURES
+
+    @property
     def classes(self) -> int:
         """K of the graph."""
         return CLASSES

@@ -1,15 +1,15 @@
 """`mintage score`: how good samples are, beside real images that are scored the same way.
 
-mintage score runs/ssgan-digits                              # 10,000 samples of a run against the test digits
+mintage score runs/ssgan-digits                              # 10,000 samples of a run against the test images
+mintage score runs/ssgan-digits --errors                     # its classifier, on the labelled test images
 mintage score var/output/jobs/01kat7x2m9q3zc5d digits        # the images of a sample job
 mintage score images/ digits --parzen --nearest sheet.png    # a folder of PNG files
+mintage score runs/faces lfw/ --inception weights-inception-2015-12-05-6726825d.pth
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -17,15 +17,28 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.console import FAILED, JsonOption, console, errors_console, fail, friendly_errors, print_json, table
+from service.cli import score_errors, score_samples, score_table
+from service.cli.console import FAILED, JsonOption, fail, friendly_errors, print_json
+from service.cli.data_options import (
+    SOURCES,
+    ChannelsOption,
+    LimitOption,
+    MaxDamagedOption,
+    SizeOption,
+    bars,
+    data_options,
+    load_split,
+    load_splits,
+)
+from service.cli.score_table import Real, Result, Scored
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from rich.progress import Progress
 
     from service.cli.score_samples import Report, Samples
-    from training.data import LabelledImages
-    from training.features import DigitFeatures
-    from training.scores.comparison import Comparison
+    from training.data import Options, Split
+    from training.features import Extractor
     from training.scores.parzen import ParzenScore
 
 EXTRACTOR = Path(__file__).parents[2] / "models" / "digit-features"
@@ -38,15 +51,6 @@ class SplitChoice(StrEnum):
     test = "test"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scored:
-    """The scores of one set of images."""
-
-    images: int
-    comparison: Comparison
-    parzen: ParzenScore | None = None
-
-
 def score(
     samples: Annotated[
         Path,
@@ -55,9 +59,12 @@ def score(
         ),
     ],
     reference: Annotated[
-        str, typer.Argument(help="Real images: `digits`, or a folder as `mintage train --data` reads it.")
-    ] = "digits",
+        str | None, typer.Argument(help=f"Real images: {SOURCES}.", show_default="the run's data, else digits")
+    ] = None,
     *,
+    errors: Annotated[
+        bool, typer.Option("--errors", help="Judge the run's classifier on labelled images instead of its samples.")
+    ] = False,
     count: Annotated[
         int | None,
         typer.Option("-n", "--count", min=1, help="Samples to score.", show_default="all; 10000 of a run"),
@@ -65,8 +72,17 @@ def score(
     seed: Annotated[int, typer.Option(min=0, max=2**64 - 1, help="Seed of a run's samples and of random subsets.")] = 0,
     split: Annotated[SplitChoice, typer.Option(help="Which real images to compare with.")] = SplitChoice.test,
     extractor: Annotated[
-        Path, typer.Option(help="Folder of the feature extractor.", show_default="the one that ships with Mintage")
-    ] = EXTRACTOR,
+        Path | None,
+        typer.Option(help="Folder of a feature extractor.", show_default="the one of digits that ships with Mintage"),
+    ] = None,
+    inception: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Weights of Inception-v3 of 2015-12-05, .pth or .safetensors, instead."),
+    ] = None,
+    inception_sha256: Annotated[
+        str | None,
+        typer.Option(metavar="HEX", help="What the sha256 of that file must be.", show_default="the published one's"),
+    ] = None,
     parzen: Annotated[
         bool, typer.Option("--parzen", help="Add the Parzen log-likelihood of 2014, which ranks models badly.")
     ] = False,
@@ -74,26 +90,46 @@ def score(
         Path | None,
         typer.Option(metavar="SHEET.png", help="Write a sheet of samples and the training images nearest to them."),
     ] = None,
+    size: SizeOption = None,
+    channels: ChannelsOption = None,
+    limit: LimitOption = None,
+    max_damaged: MaxDamagedOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Score samples, with real training images scored the same way beside them.
 
     Classifier score, Frechet distance, kernel distance, precision, recall, density and coverage, all over the features
-    of one extractor; they can be compared only with values by the same extractor on as many images.
+    of one extractor; they can be compared only with values by the same extractor on as many images. They are called
+    Inception score, FID and KID only with --inception and the file that these names stand for.
     """
     if nearest is not None and nearest.suffix.lower() != ".png":
         fail(f"--nearest {nearest}: must end in .png")
-    with friendly_errors(), _progress() as progress:
-        sees = _extractor(extractor)
-        real = _real(reference, split.value, sees, needs_test=parzen)
-        chosen = _samples(samples, count, seed, sees, progress)
-        result = _scored(chosen, real, sees, seed=seed, parzen=parzen, progress=progress)
-        if nearest is not None:
-            _write_sheet(chosen, real, nearest)
-    if as_json:
-        print_json({**_values(result), "nearest": None if nearest is None else str(nearest)})
+    if errors and (parzen or nearest or count or extractor or inception):
+        fail("--errors judges a classifier, not samples: leave out what is about samples or features")
+    with friendly_errors(), bars() as progress:
+        wanted = Wanted(
+            samples=samples,
+            reference=reference or _data_of(samples),
+            split=split.value,
+            options=data_options(size=size, channels=channels, limit=limit, max_damaged=max_damaged),
+            count=count,
+            seed=seed,
+            parzen=parzen,
+        )
+        if errors:
+            judged = _judged(wanted, progress)
+        else:
+            result = _result(wanted, _extractor(extractor, inception, inception_sha256), progress)
+            if nearest is not None:
+                _write_sheet(result, nearest)
+    if errors and as_json:
+        print_json(score_errors.values(judged))
+    elif errors:
+        score_errors.show(judged)
+    elif as_json:
+        print_json({**score_table.values(result), "nearest": None if nearest is None else str(nearest)})
     else:
-        _print(result)
+        score_table.show(result)
 
 
 def register(app: typer.Typer) -> None:
@@ -101,188 +137,178 @@ def register(app: typer.Typer) -> None:
     app.command()(score)
 
 
-@dataclass(frozen=True, slots=True)
-class _Real:
-    """The real images: those to compare with, and the training images if they are others."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What was typed."""
 
-    name: str
-    compared: LabelledImages
-    train: LabelledImages
-    test: LabelledImages | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Result:
-    """Everything there is to print; `theirs` are the scores of the training images, if they were scored."""
-
-    samples: Samples
-    real: _Real
-    sees: DigitFeatures
-    ours: Scored
-    theirs: Scored | None
+    samples: Path
+    reference: str
+    split: Split
+    options: Options
+    count: int | None
+    seed: int
+    parzen: bool
 
 
-def _extractor(folder: Path) -> DigitFeatures:
+def _data_of(samples: Path) -> str:
+    """Return what a run was trained on, `digits` where there is no run or it does not say."""
+    from training.checkpoint import load_config
+
+    return (load_config(samples).data_name if score_samples.is_run(samples) else "") or "digits"
+
+
+def _extractor(folder: Path | None, inception: Path | None, inception_sha256: str | None) -> Extractor:
+    """Load the extractor that was asked for."""
     from training.features import DigitFeatures
+    from training.inception import KNOWN_SHA256, InceptionFeatures
 
-    return DigitFeatures.load(folder)
+    if inception is None and inception_sha256 is None:
+        return DigitFeatures.load(folder or EXTRACTOR)
+    if inception is None or folder is not None:
+        fail("give --inception FILE, with --inception-sha256 for another file than the published one, or --extractor")
+    return InceptionFeatures.load(inception, sha256=inception_sha256 or KNOWN_SHA256)
 
 
-def _real(source: str, split: str, sees: DigitFeatures, *, needs_test: bool) -> _Real:
-    """Load the real images."""
-    from training.data import has_split, load
+def _judged(wanted: Wanted, progress: Progress) -> score_errors.Judged:
+    """Count the errors of a run's classifier on images of the run's shape."""
+    from training.checkpoint import load_config
+    from training.errors import ScoreError
+
+    config = load_config(wanted.samples)
+    height, width, channels = shape = config.height, config.width, config.channels
+    _check_splits(wanted)
+    options = _filled(wanted.options, size=(height, width), channels=channels)
+    images = load_split(wanted.reference, wanted.split, options, progress=progress)
+    if images.shape != shape:
+        raise ScoreError(
+            f"{wanted.samples} knows images of {list(shape)} (H, W, C), not of {list(images.shape)}; leave out --size "
+            "and --channels"
+        )
+    return score_errors.judge(wanted.samples, config, images, reference=f"{wanted.reference} {wanted.split}")
+
+
+def _result(wanted: Wanted, sees: Extractor, progress: Progress) -> Result:
+    """Score samples; what is quick to be found wrong is found before images are generated."""
+    if score_samples.is_run(wanted.samples):
+        count = wanted.count or score_samples.FROM_A_RUN
+        _check_enough(count, str(wanted.samples), sees)
+        real = _real(wanted, sees, score_samples.shape_of(wanted.samples), progress)
+        chosen = _generated(wanted, count, sees, progress)
+    else:
+        channels = None if sees.image_shape is None else sees.image_shape[2]
+        chosen = score_samples.read(wanted.samples, count=wanted.count, channels=channels, progress=progress)
+        _check_enough(len(chosen), str(wanted.samples), sees)
+        real = _real(wanted, sees, chosen.shape, progress)
+    return _scored(wanted, chosen, real, sees, progress)
+
+
+def _real(wanted: Wanted, sees: Extractor, shape: tuple[int, int, int], progress: Progress) -> Real:
+    """Load the real images: in the samples' shape if the extractor sees every shape, else as they are."""
+    from training.errors import ScoreError
+
+    _check_splits(wanted)
+    size, channels = (shape[:2], shape[2]) if sees.image_shape is None else (None, sees.image_shape[2])
+    found = load_splits(wanted.reference, _filled(wanted.options, size=size, channels=channels), progress=progress)
+    compared = found.test if wanted.split == "test" and found.test else found.train
+    if sees.image_shape is None and compared.shape != shape:
+        raise ScoreError(
+            f"the samples are {list(shape)} (H, W, C) and the real images {list(compared.shape)}; leave out --size and "
+            "--channels, and the real images are made alike"
+        )
+    _check_enough(len(compared), f"{wanted.reference} {wanted.split}", sees)
+    return Real(f"{wanted.reference} {wanted.split}", compared, found.train, found.test)
+
+
+def _check_enough(images: int, what: str, sees: Extractor) -> None:
+    """Refuse too few images before anything is looked at, which may take hours."""
+    from training.errors import ScoreError
+
+    if images <= sees.features:
+        raise ScoreError(
+            f"{what}: {images} images are too few for {sees.features} features: their covariance is singular; give at "
+            f"least {sees.features + 1}"
+        )
+
+
+def _check_splits(wanted: Wanted) -> None:
+    """Refuse a source without test images where some are needed."""
+    from training.data import has_split
     from training.errors import DataError
 
-    channels = sees.config.channels
-    if not has_split(source, "test") and (split == "test" or needs_test):
-        wanted = "--parzen needs one" if needs_test else "give --split train"
-        raise DataError(f"{source} has no test split; {wanted}")
-    train = load(source, "train", channels=channels)
-    test = load(source, "test", channels=channels) if has_split(source, "test") else None
-    return _Real(f"{source} {split}", test if split == "test" and test else train, train, test)
+    if (wanted.split == "test" or wanted.parzen) and not has_split(wanted.reference, "test"):
+        needed = "--parzen needs one" if wanted.parzen else "give --split train"
+        raise DataError(f"{wanted.reference} has no test split; {needed}")
 
 
-def _samples(path: Path, count: int | None, seed: int, sees: DigitFeatures, progress: Progress) -> Samples:
-    """Read or generate the samples."""
+def _filled(options: Options, *, size: tuple[int, int] | None, channels: int | None) -> Options:
+    """Return options with what was not typed."""
+    return dataclasses.replace(options, size=options.size or size, channels=options.channels or channels)
+
+
+def _generated(wanted: Wanted, count: int, sees: Extractor, progress: Progress) -> Samples:
+    """Generate samples of a run."""
     from handlers.errors import HandlerError
-    from service.cli import score_samples
 
-    if not score_samples.is_run(path):
-        return score_samples.read(path, count=count, channels=sees.config.channels)
-    wanted = count or score_samples.FROM_A_RUN
-    report = _task(progress, "generating", wanted)
+    report = _task(progress, "generating", count)
     try:
-        return score_samples.generate(path, count=wanted, seed=seed, shape=sees.config.image_shape, report=report)
+        return score_samples.generate(
+            wanted.samples, count=count, seed=wanted.seed, shape=sees.image_shape, report=report
+        )
     except HandlerError as error:
         fail(str(error), FAILED)
 
 
-def _scored(
-    chosen: Samples, real: _Real, sees: DigitFeatures, *, seed: int, parzen: bool, progress: Progress
-) -> _Result:
+def _scored(wanted: Wanted, chosen: Samples, real: Real, sees: Extractor, progress: Progress) -> Result:
     """Score the samples, and as many training images beside them unless it is these that they are compared with."""
     from training.scores.comparison import compare
     from training.scores.conditions import Conditions
 
-    conditions = Conditions(extractor=sees.sha256, reference=real.name)
-    sets = [chosen.images] if real.train is real.compared else [chosen.images, real.train.images[: len(chosen)]]
+    treatment = sees.treatment(real.compared.shape)
+    conditions = Conditions(extractor=sees.sha256, reference=real.name, resize=treatment)
+    sets = [chosen.images]
+    if real.train is not real.compared and len(real.train) > sees.features:
+        sets.append(real.train.images[: len(chosen)])
     report = _task(progress, "looking", len(real.compared) + sum(map(len, sets)))
     expected = sees(real.compared.images, report=report).features
     seen = [sees(images, report=report) for images in sets]
     step = _task(progress, "comparing", len(sets))
     scored = []
     for images, each in zip(sets, seen, strict=True):
-        compared = compare(expected, each.features, each.probabilities, seed=seed, conditions=conditions)
+        compared = compare(expected, each.features, each.probabilities, seed=wanted.seed, conditions=conditions)
         scored.append(Scored(images=len(images), comparison=compared))
         step(1)
-    if parzen:
-        scored = _with_parzen(scored, chosen, real, progress)
-    return _Result(chosen, real, sees, scored[0], scored[1] if len(scored) > 1 else None)
+    kmeans = None
+    if wanted.parzen:
+        scored, kmeans = _with_parzen(scored, chosen, real, wanted.seed, progress)
+    theirs = scored[1] if len(scored) > 1 else None
+    return Result(samples=chosen, real=real, sees=sees, ours=scored[0], theirs=theirs, kmeans=kmeans)
 
 
-def _with_parzen(scored: list[Scored], chosen: Samples, real: _Real, progress: Progress) -> list[Scored]:
-    """Add the Parzen log-likelihood, for training images without those that sigma is chosen on."""
-    from training.scores.parzen import hold_out, parzen_log_likelihood
+def _with_parzen(
+    scored: list[Scored], chosen: Samples, real: Real, seed: int, progress: Progress
+) -> tuple[list[Scored], ParzenScore]:
+    """Add the Parzen log-likelihood, for training images without those that sigma is chosen on, and that of k-means."""
+    from training.scores.parzen import centroids, hold_out, parzen_log_likelihood
 
     assert real.test is not None  # noqa: S101 - checked when it was loaded
     training, validation = hold_out(real.train.images)
-    sets = [chosen.images, training[: len(chosen)]][: len(scored)]
-    report = _task(progress, "Parzen windows", len(sets) * (len(validation) + len(real.test)))
-    reference = f"{real.test.name} test"
-    values = [
-        parzen_log_likelihood(images, validation, real.test.images, reference=reference, report=report)
-        for images in sets
-    ]
-    return [dataclasses.replace(each, parzen=value) for each, value in zip(scored, values, strict=True)]
+    report = _task(progress, "k-means", len(training))
+    centres = centroids(training, len(chosen), seed=seed, report=report)
+    sets: list[NDArray[Any]] = [chosen.images, training[: len(chosen)]][: len(scored)]
+    report = _task(progress, "Parzen windows", (len(sets) + 1) * (len(validation) + len(real.test)))
+    *values, kmeans = (
+        parzen_log_likelihood(images, validation, real.test.images, reference=f"{real.test.name} test", report=report)
+        for images in [*sets, centres]
+    )
+    return [dataclasses.replace(each, parzen=value) for each, value in zip(scored, values, strict=True)], kmeans
 
 
-def _write_sheet(chosen: Samples, real: _Real, path: Path) -> None:
+def _write_sheet(result: Result, path: Path) -> None:
     from training.scores.nearest import nearest_sheet
 
-    sheet = nearest_sheet(chosen.images, real.train.images)
+    sheet = nearest_sheet(result.samples.images, result.real.train.images)
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path)
-
-
-def _values(result: _Result) -> dict[str, Any]:
-    """Return what `--json` prints of the scores."""
-    samples, real, sees = result.samples, result.real, result.sees
-    return {
-        "samples": {"source": samples.source, "images": len(samples), "seed": samples.seed},
-        "reference": {"name": real.name, "images": len(real.compared)},
-        "extractor": {"sha256": sees.sha256, "test_accuracy": sees.config.test_accuracy, "data": sees.config.data_name},
-        "scores": dataclasses.asdict(result.ours),
-        "training_images": None if result.theirs is None else dataclasses.asdict(result.theirs),
-    }
-
-
-def _print(result: _Result) -> None:
-    samples, real, sees, ours, theirs = result.samples, result.real, result.sees, result.ours, result.theirs
-    columns = ["score", f"{ours.images:,} samples", "better"]
-    cells = [_cells(ours)]
-    if theirs is not None:
-        columns.insert(2, f"{theirs.images:,} training")
-        cells.append(_cells(theirs))
-    better = _better(len(sees.config.classes))
-    rows = [(name, *(each[name] for each in cells), better[name]) for name in cells[0]]
-    console().print(table(columns, rows, right=columns[1:-1]))
-    seed = "" if samples.seed is None else f", seed {samples.seed}"
-    shares = ours.comparison.shares
-    typer.echo(
-        f"samples of {samples.source}{seed}; reference {real.name}, {len(real.compared):,} images; extractor "
-        f"{sees.sha256[:12]}; k = {shares.neighbours}; {ours.comparison.kernel.subsets} subsets of "
-        f"{ours.comparison.kernel.subset_size:,}; nothing was resized"
-    )
-    for each in (ours.parzen, theirs.parzen if theirs else None):
-        if each is not None:
-            typer.echo(str(each))
-
-
-def _cells(scored: Scored) -> dict[str, str]:
-    """Write every value in a few digits."""
-    found, shares = scored.comparison, scored.comparison.shares
-    cells = {
-        "classifier score": f"{found.classifier.mean:.3f} ± {found.classifier.std:.3f}",
-        "Frechet distance": f"{found.frechet.value:.3f}",
-        "kernel distance": f"{found.kernel.mean:.5f} ± {found.kernel.std:.5f}",
-        "precision": f"{shares.precision:.4f}",
-        "recall": f"{shares.recall:.4f}",
-        "density": f"{shares.density:.4f}",
-        "coverage": f"{shares.coverage:.4f}",
-    }
-    if scored.parzen is not None:
-        cells["Parzen, nats"] = f"{scored.parzen.mean:.1f} ± {scored.parzen.standard_error:.1f}"
-    return cells
-
-
-def _better(classes: int) -> dict[str, str]:
-    """Say of every score which way is better."""
-    return {
-        "classifier score": f"higher, at most {classes}",
-        "Frechet distance": "lower, near 0",
-        "kernel distance": "lower, around 0",
-        "precision": "higher, at most 1",
-        "recall": "higher, at most 1",
-        "density": "higher, about 1",
-        "coverage": "higher, at most 1",
-        "Parzen, nats": "higher, with care",
-    }
-
-
-@contextlib.contextmanager
-def _progress() -> Iterator[Progress]:
-    """Show bars on stderr while there is work, if that is a terminal."""
-    from rich import progress
-
-    columns = (
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        progress.TimeRemainingColumn(),
-    )
-    stderr = errors_console()
-    with progress.Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bars:
-        yield bars
 
 
 def _task(progress: Progress, name: str, total: int) -> Report:

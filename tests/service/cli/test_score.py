@@ -153,6 +153,21 @@ def test_people_get_a_table_with_everything_that_the_values_depend_on(folder: Pa
     assert not result.stderr
 
 
+def test_a_run_is_compared_with_the_data_that_it_was_trained_on(reference: Path, tmp_path: Path) -> None:
+    config = dataclasses.replace(tiny_config(), height=28, width=28, channels=1, data_name=str(reference))
+
+    values = scored(tiny_run(tmp_path / "run", config=config), "-n", COUNT)
+
+    assert values["reference"] == {"name": f"{reference} test", "images": COUNT}
+
+
+def test_the_real_images_can_be_limited_and_made_grey(folder: Path, reference: Path) -> None:
+    values = scored(folder, reference, "--limit", 70, "--channels", 1, "--size", 28)
+
+    assert values["reference"]["images"] == 70
+    assert values["training_images"]["images"] == 70
+
+
 def test_training_images_stand_beside_nothing_when_they_are_compared_with(folder: Path) -> None:
     values = scored(folder, folder, "--split", "train", "-n", 70)
 
@@ -171,9 +186,22 @@ def test_parzen_and_the_nearest_images_are_added_where_they_are_asked_for(
     assert (parzen["samples"], parzen["validation_images"], parzen["test_images"]) == (COUNT, 14, COUNT)
     assert ceiling["samples"] == COUNT - 14  # without those that sigma is chosen on
     assert ceiling["mean"] > parzen["mean"]
+    assert values["kmeans"]["samples"] == (COUNT - 14) // 5
+    assert values["kmeans"]["mean"] > parzen["mean"]
     assert values["nearest"] == str(sheet)
     with Image.open(sheet) as picture:
         assert picture.size == (2 * (6 * 30 + 2), 2 * (4 * 30 + 2))
+
+
+def test_people_are_told_what_parzen_scores_are_worth(folder: Path, reference: Path) -> None:
+    result = invoke(folder, reference, "--parzen")
+
+    *_, samples, training, centres, warning = result.stdout.splitlines()
+    assert samples.startswith("samples: Parzen log-likelihood ")
+    assert training.startswith("training images: Parzen log-likelihood ")
+    assert centres.startswith("centres of k-means on training images: Parzen log-likelihood ")
+    assert "(13 samples, " in centres
+    assert warning.startswith("Parzen estimates rank models badly")
 
 
 @pytest.mark.parametrize(
@@ -188,6 +216,13 @@ def test_parzen_and_the_nearest_images_are_added_where_they_are_asked_for(
         (["{folder}", "--nearest", "{tmp}/sheet.jpg"], "must end in .png"),
         (["{folder}", "-n", "81"], "holds 80 images, fewer than --count 81"),
         (["{folder}", "-n", "64"], "64 images are too few for 64 features"),
+        (["{run}", "-n", "64"], "64 images are too few for 64 features"),
+        (["{folder}", "--limit", "64"], "digits test: 64 images are too few for 64 features"),
+        (["{folder}", "--size", "x"], "expected one number of pixels"),
+        (["{folder}", "--size", "32"], "the extractor sees images of [28, 28, 1]"),
+        (["{folder}", "--inception", "{tmp}/none.pth"], "none.pth cannot be read"),
+        (["{folder}", "--inception-sha256", "00"], "give --inception FILE"),
+        (["{folder}", "--inception", "x.pth", "--extractor", "{tmp}"], "give --inception FILE"),
     ],
 )
 def test_bad_input_is_one_line_on_stderr_and_status_two(
