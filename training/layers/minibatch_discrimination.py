@@ -2,11 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 SMALLEST_DISTANCE = 1e-6  # keeps the scales finite where a batch repeats one example
+
+
+class _PairDistances(torch.autograd.Function):
+    """|a_i - a_j|_1 of all pairs, with its gradient by hand: on a CPU `torch.cdist` takes twice the time.
+
+    From dL/dD = U follows dL/da_i = sum over j of (U_ij + U_ji) sign(a_i - a_j), one dimension after the other.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, vectors: Tensor) -> Tensor:
+        ctx.save_for_backward(vectors)  # [C, B, N]
+        distances = vectors.new_zeros(*vectors.shape[1:], vectors.shape[2])  # [B, N, N]
+        for entries in vectors:
+            distances += (entries[:, :, None] - entries[:, None, :]).abs_()
+        return distances
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (vectors,) = ctx.saved_tensors
+        (upstream,) = gradients
+        both = upstream + upstream.transpose(1, 2)
+        signs = ((entries[:, :, None] - entries[:, None, :]).sign_() for entries in vectors)
+        return torch.stack([sign.mul_(both).sum(dim=2) for sign in signs])
 
 
 class MinibatchDiscrimination(nn.Module):
@@ -52,7 +77,10 @@ class MinibatchDiscrimination(nn.Module):
 
     def among_reference(self, inputs: Tensor) -> Tensor:
         """Map [N, A] to [N, A + B], each example against the stored ones only, as if it had joined their batch."""
-        distances = torch.cdist(self._projected(inputs), self._projected(self.reference), p=1.0)
+        projected, reference = (
+            self._projected(rows).permute(1, 2, 0) for rows in (inputs, self.reference)
+        )  # [B, N, C]
+        distances = torch.cdist(projected, reference, p=1.0)
         return self._joined(inputs, _closeness(distances))
 
     @torch.no_grad()
@@ -82,16 +110,16 @@ class MinibatchDiscrimination(nn.Module):
         return self._joined(inputs, closeness)
 
     def _projected(self, inputs: Tensor) -> Tensor:
-        """Map [N, A] to M as [B, N, C]."""
+        """Map [N, A] to M as [C, B, N]."""
         gain: Tensor = self.log_scale.exp() / torch.linalg.vector_norm(self.direction, dim=2)
         outputs: Tensor = functional.linear(inputs, self.direction.flatten(0, 1))  # [N, B C]
-        return (outputs.view(-1, *gain.shape) * gain).transpose(0, 1)
+        return (outputs.view(-1, *gain.shape) * gain).permute(2, 1, 0).contiguous()
 
     def _neighbour_distances(self, inputs: Tensor) -> Tensor:
         """Return L1 distances [B, N, N] within a batch [N, A]; from an example to itself it is infinite."""
-        projected = self._projected(inputs)
+        distances: Tensor = _PairDistances.apply(self._projected(inputs))  # type: ignore[no-untyped-call]
         itself = torch.eye(len(inputs), dtype=torch.bool, device=inputs.device)
-        return torch.cdist(projected, projected, p=1.0).masked_fill(itself, torch.inf)
+        return distances.masked_fill(itself, torch.inf)
 
     def _joined(self, inputs: Tensor, closeness: Tensor) -> Tensor:
         return torch.cat([inputs, closeness + self.bias], dim=1)
