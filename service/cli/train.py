@@ -4,6 +4,7 @@ mintage recipes                                     # what can be trained, at wh
 mintage recipes ssgan-digits                        # every field of one recipe
 mintage train                                       # ssgan-digits on the bundled digits, in runs/ssgan-digits
 mintage train ssgan-mnist --data mnist/ --seed 3    # the same command again resumes
+mintage train RECIPE --data photos/ --size 32       # any images, cropped and resized; see --help for what --data takes
 """
 
 from __future__ import annotations
@@ -21,8 +22,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from service.cli.data_options import (
+    SOURCES,
+    ChannelsOption,
+    LimitOption,
+    MaxDamagedOption,
+    SizeOption,
+    Splits,
+    data_options,
+    load_splits,
+)
+
 if TYPE_CHECKING:
-    from training.data import LabelledImages
+    from training.data import Options
     from training.loop import Progress, Summary
     from training.recipes import Recipe
 
@@ -41,10 +53,12 @@ def train(
     *,
     data: Annotated[
         str | None,
-        typer.Option(
-            help="`digits`, or a folder with IDX files or a folder of images a class.", show_default="recipe's"
-        ),
+        typer.Option(metavar="SOURCE", help=f"Images to train on: {SOURCES}.", show_default="recipe's"),
     ] = None,
+    size: SizeOption = None,
+    channels: ChannelsOption = None,
+    limit: LimitOption = None,
+    max_damaged: MaxDamagedOption = None,
     run: Annotated[Path | None, typer.Option(help="Run folder to write or resume.", show_default="runs/RECIPE")] = None,
     labels: Annotated[int | None, typer.Option(help="Labelled images in all.", show_default="recipe's")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every random choice.", show_default="recipe's")] = None,
@@ -64,8 +78,10 @@ def train(
     flags = {"labels": labels, "seed": seed, "images": images, "max_seconds": max_seconds}
     try:
         chosen = _overridden(recipe, flags, fields or [])
+        options = data_options(size=size, channels=channels, limit=limit, max_damaged=max_damaged)
+        loaded = _loaded(data, chosen, options)
         with _reporter(chosen, as_json=as_json) as report:
-            summary = _trained(chosen, run or Path("runs") / chosen.name, data=data, report=report)
+            summary = _trained(chosen, run or Path("runs") / chosen.name, loaded, report=report)
     except DivergedError as error:
         raise _failure(error, status=1) from None
     except (TrainingError, OSError) as error:
@@ -81,8 +97,9 @@ def train_with_bar(recipe: Recipe, run: Path) -> Summary:
     Raises:
         TrainingError: as `training.loop.train` does.
     """
+    loaded = _loaded(None, recipe, data_options())
     with _reporter(recipe, as_json=False) as report:
-        return _trained(recipe, run, data=None, report=report)
+        return _trained(recipe, run, loaded, report=report)
 
 
 def recipes(
@@ -119,26 +136,23 @@ def _overridden(name: str, flags: dict[str, Any], fields: list[str]) -> Recipe:
     return recipe_named(name).overridden(values)
 
 
-def _loaded(data: str | None, recipe: Recipe) -> tuple[LabelledImages, LabelledImages | None]:
-    """Return the training images and, where the source has some, the test images."""
-    from training.data import has_split, load
+def _loaded(data: str | None, recipe: Recipe, options: Options) -> Splits:
+    """Load the images; the recipe says their size and channels where nobody else did."""
     from training.errors import DataError
 
     source = data or recipe.data
     if source is None:
-        raise DataError(f"{recipe.name} needs --data: {recipe.source}, as a folder with IDX files")
-    train = load(source, "train", size=recipe.size, channels=recipe.channels)
-    test = load(source, "test", size=recipe.size, channels=recipe.channels) if has_split(source, "test") else None
-    return train, test
+        raise DataError(f"{recipe.name} needs --data ({recipe.source}); `mintage train --help` says what it may be")
+    size, channels = options.size or recipe.size, options.channels or recipe.channels
+    return load_splits(source, dataclasses.replace(options, size=size, channels=channels))
 
 
-def _trained(recipe: Recipe, run: Path, *, data: str | None, report: Report) -> Summary:
+def _trained(recipe: Recipe, run: Path, loaded: Splits, *, report: Report) -> Summary:
     """Train, with torch imported only once the input is known to be good."""
-    images, test = _loaded(data, recipe)
     from training.loop import train as train_run
 
     with _interrupts() as caught:
-        return train_run(recipe, images, run, test=test, report=report, should_stop=lambda: bool(caught))
+        return train_run(recipe, loaded.train, run, test=loaded.test, report=report, should_stop=lambda: bool(caught))
 
 
 @contextlib.contextmanager

@@ -6,8 +6,10 @@ import json
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
+from PIL import Image
 from typer.testing import CliRunner
 
 from service.cli.train import _interrupts, register
@@ -66,6 +68,8 @@ def test_json_lines_end_with_the_summary(app: typer.Typer, tmp_path: Path) -> No
         (["--set", "images"], "expected FIELD=VALUE"),
         (["--labels", "15"], "labels=15 cannot be shared by 10 classes"),
         (["--data", "nowhere"], "nowhere is no folder"),
+        (["--size", "big"], "size='big': expected one number of pixels"),
+        (["--channels", "2"], "channels=2 must be 1 (grey) or 3 (colour)"),
         (["ssgan-mnist"], "ssgan-mnist needs --data"),
     ],
 )
@@ -108,3 +112,35 @@ def test_a_second_interrupt_is_not_held_back() -> None:
             signal.raise_signal(signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_photographs_without_labels_train_at_the_size_that_was_asked_for(
+    app: typer.Typer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINTAGE_CACHE_DIR", "off")
+    (tmp_path / "photos").mkdir()
+    for number in range(31):
+        noise = np.random.default_rng(number).integers(0, 256, (20 + number, 30, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / "photos" / f"{number:02d}.png")
+    (tmp_path / "photos" / "30.png").write_bytes(b"no image")
+    small = ("images=40", "batch=10", "generator_widths=8", "discriminator_widths=8", "checkpoint_images=40")
+    settings = [word for setting in small for word in ("--set", setting)]
+    shape = ("--size", "8x10", "--channels", "1", "--limit", "31", "--max-damaged", "1")
+
+    result = CliRunner().invoke(
+        app,
+        ["train", "gan-faces48", "--data", str(tmp_path / "photos"), *shape, "--run", str(tmp_path / "run"), *settings],
+    )
+
+    assert result.exit_code == 0, result.stderr
+    assert "skipped 1 damaged images: 30.png is not a PNG image" in result.stderr
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["image"] == {"height": 8, "width": 10, "channels": 1}
+    assert (config["data"]["images"], config["classes"]) == (30, [])
+
+
+def test_the_help_names_the_sources_of_data(app: typer.Typer) -> None:
+    words = " ".join(CliRunner().invoke(app, ["train", "--help"], env={"COLUMNS": "200"}).stdout.split())
+
+    for name in ("--size", "--channels", "--limit", "--max-damaged", "Parquet", "WebDataset", "hf:OWNER/NAME"):
+        assert name in words
