@@ -142,7 +142,7 @@ class Discriminator(nn.Module):
             else:
                 padding = (kernel - 1) // 2
                 self.hidden.append(nn.Conv2d(narrow + classes, wide, kernel, stride=2, padding=padding, bias=first))
-        channels = [cast(nn.Conv2d, layer).out_channels for layer in self.hidden]
+        self.channels = channels = tuple(cast(nn.Conv2d, layer).out_channels for layer in self.hidden)
         # The first layer has none: it sees the images as they are.
         self.norms = nn.ModuleList(nn.BatchNorm2d(count) if n else nn.Identity() for n, count in enumerate(channels))
         self.activations = nn.ModuleList(

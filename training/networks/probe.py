@@ -1,0 +1,58 @@
+"""A classifier on the features of a GAN's discriminator, Radford et al. 2015, section 5 (arXiv:1511.06434).
+
+Every convolution's maps are max-pooled to 4 x 4, flattened and concatenated, and a linear layer gives K scores. Softmax
+ignores a number that is added to all scores of an image; it is chosen so that
+
+    logsumexp_k l_k(x) = the discriminator's own logit z(x)
+
+Then p(class k) = softmax(scores)_k, and p(generated) = 1 / (1 + sum_k exp l_k) = 1 - sigmoid(z(x)), which is the
+discriminator's judgement: the one convention of K + 1 classes holds (Salimans et al. 2016, section 5).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from training.networks.dcgan import SMALLEST_MAP, Discriminator
+
+
+class ProbeClassifier(nn.Module):
+    """A discriminator without labels, and a linear layer on its pooled maps.
+
+    Args:
+        discriminator: of any width and layout. The classifier keeps it in eval mode and leaves it as it is.
+        classes: K, the number of real classes.
+    """
+
+    def __init__(self, discriminator: Discriminator, *, classes: int) -> None:
+        super().__init__()
+        self.discriminator = discriminator.eval()
+        self.linear = nn.Linear(feature_count(discriminator), classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images [N, C, H, W] in [-1, 1] to class logits [N, K]."""
+        maps = self.discriminator.feature_maps(images)
+        shares = self.linear(pooled(maps)).log_softmax(dim=1)  # logsumexp 0
+        logits: Tensor = shares + self.discriminator.logit(maps[-1])[:, None]
+        return logits
+
+    def train(self, mode: bool = True) -> ProbeClassifier:
+        """Set the mode of the linear layer; the discriminator's statistics stay those that it was probed with."""
+        super().train(mode)
+        self.discriminator.eval()
+        return self
+
+
+def pooled(maps: list[Tensor]) -> Tensor:
+    """Map feature maps [N, c, h, h], h a multiple of 4, to features [N, 16 sum c], each the maximum of a cell."""
+    return torch.cat(
+        [functional.max_pool2d(each, each.shape[-1] // SMALLEST_MAP).flatten(1) for each in maps],
+        dim=1,
+    )
+
+
+def feature_count(discriminator: Discriminator) -> int:
+    """Return the number of features that `pooled` makes of a discriminator's maps."""
+    return SMALLEST_MAP**2 * sum(discriminator.channels)

@@ -1,0 +1,90 @@
+"""The features that a discriminator gives of images, and the statistics that its batch normalisation is frozen to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from training.batches import to_tensor
+from training.networks.dcgan import Discriminator
+from training.networks.probe import feature_count, pooled
+
+BATCH = 128  # images; that of the paper's training, whose batch statistics are averaged
+CHUNK = 1000  # rows of features that are worked on at once where a copy is made
+
+Report = Callable[[int], None]  # told how many more are done
+
+
+@torch.no_grad()
+def freeze_statistics(
+    discriminator: Discriminator, images: NDArray[np.uint8], *, report: Report = lambda _: None
+) -> None:
+    """Store the mean over batches of the batch statistics of training images, and switch to eval mode.
+
+    Averaged weights have no statistics of their own: those gathered in training belong to other weights.
+
+    Args:
+        discriminator: one without labels; its buffers are replaced.
+        images: uint8 [N, H, W, C]; a last batch that is not full is left out, unless it is the only one.
+        report: told how many more images are done.
+    """
+    for module in discriminator.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None  # a plain mean
+            module.reset_running_stats()
+    discriminator.train()
+    for rows in _slices(max(len(images) // BATCH * BATCH, min(len(images), BATCH)), BATCH):
+        discriminator.feature_maps(_seen_by(discriminator, images[rows]))
+        report(rows.stop - rows.start)
+    discriminator.eval()
+
+
+@torch.no_grad()
+def pooled_features(
+    discriminator: Discriminator, images: NDArray[np.uint8], *, report: Report = lambda _: None
+) -> Tensor:
+    """Map images to features.
+
+    Args:
+        discriminator: one without labels, in eval mode.
+        images: uint8 [N, H, W, C].
+        report: told how many more images are done.
+
+    Returns: float32 [N, F] on the discriminator's device.
+    """
+    device = next(discriminator.parameters()).device
+    features = torch.empty(len(images), feature_count(discriminator), device=device)
+    for rows in _slices(len(images), BATCH):
+        features[rows] = pooled(discriminator.feature_maps(_seen_by(discriminator, images[rows])))
+        report(rows.stop - rows.start)
+    return features
+
+
+def centre(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Subtract the mean of each feature in place, without a copy of them.
+
+    Args:
+        features: [N, F], changed.
+
+    Returns: the means [F] that were subtracted, and the deviations [F].
+    """
+    chunks = [features[rows] for rows in _slices(len(features), CHUNK)]
+    mean = torch.stack([chunk.sum(0) for chunk in chunks]).double().sum(0).div(len(features)).to(features.dtype)
+    features -= mean
+    squares = torch.stack([chunk.square().sum(0) for chunk in chunks]).double().sum(0)
+    return mean, squares.div(len(features)).sqrt().to(features.dtype)
+
+
+def _seen_by(discriminator: Discriminator, images: NDArray[np.uint8]) -> Tensor:
+    """Return images as the discriminator takes them, on its device."""
+    return to_tensor(images).to(next(discriminator.parameters()).device)
+
+
+def _slices(count: int, size: int) -> Iterator[slice]:
+    """Yield slices of at most `size` that cover `count` rows."""
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))

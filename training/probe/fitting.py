@@ -1,0 +1,257 @@
+"""Fits the probe: cost and scaling chosen on held-out training images, machines, and a temperature for their scores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from training.data import choose_labelled
+from training.errors import DataError
+from training.networks.dcgan import Discriminator
+from training.networks.probe import ProbeClassifier
+from training.probe.features import Report, centre
+from training.probe.machines import LinearMachine, fit_machine
+
+COSTS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # rising; for features with a mean squared norm of 1
+FALLS = 2  # costs in a row below the best accuracy after which larger ones are not tried
+SHARPEST = 1e3  # bound on the inverse of the temperature
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Examples:
+    """Features of N images and their labels."""
+
+    features: Tensor  # [N, F]
+    labels: Tensor  # [N] int64 in [0, K)
+
+    def accuracy(self, machine: LinearMachine) -> float:
+        """Return the share in [0, 1] of images whose own class has the highest score."""
+        return float((machine.scores(self.features).argmax(1) == self.labels).double().mean())
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One setting of the machine, and its accuracy on the validation part."""
+
+    standardised: bool  # each feature is brought to unit variance, rather than all scaled by one number
+    cost: float  # C, for features with a mean squared norm of 1
+    accuracy: float  # in [0, 1]; the mean over the draws
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Probe:
+    """What was fitted.
+
+    Attributes:
+        machines: one a draw of labels, a single one where all are used; they take features as they are, not centred.
+        temperature: what the first machine's scores are divided by before softmax.
+        chosen: the best trial.
+        trials: all of them.
+        log_losses: on the validation part, nats, with temperature 1 and with the fitted one.
+    """
+
+    machines: tuple[LinearMachine, ...]
+    temperature: float
+    chosen: Trial
+    trials: tuple[Trial, ...]
+    log_losses: tuple[float, float]
+
+    def classifier(self, discriminator: Discriminator) -> ProbeClassifier:
+        """Join the first machine, its scores divided by the temperature, to the discriminator it was fitted on."""
+        machine = self.machines[0]
+        network = ProbeClassifier(discriminator, classes=len(machine.biases))
+        with torch.no_grad():
+            network.linear.weight.copy_(machine.weights / self.temperature)
+            network.linear.bias.copy_(machine.biases / self.temperature)
+        return network.to(machine.biases.device)
+
+
+@dataclass(frozen=True, slots=True)
+class FewLabels:
+    """The published protocol for few labels: everything is a mean over random draws of the labelled images.
+
+    Attributes:
+        per_class: labelled images a class in one draw.
+        choosing: draws that cost and scaling are chosen by; 10 in the paper's code.
+        final: draws that are fitted with them; 100 in the paper's code.
+    """
+
+    per_class: int
+    choosing: int = 10
+    final: int = 100
+
+
+def hold_out(
+    labels: NDArray[np.int64], *, classes: int, share: float = 0.1, seed: int = 0
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Divide training images at random into those to fit on and those to validate on, class by class.
+
+    Args:
+        labels: [N].
+        classes: K.
+        share: of each class that is held out for validation, and at least one image.
+        seed: another seed divides otherwise.
+
+    Returns: indices of the images to fit on, and of those to validate on, each in random order.
+
+    Raises:
+        DataError: if the images carry no labels, or some class has fewer than two images.
+    """
+    if classes < 2 or labels.min() < 0:
+        raise DataError(
+            f"a probe needs labelled images of two classes or more, and these have {classes}; give data with labels, "
+            f"such as a folder a class"
+        )
+    random = np.random.default_rng([seed, classes])
+    fitted, validated = [], []
+    for label in range(classes):
+        members = random.permutation(np.flatnonzero(labels == label))
+        if len(members) < 2:
+            raise DataError(f"class {label} has {len(members)} images; a probe needs two, one of them to validate on")
+        count = max(1, min(round(share * len(members)), len(members) - 1))
+        validated.append(members[:count])
+        fitted.append(members[count:])
+    return random.permutation(np.concatenate(fitted)), random.permutation(np.concatenate(validated))
+
+
+def fit_probe(
+    examples: Examples,
+    *,
+    classes: int,
+    validation: int,
+    few: FewLabels | None = None,
+    seed: int = 0,
+    costs: Sequence[float] = COSTS,
+    report: Report = lambda _: None,
+) -> Probe:
+    """Choose cost and scaling, and fit with them.
+
+    Where all labels are used, the machine is fitted once more, with the chosen setting, to all examples: the
+    temperature is that of the machine which did not see the validation part.
+
+    Args:
+        examples: of the training images, in random order; the features are changed in place (centred).
+        classes: K.
+        validation: how many of the last examples are the validation part, and are not fitted on before all is chosen.
+        few: the protocol for few labels; by default all labels are used.
+        seed: of the draws of few labels.
+        costs: C to try, rising, for features with a mean squared norm of 1.
+        report: told whenever one more machine is fitted; `most_fits` says how many at most.
+
+    Raises:
+        DataError: if a class has too few images to draw from.
+    """
+    mean, deviation = centre(examples.features)
+    seen = Examples(examples.features[:-validation], examples.labels[:-validation])
+    held = Examples(examples.features[-validation:], examples.labels[-validation:])
+    draws = [seen] if few is None else list(_drawn(seen, few, few.choosing, classes, seed))
+    pairs = [
+        pair
+        for standardised in (False, True)
+        for pair in _tried(draws, held, deviation, standardised=standardised, classes=classes, costs=costs, told=report)
+    ]
+    chosen, first = max(pairs, key=lambda pair: pair[0].accuracy)
+    scores = first.scores(held.features)
+    temperature = fit_temperature(scores, held.labels)
+    scale = _scale(deviation, standardised=chosen.standardised)
+    start = first if few is None else None
+    machines = []
+    for each in [examples] if few is None else _drawn(seen, few, few.final, classes, seed):
+        machine = fit_machine(each.features, each.labels, classes=classes, cost=chosen.cost, scale=scale, start=start)
+        machines.append(machine.with_shift(mean))
+        report(1)
+    return Probe(
+        machines=tuple(machines),
+        temperature=temperature,
+        chosen=chosen,
+        trials=tuple(trial for trial, _ in pairs),
+        log_losses=(log_loss(scores, held.labels), log_loss(scores / temperature, held.labels)),
+    )
+
+
+def most_fits(few: FewLabels | None, costs: Sequence[float] = COSTS) -> int:
+    """Return how many machines `fit_probe` fits at most."""
+    choosing, final = (few.choosing, few.final) if few else (1, 1)
+    return 2 * len(costs) * choosing + final
+
+
+def fit_temperature(scores: Tensor, labels: Tensor) -> float:
+    """Return the temperature T with which softmax(scores / T) has the least log loss, Guo et al. 2017, section 4.2.
+
+    The loss is convex in 1 / T, and its derivative is the mean over examples of (expected score - the label's score).
+
+    Args:
+        scores: [N, K].
+        labels: [N] int64 in [0, K).
+
+    Returns: T >= 1 / SHARPEST; about that bound where no example is misclassified.
+    """
+    scores = scores.double()
+    right = scores.gather(1, labels[:, None])[:, 0]
+
+    def derivative(inverse: float) -> float:
+        return float(((scores * inverse).softmax(1).mul(scores).sum(1) - right).mean())
+
+    low, high = math.log(1 / SHARPEST), math.log(SHARPEST)
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if derivative(math.exp(middle)) < 0 else (low, middle)
+    return math.exp(-(low + high) / 2)
+
+
+def log_loss(logits: Tensor, labels: Tensor) -> float:
+    """Return the mean of -log softmax(logits) at the labels, nats; logits [N, K], labels [N] int64."""
+    return float(functional.cross_entropy(logits.double(), labels))
+
+
+def _tried(
+    draws: Sequence[Examples],
+    held: Examples,
+    deviation: Tensor,
+    *,
+    standardised: bool,
+    classes: int,
+    costs: Sequence[float],
+    told: Report,
+) -> Iterator[tuple[Trial, LinearMachine]]:
+    """Yield the trial of each cost with the first draw's machine, until accuracy has fallen `FALLS` times in a row."""
+    scale = _scale(deviation, standardised=standardised)
+    machines: list[LinearMachine | None] = [None] * len(draws)
+    best, fallen = -1.0, 0
+    for cost in costs:
+        fitted = []
+        for each, start in zip(draws, machines, strict=True):
+            fitted.append(fit_machine(each.features, each.labels, classes=classes, cost=cost, scale=scale, start=start))
+            told(1)
+        machines[:] = fitted
+        accuracy = float(np.mean([held.accuracy(machine) for machine in fitted]))
+        yield Trial(standardised, cost, accuracy), fitted[0]
+        fallen = fallen + 1 if accuracy < best else 0
+        best = max(best, accuracy)
+        if fallen == FALLS:
+            return
+
+
+def _drawn(seen: Examples, few: FewLabels, draws: int, classes: int, seed: int) -> Iterator[Examples]:
+    """Yield draws of the same number of labelled examples of each class; draw n is the same, whatever their number."""
+    labels = seen.labels.cpu().numpy()
+    for draw in range(draws):
+        rows = choose_labelled(labels, count=few.per_class * classes, classes=classes, seed=seed + draw)
+        chosen = torch.from_numpy(rows).to(seen.labels.device)
+        yield Examples(seen.features[chosen], seen.labels[chosen])
+
+
+def _scale(deviation: Tensor, *, standardised: bool) -> Tensor:
+    """Return the factors [F] that bring centred features to a mean squared norm of 1; 0 for those that never vary."""
+    if standardised:
+        varies = deviation > 1e-6 * deviation.max()
+        return torch.where(varies, 1 / deviation, 0) / varies.sum().clamp_min(1).sqrt()
+    total: Tensor = torch.linalg.vector_norm(deviation)
+    return torch.where(total > 0, 1 / total, 0).expand_as(deviation)
