@@ -3,7 +3,7 @@
 The number of rows in a forward pass, and an image's row among them, may leak into the last bits of its pixels. So
 sample i always sits in row i mod B of micro-batch i div B: a request for samples 5 to 7 computes micro-batch 0 whole
 and takes three rows. A sample never meets other neighbours than its own, and its bytes depend on (weights, seed, i)
-only.
+only. Sample i of a generator that was trained on K classes with labels shows class i mod K.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from handlers.images import to_pixels
 from handlers.latents import latents
 from handlers.model import Model
 from handlers.wire import Answer, Canary, Classify, Failure, Generate, Request
+from training.networks import conditions
 
 Pixels = NDArray[np.uint8]
 HEADER_BYTES = 2**14  # ample for everything in an answer beside its images
@@ -87,8 +88,12 @@ def micro_batch(model: Model, seed: int, number: int) -> Pixels:
         NotFiniteError: if an image holds NaN or infinity.
     """
     size, distribution = model.config.latent_size, model.config.latent_distribution
-    rows = latents(seed, number * model.micro_batch, model.micro_batch, size, distribution)
-    images = model.network(torch.from_numpy(rows).to(model.device))
+    first = number * model.micro_batch
+    rows = latents(seed, first, model.micro_batch, size, distribution)
+    inputs = [torch.from_numpy(rows).to(model.device)]
+    if classes := conditions(model.config):  # sample i shows class i mod K
+        inputs.append((first % classes + torch.arange(model.micro_batch, device=model.device)) % classes)
+    images = model.network(*inputs)
     if not bool(torch.isfinite(images).all()):
         raise NotFiniteError("the model made an image that is not finite")
     return to_pixels(images)

@@ -26,7 +26,9 @@ class KindChoice(StrEnum):
 def pack(
     run: Annotated[Path, typer.Argument(help="A run folder, as `mintage train` writes it.", show_default=False)],
     *,
-    kind: Annotated[KindChoice, typer.Option(help="Which network of the run; all: both.")] = KindChoice.all,
+    kind: Annotated[
+        KindChoice, typer.Option(help="Which network of the run; all: every one it has trained.")
+    ] = KindChoice.all,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder to write to. Default: the server's archive folder."),
@@ -63,17 +65,22 @@ def _packed(run: Path, kind: KindChoice, output: Path | None, stem: str, micro_b
     from service.settings import settings
 
     folder = output or settings().archives
-    kinds = _kinds(kind)
     try:
+        kinds = _kinds(kind, run)
         archives = [pack_archive(run, k, folder / f"{stem}-{k}.mar", micro_batch=micro_batch) for k in kinds]
     except HandlerError as error:
         fail(str(error))
     return [{"path": str(a.path), "digest": a.digest, "bytes": a.path.stat().st_size} for a in archives]
 
 
-def _kinds(kind: KindChoice) -> list[Kind]:
+def _kinds(kind: KindChoice, run: Path) -> list[Kind]:
+    """Return what was asked for; all is what the run's recipe has trained."""
+    from training.checkpoint import load_config
+
     if kind is KindChoice.all:
-        return ["generator", "classifier"]
+        recipe = load_config(run).settings
+        trained: dict[Kind, bool] = {"generator": recipe.generates, "classifier": recipe.classifies}
+        return [each for each, present in trained.items() if present]
     return ["generator"] if kind is KindChoice.generator else ["classifier"]
 
 

@@ -73,6 +73,11 @@ class Recipe:
         raise NotImplementedError
 
     @property
+    def generates(self) -> bool:
+        """Whether a generator is trained, which can be served."""
+        return True
+
+    @property
     def classifies(self) -> bool:
         """Whether the discriminator is a classifier too, which has a test accuracy and can be served."""
         return False

@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 
 from service.cli import pack
 from tests.handlers.runs import tiny_run
+from tests.training.fakes import blobs, small_adversarial_recipe
+from training.loop import train
 
 APP = typer.Typer()
 pack.register(APP)
@@ -31,6 +33,14 @@ def test_both_networks_are_packed_under_the_name_and_their_digests_are_told(run:
         content = Path(archive["path"]).read_bytes()
         assert archive["digest"] == hashlib.sha256(content).hexdigest()
         assert archive["bytes"] == len(content)
+
+
+def test_a_run_without_a_classifier_becomes_one_archive(tmp_path: Path) -> None:
+    train(small_adversarial_recipe(), blobs(), tmp_path / "nets")
+
+    result = CliRunner().invoke(APP, [str(tmp_path / "nets"), "-o", str(tmp_path), "--json"])
+
+    assert [Path(archive["path"]).name for archive in json.loads(result.stdout)] == ["nets-generator.mar"]
 
 
 def test_the_name_is_the_run_folders_own_and_people_get_a_line_an_archive(run: Path, tmp_path: Path) -> None:

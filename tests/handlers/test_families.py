@@ -1,0 +1,94 @@
+"""What any family of recipes trains can be packed and served."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from handlers.archive import pack
+from handlers.classification import classify
+from handlers.errors import ArchiveError
+from handlers.model import Kind, Model, load
+from handlers.sampling import generate
+from handlers.wire import Failure, Generate
+from tests.training.fakes import blobs, small_adversarial_recipe, small_dcgan_recipe, small_recipe
+from training.loop import train
+from training.recipes import RECIPES, Recipe
+
+CONDITIONAL = small_dcgan_recipe(conditional="yes")
+CONV: dict[str, object] = {
+    "images": 16,
+    "labels": 6,
+    "labelled_batch": 4,
+    "unlabelled_batch": 8,
+    "initialise_images": 20,
+    "generator_widths": (8, 6, 4),
+    "discriminator_widths": (4, 6),
+}
+GENERATORS = [
+    small_adversarial_recipe(),
+    small_dcgan_recipe(),
+    CONDITIONAL,
+    small_recipe(generator_norm="virtual"),
+    RECIPES["ssgan-conv32"].overridden(CONV),
+]
+CLASSIFIERS = [
+    small_recipe(minibatch_kernels=3, generator_loss="non-saturating"),
+    RECIPES["ssgan-conv32"].overridden(CONV),
+]
+
+
+def served(recipe: Recipe, kind: Kind, folder: Path) -> Model:
+    """Train a recipe on 32 x 32 pixels, pack one of its networks and load it."""
+    train(recipe, blobs(side=32), folder / "run")
+    packed = pack(folder / "run", kind, folder / f"{kind}.mar", micro_batch=4)
+    with zipfile.ZipFile(packed.path) as archive:
+        archive.extractall(folder / "unpacked")
+    return load(folder / "unpacked", kind, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("recipe", GENERATORS, ids=lambda recipe: recipe.name)
+def test_a_sample_of_any_generator_is_the_same_whatever_it_is_asked_with(recipe: Recipe, tmp_path: Path) -> None:
+    model = served(recipe, "generator", tmp_path)
+
+    [whole, part] = generate(model, [Generate(5, 0, 14), Generate(5, 3, 7)])
+
+    assert not isinstance(whole, Failure)
+    assert not isinstance(part, Failure)
+    assert whole.shape == (14, 32, 32, 1)
+    assert np.array_equal(part, whole[3:10])
+
+
+def test_sample_i_of_a_conditional_generator_shows_class_i_mod_k(tmp_path: Path) -> None:
+    model = served(CONDITIONAL, "generator", tmp_path)
+    asked: list[torch.Tensor] = []
+    model.network.register_forward_pre_hook(lambda _, inputs: asked.append(inputs[1]))
+
+    generate(model, [Generate(5, 0, 4), Generate(5, 2**63 - 4, 4)])
+
+    assert asked[0].tolist() == [0, 1, 2, 0]
+    assert asked[1].tolist() == [(2**63 - 4 + row) % 3 for row in range(4)]
+
+
+@pytest.mark.parametrize("recipe", CLASSIFIERS, ids=lambda recipe: recipe.name)
+def test_an_image_gets_the_same_class_whatever_its_neighbours_show(recipe: Recipe, tmp_path: Path) -> None:
+    model = served(recipe, "classifier", tmp_path)
+    images = blobs(8, side=32, seed=3).images
+
+    together, generated = classify(model, images)
+    alone = np.concatenate([classify(model, image[None])[0] for image in images])
+
+    assert together.shape == (8, 3)
+    assert generated.shape == (8,)
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+def test_a_run_without_a_classifier_is_not_packed_as_one(tmp_path: Path) -> None:
+    train(small_adversarial_recipe(), blobs(), tmp_path / "run")
+
+    with pytest.raises(ArchiveError, match="gan-mnist trains no classifier"):
+        pack(tmp_path / "run", "classifier", tmp_path / "classifier.mar")
