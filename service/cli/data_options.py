@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import re
 import time
@@ -94,7 +95,16 @@ def load_splits(source: str, options: Options, *, progress: Progress | None = No
     with contextlib.nullcontext(progress) if progress is not None else bars() as shown:
         train = load_split(source, "train", options, progress=shown)
         test = load_split(source, "test", options, progress=shown) if has_split(source, "test") else None
-    return Splits(train, test)
+    return Splits(train, test) if test is None else _with_the_same_classes(train, test)
+
+
+def _with_the_same_classes(train: LabelledImages, test: LabelledImages) -> Splits:
+    """Give a split in which the last classes do not occur, for want of images, the classes of the other one."""
+    classes = max(train.classes, test.classes, key=len)
+    alike = all(split.classes and split.classes == classes[: len(split.classes)] for split in (train, test))
+    if not alike:
+        return Splits(train, test)
+    return Splits(dataclasses.replace(train, classes=classes), dataclasses.replace(test, classes=classes))
 
 
 def load_split(source: str, split: Split, options: Options, *, progress: Progress) -> LabelledImages:

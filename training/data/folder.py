@@ -31,11 +31,12 @@ def open_split(source: Path, split: Split, limit: int | None) -> ImageFiles:
     or have another ending than those in `FORMATS` are left alone. A limit takes the first of every class in turn.
 
     Raises:
-        DataError: if there is no image, or a class is empty.
+        DataError: if there is no image, a class is empty, or images lie beside the folders of classes.
     """
     folder = _split_folder(source, split)
     classes = tuple(sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")))
     if classes:
+        _check_none_beside(folder, classes)
         listed = [(label, rank, path) for label, name in enumerate(classes) for rank, path in _ranked(folder / name)]
         first = sorted(listed, key=lambda image: (image[1], image[0]))[:limit]
         chosen = [(label, path) for label, _, path in sorted(first)]
@@ -70,6 +71,16 @@ def _ranked(folder: Path) -> Iterator[tuple[int, Path]]:
     if not found:
         raise DataError(f"{folder} holds no image; expected files that end in {', '.join(FORMATS)}")
     return enumerate(found)
+
+
+def _check_none_beside(folder: Path, classes: tuple[str, ...]) -> None:
+    """Refuse images that belong to no class, which would be left out in silence."""
+    beside = _images_of(folder)
+    if beside:
+        raise DataError(
+            f"{folder} has {len(beside)} images, such as {beside[0].name}, beside folders of classes, such as "
+            f"{classes[0]}; put all images into folders, or into none"
+        )
 
 
 def _images_of(folder: Path) -> list[Path]:

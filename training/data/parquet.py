@@ -1,5 +1,7 @@
 """Parquet files in the column layout of Hugging Face: `image` (a struct of bytes and path, or the bytes) and `label`.
 
+Other columns are passed over, such as names; where none is called `image`, the only one with such a struct is taken.
+
 A source is one file, or a folder with `train*.parquet` and `test*.parquet`, directly or in its folder `data`. Needs
 pyarrow: `pip install mintage[parquet]`. Rows are read a few at a time, so a file may be larger than the memory; a row
 group may not, which whoever wrote the file decides.
@@ -117,10 +119,12 @@ class _File:
     def _image_column(self, schema: Any) -> tuple[str, bool]:
         """Return the column with the images, and whether the bytes stand inside a struct."""
         types = self._arrow.types
-        name = next((name for name in IMAGE_COLUMNS if schema.names.count(name) == 1), None)
+        structs = [field.name for field in schema if types.is_struct(field.type) and _has_bytes(field.type)]
+        usual = [name for name in IMAGE_COLUMNS if schema.names.count(name) == 1]
+        name = next(iter(usual or (structs if len(structs) == 1 else [])), None)
         if name is not None:
             kind = schema.field(name).type
-            nested = types.is_struct(kind) and kind.get_field_index("bytes") >= 0
+            nested = types.is_struct(kind) and _has_bytes(kind)
             bare = kind.field("bytes").type if nested else kind
             if types.is_binary(bare) or types.is_large_binary(bare):
                 return name, nested
@@ -146,6 +150,10 @@ class _File:
 
     def _error(self, what: str) -> DataError:
         return DataError(f"{self.path} {what}")
+
+
+def _has_bytes(struct: Any) -> bool:
+    return bool(struct.get_field_index("bytes") >= 0)
 
 
 def _library(name: str) -> Any:

@@ -13,6 +13,7 @@ from rich.progress import Progress
 
 from service.cli import data_options as module
 from service.cli.data_options import SOURCES, bars, data_options, load_split, load_splits
+from tests.training.data.files import encoded, tar
 from training.data import Options
 from training.errors import DataError
 
@@ -32,6 +33,15 @@ def folder(tmp_path: Path) -> Path:
             Image.fromarray(pixels).save(tmp_path / split / f"{number:02d}.png")
     (tmp_path / "train" / "05.png").write_bytes(b"no image")
     return tmp_path
+
+
+def write_tar(path: Path, labels: tuple[int, ...]) -> None:
+    """A WebDataset tar, which names no classes."""
+    image = encoded(np.zeros((4, 4, 1), np.uint8))
+    tar(
+        path,
+        {f"{n}.{end}": image if end == "png" else b"%d" % k for n, k in enumerate(labels) for end in ("png", "cls")},
+    )
 
 
 @pytest.mark.parametrize(("text", "size"), [("64", (64, 64)), ("48x64", (48, 64)), (" 48X64 ", (48, 64))])
@@ -73,6 +83,28 @@ def test_both_splits_are_made_alike(folder: Path) -> None:
 
 def test_a_source_without_test_images_has_none(folder: Path) -> None:
     assert load_splits(str(folder / "test"), Options()).test is None
+
+
+def test_a_class_that_few_images_do_not_show_is_there_all_the_same(tmp_path: Path) -> None:
+    for split, labels in (("train", (0, 1, 0)), ("test", (0, 1, 2))):
+        write_tar(tmp_path / f"{split}.tar", labels)
+
+    found = load_splits(str(tmp_path), Options())
+
+    assert found.test is not None
+    assert found.train.classes == found.test.classes == ("0", "1", "2")
+
+
+def test_classes_of_other_names_stay_as_they_are(tmp_path: Path) -> None:
+    for split, names in (("train", ("cat", "dog", "emu")), ("test", ("cat", "emu"))):
+        for name in names:
+            (tmp_path / split / name).mkdir(parents=True)
+            Image.new("L", (4, 4)).save(tmp_path / split / name / "1.png")
+
+    found = load_splits(str(tmp_path), Options())
+
+    assert found.test is not None
+    assert (found.train.classes, found.test.classes) == (("cat", "dog", "emu"), ("cat", "emu"))
 
 
 def test_damaged_images_are_told_in_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -83,6 +83,19 @@ def test_images_without_class_folders_have_no_labels(tmp_path: Path) -> None:
     assert data.classes == ()
 
 
+def test_photographs_of_any_size_and_without_labels_become_alike(tmp_path: Path) -> None:
+    for split, sides in (("train", (40, 50, 60)), ("test", (70,))):
+        (tmp_path / split).mkdir()
+        for side in sides:
+            Image.new("RGB", (side, 45), (side, 0, 200)).save(tmp_path / split / f"{side}.jpg")
+
+    train, test = (load(tmp_path, split, size=(16, 12), channels=3) for split in ("train", "test"))
+
+    assert (train.images.shape, test.images.shape) == ((3, 16, 12, 3), (1, 16, 12, 3))
+    assert (train.classes, test.labels.tolist()) == ((), [-1])
+    assert load(tmp_path, "train", size=(16, 12), channels=1, limit=2).images.shape == (2, 16, 12, 1)
+
+
 def test_a_limit_takes_images_of_each_class_in_turn(folder: Path) -> None:
     picture(folder / "cat" / "2.png", value=4)
 
@@ -90,6 +103,13 @@ def test_a_limit_takes_images_of_each_class_in_turn(folder: Path) -> None:
 
     assert data.labels.tolist() == [0, 0, 1]
     assert data.images[:, 0, 0, 0].tolist() == [3, 4, 1]
+
+
+def test_images_beside_class_folders_are_not_left_out_in_silence(folder: Path) -> None:
+    picture(folder / "loose.png", value=4)
+
+    with pytest.raises(DataError, match=r"has 1 images, such as loose\.png, beside folders of classes, such as cat"):
+        load(folder, "train")
 
 
 def test_an_empty_class_is_named(folder: Path) -> None:

@@ -99,6 +99,26 @@ def test_images_may_be_bare_bytes(tmp_path: Path, kind: Any) -> None:
     assert np.array_equal(load(path, "train").images, IMAGES)
 
 
+def test_faces_with_names_are_images_without_labels(tmp_path: Path) -> None:
+    path = table(tmp_path / "a.parquet", labels=None)
+    pq.write_table(pq.read_table(path).append_column("name", [[f"person {n}" for n in range(6)]]), path)
+
+    data = load(path, "train", size=(3, 3), channels=3)
+
+    assert (data.shape, data.classes, data.labels.tolist()) == ((3, 3, 3), (), [-1] * 6)
+
+
+def test_images_may_have_a_column_of_another_name_if_it_is_the_only_one(tmp_path: Path) -> None:
+    path = table(tmp_path / "a.parquet", labels=None)
+    pq.write_table(pq.read_table(path).rename_columns(["picture"]), path)
+
+    assert np.array_equal(load(path, "train").images, IMAGES)
+
+    pq.write_table(pq.read_table(path).append_column("mask", pq.read_table(path)["picture"]), path)
+    with pytest.raises(DataError, match=r"has the columns picture .*, mask .*; expected `image`"):
+        load(path, "train")
+
+
 @pytest.mark.parametrize("labels", [None, pa.array([None] * 6, pa.int64()), pa.array([-1] * 6, pa.int64())])
 def test_images_may_be_without_labels(tmp_path: Path, labels: Any) -> None:
     data = load(table(tmp_path / "a.parquet", labels=labels, names=["cat"]), "train")
