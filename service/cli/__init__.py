@@ -6,7 +6,22 @@ import os
 
 import typer
 
-from service.cli import classify, demo, export, health, jobs, models, pack, sample, score, serve, settings, train, up
+from service.cli import (
+    classify,
+    demo,
+    export,
+    health,
+    jobs,
+    models,
+    pack,
+    probe,
+    sample,
+    score,
+    serve,
+    settings,
+    train,
+    up,
+)
 
 # Processes are started beside open channels; gRPC's fork handlers would only complain about them.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
@@ -19,7 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (demo, up, train, export, pack, models, sample, classify, jobs, score, health, settings, serve):
+for verb in (demo, up, train, probe, export, pack, models, sample, classify, jobs, score, health, settings, serve):
     verb.register(app)
 
 

@@ -9,8 +9,8 @@ from torch import nn
 
 from training.checkpoint import RunConfig
 from training.errors import RecipeError
-from training.networks import adversarial_nets, dcgan, improved_gan, improved_gan_conv
-from training.recipes import AdversarialNetsRecipe, DcganRecipe, ImprovedGanRecipe
+from training.networks import adversarial_nets, dcgan, improved_gan, improved_gan_conv, probe
+from training.recipes import AdversarialNetsRecipe, DcganRecipe, ImprovedGanRecipe, ProbeRecipe
 
 UNIT_VARIANCE = math.sqrt(3)  # makes the variance of U(-1, 1) one
 
@@ -83,14 +83,7 @@ def build_discriminator(config: RunConfig) -> nn.Module:
             keep_hidden=recipe.keep_hidden,
         )
     if isinstance(recipe, DcganRecipe):
-        return dcgan.Discriminator(
-            image_shape=config.image_shape,
-            width=recipe.discriminator_width,
-            classes=conditions(config),
-            kernel=cast(dcgan.Kernel, recipe.kernel),
-            layout=recipe.layers,
-            activation=recipe.discriminator_activation,
-        )
+        return _convolutional(config, recipe)
     raise RecipeError(f"{recipe.name} trains no discriminator")
 
 
@@ -105,6 +98,8 @@ def build_classifier(config: RunConfig) -> nn.Module:
     """
     if not config.settings.classifies:
         raise RecipeError(f"{config.recipe} trains no classifier; pack it as a generator, or make a probe of it")
+    if isinstance(config.settings, ProbeRecipe):
+        return probe.ProbeClassifier(_convolutional(config, config.settings), classes=len(config.classes))
     return build_discriminator(config)
 
 
@@ -112,3 +107,15 @@ def conditions(config: RunConfig) -> int:
     """Return K if the run's networks are told an image's class, else 0."""
     recipe = config.settings
     return len(config.classes) if isinstance(recipe, DcganRecipe) and recipe.conditional == "yes" else 0
+
+
+def _convolutional(config: RunConfig, recipe: DcganRecipe | ProbeRecipe) -> dcgan.Discriminator:
+    """Build the discriminator that a DCGAN trains and a probe reads."""
+    return dcgan.Discriminator(
+        image_shape=config.image_shape,
+        width=recipe.discriminator_width,
+        classes=conditions(config),
+        kernel=cast(dcgan.Kernel, recipe.kernel),
+        layout=recipe.layers,
+        activation=recipe.discriminator_activation,
+    )

@@ -10,6 +10,7 @@ from training.errors import RecipeError
 from training.recipes.adversarial_nets import ADVERSARIAL_NETS_RECIPES, AdversarialNetsRecipe
 from training.recipes.dcgan import DCGAN_RECIPES, DcganRecipe
 from training.recipes.improved_gan import IMPROVED_GAN_RECIPES, ImprovedGanRecipe
+from training.recipes.probe import PROBE_RECIPES, ProbeRecipe
 from training.recipes.recipe import About, LatentDistribution, Recipe
 
 __all__ = [
@@ -19,12 +20,13 @@ __all__ = [
     "DcganRecipe",
     "ImprovedGanRecipe",
     "LatentDistribution",
+    "ProbeRecipe",
     "Recipe",
     "recipe_named",
 ]
 
 RECIPES: dict[str, Recipe] = {
-    recipe.name: recipe for recipe in (*IMPROVED_GAN_RECIPES, *ADVERSARIAL_NETS_RECIPES, *DCGAN_RECIPES)
+    recipe.name: recipe for recipe in (*IMPROVED_GAN_RECIPES, *ADVERSARIAL_NETS_RECIPES, *DCGAN_RECIPES, *PROBE_RECIPES)
 }
 
 

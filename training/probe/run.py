@@ -1,0 +1,218 @@
+"""Probes a DCGAN's run, and writes what comes of it as a run folder that serves as a classifier.
+
+runs/dcgan32-probe/
+├── config.json               the recipe `probe` with the form of the discriminator, image shape, classes
+├── metrics.jsonl             one line: what was chosen, and the accuracies
+├── checkpoint.safetensors    discriminator_average.*: the discriminator with frozen statistics, and the linear layer
+└── card.md                   the model card
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save
+from torch import Tensor
+
+from training import metrics
+from training.card import NAME as CARD
+from training.checkpoint import WEIGHTS, Run, RunConfig, classifier_weights, load_run, save_config, write_atomically
+from training.data import LabelledImages
+from training.errors import DataError, RunError
+from training.networks import build_discriminator
+from training.networks.dcgan import Discriminator
+from training.probe.card import card
+from training.probe.features import Report, freeze_statistics, pooled_features
+from training.probe.fitting import Examples, FewLabels, Probe, fit_probe, hold_out, log_loss, most_fits
+from training.recipes import DcganRecipe, ProbeRecipe
+
+Stage = Callable[[str, int], Report]  # name and length of a piece of work -> what is told of its progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a probe found; also the line of metrics.jsonl. Accuracies lie in [0, 1], log losses are nats.
+
+    Accuracies of few labels are means over the draws; log losses and `served_accuracy` are those of the classifier that
+    was written, which is the first draw's.
+    """
+
+    images_seen: int  # by the discriminator, in its training
+    seconds: float
+    features: int
+    labels: int  # labelled images that a machine was fitted to
+    draws: int
+    validation_images: int
+    standardised: bool
+    cost: float
+    temperature: float
+    validation_accuracy: float
+    validation_log_loss: float
+    validation_log_loss_uncalibrated: float  # with temperature 1
+    test_images: int
+    test_accuracy: float | None  # None without test images, like all that follow
+    test_deviation: float | None  # of the accuracy from draw to draw; None also where there is one
+    served_accuracy: float | None
+    test_log_loss: float | None
+    test_log_loss_uncalibrated: float | None
+
+
+def probe_run(
+    run: Path,
+    data: LabelledImages,
+    out: Path,
+    *,
+    recipe: ProbeRecipe,
+    test: LabelledImages | None = None,
+    device: torch.device | str = "cpu",
+    stage: Stage = lambda name, total: lambda more: None,
+) -> Outcome:
+    """Fit a classifier to the features of a run's discriminator, measure it, and write it.
+
+    Args:
+        run: folder of a DCGAN's run, one without labels.
+        data: labelled training images, of the run's shape.
+        out: folder that is made.
+        recipe: how to fit; what it says of the discriminator is replaced with what the run says.
+        test: what the accuracy is measured on; it has no part in any choice.
+        device: where to compute; features of all images must fit in its memory.
+        stage: told what begins.
+
+    Raises:
+        RunError: if the run has no such discriminator, or `out` is not empty.
+        DataError: if images do not fit the run, carry no labels, or some class has too few.
+    """
+    started_s = time.monotonic()
+    if out.exists() and any(out.iterdir()):
+        raise RunError(f"{out} exists and is not empty; name another folder")
+    opened = load_run(run)
+    discriminator = _discriminator(opened)
+    for images in (data, test):
+        _must_fit(images, data, opened)
+    classes = len(data.classes)
+    fitted, held = hold_out(data.labels, classes=classes, share=recipe.validation_share, seed=recipe.seed)
+    few = None
+    if recipe.labels_per_class:
+        few = FewLabels(recipe.labels_per_class, choosing=recipe.choosing_draws, final=recipe.final_draws)
+        _must_suffice(data.labels[fitted], few, data)
+
+    discriminator.to(device)
+    freeze_statistics(discriminator, data.images, report=stage("statistics", len(data)))
+    order = np.concatenate([fitted, held])
+    features = pooled_features(discriminator, data.images[order], report=stage("features", len(data)))
+    probe = fit_probe(
+        Examples(features, torch.from_numpy(data.labels[order]).to(device)),
+        classes=classes,
+        validation=len(held),
+        few=few,
+        seed=recipe.seed,
+        report=stage("machines", most_fits(few)),
+    )
+    del features
+    tested = None
+    if test is not None:
+        seen = pooled_features(discriminator, test.images, report=stage("test features", len(test)))
+        tested = Examples(seen, torch.from_numpy(test.labels).to(device))
+    outcome = Outcome(
+        images_seen=opened.images_seen,
+        seconds=time.monotonic() - started_s,
+        features=probe.machines[0].weights.shape[1],
+        labels=few.per_class * classes if few else len(data),
+        draws=len(probe.machines),
+        validation_images=len(held),
+        standardised=probe.chosen.standardised,
+        cost=probe.chosen.cost,
+        temperature=probe.temperature,
+        validation_accuracy=probe.chosen.accuracy,
+        validation_log_loss=probe.log_losses[1],
+        validation_log_loss_uncalibrated=probe.log_losses[0],
+        **_tested(probe, tested),
+    )
+    config = RunConfig.of(_described(recipe, opened, data), data)
+    _write(out, config, opened, outcome, probe.classifier(discriminator).cpu().state_dict())
+    return outcome
+
+
+def _discriminator(run: Run) -> Discriminator:
+    """Return the averaged discriminator of a run, or say why there is none to probe."""
+    recipe = run.config.settings
+    if not isinstance(recipe, DcganRecipe):
+        raise RunError(f"{run.path} is a run of {run.config.recipe}; a probe reads the convolutions of a DCGAN's run")
+    if recipe.conditional == "yes":
+        raise RunError(f"{run.path} is conditional: its discriminator is told the class that a probe should find")
+    discriminator = cast(Discriminator, build_discriminator(run.config))
+    try:
+        discriminator.load_state_dict(classifier_weights(run))
+    except RuntimeError as error:
+        raise RunError(f"{run.path / WEIGHTS} does not fit the network: {' '.join(str(error).split())}") from None
+    return discriminator.requires_grad_(False)
+
+
+def _must_fit(images: LabelledImages | None, data: LabelledImages, run: Run) -> None:
+    """Refuse images of another shape than the run's, or test images of other classes than the training ones."""
+    if images is None:
+        return
+    height, width, channels = images.shape
+    config = run.config
+    if (channels, height, width) != config.image_shape:
+        raise DataError(
+            f"{images.name} has images of {list(images.shape)} (H, W, C), but {run.path} was trained on "
+            f"{[config.height, config.width, config.channels]}; load them with its size and channels"
+        )
+    if images.classes != data.classes:
+        raise DataError(f"{images.name}: the test images have other classes than the training images")
+
+
+def _must_suffice(labels: NDArray[np.int64], few: FewLabels, data: LabelledImages) -> None:
+    """Refuse few labels that are more than some class has, before the long work begins."""
+    counts = np.bincount(labels, minlength=len(data.classes))
+    least = int(counts.argmin())
+    if counts[least] < few.per_class:
+        raise DataError(
+            f"labels_per_class={few.per_class}, but class {data.classes[least]} has {counts[least]} training images "
+            f"beside its validation part; ask for that many at most"
+        )
+
+
+def _tested(probe: Probe, tested: Examples | None) -> dict[str, Any]:
+    """Return what an outcome says of test images."""
+    names = ("test_accuracy", "test_deviation", "served_accuracy", "test_log_loss", "test_log_loss_uncalibrated")
+    if tested is None:
+        return {"test_images": 0, **dict.fromkeys(names)}
+    accuracies = [tested.accuracy(machine) for machine in probe.machines]
+    scores = probe.machines[0].scores(tested.features)
+    values = (
+        float(np.mean(accuracies)),
+        float(np.std(accuracies)) if len(accuracies) > 1 else None,
+        accuracies[0],
+        log_loss(scores / probe.temperature, tested.labels),
+        log_loss(scores, tested.labels),
+    )
+    return {"test_images": len(tested.labels), **dict(zip(names, values, strict=True))}
+
+
+def _described(recipe: ProbeRecipe, run: Run, data: LabelledImages) -> ProbeRecipe:
+    """Return the recipe with what the run says of its discriminator."""
+    probed = cast(DcganRecipe, run.config.settings)
+    names = ("discriminator_width", "kernel", "layers", "discriminator_activation")
+    return recipe.overridden({"images": len(data), **{name: getattr(probed, name) for name in names}})
+
+
+def _write(out: Path, config: RunConfig, run: Run, outcome: Outcome, weights: dict[str, Tensor]) -> None:
+    """Write the run folder, its weights last."""
+    save_config(out, config)
+    metrics.append(out, dataclasses.asdict(outcome))
+    probed = hashlib.sha256((run.path / WEIGHTS).read_bytes()).hexdigest()
+    write_atomically(out / CARD, card(out, config, run, outcome, weights_sha256=probed).encode())
+    header = {"recipe": config.recipe, "images_seen": str(outcome.images_seen), "seconds": repr(outcome.seconds)}
+    named = {f"discriminator_average.{name}": tensor.contiguous() for name, tensor in weights.items()}
+    write_atomically(out / WEIGHTS, save(named, header))

@@ -1,0 +1,62 @@
+"""The probe of a DCGAN's features, Radford et al. 2015, section 5 (arXiv:1511.06434)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from training.recipes.recipe import About, Recipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeRecipe(Recipe):
+    """What a probe is: the form of the discriminator that it reads, and how it was fitted."""
+
+    FAMILY: ClassVar[str] = (
+        "A probe: a linear classifier of what a DCGAN's discriminator sees, which was trained without labels."
+    )
+    LIMITS: ClassVar[tuple[str, ...]] = (
+        "It shows every image one of its classes, of whatever kind the image is.",
+        "p(generated) is the discriminator's judgement of the generator it was trained against, and of no other.",
+    )
+
+    images: Annotated[int, About("training images that the classifier was fitted to, validation part included", 1)] = 1
+    discriminator_width: Annotated[int, About("channels of the discriminator's first layer", 1, 4096)] = 64
+    kernel: Annotated[int, About("side of the convolutions, pixels", 4, 5)] = 5
+    layers: Annotated[Literal["strided", "paired"], About("a strided convolution a level, or pairs of 3x3 ones")] = (
+        "strided"
+    )
+    discriminator_activation: Annotated[
+        Literal["leaky-relu", "prelu"], About("activation in the discriminator; the leak is 0.2")
+    ] = "leaky-relu"
+    labels_per_class: Annotated[int, About("labelled images a class in one draw; 0 for all there are", 0)] = 0
+    choosing_draws: Annotated[int, About("draws of few labels that cost and scaling are chosen by", 1, 1000)] = 10
+    final_draws: Annotated[int, About("draws of few labels that the accuracy is the mean of", 1, 1000)] = 100
+    validation_share: Annotated[
+        float, About("share of each class's training images that choices are made on", 0, 0.9)
+    ] = 0.1
+
+    @property
+    def batch_images(self) -> int:
+        """All images at once."""
+        return self.images
+
+    @property
+    def generates(self) -> bool:
+        """A probe only looks."""
+        return False
+
+    @property
+    def classifies(self) -> bool:
+        """It has a test accuracy and can be served."""
+        return True
+
+
+PROBE_RECIPES = (
+    ProbeRecipe(
+        name="probe",
+        source="Radford et al. 2015, section 5 (arXiv:1511.06434); made by `mintage probe RUN --data SOURCE`",
+        cost="minutes after the DCGAN whose features it classifies",
+        expected="CIFAR-10 with features learnt on ImageNet: 82.8 % (published)",
+    ),
+)
