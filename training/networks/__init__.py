@@ -51,7 +51,7 @@ def build_generator(config: RunConfig) -> nn.Module:
             kernel=cast(dcgan.Kernel, recipe.kernel),
             activation=recipe.generator_activation,
         )
-    raise RecipeError(f"{recipe.name} trains no generator")
+    raise RecipeError(f"{recipe.name} trains no generator; `mintage probe RUN` makes it of a trained run")
 
 
 def build_discriminator(config: RunConfig) -> nn.Module:

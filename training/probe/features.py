@@ -21,7 +21,11 @@ Report = Callable[[int], None]  # told how many more are done
 
 @torch.no_grad()
 def freeze_statistics(
-    discriminator: Discriminator, images: NDArray[np.uint8], *, report: Report = lambda _: None
+    discriminator: Discriminator,
+    images: NDArray[np.uint8],
+    *,
+    order: NDArray[np.int64] | None = None,
+    report: Report = lambda _: None,
 ) -> None:
     """Store the mean over batches of the batch statistics of training images, and switch to eval mode.
 
@@ -30,6 +34,8 @@ def freeze_statistics(
     Args:
         discriminator: one without labels; its buffers are replaced.
         images: uint8 [N, H, W, C]; a last batch that is not full is left out, unless it is the only one.
+        order: [N] numbers of the images as they make up the batches, by default 0..N-1. Images that are sorted by class
+            need one: a batch of a single class has other statistics.
         report: told how many more images are done.
     """
     for module in discriminator.modules():
@@ -37,29 +43,36 @@ def freeze_statistics(
             module.momentum = None  # a plain mean
             module.reset_running_stats()
     discriminator.train()
-    for rows in _slices(max(len(images) // BATCH * BATCH, min(len(images), BATCH)), BATCH):
-        discriminator.feature_maps(_seen_by(discriminator, images[rows]))
+    order = np.arange(len(images)) if order is None else order
+    for rows in _slices(max(len(order) // BATCH * BATCH, min(len(order), BATCH)), BATCH):
+        discriminator.feature_maps(_seen_by(discriminator, images[order[rows]]))
         report(rows.stop - rows.start)
     discriminator.eval()
 
 
 @torch.no_grad()
 def pooled_features(
-    discriminator: Discriminator, images: NDArray[np.uint8], *, report: Report = lambda _: None
+    discriminator: Discriminator,
+    images: NDArray[np.uint8],
+    *,
+    order: NDArray[np.int64] | None = None,
+    report: Report = lambda _: None,
 ) -> Tensor:
     """Map images to features.
 
     Args:
         discriminator: one without labels, in eval mode.
         images: uint8 [N, H, W, C].
+        order: [N] numbers of the images whose features are wanted, by default 0..N-1.
         report: told how many more images are done.
 
     Returns: float32 [N, F] on the discriminator's device.
     """
     device = next(discriminator.parameters()).device
-    features = torch.empty(len(images), feature_count(discriminator), device=device)
-    for rows in _slices(len(images), BATCH):
-        features[rows] = pooled(discriminator.feature_maps(_seen_by(discriminator, images[rows])))
+    order = np.arange(len(images)) if order is None else order
+    features = torch.empty(len(order), feature_count(discriminator), device=device)
+    for rows in _slices(len(order), BATCH):
+        features[rows] = pooled(discriminator.feature_maps(_seen_by(discriminator, images[order[rows]])))
         report(rows.stop - rows.start)
     return features
 

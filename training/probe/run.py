@@ -106,9 +106,9 @@ def probe_run(
         _must_suffice(data.labels[fitted], few, data)
 
     discriminator.to(device)
-    freeze_statistics(discriminator, data.images, report=stage("statistics", len(data)))
     order = np.concatenate([fitted, held])
-    features = pooled_features(discriminator, data.images[order], report=stage("features", len(data)))
+    freeze_statistics(discriminator, data.images, order=order, report=stage("statistics", len(data)))
+    features = pooled_features(discriminator, data.images, order=order, report=stage("features", len(data)))
     probe = fit_probe(
         Examples(features, torch.from_numpy(data.labels[order]).to(device)),
         classes=classes,

@@ -40,6 +40,18 @@ def test_statistics_are_the_mean_of_those_of_full_batches() -> None:
     torch.testing.assert_close(norm.running_var, batches.movedim(2, 0).flatten(2).var(2).mean(1), rtol=1e-4, atol=0)
 
 
+def test_batches_follow_the_order_that_is_given() -> None:
+    one, other = small_discriminator(), small_discriminator()
+    images = np.sort(noise(2 * BATCH), axis=0)  # from dark to bright
+    order = RANDOM.permutation(2 * BATCH)
+
+    freeze_statistics(one, images, order=order)
+    freeze_statistics(other, images[order])
+
+    torch.testing.assert_close(one.state_dict(), other.state_dict())
+    torch.testing.assert_close(pooled_features(one, images, order=order[:9]), pooled_features(one, images)[order[:9]])
+
+
 def test_a_batch_that_is_not_full_serves_where_it_is_the_only_one() -> None:
     discriminator, images = small_discriminator(), noise(7)
 
