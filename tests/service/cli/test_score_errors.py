@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 from service.cli import score
 from tests.handlers.runs import tiny_config, tiny_run
 from training.batches import predicted
-from training.checkpoint import RunConfig, classifier_weights, load_run
+from training.checkpoint import RunConfig, State, classifier_weights, load_run, save_config, save_state
 from training.data import load
 from training.networks import build_classifier
 
@@ -80,6 +80,15 @@ def test_people_get_a_sentence_and_the_worst_classes(run: Path) -> None:
     assert lines[3].split() == ["class", "errors", "images", "rate", "mostly", "taken", "for"]
     worst = max(values["classes"], key=lambda each: each["rate"])
     assert lines[5].split()[0] == worst["name"]
+
+
+def test_a_run_needs_no_generator(run: Path, tmp_path: Path) -> None:
+    whole, bare = load_run(run), tmp_path / "bare"
+    weights = {f"discriminator_average.{name}": tensor for name, tensor in classifier_weights(whole).items()}
+    save_config(bare, whole.config)
+    save_state(bare, whole.config, weights=weights, state=State({}, 0, 0.0))
+
+    assert judged(bare)["mistakes"] == judged(run)["mistakes"]
 
 
 def test_other_images_and_the_training_split_can_be_judged(run: Path) -> None:
