@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from training.acceleration import Acceleration, is_convolutional
 from training.average import Average
 from training.batches import latents_for, predicted, to_pixels
 from training.checkpoint import RunConfig, section
@@ -37,7 +38,10 @@ class GanTraining:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream(recipe.seed, "weights").initial_seed())
             generator, discriminator = build_generator(config), build_discriminator(config)
-        self._step = build_step(generator, discriminator, recipe, data)
+        self._acceleration = acceleration = Acceleration.chosen(recipe, convolutional=is_convolutional(generator))
+        for network in (generator, discriminator):
+            acceleration.placed(network)
+        self._step = build_step(generator, discriminator, recipe, data, acceleration)
         self._step.initialise()
         self._generator_average = Average(generator, share=recipe.average_share)
         self._discriminator_average = Average(discriminator, share=recipe.average_share)
@@ -49,7 +53,7 @@ class GanTraining:
             DivergedError: if a loss is not finite.
         """
         recipe = self._recipe
-        noise = stream(recipe.seed, "step", images_seen=self.images_seen)
+        noise = stream(recipe.seed, "step", images_seen=self.images_seen, device=self._acceleration.device)
         losses = self._step(self.images_seen, noise, rate_share=self._rate_share())
         if not all(map(math.isfinite, losses.values())):
             words = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
@@ -74,19 +78,20 @@ class GanTraining:
         """Return the averaged classifier's share of right answers, in [0, 1], or None where there is no classifier."""
         if not self._recipe.classifies:
             return None
-        return float((predicted(self._discriminator_average.network, data.images) == data.labels).mean())
+        found = predicted(lambda images: self._classify(images).cpu(), data.images)
+        return float((found == data.labels).mean())
 
     def weights(self) -> dict[str, Tensor]:
         """Return every weight, present and averaged, under the prefixes of the checkpoint."""
         return {
-            f"{prefix}.{name}": tensor
+            f"{prefix}.{name}": _stored(tensor)
             for prefix, network in self._networks().items()
             for name, tensor in network.state_dict().items()
         }
 
     def state(self) -> dict[str, Tensor]:
         """Return what `restore` needs: the weights, the optimisers' moments and the like."""
-        return {**self.weights(), **{f"step.{name}": tensor for name, tensor in self._step.state().items()}}
+        return {**self.weights(), **{f"step.{name}": _stored(tensor) for name, tensor in self._step.state().items()}}
 
     def restore(self, tensors: Mapping[str, Tensor], images_seen: int) -> None:
         """Go on from what `state` returned after so many images.
@@ -99,7 +104,7 @@ class GanTraining:
                 network.load_state_dict(section(tensors, prefix))
             if images_seen:
                 self._step.restore(section(tensors, "step"))
-        except (RuntimeError, KeyError, ValueError) as error:
+        except (RuntimeError, LookupError, ValueError) as error:
             raise RunError(f"the saved state does not fit the recipe's networks: {error}") from None
         self.images_seen = images_seen
 
@@ -112,10 +117,19 @@ class GanTraining:
         }
 
     def _fixed_latents(self, count: int, *, purpose: str) -> Tensor:
-        return latents_for(self._recipe, count, stream(self._recipe.seed, purpose))
+        return self._acceleration.place(latents_for(self._recipe, count, stream(self._recipe.seed, purpose)))
+
+    def _classify(self, images: Tensor) -> Tensor:
+        logits: Tensor = self._discriminator_average.network(self._acceleration.place(images))
+        return logits
 
     def _rate_share(self) -> float:
         """Return what the learning rates are multiplied with: 1, then linearly down to 0 at the end of the run."""
         remaining = 1 - self.images_seen / self._recipe.images
         decaying = 1 - self._recipe.decay_from
         return remaining / decaying if remaining < decaying else 1.0
+
+
+def _stored(tensor: Tensor) -> Tensor:
+    """Return a tensor as it is written: on the CPU, contiguous; itself where it is so already."""
+    return tensor.cpu().contiguous()

@@ -11,8 +11,9 @@ from training.recipes import LatentDistribution
 def draw_latents(
     count: int, size: int, *, distribution: LatentDistribution, generator: torch.Generator | None
 ) -> Tensor:
-    """Draw latents [count, size], float32, from U(0, 1), U(-1, 1) or N(0, 1)."""
+    """Draw latents [count, size], float32, from U(0, 1), U(-1, 1) or N(0, 1), on the generator's device."""
+    device = generator.device if generator else None
     if distribution == "normal":
-        return torch.randn(count, size, generator=generator)
-    uniform = torch.rand(count, size, generator=generator)
+        return torch.randn(count, size, generator=generator, device=device)
+    uniform = torch.rand(count, size, generator=generator, device=device)
     return uniform if distribution == "uniform01" else 2 * uniform - 1

@@ -63,7 +63,7 @@ def train(
 ) -> Summary:
     """Train a recipe in a run folder, from its last checkpoint if it has one.
 
-    Sets the process's number of torch threads to the recipe's.
+    Sets the process's number of torch threads to the recipe's, and cuDNN to deterministic algorithms.
 
     Args:
         recipe: what to train.
@@ -81,6 +81,7 @@ def train(
     started_s = time.monotonic()
     _must_fit(data, test)
     torch.set_num_threads(recipe.threads)
+    torch.backends.cudnn.deterministic = True  # on a GPU too, a resumed run equals a straight one
     config = RunConfig.of(recipe, data)
     training = GanTraining(config, data)
     state = _open_run(run, config)

@@ -10,15 +10,16 @@ import hashlib
 import torch
 
 
-def stream(seed: int, purpose: str, *, images_seen: int = 0) -> torch.Generator:
-    """Return a CPU generator for one purpose at one point of a training.
+def stream(seed: int, purpose: str, *, images_seen: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
+    """Return a generator for one purpose at one point of a training.
 
     Args:
         seed: the run's seed.
         purpose: what the numbers are for; two purposes never share a stream.
         images_seen: the loop's counter, real unlabelled images consumed so far.
+        device: where it draws; a GPU draws other numbers than a CPU.
     """
     digest = hashlib.blake2b(f"{seed}/{purpose}/{images_seen}".encode(), digest_size=8).digest()
-    generator = torch.Generator()
+    generator = torch.Generator(device)
     generator.manual_seed(int.from_bytes(digest, "big") >> 1)  # manual_seed takes 63 bits without wrapping
     return generator

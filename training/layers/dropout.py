@@ -26,7 +26,8 @@ class Dropout(nn.Module):
         if noise is None or self.share == 0:
             return inputs
         # Drawn where the generator lives: the same seed drops the same inputs on every device.
-        drawn = torch.rand(inputs.shape, generator=noise, dtype=inputs.dtype, device=noise.device)
+        precision = torch.promote_types(inputs.dtype, torch.float32)
+        drawn = torch.rand(inputs.shape, generator=noise, dtype=precision, device=noise.device)
         return inputs * (drawn.to(inputs.device) >= self.share) / (1 - self.share)
 
     def extra_repr(self) -> str:

@@ -110,9 +110,10 @@ class MinibatchDiscrimination(nn.Module):
         return self._joined(inputs, closeness)
 
     def _projected(self, inputs: Tensor) -> Tensor:
-        """Map [N, A] to M as [C, B, N]."""
+        """Map [N, A] to M as [C, B, N], never in bfloat16: distances are small differences of large numbers."""
         gain: Tensor = self.log_scale.exp() / torch.linalg.vector_norm(self.direction, dim=2)
-        outputs: Tensor = functional.linear(inputs, self.direction.flatten(0, 1))  # [N, B C]
+        with torch.autocast(inputs.device.type, enabled=False):
+            outputs = functional.linear(inputs.to(gain.dtype), self.direction.flatten(0, 1))  # [N, B C]
         return (outputs.view(-1, *gain.shape) * gain).permute(2, 1, 0).contiguous()
 
     def _neighbour_distances(self, inputs: Tensor) -> Tensor:

@@ -22,8 +22,9 @@ class GaussianNoise(nn.Module):
         if noise is None or self.std == 0:
             return inputs
         # Drawn where the generator lives: the same seed gives the same noise on every device.
-        drawn = torch.randn(inputs.shape, generator=noise, dtype=inputs.dtype, device=noise.device)
-        return torch.add(inputs, drawn.to(inputs.device), alpha=self.std)
+        precision = torch.promote_types(inputs.dtype, torch.float32)
+        drawn = torch.randn(inputs.shape, generator=noise, dtype=precision, device=noise.device)
+        return torch.add(inputs, drawn.to(inputs.device, inputs.dtype), alpha=self.std)
 
     def extra_repr(self) -> str:
         """Show the standard deviation in the printed module."""

@@ -48,6 +48,7 @@ class VirtualBatchNorm(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Map [R + N, F] or [R + N, C, H, W] in train mode, the same without the R rows in eval mode; N >= 1."""
+        inputs = inputs.to(torch.promote_types(inputs.dtype, torch.float32))  # bfloat16 is too coarse for statistics
         if not self.training:
             return self._affine(self._joined_by_itself(inputs, self.mean, self.variance))
         reference, others = inputs[: self.reference_size], inputs[self.reference_size :]

@@ -101,6 +101,9 @@ class WeightNormLinear(_WeightNorm):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Map [N, in_features] to [N, out_features]."""
+        if torch.is_autocast_enabled(inputs.device.type):  # autograd knows which inputs were cast
+            gain = self.scale / torch.linalg.vector_norm(self.direction, dim=1)
+            return torch.addcmul(self.bias, functional.linear(inputs, self.direction), gain)
         outputs: Tensor = _WeightNormLinear.apply(  # type: ignore[no-untyped-call]
             inputs, self.direction, self.scale, self.bias
         )

@@ -59,6 +59,20 @@ class Recipe:
     # A second thread gains a tenth on an idle machine with small networks. On a busy one it costs nine tenths, for
     # threads that wait for each other spin.
     threads: Annotated[int, About("CPU threads; the last bits of a run depend on it", 1, 1024)] = 1
+    # What `auto` means: training/acceleration.py.
+    device: Annotated[Literal["auto", "cpu", "cuda"], About("what computes; auto is the GPU where there is one")] = (
+        "auto"
+    )
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"],
+        About("of the networks; auto is bfloat16 for convolutions where the device has units for it"),
+    ] = "auto"
+    memory_format: Annotated[
+        Literal["auto", "contiguous", "channels-last"], About("of maps; auto is channels-last with bfloat16")
+    ] = "auto"
+    compile: Annotated[
+        Literal["no", "yes"], About("whether torch.compile makes the networks; needs a C++ compiler")
+    ] = "no"
     report_images: Annotated[int, About("images between two lines of metrics", 1)] = 10_000
     checkpoint_images: Annotated[int, About("images between two checkpoints and sample grids", 1)] = 600_000
 

@@ -12,6 +12,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from training.acceleration import Acceleration
 from training.batches import RealBatch, RealBatches, latents_for
 from training.data import LabelledImages
 from training.historical_averaging import HistoricalAveraging
@@ -33,6 +34,7 @@ class AdversarialStep(ABC):
         discriminator: trained in place, in train mode.
         recipe: gives the optimisers' settings and the sizes of batches.
         data: the training images.
+        acceleration: how the networks are computed; they are where it places them.
         optimisers: of the trained weights, by "generator" and "discriminator".
     """
 
@@ -42,11 +44,15 @@ class AdversarialStep(ABC):
         discriminator: nn.Module,
         recipe: AdversarialNetsRecipe | DcganRecipe,
         data: LabelledImages,
+        acceleration: Acceleration,
+        *,
         optimisers: Mapping[str, torch.optim.Optimizer],
     ) -> None:
         self.generator = generator
         self.discriminator = discriminator
         self._settings = recipe
+        self._acceleration = acceleration
+        self._generator, self._discriminator = map(acceleration.accelerated, (generator, discriminator))
         self._batches = RealBatches(data, seed=recipe.seed, batch=recipe.batch)
         self._optimisers = optimisers
         networks = {"generator": generator, "discriminator": discriminator} if recipe.historical_averaging else {}
@@ -82,8 +88,9 @@ class AdversarialStep(ABC):
         rates = {name: rate * rate_share for name, rate in self._rates(images_seen).items()}
         losses: Losses = {}
         for number in range(self._settings.discriminator_steps):
-            batch = self._batches.at(images_seen + number * self._settings.batch)
-            generated = self._generate(latents_for(self._settings, len(batch.images), noise), batch.labels)
+            batch = self._batch_at(images_seen + number * self._settings.batch)
+            latents = self._acceleration.place(latents_for(self._settings, len(batch.images), noise))
+            generated = self._generate(latents, batch.labels)
             losses = self._discriminator_step(batch, generated.detach(), noise, rates["discriminator"])
         return losses | self._generator_step(generated, batch.labels, noise, rates["generator"])
 
@@ -102,6 +109,10 @@ class AdversarialStep(ABC):
         for network, history in self._history.items():
             start = f"{network}_history."
             history.restore({key.removeprefix(start): state[key] for key in state if key.startswith(start)})
+
+    def _batch_at(self, images_seen: int) -> RealBatch:
+        batch = self._batches.at(images_seen)
+        return RealBatch(self._acceleration.place(batch.images), self._acceleration.place(batch.labels))
 
     def _discriminator_step(self, batch: RealBatch, generated: Tensor, noise: torch.Generator, rate: float) -> Losses:
         """Raise log D(x) + log(1 - D(G(z))) with respect to the discriminator.
@@ -142,30 +153,29 @@ class AdversarialNetsStep(AdversarialStep):
         discriminator: adversarial_nets.Discriminator,
         recipe: AdversarialNetsRecipe,
         data: LabelledImages,
+        acceleration: Acceleration,
     ) -> None:
         optimisers = {
             name: torch.optim.SGD(trained(network), lr=recipe.rate, momentum=recipe.momentum, fused=True)
             for name, network in (("generator", generator), ("discriminator", discriminator))
         }
-        super().__init__(generator, discriminator, recipe, data, optimisers)
+        super().__init__(generator, discriminator, recipe, data, acceleration, optimisers=optimisers)
         self._networks = generator, discriminator
         self._recipe = recipe
 
     def initialise(self) -> None:
         """Let the generator begin with the mean image of the data."""
-        self._networks[0].initialise_from(self._batches.first(INITIALISE_IMAGES))
+        self._networks[0].initialise_from(self._acceleration.place(self._batches.first(INITIALISE_IMAGES)))
 
     def settle(self, generator: nn.Module, discriminator: nn.Module) -> None:
         """Switch to eval mode: these nets have no statistics."""
         generator.eval()
 
     def _generate(self, latents: Tensor, labels: Tensor) -> Tensor:
-        images: Tensor = self.generator(latents)
-        return images
+        return self._generator(latents)
 
     def _logits(self, images: Tensor, labels: Tensor, noise: torch.Generator) -> Tensor:
-        logits: Tensor = self.discriminator(images, noise)
-        return logits
+        return self._discriminator(images, noise)
 
     def _rates(self, images_seen: int) -> Mapping[str, float]:
         """Divide the rate at each step, and let the momentum grow linearly."""
@@ -192,6 +202,7 @@ class DcganStep(AdversarialStep):
         discriminator: dcgan.Discriminator,
         recipe: DcganRecipe,
         data: LabelledImages,
+        acceleration: Acceleration,
     ) -> None:
         betas = (recipe.beta1, recipe.beta2)
         rates = {"generator": recipe.generator_rate, "discriminator": recipe.discriminator_rate}
@@ -206,7 +217,7 @@ class DcganStep(AdversarialStep):
             )
             for name, network in (("generator", generator), ("discriminator", discriminator))
         }
-        super().__init__(generator, discriminator, recipe, data, optimisers)
+        super().__init__(generator, discriminator, recipe, data, acceleration, optimisers=optimisers)
         self._rate_of = rates
         self._classes = len(data.classes) if recipe.conditional == "yes" else 0
 
@@ -215,7 +226,8 @@ class DcganStep(AdversarialStep):
 
     def settle(self, generator: nn.Module, discriminator: nn.Module) -> None:
         """Store the batch statistics of generated images; see `Step`."""
-        latents = latents_for(self._settings, SETTLING_LATENTS, stream(self._settings.seed, "settle"))
+        drawn = latents_for(self._settings, SETTLING_LATENTS, stream(self._settings.seed, "settle"))
+        latents = self._acceleration.place(drawn)
         cast(dcgan.Generator, generator).settle_statistics(latents, self._cycled(len(latents)))
 
     def generate(self, generator: nn.Module, latents: Tensor) -> Tensor:
@@ -225,15 +237,13 @@ class DcganStep(AdversarialStep):
 
     def _cycled(self, count: int) -> Tensor | None:
         """Return the classes 0, 1, ... K-1, 0, ... of a row of images, where there are any."""
-        return torch.arange(count) % self._classes if self._classes else None
+        return torch.arange(count, device=self._acceleration.device) % self._classes if self._classes else None
 
     def _generate(self, latents: Tensor, labels: Tensor) -> Tensor:
-        images: Tensor = self.generator(latents, labels if self._classes else None)
-        return images
+        return self._generator(latents, labels if self._classes else None)
 
     def _logits(self, images: Tensor, labels: Tensor, noise: torch.Generator) -> Tensor:
-        logits: Tensor = self.discriminator(images, labels if self._classes else None)
-        return logits
+        return self._discriminator(images, labels if self._classes else None)
 
     def _rates(self, images_seen: int) -> Mapping[str, float]:
         return self._rate_of

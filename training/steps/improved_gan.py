@@ -8,6 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from training.acceleration import Acceleration
 from training.batches import SemiSupervisedBatch, SemiSupervisedBatches, latents_for
 from training.data import LabelledImages
 from training.historical_averaging import HistoricalAveraging
@@ -34,14 +35,24 @@ class ImprovedGanStep:
         discriminator: trained in place.
         recipe: gives the losses, Adam's settings and the sizes of batches.
         data: the training images.
+        acceleration: how the networks are computed; they are where it places them.
     """
 
     def __init__(
-        self, generator: Generator, discriminator: Discriminator, recipe: ImprovedGanRecipe, data: LabelledImages
+        self,
+        generator: Generator,
+        discriminator: Discriminator,
+        recipe: ImprovedGanRecipe,
+        data: LabelledImages,
+        acceleration: Acceleration,
     ) -> None:
         self.generator = generator
         self.discriminator = discriminator
         self._recipe = recipe
+        self._acceleration = acceleration
+        self._generate = acceleration.accelerated(generator)
+        self._discriminate = acceleration.accelerated(discriminator)
+        self._features = acceleration.accelerated(discriminator.features)
         self._batches = SemiSupervisedBatches(data, recipe)
         self._adams: dict[str, torch.optim.Optimizer] = {
             "generator": _adam(generator, recipe.generator_rate, recipe),
@@ -52,27 +63,30 @@ class ImprovedGanStep:
 
     def initialise(self) -> None:
         """Set the discriminator's first scales and biases from training images."""
-        self.discriminator.initialise_from(self._batches.to_initialise(), stream(self._recipe.seed, "initialise"))
+        images = self._acceleration.place(self._batches.to_initialise())
+        self.discriminator.initialise_from(images, stream(self._recipe.seed, "initialise"))
 
     def __call__(self, images_seen: int, noise: torch.Generator, *, rate_share: float = 1.0) -> Losses:
         """Take one step of each network; see `Step`."""
-        return self.on(self._batches.at(images_seen, noise), noise, rate_share=rate_share)
+        return self.on(self._placed(self._batches.at(images_seen, noise)), noise, rate_share=rate_share)
 
     def on(self, batch: SemiSupervisedBatch, noise: torch.Generator, *, rate_share: float = 1.0) -> Losses:
         """Take one step of each network on a given batch."""
-        generated = self.generator(batch.latents)  # serves both steps: only the discriminator changes between them
+        generated = self._generate(batch.latents)  # serves both steps: only the discriminator changes between them
         losses = self._discriminator_step(batch, generated.detach(), noise, rate_share)
         for number in range(self._recipe.generator_steps):
             if number:
-                generated = self.generator(latents_for(self._recipe, len(batch.latents), noise))
+                latents = latents_for(self._recipe, len(batch.latents), noise)
+                generated = self._generate(self._acceleration.place(latents))
             losses |= self._generator_step(batch, generated, noise, rate_share)
         return losses
 
     def settle(self, generator: nn.Module, discriminator: nn.Module) -> None:
         """Store the statistics of generated images in one network, and of real ones in the other; see `Step`."""
-        latents = latents_for(self._recipe, SETTLING_LATENTS, stream(self._recipe.seed, "settle"))
-        cast(Generator, generator).settle_statistics(latents)
-        cast(Discriminator, discriminator).settle_statistics(self._batches.to_initialise())
+        place, recipe = self._acceleration.place, self._recipe
+        latents = latents_for(recipe, SETTLING_LATENTS, stream(recipe.seed, "settle"))
+        cast(Generator, generator).settle_statistics(place(latents))
+        cast(Discriminator, discriminator).settle_statistics(place(self._batches.to_initialise()))
 
     def generate(self, generator: nn.Module, latents: Tensor) -> Tensor:
         """Map latents [N, Z] to images; see `Step`."""
@@ -94,6 +108,17 @@ class ImprovedGanStep:
         for network, history in self._history.items():
             start = f"{network}_history."
             history.restore({key.removeprefix(start): state[key] for key in state if key.startswith(start)})
+
+    def _placed(self, batch: SemiSupervisedBatch) -> SemiSupervisedBatch:
+        """Move a batch to where the networks are."""
+        place = self._acceleration.place
+        return SemiSupervisedBatch(
+            labelled=place(batch.labelled),
+            labels=place(batch.labels),
+            unlabelled=place(batch.unlabelled),
+            unlabelled_fresh=place(batch.unlabelled_fresh),
+            latents=place(batch.latents),
+        )
 
     def _discriminator_step(
         self, batch: SemiSupervisedBatch, generated: Tensor, noise: torch.Generator, share: float
@@ -118,12 +143,11 @@ class ImprovedGanStep:
         kinds = (batch.labelled, batch.unlabelled, generated)
         if self._recipe.minibatch_kernels:  # images of one kind are compared with each other, so each kind passes alone
             labelled, unlabelled, fake = (
-                self.discriminator(kind, noise) if len(kind) else kind.flatten(1) for kind in kinds
+                self._discriminate(kind, noise) if len(kind) else kind.flatten(1) for kind in kinds
             )
         else:  # without batch statistics one pass over all three kinds is the same as three
-            labelled, unlabelled, fake = self.discriminator(torch.cat(kinds), noise).split(
-                [len(kind) for kind in kinds]
-            )
+            logits = self._discriminate(torch.cat(kinds), noise)
+            labelled, unlabelled, fake = torch.split(logits, [len(kind) for kind in kinds])
         return labelled, unlabelled, fake
 
     def _generator_step(
@@ -134,13 +158,13 @@ class ImprovedGanStep:
         matching = recipe.generator_loss == "feature-matching"
         if matching:
             with torch.no_grad():
-                real = self.discriminator.features(batch.unlabelled_fresh, noise)
+                real = self._features(batch.unlabelled_fresh, noise)
         with constant(self.discriminator):
             if matching:
-                fake = self.discriminator.features(generated, noise)
+                fake = self._features(generated, noise)
                 loss = feature_matching_loss(real, fake, distance=recipe.match_distance)
             else:
-                loss = non_saturating_evidence_loss(self.discriminator(generated, noise))
+                loss = non_saturating_evidence_loss(self._discriminate(generated, noise))
             self._descend("generator", loss, recipe.generator_rate * share)
         return {"features" if matching else "generator": loss.item()}
 

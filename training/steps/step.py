@@ -88,10 +88,16 @@ def optimiser_state(optimisers: Mapping[str, torch.optim.Optimizer]) -> dict[str
 def restore_optimisers(optimisers: Mapping[str, torch.optim.Optimizer], moments: Mapping[str, Tensor]) -> None:
     """Take over what `optimiser_state` returned; other tensors are left alone."""
     for owner, optimiser in optimisers.items():
+        weights: list[Tensor] = optimiser.param_groups[0]["params"]
         state: dict[int, dict[str, Any]] = {}
         for number, name, tensor in _owned(owner, moments):
-            state.setdefault(number, {})[name] = tensor.clone()
+            state.setdefault(number, {})[name] = _laid_out_as(weights[number], tensor)
         optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+
+
+def _laid_out_as(weight: Tensor, moment: Tensor) -> Tensor:
+    """Copy a moment into the memory format of its weight; a count is copied as it is."""
+    return torch.empty_like(weight).copy_(moment) if moment.shape == weight.shape else moment.clone()
 
 
 def _owned(owner: str, moments: Mapping[str, Tensor]) -> Iterable[tuple[int, str, Tensor]]:

@@ -12,6 +12,7 @@ from training.batches import SemiSupervisedBatch, SemiSupervisedBatches
 from training.checkpoint import RunConfig
 from training.networks import build_discriminator, build_generator, improved_gan
 from training.recipes import ImprovedGanRecipe
+from training.steps.build import PLAIN
 from training.steps.improved_gan import ImprovedGanStep
 
 
@@ -22,7 +23,7 @@ def make_step(recipe: ImprovedGanRecipe | None = None) -> tuple[ImprovedGanStep,
     generator, discriminator = build_generator(config), build_discriminator(config)
     assert isinstance(generator, improved_gan.Generator)
     assert isinstance(discriminator, improved_gan.Discriminator)
-    step = ImprovedGanStep(generator, discriminator, recipe, data)
+    step = ImprovedGanStep(generator, discriminator, recipe, data, PLAIN)
     step.initialise()
     return step, SemiSupervisedBatches(data, recipe).at(0, torch.Generator().manual_seed(0))
 
