@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from training.recipes.recipe import About, Hidden, Recipe
+from training.recipes.recipe import About, Hidden, LatentDistribution, Recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +20,7 @@ class AdversarialNetsRecipe(Recipe):
     )
 
     images: Annotated[int, About("length of the run, in real images", 1)] = 12_500_000
+    latent_distribution: Annotated[LatentDistribution, About("what a latent's entries are drawn from")] = "normal"
     batch: Annotated[int, About("real images a step, and as many generated ones", 2, 65_536)] = 100
     generator_widths: Hidden = (1200, 1200)
     discriminator_widths: Hidden = (240, 240)
@@ -31,7 +32,7 @@ class AdversarialNetsRecipe(Recipe):
 
     discriminator_steps: Annotated[int, About("k: discriminator steps for each generator step", 1, 100)] = 1
     real_target: Annotated[
-        float, About("target of D for real images; below 1 is one-sided label smoothing", 0.5, 1)
+        float, About("target of D for real images; below 1 is one-sided label smoothing", 0.51, 1)
     ] = 1.0
     historical_averaging: Annotated[float, About("weight of |theta - its mean over the run|^2; 0 for none", 0, 1e6)] = (
         0.0

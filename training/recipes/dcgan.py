@@ -41,7 +41,7 @@ class DcganRecipe(Recipe):
 
     discriminator_steps: Annotated[int, About("k: discriminator steps for each generator step", 1, 100)] = 1
     real_target: Annotated[
-        float, About("target of D for real images; below 1 is one-sided label smoothing", 0.5, 1)
+        float, About("target of D for real images; below 1 is one-sided label smoothing", 0.51, 1)
     ] = 1.0
     historical_averaging: Annotated[float, About("weight of |theta - its mean over the run|^2; 0 for none", 0, 1e6)] = (
         0.0

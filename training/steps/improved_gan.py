@@ -14,11 +14,13 @@ from training.data import LabelledImages
 from training.historical_averaging import HistoricalAveraging
 from training.losses import (
     feature_matching_loss,
+    minimax_evidence_loss,
     non_saturating_evidence_loss,
     supervised_loss,
     unsupervised_fake_loss,
     unsupervised_real_loss,
 )
+from training.networks import improved_gan_conv
 from training.networks.improved_gan import Discriminator, Generator
 from training.randomness import stream
 from training.recipes import ImprovedGanRecipe
@@ -62,9 +64,12 @@ class ImprovedGanStep:
         self._history = {name: HistoricalAveraging(trained(network)) for name, network in networks.items()}
 
     def initialise(self) -> None:
-        """Set the discriminator's first scales and biases from training images."""
+        """Set first scales and biases: the discriminator's from training images, a convolutional generator's too."""
         images = self._acceleration.place(self._batches.to_initialise())
         self.discriminator.initialise_from(images, stream(self._recipe.seed, "initialise"))
+        if isinstance(self.generator, improved_gan_conv.Generator):
+            latents = latents_for(self._recipe, len(images), stream(self._recipe.seed, "initialise/latents"))
+            self.generator.initialise_from(self._acceleration.place(latents))
 
     def __call__(self, images_seen: int, noise: torch.Generator, *, rate_share: float = 1.0) -> Losses:
         """Take one step of each network; see `Step`."""
@@ -164,7 +169,10 @@ class ImprovedGanStep:
                 fake = self._features(generated, noise)
                 loss = feature_matching_loss(real, fake, distance=recipe.match_distance)
             else:
-                loss = non_saturating_evidence_loss(self._discriminate(generated, noise))
+                evidence_loss = (
+                    minimax_evidence_loss if recipe.generator_loss == "minimax" else non_saturating_evidence_loss
+                )
+                loss = evidence_loss(self._discriminate(generated, noise))
             self._descend("generator", loss, recipe.generator_rate * share)
         return {"features" if matching else "generator": loss.item()}
 

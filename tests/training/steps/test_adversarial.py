@@ -75,6 +75,19 @@ def test_the_discriminator_learns_to_tell_real_from_generated() -> None:
     assert losses["D(x)"] > 0.6 > 0.4 > losses["D(G(z))"]
 
 
+def test_the_nets_of_2014_move_along_gradients_that_were_taken_before_either_moved() -> None:
+    still = make_step(small_adversarial_recipe())
+    racing = make_step(small_adversarial_recipe())
+    for optimiser in (racing._optimisers["discriminator"],):  # type: ignore[attr-defined]
+        optimiser.step = lambda: None  # the discriminator stays where it is
+
+    still(0, torch.Generator().manual_seed(0))
+    racing(0, torch.Generator().manual_seed(0))
+
+    for moved, other in zip(still.generator.parameters(), racing.generator.parameters(), strict=True):
+        assert torch.equal(moved, other)
+
+
 def test_the_momentum_of_2014_grows_and_the_rate_shrinks() -> None:
     recipe = small_adversarial_recipe(momentum_images=160, rate_divisor=1.5, rate=0.1, least_rate=0.04)
     step = make_step(recipe)

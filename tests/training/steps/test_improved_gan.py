@@ -81,6 +81,7 @@ def test_moments_are_restored_to_the_bit() -> None:
 TECHNIQUES: list[dict[str, object]] = [
     {"match_distance": "absolute"},
     {"generator_loss": "non-saturating"},
+    {"generator_loss": "minimax"},
     {"minibatch_kernels": 4, "minibatch_dimensions": 3, "generator_loss": "non-saturating"},
     {"minibatch_kernels": 4, "minibatch_dimensions": 3},
     {"historical_averaging": 0.1},
