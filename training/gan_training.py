@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from training import parallel
 from training.acceleration import Acceleration, is_convolutional
 from training.average import Average
 from training.batches import latents_for, predicted, to_pixels
@@ -18,6 +19,7 @@ from training.data import LabelledImages
 from training.errors import DivergedError, RunError
 from training.networks import build_discriminator, build_generator
 from training.randomness import stream
+from training.recipes import Recipe
 from training.steps.build import build_step
 from training.steps.step import Losses
 
@@ -35,6 +37,7 @@ class GanTraining:
         self.images_seen = 0
         self.losses: Losses | None = None
         self._recipe = recipe = config.settings
+        parallel.must_be_shared(_batch_sizes(recipe))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream(recipe.seed, "weights").initial_seed())
             generator, discriminator = build_generator(config), build_discriminator(config)
@@ -43,6 +46,8 @@ class GanTraining:
             acceleration.placed(network)
         self._step = build_step(generator, discriminator, recipe, data, acceleration)
         self._step.initialise()
+        for network in (generator, discriminator):
+            parallel.spread(network)
         self._generator_average = Average(generator, share=recipe.average_share)
         self._discriminator_average = Average(discriminator, share=recipe.average_share)
 
@@ -54,7 +59,9 @@ class GanTraining:
         """
         recipe = self._recipe
         noise = stream(recipe.seed, "step", images_seen=self.images_seen, device=self._acceleration.device)
-        losses = self._step(self.images_seen, noise, rate_share=self._rate_share())
+        with parallel.shared_batches():
+            losses = self._step(self.images_seen, noise, rate_share=self._rate_share())
+        losses = parallel.averaged(losses)
         if not all(map(math.isfinite, losses.values())):
             words = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
             raise DivergedError(f"after {self.images_seen} images a loss is no longer finite ({words})")
@@ -128,6 +135,12 @@ class GanTraining:
         remaining = 1 - self.images_seen / self._recipe.images
         decaying = 1 - self._recipe.decay_from
         return remaining / decaying if remaining < decaying else 1.0
+
+
+def _batch_sizes(recipe: Recipe) -> dict[str, int]:
+    """Return the sizes of a step's batches, by the recipe's field."""
+    fields = ["batch", "unlabelled_batch", *(["labelled_batch"] if recipe.classifies else [])]
+    return {field: getattr(recipe, field) for field in fields if field in recipe.fields()}
 
 
 def _stored(tensor: Tensor) -> Tensor:

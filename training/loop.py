@@ -14,7 +14,8 @@ from typing import Literal
 
 import torch
 
-from training import checkpoint, metrics
+from training import checkpoint, metrics, parallel
+from training.acceleration import chosen_device
 from training.card import write_card
 from training.checkpoint import RunConfig, State
 from training.data import LabelledImages
@@ -63,6 +64,9 @@ def train(
 ) -> Summary:
     """Train a recipe in a run folder, from its last checkpoint if it has one.
 
+    Of several processes (see `training.parallel`) each must be given the same; the first alone writes, reports and
+    measures, and its `should_stop` and its clock count.
+
     Sets the process's number of torch threads to the recipe's, and cuDNN to deterministic algorithms.
 
     Args:
@@ -76,19 +80,35 @@ def train(
     Raises:
         DataError: if the images do not fit the recipe, or the test images the training ones.
         RunError: if the folder belongs to another training or is damaged.
+        RecipeError: if this machine cannot do what the recipe says, or batches cannot be shared by the processes.
         DivergedError: if a loss or weight is no longer finite; the last good checkpoint stays.
     """
+    parallel.join(chosen_device(recipe))
     started_s = time.monotonic()
     _must_fit(data, test)
     torch.set_num_threads(recipe.threads)
     torch.backends.cudnn.deterministic = True  # on a GPU too, a resumed run equals a straight one
     config = RunConfig.of(recipe, data)
+    _must_agree(config)
     training = GanTraining(config, data)
-    state = _open_run(run, config)
+    state = parallel.first(lambda: _open_run(run, config))
     if state.images_seen:
         training.restore(state.tensors, state.images_seen)
     saved = state.images_seen
-    accuracy = training.accuracy(test) if test and saved else None
+    accuracy = parallel.first(lambda: training.accuracy(test)) if test and saved else None
+
+    def reason_to_end() -> Ending | None:
+        return _reason_to_end(recipe, training.images_seen, time.monotonic() - started_s, should_stop)
+
+    def save() -> float | None:
+        measured = training.accuracy(test) if test else None
+        _save(training, run, progress(measured=measured), test_images=len(test) if test else 0)
+        report(progress(measured=measured))
+        return measured
+
+    def note() -> None:
+        metrics.append(run, dataclasses.asdict(progress()))
+        report(progress())
 
     def progress(*, measured: float | None = None) -> Progress:
         elapsed_s = time.monotonic() - started_s
@@ -105,21 +125,18 @@ def train(
     while ended is None:
         # Step, if there is a reason to.
         before = training.images_seen
-        ended = _reason_to_end(recipe, before, time.monotonic() - started_s, should_stop)
+        ended = parallel.first(reason_to_end)
         if ended is None:
             _advance(training, run)
         # Checkpoint at every multiple of the interval, and at the end unless that was one.
         if saved < training.images_seen and (
             ended is not None or _passed(before, training.images_seen, recipe.checkpoint_images)
         ):
-            accuracy = training.accuracy(test) if test else None
-            _save(training, run, progress(measured=accuracy), test_images=len(test) if test else 0)
+            accuracy = parallel.first(save)
             saved = training.images_seen
-            report(progress(measured=accuracy))
         # Report.
         elif _passed(before, training.images_seen, recipe.report_images):
-            metrics.append(run, dataclasses.asdict(progress()))
-            report(progress())
+            parallel.first(note)
     return Summary(
         run=run,
         ended=ended,
@@ -139,6 +156,18 @@ def _must_fit(data: LabelledImages, test: LabelledImages | None) -> None:
         raise DataError(f"test images are {list(test.shape)} (H, W, C), but training images {list(data.shape)}")
     if test.classes != data.classes[: len(test.classes)]:
         raise DataError(f"test images have the classes {test.classes}, but training images {data.classes}")
+
+
+def _must_agree(config: RunConfig) -> None:
+    """Refuse to train with processes that were given something else.
+
+    Raises:
+        RunError: in all of them, if one was.
+    """
+    differences = checkpoint.differences(parallel.first(lambda: config), config)
+    for number, found in enumerate(parallel.everyone(differences)):
+        if found:
+            raise RunError(f"process {number} was given another training than the first ({'; '.join(found)})")
 
 
 def _open_run(run: Path, config: RunConfig) -> State:

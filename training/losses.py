@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from training import parallel
+
 
 def supervised_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy of labelled images among the K real classes, Salimans et al. 2016, section 5 (arXiv:1606.03498).
@@ -139,7 +141,7 @@ def feature_matching_loss(
     Returns:
         Scalar, >= 0.
     """
-    difference = real.mean(dim=0) - fake.mean(dim=0)
+    difference = parallel.global_mean(real.mean(dim=0) - fake.mean(dim=0))
     return (difference.square() if distance == "squared" else difference.abs()).mean()
 
 

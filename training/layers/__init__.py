@@ -1,6 +1,6 @@
 """The layers that the papers share, one file a kind; each states its equation and its source."""
 
-from training.layers.batch_norm import ShiftOnlyBatchNorm
+from training.layers.batch_norm import BatchNorm2d, ShiftOnlyBatchNorm
 from training.layers.dropout import Dropout
 from training.layers.initialisation import uniform_glorot
 from training.layers.maxout import Maxout
@@ -10,6 +10,7 @@ from training.layers.virtual_batch_norm import VirtualBatchNorm
 from training.layers.weight_norm import Scale, WeightNormConv2d, WeightNormConvTranspose2d, WeightNormLinear
 
 __all__ = [
+    "BatchNorm2d",
     "Dropout",
     "GaussianNoise",
     "Maxout",

@@ -1,16 +1,29 @@
-"""Batch normalisation without a scale."""
+"""Batch normalisation over the whole batch, also where several processes share it; and a form without a scale."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from training import parallel
+
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation of maps a channel, Ioffe & Szegedy 2015 (arXiv:1502.03167), over all processes' shares."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name of the parent's parameter
+        """Map [N, C, H, W] to the same shape; batch statistics in train mode, stored ones in eval mode."""
+        if not (self.training and parallel.is_sharing()):
+            return super().forward(input)
+        return _normalised_over_all(self, input) * _as_maps(self.weight, input) + _as_maps(self.bias, input)
 
 
 class ShiftOnlyBatchNorm(nn.BatchNorm1d):
     """Batch normalisation with a trained shift and no scale, Ioffe & Szegedy 2015 (arXiv:1502.03167).
 
     In front of a softplus or ReLU whose output is scaled again by the next layer the scale is redundant. Maps are
-    normalised a channel, over examples and places.
+    normalised a channel, over examples and places; a batch is that of all processes that share it.
 
     Args:
         features: F, or C of maps.
@@ -22,7 +35,9 @@ class ShiftOnlyBatchNorm(nn.BatchNorm1d):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name of the parent's parameter
         """Map [N, F] or [N, C, H, W] to the same shape; batch statistics in train mode, stored ones in eval mode."""
-        return super().forward(input) + self.shift.view(-1, *[1] * (input.ndim - 2))
+        shared = self.training and parallel.is_sharing()
+        normalised = _normalised_over_all(self, input) if shared else super().forward(input)
+        return normalised + _as_maps(self.shift, input)
 
     def settle(self) -> None:
         """Forget the stored statistics; from now on they are the plain mean over the batches seen in train mode."""
@@ -32,3 +47,33 @@ class ShiftOnlyBatchNorm(nn.BatchNorm1d):
     def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002 - the name of the parent's parameter
         if input.ndim not in (2, 4):
             raise ValueError(f"expected [N, F] or [N, C, H, W], got {list(input.shape)}")
+
+
+def _normalised_over_all(norm: _BatchNorm, inputs: Tensor) -> Tensor:
+    """Normalise this process's share [N, F] or [N, C, H, W] by the statistics of all shares, and store these.
+
+    A share's variance and the square of its mean's distance from the common mean add up without cancellation.
+    """
+    inputs = inputs.to(torch.promote_types(inputs.dtype, torch.float32))
+    shares = torch.stack(torch.var_mean(inputs, dim=(0, *range(2, inputs.ndim)), correction=0))  # [2, F]
+    variances, means = parallel.global_rows(shares[None]).unbind(dim=1)  # [processes, F] each
+    mean = means.mean(dim=0)
+    variance = (variances + (means - mean).square()).mean(dim=0)
+    _store(norm, mean.detach(), variance.detach(), count=parallel.processes() * inputs.numel() // len(mean))
+    return (inputs - _as_maps(mean, inputs)) * _as_maps((variance + norm.eps).rsqrt(), inputs)
+
+
+@torch.no_grad()
+def _store(norm: _BatchNorm, mean: Tensor, variance: Tensor, *, count: int) -> None:
+    """Move the stored statistics as torch's own batch normalisation does, with the variance of `count` values."""
+    stored_mean, stored_variance, batches = norm.running_mean, norm.running_var, norm.num_batches_tracked
+    if stored_mean is None or stored_variance is None or batches is None or norm.momentum is None:
+        raise ValueError("batch normalisation over several processes needs stored statistics and a momentum")
+    stored_mean.lerp_(mean, norm.momentum)
+    stored_variance.lerp_(variance * (count / (count - 1)), norm.momentum)
+    batches += 1
+
+
+def _as_maps(values: Tensor, inputs: Tensor) -> Tensor:
+    """View one value a feature [F] so that it meets the features of [N, F] or [N, C, H, W]."""
+    return values.view(-1, *[1] * (inputs.ndim - 2))

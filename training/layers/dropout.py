@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from training import parallel
+
 
 class Dropout(nn.Module):
     """Set each input to 0 with probability p and multiply the others by 1 / (1 - p), Srivastava et al. 2014.
@@ -27,7 +29,9 @@ class Dropout(nn.Module):
             return inputs
         # Drawn where the generator lives: the same seed drops the same inputs on every device.
         precision = torch.promote_types(inputs.dtype, torch.float32)
-        drawn = torch.rand(inputs.shape, generator=noise, dtype=precision, device=noise.device)
+        drawn = parallel.drawn(
+            lambda shape: torch.rand(shape, generator=noise, dtype=precision, device=noise.device), inputs.shape
+        )
         return inputs * (drawn.to(inputs.device) >= self.share) / (1 - self.share)
 
     def extra_repr(self) -> str:

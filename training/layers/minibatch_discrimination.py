@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from training import parallel
+
 SMALLEST_DISTANCE = 1e-6  # keeps the scales finite where a batch repeats one example
 
 
@@ -73,7 +75,8 @@ class MinibatchDiscrimination(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Map [N, A] to [N, A + B]; the N examples are each other's neighbours, all real or all generated."""
-        return self._joined(inputs, _closeness(self._neighbour_distances(inputs)))
+        everyone = parallel.global_rows(inputs)
+        return self._joined(inputs, parallel.own(_closeness(self._neighbour_distances(everyone))))
 
     def among_reference(self, inputs: Tensor) -> Tensor:
         """Map [N, A] to [N, A + B], each example against the stored ones only, as if it had joined their batch."""

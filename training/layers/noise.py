@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from training import parallel
+
 
 class GaussianNoise(nn.Module):
     """Add noise from N(0, std^2) to every input, drawn from a generator that the caller passes.
@@ -23,7 +25,9 @@ class GaussianNoise(nn.Module):
             return inputs
         # Drawn where the generator lives: the same seed gives the same noise on every device.
         precision = torch.promote_types(inputs.dtype, torch.float32)
-        drawn = torch.randn(inputs.shape, generator=noise, dtype=precision, device=noise.device)
+        drawn = parallel.drawn(
+            lambda shape: torch.randn(shape, generator=noise, dtype=precision, device=noise.device), inputs.shape
+        )
         return torch.add(inputs, drawn.to(inputs.device, inputs.dtype), alpha=self.std)
 
     def extra_repr(self) -> str:

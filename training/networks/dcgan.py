@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from training.errors import DataError
+from training.layers import BatchNorm2d
 
 Kernel = Literal[4, 5]
 Layout = Literal["strided", "paired"]
@@ -62,7 +63,7 @@ class Generator(nn.Module):
         self.hidden = nn.ModuleList(
             _doubling(wide + classes, narrow, kernel, bias=False) for wide, narrow in itertools.pairwise(widths)
         )
-        self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for channels in widths)
+        self.norms = nn.ModuleList(BatchNorm2d(channels) for channels in widths)
         self.activations = nn.ModuleList(
             nn.ReLU() if activation == "relu" else nn.PReLU(channels, init=0.0) for channels in widths
         )
@@ -144,7 +145,7 @@ class Discriminator(nn.Module):
                 self.hidden.append(nn.Conv2d(narrow + classes, wide, kernel, stride=2, padding=padding, bias=first))
         self.channels = channels = tuple(cast(nn.Conv2d, layer).out_channels for layer in self.hidden)
         # The first layer has none: it sees the images as they are.
-        self.norms = nn.ModuleList(nn.BatchNorm2d(count) if n else nn.Identity() for n, count in enumerate(channels))
+        self.norms = nn.ModuleList(BatchNorm2d(count) if n else nn.Identity() for n, count in enumerate(channels))
         self.activations = nn.ModuleList(
             nn.LeakyReLU(LEAK) if activation == "leaky-relu" else nn.PReLU(count, init=LEAK) for count in channels
         )

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
+from training import parallel
 from training.acceleration import Acceleration
 from training.batches import RealBatch, RealBatches, latents_for
 from training.data import LabelledImages
@@ -20,7 +21,7 @@ from training.losses import adversarial_discriminator_loss, adversarial_generato
 from training.networks import adversarial_nets, dcgan
 from training.randomness import stream
 from training.recipes import AdversarialNetsRecipe, DcganRecipe
-from training.steps.step import Losses, constant, optimiser_state, restore_optimisers, trained
+from training.steps.step import Losses, constant, move, optimiser_state, restore_optimisers, trained
 
 SETTLING_LATENTS = 512  # for the batch statistics of the averaged generator
 INITIALISE_IMAGES = 10_000  # whose mean the 2014 generator's first output is
@@ -91,7 +92,7 @@ class AdversarialStep(ABC):
         losses: Losses = {}
         for number in range(self._settings.discriminator_steps):
             batch = self._batch_at(images_seen + number * self._settings.batch)
-            latents = self._acceleration.place(latents_for(self._settings, len(batch.images), noise))
+            latents = self._acceleration.place(parallel.own(latents_for(self._settings, self._settings.batch, noise)))
             generated = self._generate(latents, batch.labels)
             if self.SIMULTANEOUS and number == self._settings.discriminator_steps - 1:
                 return self._simultaneous_step(batch, generated, noise, rates)
@@ -115,8 +116,9 @@ class AdversarialStep(ABC):
             history.restore({key.removeprefix(start): state[key] for key in state if key.startswith(start)})
 
     def _batch_at(self, images_seen: int) -> RealBatch:
-        batch = self._batches.at(images_seen)
-        return RealBatch(self._acceleration.place(batch.images), self._acceleration.place(batch.labels))
+        """Return this process's share of a batch, where the networks are."""
+        batch, place = self._batches.at(images_seen), self._acceleration.place
+        return RealBatch(place(parallel.own(batch.images)), place(parallel.own(batch.labels)))
 
     def _discriminator_step(self, batch: RealBatch, generated: Tensor, noise: torch.Generator, rate: float) -> Losses:
         """Raise log D(x) + log(1 - D(G(z))) with respect to the discriminator.
@@ -169,8 +171,7 @@ class AdversarialStep(ABC):
 
     def _move(self, network: str, rate: float) -> None:
         """Take one step of a network's optimiser along the gradients that are there, and of its history."""
-        self._optimisers[network].param_groups[0]["lr"] = rate
-        self._optimisers[network].step()
+        move(self._optimisers[network], rate)
         if network in self._history:
             self._history[network].update()
 

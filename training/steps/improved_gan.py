@@ -8,6 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from training import parallel
 from training.acceleration import Acceleration
 from training.batches import SemiSupervisedBatch, SemiSupervisedBatches, latents_for
 from training.data import LabelledImages
@@ -73,7 +74,7 @@ class ImprovedGanStep:
 
     def __call__(self, images_seen: int, noise: torch.Generator, *, rate_share: float = 1.0) -> Losses:
         """Take one step of each network; see `Step`."""
-        return self.on(self._placed(self._batches.at(images_seen, noise)), noise, rate_share=rate_share)
+        return self.on(self._own(self._batches.at(images_seen, noise)), noise, rate_share=rate_share)
 
     def on(self, batch: SemiSupervisedBatch, noise: torch.Generator, *, rate_share: float = 1.0) -> Losses:
         """Take one step of each network on a given batch."""
@@ -81,7 +82,7 @@ class ImprovedGanStep:
         losses = self._discriminator_step(batch, generated.detach(), noise, rate_share)
         for number in range(self._recipe.generator_steps):
             if number:
-                latents = latents_for(self._recipe, len(batch.latents), noise)
+                latents = parallel.own(latents_for(self._recipe, self._recipe.unlabelled_batch, noise))
                 generated = self._generate(self._acceleration.place(latents))
             losses |= self._generator_step(batch, generated, noise, rate_share)
         return losses
@@ -114,15 +115,18 @@ class ImprovedGanStep:
             start = f"{network}_history."
             history.restore({key.removeprefix(start): state[key] for key in state if key.startswith(start)})
 
-    def _placed(self, batch: SemiSupervisedBatch) -> SemiSupervisedBatch:
-        """Move a batch to where the networks are."""
-        place = self._acceleration.place
+    def _own(self, batch: SemiSupervisedBatch) -> SemiSupervisedBatch:
+        """Return this process's share of a batch, where the networks are."""
+
+        def placed(rows: Tensor) -> Tensor:
+            return self._acceleration.place(parallel.own(rows))
+
         return SemiSupervisedBatch(
-            labelled=place(batch.labelled),
-            labels=place(batch.labels),
-            unlabelled=place(batch.unlabelled),
-            unlabelled_fresh=place(batch.unlabelled_fresh),
-            latents=place(batch.latents),
+            labelled=placed(batch.labelled),
+            labels=placed(batch.labels),
+            unlabelled=placed(batch.unlabelled),
+            unlabelled_fresh=placed(batch.unlabelled_fresh),
+            latents=placed(batch.latents),
         )
 
     def _discriminator_step(
@@ -151,8 +155,10 @@ class ImprovedGanStep:
                 self._discriminate(kind, noise) if len(kind) else kind.flatten(1) for kind in kinds
             )
         else:  # without batch statistics one pass over all three kinds is the same as three
-            logits = self._discriminate(torch.cat(kinds), noise)
-            labelled, unlabelled, fake = torch.split(logits, [len(kind) for kind in kinds])
+            sizes = [len(kind) for kind in kinds]
+            with parallel.kinds(sizes):
+                logits = self._discriminate(torch.cat(kinds), noise)
+            labelled, unlabelled, fake = torch.split(logits, sizes)
         return labelled, unlabelled, fake
 
     def _generator_step(

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from training import parallel
+
 Losses = dict[str, float]  # by name, in the order in which people should read them
 
 
@@ -50,9 +52,16 @@ class Step(Protocol):
 
 def descend(optimiser: torch.optim.Optimizer, loss: Tensor, rate: float) -> None:
     """Take one step of an optimiser down a loss, at a learning rate."""
-    optimiser.param_groups[0]["lr"] = rate
     optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
+    move(optimiser, rate)
+
+
+def move(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Take one step of an optimiser along the gradients that are there, those of all processes."""
+    settings: dict[str, Any] = optimiser.param_groups[0]
+    settings["lr"] = rate
+    parallel.average_gradients(settings["params"])
     optimiser.step()
 
 
