@@ -5,6 +5,7 @@ mintage recipes ssgan-digits                        # every field of one recipe
 mintage train                                       # ssgan-digits on the bundled digits, in runs/ssgan-digits
 mintage train ssgan-mnist --data mnist/ --seed 3    # the same command again resumes
 mintage train RECIPE --data photos/ --size 32       # any images, cropped and resized; see --help for what --data takes
+torchrun --nproc-per-node 2 -m service train ...    # the same training by two processes
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import signal
 import sys
 import time
@@ -86,7 +88,8 @@ def train(
         raise _failure(error, status=1) from None
     except (TrainingError, OSError) as error:
         raise _failure(error, status=2) from None
-    print(json.dumps(_summary_values(summary)) if as_json else _sentence(summary), flush=True)
+    if _is_first_process():
+        print(json.dumps(_summary_values(summary)) if as_json else _sentence(summary), flush=True)
     if summary.ended == "stopped":
         raise typer.Exit(130)
 
@@ -157,7 +160,11 @@ def _trained(recipe: Recipe, run: Path, loaded: Splits, *, report: Report) -> Su
 
 @contextlib.contextmanager
 def _interrupts() -> Iterator[list[int]]:
-    """Collect the first Ctrl-C or SIGTERM; a second one acts as if this had never been here."""
+    """Collect the first Ctrl-C or SIGTERM; a second one acts as if this had never been here.
+
+    But under torchrun a Ctrl-C reaches a process twice, from the terminal and from torchrun, which ends one that does
+    not end by itself.
+    """
     caught: list[int] = []
     previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -167,7 +174,8 @@ def _interrupts() -> Iterator[list[int]]:
 
     def remember(number: int, frame: FrameType | None) -> None:
         caught.append(number)
-        restore()
+        if "TORCHELASTIC_RUN_ID" not in os.environ:
+            restore()
 
     for number in previous:
         signal.signal(number, remember)
@@ -180,7 +188,9 @@ def _interrupts() -> Iterator[list[int]]:
 @contextlib.contextmanager
 def _reporter(recipe: Recipe, *, as_json: bool) -> Iterator[Report]:
     """Report as JSON lines, as a progress bar on a terminal, or else as a plain line every few seconds."""
-    if as_json:
+    if not _is_first_process():
+        yield lambda _: None
+    elif as_json:
         yield lambda progress: print(json.dumps(dataclasses.asdict(progress)), flush=True)
     elif sys.stdout.isatty():
         with _bar(recipe) as report:
@@ -212,6 +222,11 @@ def _bar(recipe: Recipe) -> Iterator[Report]:
             bar.update(task, completed=progress.images_seen, speed=speed, losses=_measured(progress))
 
         yield report
+
+
+def _is_first_process() -> bool:
+    """Say whether this process speaks for all: alone, or the first of those that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _plain_lines() -> Report:
