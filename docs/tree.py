@@ -17,13 +17,16 @@ TOP = {
     "docker-compose.yml": "the same processes as containers",
     "models/": "trained models that ship with the project, with their cards",
     "benchmarks/serving.py": "Generate beside the bare network and the bare model server, one table",
+    "benchmarks/training.py": "training steps beside the plain loop of a textbook, one table",
+    "benchmarks/techniques.py": "what each technique of Salimans et al. 2016 is worth, one table",
     "docs/": "architecture, operations, results, dependencies",
     "tests/": "what the product promises; mirrors the source, with e2e/ (real processes) and faults/ (real kills)",
 }
 PACKAGES = [
     *("protos/mintage", "protos/mintage/v1"),
     *("service", "service/servicers", "service/jobs", "service/processes", "service/cli"),
-    *("handlers", "training", "training/networks", "training/data", "training/scores"),
+    *("handlers", "training", "training/recipes", "training/networks", "training/layers", "training/steps"),
+    *("training/probe", "training/data", "training/scores"),
 ]
 
 
