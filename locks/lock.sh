@@ -11,4 +11,4 @@ lock() {
 lock service.txt --extra cli --extra service
 lock torchserve.txt --extra cli --extra training --extra handlers --extra service --group torch-needs
 lock all.txt --extra cli --extra service --extra training --extra handlers --extra local --group torch-needs
-lock test.txt --extra cli --extra service --extra training --extra handlers --extra local --extra parquet --extra test --group torch-needs
+lock test.txt --extra cli --extra service --extra training --extra handlers --extra local --extra parquet --extra tensorboard --extra test --group torch-needs

@@ -1,6 +1,6 @@
 """One training by several processes, each with a share of every batch.
 
-torchrun --nproc-per-node 2 -m service train dcgan64 --data photos/
+torchrun --nproc-per-node 2 -m service -- train dcgan64 --data photos/
 
 The batch is the recipe's, cut in equal parts; two processes take the steps of one, but for rounding. So that this holds
 for batch statistics too, whatever looks across a batch looks across all shares: it asks `global_rows` for the rows of

@@ -20,8 +20,13 @@ def write_samples(run: Path, images: NDArray[np.uint8], *, images_seen: int) -> 
     """Write a grid of samples uint8 [N, H, W, C] under the number of images seen, and as latest.png."""
     (run / FOLDER).mkdir(exist_ok=True)
     picture = _png(grid(images, 10, scale=2 if images.shape[1] < 64 else 1))
-    write_atomically(run / FOLDER / f"{images_seen:09d}.png", picture)
+    write_atomically(path_at(run, images_seen), picture)
     write_atomically(run / FOLDER / "latest.png", picture)
+
+
+def path_at(run: Path, images_seen: int) -> Path:
+    """Return where the grid of a checkpoint lies."""
+    return run / FOLDER / f"{images_seen:09d}.png"
 
 
 def write_accuracy(run: Path) -> None:

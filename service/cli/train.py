@@ -5,7 +5,7 @@ mintage recipes ssgan-digits                        # every field of one recipe
 mintage train                                       # ssgan-digits on the bundled digits, in runs/ssgan-digits
 mintage train ssgan-mnist --data mnist/ --seed 3    # the same command again resumes
 mintage train RECIPE --data photos/ --size 32       # any images, cropped and resized; see --help for what --data takes
-torchrun --nproc-per-node 2 -m service train ...    # the same training by two processes
+torchrun --nproc-per-node 2 -m service -- train ... # the same training by two processes
 """
 
 from __future__ import annotations
@@ -72,6 +72,9 @@ def train(
         list[str] | None,
         typer.Option("-o", "--set", metavar="FIELD=VALUE", help="Override a field; may be repeated."),
     ] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write event files for TensorBoard, in RUN/tensorboard.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
     """Train a recipe; the same command again resumes, Ctrl-C saves."""
@@ -81,9 +84,10 @@ def train(
     try:
         chosen = _overridden(recipe, flags, fields or [])
         options = data_options(size=size, channels=channels, limit=limit, max_damaged=max_damaged)
+        folder = run or Path("runs") / chosen.name
         loaded = _loaded(data, chosen, options)
-        with _reporter(chosen, as_json=as_json) as report:
-            summary = _trained(chosen, run or Path("runs") / chosen.name, loaded, report=report)
+        with _reporter(chosen, as_json=as_json) as printed, _event_files(folder, wanted=tensorboard) as written:
+            summary = _trained(chosen, folder, loaded, report=_both(printed, written))
     except DivergedError as error:
         raise _failure(error, status=1) from None
     except (TrainingError, OSError) as error:
@@ -222,6 +226,26 @@ def _bar(recipe: Recipe) -> Iterator[Report]:
             bar.update(task, completed=progress.images_seen, speed=speed, losses=_measured(progress))
 
         yield report
+
+
+@contextlib.contextmanager
+def _event_files(run: Path, *, wanted: bool) -> Iterator[Report]:
+    """Report to event files for TensorBoard, if they are wanted."""
+    if not wanted:
+        yield lambda _: None
+        return
+    from training.tensorboard import event_files
+
+    with event_files(run) as report:
+        yield report
+
+
+def _both(one: Report, other: Report) -> Report:
+    def report(progress: Progress) -> None:
+        one(progress)
+        other(progress)
+
+    return report
 
 
 def _is_first_process() -> bool:

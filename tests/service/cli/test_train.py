@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,50 @@ def test_bad_input_is_one_line_on_stderr_and_status_two(
     assert message in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_event_files_are_written_where_they_are_asked_for(app: typer.Typer, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="the extra `tensorboard` is not installed")
+
+    result = CliRunner().invoke(app, ["train", "--tensorboard", "--run", str(tmp_path / "run"), *TINY])
+
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.splitlines()[-1].startswith("finished")
+    assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
+
+
+def test_event_files_without_the_library_are_bad_input(
+    app: typer.Typer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+
+    result = CliRunner().invoke(app, ["train", "--tensorboard", "--run", str(tmp_path / "run"), *TINY])
+
+    assert result.exit_code == 2
+    assert "get it with: pip install mintage[tensorboard]" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_of_several_processes_the_first_alone_speaks(
+    app: typer.Typer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: str
+) -> None:
+    monkeypatch.setenv("RANK", rank)
+
+    result = CliRunner().invoke(app, ["train", "--run", str(tmp_path / "run"), *TINY])
+
+    assert result.exit_code == 0, result.stderr
+    assert bool(result.stdout) == (rank == "0")
+
+
+def test_under_torchrun_an_interrupt_may_come_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+
+    with _interrupts() as caught:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    assert caught == [signal.SIGINT, signal.SIGINT]
 
 
 def test_an_interrupt_saves_and_exits_with_130(
