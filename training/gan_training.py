@@ -104,8 +104,13 @@ class GanTraining:
         """Go on from what `state` returned after so many images.
 
         Raises:
-            RunError: if the tensors are those of other networks.
+            RunError: if the tensors are those of other networks, or hold a number that is not finite.
         """
+        for name, tensor in tensors.items():
+            if not bool(torch.isfinite(tensor).all()):
+                raise RunError(
+                    f"{name} of the saved state is not finite; the run cannot go on, train it in a new folder"
+                )
         try:
             for prefix, network in self._networks().items():
                 network.load_state_dict(section(tensors, prefix))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 
 from training import checkpoint, metrics, parallel
@@ -149,13 +150,31 @@ def train(
 
 
 def _must_fit(data: LabelledImages, test: LabelledImages | None) -> None:
-    """Refuse test images of another size or with other classes than the training ones."""
+    """Refuse what are no images with labels, and test images of another size or with other classes."""
+    for kind, split in (("training", data), ("test", test)):
+        if split is not None:
+            _must_be_images(kind, split)
     if test is None:
         return
     if test.shape != data.shape:
         raise DataError(f"test images are {list(test.shape)} (H, W, C), but training images {list(data.shape)}")
     if test.classes != data.classes[: len(test.classes)]:
         raise DataError(f"test images have the classes {test.classes}, but training images {data.classes}")
+
+
+def _must_be_images(kind: str, data: LabelledImages) -> None:
+    """Refuse what no source would give, but a caller might: no images at all, floats, labels without a class."""
+    pixels, labels, last = data.images, data.labels, len(data.classes) - 1
+    if pixels.dtype != np.uint8 or pixels.ndim != 4 or not len(pixels):
+        raise DataError(
+            f"{kind} images are {pixels.dtype} {list(pixels.shape)}, expected uint8 [N, H, W, C] with N >= 1"
+        )
+    if labels.shape != (len(pixels),):
+        raise DataError(f"{kind} labels are {list(labels.shape)} for {len(pixels)} images; give one an image")
+    least, most = (-1, -1) if last < 0 else (0, last)
+    if labels.min() < least or labels.max() > most:
+        wrong = labels[(labels < least) | (labels > most)][0]
+        raise DataError(f"a {kind} image has the label {wrong}, expected {least}..{most}: there are {last + 1} classes")
 
 
 def _must_agree(config: RunConfig) -> None:
@@ -212,6 +231,17 @@ def _advance(training: GanTraining, run: Path) -> None:
 
 def _save(training: GanTraining, run: Path, progress: Progress, *, test_images: int) -> None:
     """Write a checkpoint with its samples, metrics and card."""
+    try:
+        _write_checkpoint(training, run, progress, test_images=test_images)
+    except OSError as error:
+        kept = "its last checkpoint is kept" if (run / checkpoint.STATE).exists() else "nothing was saved yet"
+        raise RunError(
+            f"the checkpoint of {run} after {progress.images_seen} images cannot be written "
+            f"({error.strerror or error}): {kept}; make room and run the same command again"
+        ) from None
+
+
+def _write_checkpoint(training: GanTraining, run: Path, progress: Progress, *, test_images: int) -> None:
     training.settle()
     state = State(training.state(), training.images_seen, progress.seconds)
     checkpoint.save_state(run, training.config, weights=training.weights(), state=state)

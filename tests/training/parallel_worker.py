@@ -83,7 +83,7 @@ def error_of(recipe: Recipe, run: Path) -> str:
     """Return the error of a training."""
     try:
         train(recipe, blobs(), run)
-    except (TrainingError, OSError) as error:
+    except TrainingError as error:
         return f"{type(error).__name__}: {error}"
     return "none"
 
