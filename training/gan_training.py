@@ -82,8 +82,8 @@ class GanTraining:
             return to_pixels(self._step.generate(generator, self._fixed_latents(count, purpose="samples")))
 
     def accuracy(self, data: LabelledImages) -> float | None:
-        """Return the averaged classifier's share of right answers, in [0, 1], or None where there is no classifier."""
-        if not self._recipe.classifies:
+        """Return the averaged classifier's share of right answers, in [0, 1], or None without classifier or labels."""
+        if not self._recipe.classifies or not data.classes:
             return None
         found = predicted(lambda images: self._classify(images).cpu(), data.images)
         return float((found == data.labels).mean())

@@ -78,11 +78,13 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
     """Train a recipe; the same command again resumes, Ctrl-C saves."""
-    from training.errors import DivergedError, TrainingError
+    from training.errors import DivergedError, RecipeError, TrainingError
 
     flags = {"labels": labels, "seed": seed, "images": images, "max_seconds": max_seconds}
     try:
         chosen = _overridden(recipe, flags, fields or [])
+        if not chosen.generates:
+            raise RecipeError(f"{chosen.name} is not trained by this verb: {chosen.source}")
         options = data_options(size=size, channels=channels, limit=limit, max_damaged=max_damaged)
         folder = run or Path("runs") / chosen.name
         loaded = _loaded(data, chosen, options)

@@ -36,6 +36,13 @@ def test_recipes_are_listed_with_cost_and_expected_result(app: typer.Typer) -> N
     assert all(recipe["source"] and recipe["cost"] and recipe["expected"] for recipe in listed)
 
 
+def test_a_probe_is_not_trained_by_this_verb(app: typer.Typer) -> None:
+    result = CliRunner().invoke(app, ["train", "probe", "--data", "digits"])
+
+    assert result.exit_code == 2
+    assert "made by `mintage probe RUN --data SOURCE`" in result.stderr
+
+
 def test_one_recipe_is_shown_with_the_meaning_of_its_fields(app: typer.Typer) -> None:
     result = CliRunner().invoke(app, ["recipes", "ssgan-digits"])
 

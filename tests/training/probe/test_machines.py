@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from sklearn.svm import LinearSVC
 from torch import Tensor
 
 from training.probe.machines import LinearMachine, fit_machine
@@ -106,3 +108,15 @@ def test_a_shifted_machine_takes_features_that_were_not_centred() -> None:
     machine = LinearMachine(torch.randn(CLASSES, 4), torch.randn(CLASSES))
 
     torch.testing.assert_close(machine.with_shift(mean).scores(features), machine.scores(features - mean))
+
+
+@pytest.mark.parametrize("cost", [0.01, 1.0])
+def test_it_is_the_machine_of_scikit_learn(cost: float) -> None:
+    features, labels = clusters(300, 12)
+    oracle = LinearSVC(C=cost, tol=1e-8, max_iter=100_000, intercept_scaling=1000.0)  # so that no bias is penalised
+    oracle.fit(features.numpy(), labels.numpy())
+
+    found = fit_machine(features, labels, classes=CLASSES, cost=cost, scale=torch.ones(12), tolerance=1e-5)
+
+    np.testing.assert_allclose(found.weights.numpy(), oracle.coef_, atol=2e-3)
+    np.testing.assert_allclose(found.biases.numpy(), oracle.intercept_, atol=2e-3)
