@@ -15,6 +15,7 @@ from service.cli import (
     models,
     pack,
     probe,
+    recipes,
     sample,
     score,
     serve,
@@ -34,7 +35,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (demo, up, train, probe, export, pack, models, sample, classify, jobs, score, health, settings, serve):
+for verb in (
+    demo,
+    up,
+    recipes,
+    train,
+    probe,
+    export,
+    pack,
+    models,
+    sample,
+    classify,
+    jobs,
+    score,
+    health,
+    settings,
+    serve,
+):
     verb.register(app)
 
 

@@ -1,7 +1,5 @@
-"""`mintage train` and `mintage recipes`.
+"""`mintage train`: a recipe on any images, into a run folder.
 
-mintage recipes                                     # what can be trained, at what cost
-mintage recipes ssgan-digits                        # every field of one recipe
 mintage train                                       # ssgan-digits on the bundled digits, in runs/ssgan-digits
 mintage train ssgan-mnist --data mnist/ --seed 3    # the same command again resumes
 mintage train RECIPE --data photos/ --size 32       # any images, cropped and resized; see --help for what --data takes
@@ -45,9 +43,8 @@ PLAIN_INTERVAL_S = 5.0  # between two lines in a log
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verbs of this file to the command."""
+    """Add the verb."""
     app.command()(train)
-    app.command()(recipes)
 
 
 def train(
@@ -109,26 +106,6 @@ def train_with_bar(recipe: Recipe, run: Path) -> Summary:
     loaded = _loaded(None, recipe, data_options())
     with _reporter(recipe, as_json=False) as report:
         return _trained(recipe, run, loaded, report=report)
-
-
-def recipes(
-    name: Annotated[str | None, typer.Argument(help="Show every field of this recipe.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """List the recipes with their source, cost and expected result."""
-    from training.errors import RecipeError
-    from training.recipes import RECIPES, recipe_named
-
-    try:
-        shown = list(RECIPES.values()) if name is None else [recipe_named(name)]
-    except RecipeError as error:
-        raise _failure(error, status=2) from None
-    if as_json:
-        print(json.dumps([_recipe_values(recipe) for recipe in shown], indent=2))
-    elif name is None:
-        _print_recipes(shown)
-    else:
-        _print_fields(shown[0])
 
 
 def _overridden(name: str, flags: dict[str, Any], fields: list[str]) -> Recipe:
@@ -294,31 +271,6 @@ def _sentence(summary: Summary) -> str:
 
 def _summary_values(summary: Summary) -> dict[str, Any]:
     return {**dataclasses.asdict(summary), "run": str(summary.run)}
-
-
-def _recipe_values(recipe: Recipe) -> dict[str, Any]:
-    about = {name: getattr(recipe, name) for name in ("name", "source", "cost", "expected", "data")}
-    return {**about, "settings": recipe.to_dict()}
-
-
-def _print_recipes(shown: list[Recipe]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("recipe", "source", "cost", "expected result")
-    for recipe in shown:
-        table.add_row(recipe.name, recipe.source, recipe.cost, recipe.expected)
-    Console().print(table)
-
-
-def _print_fields(recipe: Recipe) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("field", "value", "meaning", title=f"{recipe.name}: {recipe.source}")
-    for name, about in recipe.fields().items():
-        table.add_row(name, str(getattr(recipe, name)), about.text)
-    Console().print(table)
 
 
 def _failure(error: Exception, *, status: int) -> typer.Exit:

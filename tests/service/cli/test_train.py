@@ -13,6 +13,7 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
+from service.cli import recipes
 from service.cli.train import _interrupts, register
 
 TINY = (
@@ -25,6 +26,7 @@ TINY = (
 def app() -> typer.Typer:
     app = typer.Typer(pretty_exceptions_enable=False)
     register(app)
+    recipes.register(app)
     return app
 
 
