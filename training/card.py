@@ -85,10 +85,17 @@ def command(config: RunConfig, run: Path) -> str:
     """Return the command that trains such a run, with every field that differs from the recipe."""
     published = recipe_named(config.recipe).to_dict()
     changed = {name: value for name, value in config.settings.to_dict().items() if value != published[name]}
-    parts = ["mintage", "train", config.recipe, "--data", config.data_name, "--run", str(run)]
+    parts = ["mintage", "train", config.recipe, "--data", config.data_name, "--run", _shown(run)]
     for name, value in changed.items():
         parts += ["--set", f"{name}={_written(value)}"]
     return " ".join(parts)
+
+
+def _shown(run: Path) -> str:
+    """Return a run folder's path as a person here would type it; other machines have other folders above."""
+    return (
+        str(run.resolve().relative_to(Path.cwd())) if run.resolve().is_relative_to(Path.cwd()) else f"runs/{run.name}"
+    )
 
 
 def _written(value: object) -> str:

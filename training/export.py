@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Literal
 
 from safetensors import safe_open
 from safetensors.torch import save
@@ -13,12 +14,18 @@ from training.errors import RunError
 
 CARD = "card.md"
 SAMPLES = "samples/latest.png"
+PREFIXES = {"generator": "generator_average", "classifier": "discriminator_average"}  # in the checkpoint
 
 
-def export(run: Path, folder: Path) -> Path:
+def export(run: Path, folder: Path, *, only: Literal["generator", "classifier"] | None = None) -> Path:
     """Copy what serving reads of a run into a folder that is made; returns the folder.
 
-    What resuming needs (raw weights, Adam's moments) stays behind, so the copy can be packed but not trained further.
+    What resuming needs (raw weights, moments) stays behind, so the copy can be packed but not trained further.
+
+    Args:
+        run: the run folder.
+        folder: where to; made if missing.
+        only: leave the other network behind too.
 
     Raises:
         RunError: if the run has no sound weights, or the folder exists and is not empty.
@@ -27,6 +34,8 @@ def export(run: Path, folder: Path) -> Path:
     if folder.exists() and any(folder.iterdir()):
         raise RunError(f"{folder} exists and is not empty; name another folder")
     averages = {name: tensor for name, tensor in opened.weights.items() if "_average." in name}
+    if only is not None:
+        averages = {name: averages[name] for name in averages if name.startswith(f"{PREFIXES[only]}.")}
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(run / CARD, folder / CARD)
     if (run / SAMPLES).exists():

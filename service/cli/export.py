@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from service.cli.console import friendly_errors
+from service.cli.pack import KindChoice
+
+if TYPE_CHECKING:
+    from handlers.model import Kind
+
+ONLY: dict[KindChoice, Kind | None] = {
+    KindChoice.all: None,
+    KindChoice.generator: "generator",
+    KindChoice.classifier: "classifier",
+}
 
 
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     folder: Annotated[Path, typer.Argument(help="Folder to make; must not exist or be empty.")],
+    *,
+    kind: Annotated[KindChoice, typer.Option(help="Which network of the run; all: every one it has trained.")] = (
+        KindChoice.all
+    ),
 ) -> None:
     """Copy what serving reads of a run: configuration, averaged weights, card, last samples. It can be packed."""
     from training.export import export as export_run
 
     with friendly_errors():
-        made = export_run(run, folder)
+        made = export_run(run, folder, only=ONLY[kind])
     megabytes = sum(path.stat().st_size for path in made.rglob("*") if path.is_file()) / 1e6
     typer.echo(f"{made}: {megabytes:.1f} MB")
 

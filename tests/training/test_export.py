@@ -26,6 +26,14 @@ def test_an_exported_run_has_the_same_averaged_weights_and_nothing_that_only_tra
     assert sorted(path.name for path in exported.iterdir()) == ["card.md", "checkpoint.safetensors", "config.json"]
 
 
+def test_one_network_can_be_exported_without_the_other(tmp_path: Path) -> None:
+    exported = load_run(export(tiny_run(tmp_path / "run"), tmp_path / "exported", only="generator"))
+
+    assert generator_weights(exported)
+    with pytest.raises(RunError, match="holds no discriminator_average weights"):
+        classifier_weights(exported)
+
+
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
     run = tiny_run(tmp_path / "run")
 
