@@ -40,5 +40,7 @@ USER mintage
 WORKDIR /var/lib/mintage
 # The models that ship with the project; a new archive volume begins with them.
 COPY --chown=mintage models /usr/share/mintage/models
-RUN mintage pack /usr/share/mintage/models/digits-ssgan --name digits
+RUN mintage pack /usr/share/mintage/models/digits-generator --name digits --kind generator && \
+    mintage pack /usr/share/mintage/models/digits-ssgan --name digits --kind classifier && \
+    mintage pack /usr/share/mintage/models/faces-dcgan --name faces --kind generator
 CMD ["mintage", "serve", "torchserve"]

@@ -23,6 +23,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+if __name__ == "__main__":  # this file's folder, where training.py would shadow the package of its name
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
 import grpc
 import numpy as np
 from mintage.client import Client

@@ -16,6 +16,9 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+if __name__ == "__main__":  # this file's folder, where training.py would shadow the package of its name
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
 from rich.console import Console
 from rich.table import Table
 

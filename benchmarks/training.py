@@ -23,7 +23,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-if __name__ == "__main__":  # this file's folder, where it would shadow the package of its name
+if __name__ == "__main__":  # this file's folder, where training.py would shadow the package of its name
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import numpy as np

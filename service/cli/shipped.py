@@ -4,28 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from handlers.model import Kind
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
-KINDS = ("generator", "classifier")
+# The name under which each is served, the run folder it comes from, and which of its networks.
+SHIPPED: tuple[tuple[str, str, Kind], ...] = (
+    ("digits-generator", "digits-generator", "generator"),
+    ("digits-classifier", "digits-ssgan", "classifier"),
+    ("faces-generator", "faces-dcgan", "generator"),
+)
 
 
 def pack_missing(archives: Path) -> str:
-    """Pack each shipped run whose archives are not there yet.
+    """Pack each shipped model whose archive is not there yet.
 
     Args:
         archives: the stack's archive folder; made if missing.
-    Returns: what MINTAGE_LOAD_MODELS must be for the stack to load them: models `digits-generator` and
-        `digits-classifier` of the run `models/digits-ssgan`. Empty in an installation without that folder.
+    Returns: what MINTAGE_LOAD_MODELS must be for the stack to load them. Empty in an installation without `models/`.
     """
     return ",".join(f"{archive.stem}={archive.name}" for archive in _archives(archives))
 
 
 def _archives(folder: Path) -> Iterator[Path]:
-    for run in sorted(path.parent for path in MODELS.glob("*-ssgan/checkpoint.safetensors")):
-        for kind in KINDS:
-            archive = folder / f"{run.name.removesuffix('-ssgan')}-{kind}.mar"
-            if not archive.exists():
-                from handlers.archive import pack
+    for name, run, kind in SHIPPED:
+        if not (MODELS / run).is_dir():
+            continue
+        archive = folder / f"{name}.mar"
+        if not archive.exists():
+            from handlers.archive import pack
 
-                pack(run, kind, archive)  # type: ignore[arg-type] # a kind
-            yield archive
+            pack(MODELS / run, kind, archive)
+        yield archive

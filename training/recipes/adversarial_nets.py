@@ -58,14 +58,14 @@ ADVERSARIAL_NETS_RECIPES = (
     AdversarialNetsRecipe(
         name="gan-mnist",
         source="Goodfellow et al. 2014, section 5 (arXiv:1406.2661); 60,000 digits of MNIST",
-        cost="about 2 h of one CPU core",
+        cost="about 3 h of one CPU core",
         expected="Parzen-window log-likelihood 225 +- 2 nats (published)",
         channels=1,
     ),
     AdversarialNetsRecipe(
         name="gan-faces48",
         source="Goodfellow et al. 2014, section 5, Toronto Face Database (arXiv:1406.2661); grey faces, 48x48 pixels",
-        cost="about 2 h of one CPU core for 30,000 faces",
+        cost="about 5 h of one CPU core for 100 passes over 30,000 faces",
         expected="recognisable faces; published for other faces: 2057 +- 26 nats",
         size=(48, 48),
         channels=1,

@@ -1,0 +1,32 @@
+"""The models that ship with the project."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from service.cli import shipped
+from training.checkpoint import load_run
+
+MOST_BYTES = 10 * 2**20
+
+
+def test_every_shipped_model_is_packed_once_under_its_name(tmp_path: Path) -> None:
+    wanted = shipped.pack_missing(tmp_path)
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.mar")}
+
+    assert wanted == ",".join(f"{name}={name}.mar" for name, _, _ in shipped.SHIPPED)
+    assert {path.stem for path in written} == {name for name, _, _ in shipped.SHIPPED}
+    assert shipped.pack_missing(tmp_path) == wanted
+    assert written == {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.mar")}
+
+
+@pytest.mark.parametrize("run", sorted({run for _, run, _ in shipped.SHIPPED}))
+def test_a_shipped_run_is_small_has_a_card_and_shows_its_samples(run: str) -> None:
+    folder = shipped.MODELS / run
+
+    assert load_run(folder).images_seen > 0
+    assert "## Limits" in (folder / "card.md").read_text()
+    assert (folder / "samples" / "latest.png").stat().st_size > 1000
+    assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) <= MOST_BYTES
