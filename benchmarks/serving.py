@@ -61,7 +61,7 @@ def main() -> None:
     """Start the stack, measure every way, print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=5.0, help="seconds a measurement (default 5)")
-    parser.add_argument("--run", type=Path, default=ROOT / "models" / "digits-ssgan", help="run folder to serve")
+    parser.add_argument("--run", type=Path, default=ROOT / "models" / "digits-generator", help="run folder to serve")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mintage-benchmark-") as folder:
