@@ -104,6 +104,8 @@ def _probed(
     from training.probe.run import probe_run
 
     def stage(name: str, total: int) -> Callable[[int], None]:
+        if progress.disable:  # no terminal: a line as each stage begins, for some take minutes
+            typer.echo(f"{name}: {total:,}", err=True)
         task = progress.add_task(name, total=total)
         return lambda more: progress.advance(task, more)
 

@@ -87,6 +87,13 @@ def test_what_is_packed_of_it_serves_classes_and_the_discriminator_s_judgement(
     np.testing.assert_allclose(generated, 1 - judged, rtol=1e-4)
 
 
+def test_in_a_log_every_stage_is_a_line_on_stderr(run: Path, source: Path, tmp_path: Path) -> None:
+    lines = invoke(run, "--data", source, "--run", tmp_path / "out").stderr.splitlines()
+
+    assert len(lines) >= 2
+    assert all(line.rpartition(": ")[2].replace(",", "").isdigit() for line in lines)
+
+
 def test_json_names_the_run_and_every_number(run: Path, source: Path, tmp_path: Path) -> None:
     result = invoke(run, "--data", source, "--run", tmp_path / "few", "--labels-per-class", 5, "--draws", 2, "--json")
 
