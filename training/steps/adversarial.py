@@ -16,12 +16,12 @@ from training import parallel
 from training.acceleration import Acceleration
 from training.batches import RealBatch, RealBatches, latents_for
 from training.data import LabelledImages
-from training.historical_averaging import HistoricalAveraging
 from training.losses import adversarial_discriminator_loss, adversarial_generator_loss
 from training.networks import adversarial_nets, dcgan
 from training.randomness import stream
 from training.recipes import AdversarialNetsRecipe, DcganRecipe
-from training.steps.step import Losses, constant, move, optimiser_state, restore_optimisers, trained
+from training.steps.player import Player, restore_players, state_of, trained
+from training.steps.step import Losses, constant
 
 SETTLING_LATENTS = 512  # for the batch statistics of the averaged generator
 INITIALISE_IMAGES = 10_000  # whose mean the 2014 generator's first output is
@@ -57,9 +57,11 @@ class AdversarialStep(ABC):
         self._acceleration = acceleration
         self._generator, self._discriminator = map(acceleration.accelerated, (generator, discriminator))
         self._batches = RealBatches(data, seed=recipe.seed, batch=recipe.batch)
-        self._optimisers = optimisers
-        networks = {"generator": generator, "discriminator": discriminator} if recipe.historical_averaging else {}
-        self._history = {name: HistoricalAveraging(trained(network)) for name, network in networks.items()}
+        networks = {"generator": generator, "discriminator": discriminator}
+        self._players = {
+            name: Player(network, optimisers[name], historical_averaging=recipe.historical_averaging)
+            for name, network in networks.items()
+        }
 
     @abstractmethod
     def initialise(self) -> None:
@@ -82,6 +84,9 @@ class AdversarialStep(ABC):
     def _logits(self, images: Tensor, labels: Tensor, noise: torch.Generator) -> Tensor:
         """Return the discriminator's logit of "real" [N]."""
 
+    def _moved_discriminator(self) -> None:  # noqa: B027 - most need nothing
+        """Do what follows each step of the discriminator."""
+
     @abstractmethod
     def _rates(self, images_seen: int) -> Mapping[str, float]:
         """Return the learning rates now, by network, and set what else is scheduled."""
@@ -100,20 +105,12 @@ class AdversarialStep(ABC):
         return losses | self._generator_step(generated, batch.labels, noise, rates["generator"])
 
     def state(self) -> dict[str, Tensor]:
-        """Return the optimisers' moments and the histories."""
-        histories = {
-            f"{network}_history.{name}": tensor
-            for network, history in self._history.items()
-            for name, tensor in history.state().items()
-        }
-        return {**optimiser_state(self._optimisers), **histories}
+        """Return what the players keep beside their weights."""
+        return state_of(self._players)
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Take over what `state` returned."""
-        restore_optimisers(self._optimisers, state)
-        for network, history in self._history.items():
-            start = f"{network}_history."
-            history.restore({key.removeprefix(start): state[key] for key in state if key.startswith(start)})
+        restore_players(self._players, state)
 
     def _batch_at(self, images_seen: int) -> RealBatch:
         """Return this process's share of a batch, where the networks are."""
@@ -128,14 +125,15 @@ class AdversarialStep(ABC):
         real = self._logits(batch.images, batch.labels, noise)
         fake = self._logits(generated, batch.labels, noise)
         loss = adversarial_discriminator_loss(real, fake, target=self._settings.real_target)
-        self._descend("discriminator", loss, rate)
+        self._players["discriminator"].descend(loss, rate)
+        self._moved_discriminator()
         return {"discriminator": loss.item(), **_believed(real, fake)}
 
     def _generator_step(self, generated: Tensor, labels: Tensor, noise: torch.Generator, rate: float) -> Losses:
         """Raise log D(G(z)) with respect to the generator, the non-saturating game of section 3."""
         with constant(self.discriminator):
             loss = adversarial_generator_loss(self._logits(generated, labels, noise))
-            self._descend("generator", loss, rate)
+            self._players["generator"].descend(loss, rate)
         return {"generator": loss.item()}
 
     def _simultaneous_step(
@@ -148,32 +146,13 @@ class AdversarialStep(ABC):
             "discriminator": adversarial_discriminator_loss(real, fake, target=self._settings.real_target),
             "generator": adversarial_generator_loss(fake),
         }
-        for name, network in (("discriminator", self.discriminator), ("generator", self.generator)):
-            self._optimisers[name].zero_grad(set_to_none=True)
-            self._objective(name, losses[name]).backward(  # type: ignore[no-untyped-call]
-                inputs=trained(network), retain_graph=name == "discriminator"
-            )
+        for name, loss in losses.items():
+            self._players[name].look(loss)
         for name in losses:
-            self._move(name, rates[name])
+            self._players[name].move(rates[name])
+        self._moved_discriminator()
         values = {name: loss.item() for name, loss in losses.items()}
         return {"discriminator": values["discriminator"], **_believed(real, fake), "generator": values["generator"]}
-
-    def _descend(self, network: str, loss: Tensor, rate: float) -> None:
-        """Take one step of a network's optimiser down a loss, and of its history."""
-        self._optimisers[network].zero_grad(set_to_none=True)
-        self._objective(network, loss).backward()  # type: ignore[no-untyped-call]
-        self._move(network, rate)
-
-    def _objective(self, network: str, loss: Tensor) -> Tensor:
-        """Add the penalty of historical averaging, where there is one."""
-        history = self._history.get(network)
-        return loss if history is None else loss + self._settings.historical_averaging * history.penalty()
-
-    def _move(self, network: str, rate: float) -> None:
-        """Take one step of a network's optimiser along the gradients that are there, and of its history."""
-        move(self._optimisers[network], rate)
-        if network in self._history:
-            self._history[network].update()
 
 
 def _believed(real: Tensor, fake: Tensor) -> Losses:
@@ -224,15 +203,14 @@ class AdversarialNetsStep(AdversarialStep):
         """Divide the rate at each step, and let the momentum grow linearly."""
         recipe = self._recipe
         grown = min(images_seen / recipe.momentum_images, 1.0)
-        for optimiser in self._optimisers.values():
-            settings: dict[str, Any] = optimiser.param_groups[0]
+        for player in self._players.values():
+            settings: dict[str, Any] = player.optimiser.param_groups[0]
             settings["momentum"] = recipe.momentum + grown * (recipe.final_momentum - recipe.momentum)
         rate = max(recipe.rate / recipe.rate_divisor ** (images_seen // recipe.batch_images), recipe.least_rate)
         return {"generator": rate, "discriminator": rate}
 
-    def _move(self, network: str, rate: float) -> None:
-        super()._move(network, rate)
-        if network == "discriminator" and self._recipe.max_column_norm < float("inf"):
+    def _moved_discriminator(self) -> None:
+        if self._recipe.max_column_norm < float("inf"):
             self._networks[1].constrain(self._recipe.max_column_norm)
 
 

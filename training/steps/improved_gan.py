@@ -12,7 +12,6 @@ from training import parallel
 from training.acceleration import Acceleration
 from training.batches import SemiSupervisedBatch, SemiSupervisedBatches, latents_for
 from training.data import LabelledImages
-from training.historical_averaging import HistoricalAveraging
 from training.losses import (
     feature_matching_loss,
     minimax_evidence_loss,
@@ -25,7 +24,8 @@ from training.networks import improved_gan_conv
 from training.networks.improved_gan import Discriminator, Generator
 from training.randomness import stream
 from training.recipes import ImprovedGanRecipe
-from training.steps.step import Losses, constant, descend, optimiser_state, restore_optimisers, trained
+from training.steps.player import Player, restore_players, state_of, trained
+from training.steps.step import Losses, constant
 
 SETTLING_LATENTS = 2000  # for the batch statistics of the averaged generator
 
@@ -57,12 +57,11 @@ class ImprovedGanStep:
         self._discriminate = acceleration.accelerated(discriminator)
         self._features = acceleration.accelerated(discriminator.features)
         self._batches = SemiSupervisedBatches(data, recipe)
-        self._adams: dict[str, torch.optim.Optimizer] = {
-            "generator": _adam(generator, recipe.generator_rate, recipe),
-            "discriminator": _adam(discriminator, recipe.discriminator_rate, recipe),
+        rates = {"generator": recipe.generator_rate, "discriminator": recipe.discriminator_rate}
+        self._players = {
+            name: Player(network, _adam(network, rates[name], recipe), historical_averaging=recipe.historical_averaging)
+            for name, network in (("generator", generator), ("discriminator", discriminator))
         }
-        networks = {"generator": generator, "discriminator": discriminator} if recipe.historical_averaging else {}
-        self._history = {name: HistoricalAveraging(trained(network)) for name, network in networks.items()}
 
     def initialise(self) -> None:
         """Set first scales and biases: the discriminator's from training images, a convolutional generator's too."""
@@ -100,20 +99,12 @@ class ImprovedGanStep:
         return images
 
     def state(self) -> dict[str, Tensor]:
-        """Return Adam's moments and the histories."""
-        histories = {
-            f"{network}_history.{name}": tensor
-            for network, history in self._history.items()
-            for name, tensor in history.state().items()
-        }
-        return {**optimiser_state(self._adams), **histories}
+        """Return what the players keep beside their weights."""
+        return state_of(self._players)
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Take over what `state` returned."""
-        restore_optimisers(self._adams, state)
-        for network, history in self._history.items():
-            start = f"{network}_history."
-            history.restore({key.removeprefix(start): state[key] for key in state if key.startswith(start)})
+        restore_players(self._players, state)
 
     def _own(self, batch: SemiSupervisedBatch) -> SemiSupervisedBatch:
         """Return this process's share of a batch, where the networks are."""
@@ -142,7 +133,7 @@ class ImprovedGanStep:
             supervised = supervised_loss(labelled, batch.labels)
             loss = supervised + loss
             losses = {"labels": supervised.item(), **losses}
-        self._descend("discriminator", loss, self._recipe.discriminator_rate * share)
+        self._players["discriminator"].descend(loss, self._recipe.discriminator_rate * share)
         return losses
 
     def _logits(
@@ -179,17 +170,8 @@ class ImprovedGanStep:
                     minimax_evidence_loss if recipe.generator_loss == "minimax" else non_saturating_evidence_loss
                 )
                 loss = evidence_loss(self._discriminate(generated, noise))
-            self._descend("generator", loss, recipe.generator_rate * share)
+            self._players["generator"].descend(loss, recipe.generator_rate * share)
         return {"features" if matching else "generator": loss.item()}
-
-    def _descend(self, network: str, loss: Tensor, rate: float) -> None:
-        """Take one step of a network's Adam down a loss, and of its history."""
-        history = self._history.get(network)
-        if history is None:
-            descend(self._adams[network], loss, rate)
-        else:
-            descend(self._adams[network], loss + self._recipe.historical_averaging * history.penalty(), rate)
-            history.update()
 
 
 def _adam(network: Generator | Discriminator, rate: float, recipe: ImprovedGanRecipe) -> torch.optim.Adam:

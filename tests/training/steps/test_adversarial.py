@@ -78,8 +78,8 @@ def test_the_discriminator_learns_to_tell_real_from_generated() -> None:
 def test_the_nets_of_2014_move_along_gradients_that_were_taken_before_either_moved() -> None:
     still = make_step(small_adversarial_recipe())
     racing = make_step(small_adversarial_recipe())
-    for optimiser in (racing._optimisers["discriminator"],):  # type: ignore[attr-defined]
-        optimiser.step = lambda: None  # the discriminator stays where it is
+    players = racing._players  # type: ignore[attr-defined]
+    players["discriminator"].optimiser.step = lambda: None  # the discriminator stays where it is
 
     still(0, torch.Generator().manual_seed(0))
     racing(0, torch.Generator().manual_seed(0))
@@ -95,7 +95,7 @@ def test_the_momentum_of_2014_grows_and_the_rate_shrinks() -> None:
     seen = []
     for number in range(11):
         step(16 * number, torch.Generator().manual_seed(number))
-        settings = step._optimisers["generator"].param_groups[0]  # type: ignore[attr-defined]
+        settings = step._players["generator"].optimiser.param_groups[0]  # type: ignore[attr-defined]
         seen.append((settings["momentum"], settings["lr"]))
 
     assert seen[0] == (0.5, 0.1)
