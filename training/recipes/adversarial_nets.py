@@ -6,11 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from training.recipes.recipe import About, Hidden, LatentDistribution, Recipe
+from training.recipes.adversarial import AdversarialRecipe
+from training.recipes.recipe import About, Hidden, LatentDistribution
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AdversarialNetsRecipe(Recipe):
+class AdversarialNetsRecipe(AdversarialRecipe):
     """Fully connected adversarial nets; defaults are the authors' code on MNIST."""
 
     FAMILY: ClassVar[str] = "Adversarial nets: a generator of images, trained against a discriminator of real ones."
@@ -30,14 +31,6 @@ class AdversarialNetsRecipe(Recipe):
     keep_input: Annotated[float, About("share of the pixels that dropout keeps", 0.01, 1)] = 0.8
     keep_hidden: Annotated[float, About("share of the hidden units that dropout keeps", 0.01, 1)] = 0.5
 
-    discriminator_steps: Annotated[int, About("k: discriminator steps for each generator step", 1, 100)] = 1
-    real_target: Annotated[
-        float, About("target of D for real images; below 1 is one-sided label smoothing", 0.51, 1)
-    ] = 1.0
-    historical_averaging: Annotated[float, About("weight of |theta - its mean over the run|^2; 0 for none", 0, 1e6)] = (
-        0.0
-    )
-
     rate: Annotated[float, About("learning rate of both networks", 0, 10)] = 0.1
     rate_divisor: Annotated[float, About("what the rate is divided by at each step", 1, 2)] = 1.000004
     least_rate: Annotated[float, About("where the division of the rate stops", 0, 1)] = 1e-6
@@ -47,11 +40,6 @@ class AdversarialNetsRecipe(Recipe):
     max_column_norm: Annotated[
         float, About("largest norm of a unit's weights in the discriminator; inf for none", 0)
     ] = math.inf
-
-    @property
-    def batch_images(self) -> int:
-        """How many real images a step advances the run by."""
-        return self.batch * self.discriminator_steps
 
 
 ADVERSARIAL_NETS_RECIPES = (

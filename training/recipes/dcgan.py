@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from training.recipes.recipe import About, Recipe
+from training.recipes.adversarial import AdversarialRecipe
+from training.recipes.recipe import About
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DcganRecipe(Recipe):
+class DcganRecipe(AdversarialRecipe):
     """The DCGAN; defaults are the paper's, with the width that is in common use."""
 
     FAMILY: ClassVar[str] = (
@@ -39,25 +40,12 @@ class DcganRecipe(Recipe):
     ] = "leaky-relu"
     conditional: Annotated[Literal["no", "yes"], About("whether both networks are told the class of an image")] = "no"
 
-    discriminator_steps: Annotated[int, About("k: discriminator steps for each generator step", 1, 100)] = 1
-    real_target: Annotated[
-        float, About("target of D for real images; below 1 is one-sided label smoothing", 0.51, 1)
-    ] = 1.0
-    historical_averaging: Annotated[float, About("weight of |theta - its mean over the run|^2; 0 for none", 0, 1e6)] = (
-        0.0
-    )
-
     generator_rate: Annotated[float, About("Adam's learning rate for the generator", 0, 1)] = 2e-4
     discriminator_rate: Annotated[float, About("Adam's learning rate for the discriminator", 0, 1)] = 2e-4
     beta1: Annotated[float, About("Adam's decay of the first moment", 0, 0.999999)] = 0.5
     beta2: Annotated[float, About("Adam's decay of the second moment", 0, 0.999999)] = 0.999
     epsilon: Annotated[float, About("Adam's epsilon, added outside the square root", 0, 1)] = 1e-8
     weight_decay: Annotated[float, About("weight of the L2 penalty of both networks", 0, 1)] = 1e-5
-
-    @property
-    def batch_images(self) -> int:
-        """How many real images a step advances the run by."""
-        return self.batch * self.discriminator_steps
 
 
 DCGAN_RECIPES = (

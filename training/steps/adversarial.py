@@ -20,6 +20,7 @@ from training.losses import adversarial_discriminator_loss, adversarial_generato
 from training.networks import adversarial_nets, dcgan
 from training.randomness import stream
 from training.recipes import AdversarialNetsRecipe, DcganRecipe
+from training.recipes.adversarial import AdversarialRecipe
 from training.steps.player import Player, restore_players, state_of, trained
 from training.steps.step import Losses, constant
 
@@ -45,7 +46,7 @@ class AdversarialStep(ABC):
         self,
         generator: nn.Module,
         discriminator: nn.Module,
-        recipe: AdversarialNetsRecipe | DcganRecipe,
+        recipe: AdversarialRecipe,
         data: LabelledImages,
         acceleration: Acceleration,
         *,

@@ -1,0 +1,29 @@
+"""What the recipes of a generator against a discriminator of real and generated have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from training.recipes.recipe import About, Recipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdversarialRecipe(Recipe):
+    """The game of Goodfellow et al. 2014, algorithm 1, whatever the networks."""
+
+    images: Annotated[int, About("length of the run, in real images", 1)]
+    batch: Annotated[int, About("real images a step, and as many generated ones", 2, 65_536)]
+
+    discriminator_steps: Annotated[int, About("k: discriminator steps for each generator step", 1, 100)] = 1
+    real_target: Annotated[
+        float, About("target of D for real images; below 1 is one-sided label smoothing", 0.51, 1)
+    ] = 1.0
+    historical_averaging: Annotated[float, About("weight of |theta - its mean over the run|^2; 0 for none", 0, 1e6)] = (
+        0.0
+    )
+
+    @property
+    def batch_images(self) -> int:
+        """How many real images a step advances the run by."""
+        return self.batch * self.discriminator_steps
