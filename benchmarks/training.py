@@ -38,7 +38,7 @@ from training.checkpoint import RunConfig
 from training.data import LabelledImages
 from training.gan_training import GanTraining
 from training.networks import build_discriminator, build_generator
-from training.recipes import ImprovedGanRecipe, Recipe, recipe_named
+from training.recipes import DcganRecipe, ImprovedGanRecipe, Recipe, recipe_named
 
 CASES: dict[str, tuple[str, dict[str, object], tuple[int, int, int]]] = {
     "K+1 MLP, 28x28": ("ssgan-mnist", {}, (28, 28, 1)),
@@ -131,6 +131,7 @@ def textbook(recipe: Recipe, data: LabelledImages) -> Callable[[], None]:
     if isinstance(recipe, ImprovedGanRecipe):
         discriminator: nn.Module = PlainDiscriminator(recipe, config.image_shape)
         return plain_k_plus_1(build_generator(config), discriminator, recipe, data)
+    assert isinstance(recipe, DcganRecipe)
     return plain_dcgan(build_generator(config), build_discriminator(config), recipe, data)
 
 
@@ -204,7 +205,7 @@ def plain_k_plus_1(
 
 
 def plain_dcgan(
-    generator: nn.Module, discriminator: nn.Module, recipe: Recipe, data: LabelledImages
+    generator: nn.Module, discriminator: nn.Module, recipe: DcganRecipe, data: LabelledImages
 ) -> Callable[[], None]:
     """Return the textbook step of the DCGAN."""
     adams = [torch.optim.Adam(net.parameters(), lr=2e-4, betas=(0.5, 0.999)) for net in (generator, discriminator)]

@@ -13,7 +13,7 @@ from torch import Tensor
 from training.data import LabelledImages, choose_labelled
 from training.latents import draw_latents
 from training.randomness import stream
-from training.recipes import ImprovedGanRecipe, Recipe
+from training.recipes import GanRecipe, ImprovedGanRecipe
 
 
 class Orders:
@@ -133,7 +133,7 @@ class SemiSupervisedBatches:
         return to_tensor(self._images[order[: self._recipe.initialise_images]])
 
 
-def latents_for(recipe: Recipe, count: int, generator: torch.Generator) -> Tensor:
+def latents_for(recipe: GanRecipe, count: int, generator: torch.Generator) -> Tensor:
     """Draw latents [count, Z] as a recipe wants them."""
     return draw_latents(count, recipe.latent_size, distribution=recipe.latent_distribution, generator=generator)
 

@@ -3,7 +3,8 @@
     runs/ssgan-digits/
     ├── config.json               recipe, every field, image shape, classes, latents, torch version
     ├── metrics.jsonl             one JSON object a report
-    ├── checkpoint.safetensors    generator.*, discriminator.*, generator_average.*, discriminator_average.*
+    ├── checkpoint.safetensors    generator.*, discriminator.*, generator_average.*, discriminator_average.*;
+    │                             or autoencoder.*
     ├── state.safetensors         the same weights, the optimisers' moments and the counters: all that resuming reads
     ├── samples/*.png             grids from fixed latents, named by images seen; latest.png
     └── card.md                   the model card
@@ -29,7 +30,7 @@ from torch import Tensor
 
 from training.data import LabelledImages
 from training.errors import DivergedError, RecipeError, RunError
-from training.recipes import RECIPES, LatentDistribution, Recipe, recipe_named
+from training.recipes import RECIPES, GanRecipe, LatentDistribution, Recipe, recipe_named
 
 CONFIG, WEIGHTS, STATE = "config.json", "checkpoint.safetensors", "state.safetensors"
 FREE = {"max_seconds", "report_images", "checkpoint_images"}  # fields that leave the weights as they are
@@ -44,8 +45,8 @@ class RunConfig:
     width: int
     channels: int
     classes: tuple[str, ...]
-    latent_size: int
-    latent_distribution: LatentDistribution
+    latent_size: int = 0  # of a generator, 0 where there is none
+    latent_distribution: LatentDistribution = "uniform11"
     settings: Recipe = RECIPES["ssgan-digits"]
     data_name: str = ""
     data_images: int = 0
@@ -67,8 +68,8 @@ class RunConfig:
             width=width,
             channels=channels,
             classes=data.classes,
-            latent_size=recipe.latent_size,
-            latent_distribution=recipe.latent_distribution,
+            latent_size=recipe.latent_size if isinstance(recipe, GanRecipe) else 0,
+            latent_distribution=recipe.latent_distribution if isinstance(recipe, GanRecipe) else "uniform11",
             settings=recipe,
             data_name=data.name,
             data_images=len(data),
@@ -100,11 +101,11 @@ class RunConfig:
             image, latent, data = values["image"], values["latent"], values["data"]
             return cls(
                 recipe=values["recipe"],
-                height=_positive(image["height"]),
-                width=_positive(image["width"]),
-                channels=_positive(image["channels"]),
+                height=_whole(image["height"], least=1),
+                width=_whole(image["width"], least=1),
+                channels=_whole(image["channels"], least=1),
                 classes=tuple(str(name) for name in values["classes"]),
-                latent_size=_positive(latent["size"]),
+                latent_size=_whole(latent["size"], least=0),
                 latent_distribution=latent["distribution"],
                 settings=recipe_named(values["recipe"]).overridden(values["settings"]),
                 data_name=str(data["name"]),
@@ -163,6 +164,11 @@ def generator_weights(run: Run) -> dict[str, Tensor]:
 def classifier_weights(run: Run) -> dict[str, Tensor]:
     """Return the averaged discriminator's weights, as `build_classifier(run.config)` loads them."""
     return section(run.weights, "discriminator_average")
+
+
+def autoencoder_weights(run: Run) -> dict[str, Tensor]:
+    """Return the autoencoder's weights, as `build_autoencoder(run.config)` loads them."""
+    return section(run.weights, "autoencoder")
 
 
 def section(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -286,8 +292,8 @@ def _must_match(path: Path, metadata: Mapping[str, str], config: RunConfig) -> N
         raise RunError(f"{path} holds weights of {metadata['recipe']}, but {CONFIG} beside it says {config.recipe}")
 
 
-def _positive(value: object) -> int:
-    """Return a JSON value that must be a whole number >= 1; ValueError if it is not."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+def _whole(value: object, *, least: int) -> int:
+    """Return a JSON value that must be a whole number >= least; ValueError if it is not."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError(value)
     return value

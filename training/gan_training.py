@@ -16,10 +16,10 @@ from training.average import Average
 from training.batches import latents_for, predicted, to_pixels
 from training.checkpoint import RunConfig, section
 from training.data import LabelledImages
-from training.errors import DivergedError, RunError
+from training.errors import DivergedError, RecipeError, RunError
 from training.networks import build_discriminator, build_generator
 from training.randomness import stream
-from training.recipes import Recipe
+from training.recipes import GanRecipe, Recipe
 from training.steps.build import build_step
 from training.steps.step import Losses
 
@@ -36,7 +36,7 @@ class GanTraining:
         self.config = config
         self.images_seen = 0
         self.losses: Losses | None = None
-        self._recipe = recipe = config.settings
+        self._recipe = recipe = _of_a_gan(config.settings)
         parallel.must_be_shared(_batch_sizes(recipe))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream(recipe.seed, "weights").initial_seed())
@@ -60,7 +60,7 @@ class GanTraining:
         recipe = self._recipe
         noise = stream(recipe.seed, "step", images_seen=self.images_seen, device=self._acceleration.device)
         with parallel.shared_batches():
-            losses = self._step(self.images_seen, noise, rate_share=self._rate_share())
+            losses = self._step(self.images_seen, noise, rate_share=recipe.rate_share(self.images_seen))
         losses = parallel.averaged(losses)
         if not all(map(math.isfinite, losses.values())):
             words = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
@@ -91,14 +91,14 @@ class GanTraining:
     def weights(self) -> dict[str, Tensor]:
         """Return every weight, present and averaged, under the prefixes of the checkpoint."""
         return {
-            f"{prefix}.{name}": _stored(tensor)
+            f"{prefix}.{name}": stored(tensor)
             for prefix, network in self._networks().items()
             for name, tensor in network.state_dict().items()
         }
 
     def state(self) -> dict[str, Tensor]:
         """Return what `restore` needs: the weights, the optimisers' moments and the like."""
-        return {**self.weights(), **{f"step.{name}": _stored(tensor) for name, tensor in self._step.state().items()}}
+        return {**self.weights(), **{f"step.{name}": stored(tensor) for name, tensor in self._step.state().items()}}
 
     def restore(self, tensors: Mapping[str, Tensor], images_seen: int) -> None:
         """Go on from what `state` returned after so many images.
@@ -135,11 +135,11 @@ class GanTraining:
         logits: Tensor = self._discriminator_average.network(self._acceleration.place(images))
         return logits
 
-    def _rate_share(self) -> float:
-        """Return what the learning rates are multiplied with: 1, then linearly down to 0 at the end of the run."""
-        remaining = 1 - self.images_seen / self._recipe.images
-        decaying = 1 - self._recipe.decay_from
-        return remaining / decaying if remaining < decaying else 1.0
+
+def _of_a_gan(recipe: Recipe) -> GanRecipe:
+    if not isinstance(recipe, GanRecipe):
+        raise RecipeError(f"{recipe.name} is not trained step by step; `mintage probe RUN` makes it of a trained run")
+    return recipe
 
 
 def _batch_sizes(recipe: Recipe) -> dict[str, int]:
@@ -148,6 +148,6 @@ def _batch_sizes(recipe: Recipe) -> dict[str, int]:
     return {field: getattr(recipe, field) for field in fields if field in recipe.fields()}
 
 
-def _stored(tensor: Tensor) -> Tensor:
+def stored(tensor: Tensor) -> Tensor:
     """Return a tensor as it is written: on the CPU, contiguous; itself where it is so already."""
     return tensor.cpu().contiguous()

@@ -21,10 +21,10 @@ from training.card import write_card
 from training.checkpoint import RunConfig, State
 from training.data import LabelledImages
 from training.errors import DataError, DivergedError, RunError
-from training.gan_training import GanTraining
 from training.recipes import Recipe
 from training.samples import write_accuracy, write_samples
 from training.steps.step import Losses
+from training.trainings import Training, begin
 
 Ending = Literal["finished", "out of time", "stopped"]
 
@@ -91,7 +91,7 @@ def train(
     torch.backends.cudnn.deterministic = True  # on a GPU too, a resumed run equals a straight one
     config = RunConfig.of(recipe, data)
     _must_agree(config)
-    training = GanTraining(config, data)
+    training = begin(config, data)
     state = parallel.first(lambda: _open_run(run, config))
     if state.images_seen:
         training.restore(state.tensors, state.images_seen)
@@ -220,7 +220,7 @@ def _passed(before: int, after: int, interval: int) -> bool:
     return after // interval > before // interval
 
 
-def _advance(training: GanTraining, run: Path) -> None:
+def _advance(training: Training, run: Path) -> None:
     """Take one step; where it diverges, say what is left and what to do."""
     try:
         training.advance()
@@ -229,7 +229,7 @@ def _advance(training: GanTraining, run: Path) -> None:
         raise DivergedError(f"{error}: {kept}; try lower rates or another seed in another run folder") from None
 
 
-def _save(training: GanTraining, run: Path, progress: Progress, *, test_images: int) -> None:
+def _save(training: Training, run: Path, progress: Progress, *, test_images: int) -> None:
     """Write a checkpoint with its samples, metrics and card."""
     try:
         _write_checkpoint(training, run, progress, test_images=test_images)
@@ -241,7 +241,7 @@ def _save(training: GanTraining, run: Path, progress: Progress, *, test_images: 
         ) from None
 
 
-def _write_checkpoint(training: GanTraining, run: Path, progress: Progress, *, test_images: int) -> None:
+def _write_checkpoint(training: Training, run: Path, progress: Progress, *, test_images: int) -> None:
     training.settle()
     state = State(training.state(), training.images_seen, progress.seconds)
     checkpoint.save_state(run, training.config, weights=training.weights(), state=state)

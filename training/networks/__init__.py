@@ -10,7 +10,8 @@ from torch import nn
 from training.checkpoint import RunConfig
 from training.errors import RecipeError
 from training.networks import adversarial_nets, dcgan, improved_gan, improved_gan_conv, probe
-from training.recipes import AdversarialNetsRecipe, DcganRecipe, ImprovedGanRecipe, ProbeRecipe
+from training.networks.sparse_autoencoder import SparseAutoencoder, StageShape
+from training.recipes import AdversarialNetsRecipe, DcganRecipe, ImprovedGanRecipe, ProbeRecipe, SparseAutoencoderRecipe
 
 UNIT_VARIANCE = math.sqrt(3)  # makes the variance of U(-1, 1) one
 
@@ -101,6 +102,39 @@ def build_classifier(config: RunConfig) -> nn.Module:
     if isinstance(config.settings, ProbeRecipe):
         return probe.ProbeClassifier(_convolutional(config, config.settings), classes=len(config.classes))
     return build_discriminator(config)
+
+
+def build_autoencoder(config: RunConfig) -> SparseAutoencoder:
+    """Build a run's sparse autoencoder with fresh weights: images [N, C, H, W] in [-1, 1] -> each stage's units.
+
+    Raises:
+        DataError: if its stages do not fit images of that shape.
+        RecipeError: if the recipe trains no autoencoder.
+    """
+    recipe = config.settings
+    if not isinstance(recipe, SparseAutoencoderRecipe):
+        raise RecipeError(f"{recipe.name} trains no autoencoder, and has no neurons to search")
+    geometry = zip(recipe.maps, recipe.receptive_fields, recipe.strides, recipe.pools, recipe.pool_strides, strict=True)
+    stages = [
+        StageShape(
+            maps=maps,
+            field=field,
+            stride=stride,
+            pool=pool,
+            pool_stride=pool_stride,
+            epsilon=recipe.pool_epsilon,
+            window=recipe.contrast_window,
+            floor=recipe.contrast_floor,
+            squared=recipe.units == "pools",
+        )
+        for maps, field, stride, pool, pool_stride in geometry
+    ]
+    return SparseAutoencoder(
+        image_shape=config.image_shape,
+        stages=stages,
+        input_window=recipe.input_window,
+        input_floor=recipe.input_floor,
+    )
 
 
 def conditions(config: RunConfig) -> int:

@@ -11,22 +11,32 @@ from training.recipes.adversarial_nets import ADVERSARIAL_NETS_RECIPES, Adversar
 from training.recipes.dcgan import DCGAN_RECIPES, DcganRecipe
 from training.recipes.improved_gan import IMPROVED_GAN_RECIPES, ImprovedGanRecipe
 from training.recipes.probe import PROBE_RECIPES, ProbeRecipe
-from training.recipes.recipe import About, LatentDistribution, Recipe
+from training.recipes.recipe import About, GanRecipe, LatentDistribution, Recipe
+from training.recipes.sparse_autoencoder import SPARSE_AUTOENCODER_RECIPES, SparseAutoencoderRecipe
 
 __all__ = [
     "RECIPES",
     "About",
     "AdversarialNetsRecipe",
     "DcganRecipe",
+    "GanRecipe",
     "ImprovedGanRecipe",
     "LatentDistribution",
     "ProbeRecipe",
     "Recipe",
+    "SparseAutoencoderRecipe",
     "recipe_named",
 ]
 
 RECIPES: dict[str, Recipe] = {
-    recipe.name: recipe for recipe in (*IMPROVED_GAN_RECIPES, *ADVERSARIAL_NETS_RECIPES, *DCGAN_RECIPES, *PROBE_RECIPES)
+    recipe.name: recipe
+    for recipe in (
+        *IMPROVED_GAN_RECIPES,
+        *ADVERSARIAL_NETS_RECIPES,
+        *DCGAN_RECIPES,
+        *PROBE_RECIPES,
+        *SPARSE_AUTOENCODER_RECIPES,
+    )
 }
 
 

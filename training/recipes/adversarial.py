@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from training.recipes.recipe import About, Recipe
+from training.recipes.recipe import About, GanRecipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AdversarialRecipe(Recipe):
+class AdversarialRecipe(GanRecipe):
     """The game of Goodfellow et al. 2014, algorithm 1, whatever the networks."""
 
     images: Annotated[int, About("length of the run, in real images", 1)]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from training.recipes.recipe import About, Hidden, LatentDistribution, Recipe
+from training.recipes.recipe import About, GanRecipe, Hidden, LatentDistribution
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImprovedGanRecipe(Recipe):
+class ImprovedGanRecipe(GanRecipe):
     """The K+1 GAN; defaults are the authors' code on MNIST."""
 
     FAMILY: ClassVar[str] = (

@@ -14,6 +14,7 @@ from training.errors import RecipeError
 
 LatentDistribution = Literal["uniform01", "uniform11", "normal"]
 Widths = tuple[int, ...]
+Weights = tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +51,7 @@ class Recipe:
     images: Annotated[int, About("length of the run, in real images", 1)]
     max_seconds: Annotated[float, About("cap on the wall-clock time of one start, s; inf for none", 0)] = math.inf
 
-    latent_size: Annotated[int, About("length of the latent vector", 1, 65_536)] = 100
-    latent_distribution: Annotated[LatentDistribution, About("what a latent's entries are drawn from")] = "uniform11"
-
     decay_from: Annotated[float, About("share of the run after which the rates fall linearly to 0", 0, 1)] = 1.0
-    average_share: Annotated[float, About("half-life of averaged weights, as a share of images seen", 0, 1)] = 0.04
 
     # A second thread gains a tenth on an idle machine with small networks. On a busy one it costs nine tenths, for
     # threads that wait for each other spin.
@@ -86,14 +83,24 @@ class Recipe:
         """How many real images a step advances the run by."""
         raise NotImplementedError
 
+    def rate_share(self, images_seen: int) -> float:
+        """Return what the learning rates are multiplied with: 1, then linearly down to 0 at the end of the run."""
+        remaining, decaying = 1 - images_seen / self.images, 1 - self.decay_from
+        return remaining / decaying if remaining < decaying else 1.0
+
     @property
     def generates(self) -> bool:
         """Whether a generator is trained, which can be served."""
-        return True
+        return False
 
     @property
     def classifies(self) -> bool:
         """Whether the discriminator is a classifier too, which has a test accuracy and can be served."""
+        return False
+
+    @property
+    def detects(self) -> bool:
+        """Whether an autoencoder is trained, whose neurons can be searched for concepts and served."""
         return False
 
     @classmethod
@@ -134,6 +141,20 @@ class Recipe:
         return typed
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GanRecipe(Recipe):
+    """What the recipes share that train a generator of latents."""
+
+    latent_size: Annotated[int, About("length of the latent vector", 1, 65_536)] = 100
+    latent_distribution: Annotated[LatentDistribution, About("what a latent's entries are drawn from")] = "uniform11"
+    average_share: Annotated[float, About("half-life of averaged weights, as a share of images seen", 0, 1)] = 0.04
+
+    @property
+    def generates(self) -> bool:
+        """It trains a generator."""
+        return True
+
+
 @functools.cache
 def _fields(recipe: Any) -> dict[str, About]:
     hints = get_type_hints(recipe, include_extras=True)
@@ -153,11 +174,11 @@ def _converted(kind: Any, value: object) -> object:
         return _whole(value)
     if kind is float:
         return _real(value)
-    if kind == Widths:
+    if kind in (Widths, Weights):
         parts = [part for part in value.split(",") if part.strip()] if isinstance(value, str) else value
         if not isinstance(parts, list | tuple) or not parts:
             raise ValueError(value)
-        return tuple(_whole(part) for part in parts)
+        return tuple(_whole(part) if kind == Widths else _real(part) for part in parts)
     if value not in get_args(kind):
         raise ValueError(value)
     return value
@@ -184,5 +205,10 @@ def _real(value: object) -> float:
 
 def _described(kind: Any) -> str:
     """Name a field's type the way a person would."""
-    names = {int: "a whole number", float: "a number", Widths: "whole numbers with commas between"}
+    names = {
+        int: "a whole number",
+        float: "a number",
+        Widths: "whole numbers with commas between",
+        Weights: "numbers with commas between",
+    }
     return names.get(kind) or "one of " + json.dumps(get_args(kind))[1:-1]

@@ -9,11 +9,12 @@ from training.checkpoint import RunConfig
 from training.layers import WeightNormLinear
 from training.networks import build_classifier, build_generator
 from training.networks.improved_gan import Discriminator, Generator, Norm
-from training.recipes import RECIPES
+from training.recipes import RECIPES, ImprovedGanRecipe
 
 
 def published_config() -> RunConfig:
     recipe = RECIPES["ssgan-mnist"]
+    assert isinstance(recipe, ImprovedGanRecipe)
     return RunConfig(
         recipe=recipe.name,
         height=28,

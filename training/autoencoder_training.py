@@ -1,0 +1,132 @@
+"""A sparse autoencoder in the middle of its training: network, optimiser and counters, all in memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from training import parallel
+from training.acceleration import Acceleration
+from training.batches import RealBatches, to_pixels
+from training.checkpoint import RunConfig, section
+from training.data import LabelledImages
+from training.errors import DivergedError, RecipeError, RunError
+from training.networks import build_autoencoder
+from training.networks.sparse_autoencoder import StageLoss
+from training.randomness import stream
+from training.recipes import SparseAutoencoderRecipe
+from training.steps.player import Player, trained
+from training.steps.step import Losses
+
+
+class AutoencoderTraining:
+    """The state of one training; see `training.trainings.Training`.
+
+    Args:
+        config: the run's configuration.
+        data: the training images; their labels are not looked at.
+    """
+
+    def __init__(self, config: RunConfig, data: LabelledImages) -> None:
+        self.config = config
+        self.images_seen = 0
+        self.losses: Losses | None = None
+        if not isinstance(config.settings, SparseAutoencoderRecipe):
+            raise RecipeError(f"{config.recipe} trains no autoencoder")
+        self._recipe = recipe = config.settings
+        parallel.must_be_shared({"batch": recipe.batch})
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(stream(recipe.seed, "weights").initial_seed())
+            self.network = build_autoencoder(config)
+        self._acceleration = acceleration = Acceleration.chosen(recipe, convolutional=False)
+        acceleration.placed(self.network)
+        parallel.spread(self.network)
+        self._batches = RealBatches(data, seed=recipe.seed, batch=recipe.batch)
+        adam = torch.optim.Adam(
+            trained(self.network), lr=recipe.rate, betas=(recipe.beta1, recipe.beta2), eps=recipe.epsilon, fused=True
+        )
+        self._player = Player(self.network, adam, historical_averaging=0)
+
+    def advance(self) -> Losses:
+        """Take one step.
+
+        Raises:
+            DivergedError: if a loss is not finite.
+        """
+        recipe = self._recipe
+        images = self._acceleration.place(parallel.own(self._batches.at(self.images_seen).images))
+        found = self.network.learn(images, through=recipe.schedule == "jointly")
+        losses = parallel.averaged(_numbers(found))
+        if not all(map(math.isfinite, losses.values())):
+            words = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
+            raise DivergedError(f"after {self.images_seen} images a loss is no longer finite ({words})")
+        self._player.descend(self._objective(found), recipe.rate * recipe.rate_share(self.images_seen))
+        self.network.constrain()
+        self.images_seen += recipe.batch
+        self.losses = losses
+        return losses
+
+    def settle(self) -> None:
+        """Do nothing: what is served are the present weights."""
+
+    def samples(self, count: int) -> NDArray[np.uint8]:
+        """Return patches uint8 [N, f, f, C] that the first stage decodes its filters to, spread over the image."""
+        decoder = self.network.first_stage.decoder
+        weight: Tensor = decoder.weight.detach().flatten(0, 1).transpose(1, 2).flatten(0, 1)  # [P M, K]
+        shape = self.config.channels, decoder.field, decoder.field
+        chosen = weight[torch.linspace(0, len(weight) - 1, min(count, len(weight))).long()]
+        patches = chosen / chosen.abs().amax(dim=1, keepdim=True).clamp(min=1e-12)
+        return to_pixels(patches.reshape(-1, *shape))
+
+    def accuracy(self, data: LabelledImages) -> float | None:
+        """Return None: a neuron becomes a classifier when it is searched for a concept."""
+        return None
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return every weight under the prefix of the checkpoint."""
+        return {f"autoencoder.{name}": tensor.cpu() for name, tensor in self.network.state_dict().items()}
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what `restore` needs: the weights and Adam's moments."""
+        return {**self.weights(), **{f"step.{name}": tensor.cpu() for name, tensor in self._player.state().items()}}
+
+    def restore(self, tensors: Mapping[str, Tensor], images_seen: int) -> None:
+        """Go on from what `state` returned after so many images.
+
+        Raises:
+            RunError: if the tensors are those of another network, or hold a number that is not finite.
+        """
+        for name, tensor in tensors.items():
+            if not bool(torch.isfinite(tensor).all()):
+                raise RunError(
+                    f"{name} of the saved state is not finite; the run cannot go on, train it in a new folder"
+                )
+        try:
+            self.network.load_state_dict(section(tensors, "autoencoder"))
+            if images_seen:
+                self._player.restore(section(tensors, "step"))
+        except (RuntimeError, LookupError, ValueError) as error:
+            raise RunError(f"the saved state does not fit the recipe's network: {error}") from None
+        self.images_seen = images_seen
+
+    def _objective(self, losses: list[StageLoss]) -> Tensor:
+        """Return the sum of the losses of all stages that learn now, eq. 1."""
+        weighed = zip(losses, self._recipe.sparsity, strict=True)
+        objectives = [loss.reconstruction + sparsity * loss.sparsity for loss, sparsity in weighed]
+        if self._recipe.schedule == "greedily":
+            return objectives[min(self.images_seen * len(losses) // self._recipe.images, len(losses) - 1)]
+        return torch.stack(objectives).sum()
+
+
+def _numbers(losses: list[StageLoss]) -> Losses:
+    """Name the two parts of every stage's loss."""
+    return {
+        f"{part}{number}": getattr(loss, part).item()
+        for number, loss in enumerate(losses, start=1)
+        for part in loss._fields
+    }

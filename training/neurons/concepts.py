@@ -1,0 +1,99 @@
+"""Concepts: named things that a neuron was found to know, kept in a run folder's concepts.json. NumPy only.
+
+A concept's decision is `sign * activation > threshold`; its confidence is calibrated on labelled images by a logistic
+curve of the distance to the threshold (Platt 1999).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.checkpoint import write_atomically
+from training.errors import RunError
+
+CONCEPTS = "concepts.json"
+NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Concept:
+    """A neuron that knows a named thing, and how well it did on labelled images that had no part in choosing it."""
+
+    name: str
+    stage: int  # from 1
+    unit: int  # index into the stage's units [M, H, W], flattened
+    sign: int  # 1, or -1 where low activations mean the concept
+    threshold: float  # of sign * activation
+    slope: float  # of the confidence, per unit of sign * activation - threshold; > 0
+    intercept: float  # of the confidence
+    accuracy: float  # share of right decisions, in [0, 1]
+    accuracy_low: float  # lower end of its 95 % bootstrap interval
+    accuracy_high: float  # upper end
+    auroc: float  # of sign * activation
+    positives: int  # images measured on that show the concept
+    distractors: int  # images measured on that do not
+
+    def __post_init__(self) -> None:
+        """Check what a damaged file could hold."""
+        if not NAME.fullmatch(self.name):
+            raise ValueError(f"name {self.name!r} is not 1 to 63 of a-z, 0-9 and -")
+        if self.sign not in (-1, 1) or self.stage < 1 or self.unit < 0:
+            raise ValueError(f"sign {self.sign}, stage {self.stage}, unit {self.unit}")
+        if not all(math.isfinite(value) for value in (self.threshold, self.slope, self.intercept)):
+            raise ValueError("a threshold or slope is not finite")
+
+    def decides(self, activations: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
+        """Say which activations [N] of the unit mean the concept."""
+        decisions: NDArray[np.bool_] = self.sign * activations > self.threshold
+        return decisions
+
+    def confidence(self, activations: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Return the probability [N], in [0, 1], that images with these activations [N] show the concept."""
+        score = self.slope * (self.sign * activations.astype(np.float64) - self.threshold) + self.intercept
+        return 0.5 * (1 + np.tanh(score / 2))
+
+
+def read_concepts(folder: Path) -> tuple[Concept, ...]:
+    """Read the concepts of a run folder, in their order; none where none was looked for yet.
+
+    Raises:
+        RunError: if the file is damaged.
+    """
+    path = folder / CONCEPTS
+    if not path.exists():
+        return ()
+    try:
+        return concepts_from_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise RunError(f"{path} is damaged ({error}); `mintage neurons find` writes it anew") from None
+
+
+def concepts_from_json(text: str) -> tuple[Concept, ...]:
+    """Read the text of concepts.json.
+
+    Raises:
+        ValueError: if it is not JSON, or no list of concepts with different names.
+    """
+    try:
+        concepts = tuple(Concept(**values) for values in json.loads(text)["concepts"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"it is no list of concepts: {error!r}") from None
+    if len({concept.name for concept in concepts}) < len(concepts):
+        raise ValueError("two concepts have the same name")
+    return concepts
+
+
+def write_concepts(folder: Path, concepts: Iterable[Concept]) -> None:
+    """Write the concepts of a run folder."""
+    values = {"concepts": [dataclasses.asdict(concept) for concept in concepts]}
+    write_atomically(folder / CONCEPTS, (json.dumps(values, indent=2) + "\n").encode())
