@@ -40,7 +40,7 @@ class Model(_message.Message):
         KIND_CLASSIFIER: Model._Kind.ValueType  # 2
         """Gives class probabilities."""
         KIND_NEURONS: Model._Kind.ValueType  # 3
-        """Gives activations of concept neurons."""
+        """Gives activations of the neurons of a sparse autoencoder."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """What a model can do."""
@@ -52,7 +52,7 @@ class Model(_message.Message):
     KIND_CLASSIFIER: Model.Kind.ValueType  # 2
     """Gives class probabilities."""
     KIND_NEURONS: Model.Kind.ValueType  # 3
-    """Gives activations of concept neurons."""
+    """Gives activations of the neurons of a sparse autoencoder."""
 
     class _State:
         ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -96,6 +96,8 @@ class Model(_message.Message):
     TORCH_VERSION_FIELD_NUMBER: _builtins.int
     LOAD_TIME_FIELD_NUMBER: _builtins.int
     RECIPE_FIELD_NUMBER: _builtins.int
+    STAGES_FIELD_NUMBER: _builtins.int
+    CONCEPTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, `models/{model}`; {model} is 1 to 63 of the characters a-z, 0-9 and -."""
     digest: _builtins.str
@@ -126,11 +128,19 @@ class Model(_message.Message):
 
     @_builtins.property
     def classes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names of its classes. Empty for a generator without classes."""
+        """Names of its classes. Empty for a generator without classes and for an autoencoder."""
 
     @_builtins.property
     def load_time(self) -> _timestamp_pb2.Timestamp:
         """When it was loaded under this name."""
+
+    @_builtins.property
+    def stages(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnitShape]:
+        """The units of each stage of an autoencoder, from the images upwards. Empty for other kinds."""
+
+    @_builtins.property
+    def concepts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the concepts that an autoencoder's neurons know, in alphabetical order. Empty for other kinds."""
 
     def __init__(
         self,
@@ -150,14 +160,46 @@ class Model(_message.Message):
         torch_version: _builtins.str = ...,
         load_time: _timestamp_pb2.Timestamp | None = ...,
         recipe: _builtins.str = ...,
+        stages: _abc.Iterable[Global___UnitShape] | None = ...,
+        concepts: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["load_time", b"load_time", "shape", b"shape"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive", b"archive", "classes", b"classes", "device_class", b"device_class", "digest", b"digest", "kind", b"kind", "latent_size", b"latent_size", "load_time", b"load_time", "message", b"message", "micro_batch", b"micro_batch", "name", b"name", "recipe", b"recipe", "shape", b"shape", "state", b"state", "torch_version", b"torch_version", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive", b"archive", "classes", b"classes", "concepts", b"concepts", "device_class", b"device_class", "digest", b"digest", "kind", b"kind", "latent_size", b"latent_size", "load_time", b"load_time", "message", b"message", "micro_batch", b"micro_batch", "name", b"name", "recipe", b"recipe", "shape", b"shape", "stages", b"stages", "state", b"state", "torch_version", b"torch_version", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
+
+@_typing.final
+class UnitShape(_message.Message):
+    """How the units of a stage lie: maps * height * width of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAPS_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    maps: _builtins.int
+    """Maps, which see the same places."""
+    height: _builtins.int
+    """Places from top to bottom."""
+    width: _builtins.int
+    """Places from left to right."""
+    def __init__(
+        self,
+        *,
+        maps: _builtins.int = ...,
+        height: _builtins.int = ...,
+        width: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["height", b"height", "maps", b"maps", "width", b"width"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnitShape: _TypeAlias = UnitShape  # noqa: Y015
 
 @_typing.final
 class ListModelsRequest(_message.Message):
