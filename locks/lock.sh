@@ -10,5 +10,5 @@ lock() {
 }
 lock service.txt --extra cli --extra service
 lock torchserve.txt --extra cli --extra training --extra handlers --extra service --group torch-needs
-lock all.txt --extra cli --extra service --extra training --extra handlers --extra local --group torch-needs
-lock test.txt --extra cli --extra service --extra training --extra handlers --extra local --extra parquet --extra tensorboard --extra test --group torch-needs
+lock all.txt --extra cli --extra service --extra training --extra handlers --extra local --extra neurons --group torch-needs
+lock test.txt --extra cli --extra service --extra training --extra handlers --extra local --extra neurons --extra parquet --extra tensorboard --extra test --group torch-needs
