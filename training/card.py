@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from training.checkpoint import RunConfig, write_atomically
+from training.data import names_of
 from training.recipes import ImprovedGanRecipe, recipe_named
 
 NAME = "card.md"
@@ -85,10 +86,21 @@ def command(config: RunConfig, run: Path) -> str:
     """Return the command that trains such a run, with every field that differs from the recipe."""
     published = recipe_named(config.recipe).to_dict()
     changed = {name: value for name, value in config.settings.to_dict().items() if value != published[name]}
-    parts = ["mintage", "train", config.recipe, "--data", config.data_name, "--run", _shown(run)]
+    parts = ["mintage", "train", config.recipe, *_data_parts(config), "--run", _shown(run)]
     for name, value in changed.items():
         parts += ["--set", f"{name}={_written(value)}"]
     return " ".join(parts)
+
+
+def _data_parts(config: RunConfig) -> list[str]:
+    """Return the options that load the run's data, as far as the recipe does not say them."""
+    parts = [part for name in names_of(config.data_name) for part in ("--data", name)]
+    published, size = recipe_named(config.recipe), (config.height, config.width)
+    if published.size not in (None, size):
+        parts += ["--size", f"{config.height}x{config.width}"]
+    if published.channels not in (None, config.channels):
+        parts += ["--channels", str(config.channels)]
+    return parts if config.jpeg_quality is None else [*parts, "--jpeg", str(config.jpeg_quality)]
 
 
 def _shown(run: Path) -> str:

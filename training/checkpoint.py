@@ -51,6 +51,7 @@ class RunConfig:
     data_name: str = ""
     data_images: int = 0
     data_sha256: str = ""
+    jpeg_quality: int | None = None  # of the JPEG that every image went through, None if none did
     torch_version: str = torch.__version__
 
     @property
@@ -74,6 +75,7 @@ class RunConfig:
             data_name=data.name,
             data_images=len(data),
             data_sha256=data.sha256(),
+            jpeg_quality=data.jpeg_quality,
         )
 
     def to_json(self) -> str:
@@ -84,7 +86,12 @@ class RunConfig:
             "image": {"height": self.height, "width": self.width, "channels": self.channels},
             "classes": list(self.classes),
             "latent": {"size": self.latent_size, "distribution": self.latent_distribution},
-            "data": {"name": self.data_name, "images": self.data_images, "sha256": self.data_sha256},
+            "data": {
+                "name": self.data_name,
+                "images": self.data_images,
+                "sha256": self.data_sha256,
+                "jpeg_quality": self.jpeg_quality,
+            },
             "torch": self.torch_version,
         }
         return json.dumps(values, indent=2) + "\n"
@@ -111,6 +118,7 @@ class RunConfig:
                 data_name=str(data["name"]),
                 data_images=int(data["images"]),
                 data_sha256=str(data["sha256"]),
+                jpeg_quality=_quality(data.get("jpeg_quality")),
                 torch_version=str(values["torch"]),
             )
         except RecipeError as error:
@@ -290,6 +298,10 @@ def _must_match(path: Path, metadata: Mapping[str, str], config: RunConfig) -> N
     """Refuse weights of another recipe than the configuration beside them."""
     if metadata["recipe"] != config.recipe:
         raise RunError(f"{path} holds weights of {metadata['recipe']}, but {CONFIG} beside it says {config.recipe}")
+
+
+def _quality(value: object) -> int | None:
+    return None if value is None else _whole(value, least=1)
 
 
 def _whole(value: object, *, least: int) -> int:

@@ -7,7 +7,7 @@ import dataclasses
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -55,6 +55,16 @@ MaxDamagedOption = Annotated[
         show_default="0.1 % or five, at most a tenth",
     ),
 ]
+JpegOption = Annotated[
+    int | None,
+    typer.Option(
+        "--jpeg",
+        metavar="Q",
+        help="Write every image, at its size, as a JPEG of that quality (1 to 95) and read it again, so that images of "
+        "several sources have one history of compression.",
+        show_default="as they are",
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +76,12 @@ class Splits:
 
 
 def data_options(
-    *, size: str | None = None, channels: int | None = None, limit: int | None = None, max_damaged: int | None = None
+    *,
+    size: str | None = None,
+    channels: int | None = None,
+    limit: int | None = None,
+    max_damaged: int | None = None,
+    jpeg: int | None = None,
 ) -> Options:
     """Turn what a person typed into options.
 
@@ -76,7 +91,7 @@ def data_options(
     from training.data import Options
 
     shape = None if size is None else _parsed_size(size)
-    return Options(size=shape, channels=channels, limit=limit, max_damaged=max_damaged)
+    return Options(size=shape, channels=channels, limit=limit, max_damaged=max_damaged, jpeg_quality=jpeg)
 
 
 def load_splits(source: str, options: Options, *, progress: Progress | None = None) -> Splits:
@@ -96,6 +111,26 @@ def load_splits(source: str, options: Options, *, progress: Progress | None = No
         train = load_split(source, "train", options, progress=shown)
         test = load_split(source, "test", options, progress=shown) if has_split(source, "test") else None
     return Splits(train, test) if test is None else _with_the_same_classes(train, test)
+
+
+def joined_splits(sources: Sequence[Splits]) -> Splits:
+    """Put sources together, their training images and the test images of those that have some.
+
+    Raises:
+        DataError: as `training.data.joined` does.
+    """
+    from training.data import joined
+
+    tests = [source.test for source in sources if source.test is not None]
+    train = joined([source.train for source in sources])
+    return _with_labels_in_both(train, joined(tests)) if tests else Splits(train, None)
+
+
+def _with_labels_in_both(train: LabelledImages, test: LabelledImages) -> Splits:
+    """Take the labels from test images if the training images could not keep theirs."""
+    from training.data import without_labels
+
+    return _with_the_same_classes(train, test) if train.classes else Splits(train, without_labels(test))
 
 
 def _with_the_same_classes(train: LabelledImages, test: LabelledImages) -> Splits:
@@ -119,6 +154,7 @@ def load_split(source: str, split: Split, options: Options, *, progress: Progres
             channels=options.channels,
             limit=options.limit,
             max_damaged=options.max_damaged,
+            jpeg_quality=options.jpeg_quality,
             on_progress=_decoding(progress, f"decoding {source} {split}"),
         )
 

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from service.cli.console import JsonOption, console, friendly_errors, print_json, table
-from service.cli.data_options import SOURCES, LimitOption, MaxDamagedOption, bars, data_options, load_splits
+from service.cli.data_options import SOURCES, JpegOption, LimitOption, MaxDamagedOption, bars, data_options, load_splits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rich.progress import Progress
 
+    from training.data import Options
     from training.probe.run import Outcome
 
 
@@ -37,6 +38,7 @@ def probe(
     ],
     limit: LimitOption = None,
     max_damaged: MaxDamagedOption = None,
+    jpeg: JpegOption = None,
     labels_per_class: Annotated[
         int | None,
         typer.Option(
@@ -66,9 +68,8 @@ def probe(
         if draws is not None and labels_per_class is None:
             raise RecipeError("--draws needs --labels-per-class: with all labels there is one machine")
         fields = {"seed": seed, "labels_per_class": labels_per_class or 0, "final_draws": draws or 100}
-        outcome = _probed(
-            run, folder, data, fields, limit=limit, max_damaged=max_damaged, device=device, progress=progress
-        )
+        options = data_options(limit=limit, max_damaged=max_damaged, jpeg=jpeg)
+        outcome = _probed(run, folder, data, fields, options=options, device=device, progress=progress)
     if as_json:
         print_json({"run": str(folder), **dataclasses.asdict(outcome)})
     else:
@@ -86,8 +87,7 @@ def _probed(
     source: str,
     fields: dict[str, Any],
     *,
-    limit: int | None,
-    max_damaged: int | None,
+    options: Options,
     device: str,
     progress: Progress,
 ) -> Outcome:
@@ -96,7 +96,6 @@ def _probed(
     from training.recipes import ProbeRecipe, recipe_named
 
     config = load_config(run)
-    options = data_options(limit=limit, max_damaged=max_damaged)
     options = dataclasses.replace(options, size=(config.height, config.width), channels=config.channels)
     recipe = recipe_named("probe").overridden(fields)
     assert isinstance(recipe, ProbeRecipe)  # noqa: S101 - this name's family

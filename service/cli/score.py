@@ -22,6 +22,7 @@ from service.cli.console import FAILED, JsonOption, fail, friendly_errors, print
 from service.cli.data_options import (
     SOURCES,
     ChannelsOption,
+    JpegOption,
     LimitOption,
     MaxDamagedOption,
     SizeOption,
@@ -94,6 +95,7 @@ def score(
     channels: ChannelsOption = None,
     limit: LimitOption = None,
     max_damaged: MaxDamagedOption = None,
+    jpeg: JpegOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Score samples, with real training images scored the same way beside them.
@@ -111,7 +113,7 @@ def score(
             samples=samples,
             reference=reference or _data_of(samples),
             split=split.value,
-            options=data_options(size=size, channels=channels, limit=limit, max_damaged=max_damaged),
+            options=data_options(size=size, channels=channels, limit=limit, max_damaged=max_damaged, jpeg=jpeg),
             count=count,
             seed=seed,
             parzen=parzen,
@@ -153,8 +155,12 @@ class Wanted:
 def _data_of(samples: Path) -> str:
     """Return what a run was trained on, `digits` where there is no run or it does not say."""
     from training.checkpoint import load_config
+    from training.data import names_of
 
-    return (load_config(samples).data_name if score_samples.is_run(samples) else "") or "digits"
+    name = load_config(samples).data_name if score_samples.is_run(samples) else ""
+    if len(names_of(name)) > 1:
+        fail(f"{samples} was trained on {name}; say which REFERENCE to compare with")
+    return name or "digits"
 
 
 def _extractor(folder: Path | None, inception: Path | None, inception_sha256: str | None) -> Extractor:

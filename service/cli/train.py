@@ -3,6 +3,7 @@
 mintage train                                       # ssgan-digits on the bundled digits, in runs/ssgan-digits
 mintage train ssgan-mnist --data mnist/ --seed 3    # the same command again resumes
 mintage train RECIPE --data photos/ --size 32       # any images, cropped and resized; see --help for what --data takes
+mintage train RECIPE --data photos/ --data more/    # several sources, taken together
 torchrun --nproc-per-node 2 -m service -- train ... # the same training by two processes
 """
 
@@ -25,11 +26,13 @@ import typer
 from service.cli.data_options import (
     SOURCES,
     ChannelsOption,
+    JpegOption,
     LimitOption,
     MaxDamagedOption,
     SizeOption,
     Splits,
     data_options,
+    joined_splits,
     load_splits,
 )
 
@@ -51,13 +54,18 @@ def train(
     recipe: Annotated[str, typer.Argument(help="What to train; `mintage recipes` lists the names.")] = "ssgan-digits",
     *,
     data: Annotated[
-        str | None,
-        typer.Option(metavar="SOURCE", help=f"Images to train on: {SOURCES}.", show_default="recipe's"),
+        list[str] | None,
+        typer.Option(
+            metavar="SOURCE",
+            help=f"Images to train on; may be repeated, and all are taken together: {SOURCES}.",
+            show_default="recipe's",
+        ),
     ] = None,
     size: SizeOption = None,
     channels: ChannelsOption = None,
     limit: LimitOption = None,
     max_damaged: MaxDamagedOption = None,
+    jpeg: JpegOption = None,
     run: Annotated[Path | None, typer.Option(help="Run folder to write or resume.", show_default="runs/RECIPE")] = None,
     labels: Annotated[int | None, typer.Option(help="Labelled images in all.", show_default="recipe's")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every random choice.", show_default="recipe's")] = None,
@@ -82,9 +90,9 @@ def train(
         chosen = _overridden(recipe, flags, fields or [])
         if not chosen.generates:
             raise RecipeError(f"{chosen.name} is not trained by this verb: {chosen.source}")
-        options = data_options(size=size, channels=channels, limit=limit, max_damaged=max_damaged)
+        options = data_options(size=size, channels=channels, limit=limit, max_damaged=max_damaged, jpeg=jpeg)
         folder = run or Path("runs") / chosen.name
-        loaded = _loaded(data, chosen, options)
+        loaded = _loaded(data or [], chosen, options)
         with _reporter(chosen, as_json=as_json) as printed, _event_files(folder, wanted=tensorboard) as written:
             summary = _trained(chosen, folder, loaded, report=_both(printed, written))
     except DivergedError as error:
@@ -103,7 +111,7 @@ def train_with_bar(recipe: Recipe, run: Path) -> Summary:
     Raises:
         TrainingError: as `training.loop.train` does.
     """
-    loaded = _loaded(None, recipe, data_options())
+    loaded = _loaded([], recipe, data_options())
     with _reporter(recipe, as_json=False) as report:
         return _trained(recipe, run, loaded, report=report)
 
@@ -122,15 +130,20 @@ def _overridden(name: str, flags: dict[str, Any], fields: list[str]) -> Recipe:
     return recipe_named(name).overridden(values)
 
 
-def _loaded(data: str | None, recipe: Recipe, options: Options) -> Splits:
+def _loaded(data: list[str], recipe: Recipe, options: Options) -> Splits:
     """Load the images; the recipe says their size and channels where nobody else did."""
+    from training.data import must_have_one_set_of_classes
     from training.errors import DataError
 
-    source = data or recipe.data
-    if source is None:
+    names = data or ([recipe.data] if recipe.data else [])
+    if not names:
         raise DataError(f"{recipe.name} needs --data ({recipe.source}); `mintage train --help` says what it may be")
     size, channels = options.size or recipe.size, options.channels or recipe.channels
-    return load_splits(source, dataclasses.replace(options, size=size, channels=channels))
+    options = dataclasses.replace(options, size=size, channels=channels)
+    sources = [load_splits(name, options) for name in names]
+    if recipe.needs_labels:
+        must_have_one_set_of_classes([source.train for source in sources])
+    return joined_splits(sources)
 
 
 def _trained(recipe: Recipe, run: Path, loaded: Splits, *, report: Report) -> Summary:

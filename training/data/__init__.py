@@ -24,12 +24,26 @@ from PIL import Image
 from training.data import cache, cifar, folder, hub, idx, parquet, webdataset
 from training.data.decode import OnProgress, decode_into
 from training.data.image import fitted
+from training.data.joined import joined, must_have_one_set_of_classes, names_of, without_labels
 from training.data.labelled import UNLABELLED, LabelledImages, Split, choose_labelled, class_names
 from training.data.options import Options
 from training.data.splits import Format, ImageFiles, Pixels
 from training.errors import DataError
 
-__all__ = ["DIGITS", "UNLABELLED", "LabelledImages", "Options", "Split", "choose_labelled", "has_split", "load"]
+__all__ = [
+    "DIGITS",
+    "UNLABELLED",
+    "LabelledImages",
+    "Options",
+    "Split",
+    "choose_labelled",
+    "has_split",
+    "joined",
+    "load",
+    "must_have_one_set_of_classes",
+    "names_of",
+    "without_labels",
+]
 
 DIGITS = Path(__file__).parent / "digits"
 FORMATS = cast(tuple[Format, ...], (idx, cifar, parquet, webdataset, folder))  # the first that recognises a source
@@ -45,6 +59,7 @@ def load(
     channels: int | None = None,
     limit: int | None = None,
     max_damaged: int | None = None,
+    jpeg_quality: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> LabelledImages:
     """Load one split of a source.
@@ -58,6 +73,8 @@ def load(
         channels: 1 or 3 to convert all images to grey or to colour. By default grey if all are grey, else colour.
         limit: at most so many images; the first, in turn of each class where there is a folder a class.
         max_damaged: damaged images to skip at most. By default 0.1 % or five, whichever is more, never above a tenth.
+        jpeg_quality: 1 to 95: every image, once it has its size, becomes a JPEG of that quality (4:2:0) and is read
+            again, so that images of several sources have one history of compression.
         on_progress: told how many images are done, and how many there are if that is known, while they are decoded.
 
     Returns:
@@ -66,7 +83,7 @@ def load(
     Raises:
         DataError: naming the file or folder, if it is missing, empty or damaged, or does not fit the options.
     """
-    options = Options(size=size, channels=channels, limit=limit, max_damaged=max_damaged)
+    options = Options(size=size, channels=channels, limit=limit, max_damaged=max_damaged, jpeg_quality=jpeg_quality)
     opened = _opened(source, split, limit)
     if isinstance(opened, Pixels):
         return _from_pixels(opened, options, str(source))
@@ -74,7 +91,7 @@ def load(
     if decoded.damaged:
         _log.warning("%s: skipped %d damaged images: %s", source, len(decoded.damaged), "; ".join(decoded.damaged[:3]))
     names = class_names(decoded.labels, opened.classes, source=str(source))
-    return LabelledImages(decoded.images, decoded.labels, names, str(source), decoded.damaged)
+    return LabelledImages(decoded.images, decoded.labels, names, str(source), decoded.damaged, jpeg_quality)
 
 
 def has_split(source: str | Path, split: Split) -> bool:
@@ -119,10 +136,15 @@ def _format_of(path: Path) -> Format:
 
 def _from_pixels(pixels: Pixels, options: Options, source: str) -> LabelledImages:
     """Give pixels that were stored as they are the size and channels that were asked for."""
-    images = pixels.images
-    if options.size not in (None, images.shape[1:3]) or options.channels not in (None, images.shape[3]):
+    images, quality = pixels.images, options.jpeg_quality
+    as_they_are = options.size in (None, images.shape[1:3]) and options.channels in (None, images.shape[3])
+    if not as_they_are or quality is not None:
         plain = images[..., 0] if images.shape[3] == 1 else images
         images = np.stack(
-            [fitted(Image.fromarray(image), size=options.size, channels=options.channels) for image in plain]
+            [
+                fitted(Image.fromarray(image), size=options.size, channels=options.channels, jpeg_quality=quality)
+                for image in plain
+            ]
         )
-    return LabelledImages(images, pixels.labels, class_names(pixels.labels, pixels.classes, source=source), source)
+    names = class_names(pixels.labels, pixels.classes, source=source)
+    return LabelledImages(images, pixels.labels, names, source, jpeg_quality=quality)

@@ -114,7 +114,8 @@ class _Decoding:
 
     def _decode(self, bundle: list[ImageFile]) -> list[Outcome]:
         """Decode one bundle, in a thread."""
-        return [_outcome(file, size=self._options.size, channels=self._channels) for file in bundle]
+        size, quality = self._options.size, self._options.jpeg_quality
+        return [_outcome(file, size=size, channels=self._channels, jpeg_quality=quality) for file in bundle]
 
     def _keep(self, files: list[ImageFile], outcomes: list[Outcome]) -> None:
         """Store what could be decoded of a bundle and note what could not."""
@@ -156,10 +157,12 @@ class _Decoding:
         return file.label
 
 
-def _outcome(file: ImageFile, *, size: tuple[int, int] | None, channels: int | None) -> Outcome:
+def _outcome(
+    file: ImageFile, *, size: tuple[int, int] | None, channels: int | None, jpeg_quality: int | None
+) -> Outcome:
     """Decode one image, or say what is wrong with it."""
     try:
-        return decoded(file, size=size, channels=channels)
+        return decoded(file, size=size, channels=channels, jpeg_quality=jpeg_quality)
     except DamagedImageError as error:
         return " ".join(str(error).split())
 

@@ -31,13 +31,16 @@ class DamagedImageError(Exception):
     """Raised when an image cannot be used; the text goes on from its name."""
 
 
-def decoded(file: ImageFile, *, size: tuple[int, int] | None, channels: int | None) -> NDArray[np.uint8]:
+def decoded(
+    file: ImageFile, *, size: tuple[int, int] | None, channels: int | None, jpeg_quality: int | None = None
+) -> NDArray[np.uint8]:
     """Decode an image file.
 
     Args:
         file: says which formats it may have.
         size: (H, W) to crop and resize to, or None.
         channels: 1 or 3, or None for what the image has.
+        jpeg_quality: of the JPEG that it then becomes and is read from again, or None.
 
     Returns:
         [H, W, C].
@@ -49,20 +52,33 @@ def decoded(file: ImageFile, *, size: tuple[int, int] | None, channels: int | No
         _check_pixels(image, resized=size is not None)
         try:
             image.load()
-            return fitted(_upright(image), size=size, channels=channels)
+            return fitted(_upright(image), size=size, channels=channels, jpeg_quality=jpeg_quality)
         except MemoryError:
             raise
         except Exception as error:  # decoders raise nearly anything on damaged files
             raise DamagedImageError(f"cannot be decoded: {error or 'it is damaged'}") from None
 
 
-def fitted(image: Image.Image, *, size: tuple[int, int] | None, channels: int | None) -> NDArray[np.uint8]:
+def fitted(
+    image: Image.Image, *, size: tuple[int, int] | None, channels: int | None, jpeg_quality: int | None = None
+) -> NDArray[np.uint8]:
     """Return an image of any mode as uint8 [H, W, C]; see `decoded`."""
     mode = {1: "L", 3: "RGB", None: _nearer_mode(image)}[channels]
     plain = _on_white(_eight_bits(image)).convert(mode)
     if size is not None and plain.size != size[::-1]:
         plain = ImageOps.fit(plain, size[::-1], method=Image.Resampling.LANCZOS)
+    if jpeg_quality is not None:
+        plain = _compressed(plain, jpeg_quality)
     return np.asarray(plain, np.uint8).reshape(plain.height, plain.width, -1)
+
+
+def _compressed(image: Image.Image, quality: int) -> Image.Image:
+    """Return an image as its JPEG shows it, with every second row and column of colour (4:2:0)."""
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=quality, subsampling="4:2:0")
+    compressed = Image.open(file, formats=("JPEG",))
+    compressed.load()
+    return compressed
 
 
 def _bytes(data: bytes | Path) -> bytes:

@@ -26,6 +26,7 @@ class LabelledImages:
         classes: the names of the K classes.
         name: where the images came from.
         damaged: images that were skipped, each by name with the reason.
+        jpeg_quality: of the JPEG that every image went through after it was brought to size, None if it did not.
     """
 
     images: NDArray[np.uint8]
@@ -33,6 +34,7 @@ class LabelledImages:
     classes: tuple[str, ...]
     name: str = "images"
     damaged: tuple[str, ...] = ()
+    jpeg_quality: int | None = None
 
     def __len__(self) -> int:
         return len(self.images)

@@ -9,6 +9,7 @@ from training.errors import DataError
 MAX_SIDE = 4096
 HANDFUL = 5
 MAX_SKIPPED = 10_000  # names of damaged images are kept in memory
+MAX_JPEG_QUALITY = 95  # above it files grow and images hardly change, says Pillow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +22,8 @@ class Options:
         limit: at most so many images.
         max_damaged: at most so many damaged images are skipped; None allows 0.1 % of all or five, whichever is more,
             yet never more than a tenth.
+        jpeg_quality: 1 to 95: every image, once it has its size, is written as a JPEG of that quality and read again,
+            so that images of several sources have one history of compression; None leaves them as they are.
 
     Raises:
         DataError: if a value is out of range.
@@ -30,6 +33,7 @@ class Options:
     channels: int | None = None
     limit: int | None = None
     max_damaged: int | None = None
+    jpeg_quality: int | None = None
 
     def __post_init__(self) -> None:
         if self.size is not None and not (len(self.size) == 2 and all(1 <= side <= MAX_SIDE for side in self.size)):
@@ -40,6 +44,8 @@ class Options:
             raise DataError(f"limit={self.limit} must be at least 1 image")
         if self.max_damaged is not None and not 0 <= self.max_damaged <= MAX_SKIPPED:
             raise DataError(f"max_damaged={self.max_damaged} must lie from 0 to {MAX_SKIPPED}")
+        if self.jpeg_quality is not None and not 1 <= self.jpeg_quality <= MAX_JPEG_QUALITY:
+            raise DataError(f"jpeg_quality={self.jpeg_quality} must lie from 1 to {MAX_JPEG_QUALITY}")
 
     def allowed_damage(self, count: int) -> int:
         """Return how many of `count` images may be damaged."""

@@ -88,6 +88,8 @@ def _command(out: Path, config: RunConfig, run: Run) -> str:
     """Return the command that makes such a probe."""
     settings = config.settings
     parts = ["mintage", "probe", str(run.path), "--data", config.data_name, "--run", str(out)]
+    if config.jpeg_quality is not None:
+        parts += ["--jpeg", str(config.jpeg_quality)]
     parts += ["--seed", str(settings.seed)]
     if isinstance(settings, ProbeRecipe) and settings.labels_per_class:
         parts += ["--labels-per-class", str(settings.labels_per_class), "--draws", str(settings.final_draws)]

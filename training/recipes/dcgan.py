@@ -47,6 +47,11 @@ class DcganRecipe(AdversarialRecipe):
     epsilon: Annotated[float, About("Adam's epsilon, added outside the square root", 0, 1)] = 1e-8
     weight_decay: Annotated[float, About("weight of the L2 penalty of both networks", 0, 1)] = 1e-5
 
+    @property
+    def needs_labels(self) -> bool:
+        """Whether both networks are told an image's class."""
+        return self.conditional == "yes"
+
 
 DCGAN_RECIPES = (
     DcganRecipe(

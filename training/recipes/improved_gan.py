@@ -81,6 +81,11 @@ class ImprovedGanRecipe(GanRecipe):
         """Whether the discriminator has learned classes: it has where there were labels."""
         return self.labels > 0
 
+    @property
+    def needs_labels(self) -> bool:
+        """Whether some images must have labels."""
+        return self.labels > 0
+
 
 IMPROVED_GAN_RECIPES = (
     ImprovedGanRecipe(

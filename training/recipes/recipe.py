@@ -99,6 +99,11 @@ class Recipe:
         return False
 
     @property
+    def needs_labels(self) -> bool:
+        """Whether the training looks at the images' labels."""
+        return False
+
+    @property
     def detects(self) -> bool:
         """Whether an autoencoder is trained, whose neurons can be searched for concepts and served."""
         return False

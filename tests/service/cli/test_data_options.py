@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from service.cli import data_options as module
-from service.cli.data_options import SOURCES, bars, data_options, load_split, load_splits
+from service.cli.data_options import SOURCES, bars, data_options, joined_splits, load_split, load_splits
 from tests.training.data.files import encoded, tar
 from training.data import Options
 from training.errors import DataError
@@ -62,6 +62,7 @@ def test_other_sizes_are_refused(text: str) -> None:
         ({"channels": 2}, "must be 1 .grey. or 3 .colour."),
         ({"limit": 0}, "at least 1 image"),
         ({"max_damaged": -1}, "must lie from 0"),
+        ({"jpeg": 96}, "must lie from 1 to 95"),
     ],
 )
 def test_values_out_of_range_are_refused(typed: dict[str, str | int], message: str) -> None:
@@ -105,6 +106,23 @@ def test_classes_of_other_names_stay_as_they_are(tmp_path: Path) -> None:
 
     assert found.test is not None
     assert (found.train.classes, found.test.classes) == (("cat", "dog", "emu"), ("cat", "emu"))
+
+
+def test_sources_are_joined_split_by_split(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    labelled = tmp_path_factory.mktemp("labelled")
+    for split, labels in (("train", (0, 1, 0)), ("test", (0, 1))):
+        write_tar(labelled / f"{split}.tar", labels)
+    options = data_options(size="4", channels=1)
+    bare, known = load_splits(str(folder), options), load_splits(str(labelled), options)
+
+    both, alone = joined_splits([bare, known]), joined_splits([known, load_splits(str(folder / "test"), options)])
+
+    assert both.test is not None
+    assert (len(both.train), len(both.test), both.train.classes, both.test.classes) == (11 + 3, 3 + 2, (), ())
+    assert both.train.name == both.test.name == f"{folder} + {labelled}"
+    assert alone.test is not None
+    assert (len(alone.train), len(alone.test), alone.test.classes) == (3 + 3, 2, ())
+    assert set(alone.test.labels.tolist()) == {-1}
 
 
 def test_damaged_images_are_told_in_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

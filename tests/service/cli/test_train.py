@@ -61,6 +61,36 @@ def test_training_writes_a_run_folder_and_says_where_to_look(app: typer.Typer, t
     assert (tmp_path / "run" / "samples" / "latest.png").exists()
 
 
+def test_several_sources_are_one_training(app: typer.Typer, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        for number in range(12):
+            Image.effect_noise((28, 28), 50).save(tmp_path / name / f"{number}.png")
+    sources = ["--data", str(tmp_path / "one"), "--data", str(tmp_path / "two"), "--jpeg", "80"]
+
+    result = CliRunner().invoke(app, ["train", *sources, "--run", str(tmp_path / "run"), "--labels", "0", *TINY])
+
+    assert result.exit_code == 0, result.stderr
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["data"]["name"] == f"{tmp_path / 'one'} + {tmp_path / 'two'}"
+    assert (config["data"]["images"], config["data"]["jpeg_quality"], config["classes"]) == (24, 80, [])
+    card = (tmp_path / "run" / "card.md").read_text()
+    assert f"--data {tmp_path / 'one'} --data {tmp_path / 'two'} --jpeg 80 --run" in card
+
+
+def test_sources_of_other_classes_are_refused_where_labels_are_needed(app: typer.Typer, tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        Image.new("L", (28, 28)).save(tmp_path / name / "1.png")
+
+    result = CliRunner().invoke(
+        app, ["train", "--data", "digits", "--data", str(tmp_path), "--run", str(tmp_path / "x")]
+    )
+
+    assert result.exit_code == 2
+    assert f"digits has 0, 1, 2 and 7 more; {tmp_path} has cat, dog" in result.stderr
+
+
 def test_json_lines_end_with_the_summary(app: typer.Typer, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["train", "--json", "--seed", "4", "--run", str(tmp_path / "run"), *TINY])
 
