@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from training.data import LabelledImages
-from training.recipes import RECIPES, AdversarialNetsRecipe, DcganRecipe, ImprovedGanRecipe
+from training.recipes import RECIPES, AdversarialNetsRecipe, DcganRecipe, ImprovedGanRecipe, SparseAutoencoderRecipe
 
 
 def blobs(count: int = 60, *, classes: int = 3, side: int = 6, seed: int = 0) -> LabelledImages:
@@ -69,4 +69,25 @@ def small_dcgan_recipe(**fields: object) -> DcganRecipe:
     }
     recipe = RECIPES["dcgan32"].overridden({**tiny, **fields})
     assert isinstance(recipe, DcganRecipe)
+    return recipe
+
+
+def small_autoencoder_recipe(**fields: object) -> SparseAutoencoderRecipe:
+    """The autoencoder's recipe with three tiny stages for grey images of 12 x 12."""
+    tiny: dict[str, object] = {
+        "images": 96,
+        "batch": 8,
+        "maps": (3, 4, 5),
+        "receptive_fields": (4, 2, 2),
+        "strides": (2, 1, 1),
+        "pools": (2, 2, 1),
+        "pool_strides": (1, 1, 1),
+        "sparsity": (0.1, 0.2, 0.3),
+        "contrast_window": 3,
+        "input_window": 5,
+        "report_images": 16,
+        "checkpoint_images": 40,
+    }
+    recipe = RECIPES["face-neuron"].overridden({**tiny, **fields})
+    assert isinstance(recipe, SparseAutoencoderRecipe)
     return recipe

@@ -100,11 +100,12 @@ class _Encoded(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         (inputs, weight), (field, stride) = ctx.saved_tensors, ctx.geometry
         to_inputs = torch.zeros_like(inputs) if ctx.needs_input_grad[0] else None
-        to_weight = torch.empty_like(weight)
+        to_weight = torch.empty_like(weight) if ctx.needs_input_grad[1] else None
         responses = upstream[0].contiguous()
         for first, last in _blocks(weight.shape[3], inputs, weight):
             patches = _patches(inputs, first, last, field, stride)
-            _multiply(responses[first:last], patches.transpose(2, 3), to_weight[first:last])
+            if to_weight is not None:
+                _multiply(responses[first:last], patches.transpose(2, 3), to_weight[first:last])
             if to_inputs is not None:
                 _multiply(weight[first:last].transpose(2, 3), responses[first:last], patches)
                 _add(to_inputs, patches, first, field, stride)
@@ -152,7 +153,8 @@ def _patches(images: Tensor, first: int, last: int, field: int, stride: int) -> 
     """Copy what the fields of some rows of places see: [C, H, W, N] -> [last - first, W', C f f, N]."""
     strip = images[:, first * stride : (last - 1) * stride + field]
     fields = strip.unfold(1, field, stride).unfold(2, field, stride)  # [C, rows, W', N, f, f]
-    return fields.permute(1, 2, 0, 4, 5, 3).contiguous().flatten(2, 4)
+    # A copy always: of fields that do not overlap it could be a view, and the patches are written over.
+    return fields.permute(1, 2, 0, 4, 5, 3).clone(memory_format=torch.contiguous_format).flatten(2, 4)
 
 
 def _add(images: Tensor, patches: Tensor, first: int, field: int, stride: int) -> None:

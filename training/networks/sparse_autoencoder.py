@@ -163,7 +163,7 @@ class SparseAutoencoder(nn.Module):
 
     def inputs(self, images: Tensor) -> Tensor:
         """Map images [N, C, H, W] in [-1, 1] to what the first stage sees, [C, H, W, N]."""
-        innermost = images.permute(1, 2, 3, 0).contiguous()
+        innermost = self._innermost(images)
         return innermost if self.input_normalisation is None else self.input_normalisation(innermost)
 
     def learn(self, images: Tensor, *, through: bool) -> list[StageLoss]:
@@ -186,7 +186,7 @@ class SparseAutoencoder(nn.Module):
         Contrast normalisation of the images is undone with the means and contrasts of the originals. Pools forget where
         in a window something was, so the stages above cannot be brought back to pixels.
         """
-        innermost = images.permute(1, 2, 3, 0).contiguous()
+        innermost = self._innermost(images)
         first = self.first_stage
         if self.input_normalisation is None:
             rebuilt = first.reconstruct(innermost)
@@ -199,6 +199,17 @@ class SparseAutoencoder(nn.Module):
         """Apply every stage's constraint."""
         for stage in self._stages():
             stage.constrain()
+
+    def _innermost(self, images: Tensor) -> Tensor:
+        """Map images [N, C, H, W] to [C, H, W, N].
+
+        Raises:
+            DataError: if they have another shape than those that the network was built for.
+        """
+        if images.shape[1:] != self.image_shape:
+            seen, known = list(images.shape[1:]), list(self.image_shape)
+            raise DataError(f"images are {seen} (C, H, W), but the network sees {known}")
+        return images.permute(1, 2, 3, 0).contiguous()
 
     def _stages(self) -> Iterator[Stage]:
         return iter(self.stages)  # type: ignore[arg-type]
