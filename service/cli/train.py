@@ -88,7 +88,7 @@ def train(
     flags = {"labels": labels, "seed": seed, "images": images, "max_seconds": max_seconds}
     try:
         chosen = _overridden(recipe, flags, fields or [])
-        if not chosen.generates:
+        if not (chosen.generates or chosen.detects):
             raise RecipeError(f"{chosen.name} is not trained by this verb: {chosen.source}")
         options = data_options(size=size, channels=channels, limit=limit, max_damaged=max_damaged, jpeg=jpeg)
         folder = run or Path("runs") / chosen.name
