@@ -20,6 +20,7 @@ from training.networks import build_autoencoder
 from training.networks.sparse_autoencoder import StageLoss
 from training.randomness import stream
 from training.recipes import SparseAutoencoderRecipe
+from training.sharding import collected, shard, share_like
 from training.steps.player import Player, trained
 from training.steps.step import Losses
 
@@ -44,8 +45,13 @@ class AutoencoderTraining:
             torch.manual_seed(stream(recipe.seed, "weights").initial_seed())
             self.network = build_autoencoder(config)
         self._acceleration = acceleration = Acceleration.chosen(recipe, convolutional=False)
-        acceleration.placed(self.network)
         parallel.spread(self.network)
+        self._sharded = recipe.sharding == "yes" and parallel.processes() > 1
+        self._collected: dict[str, Tensor] = {}  # all of `state`, where each process has a share of it
+        if self._sharded:
+            shard(self.network, self.network.stages, acceleration.device, method="learn")
+        else:
+            acceleration.placed(self.network)
         self._batches = RealBatches(data, seed=recipe.seed, batch=recipe.batch)
         adam = torch.optim.Adam(
             trained(self.network), lr=recipe.rate, betas=(recipe.beta1, recipe.beta2), eps=recipe.epsilon, fused=True
@@ -59,7 +65,8 @@ class AutoencoderTraining:
             DivergedError: if a loss is not finite.
         """
         recipe = self._recipe
-        images = self._acceleration.place(parallel.own(self._batches.at(self.images_seen).images))
+        with parallel.shared_batches():
+            images = self._acceleration.place(parallel.own(self._batches.at(self.images_seen).images))
         found = self.network.learn(images, through=recipe.schedule == "jointly")
         losses = parallel.averaged(_numbers(found))
         if not all(map(math.isfinite, losses.values())):
@@ -68,6 +75,7 @@ class AutoencoderTraining:
         self._player.descend(self._objective(found), recipe.rate * recipe.rate_share(self.images_seen))
         self.network.constrain()
         self.images_seen += recipe.batch
+        self._collected = {}
         self.losses = losses
         return losses
 
@@ -77,7 +85,8 @@ class AutoencoderTraining:
     def samples(self, count: int) -> NDArray[np.uint8]:
         """Return patches uint8 [N, f, f, C] that the first stage decodes its filters to, spread over the image."""
         decoder = self.network.first_stage.decoder
-        weight: Tensor = decoder.weight.detach().flatten(0, 1).transpose(1, 2).flatten(0, 1)  # [P M, K]
+        places = self.weights()["autoencoder.stages.0.decoder.weight"].flatten(0, 1)  # [P, K, M]
+        weight = places.transpose(1, 2).flatten(0, 1)  # [P M, K]
         shape = self.config.channels, decoder.field, decoder.field
         chosen = weight[torch.linspace(0, len(weight) - 1, min(count, len(weight))).long()]
         patches = chosen / chosen.abs().amax(dim=1, keepdim=True).clamp(min=1e-12)
@@ -87,13 +96,20 @@ class AutoencoderTraining:
         """Return None: a neuron becomes a classifier when it is searched for a concept."""
         return None
 
+    def collect(self) -> None:
+        """Bring the shares of sharded weights together in the first process."""
+        if self._sharded:
+            self._collected = collected(self._tensors(), keep=parallel.is_first())
+
     def weights(self) -> dict[str, Tensor]:
         """Return every weight under the prefix of the checkpoint."""
-        return {f"autoencoder.{name}": tensor.cpu() for name, tensor in self.network.state_dict().items()}
+        if self._sharded:
+            return {name: tensor for name, tensor in self._collected.items() if name.startswith("autoencoder.")}
+        return {name: tensor.cpu() for name, tensor in self._weights().items()}
 
     def state(self) -> dict[str, Tensor]:
         """Return what `restore` needs: the weights and Adam's moments."""
-        return {**self.weights(), **{f"step.{name}": tensor.cpu() for name, tensor in self._player.state().items()}}
+        return self._collected if self._sharded else {name: tensor.cpu() for name, tensor in self._tensors().items()}
 
     def restore(self, tensors: Mapping[str, Tensor], images_seen: int) -> None:
         """Go on from what `state` returned after so many images.
@@ -107,12 +123,24 @@ class AutoencoderTraining:
                     f"{name} of the saved state is not finite; the run cannot go on, train it in a new folder"
                 )
         try:
-            self.network.load_state_dict(section(tensors, "autoencoder"))
+            self.network.load_state_dict(self._shares(section(tensors, "autoencoder")))
             if images_seen:
                 self._player.restore(section(tensors, "step"))
         except (RuntimeError, LookupError, ValueError) as error:
             raise RunError(f"the saved state does not fit the recipe's network: {error}") from None
         self.images_seen = images_seen
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """Return the weights and Adam's moments as they are held."""
+        return {**self._weights(), **{f"step.{name}": tensor for name, tensor in self._player.state().items()}}
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {f"autoencoder.{name}": tensor for name, tensor in self.network.state_dict().items()}
+
+    def _shares(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return this process's shares of whole weights; those themselves where nothing is sharded."""
+        held = self.network.state_dict()
+        return {name: share_like(held[name], tensor) if name in held else tensor for name, tensor in weights.items()}
 
     def _objective(self, losses: list[StageLoss]) -> Tensor:
         """Return the sum of the losses of all stages that learn now, eq. 1."""

@@ -33,7 +33,7 @@ from training.errors import DivergedError, RecipeError, RunError
 from training.recipes import RECIPES, GanRecipe, LatentDistribution, Recipe, recipe_named
 
 CONFIG, WEIGHTS, STATE = "config.json", "checkpoint.safetensors", "state.safetensors"
-FREE = {"max_seconds", "report_images", "checkpoint_images"}  # fields that leave the weights as they are
+FREE = {"max_seconds", "report_images", "checkpoint_images", "sharding"}  # fields that leave the weights as they are
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

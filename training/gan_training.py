@@ -75,6 +75,9 @@ class GanTraining:
         """Give the averaged networks the batch statistics that go with their present weights."""
         self._step.settle(self._generator_average.network, self._discriminator_average.network)
 
+    def collect(self) -> None:
+        """Do nothing: every process has all of it."""
+
     def samples(self, count: int) -> NDArray[np.uint8]:
         """Return images uint8 [count, H, W, C] of the settled averaged generator, always from the same latents."""
         with torch.no_grad():

@@ -133,6 +133,7 @@ def train(
         if saved < training.images_seen and (
             ended is not None or _passed(before, training.images_seen, recipe.checkpoint_images)
         ):
+            training.collect()
             accuracy = parallel.first(save)
             saved = training.images_seen
         # Report.

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from training.errors import RecipeError
+from training.sharding import is_share
 
 Result = TypeVar("Result")
 
@@ -173,10 +174,12 @@ def global_mean(value: Tensor) -> Tensor:
 
 @torch.no_grad()
 def average_gradients(weights: Iterable[Tensor]) -> None:
-    """Replace the gradients of weights by their mean over all processes."""
+    """Replace the gradients of weights by their mean over all processes; those of sharded weights are that already."""
     if processes() == 1:
         return
-    gradients = [weight.grad for weight in weights if weight.grad is not None]
+    gradients = [weight.grad for weight in weights if weight.grad is not None and not is_share(weight)]
+    if not gradients:
+        return
     flat = torch.cat([gradient.flatten() for gradient in gradients])
     distributed.all_reduce(flat)
     flat /= processes()

@@ -29,6 +29,9 @@ class Training(Protocol):
     def settle(self) -> None:
         """Bring what is served up to date with the present weights."""
 
+    def collect(self) -> None:
+        """In all processes at once: bring to the first whatever it is going to be asked for below."""
+
     def samples(self, count: int) -> NDArray[np.uint8]:
         """Return up to `count` pictures uint8 [N, H, W, C] of what was learned, none of them from the data."""
 

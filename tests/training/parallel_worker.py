@@ -9,13 +9,23 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 
-from tests.training.fakes import blobs, small_adversarial_recipe, small_dcgan_recipe, small_recipe
+from tests.training.fakes import (
+    blobs,
+    small_adversarial_recipe,
+    small_autoencoder_recipe,
+    small_dcgan_recipe,
+    small_recipe,
+)
+from training.autoencoder_training import AutoencoderTraining
+from training.checkpoint import RunConfig
 from training.errors import TrainingError
 from training.gan_training import GanTraining
 from training.loop import train
+from training.networks.sparse_autoencoder import SparseAutoencoder
 from training.recipes import Recipe
+from training.sharding import own_share
 
 FORMS: dict[str, tuple[Recipe, int]] = {
     "k-plus-one": (small_recipe(), 6),
@@ -25,6 +35,12 @@ FORMS: dict[str, tuple[Recipe, int]] = {
     "adversarial-nets": (small_adversarial_recipe(), 6),
     "dcgan": (small_dcgan_recipe(), 32),
     "conditional-dcgan": (small_dcgan_recipe(conditional="yes", discriminator_steps=2), 32),
+    "autoencoder": (small_autoencoder_recipe(schedule="jointly"), 12),
+    "autoencoder-apart": (small_autoencoder_recipe(schedule="apart"), 12),
+    "autoencoder-greedily": (small_autoencoder_recipe(schedule="greedily"), 12),
+    "sharded": (small_autoencoder_recipe(schedule="jointly", sharding="yes"), 12),
+    "sharded-apart": (small_autoencoder_recipe(schedule="apart", sharding="yes"), 12),
+    "sharded-greedily": (small_autoencoder_recipe(schedule="greedily", sharding="yes"), 12),
 }
 
 
@@ -58,6 +74,16 @@ def outcomes(folder: Path) -> dict[str, str]:
     told["uneven"] = error_of(reported_at_every_step(small_recipe(unlabelled_batch=9)), folder / "uneven")
     told["other"] = error_of(recipe if is_first else recipe.overridden({"seed": 5}), folder / "other")
 
+    sharded, free = (
+        reported_at_every_step(small_autoencoder_recipe(schedule="jointly", sharding=sharding))
+        for sharding in ("yes", "no")
+    )
+    told["sharded"], told["whole"] = shares(sharded), shares(free)
+    for name, begun in (("sharded first", sharded), ("sharded last", free)):
+        stop = [True, False, False].pop if is_first else never
+        train(begun, blobs(side=12), folder / name, should_stop=stop)
+    train(sharded, blobs(side=12), folder / "sharded last")
+
     def full_disk(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -77,6 +103,32 @@ def outcomes(folder: Path) -> dict[str, str]:
         patch.setattr(GanTraining, "advance", poisoned)
         told["diverged"] = error_of(recipe, folder / "diverged")
     return told
+
+
+def never() -> bool:
+    return False
+
+
+def shares(recipe: Recipe) -> str:
+    """Say which part of the weights, of both moments and of a batch this process has."""
+    training = AutoencoderTraining(RunConfig.of(recipe, blobs(side=12)), blobs(side=12))
+    rows: list[int] = []
+    inputs = SparseAutoencoder.inputs
+
+    def counted(network: SparseAutoencoder, images: Tensor) -> Tensor:
+        rows.append(len(images))
+        return inputs(network, images)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SparseAutoencoder, "inputs", counted)
+        training.advance()
+    held = {**training.network.state_dict(), **training._player.state()}
+    found = [
+        sum(own_share(tensor).numel() for name, tensor in held.items() if name.endswith(end))
+        / sum(tensor.numel() for name, tensor in held.items() if name.endswith(end))
+        for end in ("weight", "exp_avg", "exp_avg_sq")
+    ]
+    return json.dumps([*found, *(count / recipe.batch_images for count in rows)])
 
 
 def error_of(recipe: Recipe, run: Path) -> str:

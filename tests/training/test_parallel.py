@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from tests.training import parallel_worker
-from tests.training.fakes import blobs, small_recipe
+from tests.training.fakes import blobs, small_autoencoder_recipe, small_recipe
 from tests.training.parallel_worker import FORMS, reported_at_every_step
 from training import metrics, parallel
-from training.checkpoint import load_config, load_run
+from training.checkpoint import load_config, load_run, load_state
 from training.loop import train
 
 PROCESSES_S = 240.0
@@ -76,6 +76,40 @@ def test_one_process_goes_on_where_two_were_stopped(together: Path, alone: Path)
     assert summary.ended == "finished"
     last, expected = (metrics.read(folder)[-1] for folder in (together / "stopped", alone / "k-plus-one"))
     assert last["losses"] == pytest.approx(expected["losses"], rel=1e-4, abs=1e-5)
+
+
+def test_a_sharded_run_goes_on_in_one_process_that_shards_nothing(together: Path, alone: Path) -> None:
+    recipe = reported_at_every_step(small_autoencoder_recipe(schedule="jointly"))
+
+    summary = train(recipe, blobs(side=12), together / "sharded first")
+
+    assert summary.ended == "finished"
+    must_be_alike(together / "sharded first", alone / "autoencoder")
+
+
+def test_a_run_that_was_not_sharded_goes_on_sharded(together: Path, alone: Path) -> None:
+    must_be_alike(together / "sharded last", alone / "autoencoder")
+
+
+def must_be_alike(one: Path, other: Path) -> None:
+    """Two runs end with the same losses, weights and moments, but for rounding."""
+    last, expected = (metrics.read(folder)[-1] for folder in (one, other))
+    assert last["losses"] == pytest.approx(expected["losses"], rel=1e-4, abs=1e-5)
+    states = [load_state(folder, load_config(folder)) for folder in (one, other)]
+    found, wanted = (state.tensors for state in states if state is not None)
+    assert found.keys() == wanted.keys()
+    for key, tensor in found.items():
+        assert torch.allclose(tensor, wanted[key], rtol=1e-3, atol=1e-4), key
+
+
+@pytest.mark.parametrize("process", [0, 1])
+def test_a_process_has_its_share(together: Path, process: int) -> None:
+    told = json.loads((together / f"outcomes-{process}.json").read_text())
+
+    *held, rows = json.loads(told["sharded"])
+    assert held == pytest.approx([0.5] * 3, abs=0.15)  # rows of places that cannot be halved go to the first
+    assert rows == 0.5
+    assert json.loads(told["whole"]) == [1, 1, 1, 0.5]
 
 
 @pytest.mark.parametrize("process", [0, 1])

@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from training.errors import DataError
 from training.layers import ContrastNormalisation, LocalDecoder, LocalFilters, l2_pooling
+from training.sharding import own_share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +91,7 @@ class Stage(nn.Module):
     @torch.no_grad()
     def constrain(self) -> None:
         """Shorten the decoder's patches to unit length, so that small responses cannot hide behind large patches."""
-        patches = self.decoder.weight  # [H', W', K, M]
+        patches = own_share(self.decoder.weight)  # [H', W', K, M], of which sharding cuts the rows
         patches.div_(patches.norm(dim=2, keepdim=True).clamp(min=1))
 
     def _responses(self, inputs: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from training import parallel
 from training.historical_averaging import HistoricalAveraging
+from training.sharding import share_like
 
 HISTORY = "history."  # in front of the names of a history's tensors
 
@@ -99,5 +100,7 @@ def restore_players(players: Mapping[str, Player], state: Mapping[str, Tensor]) 
 
 
 def _laid_out_as(weight: Tensor, moment: Tensor) -> Tensor:
-    """Copy a moment into the memory format of its weight; a count is copied as it is."""
-    return torch.empty_like(weight).copy_(moment) if moment.shape == weight.shape else moment.clone()
+    """Copy a moment into the memory format, or the share, of its weight; a count is copied as it is."""
+    if moment.shape != weight.shape:
+        return moment.clone()
+    return torch.empty_like(weight).copy_(share_like(weight, moment))

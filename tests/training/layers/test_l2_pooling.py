@@ -27,7 +27,7 @@ def test_a_pool_is_the_root_of_a_sum_of_squares(window: int, stride: int) -> Non
 def test_its_gradient_is_finite_where_nothing_responds() -> None:
     responses = torch.zeros(1, 3, 3, 2, requires_grad=True)
 
-    l2_pooling(responses, window=2, epsilon=1e-4).sum().backward()
+    l2_pooling(responses, window=2, epsilon=1e-4).sum().backward()  # type: ignore[no-untyped-call]
 
     assert responses.grad is not None
     assert torch.equal(responses.grad, torch.zeros_like(responses))

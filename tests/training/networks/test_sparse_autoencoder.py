@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.training.fakes import blobs, small_autoencoder_recipe
+from tests.training.fakes import blobs, small_autoencoder_recipe, small_recipe
 from training.checkpoint import RunConfig
 from training.errors import DataError, RecipeError
 from training.networks import build_autoencoder
@@ -166,7 +166,5 @@ def test_images_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
 
 
 def test_a_recipe_of_a_gan_has_no_neurons() -> None:
-    config = RunConfig.of(small_autoencoder_recipe(), blobs(side=12))
-
     with pytest.raises(RecipeError, match="trains no autoencoder"):
-        build_autoencoder(dataclasses.replace(config, settings=RunConfig.__dataclass_fields__["settings"].default))
+        build_autoencoder(RunConfig.of(small_recipe(), blobs()))
