@@ -93,6 +93,12 @@ def concepts_from_json(text: str) -> tuple[Concept, ...]:
     return concepts
 
 
+def with_concept(concepts: Iterable[Concept], concept: Concept) -> tuple[Concept, ...]:
+    """Return concepts with one more, in the place of the one of its name where there is one."""
+    kept = {each.name: each for each in concepts}
+    return tuple({**kept, concept.name: concept}.values())
+
+
 def write_concepts(folder: Path, concepts: Iterable[Concept]) -> None:
     """Write the concepts of a run folder."""
     values = {"concepts": [dataclasses.asdict(concept) for concept in concepts]}

@@ -1,0 +1,109 @@
+"""The network of a run, and the activations of its units on images."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from training.batches import to_tensor
+from training.checkpoint import WEIGHTS, Run, RunConfig, autoencoder_weights, load_config, load_run
+from training.errors import DataError, RunError
+from training.networks import build_autoencoder
+from training.networks.sparse_autoencoder import SparseAutoencoder
+from training.randomness import stream
+
+BATCH = 64  # images
+IN_MEMORY_BYTES = 2**30  # of one stage's activations; more are kept in a temporary file
+
+Report = Callable[[int], None]  # told how many more images are done
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trained:
+    """A run's network, ready to look at images."""
+
+    run: Run
+    network: SparseAutoencoder
+
+    @property
+    def config(self) -> RunConfig:
+        """The run's configuration."""
+        return self.run.config
+
+    def must_fit(self, images: NDArray[np.uint8], name: str) -> None:
+        """Refuse images uint8 [N, H, W, C] of another shape than the network's."""
+        height, width, channels = images.shape[1:]
+        if (channels, height, width) != self.config.image_shape:
+            raise DataError(
+                f"{name} has images of {[height, width, channels]} (H, W, C), but {self.run.path} looks at "
+                f"{[self.config.height, self.config.width, self.config.channels]}; load them with its size and channels"
+            )
+
+    def must_have(self, stage: int, unit: int) -> None:
+        """Refuse a stage, from 1, or a unit that the network does not have."""
+        shapes = self.network.unit_shapes
+        if not 1 <= stage <= len(shapes):
+            raise RunError(f"{self.run.path} has no stage {stage}; its stages are 1 to {len(shapes)}")
+        units = int(np.prod(shapes[stage - 1]))
+        if not 0 <= unit < units:
+            raise RunError(f"stage {stage} of {self.run.path} has no unit {unit}; its units are 0 to {units - 1}")
+
+
+def load_trained(run: Path, *, device: torch.device | str = "cpu") -> Trained:
+    """Load the network of a run folder.
+
+    Raises:
+        RunError: if the folder is missing, damaged, not trained yet, or its weights do not fit.
+        RecipeError: if its recipe trains no autoencoder.
+    """
+    network = build_autoencoder(load_config(run))
+    loaded = load_run(run)
+    try:
+        network.load_state_dict(autoencoder_weights(loaded))
+    except RuntimeError as error:
+        raise RunError(f"{run / WEIGHTS} does not fit the network: {' '.join(str(error).split())}") from None
+    return Trained(loaded, network.requires_grad_(False).eval().to(device))
+
+
+def fresh_network(config: RunConfig, *, seed: int, device: torch.device | str = "cpu") -> SparseAutoencoder:
+    """Return the network of a run with random weights, as before a training with that seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream(seed, "weights").initial_seed())
+        return build_autoencoder(config).requires_grad_(False).eval().to(device)
+
+
+@torch.inference_mode()
+def activations_of(
+    network: SparseAutoencoder, images: NDArray[np.uint8], *, report: Report = lambda _: None
+) -> list[NDArray[np.float32]]:
+    """Return every stage's activations [N, U] of images uint8 [N, H, W, C]; units are [M, H', W'], flattened."""
+    device = next(network.parameters()).device
+    found = [_room(len(images), int(np.prod(shape))) for shape in network.unit_shapes]
+    for start in range(0, len(images), BATCH):
+        chunk = to_tensor(images[start : start + BATCH]).to(device)
+        for room, units in zip(found, network(chunk), strict=True):
+            room[start : start + len(chunk)] = units.flatten(1).cpu().numpy()
+        report(len(chunk))
+    return found
+
+
+@torch.inference_mode()
+def seen_images(network: SparseAutoencoder, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return images uint8 [N, H, W, C] as the first stage sees them, float32 [N, C, H, W]."""
+    device = next(network.parameters()).device
+    chunks = (to_tensor(images[start : start + BATCH]).to(device) for start in range(0, len(images), BATCH))
+    return np.concatenate([network.inputs(chunk).permute(3, 0, 1, 2).cpu().numpy() for chunk in chunks])
+
+
+def _room(images: int, units: int) -> NDArray[np.float32]:
+    """Return an array to be filled; a large one lies in a file that goes when nobody uses it any more."""
+    if 4 * images * units <= IN_MEMORY_BYTES:
+        return np.empty((images, units), np.float32)
+    with tempfile.TemporaryFile() as file:
+        return np.memmap(file, np.float32, "w+", shape=(images, units))

@@ -1,0 +1,92 @@
+"""Histograms and curves of a neuron as PNG files, by matplotlib, which is an extra."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.checkpoint import write_atomically
+from training.errors import RunError
+from training.neurons.invariance import Curve
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+BLUE, GREY, RED = "#1f5fa8", "#9a9a9a", "#b03030"
+BINS = 50
+
+
+def histogram(
+    path: Path,
+    sides: Mapping[str, NDArray[np.floating[Any]]],
+    *,
+    title: str,
+    threshold: float | None = None,
+) -> None:
+    """Draw how often each activation occurs.
+
+    Args:
+        path: PNG file to write.
+        sides: activations [N] by the name of those images; the first are drawn blue, the others grey.
+        title: above.
+        threshold: drawn as a line, if there is one.
+
+    Raises:
+        RunError: if matplotlib is not installed.
+    """
+    figure = _figure(6, 3.5)
+    axes = figure.subplots()
+    edges = np.histogram_bin_edges(np.concatenate(list(sides.values())), BINS)
+    for (name, values), colour in zip(sides.items(), (BLUE, GREY), strict=False):
+        label = f"{name} ({len(values):,})"
+        axes.hist(values, bins=edges.tolist(), density=True, alpha=0.6, color=colour, label=label)
+    if threshold is not None:
+        axes.axvline(threshold, color=RED, linewidth=1, label="threshold")
+    axes.set(title=title, xlabel="activation", ylabel="density")
+    axes.legend(frameon=False)
+    _write(figure, path)
+
+
+def curves(path: Path, drawn: Mapping[str, Curve], *, title: str) -> None:
+    """Draw a panel for each curve: the mean, a deviation to either side, and the distractors at 0.
+
+    Args:
+        path: PNG file to write.
+        drawn: curves by the name of the change.
+        title: above.
+
+    Raises:
+        RunError: if matplotlib is not installed.
+    """
+    figure = _figure(3 * len(drawn), 3)
+    panels = figure.subplots(1, len(drawn), sharey=True, squeeze=False)[0]
+    for axes, (name, curve) in zip(panels, drawn.items(), strict=True):
+        low, high = curve.mean - curve.deviation, curve.mean + curve.deviation
+        axes.fill_between(curve.amounts, low, high, color=BLUE, alpha=0.2, linewidth=0)
+        axes.plot(curve.amounts, curve.mean, color=BLUE)
+        axes.axhline(0, color=GREY, linewidth=1)
+        axes.set_xlabel(name)
+    panels[0].set_ylabel("response")
+    figure.suptitle(title)
+    _write(figure, path)
+
+
+def _figure(width: float, height: float) -> Figure:
+    """Return an empty figure, in inches, that no window system has heard of."""
+    try:
+        from matplotlib.figure import Figure  # noqa: PLC0415 - an extra, and slow to import
+    except ImportError:
+        raise RunError("pictures of a neuron need matplotlib; get it with: pip install mintage[neurons]") from None
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _write(figure: Figure, path: Path) -> None:
+    """Write a PNG without the library's version, so that the same figure is the same file."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=120, metadata={"Software": None})
+    write_atomically(path, content.getvalue())

@@ -1,0 +1,189 @@
+"""Finds the neuron of a run that knows a concept, measures it beside the controls, and keeps it in the run folder.
+
+RUN/
+├── concepts.json        the concepts that were found, which are packed with the run
+└── neurons/face/
+    ├── table.json       neuron and controls, by both protocols
+    ├── table.md         the same for people
+    └── *.png            see `training.neurons.pictures`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.checkpoint import write_atomically
+from training.errors import DataError
+from training.neurons.activations import Trained, activations_of, fresh_network, seen_images
+from training.neurons.concepts import NAME, read_concepts, with_concept, write_concepts
+from training.neurons.controls import (
+    FILTERS_TRIED,
+    SMOOTHNESS,
+    Stages,
+    majority,
+    random_filters,
+    search_stages,
+    statistics_control,
+)
+from training.neurons.examples import SHARE, Examples, halves, in_proportion
+from training.neurons.matching import image_statistics, matched
+from training.neurons.pictures import Neuron, draw
+from training.neurons.search import Choice, Labels, Measured, concept, decided
+from training.neurons.table import NEURON, OF_STAGE, PLAIN, RANDOM_WEIGHTS, UNNORMALISED, Row, Table, row_of
+
+FOLDER = "neurons"
+FRESH = 1_000_003  # added to the run's seed for random weights
+
+Report = Callable[[int], None]
+Stage = Callable[[str, int], Report]  # name and length of a piece of work -> what is told of its progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protocol:
+    """How a concept is looked for.
+
+    Attributes:
+        name: of the concept.
+        match: whether distractors are to look like the positives in colour, contrast and blur.
+        share: of distractors among the images, in (0, 1).
+        filters: random linear filters to compare with, white ones and as many smooth ones.
+        seed: of every random choice.
+    """
+
+    name: str
+    match: bool
+    share: float = SHARE
+    filters: int = FILTERS_TRIED
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        """Check what a person could get wrong."""
+        if not NAME.fullmatch(self.name):
+            raise DataError(f"the concept's name {self.name!r} must be 1 to 63 of a-z, 0-9 and -, such as face")
+        if not 0 < self.share < 1:
+            raise DataError(f"share={self.share} of distractors must lie between 0 and 1, such as {SHARE}")
+
+
+def find_concept(
+    trained: Trained,
+    examples: Examples,
+    protocol: Protocol,
+    *,
+    compared: Mapping[str, Trained] | None = None,
+    second: Examples | None = None,
+    source: str = "",
+    stage: Stage = lambda name, total: lambda more: None,
+) -> Table:
+    """Search a run's units, measure the best one and its controls, and write all of it into the run folder.
+
+    Args:
+        trained: the run.
+        examples: positives and distractors of the run's shape, before any is left out.
+        protocol: what to look for, and how.
+        compared: other runs to search on the same images, by the name of their row.
+        second: another test set, on which nothing is chosen.
+        source: what the images are, in words.
+        stage: told what begins.
+
+    Raises:
+        DataError: if the images do not fit a network, or too few are left.
+        RunError: if the run's concepts are damaged, or a library is missing.
+    """
+    for run in (trained, *(compared or {}).values()):
+        run.must_fit(examples.images, "the test set")
+    known = read_concepts(trained.run.path)
+    kept = _chosen(examples, protocol, stage)
+    seed, labels = protocol.seed, _labels(kept, protocol.seed)
+
+    def searched(name: str, run: Trained) -> Stages:
+        activations = activations_of(run.network, kept.images, report=stage(f"activations of {name}", len(kept)))
+        return search_stages(activations, labels, report=stage(f"search of {name}", _units(run)))
+
+    found = searched(trained.run.path.name, trained)
+    rows = [found.row(NEURON, labels, seed=seed), *_stage_rows(found, labels, seed)]
+    rows += [searched(name, run).row(name, labels, seed=seed) for name, run in (compared or {}).items()]
+    rows += _controls(trained, kept, labels, protocol, stage)
+    result = found.found[found.best]
+    neuron = concept(protocol.name, found.best + 1, result, labels, seed=seed)
+    table = Table(
+        concept=neuron,
+        rows=rows,
+        positives=int(kept.positives.sum()),
+        distractors=int((~kept.positives).sum()),
+        second=None if second is None else _fixed(trained, second, neuron.stage, result.honest, seed),
+        source=source,
+    )
+    folder = trained.run.path / FOLDER / protocol.name
+    folder.mkdir(parents=True, exist_ok=True)
+    looked_at = Neuron(protocol.name, neuron.stage, neuron.unit, neuron.sign, neuron.threshold)
+    draw(folder, trained, looked_at, images=kept.images, positives=kept.positives, seed=seed, stage=stage)
+    write_atomically(folder / "table.json", table.to_json().encode())
+    write_atomically(folder / "table.md", table.to_markdown().encode())
+    write_concepts(trained.run.path, with_concept(known, neuron))
+    return table
+
+
+def name_of(run: Trained) -> str:
+    """Return the row of a run that is compared: the paper's name of what it lacks, or else its folder's."""
+    settings = run.config.settings.to_dict()
+    if settings["units"] == "tanh":
+        return PLAIN
+    return UNNORMALISED if settings["contrast_window"] == 0 else run.run.path.resolve().name
+
+
+def _chosen(examples: Examples, protocol: Protocol, stage: Stage) -> Examples:
+    """Leave images out until the two sides look alike and have the wanted proportion."""
+    report = stage("matching", len(examples))
+    if protocol.match:
+        kept = matched(image_statistics(examples.images), examples.positives, examples.groups, seed=protocol.seed)
+        examples = examples.taken(kept)
+    examples = examples.taken(in_proportion(examples.positives, share=protocol.share, seed=protocol.seed))
+    report(len(examples))
+    return examples
+
+
+def _labels(examples: Examples, seed: int) -> Labels:
+    return Labels(examples.positives, examples.groups, halves(examples.positives, examples.groups, seed=seed))
+
+
+def _stage_rows(found: Stages, labels: Labels, seed: int) -> list[Row]:
+    """Return a row for the best unit of each stage."""
+    return [
+        row_of(OF_STAGE.format(number), each, labels, seed=seed, where=f"{number}:{each.honest.unit}")
+        for number, each in enumerate(found.found, start=1)
+    ]
+
+
+def _controls(trained: Trained, examples: Examples, labels: Labels, protocol: Protocol, stage: Stage) -> list[Row]:
+    """Return the rows of what has learned nothing of the concept."""
+    seed, config = protocol.seed, trained.config
+    device = next(trained.network.parameters()).device
+    fresh = fresh_network(config, seed=config.settings.seed + FRESH, device=device)
+    activations = activations_of(fresh, examples.images, report=stage("activations, random weights", len(examples)))
+    rows = [
+        search_stages(activations, labels, report=stage("search, random weights", _units(trained))).row(
+            RANDOM_WEIGHTS, labels, seed=seed
+        )
+    ]
+    seen = seen_images(trained.network, examples.images)
+    for smooth, name in ((0.0, "random filters"), (SMOOTHNESS, "smooth filters")):
+        if protocol.filters:
+            report = stage(name, protocol.filters)
+            rows.append(random_filters(seen, labels, count=protocol.filters, smooth=smooth, seed=seed, report=report))
+    rows.append(statistics_control(image_statistics(examples.images), labels, seed=seed))
+    return [*rows, majority(labels)]
+
+
+def _fixed(trained: Trained, examples: Examples, stage: int, choice: Choice, seed: int) -> Measured:
+    """Measure a choice on a test set that had no part in it."""
+    trained.must_fit(examples.images, "the second test set")
+    activations: NDArray[np.float32] = activations_of(trained.network, examples.images)[stage - 1][:, choice.unit]
+    return decided(choice, activations, examples.positives, groups=examples.groups, seed=seed)
+
+
+def _units(trained: Trained) -> int:
+    return sum(int(np.prod(shape)) for shape in trained.network.unit_shapes)

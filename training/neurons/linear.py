@@ -1,0 +1,39 @@
+"""Logistic regression by scikit-learn, which is an extra."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from training.errors import RunError
+
+
+def logistic(*, cost: float = 1.0, quadratic: bool = False, balanced: bool = False) -> Any:
+    """Return an unfitted logistic regression of standardised features; scikit-learn carries no types.
+
+    Args:
+        cost: inverse of the weight of the squared norm.
+        quadratic: with squares and products of the features.
+        balanced: with either class counting as much as the other, however many images it has.
+
+    Raises:
+        RunError: if scikit-learn is not installed.
+    """
+    pipeline, scaled = (_module(name) for name in ("pipeline", "preprocessing"))
+    model = _module("linear_model").LogisticRegression(
+        C=cost, max_iter=3000, class_weight="balanced" if balanced else None
+    )
+    squares = [scaled.PolynomialFeatures(2, include_bias=False), scaled.StandardScaler()] if quadratic else []
+    return pipeline.make_pipeline(scaled.StandardScaler(), *squares, model)
+
+
+def folds(count: int, *, seed: int) -> Any:
+    """Return how to divide examples for cross-validation: stratified, and no group in two parts."""
+    return _module("model_selection").StratifiedGroupKFold(count, shuffle=True, random_state=seed % 2**32)
+
+
+def _module(name: str) -> Any:
+    try:
+        return importlib.import_module(f"sklearn.{name}")
+    except ImportError:
+        raise RunError("the search for neurons needs scikit-learn; get it with: pip install mintage[neurons]") from None

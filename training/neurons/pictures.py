@@ -1,0 +1,131 @@
+"""The pictures of a neuron.
+
+| file | what it shows |
+| --- | --- |
+| `top.png` | the 48 images that stimulate it most |
+| `optimal.png` | its optimal stimulus: ascents in pixels and in frequencies |
+| `histogram.png` | how often images of either side have which activation |
+| `invariance.png` | its response to images that are moved, scaled and turned |
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from training.checkpoint import write_atomically
+from training.grids import grid
+from training.neurons import figures
+from training.neurons.activations import Trained, activations_of
+from training.neurons.invariance import IMAGES, chosen_positives, response_curves
+from training.neurons.stimuli import STEPS, Form, optimal_stimulus, top_stimuli
+
+COLUMNS = 8
+WIDE = 96  # px that an image on a sheet has at least
+
+Stage = Callable[[str, int], Callable[[int], None]]  # see `training.neurons.find`
+
+
+@dataclass(frozen=True, slots=True)
+class Neuron:
+    """A unit to look at, by whatever name."""
+
+    name: str
+    stage: int  # from 1
+    unit: int
+    sign: int = 1
+    threshold: float | None = None  # of sign * activation
+
+
+def draw_optimal(
+    folder: Path, trained: Trained, neuron: Neuron, *, seed: int, stage: Stage = lambda name, total: lambda more: None
+) -> Path:
+    """Draw the optimal stimulus, in pixels and in frequencies; return the file."""
+    stimuli = [
+        optimal_stimulus(
+            trained.network,
+            stage=neuron.stage,
+            unit=neuron.unit,
+            sign=neuron.sign,
+            form=form,
+            seed=seed,
+            report=stage(f"optimal stimulus, {form}", STEPS),
+        )
+        for form in get_args(Form)
+    ]
+    return _sheet(folder / "optimal.png", np.stack([stimulus.image for stimulus in stimuli]), scale=2)
+
+
+def draw(
+    folder: Path,
+    trained: Trained,
+    neuron: Neuron,
+    *,
+    images: NDArray[np.uint8],
+    positives: NDArray[np.bool_] | None = None,
+    seed: int,
+    stage: Stage = lambda name, total: lambda more: None,
+) -> list[Path]:
+    """Draw all pictures into a folder that exists; return the files.
+
+    Args:
+        folder: to write in.
+        trained: whose neuron it is.
+        neuron: to look at.
+        images: uint8 [N, H, W, C].
+        positives: bool [N]; without them nothing is known of the images, and those that stimulate the neuron most are
+            moved, scaled and turned.
+        seed: of the stimulus's starts and of the images that are changed.
+        stage: told what begins.
+
+    Raises:
+        RunError: if matplotlib is not installed.
+    """
+    report = stage(f"activations of {neuron.name}", len(images))
+    found = activations_of(trained.network, images, report=report)[neuron.stage - 1][:, neuron.unit]
+    best = top_stimuli(found, sign=neuron.sign)
+    if positives is None:
+        sides, shown, others = {"images": found}, best[:IMAGES], found
+    else:
+        others = found[~positives]
+        sides = {neuron.name: found[positives], "distractors": others}
+        shown = chosen_positives(positives, seed=seed)
+    threshold = None if neuron.threshold is None else neuron.sign * neuron.threshold
+    title = f"{neuron.name}: stage {neuron.stage}, unit {neuron.unit}"
+    figures.histogram(folder / "histogram.png", sides, title=title, threshold=threshold)
+    _draw_invariance(folder, trained, neuron, images=images[shown], distractors=float(others.mean()), title=title)
+    sheet = _sheet(folder / "top.png", images[best])
+    optimal = draw_optimal(folder, trained, neuron, seed=seed, stage=stage)
+    return [sheet, optimal, folder / "histogram.png", folder / "invariance.png"]
+
+
+def _draw_invariance(
+    folder: Path, trained: Trained, neuron: Neuron, *, images: NDArray[np.uint8], distractors: float, title: str
+) -> None:
+    """Draw the response curves of images [K, H, W, C]."""
+    device = next(trained.network.parameters()).device
+
+    def activation(batch: Tensor) -> Tensor:
+        units: Tensor = trained.network(batch)[neuron.stage - 1].flatten(1)[:, neuron.unit]
+        return units
+
+    drawn = response_curves(activation, images, sign=neuron.sign, distractors=distractors, device=device)
+    figures.curves(folder / "invariance.png", drawn, title=f"{title} (0: distractors, 1: images as they are)")
+
+
+def _sheet(path: Path, images: NDArray[np.uint8], *, scale: int = 1) -> Path:
+    """Write a grid of images [N, H, W, C], each enlarged to some width."""
+    times = scale * max(1, WIDE // images.shape[2])
+    content = io.BytesIO()
+    picture: Image.Image = grid(images, COLUMNS, scale=times)
+    picture.save(content, "PNG")
+    write_atomically(path, content.getvalue())
+    return path

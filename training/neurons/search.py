@@ -1,0 +1,198 @@
+"""The search for the neuron that knows a concept best, Le et al. 2012, section 4.2, and an honest one. NumPy only.
+
+The paper tries, for every neuron, 20 equally spaced thresholds between its lowest and highest activation on the test
+set, and reports the best accuracy of the best neuron on that same set. With tens of thousands of neurons that flatters:
+the honest protocol chooses neuron, threshold and sign on one half of the images and reports on the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.neurons.concepts import Concept
+from training.neurons.measures import auroc, bootstrap_interval, calibrated
+
+THRESHOLDS = 20
+BLOCK_VALUES = 4 * 2**20  # activations that are worked on at once
+
+Activations = NDArray[np.floating[Any]]
+Report = Callable[[int], None]  # told how many more units are done
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Labels:
+    """What is known of N images: which show the concept, whose they are, and on which a choice is made.
+
+    Attributes:
+        positives: bool [N].
+        groups: int64 [N], of the bootstrap.
+        choosing: bool [N]; the others are only reported on.
+    """
+
+    positives: NDArray[np.bool_]
+    groups: NDArray[np.int64]
+    choosing: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One unit with its threshold; its decision is `sign * activation > threshold`."""
+
+    unit: int
+    sign: int
+    threshold: float  # of sign * activation
+    accuracy: float  # on the images that it was chosen on
+
+    def decides(self, activations: Activations) -> NDArray[np.bool_]:
+        """Say which activations [N] of the unit mean the concept."""
+        decisions: NDArray[np.bool_] = self.sign * activations > self.threshold
+        return decisions
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """The best units of a search, by both protocols.
+
+    Attributes:
+        paper: chosen and measured on all images.
+        honest: chosen on one half; its accuracy is that half's.
+        activations: [N] of the honest unit.
+    """
+
+    paper: Choice
+    honest: Choice
+    activations: Activations
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """How a choice did on images that had no part in it; shares in [0, 1]."""
+
+    accuracy: float
+    low: float  # of the accuracy's 95 % bootstrap interval
+    high: float
+    auroc: float  # of sign * activation
+    positives: int
+    distractors: int
+
+
+def best_thresholds(
+    activations: Activations, positives: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], Activations, NDArray[np.int64]]:
+    """Try for every unit 20 equally spaced thresholds from its lowest to its highest activation, with either sign.
+
+    Args:
+        activations: [N, U].
+        positives: bool [N].
+
+    Returns: the best accuracy [U], and threshold [U] (of sign * activation) and sign [U] that reach it.
+    """
+    signed = np.where(positives, 1, -1).astype(np.float32)  # right decisions = distractors + sum over those decided
+    low, high = activations.min(axis=0), activations.max(axis=0)
+    best = np.full(activations.shape[1], -np.inf)
+    thresholds, signs = np.zeros_like(low), np.ones(len(low), np.int64)
+    for step in range(THRESHOLDS):
+        level = (low + (high - low) * (step / (THRESHOLDS - 1))).astype(activations.dtype)
+        for sign, decided in ((1, activations > level), (-1, activations < level)):
+            gains = signed @ decided.astype(np.float32)
+            better = gains > best
+            best[better], thresholds[better], signs[better] = gains[better], sign * level[better], sign
+    return (best + np.count_nonzero(~positives)) / len(positives), thresholds, signs
+
+
+def search(blocks: Iterable[Activations], labels: Labels, *, report: Report = lambda _: None) -> Found:
+    """Find the best units by both protocols. The honest choice reads nothing of the half that is reported on.
+
+    Args:
+        blocks: activations [N, B] of some units after the others, each read once.
+        labels: of the N images.
+        report: told how many more units are done.
+
+    Raises:
+        ValueError: if there is no unit.
+    """
+    everything = np.ones_like(labels.choosing)
+    best: dict[str, tuple[Choice, Activations]] = {}
+    seen = 0
+    for block in blocks:
+        for protocol, rows in (("paper", everything), ("honest", labels.choosing)):
+            accuracies, thresholds, signs = best_thresholds(block[rows], labels.positives[rows])
+            at = int(accuracies.argmax())
+            if protocol not in best or accuracies[at] > best[protocol][0].accuracy:
+                choice = Choice(seen + at, int(signs[at]), float(thresholds[at]), float(accuracies[at]))
+                best[protocol] = choice, block[:, at].copy()
+        seen += block.shape[1]
+        report(block.shape[1])
+    if not best:
+        raise ValueError("there are no units to search")
+    return Found(best["paper"][0], *best["honest"])
+
+
+def unit_blocks(activations: Activations) -> Iterator[Activations]:
+    """Cut activations [N, U], which may be mapped from a file, into blocks of units [N, B] of bounded size."""
+    images, units = activations.shape
+    width = max(1, BLOCK_VALUES // images)
+    for start in range(0, units, width):
+        yield np.ascontiguousarray(activations[:, start : start + width])
+
+
+def measured(choice: Choice, activations: Activations, labels: Labels, *, seed: int) -> Measured:
+    """Measure a choice on the half that it was not made on.
+
+    Args:
+        choice: what to measure.
+        activations: [N] of its unit.
+        labels: of the N images.
+        seed: of the bootstrap.
+    """
+    rows = ~labels.choosing
+    return decided(choice, activations[rows], labels.positives[rows], groups=labels.groups[rows], seed=seed)
+
+
+def decided(
+    choice: Choice,
+    activations: Activations,
+    positives: NDArray[np.bool_],
+    *,
+    groups: NDArray[np.int64] | None = None,
+    seed: int,
+) -> Measured:
+    """Measure a choice on images [N], all of them."""
+    correct = choice.decides(activations) == positives
+    low, high = bootstrap_interval(correct, groups=groups, seed=seed)
+    return Measured(
+        accuracy=float(correct.mean()),
+        low=low,
+        high=high,
+        auroc=auroc(choice.sign * activations, positives),
+        positives=int(positives.sum()),
+        distractors=int((~positives).sum()),
+    )
+
+
+def concept(name: str, stage: int, found: Found, labels: Labels, *, seed: int) -> Concept:
+    """Return what a search found as a concept, its confidence calibrated on the half that it was chosen on."""
+    choice, rows = found.honest, labels.choosing
+    distances = choice.sign * found.activations[rows].astype(np.float64) - choice.threshold
+    slope, intercept = calibrated(distances, labels.positives[rows])
+    result = measured(choice, found.activations, labels, seed=seed)
+    return Concept(
+        name=name,
+        stage=stage,
+        unit=choice.unit,
+        sign=choice.sign,
+        threshold=choice.threshold,
+        slope=slope,
+        intercept=intercept,
+        accuracy=result.accuracy,
+        accuracy_low=result.low,
+        accuracy_high=result.high,
+        auroc=result.auroc,
+        positives=result.positives,
+        distractors=result.distractors,
+    )

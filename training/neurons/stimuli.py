@@ -1,0 +1,194 @@
+"""What stimulates a unit most: test images, and the optimal stimulus, Le et al. 2012, section 4.4.
+
+The optimal stimulus is the image of unit length that maximises the unit's activation,
+
+    x* = argmax_x  sign f(x)   subject to ||x||_2 = 1,
+
+found by gradient ascent on the sphere with a line search: a step that does not raise the activation is made half as
+long, one that does lets the next be longer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from training.networks.sparse_autoencoder import SparseAutoencoder
+from training.randomness import stream
+
+TOP = 48  # images on the sheet of the paper
+CONTRAST = 0.5  # root mean square of a stimulus's pixels in [-1, 1], to which the unit sphere is scaled
+LONGEST, SHORTEST = 1.0, 1e-5  # of a step, beside the parameters' length
+LONGER, SHORTER = 1.5, 0.5
+
+STARTS, STEPS = 8, 200
+
+Report = Callable[[int], None]  # told how many more steps are done
+Form = Literal["pixels", "frequencies"]
+Activation = Callable[[Tensor], Tensor]  # images [N, C, H, W] in [-1, 1], perhaps beyond -> activations [N]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stimulus:
+    """The best of several ascents.
+
+    Attributes:
+        direction: float32 [C, H, W] of unit length.
+        image: uint8 [H, W, C] to look at: mid grey is zero, and the largest value is white or black.
+        activations: of the unit, before the first step and after each.
+    """
+
+    direction: NDArray[np.float32]
+    image: NDArray[np.uint8]
+    activations: tuple[float, ...]
+
+    @property
+    def activation(self) -> float:
+        """The unit's activation at the end."""
+        return self.activations[-1]
+
+
+def top_stimuli(activations: NDArray[np.floating[Any]], *, sign: int = 1, count: int = TOP) -> NDArray[np.int64]:
+    """Return the indices of the images with the largest `sign * activation`, the largest first; ties in their order.
+
+    Args:
+        activations: [N] of one unit.
+        sign: -1 for the smallest activations.
+        count: indices at most.
+    """
+    return np.argsort(-sign * activations, kind="stable")[:count]
+
+
+def optimal_stimulus(
+    network: SparseAutoencoder,
+    *,
+    stage: int,
+    unit: int,
+    sign: int = 1,
+    form: Form = "pixels",
+    starts: int = STARTS,
+    steps: int = STEPS,
+    seed: int = 0,
+    report: Report = lambda _: None,
+) -> Stimulus:
+    """Find the optimal stimulus of a unit; the arguments that are not its own are those of `ascend`.
+
+    Args:
+        network: whose unit it is.
+        stage: from 1.
+        unit: index into the stage's units [M, H, W], flattened.
+        sign: -1 where low activations mean the concept.
+        form: see `ascend`.
+        starts: see `ascend`.
+        steps: see `ascend`.
+        seed: see `ascend`.
+        report: see `ascend`.
+    """
+    device = next(network.parameters()).device
+    return ascend(
+        lambda images: network(images)[stage - 1].flatten(1)[:, unit],
+        network.image_shape,
+        sign=sign,
+        form=form,
+        starts=starts,
+        steps=steps,
+        seed=seed,
+        device=device,
+        report=report,
+    )
+
+
+@torch.inference_mode(False)
+def ascend(
+    activation: Activation,
+    image_shape: tuple[int, int, int],
+    *,
+    sign: int = 1,
+    form: Form = "pixels",
+    starts: int = STARTS,
+    steps: int = STEPS,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    report: Report = lambda _: None,
+) -> Stimulus:
+    """Ascend from several random images at once, and return the one that ends highest.
+
+    Args:
+        activation: what to maximise.
+        image_shape: (C, H, W).
+        sign: -1 to minimise instead.
+        form: what the steps are taken in: pixels, or Fourier coefficients weighed by 1 / frequency^2, as is the
+            power of natural images, which makes smooth stimuli (after Olah et al. 2017, who weigh by 1 / frequency).
+        starts: ascents.
+        steps: of each at most.
+        seed: of the starts.
+        device: where to compute.
+        report: told how many more steps are done.
+    """
+    render = _Frequencies(image_shape, device) if form == "frequencies" else nn.Identity()
+    generator = stream(seed, f"stimulus/{form}")
+    parameters = _unit(torch.randn(starts, *image_shape, generator=generator)).to(device)
+    lengths = torch.full((starts,), LONGEST, device=device)
+    values, slopes = _risen(activation, render, parameters, sign)
+    curves = [values]
+    for _ in range(steps):
+        tried = _unit(parameters + lengths.view(-1, 1, 1, 1) * _unit(slopes))
+        tried_values, tried_slopes = _risen(activation, render, tried, sign)
+        better = tried_values > values
+        chosen = better.view(-1, 1, 1, 1)
+        parameters, slopes = torch.where(chosen, tried, parameters), torch.where(chosen, tried_slopes, slopes)
+        values = torch.where(better, tried_values, values)
+        lengths = (lengths * torch.where(better, LONGER, SHORTER)).clamp(max=LONGEST)
+        curves.append(values)
+        report(1)
+        if bool((lengths < SHORTEST).all()):
+            break
+    best = int(values.argmax())
+    direction: NDArray[np.float32] = _unit(render(parameters))[best].cpu().numpy()
+    curve = tuple(sign * float(each[best]) for each in curves)
+    return Stimulus(direction, picture(direction), curve)
+
+
+def picture(direction: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Map [C, H, W] to uint8 [H, W, C] about mid grey, with the largest magnitude at full contrast."""
+    largest = float(np.abs(direction).max()) or 1.0
+    levels: NDArray[np.uint8] = np.rint(127.5 + 127.5 * direction.transpose(1, 2, 0) / largest).astype(np.uint8)
+    return levels
+
+
+def _risen(activation: Activation, render: nn.Module, parameters: Tensor, sign: int) -> tuple[Tensor, Tensor]:
+    """Return `sign * activation` [S] of the images of parameters [S, C, H, W], and its gradient in them."""
+    leaves = parameters.detach().requires_grad_()
+    with torch.enable_grad():
+        images = _unit(render(leaves))
+        values = sign * activation(CONTRAST * images[0].numel() ** 0.5 * images)
+        (slopes,) = torch.autograd.grad(values.sum(), leaves)
+    return values.detach(), slopes
+
+
+def _unit(images: Tensor) -> Tensor:
+    """Scale each of [S, C, H, W] to unit length."""
+    lengths: Tensor = images.flatten(1).norm(dim=1)
+    return images / lengths.clamp(min=1e-12).view(-1, 1, 1, 1)
+
+
+class _Frequencies(nn.Module):
+    """Weighs the frequencies of parameters by 1 / f^2: a step in them is a larger one in low frequencies."""
+
+    def __init__(self, image_shape: tuple[int, int, int], device: torch.device | str) -> None:
+        super().__init__()
+        _, height, width = image_shape
+        down, across = torch.fft.fftfreq(height), torch.fft.rfftfreq(width)
+        frequency = (down[:, None].square() + across.square()).sqrt()
+        self._weights = frequency.clamp(min=1 / max(height, width)).pow(-2).to(device)
+
+    def forward(self, parameters: Tensor) -> Tensor:
+        """Map parameters [S, C, H, W] to images of the same shape."""
+        images: Tensor = torch.fft.irfft2(torch.fft.rfft2(parameters) * self._weights, s=parameters.shape[2:])
+        return images

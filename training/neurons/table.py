@@ -1,0 +1,141 @@
+"""The table of a concept: its neuron beside the paper's controls, by both protocols."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from training.neurons.concepts import Concept
+from training.neurons.search import Found, Labels, Measured, measured
+
+NEURON, OF_STAGE, RANDOM_WEIGHTS = "best neuron", "best unit of stage {}", "random weights"
+FIRST = OF_STAGE.format(1)
+FILTERS, SMOOTH_FILTERS = "best random linear filter", "best random smooth filter"
+UNNORMALISED, PLAIN = "no contrast normalisation", "plain autoencoder"
+STATISTICS, MAJORITY = "colour, contrast and blur", "always the majority"
+
+# Le et al. 2012, tables 1 and 2: majority, random weights, linear filter, first stage, plain autoencoder of three
+# layers, without contrast normalisation, best neuron. Accuracies in percent.
+_ORDER = (MAJORITY, RANDOM_WEIGHTS, FILTERS, FIRST, PLAIN, UNNORMALISED, NEURON)
+PUBLISHED = {
+    "face": dict(zip(_ORDER, (64.8, 67.0, 74.0, 71.0, 72.3, 78.5, 81.7), strict=True)),
+    "human-body": dict(zip(_ORDER, (64.8, 66.5, 68.1, 67.2, 71.2, 71.8, 76.7), strict=True)),
+    "cat": dict(zip(_ORDER, (64.8, 66.0, 67.8, 67.1, 67.5, 69.3, 74.8), strict=True)),
+}
+
+NOTES = (
+    "Paper: unit, threshold and accuracy on the same images. Honest: unit, threshold and sign chosen on one half, "
+    "measured on the other, with a 95 % bootstrap interval and AUROC.",
+    f"{STATISTICS.capitalize()}: a logistic model of image statistics, which knows nothing of what is shown; under "
+    "Paper its five-fold cross-validated accuracy.",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One way to tell the concept; accuracies in [0, 1], None where there is none."""
+
+    name: str
+    paper: float  # by the paper's protocol
+    honest: float
+    low: float | None = None  # of the honest accuracy's 95 % interval
+    high: float | None = None
+    auroc: float | None = None
+    where: str = ""  # stage, from 1, and unit that the honest protocol chose
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """All that was measured of a concept.
+
+    Attributes:
+        concept: the neuron.
+        rows: the neuron and its controls.
+        positives: images that show the concept, both halves.
+        distractors: images that do not.
+        second: how the neuron did on a second test set, with nothing chosen on it.
+        source: what the images are, in words.
+    """
+
+    concept: Concept
+    rows: Sequence[Row]
+    positives: int
+    distractors: int
+    second: Measured | None = None
+    source: str = ""
+
+    def published(self, row: Row) -> float | None:
+        """Return the paper's accuracy in [0, 1] for a row, if it has one for this concept."""
+        published = PUBLISHED.get(self.concept.name, {}).get(row.name)
+        return None if published is None else published / 100
+
+    def to_json(self) -> str:
+        """Return the text of table.json."""
+        return json.dumps(self.values(), indent=2) + "\n"
+
+    def values(self) -> dict[str, Any]:
+        """Return everything as JSON's types; shares in [0, 1]."""
+        rows = [{**dataclasses.asdict(row), "published": self.published(row)} for row in self.rows]
+        second = None if self.second is None else dataclasses.asdict(self.second)
+        kept = {"positives": self.positives, "distractors": self.distractors, "source": self.source}
+        return {"concept": dataclasses.asdict(self.concept), **kept, "rows": rows, "second": second}
+
+    def cells(self) -> tuple[list[str], list[list[str]]]:
+        """Return the columns and the rows as a person reads them, in percent."""
+        columns = ["", "paper", "honest", "95 %", "AUROC", "Le 2012", "unit"]
+        return columns, [
+            [
+                row.name,
+                percent(row.paper),
+                percent(row.honest),
+                "" if row.low is None or row.high is None else f"{100 * row.low:.1f}-{100 * row.high:.1f}",
+                "" if row.auroc is None else f"{row.auroc:.3f}",
+                percent(self.published(row)),
+                row.where,
+            ]
+            for row in self.rows
+        ]
+
+    def sentences(self) -> list[str]:
+        """Say what the table was measured on."""
+        said = [
+            f"{self.positives:,} images show {self.concept.name}, {self.distractors:,} do not "
+            f"({percent(self.distractors / (self.positives + self.distractors))} %). {self.source}".strip()
+        ]
+        if self.second is not None:
+            said.append(
+                f"On a second test set, {self.second.positives:,} against {self.second.distractors:,} images and with "
+                f"nothing chosen on it: {percent(self.second.accuracy)} % ({100 * self.second.low:.1f} to "
+                f"{100 * self.second.high:.1f}), AUROC {self.second.auroc:.3f}."
+            )
+        return said
+
+    def to_markdown(self) -> str:
+        """Return the text of table.md."""
+        columns, rows = self.cells()
+        lines = ["| " + " | ".join(columns) + " |", "| --- |" + " ---: |" * (len(columns) - 2) + " --- |"]
+        lines += ["| " + " | ".join(row) + " |" for row in rows]
+        text = "\n\n".join([*self.sentences(), *NOTES])
+        return f"# {self.concept.name}\n\nAccuracies in percent.\n\n" + "\n".join(lines) + f"\n\n{text}\n"
+
+
+def row_of(name: str, found: Found, labels: Labels, *, seed: int, where: str = "") -> Row:
+    """Measure what a search found on the half that it was not chosen on."""
+    result = measured(found.honest, found.activations, labels, seed=seed)
+    return Row(
+        name=name,
+        paper=found.paper.accuracy,
+        honest=result.accuracy,
+        low=result.low,
+        high=result.high,
+        auroc=result.auroc,
+        where=where,
+    )
+
+
+def percent(share: float | None) -> str:
+    """Write a share of 1 in percent, nothing for none."""
+    return "" if share is None else f"{100 * share:.1f}"
