@@ -4,6 +4,7 @@ mintage train                                       # ssgan-digits on the bundle
 mintage train ssgan-mnist --data mnist/ --seed 3    # the same command again resumes
 mintage train RECIPE --data photos/ --size 32       # any images, cropped and resized; see --help for what --data takes
 mintage train RECIPE --data photos/ --data more/    # several sources, taken together
+mintage train RECIPE --dry-run                      # what it would take, and how long
 torchrun --nproc-per-node 2 -m service -- train ... # the same training by two processes
 """
 
@@ -80,6 +81,13 @@ def train(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write event files for TensorBoard, in RUN/tensorboard.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what it would take: weights, memory, computation and time.")
+    ] = False,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=0, help="Real steps that --dry-run times, on noise.", show_default="1, if there is room"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
     """Train a recipe; the same command again resumes, Ctrl-C saves."""
@@ -91,6 +99,11 @@ def train(
         if not (chosen.generates or chosen.detects):
             raise RecipeError(f"{chosen.name} is not trained by this verb: {chosen.source}")
         options = data_options(size=size, channels=channels, limit=limit, max_damaged=max_damaged, jpeg=jpeg)
+        if dry_run:
+            _dry_run(chosen, data or [], options, steps=steps, as_json=as_json)
+            return
+        if steps is not None:
+            raise RecipeError("--steps goes with --dry-run; the length of a run is --images")
         folder = run or Path("runs") / chosen.name
         loaded = _loaded(data or [], chosen, options)
         with _reporter(chosen, as_json=as_json) as printed, _event_files(folder, wanted=tensorboard) as written:
@@ -144,6 +157,13 @@ def _loaded(data: list[str], recipe: Recipe, options: Options) -> Splits:
     if recipe.needs_labels:
         must_have_one_set_of_classes([source.train for source in sources])
     return joined_splits(sources)
+
+
+def _dry_run(recipe: Recipe, data: list[str], options: Options, *, steps: int | None, as_json: bool) -> None:
+    """Say what the training would take."""
+    from service.cli.dry_run import dry_run
+
+    dry_run(recipe, options, lambda: _loaded(data, recipe, options).train, steps=steps, as_json=as_json)
 
 
 def _trained(recipe: Recipe, run: Path, loaded: Splits, *, report: Report) -> Summary:

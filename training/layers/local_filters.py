@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-BLOCK_BYTES = {"cpu": 1 * 2**20, "cuda": 512 * 2**20}  # of patches that are held at a time
+# Of patches that are held at a time; `meta` only counts.
+BLOCK_BYTES = {"cpu": 1 * 2**20, "cuda": 512 * 2**20, "meta": 2**60}
 
 
 class LocalFilters(nn.Module):
