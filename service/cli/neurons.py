@@ -95,7 +95,8 @@ def find(
     with friendly_errors(), bars() as progress:
         from training.neurons.find import Protocol, find_concept
 
-        if (data is None) == (positives is None or distractors is None):
+        two = (positives is not None, distractors is not None)
+        if two != (data is None, data is None) or (data is None and class_name is not None):
             raise DataError("give --positives and --distractors, or else --data and the --class that is the concept")
         if (second_positives is None) != (second_distractors is None):
             raise DataError("a second test set needs --second-positives and --second-distractors")

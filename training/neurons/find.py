@@ -29,7 +29,7 @@ from training.neurons.controls import (
     search_stages,
     statistics_control,
 )
-from training.neurons.examples import SHARE, Examples, halves, in_proportion
+from training.neurons.examples import LEAST, SHARE, Examples, halves, in_proportion
 from training.neurons.matching import image_statistics, matched
 from training.neurons.pictures import Neuron, draw
 from training.neurons.search import Choice, Labels, Measured, concept, decided
@@ -137,12 +137,18 @@ def name_of(run: Trained) -> str:
 
 def _chosen(examples: Examples, protocol: Protocol, stage: Stage) -> Examples:
     """Leave images out until the two sides look alike and have the wanted proportion."""
-    report = stage("matching", len(examples))
+    report, total = stage("matching", len(examples)), len(examples)
     if protocol.match:
-        kept = matched(image_statistics(examples.images), examples.positives, examples.groups, seed=protocol.seed)
-        examples = examples.taken(kept)
+        statistics = image_statistics(examples.images)
+        examples = examples.taken(matched(statistics, examples.positives, examples.groups, seed=protocol.seed))
     examples = examples.taken(in_proportion(examples.positives, share=protocol.share, seed=protocol.seed))
-    report(len(examples))
+    report(total)
+    for side, name in ((examples.positives, "positives"), (~examples.positives, "distractors")):
+        if np.count_nonzero(side) < LEAST:
+            raise DataError(
+                f"of {total} images, matching and a share of {protocol.share} leave {np.count_nonzero(side)} {name}, "
+                f"where {LEAST} are needed: the two sides look too different; give more images, or --no-match"
+            )
     return examples
 
 

@@ -56,6 +56,7 @@ def draw_optimal(
             unit=neuron.unit,
             sign=neuron.sign,
             form=form,
+            steps=STEPS,
             seed=seed,
             report=stage(f"optimal stimulus, {form}", STEPS),
         )

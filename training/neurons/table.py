@@ -70,7 +70,7 @@ class Table:
     def published(self, row: Row) -> float | None:
         """Return the paper's accuracy in [0, 1] for a row, if it has one for this concept."""
         published = PUBLISHED.get(self.concept.name, {}).get(row.name)
-        return None if published is None else published / 100
+        return None if published is None else round(published / 100, 3)
 
     def to_json(self) -> str:
         """Return the text of table.json."""
