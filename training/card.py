@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from pathlib import Path
@@ -10,9 +11,15 @@ import torch
 
 from training.checkpoint import RunConfig, write_atomically
 from training.data import names_of
-from training.recipes import ImprovedGanRecipe, recipe_named
+from training.networks import build_autoencoder
+from training.recipes import ImprovedGanRecipe, SparseAutoencoderRecipe, recipe_named
 
 NAME = "card.md"
+SCHEDULES = {
+    "jointly": "jointly: all stages lower the sum of their losses",
+    "apart": "apart: each stage lowers its own loss, all at each step",
+    "greedily": "greedily: each stage lowers its own loss, one stage after the other",
+}
 
 
 def write_card(
@@ -35,8 +42,9 @@ def write_card(
     rows = {
         "Source": settings.source,
         "Images": f"{config.height} x {config.width}, {'grey' if config.channels == 1 else 'colour'}",
-        "Data": f"{config.data_name}: {config.data_images} images, sha256 `{config.data_sha256[:16]}`",
+        "Data": _data(config),
         **_classifier_rows(config, test_accuracy, test_images),
+        **_autoencoder_rows(config),
         "Trained": f"{images_seen:,} images in {steps:,} steps, {done}",
         "Time": f"{seconds:.0f} s",
         "Hardware": _hardware(),
@@ -58,13 +66,45 @@ Made by
 {command(config, run)}
 ```
 
-`config.json` holds every field; `metrics.jsonl` every measurement; `samples/` pictures from fixed latents.
+`config.json` holds every field; `metrics.jsonl` every measurement; `samples/` {_pictures(config)}.
 
 ## Limits
 
 {limits}
 """
     write_atomically(run / NAME, text.encode())
+
+
+def _data(config: RunConfig) -> str:
+    """Say what the images were."""
+    quality = config.jpeg_quality
+    compressed = "" if quality is None else f", all written as JPEG of quality {quality} and read"
+    return f"{config.data_name}: {config.data_images} images{compressed}, sha256 `{config.data_sha256[:16]}`"
+
+
+def _pictures(config: RunConfig) -> str:
+    """Say what the sample grids show."""
+    detects = config.settings.detects
+    return "patches that the first stage's filters are decoded to" if detects else "pictures from fixed latents"
+
+
+def _autoencoder_rows(config: RunConfig) -> dict[str, str]:
+    """Say what the stages of an autoencoder are."""
+    recipe = config.settings
+    if not isinstance(recipe, SparseAutoencoderRecipe):
+        return {}
+    with torch.device("meta"):  # shapes alone
+        network = build_autoencoder(config)
+    rows = {}
+    for number, units in enumerate(network.unit_shapes):
+        field, pool = recipe.receptive_fields[number], recipe.pools[number]
+        rows[f"Stage {number + 1}"] = (
+            f"{' x '.join(map(str, units))} = {math.prod(units):,} units (maps x height x width); "
+            f"fields {field} x {field} every {recipe.strides[number]}, "
+            f"pools {pool} x {pool} every {recipe.pool_strides[number]}; lambda {recipe.sparsity[number]:g}"
+        )
+    weights = sum(weight.numel() for weight in network.parameters())
+    return {**rows, "Weights": f"{weights:,}, of encoders and decoders", "Schedule": SCHEDULES[recipe.schedule]}
 
 
 def _classifier_rows(config: RunConfig, test_accuracy: float | None, test_images: int) -> dict[str, str]:

@@ -19,7 +19,8 @@ FOLDER = "samples"
 def write_samples(run: Path, images: NDArray[np.uint8], *, images_seen: int) -> None:
     """Write a grid of samples uint8 [N, H, W, C] under the number of images seen, and as latest.png."""
     (run / FOLDER).mkdir(exist_ok=True)
-    picture = _png(grid(images, 10, scale=2 if images.shape[1] < 64 else 1))
+    side = images.shape[1]
+    picture = _png(grid(images, 10, scale=1 if side >= 64 else 2 if side >= 24 else 4))
     write_atomically(path_at(run, images_seen), picture)
     write_atomically(run / FOLDER / "latest.png", picture)
 

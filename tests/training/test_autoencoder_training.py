@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -10,12 +11,14 @@ import pytest
 import torch
 
 from tests.training.fakes import blobs, small_autoencoder_recipe, small_recipe
+from tests.training.test_tensorboard import events_of, images_seen
 from training.autoencoder_training import AutoencoderTraining
 from training.checkpoint import RunConfig, autoencoder_weights, load_run, load_state
 from training.errors import DataError, DivergedError, RecipeError, RunError
 from training.loop import train
 from training.networks import build_autoencoder
 from training.networks.sparse_autoencoder import SparseAutoencoder
+from training.tensorboard import event_files
 
 SCHEDULES = ("jointly", "apart", "greedily")
 
@@ -47,7 +50,34 @@ def test_a_run_folder_holds_everything(tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "run").iterdir()} == {
         *("config.json", "metrics.jsonl", "checkpoint.safetensors", "state.safetensors", "card.md", "samples"),
     }
-    assert "mintage train face-neuron --data blobs" in (tmp_path / "run" / "card.md").read_text()
+
+
+def test_the_card_tells_the_stages(tmp_path: Path) -> None:
+    data = dataclasses.replace(blobs(side=12), name="photos/ + faces/", jpeg_quality=90)
+    train(small_autoencoder_recipe(schedule="apart"), data, tmp_path / "run")
+
+    card = (tmp_path / "run" / "card.md").read_text()
+
+    assert (
+        "| Stage 1 | 3 x 4 x 4 = 48 units (maps x height x width); fields 4 x 4 every 2, pools 2 x 2 every 1;" in card
+    )
+    assert "| Stage 3 | 5 x 1 x 1 = 5 units" in card
+    weights = 2 * (25 * 3 * 16 + 9 * 4 * 12 + 5 * 16)
+    assert f"| Weights | {weights:,}, of encoders and decoders |" in card
+    assert "| Schedule | apart: each stage lowers its own loss, all at each step |" in card
+    assert "| Data | photos/ + faces/: 60 images, all written as JPEG of quality 90 and read, sha256" in card
+    assert "mintage train face-neuron --data photos/ --data faces/ --size 12x12 --channels 1 --jpeg 90 --run" in card
+    assert "patches that the first stage's filters are decoded to" in card
+
+
+def test_losses_and_patches_are_there_for_tensorboard(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="the extra `tensorboard` is not installed")
+    with event_files(tmp_path / "run") as report:
+        train(small_autoencoder_recipe(images=80), blobs(side=12), tmp_path / "run", report=report)
+
+    events = events_of(tmp_path / "run")
+    assert images_seen(events, "loss/reconstruction3") == [16, 32, 40, 48, 64, 80]
+    assert [image.step for image in events.Images("samples")] == [40, 80]
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)

@@ -78,6 +78,21 @@ def test_several_sources_are_one_training(app: typer.Typer, tmp_path: Path) -> N
     assert f"--data {tmp_path / 'one'} --data {tmp_path / 'two'} --jpeg 80 --run" in card
 
 
+def test_an_autoencoder_takes_sources_of_other_classes_without_their_labels(app: typer.Typer, tmp_path: Path) -> None:
+    for name in ("here/cat", "there/dog"):
+        (tmp_path / name).mkdir(parents=True)
+        for number in range(4):
+            Image.effect_noise((20, 16), 50).save(tmp_path / name / f"{number}.png")
+    sources = ["--data", str(tmp_path / "here"), "--data", str(tmp_path / "there")]
+    length = ["--images", "16", "--set", "batch=8"]
+
+    result = CliRunner().invoke(app, ["train", "face-neuron", *sources, *length, "--run", str(tmp_path / "run")])
+
+    assert result.exit_code == 0, result.stderr
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (config["data"]["images"], config["classes"], config["image"]["channels"]) == (8, [], 3)
+
+
 def test_sources_of_other_classes_are_refused_where_labels_are_needed(app: typer.Typer, tmp_path: Path) -> None:
     for name in ("cat", "dog"):
         (tmp_path / name).mkdir()
