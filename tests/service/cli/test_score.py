@@ -161,6 +161,21 @@ def test_a_run_is_compared_with_the_data_that_it_was_trained_on(reference: Path,
     assert values["reference"] == {"name": f"{reference} test", "images": COUNT}
 
 
+def test_a_run_of_several_sources_asks_for_one_to_compare_with(tmp_path: Path) -> None:
+    config = dataclasses.replace(tiny_config(), height=28, width=28, channels=1, data_name="here/ + there/")
+
+    result = invoke(tiny_run(tmp_path / "run", config=config), "-n", COUNT)
+
+    assert result.exit_code == 2
+    assert "was trained on here/ + there/; say which REFERENCE to compare with" in result.stderr
+
+
+def test_the_real_images_go_through_the_jpeg_that_is_asked_for(folder: Path, reference: Path) -> None:
+    as_they_are, compressed = scored(folder, reference), scored(folder, reference, "--jpeg", 20)
+
+    assert as_they_are["scores"] != compressed["scores"]
+
+
 def test_the_real_images_can_be_limited_and_made_grey(folder: Path, reference: Path) -> None:
     values = scored(folder, reference, "--limit", 70, "--channels", 1, "--size", 28)
 
