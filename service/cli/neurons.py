@@ -4,19 +4,21 @@ mintage neurons find runs/face-neuron --concept face --positives lfw/ --distract
 mintage neurons find runs/face-neuron --concept cat --data cifar10/ --class cat
 mintage neurons show runs/face-neuron face --data photos/
 mintage neurons show runs/face-neuron --stage 2 --unit 198
+mintage neurons classify runs/face-neuron --data cifar10/      # service/cli/neurons_classify.py
+mintage neurons detect ...                                     # service/cli/neurons_detect.py
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from service.cli.console import JsonOption, console, friendly_errors, print_json, table
-from service.cli.data_options import SOURCES, JpegOption, LimitOption, MaxDamagedOption, bars, data_options, load_split
+from service.cli.data_options import SOURCES, JpegOption, LimitOption, MaxDamagedOption, bars, load_split
+from service.cli.neuron_runs import DeviceOption, RunArgument, SeedOption, run_options, shown_stages, trained_run
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -31,12 +33,6 @@ if TYPE_CHECKING:
 neurons = typer.Typer(
     name="neurons", help="Find and look at neurons of an autoencoder that know a concept.", no_args_is_help=True
 )
-
-RunArgument = Annotated[
-    Path, typer.Argument(metavar="RUN", help="Run folder of a sparse autoencoder.", show_default=False)
-]
-SeedOption = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of every random choice.")]
-DeviceOption = Annotated[str, typer.Option(help="Where to compute: cpu, cuda or cuda:N.")]
 
 
 def _source(what: str) -> Any:
@@ -103,8 +99,8 @@ def find(
         protocol = Protocol(
             name=concept, match=data is None if match is None else match, share=share, filters=filters, seed=seed
         )
-        trained = _trained(run, device)
-        load = _Loading(_options(trained, limit=limit, max_damaged=max_damaged, jpeg=jpeg), progress)
+        trained = trained_run(run, device)
+        load = _Loading(run_options(trained, limit=limit, max_damaged=max_damaged, jpeg=jpeg), progress)
         if data is not None:
             examples, source = load.of_class(data, class_name or concept)
         else:
@@ -116,7 +112,7 @@ def find(
             compared=_compared(compare or [], device),
             second=load.of_two(second_positives, second_distractors or "")[0] if second_positives else None,
             source=source,
-            stage=_stages(progress),
+            stage=shown_stages(progress),
         )
     if as_json:
         print_json({"run": str(run), **found.values()})
@@ -148,7 +144,7 @@ def show(
     Pictures are written into RUN/neurons/CONCEPT, or RUN/neurons/stage-S-unit-U.
     """
     with friendly_errors(), bars() as progress:
-        trained = _trained(run, device)
+        trained = trained_run(run, device)
         from training.neurons.concepts import read_concepts
 
         concepts = read_concepts(run)
@@ -156,7 +152,7 @@ def show(
         if neuron is None:
             files = []
         else:
-            options = _options(trained, limit=limit, max_damaged=max_damaged, jpeg=jpeg)
+            options = run_options(trained, limit=limit, max_damaged=max_damaged, jpeg=jpeg)
             images = None if data is None else _Loading(options, progress).loaded(data)[0]
             files = _drawn(trained, neuron, images, seed, progress)
             concepts = tuple(each for each in concepts if each.name == concept)
@@ -172,8 +168,9 @@ def show(
 def register(app: typer.Typer) -> None:
     """Add the verb with its own verbs."""
     app.add_typer(neurons)
-    from service.cli import neurons_detect
+    from service.cli import neurons_classify, neurons_detect
 
+    neurons_classify.register(neurons)
     neurons_detect.register(neurons)
 
 
@@ -209,28 +206,6 @@ class _Loading:
         return of_class(images, name), f"Class {name} of {source} ({split}) against its other classes."
 
 
-def _trained(run: Path, device: str) -> Trained:
-    """Load a run's network onto a device that is there."""
-    import torch
-
-    from training.errors import RunError
-    from training.neurons.activations import load_trained
-
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise RunError(f"--device {device} cannot be used: {str(error).splitlines()[0]}") from None
-    return load_trained(run, device=device)
-
-
-def _options(trained: Trained, *, limit: int | None, max_damaged: int | None, jpeg: int | None) -> Options:
-    """Return options that bring images to what the run was trained on."""
-    config = trained.config
-    quality = config.jpeg_quality if jpeg is None else jpeg
-    options = data_options(limit=limit, max_damaged=max_damaged, jpeg=quality)
-    return dataclasses.replace(options, size=(config.height, config.width), channels=config.channels)
-
-
 def _compared(given: list[str], device: str) -> dict[str, Trained]:
     """Load the runs to compare with, by the name of their row."""
     from training.errors import DataError
@@ -239,7 +214,7 @@ def _compared(given: list[str], device: str) -> dict[str, Trained]:
     runs: dict[str, Trained] = {}
     for each in given:
         name, _, path = each.rpartition("=")
-        trained = _trained(Path(path), device)
+        trained = trained_run(Path(path), device)
         name = name or name_of(trained)
         if name in runs:
             raise DataError(f"two runs to compare are called {name!r}; name them: --compare NAME=RUN")
@@ -279,20 +254,8 @@ def _drawn(
     folder = trained.run.path / FOLDER / neuron.name
     folder.mkdir(parents=True, exist_ok=True)
     if images is None:
-        return [draw_optimal(folder, trained, neuron, seed=seed, stage=_stages(progress))]
-    return draw(folder, trained, neuron, images=images.images, seed=seed, stage=_stages(progress))
-
-
-def _stages(progress: Progress) -> Callable[[str, int], Callable[[int], None]]:
-    """Return what shows a bar for each piece of work, or prints a line where there is no terminal."""
-
-    def stage(name: str, total: int) -> Callable[[int], None]:
-        if progress.disable:
-            typer.echo(f"{name}: {total:,}", err=True)
-        task = progress.add_task(name, total=total)
-        return lambda more: progress.advance(task, more)
-
-    return stage
+        return [draw_optimal(folder, trained, neuron, seed=seed, stage=shown_stages(progress))]
+    return draw(folder, trained, neuron, images=images.images, seed=seed, stage=shown_stages(progress))
 
 
 def _print(run: Path, found: Table) -> None:

@@ -10,8 +10,16 @@ from torch import nn
 from training.checkpoint import RunConfig
 from training.errors import RecipeError
 from training.networks import adversarial_nets, dcgan, improved_gan, improved_gan_conv, probe
+from training.networks.neuron_classifier import NeuronClassifier
 from training.networks.sparse_autoencoder import SparseAutoencoder, StageShape
-from training.recipes import AdversarialNetsRecipe, DcganRecipe, ImprovedGanRecipe, ProbeRecipe, SparseAutoencoderRecipe
+from training.recipes import (
+    AdversarialNetsRecipe,
+    DcganRecipe,
+    ImprovedGanRecipe,
+    NeuronClassifierRecipe,
+    ProbeRecipe,
+    SparseAutoencoderRecipe,
+)
 
 UNIT_VARIANCE = math.sqrt(3)  # makes the variance of U(-1, 1) one
 
@@ -101,6 +109,8 @@ def build_classifier(config: RunConfig) -> nn.Module:
         raise RecipeError(f"{config.recipe} trains no classifier; pack it as a generator, or make a probe of it")
     if isinstance(config.settings, ProbeRecipe):
         return probe.ProbeClassifier(_convolutional(config, config.settings), classes=len(config.classes))
+    if isinstance(config.settings, NeuronClassifierRecipe):
+        return NeuronClassifier(build_autoencoder(config), classes=len(config.classes))
     return build_discriminator(config)
 
 

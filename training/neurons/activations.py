@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from training.batches import to_tensor
 from training.checkpoint import WEIGHTS, Run, RunConfig, autoencoder_weights, load_config, load_run
-from training.errors import DataError, RunError
+from training.errors import DataError, RecipeError, RunError
 from training.networks import build_autoencoder
 from training.networks.sparse_autoencoder import SparseAutoencoder
 from training.randomness import stream
@@ -62,7 +62,10 @@ def load_trained(run: Path, *, device: torch.device | str = "cpu") -> Trained:
         RunError: if the folder is missing, damaged, not trained yet, or its weights do not fit.
         RecipeError: if its recipe trains no autoencoder.
     """
-    network = build_autoencoder(load_config(run))
+    config = load_config(run)
+    network = build_autoencoder(config)
+    if not config.settings.detects:
+        raise RecipeError(f"{run} is a {config.recipe}; search the run of the autoencoder that it was made of")
     loaded = load_run(run)
     try:
         network.load_state_dict(autoencoder_weights(loaded))

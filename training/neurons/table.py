@@ -13,9 +13,9 @@ from training.neurons.search import Found, Labels, Measured, measured
 
 NEURON, OF_STAGE, RANDOM_WEIGHTS = "best neuron", "best unit of stage {}", "random weights"
 FIRST = OF_STAGE.format(1)
-FILTERS, SMOOTH_FILTERS = "best random linear filter", "best random smooth filter"
-UNNORMALISED, PLAIN = "no contrast normalisation", "plain autoencoder"
-STATISTICS, MAJORITY = "colour, contrast and blur", "always the majority"
+FILTERS, SMOOTH_FILTERS = "random linear filter", "random smooth filter"
+UNNORMALISED, PLAIN = "no normalisation", "plain autoencoder"
+STATISTICS, MAJORITY = "image statistics", "always the majority"
 
 # Le et al. 2012, tables 1 and 2: majority, random weights, linear filter, first stage, plain autoencoder of three
 # layers, without contrast normalisation, best neuron. Accuracies in percent.
@@ -29,8 +29,8 @@ PUBLISHED = {
 NOTES = (
     "Paper: unit, threshold and accuracy on the same images. Honest: unit, threshold and sign chosen on one half, "
     "measured on the other, with a 95 % bootstrap interval and AUROC.",
-    f"{STATISTICS.capitalize()}: a logistic model of image statistics, which knows nothing of what is shown; under "
-    "Paper its five-fold cross-validated accuracy.",
+    f"{STATISTICS.capitalize()}: a logistic model of colour, contrast and blur, which knows nothing of what is shown; "
+    "under Paper its five-fold cross-validated accuracy.",
 )
 
 

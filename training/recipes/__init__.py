@@ -10,6 +10,7 @@ from training.errors import RecipeError
 from training.recipes.adversarial_nets import ADVERSARIAL_NETS_RECIPES, AdversarialNetsRecipe
 from training.recipes.dcgan import DCGAN_RECIPES, DcganRecipe
 from training.recipes.improved_gan import IMPROVED_GAN_RECIPES, ImprovedGanRecipe
+from training.recipes.neuron_classifier import NEURON_CLASSIFIER_RECIPES, NeuronClassifierRecipe
 from training.recipes.probe import PROBE_RECIPES, ProbeRecipe
 from training.recipes.recipe import About, GanRecipe, LatentDistribution, Recipe
 from training.recipes.sparse_autoencoder import SPARSE_AUTOENCODER_RECIPES, SparseAutoencoderRecipe
@@ -22,6 +23,7 @@ __all__ = [
     "GanRecipe",
     "ImprovedGanRecipe",
     "LatentDistribution",
+    "NeuronClassifierRecipe",
     "ProbeRecipe",
     "Recipe",
     "SparseAutoencoderRecipe",
@@ -36,6 +38,7 @@ RECIPES: dict[str, Recipe] = {
         *DCGAN_RECIPES,
         *PROBE_RECIPES,
         *SPARSE_AUTOENCODER_RECIPES,
+        *NEURON_CLASSIFIER_RECIPES,
     )
 }
 

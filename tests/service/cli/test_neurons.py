@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import typer
 from numpy.typing import NDArray
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+from handlers.archive import pack
+from handlers.classification import classify
+from handlers.model import load
 from service.cli import neurons
 from tests.training.fakes import blobs, small_recipe
 from tests.training.neurons.fakes import faces, others, small_autoencoder_recipe
@@ -79,7 +84,7 @@ def test_a_neuron_is_found_among_two_sources_brought_to_the_run_s_size(run: Path
     result = found(run, data, "--no-match", *second, "--compare", f"itself={run}")
 
     assert result.exit_code == 0, result.stderr
-    for row in ("best neuron", "itself", "random weights", "colour, contrast and blur", "always the majority"):
+    for row in ("best neuron", "itself", "random weights", "image statistics", "always the majority"):
         assert row in result.stdout
     assert "60 images show face, 110 do not" in result.stdout
     assert "On a second test set, 12 against 12 images" in result.stdout
@@ -98,7 +103,7 @@ def test_a_class_is_a_concept_too_and_json_has_every_number(run: Path, data: Pat
     assert values["concept"]["name"] == "drawn-face"
     assert values["rows"][0]["name"] == "best neuron"
     assert values["second"] is None
-    assert "best random linear filter" not in {row["name"] for row in values["rows"]}
+    assert "random linear filter" not in {row["name"] for row in values["rows"]}
 
 
 def test_another_concept_leaves_the_first(run: Path, data: Path) -> None:
@@ -179,3 +184,26 @@ def test_a_run_of_another_family_has_no_neurons(data: Path, tmp_path: Path) -> N
 
     assert result.exit_code == 2
     assert "has no neurons to search" in result.stderr
+
+
+def test_a_classifier_of_its_units_is_packed_and_serves_classes(run: Path, data: Path, tmp_path: Path) -> None:
+    result = invoke("classify", run, "--data", data / "both", "--run", tmp_path / "out", "--fine-tune", 1)
+
+    assert result.exit_code == 0, result.stderr
+    assert "is a classifier now" in result.stdout
+    packed = pack(tmp_path / "out", "classifier", tmp_path / "classifier.mar", micro_batch=4)
+    with zipfile.ZipFile(packed.path) as archive:
+        archive.extractall(tmp_path / "unpacked")
+    model = load(tmp_path / "unpacked", "classifier", torch.device("cpu"))
+    probabilities, generated = classify(model, np.concatenate([faces(20, seed=31), others(20, seed=32)]))
+    assert (probabilities.argmax(1) == np.repeat([0, 1], 20)).mean() > 0.7
+    np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
+    np.testing.assert_allclose(generated, 0.5, rtol=1e-5)
+
+
+def test_a_classifier_stands_beside_the_run_and_json_has_its_accuracy(run: Path, data: Path) -> None:
+    values = json.loads(invoke("classify", run, "--data", data / "both", "--json").stdout)
+
+    assert values["run"] == str(run.with_name("small-classifier"))
+    assert values["train_accuracy"] > 0.7
+    assert "exists and is not empty" in invoke("classify", run, "--data", data / "both").stderr

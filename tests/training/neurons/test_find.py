@@ -175,5 +175,5 @@ def test_a_run_is_called_by_what_it_lacks(trained: Trained) -> None:
         return Trained(dataclasses.replace(trained.run, config=config), trained.network)
 
     assert name_of(trained) == "small"
-    assert name_of(lacking(contrast_window=0)) == "no contrast normalisation"
+    assert name_of(lacking(contrast_window=0)) == "no normalisation"
     assert name_of(lacking(units="tanh")) == "plain autoencoder"

@@ -1,0 +1,58 @@
+"""What the verbs that look at an autoencoder's run share: its options, its network, its images, and bars."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli.data_options import data_options
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from training.data import Options
+    from training.neurons.activations import Trained
+
+RunArgument = Annotated[
+    Path, typer.Argument(metavar="RUN", help="Run folder of a sparse autoencoder.", show_default=False)
+]
+SeedOption = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of every random choice.")]
+DeviceOption = Annotated[str, typer.Option(help="Where to compute: cpu, cuda or cuda:N.")]
+
+
+def trained_run(run: Path, device: str) -> Trained:
+    """Load a run's network onto a device that is there."""
+    import torch
+
+    from training.errors import RunError
+    from training.neurons.activations import load_trained
+
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise RunError(f"--device {device} cannot be used: {str(error).splitlines()[0]}") from None
+    return load_trained(run, device=device)
+
+
+def run_options(trained: Trained, *, limit: int | None, max_damaged: int | None, jpeg: int | None) -> Options:
+    """Return options that bring images to what the run was trained on."""
+    config = trained.config
+    quality = config.jpeg_quality if jpeg is None else jpeg
+    options = data_options(limit=limit, max_damaged=max_damaged, jpeg=quality)
+    return dataclasses.replace(options, size=(config.height, config.width), channels=config.channels)
+
+
+def shown_stages(progress: Progress) -> Callable[[str, int], Callable[[int], None]]:
+    """Return what shows a bar for each piece of work, or prints a line where there is no terminal."""
+
+    def stage(name: str, total: int) -> Callable[[int], None]:
+        if progress.disable:
+            typer.echo(f"{name}: {total:,}", err=True)
+        task = progress.add_task(name, total=total)
+        return lambda more: progress.advance(task, more)
+
+    return stage
