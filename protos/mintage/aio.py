@@ -17,6 +17,7 @@ from mintage.channels import HEALTH_TIMEOUT_S, LOAD_TIMEOUT_S, OPTIONS, TIMEOUT_
 from mintage.errors import from_rpc
 from mintage.pictures import Pictures, to_pil
 from mintage.retries import Attempts, Retries
+from mintage.shards import ShardReader
 from mintage.v1 import jobs_pb2, models_pb2
 
 T = TypeVar("T")
@@ -141,6 +142,31 @@ class AsyncClient:
     async def cancel(self, name: str) -> jobs_pb2.Job:
         """As `Client.cancel`."""
         return await self._run(calls.cancel_job(name))
+
+    async def pause(self, name: str) -> jobs_pb2.Job:
+        """As `Client.pause`."""
+        return await self._run(calls.pause_job(name))
+
+    async def resume(self, name: str) -> jobs_pb2.Job:
+        """As `Client.resume`."""
+        return await self._run(calls.resume_job(name))
+
+    async def retry(self, name: str) -> jobs_pb2.Job:
+        """As `Client.retry`."""
+        return await self._run(calls.retry_failed_shards(name))
+
+    async def read_shard(self, name: str, index: int) -> AsyncIterator[bytes]:
+        """As `Client.read_shard`."""
+        reader, call = ShardReader(), calls.read_shard(name, index)
+        stream = callable_of(self._channel.unary_stream, call)(call.request)
+        try:
+            async for part in stream:
+                yield reader.take(part)
+        except grpc.RpcError as error:
+            raise from_rpc(error) from None
+        finally:
+            stream.cancel()
+        reader.check()
 
     def shards(self, name: str) -> AsyncIterator[jobs_pb2.Shard]:
         """As `Client.shards`."""

@@ -189,6 +189,30 @@ def cancel_job(job: str) -> Call[jobs_pb2.Job]:
     return Call(_JOBS + "CancelJob", request, jobs_pb2.CancelJobResponse, _job)
 
 
+def pause_job(job: str) -> Call[jobs_pb2.Job]:
+    """Pause a job."""
+    request = jobs_pb2.PauseJobRequest(name=job_name(job))
+    return Call(_JOBS + "PauseJob", request, jobs_pb2.PauseJobResponse, _job)
+
+
+def resume_job(job: str) -> Call[jobs_pb2.Job]:
+    """Let a paused job go on."""
+    request = jobs_pb2.ResumeJobRequest(name=job_name(job))
+    return Call(_JOBS + "ResumeJob", request, jobs_pb2.ResumeJobResponse, _job)
+
+
+def retry_failed_shards(job: str) -> Call[jobs_pb2.Job]:
+    """Give the failed shards of a job fresh attempts."""
+    request = jobs_pb2.RetryFailedShardsRequest(name=job_name(job))
+    return Call(_JOBS + "RetryFailedShards", request, jobs_pb2.RetryFailedShardsResponse, _job)
+
+
+def read_shard(job: str, index: int) -> Call[jobs_pb2.ReadShardResponse]:
+    """A stream of the parts of a shard's file."""
+    request = _made(jobs_pb2.ReadShardRequest, name=job_name(job), index=index)
+    return Call(_JOBS + "ReadShard", request, jobs_pb2.ReadShardResponse, lambda part: part)
+
+
 def list_shards(job: str, token: str) -> Call[Page[jobs_pb2.Shard]]:
     """A page of a job's shards in order."""
     request = jobs_pb2.ListShardsRequest(name=job_name(job), page_token=token)

@@ -28,6 +28,7 @@ from mintage.channels import HEALTH_TIMEOUT_S, LOAD_TIMEOUT_S, OPTIONS, TIMEOUT_
 from mintage.errors import from_rpc
 from mintage.pictures import Pictures, to_pil
 from mintage.retries import Attempts, Retries
+from mintage.shards import ShardReader
 from mintage.v1 import jobs_pb2, models_pb2
 
 __all__ = ["AsyncClient", "Classifications", "Client", "Retries", "to_pil"]
@@ -158,6 +159,32 @@ class Client:
     def cancel(self, name: str) -> jobs_pb2.Job:
         """Ask a job to stop; it does within one micro-batch."""
         return self._run(calls.cancel_job(name))
+
+    def pause(self, name: str) -> jobs_pb2.Job:
+        """Pause a job; workers stop within one micro-batch and nothing is lost."""
+        return self._run(calls.pause_job(name))
+
+    def resume(self, name: str) -> jobs_pb2.Job:
+        """Let a paused job go on."""
+        return self._run(calls.resume_job(name))
+
+    def retry(self, name: str) -> jobs_pb2.Job:
+        """Give the failed shards of a job that has ended fresh attempts; the others stay as they are."""
+        return self._run(calls.retry_failed_shards(name))
+
+    def read_shard(self, name: str, index: int) -> Iterator[bytes]:
+        """The bytes of a finished shard's file, piece by piece.
+
+        Raises:
+            Damaged: at the end, if they are not what their digest says.
+        """
+        reader = ShardReader()
+        try:
+            for part in self._stream(calls.read_shard(name, index)):
+                yield reader.take(part)
+        except grpc.RpcError as error:
+            raise from_rpc(error) from None
+        reader.check()
 
     def shards(self, name: str) -> Iterator[jobs_pb2.Shard]:
         """The shards of a job in order, fetched as they are asked for."""

@@ -2,6 +2,7 @@
 
 ClientError
 ├── InputError           an argument is wrong; nothing was sent
+├── Damaged              what came is not what its digest says
 └── ApiError             the server answered with an error, or did not answer
 ├── InvalidRequest   fields are wrong; `violations` names each
 ├── NotFound         no such model, job or archive
@@ -32,6 +33,10 @@ class ClientError(Exception):
 
 class InputError(ClientError, ValueError):
     """Raised when an argument is wrong before anything is sent."""
+
+
+class Damaged(ClientError):
+    """Raised when bytes that came are not those whose digest was announced."""
 
 
 @dataclass(frozen=True, slots=True)

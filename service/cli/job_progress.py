@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from service.cli.console import errors_console, to_dict
+from service.cli.console import INTERRUPTED, errors_console, to_dict
 
 if TYPE_CHECKING:
+    from mintage.client import Client
     from mintage.v1.jobs_pb2 import Job
 
 LINE_S = 5.0
@@ -24,6 +25,18 @@ def follow(states: Iterable[Job], *, as_json: bool) -> Job | None:
     if errors_console().is_terminal:
         return _bar(states)
     return _plain_lines(states)
+
+
+def follow_to_end(client: Client, name: str, *, as_json: bool) -> Job:
+    """Show a job to its end and return it; after Ctrl-C leave with 130 and say that the job goes on."""
+    try:
+        return follow(client.watch(name), as_json=as_json) or client.job(name)
+    except KeyboardInterrupt:
+        short = name.removeprefix("jobs/")
+        typer.echo(
+            f"\nthe job goes on; watch it: mintage jobs watch {short}; stop it: mintage jobs cancel {short}", err=True
+        )
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def state_name(job: Job) -> str:

@@ -8,15 +8,14 @@ mintage jobs watch 01kat7x2m9q3zc5d
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli import job_progress
+from service.cli import job_control, job_progress
 from service.cli.console import (
     DEFAULT_API,
     FAILED,
-    INTERRUPTED,
     ApiOption,
     JsonOption,
     connect,
@@ -26,6 +25,7 @@ from service.cli.console import (
     table,
     to_dict,
 )
+from service.cli.job_control import JobArgument, WaitOption
 
 if TYPE_CHECKING:
     from mintage.client import Client
@@ -33,10 +33,6 @@ if TYPE_CHECKING:
 
 jobs = typer.Typer(name="jobs", help="Make and score images in bulk, durably.", no_args_is_help=True)
 
-JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="Name of the job, with or without jobs/.")]
-WaitOption = Annotated[
-    bool, typer.Option("--wait/--no-wait", help="Wait for the end and show progress, or return at once.")
-]
 PrefixOption = Annotated[
     str, typer.Option("--output", metavar="FOLDER", help="Folder below the server's output folder. Default: jobs/JOB.")
 ]
@@ -128,17 +124,6 @@ def watch(job: JobArgument, api: ApiOption = DEFAULT_API, as_json: JsonOption = 
 
 
 @jobs.command()
-def cancel(job: JobArgument, api: ApiOption = DEFAULT_API, as_json: JsonOption = False) -> None:
-    """Ask a job to stop; its finished files stay."""
-    with friendly_errors(), connect(api) as client:
-        found = client.cancel(job)
-    if as_json:
-        print_json(to_dict(found))
-    else:
-        typer.echo(f"{found.name} is {job_progress.state_name(found)}")
-
-
-@jobs.command()
 def shards(job: JobArgument, api: ApiOption = DEFAULT_API, as_json: JsonOption = False) -> None:
     """List the shards of a job in order."""
     with friendly_errors(), connect(api) as client:
@@ -164,6 +149,7 @@ def watch_with_bar(client: Client, name: str, *, on_change: Callable[[Job], None
 
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
+    job_control.register(jobs)
     app.add_typer(jobs)
 
 
@@ -178,24 +164,11 @@ def _created(client: Client, job: Job, *, wait: bool, as_json: bool) -> None:
 
 def _follow(client: Client, name: str, *, as_json: bool) -> None:
     """Show a job to its end; leave with 1 if it did not succeed, with 130 after Ctrl-C."""
-    try:
-        job = job_progress.follow(client.watch(name), as_json=as_json)
-    except KeyboardInterrupt:
-        _left_running(name)
-    if job is None:
-        return
+    job = job_progress.follow_to_end(client, name, as_json=as_json)
     if not as_json:
         _print_job(job)
     if job_progress.state_name(job) != "succeeded":
         raise typer.Exit(FAILED)
-
-
-def _left_running(name: str) -> NoReturn:
-    short = name.removeprefix("jobs/")
-    typer.echo(
-        f"\nthe job goes on; watch it: mintage jobs watch {short}; stop it: mintage jobs cancel {short}", err=True
-    )
-    raise typer.Exit(INTERRUPTED)
 
 
 def _print_list(found: list[Job]) -> None:

@@ -142,7 +142,12 @@ class Dispatcher:
             cancelled = view.state == "CANCELLING"
             errors = await self._errors(view)
             ending = await asyncio.to_thread(
-                finalize, self._settings.outputs, view.plan, cancelled=cancelled, errors=errors
+                finalize,
+                self._settings.outputs,
+                view.plan,
+                cancelled=cancelled,
+                errors=errors,
+                retry_round=view.round,
             )
             await self._ledger.finish(
                 job,
@@ -151,6 +156,7 @@ class Dispatcher:
                 error=ending.error,
                 root_digest=ending.root_digest,
                 result=ending.result_json,
+                retry_round=view.round,
             )
             log.info("job", job=job, state=ending.state, error=ending.error)
         except MintageError as error:

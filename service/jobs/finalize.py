@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -35,6 +35,7 @@ class Ending:
     result: dict[str, Any] | None = None
     digests: dict[int, str] = field(default_factory=dict)
     errors: dict[int, str] = field(default_factory=dict)
+    round: int = 0
 
     @property
     def result_json(self) -> str:
@@ -42,31 +43,35 @@ class Ending:
         return canonical_json(self.result).decode() if self.result else ""
 
 
-def finalize(root: Path, plan: Plan, *, cancelled: bool, errors: Mapping[int, str]) -> Ending:
+def finalize(root: Path, plan: Plan, *, cancelled: bool, errors: Mapping[int, str], retry_round: int = 0) -> Ending:
     """Write what belongs to the end of a job, the manifest last, and return how the job ended.
 
-    If the manifest is there already, it decides.
+    If the manifest of this round, or of a later one, is there already, it decides; that of an earlier one is replaced.
 
     Args:
         root: the output folder.
         plan: the job's plan.
         cancelled: whether the job was asked to stop.
         errors: the last error of each shard that failed for good.
+        retry_round: how often failed shards were given fresh attempts.
 
     Raises:
         OSError: if the disk is full, say; try again later.
     """
     output = Output(root, plan.prefix)
     ending = read_ending(output)
-    if ending is None:
+    if ending is None or ending.round < retry_round:
         try:
             ending = _ending(root, output, plan, cancelled=cancelled, errors=errors)
         except OutputError as error:
             ending = Ending("FAILED", f"OUTPUT_DAMAGED: {error}")
+        ending = replace(ending, round=retry_round)
         crash_point("before_manifest")
         with output.temporary(MANIFEST) as temporary:
             _write_manifest(temporary.file, plan, ending)
-            if not output.publish(temporary, MANIFEST):
+            if retry_round:
+                output.replace(temporary, MANIFEST)
+            elif not output.publish(temporary, MANIFEST):
                 ending = read_ending(output) or ending
         crash_point("after_manifest")
     output.remove_temporaries()
@@ -86,6 +91,7 @@ def read_ending(output: Output) -> Ending | None:
         score.read(output),
         {shard["shard"]: shard["digest"] for shard in manifest["shards"]},
         {failure["shard"]: failure["error"] for failure in manifest["failures"]},
+        manifest.get("round", 0),
     )
 
 
@@ -103,7 +109,9 @@ def _ending(root: Path, output: Output, plan: Plan, *, cancelled: bool, errors: 
     missing = {shard: errors.get(shard, "") for shard in range(plan.shards) if shard not in digests and not cancelled}
     digest = root_digest(digests.values())
     if markers and plan.sampling:
-        output.put(CONTACT_SHEET, _contact_sheet(output, plan, markers))
+        with output.temporary(CONTACT_SHEET) as temporary:
+            temporary.file.write(_contact_sheet(output, plan, markers))
+            output.replace(temporary, CONTACT_SHEET)
     if cancelled:
         return Ending("CANCELLED", "", digest, None, digests)
     if missing:
@@ -147,7 +155,7 @@ def _write_manifest(file: BinaryIO, plan: Plan, ending: Ending) -> None:
         line = {"shard": shard, "first_index": span.start, "count": len(span), "digest": digest}
         file.write((b",\n" if number else b"\n") + canonical_json(line).rstrip())
     failures = [{"shard": shard, "error": error} for shard, error in sorted(ending.errors.items())]
-    tail = {"failures": failures, "root_digest": ending.root_digest}
+    tail = {"failures": failures, "root_digest": ending.root_digest, "round": ending.round}
     file.write(b"],\n" + canonical_json(tail)[1:])
 
 

@@ -6,11 +6,8 @@ call whose answer was lost) and then answers as it did at first.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from importlib import resources
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import redis.exceptions
@@ -18,27 +15,19 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
 
-from service.errors import AlreadyExists, NotFound, ResourceExhausted, Unavailable
+from service.errors import AlreadyExists, NotFound
 from service.jobs.plan import Plan
+from service.jobs.scripts import PREFIX, Scripts, translated
 from service.jobs.views import Dispatch, JobState, JobView, Lease, ShardView, job_view, shard_view
 from service.settings import Settings
 
-PREFIX = "mintage:"
-_SCRIPTS = resources.files("service.jobs") / "lua"
-_PRELUDE = (_SCRIPTS / "prelude.lua").read_text()
-
 
 class LeaseEnded(Exception):
-    """Raised when a lease is no longer held: `why` is `cancelled` or `fenced`."""
+    """Raised when a lease is no longer held: `why` is `paused`, `cancelled` or `fenced`."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why)
         self.why = why
-
-
-def script(name: str) -> str:
-    """Return the text of one Lua script, with what all of them share before it."""
-    return _PRELUDE + (_SCRIPTS / f"{name}.lua").read_text()
 
 
 def connect(settings: Settings) -> Redis:
@@ -62,7 +51,7 @@ class Ledger:
 
     def __init__(self, client: Redis) -> None:
         self._redis = client
-        self._scripts: dict[str, Any] = {}
+        self._scripts = Scripts(client)
 
     async def reserve(self, request_id: str, digest: str, job: str) -> str:
         """Tie a request id to a job id, once; returns the job it belongs to, `job` if it was free.
@@ -70,7 +59,7 @@ class Ledger:
         Raises:
             AlreadyExists: if it was used with other parameters.
         """
-        reply = await self._run("reserve", request_id, digest, job)
+        reply = await self.run("reserve", request_id, digest, job)
         if "taken" in reply:
             raise AlreadyExists(
                 f"request_id was used for jobs/{reply['taken']} with other parameters; choose another one",
@@ -81,16 +70,16 @@ class Ledger:
 
     async def release(self, request_id: str, job: str) -> None:
         """Untie a request id from a job that never came to be."""
-        await self._run("release", request_id, job)
+        await self.run("release", request_id, job)
 
     async def create(self, plan: Plan) -> bool:
         """Index a job whose plan is on disk; tells whether it was new."""
-        return bool((await self._run("create", *_create_arguments(plan)))["created"])
+        return bool((await self.run("create", *_create_arguments(plan)))["created"])
 
     async def restore(self, plan: Plan, fields: dict[str, str | int]) -> bool:
         """Index a job that has ended, after its shards; tells whether it was new."""
         pairs = [part for pair in fields.items() for part in pair]
-        return bool((await self._run("restore", *_create_arguments(plan), *pairs))["created"])
+        return bool((await self.run("restore", *_create_arguments(plan), *pairs))["created"])
 
     async def restore_shards(self, job: str, digests: Mapping[int, str], errors: Mapping[int, str]) -> None:
         """Index shards of a job that has ended."""
@@ -98,7 +87,7 @@ class Ledger:
         records |= {shard: {"s": "F", "a": 0, "f": 0, "e": error} for shard, error in errors.items()}
         if records:
             texts = {shard: json.dumps(record) for shard, record in records.items()}
-            with _translated():
+            with translated():
                 await self._redis.hset(f"{PREFIX}job:{job}:shards", mapping=texts)
 
     async def claim(self, job: str, shard: int, *, owner: str, worker: str, lease_s: float) -> Lease | str:
@@ -111,7 +100,7 @@ class Ledger:
             worker: name for people.
             lease_s: seconds until the lease must be renewed.
         """
-        reply = await self._run("claim", job, shard, owner, worker, _ms(lease_s))
+        reply = await self.run("claim", job, shard, owner, worker, _ms(lease_s))
         return Lease(job, shard, int(reply["attempt"])) if "attempt" in reply else str(reply["why"])
 
     async def renew(
@@ -127,9 +116,9 @@ class Ledger:
             max_images_per_second: the bound, over all workers; 0 is none.
 
         Raises:
-            LeaseEnded: if the job was cancelled or another worker may have the shard.
+            LeaseEnded: if the job was paused or cancelled, or another worker may have the shard.
         """
-        reply = await self._run(
+        reply = await self.run(
             "renew", lease.job, lease.shard, lease.attempt, _ms(lease_s), done, wanted, max_images_per_second
         )
         if "why" in reply:
@@ -142,21 +131,21 @@ class Ledger:
         Raises:
             LeaseEnded: if another attempt has the shard or the job has ended.
         """
-        reply = await self._run("commit", lease.job, lease.shard, lease.attempt, digest, images)
+        reply = await self.run("commit", lease.job, lease.shard, lease.attempt, digest, images)
         if "why" in reply:
             raise LeaseEnded(reply["why"])
 
     async def fail(self, lease: Lease, error: str, *, max_attempts: int, pause_s: float) -> None:
         """End an attempt that failed; `max_attempts` failures are final, before that the pause doubles each time."""
-        await self._run("fail", lease.job, lease.shard, lease.attempt, error, max_attempts, _ms(pause_s))
+        await self.run("fail", lease.job, lease.shard, lease.attempt, error, max_attempts, _ms(pause_s))
 
     async def hand_back(self, lease: Lease) -> None:
         """Give a lease back; this attempt counts as no failure."""
-        await self._run("hand_back", lease.job, lease.shard, lease.attempt)
+        await self.run("hand_back", lease.job, lease.shard, lease.attempt)
 
     async def expire(self, *, max_attempts: int, pause_s: float, limit: int = 100) -> list[Lease]:
         """Take back the leases that were not renewed, and return them."""
-        reply = await self._run("expire", limit, max_attempts, _ms(pause_s))
+        reply = await self.run("expire", limit, max_attempts, _ms(pause_s))
         return [Lease(each["job"], int(each["shard"]), int(each["attempt"])) for each in reply["ended"]]
 
     async def cancel(self, job: str) -> None:
@@ -165,14 +154,22 @@ class Ledger:
         Raises:
             NotFound: if it does not exist.
         """
-        if "why" in await self._run("cancel", job):
-            raise _no_job(job)
+        if "why" in await self.run("cancel", job):
+            raise no_job(job)
 
     async def finish(
-        self, job: str, before: JobState, after: JobState, *, error: str = "", root_digest: str = "", result: str = ""
+        self,
+        job: str,
+        before: JobState,
+        after: JobState,
+        *,
+        error: str = "",
+        root_digest: str = "",
+        result: str = "",
+        retry_round: int = 0,
     ) -> bool:
-        """Bring a job to its terminal state; tells whether it was in the state before, with no shard leased."""
-        return "ok" in await self._run("finish", job, before, after, error, root_digest, result)
+        """Bring a job to its terminal state; tells whether it was as said before, with no shard leased."""
+        return "ok" in await self.run("finish", job, before, after, error, root_digest, result, retry_round)
 
     async def dispatch(self, queue_key: str, *, per_slot: int, lost_after_s: float, dead_after_s: float) -> Dispatch:
         """Choose the shards to send hints for.
@@ -183,30 +180,30 @@ class Ledger:
             lost_after_s: age after which a hint that is not in the queue any more counts as lost.
             dead_after_s: age after which a worker's last sign of life no longer counts.
         """
-        reply = await self._run("dispatch", per_slot, _ms(lost_after_s), _ms(dead_after_s), keys=[queue_key])
+        reply = await self.run("dispatch", per_slot, _ms(lost_after_s), _ms(dead_after_s), keys=[queue_key])
         hints = [(str(job), int(shard)) for job, shard in reply["hints"]]
         return Dispatch(hints, bool(reply["busy"]), int(reply["slots"]))
 
     async def ending(self) -> list[str]:
         """Return the jobs that can be finished now."""
-        return list((await self._run("ending"))["jobs"])
+        return list((await self.run("ending"))["jobs"])
 
     async def beat(self, worker: str, slots: int) -> None:
         """Give a worker's sign of life; 0 slots says that it leaves."""
-        await self._run("beat", worker, slots)
+        await self.run("beat", worker, slots)
 
     async def lead(self, name: str, *, lease_s: float) -> bool:
         """Become or stay the leading dispatcher; a lease of 0 gives it up."""
-        return bool((await self._run("lead", name, _ms(lease_s)))["leads"])
+        return bool((await self.run("lead", name, _ms(lease_s)))["leads"])
 
     async def wait_for_work(self, timeout_s: float) -> None:
         """Return when something is to be done, or after timeout_s."""
-        with _translated():
+        with translated():
             await self._redis.blpop([PREFIX + "wake"], timeout=timeout_s)
 
     async def incarnation(self) -> str:
         """Return what changes when Redis starts anew, perhaps without the last second's writes."""
-        with _translated():
+        with translated():
             return str((await self._redis.info("server"))["run_id"])
 
     async def job(self, job: str) -> JobView:
@@ -217,12 +214,12 @@ class Ledger:
         """
         views = await self._views([job])
         if not views:
-            raise _no_job(job)
+            raise no_job(job)
         return views[0]
 
     async def unknown(self, jobs: Sequence[str]) -> list[str]:
         """Return those jobs that the ledger does not have."""
-        with _translated():
+        with translated():
             pipeline = self._redis.pipeline(transaction=False)
             for job in jobs:
                 pipeline.exists(f"{PREFIX}job:{job}")
@@ -231,12 +228,12 @@ class Ledger:
 
     async def revision(self, job: str) -> int:
         """Return the number that grows with every change of a job; 0 if it does not exist."""
-        with _translated():
+        with translated():
             return int(await self._redis.hget(f"{PREFIX}job:{job}", "rev") or 0)
 
     async def jobs(self, *, after: str, limit: int) -> list[JobView]:
         """Return jobs, the newest first, beginning after one id; '' begins with the newest."""
-        return await self._views(list((await self._run("page", after, limit))["jobs"]))
+        return await self._views(list((await self.run("page", after, limit))["jobs"]))
 
     async def shards(self, job: str, *, first: int, limit: int) -> list[ShardView]:
         """Return shards in order.
@@ -244,46 +241,18 @@ class Ledger:
         Raises:
             NotFound: if the job does not exist.
         """
-        reply = await self._run("shards", job, first, limit)
+        reply = await self.run("shards", job, first, limit)
         if "why" in reply:
-            raise _no_job(job)
+            raise no_job(job)
         return [shard_view(first + i, record) for i, record in enumerate(reply["records"])]
 
     async def _views(self, jobs: Sequence[str]) -> list[JobView]:
-        reply = await self._run("view", *jobs)
+        reply = await self.run("view", *jobs)
         return [job_view(fields, int(reply["now"])) for fields in reply["views"]]
 
-    async def _run(self, name: str, *arguments: str | float, keys: Sequence[str] = ()) -> dict[str, Any]:
+    async def run(self, name: str, *arguments: str | float, keys: Sequence[str] = ()) -> dict[str, Any]:
         """Run one script; its answer is one JSON object."""
-        if name not in self._scripts:
-            self._scripts[name] = self._redis.register_script(script(name))
-        with _translated():
-            reply = await self._scripts[name](keys=[PREFIX, *keys], args=list(arguments))
-        return dict(json.loads(reply))
-
-
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    """Turn Redis's errors into the service's, and see to it that a cancelled call ends.
-
-    redis-py 8.1 returns normally from a call that was cancelled a moment before its answer came.
-    """
-    task = asyncio.current_task()
-    cancels = task.cancelling() if task else 0
-    try:
-        yield
-        if task and task.cancelling() > cancels:
-            raise asyncio.CancelledError
-    except redis.exceptions.OutOfMemoryError as error:
-        raise ResourceExhausted("the job store is full", retry_after_s=10.0, reason="JOB_STORE_FULL") from error
-    except redis.exceptions.ResponseError as error:
-        if "OOM " in str(error):
-            raise ResourceExhausted("the job store is full", retry_after_s=10.0, reason="JOB_STORE_FULL") from error
-        if "MISCONF" in str(error) or "READONLY" in str(error) or "LOADING" in str(error):
-            raise Unavailable("the job store takes no writes now", reason="JOB_STORE_UNAVAILABLE") from error
-        raise
-    except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError) as error:
-        raise Unavailable("the job store does not answer", reason="JOB_STORE_UNAVAILABLE") from error
+        return await self._scripts.run(name, *arguments, keys=keys)
 
 
 def _create_arguments(plan: Plan) -> tuple[str | int, ...]:
@@ -295,5 +264,6 @@ def _ms(seconds: float) -> int:
     return round(seconds * 1000)
 
 
-def _no_job(job: str) -> NotFound:
+def no_job(job: str) -> NotFound:
+    """Return the error of a job that does not exist."""
     return NotFound(f"jobs/{job} does not exist", reason="JOB_NOT_FOUND", metadata={"job": f"jobs/{job}"})

@@ -1,4 +1,4 @@
-"""The folder of one job: nothing is written outside it, nothing that is there is ever overwritten.
+"""The folder of one job: nothing is written outside it, no shard that is there is ever overwritten.
 
 Every path is walked from the output folder segment by segment without following symbolic links. A file appears under
 its name whole or not at all: it is written to `.tmp/` on the same file system, fsynced, then linked (which, unlike a
@@ -90,6 +90,17 @@ class Output:
                 return False
             os.fsync(target)
         return True
+
+    def replace(self, temporary: Temporary, name: str) -> None:
+        """Give a temporary file its name in the job's folder; what had that name is gone.
+
+        Only for what sums up a job and may have to be summed up again; shards and their markers are never replaced.
+        """
+        temporary.file.flush()
+        os.fsync(temporary.file.fileno())
+        with self._folder(TEMPORARY) as source, self._folder() as target:
+            os.rename(temporary.name, name, src_dir_fd=source, dst_dir_fd=target)
+            os.fsync(target)
 
     @contextlib.contextmanager
     def open(self, name: str) -> Iterator[BinaryIO]:

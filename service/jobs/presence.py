@@ -9,7 +9,7 @@ from typing import Any
 import redis
 import redis.asyncio
 
-from service.jobs.ledger import PREFIX, script
+from service.jobs.scripts import PREFIX, script
 from service.settings import Settings
 
 BEAT_S = 2.0

@@ -87,4 +87,5 @@ def _fields(plan: Plan, ending: Ending) -> dict[str, str | int]:
         "high": images,
         "done": len(ending.digests),
         "failed": len(ending.errors),
+        "round": ending.round,
     }

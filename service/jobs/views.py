@@ -12,7 +12,7 @@ from service.jobs.plan import Plan, read_plan
 RATE_WINDOW_S = 10.0  # TAU_MS in lua/prelude.lua
 
 JobState = Literal[
-    "QUEUED", "RUNNING", "FINALIZING", "CANCELLING", "SUCCEEDED", "PARTIALLY_SUCCEEDED", "FAILED", "CANCELLED"
+    "QUEUED", "RUNNING", "PAUSED", "FINALIZING", "CANCELLING", "SUCCEEDED", "PARTIALLY_SUCCEEDED", "FAILED", "CANCELLED"
 ]
 ShardState = Literal["READY", "LEASED", "DONE", "FAILED"]
 TERMINAL: frozenset[str] = frozenset({"SUCCEEDED", "PARTIALLY_SUCCEEDED", "FAILED", "CANCELLED"})
@@ -21,7 +21,10 @@ _SHARD_STATES: dict[str, ShardState] = {"R": "READY", "L": "LEASED", "D": "DONE"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobView:
-    """A job as the ledger has it. Times are milliseconds since 1970; 0 is not yet."""
+    """A job as the ledger has it. Times are milliseconds since 1970; 0 is not yet.
+
+    `round` says how often failed shards were given fresh attempts.
+    """
 
     plan: Plan
     state: JobState
@@ -32,6 +35,7 @@ class JobView:
     shards_done: int
     shards_failed: int
     attempts: int
+    round: int
     images_per_second: float
     start_time_ms: int
     end_time_ms: int
@@ -91,6 +95,7 @@ def job_view(fields: dict[str, str], now_ms: int) -> JobView:
         shards_done=number("done"),
         shards_failed=number("failed"),
         attempts=number("attempts"),
+        round=number("round"),
         images_per_second=_rate(fields, now_ms),
         start_time_ms=number("started"),
         end_time_ms=number("ended"),

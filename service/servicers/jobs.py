@@ -1,4 +1,4 @@
-"""JobService: bulk work, accepted durably, watched and stopped."""
+"""JobService: bulk work, accepted durably, listed and watched; `job_control` steers it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from mintage.v1 import jobs_pb2, jobs_pb2_grpc
+from mintage.v1 import jobs_pb2
 from redis.asyncio import Redis
 
 from service.errors import FailedPrecondition
-from service.jobs.ledger import Ledger
 from service.jobs.plan import MAX_COUNT, MAX_SHARD_SIZE, MAX_SHARDS, Plan, Sampling, Scoring, request_digest
 from service.jobs.submit import submit
 from service.jobs.views import JobView
 from service.registry import ModelRecord, Registry
+from service.servicers.job_control import JobControlServicer, checked_name
 from service.servicers.job_messages import job_message, page_token, shard_message, token_value
 from service.settings import Settings
 from service.validation import OUTPUT_PREFIX, REQUEST_ID, Violations
@@ -27,12 +27,11 @@ RESERVED_PREFIX = "jobs"
 WATCH_S = 0.15
 
 
-class JobServicer(jobs_pb2_grpc.JobServiceServicer):
+class JobServicer(JobControlServicer):
     """Answers JobService."""
 
     def __init__(self, settings: Settings, redis: Redis, registry: Registry) -> None:
-        self._settings = settings
-        self._ledger = Ledger(redis)
+        super().__init__(settings, redis)
         self._registry = registry
 
     async def CreateSampleJob(
@@ -82,7 +81,7 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
 
     async def GetJob(self, request: jobs_pb2.GetJobRequest, context: Any) -> jobs_pb2.GetJobResponse:
         """Get one job."""
-        return jobs_pb2.GetJobResponse(job=self._message(await self._ledger.job(_checked_name(request.name))))
+        return jobs_pb2.GetJobResponse(job=self._message(await self._ledger.job(checked_name(request.name))))
 
     async def ListJobs(self, request: jobs_pb2.ListJobsRequest, context: Any) -> jobs_pb2.ListJobsResponse:
         """List jobs."""
@@ -98,7 +97,7 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
         self, request: jobs_pb2.WatchJobRequest, context: Any
     ) -> AsyncIterator[jobs_pb2.WatchJobResponse]:
         """Stream a job until it has ended."""
-        job = _checked_name(request.name)
+        job = checked_name(request.name)
         while True:
             view = await self._ledger.job(job)
             yield jobs_pb2.WatchJobResponse(job=self._message(view))
@@ -106,12 +105,6 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
                 return
             while await self._ledger.revision(job) == view.revision:
                 await asyncio.sleep(WATCH_S)
-
-    async def CancelJob(self, request: jobs_pb2.CancelJobRequest, context: Any) -> jobs_pb2.CancelJobResponse:
-        """Ask a job to stop."""
-        job = _checked_name(request.name)
-        await self._ledger.cancel(job)
-        return jobs_pb2.CancelJobResponse(job=self._message(await self._ledger.job(job)))
 
     async def ListShards(self, request: jobs_pb2.ListShardsRequest, context: Any) -> jobs_pb2.ListShardsResponse:
         """List the shards of a job."""
@@ -255,13 +248,6 @@ def _identity(
         "torch_version": record.torch_version,
         "micro_batch": record.micro_batch,
     }
-
-
-def _checked_name(name: str) -> str:
-    violations = Violations()
-    job = violations.job_name("name", name)
-    violations.check()
-    return job
 
 
 def _page_size(size: int, default: int, violations: Violations) -> int:

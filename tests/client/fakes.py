@@ -71,7 +71,7 @@ class Script:
         for service, kinds in _SCRIPTED.items():
             handlers = {}
             for method, (request, answer) in kinds.items():
-                shape = "unary_stream" if method == "WatchJob" else "unary_unary"
+                shape = "unary_stream" if method in ("WatchJob", "ReadShard") else "unary_unary"
                 make = getattr(grpc, f"{shape}_rpc_method_handler")
                 handlers[method] = make(
                     self._step, request_deserializer=request.FromString, response_serializer=answer.SerializeToString
@@ -98,5 +98,9 @@ _SCRIPTED: dict[str, dict[str, tuple[Any, Any]]] = {
         "ListShards": (jobs_pb2.ListShardsRequest, jobs_pb2.ListShardsResponse),
         "WatchJob": (jobs_pb2.WatchJobRequest, jobs_pb2.WatchJobResponse),
         "CancelJob": (jobs_pb2.CancelJobRequest, jobs_pb2.CancelJobResponse),
+        "PauseJob": (jobs_pb2.PauseJobRequest, jobs_pb2.PauseJobResponse),
+        "ResumeJob": (jobs_pb2.ResumeJobRequest, jobs_pb2.ResumeJobResponse),
+        "RetryFailedShards": (jobs_pb2.RetryFailedShardsRequest, jobs_pb2.RetryFailedShardsResponse),
+        "ReadShard": (jobs_pb2.ReadShardRequest, jobs_pb2.ReadShardResponse),
     },
 }

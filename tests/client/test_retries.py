@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterator
 from typing import Any, NoReturn
@@ -13,7 +14,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 from mintage.client import AsyncClient, Client, Retries
-from mintage.errors import InvalidRequest, NotPossible, Overloaded, TimedOut, Unavailable
+from mintage.errors import Damaged, InvalidRequest, NotFound, NotPossible, Overloaded, TimedOut, Unavailable
 from mintage.retries import Attempts
 from mintage.v1 import jobs_pb2, models_pb2
 
@@ -213,6 +214,52 @@ def test_the_remaining_calls_of_jobs(script: Script, client: Client) -> None:
     )
     assert client.create_score_job("judge", "a", splits=3) == client.job("a") == client.cancel("jobs/a") == job
     assert (script.requests[0].source_job, script.requests[0].splits) == ("jobs/a", 3)
+
+
+def test_jobs_are_steered(script: Script, client: Client) -> None:
+    job = jobs_pb2.Job(name="jobs/a")
+    script.then(
+        answers(jobs_pb2.PauseJobResponse(job=job)),
+        answers(jobs_pb2.ResumeJobResponse(job=job)),
+        fails(UNAVAILABLE),
+        answers(jobs_pb2.RetryFailedShardsResponse(job=job)),
+    )
+    assert client.pause("a") == client.resume("jobs/a") == client.retry("a") == job
+    assert {request.name for request in script.requests} == {"jobs/a"}
+
+
+def shard_of(*data: bytes) -> Step:
+    """Answer with a header for b"abcde", then with these parts."""
+
+    def step(request: Any, context: grpc.ServicerContext) -> Iterator[jobs_pb2.ReadShardResponse]:
+        digest = hashlib.sha256(b"abcde").hexdigest()
+        yield jobs_pb2.ReadShardResponse(header=jobs_pb2.ShardHeader(digest=digest, size_bytes=5))
+        for part in data:
+            yield jobs_pb2.ReadShardResponse(data=part)
+
+    return step
+
+
+def test_a_shard_is_read_piece_by_piece_and_checked(script: Script, client: Client) -> None:
+    script.then(shard_of(b"abc", b"de"), shard_of(b"abc"), shard_of(b"abcdx"), fails(grpc.StatusCode.NOT_FOUND))
+    assert b"".join(client.read_shard("a", 3)) == b"abcde"
+    assert (script.requests[0].name, script.requests[0].index) == ("jobs/a", 3)
+    for _ in range(2):
+        with pytest.raises(Damaged):
+            list(client.read_shard("a", 3))
+    with pytest.raises(NotFound):
+        list(client.read_shard("a", 3))
+
+
+def test_a_shard_is_read_with_asyncio_too(script: Script) -> None:
+    async def test() -> None:
+        script.then(shard_of(b"abc", b"de"), shard_of(b"x"))
+        async with AsyncClient(script.address) as client:
+            assert b"".join([part async for part in client.read_shard("a", 3)]) == b"abcde"
+            with pytest.raises(Damaged):
+                _ = [part async for part in client.read_shard("a", 3)]
+
+    run(test())
 
 
 def test_pauses_grow_and_differ() -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from mintage.shards import ShardReader
 from mintage.v1 import jobs_pb2
 from numpy.typing import NDArray
 from PIL import Image
@@ -153,6 +154,30 @@ class Engine:
     def cancel(self, name: str) -> jobs_pb2.Job:
         """Cancel a job."""
         return self.call(lambda api: api.CancelJob(jobs_pb2.CancelJobRequest(name=name), None)).job
+
+    def pause(self, name: str) -> jobs_pb2.Job:
+        """Pause a job."""
+        return self.call(lambda api: api.PauseJob(jobs_pb2.PauseJobRequest(name=name), None)).job
+
+    def resume(self, name: str) -> jobs_pb2.Job:
+        """Let a paused job go on."""
+        return self.call(lambda api: api.ResumeJob(jobs_pb2.ResumeJobRequest(name=name), None)).job
+
+    def retry(self, name: str) -> jobs_pb2.Job:
+        """Give failed shards fresh attempts."""
+        request = jobs_pb2.RetryFailedShardsRequest(name=name)
+        return self.call(lambda api: api.RetryFailedShards(request, None)).job
+
+    def read_shard(self, name: str, index: int) -> bytes:
+        """Read a shard, checked against its digest."""
+        request, reader = jobs_pb2.ReadShardRequest(name=name, index=index), ShardReader()
+
+        async def read(api: JobServicer) -> bytes:
+            return b"".join([reader.take(part) async for part in api.ReadShard(request, None)])
+
+        data = self.call(read)
+        reader.check()
+        return data
 
     def shards(self, name: str) -> list[jobs_pb2.Shard]:
         """List a job's shards."""

@@ -47,6 +47,7 @@ class ModelServer(inference_pb2_grpc.InferenceAPIsServiceServicer):
         self.device = DEVICE
         self.requests: list[dict[str, Any]] = []
         self.failures: list[grpc.StatusCode] = []
+        self.poison = range(0)  # images that cannot be made
         self.pass_gate = threading.Event()
         self.pass_gate.set()
         self.open_for = 0  # requests that pass a closed gate
@@ -63,6 +64,8 @@ class ModelServer(inference_pb2_grpc.InferenceAPIsServiceServicer):
             self.open_for -= passes
         if failure is not None:
             context.abort(failure, "as the test wants it")
+        if asked.get("first_index", -1) in self.poison:
+            context.abort(grpc.StatusCode.INTERNAL, "poisoned, as the test wants it")
         if not passes:
             while not self.pass_gate.wait(0.05) and context.is_active():
                 pass

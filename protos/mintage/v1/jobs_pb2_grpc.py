@@ -66,6 +66,26 @@ class JobServiceStub:
                 request_serializer=mintage_dot_v1_dot_jobs__pb2.CancelJobRequest.SerializeToString,
                 response_deserializer=mintage_dot_v1_dot_jobs__pb2.CancelJobResponse.FromString,
                 _registered_method=True)
+        self.PauseJob = channel.unary_unary(
+                '/mintage.v1.JobService/PauseJob',
+                request_serializer=mintage_dot_v1_dot_jobs__pb2.PauseJobRequest.SerializeToString,
+                response_deserializer=mintage_dot_v1_dot_jobs__pb2.PauseJobResponse.FromString,
+                _registered_method=True)
+        self.ResumeJob = channel.unary_unary(
+                '/mintage.v1.JobService/ResumeJob',
+                request_serializer=mintage_dot_v1_dot_jobs__pb2.ResumeJobRequest.SerializeToString,
+                response_deserializer=mintage_dot_v1_dot_jobs__pb2.ResumeJobResponse.FromString,
+                _registered_method=True)
+        self.RetryFailedShards = channel.unary_unary(
+                '/mintage.v1.JobService/RetryFailedShards',
+                request_serializer=mintage_dot_v1_dot_jobs__pb2.RetryFailedShardsRequest.SerializeToString,
+                response_deserializer=mintage_dot_v1_dot_jobs__pb2.RetryFailedShardsResponse.FromString,
+                _registered_method=True)
+        self.ReadShard = channel.unary_stream(
+                '/mintage.v1.JobService/ReadShard',
+                request_serializer=mintage_dot_v1_dot_jobs__pb2.ReadShardRequest.SerializeToString,
+                response_deserializer=mintage_dot_v1_dot_jobs__pb2.ReadShardResponse.FromString,
+                _registered_method=True)
         self.ListShards = channel.unary_unary(
                 '/mintage.v1.JobService/ListShards',
                 request_serializer=mintage_dot_v1_dot_jobs__pb2.ListShardsRequest.SerializeToString,
@@ -130,6 +150,43 @@ class JobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PauseJob(self, request, context):
+        """Pauses a job: no further shard is handed out, and workers give theirs back within one micro-batch, which counts as no
+        failure. Pausing a paused job changes nothing and succeeds. A paused job may be resumed or cancelled; one whose last
+        shard was finished at that very moment ends nevertheless. Fails with NOT_FOUND if the job does not exist,
+        FAILED_PRECONDITION if it is finalizing, being cancelled or has ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeJob(self, request, context):
+        """Lets a paused job go on. Resuming a job that is not paused but still to be done changes nothing and succeeds. Fails
+        with NOT_FOUND if the job does not exist, FAILED_PRECONDITION as above.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryFailedShards(self, request, context):
+        """Gives the failed shards of a job that has ended fresh attempts; the job runs again and its manifest is written anew.
+        Finished shards stay as they are. Repeating the call while the job runs again changes nothing and succeeds. Fails with
+        NOT_FOUND if the job does not exist, FAILED_PRECONDITION unless it is STATE_PARTIALLY_SUCCEEDED or STATE_FAILED with at
+        least one failed shard.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadShard(self, request, context):
+        """Streams the file of one finished shard: first its digest and size, then its bytes in order. Fails with NOT_FOUND if
+        the job or the shard does not exist or the shard is not finished, FAILED_PRECONDITION if its file is missing or has
+        another size than its marker says. The caller compares the digest.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListShards(self, request, context):
         """Lists a job's shards in order. Fails with NOT_FOUND if the job does not exist.
         """
@@ -169,6 +226,26 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.CancelJob,
                     request_deserializer=mintage_dot_v1_dot_jobs__pb2.CancelJobRequest.FromString,
                     response_serializer=mintage_dot_v1_dot_jobs__pb2.CancelJobResponse.SerializeToString,
+            ),
+            'PauseJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseJob,
+                    request_deserializer=mintage_dot_v1_dot_jobs__pb2.PauseJobRequest.FromString,
+                    response_serializer=mintage_dot_v1_dot_jobs__pb2.PauseJobResponse.SerializeToString,
+            ),
+            'ResumeJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeJob,
+                    request_deserializer=mintage_dot_v1_dot_jobs__pb2.ResumeJobRequest.FromString,
+                    response_serializer=mintage_dot_v1_dot_jobs__pb2.ResumeJobResponse.SerializeToString,
+            ),
+            'RetryFailedShards': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryFailedShards,
+                    request_deserializer=mintage_dot_v1_dot_jobs__pb2.RetryFailedShardsRequest.FromString,
+                    response_serializer=mintage_dot_v1_dot_jobs__pb2.RetryFailedShardsResponse.SerializeToString,
+            ),
+            'ReadShard': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadShard,
+                    request_deserializer=mintage_dot_v1_dot_jobs__pb2.ReadShardRequest.FromString,
+                    response_serializer=mintage_dot_v1_dot_jobs__pb2.ReadShardResponse.SerializeToString,
             ),
             'ListShards': grpc.unary_unary_rpc_method_handler(
                     servicer.ListShards,
@@ -340,6 +417,114 @@ class JobService:
             '/mintage.v1.JobService/CancelJob',
             mintage_dot_v1_dot_jobs__pb2.CancelJobRequest.SerializeToString,
             mintage_dot_v1_dot_jobs__pb2.CancelJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mintage.v1.JobService/PauseJob',
+            mintage_dot_v1_dot_jobs__pb2.PauseJobRequest.SerializeToString,
+            mintage_dot_v1_dot_jobs__pb2.PauseJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mintage.v1.JobService/ResumeJob',
+            mintage_dot_v1_dot_jobs__pb2.ResumeJobRequest.SerializeToString,
+            mintage_dot_v1_dot_jobs__pb2.ResumeJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryFailedShards(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mintage.v1.JobService/RetryFailedShards',
+            mintage_dot_v1_dot_jobs__pb2.RetryFailedShardsRequest.SerializeToString,
+            mintage_dot_v1_dot_jobs__pb2.RetryFailedShardsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadShard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/mintage.v1.JobService/ReadShard',
+            mintage_dot_v1_dot_jobs__pb2.ReadShardRequest.SerializeToString,
+            mintage_dot_v1_dot_jobs__pb2.ReadShardResponse.FromString,
             options,
             channel_credentials,
             insecure,

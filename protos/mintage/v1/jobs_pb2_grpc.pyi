@@ -61,6 +61,27 @@ class JobServiceStub:
     """Asks a job to stop; it stops within one micro-batch. Cancelling a job that is finalizing or has ended changes
     nothing and succeeds. Fails with NOT_FOUND if it does not exist.
     """
+    PauseJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.PauseJobRequest, _jobs_pb2.PauseJobResponse]
+    """Pauses a job: no further shard is handed out, and workers give theirs back within one micro-batch, which counts as no
+    failure. Pausing a paused job changes nothing and succeeds. A paused job may be resumed or cancelled; one whose last
+    shard was finished at that very moment ends nevertheless. Fails with NOT_FOUND if the job does not exist,
+    FAILED_PRECONDITION if it is finalizing, being cancelled or has ended.
+    """
+    ResumeJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.ResumeJobRequest, _jobs_pb2.ResumeJobResponse]
+    """Lets a paused job go on. Resuming a job that is not paused but still to be done changes nothing and succeeds. Fails
+    with NOT_FOUND if the job does not exist, FAILED_PRECONDITION as above.
+    """
+    RetryFailedShards: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.RetryFailedShardsRequest, _jobs_pb2.RetryFailedShardsResponse]
+    """Gives the failed shards of a job that has ended fresh attempts; the job runs again and its manifest is written anew.
+    Finished shards stay as they are. Repeating the call while the job runs again changes nothing and succeeds. Fails with
+    NOT_FOUND if the job does not exist, FAILED_PRECONDITION unless it is STATE_PARTIALLY_SUCCEEDED or STATE_FAILED with at
+    least one failed shard.
+    """
+    ReadShard: _grpc.UnaryStreamMultiCallable[_jobs_pb2.ReadShardRequest, _jobs_pb2.ReadShardResponse]
+    """Streams the file of one finished shard: first its digest and size, then its bytes in order. Fails with NOT_FOUND if
+    the job or the shard does not exist or the shard is not finished, FAILED_PRECONDITION if its file is missing or has
+    another size than its marker says. The caller compares the digest.
+    """
     ListShards: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.ListShardsRequest, _jobs_pb2.ListShardsResponse]
     """Lists a job's shards in order. Fails with NOT_FOUND if the job does not exist."""
 
@@ -96,6 +117,27 @@ class JobServiceAsyncStub(JobServiceStub):
     CancelJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.CancelJobRequest, _jobs_pb2.CancelJobResponse]  # type: ignore[assignment]
     """Asks a job to stop; it stops within one micro-batch. Cancelling a job that is finalizing or has ended changes
     nothing and succeeds. Fails with NOT_FOUND if it does not exist.
+    """
+    PauseJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.PauseJobRequest, _jobs_pb2.PauseJobResponse]  # type: ignore[assignment]
+    """Pauses a job: no further shard is handed out, and workers give theirs back within one micro-batch, which counts as no
+    failure. Pausing a paused job changes nothing and succeeds. A paused job may be resumed or cancelled; one whose last
+    shard was finished at that very moment ends nevertheless. Fails with NOT_FOUND if the job does not exist,
+    FAILED_PRECONDITION if it is finalizing, being cancelled or has ended.
+    """
+    ResumeJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.ResumeJobRequest, _jobs_pb2.ResumeJobResponse]  # type: ignore[assignment]
+    """Lets a paused job go on. Resuming a job that is not paused but still to be done changes nothing and succeeds. Fails
+    with NOT_FOUND if the job does not exist, FAILED_PRECONDITION as above.
+    """
+    RetryFailedShards: _aio.UnaryUnaryMultiCallable[_jobs_pb2.RetryFailedShardsRequest, _jobs_pb2.RetryFailedShardsResponse]  # type: ignore[assignment]
+    """Gives the failed shards of a job that has ended fresh attempts; the job runs again and its manifest is written anew.
+    Finished shards stay as they are. Repeating the call while the job runs again changes nothing and succeeds. Fails with
+    NOT_FOUND if the job does not exist, FAILED_PRECONDITION unless it is STATE_PARTIALLY_SUCCEEDED or STATE_FAILED with at
+    least one failed shard.
+    """
+    ReadShard: _aio.UnaryStreamMultiCallable[_jobs_pb2.ReadShardRequest, _jobs_pb2.ReadShardResponse]  # type: ignore[assignment]
+    """Streams the file of one finished shard: first its digest and size, then its bytes in order. Fails with NOT_FOUND if
+    the job or the shard does not exist or the shard is not finished, FAILED_PRECONDITION if its file is missing or has
+    another size than its marker says. The caller compares the digest.
     """
     ListShards: _aio.UnaryUnaryMultiCallable[_jobs_pb2.ListShardsRequest, _jobs_pb2.ListShardsResponse]  # type: ignore[assignment]
     """Lists a job's shards in order. Fails with NOT_FOUND if the job does not exist."""
@@ -165,6 +207,51 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_jobs_pb2.CancelJobResponse, _abc.Awaitable[_jobs_pb2.CancelJobResponse]]:
         """Asks a job to stop; it stops within one micro-batch. Cancelling a job that is finalizing or has ended changes
         nothing and succeeds. Fails with NOT_FOUND if it does not exist.
+        """
+
+    @_abc_1.abstractmethod
+    def PauseJob(
+        self,
+        request: _jobs_pb2.PauseJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_pb2.PauseJobResponse, _abc.Awaitable[_jobs_pb2.PauseJobResponse]]:
+        """Pauses a job: no further shard is handed out, and workers give theirs back within one micro-batch, which counts as no
+        failure. Pausing a paused job changes nothing and succeeds. A paused job may be resumed or cancelled; one whose last
+        shard was finished at that very moment ends nevertheless. Fails with NOT_FOUND if the job does not exist,
+        FAILED_PRECONDITION if it is finalizing, being cancelled or has ended.
+        """
+
+    @_abc_1.abstractmethod
+    def ResumeJob(
+        self,
+        request: _jobs_pb2.ResumeJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_pb2.ResumeJobResponse, _abc.Awaitable[_jobs_pb2.ResumeJobResponse]]:
+        """Lets a paused job go on. Resuming a job that is not paused but still to be done changes nothing and succeeds. Fails
+        with NOT_FOUND if the job does not exist, FAILED_PRECONDITION as above.
+        """
+
+    @_abc_1.abstractmethod
+    def RetryFailedShards(
+        self,
+        request: _jobs_pb2.RetryFailedShardsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_pb2.RetryFailedShardsResponse, _abc.Awaitable[_jobs_pb2.RetryFailedShardsResponse]]:
+        """Gives the failed shards of a job that has ended fresh attempts; the job runs again and its manifest is written anew.
+        Finished shards stay as they are. Repeating the call while the job runs again changes nothing and succeeds. Fails with
+        NOT_FOUND if the job does not exist, FAILED_PRECONDITION unless it is STATE_PARTIALLY_SUCCEEDED or STATE_FAILED with at
+        least one failed shard.
+        """
+
+    @_abc_1.abstractmethod
+    def ReadShard(
+        self,
+        request: _jobs_pb2.ReadShardRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_jobs_pb2.ReadShardResponse], _abc.AsyncIterator[_jobs_pb2.ReadShardResponse]]:
+        """Streams the file of one finished shard: first its digest and size, then its bytes in order. Fails with NOT_FOUND if
+        the job or the shard does not exist or the shard is not finished, FAILED_PRECONDITION if its file is missing or has
+        another size than its marker says. The caller compares the digest.
         """
 
     @_abc_1.abstractmethod

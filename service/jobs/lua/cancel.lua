@@ -2,7 +2,7 @@
 local job = ARGV[1]
 local state = state_of(job)
 if not state then return answer({why = 'unknown'}) end
-if state == 'QUEUED' or state == 'RUNNING' then
+if goes_on(state) or state == 'PAUSED' then
   set_state(job, 'CANCELLING')
   redis.call('ZREM', P .. 'open', job)
   redis.call('ZADD', P .. 'ending', 0, job)

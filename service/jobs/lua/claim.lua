@@ -5,7 +5,7 @@ local state = state_of(job)
 if not state or tonumber(shard) >= num(job, 'shards') then return answer({why = 'unknown'}) end
 local rec = load_shard(job, shard)
 if rec.s == 'L' and rec.o == ARGV[3] then return answer({attempt = rec.a}) end
-if state ~= 'QUEUED' and state ~= 'RUNNING' then return answer({why = 'stopped'}) end
+if not goes_on(state) then return answer({why = 'stopped'}) end
 if rec.s ~= 'R' then return answer({why = ({L = 'leased', D = 'done', F = 'failed'})[rec.s]}) end
 local earliest = redis.call('ZSCORE', ready_key(job), shard)
 if earliest and tonumber(earliest) > at then return answer({why = 'wait'}) end

@@ -4,7 +4,7 @@ local job, shard, at = ARGV[1], ARGV[2], now()
 local rec = load_shard(job, shard)
 if rec.s == 'D' and rec.d == ARGV[4] then return answer({ok = true}) end
 local state = state_of(job)
-local running = state == 'RUNNING' or state == 'CANCELLING'
+local running = state == 'RUNNING' or state == 'PAUSED' or state == 'CANCELLING'
 if not running or rec.a ~= tonumber(ARGV[3]) or (rec.s ~= 'L' and rec.s ~= 'R') then return answer({why = 'fenced'}) end
 
 if rec.s == 'L' then end_lease(job, shard, rec) end

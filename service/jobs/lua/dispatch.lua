@@ -15,8 +15,7 @@ end
 -- Hints of jobs that stopped are nobody's business any more.
 local outstanding = 0
 for _, name in ipairs(redis.call('ZRANGE', P .. 'hints', 0, -1)) do
-  local state = state_of(name:match('^%S+'))
-  if state == 'QUEUED' or state == 'RUNNING' then
+  if goes_on(state_of(name:match('^%S+'))) then
     outstanding = outstanding + 1
   else
     redis.call('ZREM', P .. 'hints', name)

@@ -15,7 +15,7 @@
 --
 -- A record: s state (R, L, D, F), a attempts, f failures, o owner, w worker, u end of the lease, p images done in this
 -- attempt, d digest, e error. Counters: `committed` images of done shards, `live` images of leased ones, `high` their
--- sum's highest value. Times are milliseconds since 1970 by Redis's own clock.
+-- sum's highest value, `round` how often failed shards were retried. Times are milliseconds since 1970 by Redis's own clock.
 local P = KEYS[1]
 local TAU_MS = 10000
 
@@ -30,6 +30,7 @@ local function ready_key(job) return P .. 'job:' .. job .. ':ready' end
 local function member(job, shard) return job .. ' ' .. shard end
 local function num(job, field) return tonumber(redis.call('HGET', job_key(job), field) or '0') end
 local function state_of(job) return redis.call('HGET', job_key(job), 'state') end
+local function goes_on(state) return state == 'QUEUED' or state == 'RUNNING' end
 local function wake()
   redis.call('LPUSH', P .. 'wake', '1')
   redis.call('LTRIM', P .. 'wake', 0, 0)
@@ -70,13 +71,21 @@ local function end_lease(job, shard, rec)
   rec.p, rec.u, rec.o = nil, nil, nil
 end
 
+-- Hand out the shards of a job that waits, again.
+local function reopen(job)
+  set_state(job, redis.call('HEXISTS', job_key(job), 'started') == 1 and 'RUNNING' or 'QUEUED')
+  redis.call('ZADD', P .. 'open', 0, job)
+  wake()
+end
+
 local function wake_if_ending(job)
   if redis.call('ZSCORE', P .. 'ending', job) then wake() end
 end
 
 local function close_if_complete(job)
   if num(job, 'done') + num(job, 'failed') < num(job, 'shards') then return end
-  if state_of(job) == 'RUNNING' then
+  local state = state_of(job)
+  if state == 'RUNNING' or state == 'PAUSED' then
     set_state(job, 'FINALIZING')
     redis.call('ZREM', P .. 'open', job)
     redis.call('ZADD', P .. 'ending', 0, job)
@@ -89,10 +98,8 @@ local function give_back(job, shard, rec, earliest)
   rec.s = 'R'
   save_shard(job, shard, rec)
   local state = state_of(job)
-  if state == 'QUEUED' or state == 'RUNNING' then
-    redis.call('ZADD', ready_key(job), earliest, shard)
-    redis.call('ZADD', P .. 'open', 0, job)
-  end
+  if goes_on(state) or state == 'PAUSED' then redis.call('ZADD', ready_key(job), earliest, shard) end
+  if goes_on(state) then redis.call('ZADD', P .. 'open', 0, job) end
   wake_if_ending(job)
 end
 

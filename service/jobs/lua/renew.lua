@@ -3,7 +3,8 @@
 local job, shard, at = ARGV[1], ARGV[2], now()
 local rec = held(job, shard, ARGV[3])
 if not rec then return answer({why = 'fenced'}) end
-if state_of(job) ~= 'RUNNING' then return answer({why = 'cancelled'}) end
+local state = state_of(job)
+if state ~= 'RUNNING' then return answer({why = state == 'PAUSED' and 'paused' or 'cancelled'}) end
 rec.u = at + tonumber(ARGV[4])
 redis.call('ZADD', P .. 'leases', rec.u, member(job, shard))
 local delta = tonumber(ARGV[5]) - rec.p

@@ -84,6 +84,19 @@ def test_a_job_with_failed_shards_succeeds_in_part(tmp_path: Path) -> None:
     assert list(ending.digests) == [0, 2] and ending.errors == {1: "NO_SPACE: full"}
 
 
+def test_a_retried_job_is_signed_off_anew_and_an_earlier_dispatcher_changes_nothing(tmp_path: Path) -> None:
+    strike(tmp_path, PLAN, [0, 2])
+    finalize(tmp_path, PLAN, cancelled=False, errors={1: "NO_SPACE: full"})
+    sheet = (folder(tmp_path) / "contact-sheet.png").read_bytes()
+    strike(tmp_path, PLAN, [1])
+    ending = finalize(tmp_path, PLAN, cancelled=False, errors={}, retry_round=1)
+    assert (ending.state, ending.round, list(ending.digests)) == ("SUCCEEDED", 1, [0, 1, 2])
+    assert (folder(tmp_path) / "contact-sheet.png").read_bytes() != sheet
+    assert finalize(tmp_path, PLAN, cancelled=False, errors={1: "BAD: late"}) == ending
+    assert finalize(tmp_path, PLAN, cancelled=False, errors={}, retry_round=1) == ending
+    assert not (folder(tmp_path) / ".tmp").exists()
+
+
 def test_a_job_without_any_shard_failed(tmp_path: Path) -> None:
     ending = finalize(tmp_path, PLAN, cancelled=False, errors=dict.fromkeys(range(3), "BAD: x"))
     assert (ending.state, ending.error) == ("FAILED", "3 of 3 shards failed; shard 0: BAD: x")

@@ -18,7 +18,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from service.errors import FailedPrecondition
 from service.jobs.broker import QUEUE_KEY
+from service.jobs.control import Control
 from service.jobs.ledger import LeaseEnded, Ledger, connect
 from service.jobs.views import Lease
 from service.settings import Settings
@@ -29,7 +31,10 @@ PLAN = sample_plan()
 SHARDS = range(PLAN.shards)
 MAX_ATTEMPTS = 2
 HOUR_S = 3600.0
-ACTS = [*["claim"] * 6, *["renew"] * 4, *["commit"] * 4, "fail", "hand back", "expire", "cancel", "dispatch", "finish"]
+ACTS = [
+    *[*["claim"] * 6, *["renew"] * 4, *["commit"] * 4, *["fail"] * 2, *["dispatch"] * 2, *["resume"] * 2],
+    *["hand back", "expire", "cancel", "finish", "pause", "retry"],
+]
 
 
 @dataclass
@@ -50,6 +55,13 @@ class Model:
     state: str = "QUEUED"
     shards: list[Shard] = field(default_factory=lambda: [Shard() for _ in SHARDS])
     high: int = 0
+    round: int = 0
+    created: bool = False
+
+    @property
+    def waiting(self) -> str:
+        """The state of a job whose shards may be claimed."""
+        return "RUNNING" if any(shard.attempt for shard in self.shards) else "QUEUED"
 
     def images(self) -> int:
         """Images done now."""
@@ -63,7 +75,7 @@ class Model:
     def settle(self) -> None:
         """What follows from any change."""
         self.high = max(self.high, self.images())
-        if self.state == "RUNNING" and self.count("DONE") + self.count("FAILED") == PLAN.shards:
+        if self.state in ("RUNNING", "PAUSED") and self.count("DONE") + self.count("FAILED") == PLAN.shards:
             self.state = "FINALIZING"
 
     def fail(self, k: int) -> None:
@@ -95,7 +107,9 @@ class LedgerMachine(RuleBasedStateMachine):
         return self.loop.run(call)
 
     def teardown(self) -> None:
-        """Hang up."""
+        """Look whether anything was forgotten, and hang up."""
+        if self.model.created:
+            self.teardown_checks()
         self.do(self.client.aclose())
         self.loop.close()
 
@@ -103,6 +117,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def create(self) -> None:
         """Begin with one job."""
         assert self.do(self.ledger.create(PLAN))
+        self.model.created = True
         self.do(self.ledger.beat("w", 2))
 
     def lease(self, k: int, back: int) -> Lease:
@@ -133,7 +148,8 @@ class LedgerMachine(RuleBasedStateMachine):
         """A worker, perhaps a zombie, tells its progress."""
         lease = self.lease(k, back)
         done = min(done, len(PLAN.span(k)))
-        expected = "fenced" if not self.holds(lease) else "cancelled" if self.model.state != "RUNNING" else None
+        told = {"RUNNING": None, "PAUSED": "paused"}.get(self.model.state, "cancelled")
+        expected = told if self.holds(lease) else "fenced"
         try:
             self.do(self.ledger.renew(lease, lease_s=HOUR_S, done=done))
             assert expected is None
@@ -147,7 +163,7 @@ class LedgerMachine(RuleBasedStateMachine):
         shard, lease = self.model.shards[k], self.lease(k, back)
         agrees = shard.state == "DONE" and shard.digest == digest
         counts = (
-            self.model.state in ("RUNNING", "CANCELLING")
+            self.model.state in ("RUNNING", "PAUSED", "CANCELLING")
             and shard.state in ("LEASED", "READY")
             and shard.attempt == lease.attempt
         )
@@ -186,8 +202,39 @@ class LedgerMachine(RuleBasedStateMachine):
     def cancel(self) -> None:
         """Somebody has changed their mind."""
         self.do(self.ledger.cancel(PLAN.job))
-        if self.model.state in ("QUEUED", "RUNNING"):
+        if self.model.state in ("QUEUED", "RUNNING", "PAUSED"):
             self.model.state = "CANCELLING"
+
+    def ask(self, name: str, possible: bool) -> None:
+        """Somebody steers the job; refused if that is not possible now."""
+        with contextlib.nullcontext() if possible else pytest.raises(FailedPrecondition):
+            self.do(getattr(Control(self.ledger), name)(PLAN.job))
+
+    def pause(self) -> None:
+        """Somebody needs the machines for something else. Hints on their way are forgotten."""
+        possible = self.model.state in ("QUEUED", "RUNNING", "PAUSED")
+        self.ask("pause", possible)
+        if possible:
+            self.model.state = "PAUSED"
+            self.hinted.clear()
+
+    def resume(self) -> None:
+        """Somebody wants it to go on."""
+        self.ask("resume", self.model.state in ("QUEUED", "RUNNING", "PAUSED"))
+        if self.model.state == "PAUSED":
+            self.model.state = self.model.waiting
+
+    def retry(self) -> None:
+        """Somebody wants what failed to be tried again."""
+        model = self.model
+        ended = model.state in ("FAILED", "PARTIALLY_SUCCEEDED") and model.count("FAILED") > 0
+        again = model.round > 0 and model.state in ("QUEUED", "RUNNING", "FINALIZING")
+        self.ask("retry", ended or again)
+        if ended:
+            model.state, model.round = model.waiting, model.round + 1
+            for shard in model.shards:
+                if shard.state == "FAILED":
+                    shard.state, shard.failures = "READY", 0
 
     def dispatch(self) -> None:
         """The dispatcher sends hints, of ready shards only, never more than its slots allow."""
@@ -201,12 +248,16 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def finish(self) -> None:
         """The dispatcher signs the job off."""
-        after = "CANCELLED" if self.model.state == "CANCELLING" else "SUCCEEDED"
-        finished = self.do(self.ledger.finish(PLAN.job, self.model.state, after))  # type: ignore[arg-type]
+        model = self.model
+        after = "PARTIALLY_SUCCEEDED" if model.count("FAILED") else "SUCCEEDED"
+        after = "CANCELLED" if model.state == "CANCELLING" else after
+        before: Any = model.state
+        assert not self.do(self.ledger.finish(PLAN.job, before, after, retry_round=model.round + 1))  # type: ignore[arg-type]
+        finished = self.do(self.ledger.finish(PLAN.job, before, after, retry_round=model.round))  # type: ignore[arg-type]
         assert finished == (self.model.count("LEASED") == 0)
         assert self.do(self.ledger.ending()) == []
         if finished:
-            self.model.state = after
+            model.state = after
 
     @rule(
         act=st.sampled_from(ACTS),
@@ -232,17 +283,29 @@ class LedgerMachine(RuleBasedStateMachine):
                 self.expire(k)
             case "cancel":
                 self.cancel()
+            case "pause" | "resume" | "retry":
+                getattr(self, act)()
             case "dispatch":
                 self.dispatch()
             case "finish" if self.model.state in ("FINALIZING", "CANCELLING"):
                 self.finish()
+
+    def teardown_checks(self) -> None:
+        """No ready shard is forgotten: once resumed, each that has no hint gets one."""
+        if self.model.state == "PAUSED":
+            self.resume()
+        if self.model.state in ("QUEUED", "RUNNING"):
+            self.do(self.ledger.beat("w", 100))
+            found = self.do(self.ledger.dispatch(QUEUE_KEY, per_slot=1, lost_after_s=60, dead_after_s=HOUR_S))
+            ready = {k for k in SHARDS if self.model.shards[k].state == "READY"}
+            assert {k for _, k in found.hints} | self.hinted >= ready
 
     @invariant()
     def both_show_the_same(self) -> None:
         """The whole of it."""
         view = self.do(self.ledger.job(PLAN.job))
         model = self.model
-        assert view.state == model.state
+        assert (view.state, view.round) == (model.state, model.round)
         assert view.images_done == model.high <= PLAN.count
         assert view.shards_running == model.count("LEASED")
         assert view.shards_done == model.count("DONE")
@@ -257,8 +320,8 @@ def test_the_ledger_is_as_its_model(valkey: Valkey) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=60,
-            stateful_step_count=30,
+            max_examples=100,
+            stateful_step_count=40,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow],
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import hashlib
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,15 @@ from mintage.v1 import jobs_pb2, jobs_pb2_grpc
 
 from service.interceptors import CallInterceptor
 from service.jobs.ledger import Ledger, connect
+from service.jobs.output import Output
 from service.jobs.plan import read_plan
+from service.jobs.shards import publish
 from service.jobs.views import Lease
 from service.metrics import Metrics
 from service.servicers.jobs import JobServicer
 from service.settings import Settings
 from tests.faults.engine import Models
+from tests.service.jobs.test_shards import marker_of
 from tests.valkey import Valkey, free_port
 
 State = jobs_pb2.Job.State
@@ -378,3 +382,79 @@ def test_a_job_store_that_does_not_answer_is_unavailable(tmp_path: Path) -> None
             await refused(api.stub.WatchJob(jobs_pb2.WatchJobRequest(name="jobs/x")).read(), Code.UNAVAILABLE)
 
     asyncio.run(act())
+
+
+async def state_after(call: Any) -> str:
+    """Await a call that steers a job; returns the state that it answers with."""
+    return str(State.Name((await call).job.state)).removeprefix("STATE_")
+
+
+def test_a_job_is_paused_and_resumed_any_number_of_times(with_api: Use) -> None:
+    async def act(api: Api) -> None:
+        job = await api.sample()
+        for _ in range(2):
+            assert await state_after(api.stub.PauseJob(jobs_pb2.PauseJobRequest(name=job.name))) == "PAUSED"
+        for _ in range(2):
+            assert await state_after(api.stub.ResumeJob(jobs_pb2.ResumeJobRequest(name=job.name))) == "QUEUED"
+        await api.strike_all(job)
+        for call in (
+            api.stub.PauseJob(jobs_pb2.PauseJobRequest(name=job.name)),
+            api.stub.ResumeJob(jobs_pb2.ResumeJobRequest(name=job.name)),
+            api.stub.RetryFailedShards(jobs_pb2.RetryFailedShardsRequest(name=job.name)),
+        ):
+            assert "is SUCCEEDED; only a" in await refused(call, Code.FAILED_PRECONDITION)
+
+    with_api(act)
+
+
+def test_a_paused_job_can_be_cancelled(with_api: Use) -> None:
+    async def act(api: Api) -> None:
+        job = await api.sample()
+        await api.stub.PauseJob(jobs_pb2.PauseJobRequest(name=job.name))
+        assert await state_after(api.stub.CancelJob(jobs_pb2.CancelJobRequest(name=job.name))) == "CANCELLING"
+        assert await api.ledger.ending() == [job.name[5:]]
+
+    with_api(act)
+
+
+def test_what_does_not_exist_cannot_be_steered_or_read(with_api: Use) -> None:
+    async def act(api: Api) -> None:
+        name = "jobs/nosuch"
+        await refused(api.stub.PauseJob(jobs_pb2.PauseJobRequest(name=name)), Code.NOT_FOUND)
+        await refused(api.stub.ResumeJob(jobs_pb2.ResumeJobRequest(name=name)), Code.NOT_FOUND)
+        await refused(api.stub.RetryFailedShards(jobs_pb2.RetryFailedShardsRequest(name=name)), Code.NOT_FOUND)
+        await refused(api.stub.ReadShard(jobs_pb2.ReadShardRequest(name=name)).read(), Code.NOT_FOUND)
+
+    with_api(act)
+
+
+async def shard_parts(api: Api, name: str, index: int = 0) -> list[jobs_pb2.ReadShardResponse]:
+    stream = api.stub.ReadShard(jobs_pb2.ReadShardRequest(name=name, index=index))
+    return [part async for part in stream]
+
+
+def test_a_shard_is_read_after_it_was_committed_and_not_before(with_api: Use) -> None:
+    async def act(api: Api) -> None:
+        job = await api.sample()
+        for index in (0, 3, -1):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await shard_parts(api, job.name, index)
+            assert caught.value.code() == Code.NOT_FOUND
+        plan = (await api.ledger.job(job.name[5:])).plan
+        output, data = Output(api.outputs, plan.prefix), bytes(range(256)) * 10_000
+        marker = marker_of(plan, 0, hashlib.sha256(data).hexdigest(), len(data))
+        with output.temporary("t") as temporary:
+            temporary.file.write(data)
+            publish(output, plan, marker, temporary)
+        await api.strike_all(job)
+        header, *parts = await shard_parts(api, job.name)
+        assert (header.header.digest, header.header.size_bytes) == (marker.digest, len(data))
+        assert header.header.file_name == "000000.tar"
+        assert b"".join(part.data for part in parts) == data and len(parts) == 3
+        file = Path(job.output_uri) / "shards/000000.tar"
+        file.write_bytes(data[:-1])
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await shard_parts(api, job.name)
+        assert caught.value.code() == Code.FAILED_PRECONDITION and "was changed" in str(caught.value.details())
+
+    with_api(act)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from service.errors import Internal, MintageError, Unavailable
+from service.jobs.control import Control
 from service.jobs.ledger import Ledger, connect
 from service.jobs.output import Output
 from service.jobs.plan import Plan
@@ -173,6 +174,24 @@ def test_a_cancelled_job_stops_its_striker_in_the_middle_of_a_request(tmp_path: 
         assert left_behind(bench.settings) == []
 
     on_bench(tmp_path, valkey, act)
+
+
+def test_a_paused_job_gets_its_shard_back_without_an_attempt_and_goes_on_later(tmp_path: Path, valkey: Valkey) -> None:
+    async def act(bench: Bench) -> None:
+        async def pause() -> None:
+            await Control(bench.ledger).pause(PLAN.job)
+
+        bench.backend.before = pause
+        assert await bench.striker.strike(PLAN.job, 0) == "paused"
+        shard = await bench.shard()
+        assert (shard.state, shard.error) == ("READY", "")
+        assert await bench.striker.strike(PLAN.job, 0) == "stopped"
+        assert left_behind(bench.settings) == [] and not list(bench.settings.outputs.rglob("*.tar"))
+        bench.backend.before = None
+        await Control(bench.ledger).resume(PLAN.job)
+        assert await bench.striker.strike(PLAN.job, 0) == "done"
+
+    on_bench(tmp_path, valkey, act, max_attempts=1)
 
 
 def test_a_fenced_striker_publishes_nothing(tmp_path: Path, valkey: Valkey) -> None:

@@ -1,0 +1,110 @@
+"""The verbs that steer a job: `mintage jobs pause|resume|cancel|retry JOB`, and `read`, which fetches one shard.
+
+mintage jobs pause 01kat7x2m9q3zc5d
+mintage jobs retry 01kat7x2m9q3zc5d            # waits; exit status 1 if shards failed again
+mintage jobs read 01kat7x2m9q3zc5d 0 --to 000000.tar
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO
+
+import typer
+
+from service.cli import job_progress
+from service.cli.console import (
+    DEFAULT_API,
+    FAILED,
+    ApiOption,
+    JsonOption,
+    connect,
+    friendly_errors,
+    print_json,
+    to_dict,
+)
+
+if TYPE_CHECKING:
+    from mintage.v1.jobs_pb2 import Job
+
+JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="Name of the job, with or without jobs/.")]
+WaitOption = Annotated[
+    bool, typer.Option("--wait/--no-wait", help="Wait for the end and show progress, or return at once.")
+]
+
+
+def cancel(job: JobArgument, api: ApiOption = DEFAULT_API, as_json: JsonOption = False) -> None:
+    """Ask a job to stop; its finished files stay."""
+    with friendly_errors(), connect(api) as client:
+        _print_state(client.cancel(job), as_json=as_json)
+
+
+def pause(job: JobArgument, api: ApiOption = DEFAULT_API, as_json: JsonOption = False) -> None:
+    """Pause a job: workers stop within one micro-batch, nothing is lost."""
+    with friendly_errors(), connect(api) as client:
+        _print_state(client.pause(job), as_json=as_json)
+
+
+def resume(job: JobArgument, api: ApiOption = DEFAULT_API, as_json: JsonOption = False) -> None:
+    """Let a paused job go on."""
+    with friendly_errors(), connect(api) as client:
+        _print_state(client.resume(job), as_json=as_json)
+
+
+def retry(job: JobArgument, wait: WaitOption = True, api: ApiOption = DEFAULT_API, as_json: JsonOption = False) -> None:
+    """Try the failed shards of a job again; exit status 1 if some fail again."""
+    with friendly_errors(), connect(api) as client:
+        found = client.retry(job)
+        if wait:
+            found = job_progress.follow_to_end(client, job, as_json=as_json)
+            if job_progress.state_name(found) != "succeeded":
+                typer.echo(f"mintage: {found.name} is {job_progress.state_name(found)}: {found.error}", err=True)
+                raise typer.Exit(FAILED)
+    if not (wait and as_json):
+        _print_state(found, as_json=as_json)
+
+
+def read(
+    job: JobArgument,
+    shard: Annotated[int, typer.Argument(metavar="SHARD", min=0, help="Number of the shard, from 0.")],
+    *,
+    to: Annotated[Path | None, typer.Option("--to", metavar="FILE", help="Where to write it. Default: stdout.")] = None,
+    api: ApiOption = DEFAULT_API,
+) -> None:
+    """Fetch the file of one finished shard, checked against its digest; FILE appears whole or not at all."""
+    with friendly_errors(), connect(api) as client, _target(to) as file:
+        for data in client.read_shard(job, shard):
+            file.write(data)
+
+
+def register(jobs: typer.Typer) -> None:
+    """Add the verbs."""
+    for verb in (cancel, pause, resume, retry, read):
+        jobs.command()(verb)
+
+
+def _print_state(job: Job, *, as_json: bool) -> None:
+    if as_json:
+        print_json(to_dict(job))
+    else:
+        typer.echo(f"{job.name} is {job_progress.state_name(job)}")
+
+
+@contextlib.contextmanager
+def _target(path: Path | None) -> Iterator[BinaryIO]:
+    """Open where the bytes go; a file gets its name only when all of it has come."""
+    if path is None:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            yield file
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,72 @@
+"""Jobs are paused, resumed and retried while processes die."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from mintage.v1 import jobs_pb2
+
+from tests.faults.engine import Engine, files, samples, wait_until
+from tests.faults.test_kills import begin_and_hold, undisturbed
+
+pytestmark = pytest.mark.e2e
+State = jobs_pb2.Job.State
+
+
+def leases(engine: Engine, name: str) -> int:
+    return engine.job(name).progress.shards_running
+
+
+def test_a_paused_job_gives_its_shards_back_and_a_killed_worker_changes_nothing(engine: Engine) -> None:
+    worker = engine.start_all()[0]
+    job = begin_and_hold(engine)
+    engine.pause(job.name)
+    wait_until(lambda: leases(engine, job.name) == 0, "the shard handed back", timeout_s=10)
+    assert engine.job(job.name).state == State.STATE_PAUSED
+    assert not list(Path(job.output_uri).glob(".tmp/*")) and not list(Path(job.output_uri).glob("shards/*"))
+    engine.kill(worker)
+    engine.models.pass_gate.set()
+    engine.start("worker")
+    engine.wait_for(engine.sample(8, 4).name)  # the new worker works, but not on the paused job
+    assert engine.job(job.name).state == State.STATE_PAUSED and not samples(job)
+    engine.resume(job.name)
+    job = engine.wait_for(job.name)
+    assert samples(job) == list(range(40)) and job.progress.shards_failed == 0
+    assert files(job) == undisturbed(engine)
+
+
+def test_a_worker_killed_while_its_job_is_paused_costs_one_lease_and_nothing_else(engine: Engine) -> None:
+    worker = engine.start_all()[0]
+    job = begin_and_hold(engine)
+    engine.kill(worker)
+    engine.pause(job.name)
+    wait_until(lambda: leases(engine, job.name) == 0, "the lease to run out", timeout_s=10)
+    assert engine.job(job.name).state == State.STATE_PAUSED
+    engine.models.pass_gate.set()
+    engine.start("worker")
+    engine.resume(job.name)
+    job = engine.wait_for(job.name)
+    assert samples(job) == list(range(40)) and job.progress.attempts == 3
+    assert files(job) == undisturbed(engine)
+
+
+def test_failed_shards_are_retried_and_the_others_left_alone(engine: Engine) -> None:
+    engine.start_all()
+    engine.models.poison = range(20, 40)
+    job = engine.wait_for(engine.sample(40, 20).name, State.STATE_PARTIALLY_SUCCEEDED)
+    assert job.progress.shards_failed == 1 and samples(job) == list(range(20))
+    engine.models.poison = range(0)
+    good = {path: path.stat().st_mtime_ns for path in Path(job.output_uri).glob("shards/*")}
+    engine.models.requests.clear()
+    engine.retry(job.name)
+    job = engine.wait_for(job.name)
+    assert samples(job) == list(range(40)) and job.error == ""
+    assert {asked["first_index"] in range(20, 40) for asked in engine.models.requests} == {True}
+    assert {path: path.stat().st_mtime_ns for path in good} == good
+    manifest = json.loads((Path(job.output_uri) / "manifest.json").read_bytes())
+    assert (manifest["state"], manifest["round"], len(manifest["shards"])) == ("SUCCEEDED", 1, 2)
+    assert manifest["root_digest"] == job.root_digest
+    assert engine.read_shard(job.name, 1) == files(job)["000001.tar"]
+    assert files(job) == undisturbed(engine)
