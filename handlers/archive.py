@@ -16,23 +16,37 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from handlers import model
 from handlers.errors import ArchiveError, ModelError
 from handlers.model import Kind
-from training.checkpoint import CONFIG, Run, classifier_weights, generator_weights, load_run
+from training.checkpoint import (
+    CONFIG,
+    Run,
+    autoencoder_weights,
+    classifier_weights,
+    generator_weights,
+    load_run,
+)
 from training.errors import TrainingError
+from training.neurons.concepts import CONCEPTS
 
 MOST_IN_MICRO_BATCH = 1024
 _MANIFEST = "MAR-INF/MANIFEST.json"
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
+_WEIGHTS: Mapping[Kind, Callable[[Run], dict[str, Tensor]]] = {
+    "generator": generator_weights,
+    "classifier": classifier_weights,
+    "neurons": autoencoder_weights,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +62,7 @@ def pack(run: Path, kind: Kind, output: Path, *, micro_batch: int = 64) -> Packe
 
     Args:
         run: the run's folder.
-        kind: which of its networks: `generator` or `classifier`.
+        kind: which of its networks: `generator`, `classifier`, or the autoencoder with its concepts, `neurons`.
         output: file to write, `*.mar`; an old one is replaced in one step.
         micro_batch: images in one forward pass, from 1 to 1024. It is part of what the model is: with another one its
             images may differ in the last bits.
@@ -75,13 +89,15 @@ def _fill(content: Path, run: Path, kind: Kind, micro_batch: int) -> None:
     content.mkdir()
     try:
         loaded = load_run(run)
-        weights = generator_weights(loaded) if kind == "generator" else classifier_weights(loaded)
+        weights = _WEIGHTS[kind](loaded)
     except TrainingError as error:
         raise ArchiveError(str(error)) from None
     save_file({name: tensor.contiguous() for name, tensor in weights.items()}, content / model.WEIGHTS)
     (content / model.CONFIG).write_bytes((run / CONFIG).read_bytes())
     (content / model.SERVING).write_text(json.dumps({"kind": kind, "micro_batch": micro_batch}), encoding="utf-8")
     (content / "card.md").write_text(_card(loaded), encoding="utf-8")
+    if kind == "neurons" and (run / CONCEPTS).exists():
+        (content / CONCEPTS).write_bytes((run / CONCEPTS).read_bytes())
     try:
         model.load(content, kind, torch.device("cpu"))
     except ModelError as error:
@@ -96,7 +112,7 @@ def _card(run: Run) -> str:
 
 def _archived(content: Path, kind: Kind, scratch: Path) -> Path:
     """Let torch-model-archiver make an archive of a folder; a process of its own keeps its temporary files in ours."""
-    extra = [content / name for name in (model.CONFIG, model.SERVING, "card.md")]
+    extra = [path for path in sorted(content.iterdir()) if path.name != model.WEIGHTS]
     options = {
         "--model-name": kind,
         "--version": "1.0",

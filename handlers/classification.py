@@ -1,24 +1,18 @@
-"""Class probabilities of images, in fixed micro-batches.
-
-Image j of a request sits in row j mod B of a micro-batch of B rows, the last one filled up with blank images; requests
-are never mixed. So the answer to a request does not depend on what else is asked at that moment, nor an image's
-answer on what its neighbours show. Its place in the request may still change the last bits: the promise of equal bytes
-is for equal requests.
-"""
+"""Class probabilities of images, in fixed micro-batches; see `handlers.micro_batches`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from handlers import items
 from handlers.errors import NotFiniteError, RequestError
-from handlers.images import from_pixels
+from handlers.images import check_shape
+from handlers.micro_batches import mapped
 from handlers.model import Model
-from handlers.wire import Answer, Canary, Classify, Failure, Generate, Request
+from handlers.wire import Answer, Canary, Classify, Describe, Failure, Request
 
 Float32s = NDArray[np.float32]
 
@@ -35,15 +29,12 @@ class Classifier:
         """Return a request that can be answered.
 
         Raises:
-            RequestError: if it asks for samples, or its images are not of the model's shape.
+            RequestError: if it asks for something else than classes, or its images are not of the model's shape.
         """
-        if isinstance(request, Generate):
-            raise RequestError("this model is a classifier: it cannot generate")
-        if isinstance(request, Classify) and request.images.shape[1:] != self.model.image_shape:
-            raise RequestError(
-                f"images must be height x width x channels {_shown(self.model.image_shape)}, "
-                f"not {_shown(request.images.shape[1:])}"
-            )
+        if not isinstance(request, Describe | Canary | Classify):
+            raise RequestError(f"this model is a classifier: it cannot {request.op}")
+        if isinstance(request, Classify):
+            check_shape(request.images, self.model.image_shape)
         return request
 
     def answers(self, requests: Sequence[Request | Failure]) -> list[Answer | Failure]:
@@ -68,8 +59,7 @@ def classify(model: Model, images: NDArray[np.uint8]) -> tuple[Float32s, Float32
     Raises:
         NotFiniteError: if a logit is NaN or infinite.
     """
-    size = model.micro_batch
-    logits = np.concatenate([_logits(model, images[first : first + size]) for first in range(0, len(images), size)])
+    logits = mapped(model, images, model.network).double().numpy()
     if not bool(np.isfinite(logits).all()):
         raise NotFiniteError("the model's logits are not finite")
     return to_probabilities(logits)
@@ -88,16 +78,3 @@ def to_probabilities(logits: NDArray[np.float64]) -> tuple[Float32s, Float32s]:
     small = np.exp(-np.abs(log_sum))
     generated = np.where(log_sum > 0, small, 1.0) / (1 + small)
     return (exponentials / total).astype(np.float32), generated.astype(np.float32)
-
-
-@torch.inference_mode()
-def _logits(model: Model, images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the logits [n, K] of n <= B images, computed as B."""
-    rows = np.zeros((model.micro_batch, *model.image_shape), np.uint8)
-    rows[: len(images)] = images
-    logits: NDArray[np.float64] = model.network(from_pixels(rows, model.device)).double().cpu().numpy()
-    return logits[: len(images)]
-
-
-def _shown(shape: tuple[int, ...]) -> str:
-    return " x ".join(str(size) for size in shape)

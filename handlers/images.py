@@ -7,6 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from handlers.errors import RequestError
+
 
 def to_pixels(images: Tensor) -> NDArray[np.uint8]:
     """Turn finite images float [N, C, H, W] on any device into pixels uint8 [N, H, W, C].
@@ -22,3 +24,17 @@ def from_pixels(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
     """Turn pixels uint8 [N, H, W, C] into images float32 [N, C, H, W] in [-1, 1] on a device."""
     levels = torch.from_numpy(np.ascontiguousarray(pixels)).to(device).permute(0, 3, 1, 2).contiguous()
     return levels.float() / 127.5 - 1
+
+
+def check_shape(pixels: NDArray[np.uint8], shape: tuple[int, int, int]) -> None:
+    """Check that pixels [N, H, W, C] are images of a shape (H, W, C).
+
+    Raises:
+        RequestError: if they are not.
+    """
+    if pixels.shape[1:] != shape:
+        raise RequestError(f"images must be height x width x channels {_shown(shape)}, not {_shown(pixels.shape[1:])}")
+
+
+def _shown(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(size) for size in shape)

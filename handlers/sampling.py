@@ -20,7 +20,7 @@ from handlers.errors import NotFiniteError, RequestError
 from handlers.images import to_pixels
 from handlers.latents import latents
 from handlers.model import Model
-from handlers.wire import Answer, Canary, Classify, Failure, Generate, Request
+from handlers.wire import Answer, Canary, Describe, Failure, Generate, Request
 from training.networks import conditions
 
 Pixels = NDArray[np.uint8]
@@ -42,8 +42,8 @@ class Sampler:
         Raises:
             RequestError: if it asks for something else than samples, or for more than one answer can hold.
         """
-        if isinstance(request, Classify):
-            raise RequestError("this model is a generator: it cannot classify")
+        if not isinstance(request, Describe | Canary | Generate):
+            raise RequestError(f"this model is a generator: it cannot {request.op}")
         if isinstance(request, Generate) and request.count > self.most_images:
             raise RequestError(f"count must be at most {self.most_images} for images of this size, not {request.count}")
         return request

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,15 +19,21 @@ from safetensors.numpy import save
 
 from handlers.errors import RequestError
 
+Item = Mapping[str, bytes | bytearray]
+
 
 @dataclass(frozen=True, slots=True)
 class Describe:
     """Asks what the model is."""
 
+    op: ClassVar[str] = "describe"
+
 
 @dataclass(frozen=True, slots=True)
 class Canary:
     """Asks for one real forward pass whose result is finite."""
+
+    op: ClassVar[str] = "canary"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,7 @@ class Generate:
     seed: int
     first_index: int
     count: int
+    op: ClassVar[str] = "generate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +51,50 @@ class Classify:
     """Asks for the class probabilities of images uint8 [N, H, W, C]."""
 
     images: NDArray[np.uint8]
+    op: ClassVar[str] = "classify"
 
 
-Request = Describe | Canary | Generate | Classify
+@dataclass(frozen=True, slots=True)
+class Detect:
+    """Asks which of the named concepts images uint8 [N, H, W, C] show."""
+
+    images: NDArray[np.uint8]
+    concepts: tuple[str, ...]
+    op: ClassVar[str] = "detect"
+
+
+@dataclass(frozen=True, slots=True)
+class Activate:
+    """Asks how images uint8 [N, H, W, C] activate some units of a stage, or all where none is named."""
+
+    images: NDArray[np.uint8]
+    stage: int  # from 1
+    units: tuple[int, ...]
+    op: ClassVar[str] = "activate"
+
+
+@dataclass(frozen=True, slots=True)
+class Reconstruct:
+    """Asks for what an autoencoder keeps of images uint8 [N, H, W, C]."""
+
+    images: NDArray[np.uint8]
+    op: ClassVar[str] = "reconstruct"
+
+
+@dataclass(frozen=True, slots=True)
+class Stimulate:
+    """Asks for the image that activates a unit most (sign 1) or least (-1)."""
+
+    stage: int  # from 1
+    unit: int
+    sign: int
+    seed: int
+    steps: int
+    op: ClassVar[str] = "stimulate"
+
+
+Request = Describe | Canary | Generate | Classify | Detect | Activate | Reconstruct | Stimulate
+MOST_STEPS = 10_000  # of a gradient ascent; the API has a lower limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +113,7 @@ class Failure:
     message: str
 
 
-def read_request(item: Mapping[str, bytes | bytearray]) -> Request:
+def read_request(item: Item) -> Request:
     """Read one item of TorchServe's batch.
 
     Raises:
@@ -76,15 +124,10 @@ def read_request(item: Mapping[str, bytes | bytearray]) -> Request:
         op = request["op"]
     except (KeyError, TypeError, ValueError):
         raise RequestError("expected the input `request` to be a JSON object with `op`") from None
-    if op == "describe":
-        return Describe()
-    if op == "canary":
-        return Canary()
-    if op == "generate":
-        return _generate(request)
-    if op == "classify":
-        return Classify(_pixels(request, item))
-    raise RequestError(f"op {op!r} is none of describe, canary, generate, classify")
+    reader = _READERS.get(op) if isinstance(op, str) else None
+    if reader is None:
+        raise RequestError(f"op {op!r} is none of {', '.join(_READERS)}")
+    return reader(request, item)
 
 
 def write_answer(outcome: Answer | Failure, facts: Mapping[str, object]) -> bytes:
@@ -94,13 +137,39 @@ def write_answer(outcome: Answer | Failure, facts: Mapping[str, object]) -> byte
     return _blob({**facts, **outcome.facts, "status": "ok", "message": ""}, outcome.tensors)
 
 
-def _generate(request: Mapping[str, Any]) -> Generate:
+def _generate(request: Mapping[str, Any], _: Item) -> Generate:
     seed = _whole(request, "seed", 0, 2**64 - 1)
     count = _whole(request, "count", 1, 2**31 - 1)
     return Generate(seed, _whole(request, "first_index", 0, 2**63 - count), count)
 
 
-def _pixels(request: Mapping[str, Any], item: Mapping[str, bytes | bytearray]) -> NDArray[np.uint8]:
+def _detect(request: Mapping[str, Any], item: Item) -> Detect:
+    concepts = request.get("concepts")
+    if not isinstance(concepts, list) or not all(isinstance(name, str) for name in concepts):
+        raise RequestError("concepts must be a list of names")
+    return Detect(_pixels(request, item), tuple(concepts))
+
+
+def _activate(request: Mapping[str, Any], item: Item) -> Activate:
+    units = request.get("units")
+    if not isinstance(units, list) or not all(type(unit) is int and unit >= 0 for unit in units):
+        raise RequestError("units must be a list of whole numbers from 0")
+    return Activate(_pixels(request, item), _whole(request, "stage", 1, 2**31 - 1), tuple(units))
+
+
+def _stimulate(request: Mapping[str, Any], _: Item) -> Stimulate:
+    if request.get("sign") not in (-1, 1):
+        raise RequestError(f"sign must be 1 or -1, not {request.get('sign')!r}")
+    return Stimulate(
+        stage=_whole(request, "stage", 1, 2**31 - 1),
+        unit=_whole(request, "unit", 0, 2**31 - 1),
+        sign=_whole(request, "sign", -1, 1),
+        seed=_whole(request, "seed", 0, 2**64 - 1),
+        steps=_whole(request, "steps", 1, MOST_STEPS),
+    )
+
+
+def _pixels(request: Mapping[str, Any], item: Item) -> NDArray[np.uint8]:
     """Return the images of a request, whose pixels must be as many as its shape says."""
     shape, pixels = request.get("shape"), item.get("pixels", b"")
     if not isinstance(shape, list) or len(shape) != 4 or not all(type(size) is int and size > 0 for size in shape):
@@ -120,3 +189,15 @@ def _whole(request: Mapping[str, Any], name: str, least: int, most: int) -> int:
 def _blob(header: Mapping[str, object], tensors: Mapping[str, NDArray[Any]]) -> bytes:
     text = np.frombuffer(json.dumps(header).encode(), np.uint8)
     return save({"header": text, **{name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}})
+
+
+_READERS: Mapping[str, Callable[[Mapping[str, Any], Item], Request]] = {
+    Describe.op: lambda *_: Describe(),
+    Canary.op: lambda *_: Canary(),
+    Generate.op: _generate,
+    Classify.op: lambda request, item: Classify(_pixels(request, item)),
+    Detect.op: _detect,
+    Activate.op: _activate,
+    Reconstruct.op: lambda request, item: Reconstruct(_pixels(request, item)),
+    Stimulate.op: _stimulate,
+}

@@ -3,6 +3,7 @@
     ""                                  Redis and the model server answer, every model that should be loaded is ready
     mintage.v1.GenerationService        the model server answers and, if there are generators, one is ready
     mintage.v1.ClassificationService    the same of classifiers
+    mintage.v1.NeuronService            the same of autoencoders
     mintage.v1.ModelService             the model server answers
     mintage.v1.JobService               Redis answers
     models/{model}                      the model is ready
@@ -29,6 +30,7 @@ PERIOD_S = 1.0
 REDIS_TIMEOUT_S = 2.0
 GENERATION = "mintage.v1.GenerationService"
 CLASSIFICATION = "mintage.v1.ClassificationService"
+NEURONS = "mintage.v1.NeuronService"
 MODELS = "mintage.v1.ModelService"
 JOBS = "mintage.v1.JobService"
 
@@ -78,6 +80,7 @@ class Health:
             "": everything and all(map(_is_ready, entries)),
             GENERATION: server and _one_is_ready(entries, "generator"),
             CLASSIFICATION: server and _one_is_ready(entries, "classifier"),
+            NEURONS: server and _one_is_ready(entries, "neurons"),
             MODELS: server,
             JOBS: self._redis_answers,
             **{f"models/{entry.name}": server and _is_ready(entry) for entry in entries},

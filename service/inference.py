@@ -1,4 +1,4 @@
-"""Generating and classifying with a loaded model: in calls of bounded size, under its admission, within a deadline."""
+"""What is asked of a loaded model: in calls of bounded size, under its admission, within a deadline."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,23 @@ class Classified:
 
     probabilities: NDArray[np.float32]
     generated: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Question(Generic[T]):
+    """What can be asked of images.
+
+    Attributes:
+        operation: Its name in the metrics.
+        request: Writes one call about images uint8 [n, H, W, C].
+        read: Reads the answer to a call about so many images.
+        answer_bytes: Of the answer about one image, if that may be larger than the image.
+    """
+
+    operation: str
+    request: Callable[[NDArray[np.uint8]], dict[str, bytes]]
+    read: Callable[[bytes, int], T]
+    answer_bytes: int = 0
 
 
 class Inference:
@@ -89,7 +106,7 @@ class Inference:
                 answer = await self._predict(record, envelope.generate_request(seed, start, size), caller)
                 shape = (size, record.height, record.width, record.channels)
                 part = envelope.read_images(answer, shape)
-                files += await self._in_pool(encode, part.images)
+                files += await self.in_pool(encode, part.images)
                 device_class = part.device_class
             return Generated(files, device_class)
 
@@ -106,20 +123,50 @@ class Inference:
         deadline: Deadline,
     ) -> Classified:
         """Classify the images [N, H, W, C] that `decode` gives, which runs in a thread; size_bytes is the request's."""
+        classes = len(record.classes)
+        question = Question(
+            "classify",
+            envelope.classify_request,
+            lambda answer, count: envelope.read_classifications(answer, (count, classes)),
+        )
+        return _joined(await self.ask(record, question, decode, size_bytes=size_bytes, deadline=deadline))
 
-        async def work(caller: Caller) -> Classified:
-            images = await self._in_pool(decode)
+    async def ask(
+        self,
+        record: ModelRecord,
+        question: Question[T],
+        decode: Callable[[], NDArray[np.uint8]],
+        *,
+        size_bytes: int,
+        deadline: Deadline,
+    ) -> list[T]:
+        """Ask about the images [N, H, W, C] that `decode` gives, as `classify` does; returns an answer a call."""
+
+        async def work(caller: Caller) -> tuple[int, list[T]]:
+            images = await self.in_pool(decode)
             parts = []
-            for start, size in spans(record, 0, len(images)):
-                request = envelope.classify_request(images[start : start + size])
-                answer = await self._predict(record, request, caller)
-                parts.append(envelope.read_classifications(answer, (size, len(record.classes))))
-            return _joined(parts)
+            for start, size in spans(record, 0, len(images), answer_bytes=question.answer_bytes):
+                answer = await self._predict(record, question.request(images[start : start + size]), caller)
+                parts.append(question.read(answer, size))
+            return len(images), parts
 
         admission = self._admissions.of(record.backend_name)
-        classified = await admission.run(work, deadline=deadline, size_bytes=size_bytes)
-        self._metrics.images.labels(record.name, "classify").inc(len(classified.probabilities))
-        return classified
+        count, parts = await admission.run(work, deadline=deadline, size_bytes=size_bytes)
+        self._metrics.images.labels(record.name, question.operation).inc(count)
+        return parts
+
+    async def call(
+        self, record: ModelRecord, request: dict[str, bytes], *, operation: str, deadline: Deadline
+    ) -> bytes:
+        """Make one call that has no images and whose answer is one."""
+        admission = self._admissions.of(record.backend_name)
+        answer = await admission.run(lambda caller: self._predict(record, request, caller), deadline=deadline)
+        self._metrics.images.labels(record.name, operation).inc()
+        return answer
+
+    async def in_pool(self, function: Callable[..., T], *arguments: object) -> T:
+        """Call a function that takes long in a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
 
     async def _predict(self, record: ModelRecord, inputs: dict[str, bytes], caller: Caller) -> bytes:
         if caller.gone:
@@ -128,16 +175,14 @@ class Inference:
         self._registry.answered(record)
         return answer
 
-    async def _in_pool(self, function: Callable[..., T], *arguments: object) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
 
-
-def spans(record: ModelRecord, first_index: int, count: int) -> Iterator[tuple[int, int]]:
+def spans(record: ModelRecord, first_index: int, count: int, *, answer_bytes: int = 0) -> Iterator[tuple[int, int]]:
     """Cut a range of images into calls (first index, count).
 
-    Cuts lie on micro-batches, so none is computed twice, unless a single one is too large for a call.
+    Cuts lie on micro-batches, so none is computed twice, unless a single one is too large for a call. answer_bytes is
+    of an image's answer if that is larger than the image.
     """
-    image_bytes = record.height * record.width * record.channels
+    image_bytes = max(answer_bytes, record.height * record.width * record.channels)
     most = max(1, min(CALL_IMAGES, CALL_BYTES // image_bytes))
     step = most - most % record.micro_batch or most
     start, end = first_index, first_index + count

@@ -181,7 +181,7 @@ class Loader:
             archive=archive,
             workers=workers,
             load_time=time.time(),
-            **dataclasses.asdict(description),
+            **{field.name: getattr(description, field.name) for field in dataclasses.fields(description)},
         )
 
     async def _register(self, backend: str, workers: int, digest: str) -> None:

@@ -22,6 +22,7 @@ import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from service.errors import FailedPrecondition, NotFound, Unavailable
+from service.neurons import Concept, UnitShape
 from service.validation import ARCHIVE, MODEL_NAME
 
 Kind = Literal["generator", "classifier", "neurons"]
@@ -55,6 +56,8 @@ class ModelRecord:
     torch_version: str
     recipe: str
     load_time: float
+    stages: tuple[UnitShape, ...] = ()
+    concepts: tuple[Concept, ...] = ()
 
     @property
     def backend_name(self) -> str:

@@ -25,6 +25,8 @@ from mintage.v1 import (
     jobs_pb2_grpc,
     models_pb2,
     models_pb2_grpc,
+    neurons_pb2,
+    neurons_pb2_grpc,
 )
 from redis.asyncio import Redis
 
@@ -43,6 +45,7 @@ from service.servicers.classification import ClassificationServicer
 from service.servicers.generation import GenerationServicer
 from service.servicers.jobs import JobServicer
 from service.servicers.models import ModelServicer
+from service.servicers.neurons import NeuronServicer
 from service.settings import Settings
 from service.torchserve import TorchServe
 
@@ -156,6 +159,7 @@ def _build(settings: Settings, models: ModelServer, redis: Redis, pool: ThreadPo
     classification_pb2_grpc.add_ClassificationServiceServicer_to_server(
         ClassificationServicer(settings, registry, inference), server
     )
+    neurons_pb2_grpc.add_NeuronServiceServicer_to_server(NeuronServicer(settings, registry, inference), server)
     models_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(registry, loader), server)
     jobs_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(settings, redis, registry), server)
     health_pb2_grpc.add_HealthServicer_to_server(HealthServicer(health), server)
@@ -203,7 +207,7 @@ def _options(settings: Settings) -> Sequence[tuple[str, int]]:
 
 
 def _service_names() -> tuple[str, ...]:
-    files = (generation_pb2, classification_pb2, models_pb2, jobs_pb2, health_pb2)
+    files = (generation_pb2, classification_pb2, neurons_pb2, models_pb2, jobs_pb2, health_pb2)
     names = (service.full_name for file in files for service in file.DESCRIPTOR.services_by_name.values())
     return (*names, reflection.SERVICE_NAME)
 

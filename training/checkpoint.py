@@ -147,7 +147,7 @@ class State:
 
 
 def load_run(run: Path) -> Run:
-    """Read a run folder's configuration and weights.
+    """Read a run folder's configuration and weights; those that were exported as float16 become float32.
 
     Raises:
         RunError: if the folder, its configuration or its weights are missing, truncated, of another recipe, or hold a
@@ -161,6 +161,7 @@ def load_run(run: Path) -> Run:
     for name, tensor in weights.items():
         if not bool(torch.isfinite(tensor).all()):
             raise RunError(f"{run / WEIGHTS}: {name} holds a number that is not finite; train the run again")
+    weights = {name: tensor.float() if tensor.dtype is torch.float16 else tensor for name, tensor in weights.items()}
     return Run(run, config, weights, int(metadata["images_seen"]))
 
 

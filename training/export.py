@@ -6,42 +6,76 @@ import shutil
 from pathlib import Path
 from typing import Literal
 
+import torch
 from safetensors import safe_open
 from safetensors.torch import save
+from torch import Tensor
 
 from training.checkpoint import CONFIG, WEIGHTS, load_run, write_atomically
 from training.errors import RunError
+from training.neurons.concepts import CONCEPTS, read_concepts
 
 CARD = "card.md"
 SAMPLES = "samples/latest.png"
-PREFIXES = {"generator": "generator_average", "classifier": "discriminator_average"}  # in the checkpoint
+PREFIXES = {  # in the checkpoint
+    "generator": "generator_average",
+    "classifier": "discriminator_average",
+    "neurons": "autoencoder",
+}
+Precision = Literal["float32", "float16"]
 
 
-def export(run: Path, folder: Path, *, only: Literal["generator", "classifier"] | None = None) -> Path:
+def export(
+    run: Path,
+    folder: Path,
+    *,
+    only: Literal["generator", "classifier", "neurons"] | None = None,
+    precision: Precision = "float32",
+) -> Path:
     """Copy what serving reads of a run into a folder that is made; returns the folder.
 
-    What resuming needs (raw weights, moments) stays behind, so the copy can be packed but not trained further.
+    What resuming needs (raw weights, moments) stays behind, so the copy can be packed but not trained further. Concepts
+    come along; with float16 weights, which halve the file, they are still those that were measured with the run's own,
+    so look for them in the copy once more.
 
     Args:
         run: the run folder.
         folder: where to; made if missing.
-        only: leave the other network behind too.
+        only: leave the other networks behind too.
+        precision: in which weights are stored; whoever loads the copy computes in float32 all the same.
 
     Raises:
-        RunError: if the run has no sound weights, or the folder exists and is not empty.
+        RunError: if the run has no sound weights, none of that network, or some too large for float16; if its concepts
+            are damaged; or the folder exists and is not empty.
     """
     opened = load_run(run)
     if folder.exists() and any(folder.iterdir()):
         raise RunError(f"{folder} exists and is not empty; name another folder")
-    averages = {name: tensor for name, tensor in opened.weights.items() if "_average." in name}
-    if only is not None:
-        averages = {name: averages[name] for name in averages if name.startswith(f"{PREFIXES[only]}.")}
+    prefixes = tuple(f"{prefix}." for prefix in (PREFIXES.values() if only is None else [PREFIXES[only]]))
+    weights = {name: tensor for name, tensor in opened.weights.items() if name.startswith(prefixes)}
+    if not weights:
+        raise RunError(f"{run} holds no {only or 'network'} to export; its recipe is {opened.config.recipe}")
+    if precision == "float16":
+        weights = {name: _halved(name, tensor) for name, tensor in weights.items()}
+    with_concepts = bool(read_concepts(run)) and PREFIXES["neurons"] + "." in prefixes
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(run / CARD, folder / CARD)
+    if with_concepts:
+        shutil.copyfile(run / CONCEPTS, folder / CONCEPTS)
     if (run / SAMPLES).exists():
         (folder / SAMPLES).parent.mkdir(exist_ok=True)
         shutil.copyfile(run / SAMPLES, folder / SAMPLES)
     write_atomically(folder / CONFIG, opened.config.to_json().encode())
     with safe_open(run / WEIGHTS, "pt") as file:
-        write_atomically(folder / WEIGHTS, save(averages, file.metadata()))
+        write_atomically(folder / WEIGHTS, save(weights, file.metadata()))
     return folder
+
+
+def _halved(name: str, tensor: Tensor) -> Tensor:
+    """Round a tensor of numbers to float16; counters stay what they are."""
+    if not tensor.is_floating_point():
+        return tensor
+    half = tensor.half()
+    if not bool(torch.isfinite(half).all()):
+        raise RunError(f"{name} holds a weight that float16 cannot hold; export float32")
+    return half

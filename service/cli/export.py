@@ -17,6 +17,7 @@ ONLY: dict[KindChoice, Kind | None] = {
     KindChoice.all: None,
     KindChoice.generator: "generator",
     KindChoice.classifier: "classifier",
+    KindChoice.neurons: "neurons",
 }
 
 
@@ -27,12 +28,18 @@ def export(
     kind: Annotated[KindChoice, typer.Option(help="Which network of the run; all: every one it has trained.")] = (
         KindChoice.all
     ),
+    half: Annotated[
+        bool,
+        typer.Option(
+            "--half", help="Store weights as float16: half the size. They are served as float32 all the same."
+        ),
+    ] = False,
 ) -> None:
-    """Copy what serving reads of a run: configuration, averaged weights, card, last samples. It can be packed."""
+    """Copy what serving reads of a run: configuration, weights, concepts, card, last samples. It can be packed."""
     from training.export import export as export_run
 
     with friendly_errors():
-        made = export_run(run, folder, only=ONLY[kind])
+        made = export_run(run, folder, only=ONLY[kind], precision="float16" if half else "float32")
     megabytes = sum(path.stat().st_size for path in made.rglob("*") if path.is_file()) / 1e6
     typer.echo(f"{made}: {megabytes:.1f} MB")
 

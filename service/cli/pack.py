@@ -20,7 +20,15 @@ class KindChoice(StrEnum):
 
     generator = "generator"
     classifier = "classifier"
+    neurons = "neurons"
     all = "all"
+
+
+_KINDS: dict[KindChoice, Kind] = {
+    KindChoice.generator: "generator",
+    KindChoice.classifier: "classifier",
+    KindChoice.neurons: "neurons",
+}
 
 
 def pack(
@@ -35,7 +43,9 @@ def pack(
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option(help="NAME of {NAME}-generator.mar and {NAME}-classifier.mar. Default: the run folder's name."),
+        typer.Option(
+            help="NAME of {NAME}-generator.mar, -classifier.mar, -neurons.mar. Default: the run folder's name."
+        ),
     ] = None,
     micro_batch: Annotated[
         int, typer.Option(min=1, max=1024, help="Images in one forward pass; part of the model's identity.")
@@ -77,11 +87,15 @@ def _kinds(kind: KindChoice, run: Path) -> list[Kind]:
     """Return what was asked for; all is what the run's recipe has trained."""
     from training.checkpoint import load_config
 
-    if kind is KindChoice.all:
-        recipe = load_config(run).settings
-        trained: dict[Kind, bool] = {"generator": recipe.generates, "classifier": recipe.classifies}
-        return [each for each, present in trained.items() if present]
-    return ["generator"] if kind is KindChoice.generator else ["classifier"]
+    if kind is not KindChoice.all:
+        return [_KINDS[kind]]
+    recipe = load_config(run).settings
+    trained: dict[Kind, bool] = {
+        "generator": recipe.generates,
+        "classifier": recipe.classifies,
+        "neurons": recipe.detects,
+    }
+    return [each for each, present in trained.items() if present]
 
 
 def _name_of(run: Path) -> str:

@@ -15,6 +15,7 @@ SHIPPED: tuple[tuple[str, str, Kind], ...] = (
     ("digits-generator", "digits-generator", "generator"),
     ("digits-classifier", "digits-ssgan", "classifier"),
     ("faces-generator", "faces-dcgan", "generator"),
+    ("face-neuron", "face-neuron", "neurons"),
 )
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import Any
 
-from mintage.v1 import generation_pb2, models_pb2, models_pb2_grpc
+from mintage.v1 import models_pb2, models_pb2_grpc
 
 from service.errors import NotFound
 from service.loader import Loader
 from service.registry import Entry, Registry
+from service.servicers import forms, pages
 from service.validation import ARCHIVE, MODEL_NAME, Violations
 
 MOST_WORKERS = 64
-DEFAULT_PAGE, LARGEST_PAGE = 100, 1000
 
 _KINDS = {
     "generator": models_pb2.Model.KIND_GENERATOR,
@@ -38,16 +36,11 @@ class ModelServicer(models_pb2_grpc.ModelServiceServicer):
     async def ListModels(self, request: models_pb2.ListModelsRequest, context: Any) -> models_pb2.ListModelsResponse:
         """List the models that should be loaded."""
         violations = Violations()
-        if request.page_size < 0:
-            violations.add("page_size", f"must not be negative, as {request.page_size:,} is")
-        after = _name_of(request.page_token, violations)
+        after = pages.begin(request.page_size, request.page_token, MODEL_NAME, violations)
         violations.check()
-        size = min(request.page_size or DEFAULT_PAGE, LARGEST_PAGE)
         entries = [entry for entry in self._registry.entries() if entry.name > after]
-        page = entries[:size]
-        return models_pb2.ListModelsResponse(
-            models=map(_message, page), next_page_token=_token_of(page[-1].name) if len(entries) > size else ""
-        )
+        page, token = pages.page(entries, request.page_size, lambda entry: f"models/{entry.name}")
+        return models_pb2.ListModelsResponse(models=map(_message, page), next_page_token=token)
 
     async def GetModel(self, request: models_pb2.GetModelRequest, context: Any) -> models_pb2.GetModelResponse:
         """Get one model."""
@@ -103,7 +96,7 @@ def _message(entry: Entry) -> models_pb2.Model:
             digest=record.digest,
             archive=record.archive,
             kind=_KINDS[record.kind],
-            shape=generation_pb2.ImageShape(height=record.height, width=record.width, channels=record.channels),
+            shape=forms.shape_of(record),
             classes=record.classes,
             latent_size=record.latent_size,
             micro_batch=record.micro_batch,
@@ -111,26 +104,9 @@ def _message(entry: Entry) -> models_pb2.Model:
             device_class=record.device_class,
             torch_version=record.torch_version,
             recipe=record.recipe,
+            stages=(models_pb2.UnitShape(maps=s.maps, height=s.height, width=s.width) for s in record.stages),
+            concepts=(concept.name for concept in record.concepts),
         )
     )
     model.load_time.FromMilliseconds(round(record.load_time * 1000))
     return model
-
-
-def _token_of(name: str) -> str:
-    """Page token of the page after a model."""
-    return base64.urlsafe_b64encode(f"models/{name}".encode()).decode()
-
-
-def _name_of(token: str, violations: Violations) -> str:
-    """Model after which a page begins; empty for the first page."""
-    if not token:
-        return ""
-    try:
-        match = MODEL_NAME.fullmatch(base64.b64decode(token.encode(), altchars=b"-_", validate=True).decode())
-    except (binascii.Error, UnicodeError):
-        match = None
-    if match is None:
-        violations.add("page_token", "is not one that this server gave")
-        return ""
-    return match[1]

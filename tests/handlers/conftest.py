@@ -12,7 +12,7 @@ import torch
 
 from handlers.archive import pack
 from handlers.model import Kind, Model, load
-from tests.handlers.runs import tiny_run
+from tests.handlers.runs import tiny_autoencoder, tiny_run
 
 CPU = torch.device("cpu")
 
@@ -52,6 +52,19 @@ def generator_folder(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def classifier_folder(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An unpacked archive of the classifier."""
     return unpacked(run, "classifier", tmp_path_factory.mktemp("archive"))
+
+
+@pytest.fixture(scope="session")
+def neurons_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An unpacked archive of an autoencoder with two concepts."""
+    run = tiny_autoencoder(tmp_path_factory.mktemp("runs") / "autoencoder")
+    return unpacked(run, "neurons", tmp_path_factory.mktemp("archive"))
+
+
+@pytest.fixture
+def neurons(neurons_folder: Path) -> Model:
+    """The autoencoder, loaded."""
+    return load(neurons_folder, "neurons", CPU)
 
 
 @pytest.fixture

@@ -110,7 +110,7 @@ def test_a_run_without_a_card_is_packed_all_the_same(run: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("kind", "name", "micro_batch", "message"),
     [
-        ("neurons", "a.mar", 64, "none of generator, classifier"),
+        ("oracle", "a.mar", 64, "none of generator, classifier, neurons"),
         ("generator", "a.zip", 64, r"ends in \.mar"),
         ("generator", "a.mar", 0, "from 1 to 1024"),
         ("generator", "a.mar", 1025, "from 1 to 1024"),

@@ -13,10 +13,10 @@ from tests.service.fakes import World, failure_of, run, until, world
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
-GENERATION, CLASSIFICATION, MODELS, JOBS = (
-    f"mintage.v1.{name}Service" for name in ("Generation", "Classification", "Model", "Job")
+GENERATION, CLASSIFICATION, NEURONS, MODELS, JOBS = (
+    f"mintage.v1.{name}Service" for name in ("Generation", "Classification", "Neuron", "Model", "Job")
 )
-EVERYTHING = {"", GENERATION, CLASSIFICATION, MODELS, JOBS, "models/digits", "models/judge"}
+EVERYTHING = {"", GENERATION, CLASSIFICATION, NEURONS, MODELS, JOBS, "models/digits", "models/judge"}
 
 
 async def serving(channel: grpc.aio.Channel) -> set[str]:

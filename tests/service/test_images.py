@@ -13,7 +13,7 @@ from PIL import Image
 
 from service import images
 from service.errors import InvalidArgument
-from service.servicers.generation import FORMS
+from service.servicers.forms import FORMS
 
 HEIGHT, WIDTH = 8, 6
 

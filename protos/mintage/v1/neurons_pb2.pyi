@@ -450,7 +450,7 @@ class OptimalStimulusRequest(_message.Message):
     concept: _builtins.str
     """The neuron of a concept."""
     seed: _builtins.int
-    """Seed of the noise that the ascent begins from, any 64-bit value. Default 0."""
+    """Seed of the noise that several ascents begin from, of which the best counts, any 64-bit value. Default 0."""
     steps: _builtins.int
     """Most steps of the ascent, from 1 to 500. It ends earlier where no step leads higher. 0 chooses 100."""
     format: _generation_pb2.ImageFormat.ValueType
@@ -500,9 +500,11 @@ class OptimalStimulusResponse(_message.Message):
     format: _generation_pb2.ImageFormat.ValueType
     """The form that was used."""
     image: _builtins.bytes
-    """The image."""
+    """The image, to look at: mid grey is zero, and the largest value is white or black."""
     activation: _builtins.float
-    """The neuron's activation by the image before it was rounded to pixels, without its sign."""
+    """The neuron's activation by the optimum scaled to a contrast (root mean square) of 0.5, where pixels lie from -1 to
+    1; without its sign.
+    """
     device_class: _builtins.str
     """Device class that ran the network; the same image is promised within one class only."""
     @_builtins.property
