@@ -26,7 +26,7 @@ PACKAGES = [
     *("protos/mintage", "protos/mintage/v1"),
     *("service", "service/servicers", "service/jobs", "service/processes", "service/cli"),
     *("handlers", "training", "training/recipes", "training/networks", "training/layers", "training/steps"),
-    *("training/probe", "training/data", "training/scores"),
+    *("training/probe", "training/neurons", "training/data", "training/scores"),
 ]
 
 

@@ -273,20 +273,18 @@ def _print_concepts(run: Path, concepts: tuple[Concept, ...], *, listed: bool) -
         if listed:
             typer.echo(f"{run} has no concepts yet; `mintage neurons find {run}` looks for one")
         return
-    columns = ["concept", "stage", "unit", "sign", "threshold", "accuracy", "95 %", "AUROC", "positives", "distractors"]
+    columns = ["concept", "neuron", "threshold", "accuracy", "95 %", "AUROC", "images"]
     rows = [
         (
             each.name,
-            each.stage,
-            each.unit,
-            f"{each.sign:+d}",
-            f"{each.threshold:.4g}",
-            f"{100 * each.accuracy:.1f} %",
-            f"{100 * each.accuracy_low:.1f} to {100 * each.accuracy_high:.1f}",
+            f"{each.stage}:{each.unit}",
+            f"{'>' if each.sign > 0 else '<'} {each.sign * each.threshold:.4g}",
+            f"{100 * each.accuracy:.1f}",
+            f"{100 * each.accuracy_low:.1f}-{100 * each.accuracy_high:.1f}",
             f"{each.auroc:.3f}",
-            f"{each.positives:,}",
-            f"{each.distractors:,}",
+            f"{each.positives:,} + {each.distractors:,}",
         )
         for each in concepts
     ]
     console().print(table(columns, rows, right=columns[1:]))
+    typer.echo("neuron: stage:unit; accuracy in percent; images: positives and distractors that it was measured on")
