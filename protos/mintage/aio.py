@@ -91,6 +91,7 @@ class AsyncClient:
         output_prefix: str = "",
         request_id: str | None = None,
         max_images_per_second: float = 0.0,
+        priority: int = 0,
     ) -> jobs_pb2.Job:
         """As `Client.create_sample_job`."""
         return await self._run(
@@ -102,15 +103,25 @@ class AsyncClient:
                 output_prefix=output_prefix,
                 request_id=request_id,
                 max_images_per_second=max_images_per_second,
+                priority=priority,
             )
         )
 
     async def create_score_job(
-        self, model: str, source_job: str, *, splits: int = 0, output_prefix: str = "", request_id: str | None = None
+        self,
+        model: str,
+        source_job: str,
+        *,
+        splits: int = 0,
+        output_prefix: str = "",
+        request_id: str | None = None,
+        priority: int = 0,
     ) -> jobs_pb2.Job:
         """As `Client.create_score_job`."""
         return await self._run(
-            calls.create_score_job(model, source_job, splits=splits, output_prefix=output_prefix, request_id=request_id)
+            calls.create_score_job(
+                model, source_job, splits=splits, output_prefix=output_prefix, request_id=request_id, priority=priority
+            )
         )
 
     async def job(self, name: str) -> jobs_pb2.Job:

@@ -135,6 +135,7 @@ def create_sample_job(
     output_prefix: str,
     request_id: str | None,
     max_images_per_second: float,
+    priority: int,
 ) -> Call[jobs_pb2.Job]:
     """Create a sample job; it may be repeated because it carries a request id."""
     request = _made(
@@ -146,12 +147,13 @@ def create_sample_job(
         output_prefix=output_prefix,
         request_id=request_id or str(uuid.uuid4()),
         max_images_per_second=max_images_per_second,
+        priority=priority,
     )
     return Call(_JOBS + "CreateSampleJob", request, jobs_pb2.CreateSampleJobResponse, _job)
 
 
 def create_score_job(
-    model: str, source_job: str, *, splits: int, output_prefix: str, request_id: str | None
+    model: str, source_job: str, *, splits: int, output_prefix: str, request_id: str | None, priority: int
 ) -> Call[jobs_pb2.Job]:
     """Create a score job; it may be repeated because it carries a request id."""
     request = _made(
@@ -161,6 +163,7 @@ def create_score_job(
         splits=splits,
         output_prefix=output_prefix,
         request_id=request_id or str(uuid.uuid4()),
+        priority=priority,
     )
     return Call(_JOBS + "CreateScoreJob", request, jobs_pb2.CreateScoreJobResponse, _job)
 

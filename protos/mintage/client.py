@@ -108,6 +108,7 @@ class Client:
         output_prefix: str = "",
         request_id: str | None = None,
         max_images_per_second: float = 0.0,
+        priority: int = 0,
     ) -> jobs_pb2.Job:
         """Create a durable job that makes `count` images; the server chooses what is 0 or empty.
 
@@ -122,15 +123,25 @@ class Client:
                 output_prefix=output_prefix,
                 request_id=request_id,
                 max_images_per_second=max_images_per_second,
+                priority=priority,
             )
         )
 
     def create_score_job(
-        self, model: str, source_job: str, *, splits: int = 0, output_prefix: str = "", request_id: str | None = None
+        self,
+        model: str,
+        source_job: str,
+        *,
+        splits: int = 0,
+        output_prefix: str = "",
+        request_id: str | None = None,
+        priority: int = 0,
     ) -> jobs_pb2.Job:
         """Create a job that scores the images of a finished sample job with a classifier."""
         return self._run(
-            calls.create_score_job(model, source_job, splits=splits, output_prefix=output_prefix, request_id=request_id)
+            calls.create_score_job(
+                model, source_job, splits=splits, output_prefix=output_prefix, request_id=request_id, priority=priority
+            )
         )
 
     def job(self, name: str) -> jobs_pb2.Job:

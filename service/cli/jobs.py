@@ -36,6 +36,9 @@ jobs = typer.Typer(name="jobs", help="Make and score images in bulk, durably.", 
 PrefixOption = Annotated[
     str, typer.Option("--output", metavar="FOLDER", help="Folder below the server's output folder. Default: jobs/JOB.")
 ]
+PriorityOption = Annotated[
+    int, typer.Option(min=-10, max=10, help="Each step is worth 1.25 times the share of your other jobs.")
+]
 RequestIdOption = Annotated[
     str | None,
     typer.Option("--request-id", help="The same id and parameters give the same job. Default: a new one each time."),
@@ -52,6 +55,7 @@ def sample(
     max_rate: Annotated[float, typer.Option(min=0, help="Most images a second, all workers together; 0: any.")] = 0.0,
     output: PrefixOption = "",
     request_id: RequestIdOption = None,
+    priority: PriorityOption = 0,
     wait: WaitOption = True,
     api: ApiOption = DEFAULT_API,
     as_json: JsonOption = False,
@@ -66,6 +70,7 @@ def sample(
             output_prefix=output,
             request_id=request_id,
             max_images_per_second=max_rate,
+            priority=priority,
         )
         _created(client, job, wait=wait, as_json=as_json)
 
@@ -78,13 +83,16 @@ def score(
     splits: Annotated[int, typer.Option(min=0, max=1000, help="Parts for mean and deviation; 0 chooses 10.")] = 0,
     output: PrefixOption = "",
     request_id: RequestIdOption = None,
+    priority: PriorityOption = 0,
     wait: WaitOption = True,
     api: ApiOption = DEFAULT_API,
     as_json: JsonOption = False,
 ) -> None:
     """Score the images of a sample job with a classifier, in bulk."""
     with friendly_errors(), connect(api) as client:
-        job = client.create_score_job(model, source, splits=splits, output_prefix=output, request_id=request_id)
+        job = client.create_score_job(
+            model, source, splits=splits, output_prefix=output, request_id=request_id, priority=priority
+        )
         _created(client, job, wait=wait, as_json=as_json)
 
 
@@ -194,6 +202,7 @@ def _print_job(job: Job) -> None:
         ("images", f"{job.progress.images_done:,} of {job.progress.images_total:,}"),
         ("shards", job_progress.shard_counts(job)),
         ("speed", job_progress.speed(job)),
+        ("priority", job.priority),
         ("output", job.output_uri),
         ("root digest", job.root_digest),
         ("error", job.error),

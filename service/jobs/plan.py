@@ -18,8 +18,10 @@ FILE_NAME = "plan.json"
 MAX_COUNT = 100_000_000
 MAX_SHARD_SIZE = 100_000
 MAX_SHARDS = 1_000_000
+MAX_PRIORITY = 10
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_WISHES = ("priority", "client")
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -83,6 +85,8 @@ class Plan:
     format: Literal["webdataset-png", "safetensors"]
     sampling: Sampling | None = None
     scoring: Scoring | None = None
+    priority: Annotated[int, Field(ge=-MAX_PRIORITY, le=MAX_PRIORITY)] = 0
+    client: str = ""
 
     @property
     def shards(self) -> int:
@@ -104,8 +108,9 @@ class Plan:
         return range(shard * self.shard_size, min(self.count, (shard + 1) * self.shard_size))
 
     def to_json(self) -> bytes:
-        """Return the canonical JSON: sorted names, no spaces, one line."""
-        return canonical_json(dataclasses.asdict(self))
+        """Return the canonical JSON: sorted names, no spaces, one line; no priority and client if none."""
+        fields = dataclasses.asdict(self)
+        return canonical_json({name: value for name, value in fields.items() if name not in _WISHES or value})
 
 
 class PlanError(ValueError):

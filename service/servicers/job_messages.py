@@ -32,6 +32,8 @@ def job_message(view: JobView, outputs: Path) -> jobs_pb2.Job:
         output_uri=str(outputs / plan.prefix),
         root_digest=view.root_digest,
         classifier_score=_score(view.result) if view.result else None,
+        priority=plan.priority,
+        client=plan.client,
     )
     if plan.sampling:
         message.sample.CopyFrom(_sample_spec(plan))

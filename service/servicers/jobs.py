@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,10 +12,20 @@ from mintage.v1 import jobs_pb2
 from redis.asyncio import Redis
 
 from service.errors import FailedPrecondition
-from service.jobs.plan import MAX_COUNT, MAX_SHARD_SIZE, MAX_SHARDS, Plan, Sampling, Scoring, request_digest
+from service.jobs.plan import (
+    MAX_COUNT,
+    MAX_PRIORITY,
+    MAX_SHARD_SIZE,
+    MAX_SHARDS,
+    Plan,
+    Sampling,
+    Scoring,
+    request_digest,
+)
 from service.jobs.submit import submit
 from service.jobs.views import JobView
 from service.registry import ModelRecord, Registry
+from service.servicers.callers import client_of
 from service.servicers.job_control import JobControlServicer, checked_name
 from service.servicers.job_messages import job_message, page_token, shard_message, token_value
 from service.settings import Settings
@@ -48,13 +59,14 @@ class JobServicer(JobControlServicer):
                 "shard_size": request.shard_size,
                 "output_prefix": request.output_prefix,
                 "max_images_per_second": request.max_images_per_second,
+                **_wishes(request),
             }
         )
 
         async def make_plan(job: str) -> Plan:
             return _sample_plan(request, job, digest, self._registry.find(model, "generator"))
 
-        view = await self._submit(make_plan, request.request_id, digest)
+        view = await self._submit(make_plan, request.request_id, digest, context)
         return jobs_pb2.CreateSampleJobResponse(job=self._message(view))
 
     async def CreateScoreJob(
@@ -69,6 +81,7 @@ class JobServicer(JobControlServicer):
                 "source_job": source,
                 "splits": request.splits,
                 "output_prefix": request.output_prefix,
+                **_wishes(request),
             }
         )
 
@@ -76,7 +89,7 @@ class JobServicer(JobControlServicer):
             record = self._registry.find(model, "classifier")
             return _score_plan(request, job, digest, record, await self._ledger.job(source))
 
-        view = await self._submit(make_plan, request.request_id, digest)
+        view = await self._submit(make_plan, request.request_id, digest, context)
         return jobs_pb2.CreateScoreJobResponse(job=self._message(view))
 
     async def GetJob(self, request: jobs_pb2.GetJobRequest, context: Any) -> jobs_pb2.GetJobResponse:
@@ -121,8 +134,11 @@ class JobServicer(JobControlServicer):
             next_page_token=page_token("shard", str(last)) if shards and last < plan.shards else "",
         )
 
-    async def _submit(self, make_plan: Any, request_id: str, digest: str) -> JobView:
-        return await submit(self._ledger, self._settings.outputs, make_plan, request_id=request_id, digest=digest)
+    async def _submit(self, make_plan: Any, request_id: str, digest: str, context: Any) -> JobView:
+        async def signed(job: str) -> Plan:
+            return dataclasses.replace(await make_plan(job), client=client_of(context))
+
+        return await submit(self._ledger, self._settings.outputs, signed, request_id=request_id, digest=digest)
 
     def _message(self, view: JobView) -> jobs_pb2.Job:
         return job_message(view, self._settings.outputs)
@@ -164,10 +180,16 @@ def _check_common(
     if request.output_prefix:
         expected = "up to 8 segments of a-z, A-Z, 0-9, '.', '_' and '-' joined by '/', none beginning with a dot"
         violations.matches("output_prefix", request.output_prefix, OUTPUT_PREFIX, expected)
+    violations.in_range("priority", request.priority, -MAX_PRIORITY, MAX_PRIORITY)
     if request.output_prefix == RESERVED_PREFIX:
         violations.add("output_prefix", "must not be 'jobs', which holds the jobs without a prefix")
     if request.request_id:
         violations.matches("request_id", request.request_id, REQUEST_ID, "1 to 128 printable ASCII characters")
+
+
+def _wishes(request: jobs_pb2.CreateSampleJobRequest | jobs_pb2.CreateScoreJobRequest) -> dict[str, int]:
+    """What tells two requests apart though it decides no image; what is not asked for is left out."""
+    return {"priority": request.priority} if request.priority else {}
 
 
 def _sample_plan(request: jobs_pb2.CreateSampleJobRequest, job: str, digest: str, record: ModelRecord) -> Plan:
@@ -241,6 +263,7 @@ def _identity(
         "create_time_ms": time.time_ns() // 1_000_000,
         "request_id": request.request_id,
         "request_digest": digest,
+        "priority": request.priority,
         "model": record.name,
         "model_digest": record.digest,
         "backend_name": record.backend_name,

@@ -89,6 +89,8 @@ class Job(_message.Message):
     OUTPUT_URI_FIELD_NUMBER: _builtins.int
     ROOT_DIGEST_FIELD_NUMBER: _builtins.int
     CLASSIFIER_SCORE_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    CLIENT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, `jobs/{job}`."""
     state: Global___Job.State.ValueType
@@ -99,6 +101,10 @@ class Job(_message.Message):
     """Where its files are, a path or URL as the server sees it."""
     root_digest: _builtins.str
     """SHA-256 over the ordered shard digests, in hexadecimal; set once the manifest is written."""
+    priority: _builtins.int
+    """As it was asked for, from -10 to 10."""
+    client: _builtins.str
+    """Who asked: metadata `mintage-client` of the call that created it, else the address of the caller."""
     @_builtins.property
     def sample(self) -> Global___SampleSpec:
         """Makes images."""
@@ -142,10 +148,12 @@ class Job(_message.Message):
         output_uri: _builtins.str = ...,
         root_digest: _builtins.str = ...,
         classifier_score: Global___ClassifierScore | None = ...,
+        priority: _builtins.int = ...,
+        client: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["classifier_score", b"classifier_score", "create_time", b"create_time", "end_time", b"end_time", "progress", b"progress", "sample", b"sample", "score", b"score", "spec", b"spec", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["classifier_score", b"classifier_score", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "name", b"name", "output_uri", b"output_uri", "progress", b"progress", "root_digest", b"root_digest", "sample", b"sample", "score", b"score", "spec", b"spec", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classifier_score", b"classifier_score", "client", b"client", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "name", b"name", "output_uri", b"output_uri", "priority", b"priority", "progress", b"progress", "root_digest", b"root_digest", "sample", b"sample", "score", b"score", "spec", b"spec", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_spec: _TypeAlias = _typing.Literal["sample", "score"]  # noqa: Y015
     _WhichOneofArgType_spec: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
@@ -435,6 +443,7 @@ class CreateSampleJobRequest(_message.Message):
     OUTPUT_PREFIX_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     MAX_IMAGES_PER_SECOND_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Resource name of a loaded generator, `models/{model}`. Required."""
     seed: _builtins.int
@@ -454,6 +463,10 @@ class CreateSampleJobRequest(_message.Message):
     """
     max_images_per_second: _builtins.float
     """Upper bound on speed over all workers together, in images a second, from 0.001 to 1,000,000. 0 means no bound."""
+    priority: _builtins.int
+    """From -10 to 10, default 0. Clients share the workers equally; between the jobs of one client, each step of priority is
+    worth 1.25 times the share. So a job of higher priority is ahead, and none ever stands still because of another.
+    """
     def __init__(
         self,
         *,
@@ -464,10 +477,11 @@ class CreateSampleJobRequest(_message.Message):
         output_prefix: _builtins.str = ...,
         request_id: _builtins.str = ...,
         max_images_per_second: _builtins.float = ...,
+        priority: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "max_images_per_second", b"max_images_per_second", "model", b"model", "output_prefix", b"output_prefix", "request_id", b"request_id", "seed", b"seed", "shard_size", b"shard_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "max_images_per_second", b"max_images_per_second", "model", b"model", "output_prefix", b"output_prefix", "priority", b"priority", "request_id", b"request_id", "seed", b"seed", "shard_size", b"shard_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -508,6 +522,7 @@ class CreateScoreJobRequest(_message.Message):
     SPLITS_FIELD_NUMBER: _builtins.int
     OUTPUT_PREFIX_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Resource name of a loaded classifier, `models/{model}`. Required."""
     source_job: _builtins.str
@@ -520,6 +535,8 @@ class CreateScoreJobRequest(_message.Message):
     """As in CreateSampleJobRequest."""
     request_id: _builtins.str
     """As in CreateSampleJobRequest."""
+    priority: _builtins.int
+    """As in CreateSampleJobRequest."""
     def __init__(
         self,
         *,
@@ -528,10 +545,11 @@ class CreateScoreJobRequest(_message.Message):
         splits: _builtins.int = ...,
         output_prefix: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        priority: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "output_prefix", b"output_prefix", "request_id", b"request_id", "source_job", b"source_job", "splits", b"splits"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "output_prefix", b"output_prefix", "priority", b"priority", "request_id", b"request_id", "source_job", b"source_job", "splits", b"splits"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -7,6 +7,7 @@
 --   leases              zset "job shard" -> end of the lease
 --   hints               zset "job shard" -> when its message was last sent
 --   workers             zset "slots name" -> last sign of life
+--   turns               hash, whose turn it is: 'now', 'client NAME', 'jobs NAME' in turns (dispatch.lua)
 --   wake                list, rings when there is something to do
 --   request:{id}        {digest, job} of a request id
 --   job:{id}            hash: plan, state, counters (below)

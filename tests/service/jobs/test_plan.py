@@ -60,3 +60,10 @@ def test_job_ids_sort_by_time_and_are_valid_names() -> None:
 
 def test_equal_parameters_have_equal_digests_whatever_their_order() -> None:
     assert request_digest({"a": 1, "b": 2.5}) == request_digest({"b": 2.5, "a": 1}) != request_digest({"a": 1})
+
+
+def test_a_plan_without_wishes_is_written_as_before_there_were_any() -> None:
+    text = sample_plan().to_json()
+    assert b"priority" not in text and b"client" not in text
+    asked = sample_plan(priority=-3, client="lab-7")
+    assert read_plan(asked.to_json()) == asked

@@ -458,3 +458,19 @@ def test_a_shard_is_read_after_it_was_committed_and_not_before(with_api: Use) ->
         assert caught.value.code() == Code.FAILED_PRECONDITION and "was changed" in str(caught.value.details())
 
     with_api(act)
+
+
+def test_a_job_says_its_priority_and_who_asked_for_it(with_api: Use) -> None:
+    async def act(api: Api) -> None:
+        job = await api.sample(priority=-10, request_id="one")
+        assert (job.priority, job.client) == (-10, "127.0.0.1")
+        fields: dict[str, Any] = {**SAMPLE, "priority": 3}
+        request = jobs_pb2.CreateSampleJobRequest(**fields)
+        named = (await api.stub.CreateSampleJob(request, metadata=(("mintage-client", "lab-7"),))).job
+        assert (named.priority, named.client) == (3, "lab-7")
+        odd = (await api.stub.CreateSampleJob(request, metadata=(("mintage-client", "a b"),))).job
+        assert odd.client == "127.0.0.1"
+        assert await wrong_fields(api.sample(priority=11)) == ["priority"]
+        await refused(api.sample(priority=1, request_id="one"), Code.ALREADY_EXISTS)
+
+    with_api(act)
