@@ -15,6 +15,7 @@ from mintage import calls
 from mintage.calls import Call, Classifications, Page
 from mintage.channels import HEALTH_TIMEOUT_S, LOAD_TIMEOUT_S, OPTIONS, TIMEOUT_S, callable_of
 from mintage.errors import from_rpc
+from mintage.neuron_methods import AsyncNeuronMethods
 from mintage.pictures import Pictures, to_pil
 from mintage.retries import Attempts, Retries
 from mintage.shards import ShardReader
@@ -23,7 +24,7 @@ from mintage.v1 import jobs_pb2, models_pb2
 T = TypeVar("T")
 
 
-class AsyncClient:
+class AsyncClient(AsyncNeuronMethods):
     """As `Client`, for asyncio; an asynchronous context manager. Its methods mean what those of `Client` mean."""
 
     def __init__(self, address: str, *, timeout_s: float = TIMEOUT_S, retries: Retries | None = None) -> None:

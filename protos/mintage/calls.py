@@ -77,7 +77,7 @@ class Classifications:
 
 def generate(model: str, count: int, *, seed: int, first_index: int) -> Call[NDArray[np.uint8]]:
     """Images as an array [N, H, W, C]."""
-    request = _made(
+    request = made(
         generation_pb2.GenerateRequest,
         model=model_name(model),
         count=count,
@@ -90,7 +90,7 @@ def generate(model: str, count: int, *, seed: int, first_index: int) -> Call[NDA
 
 def classify(model: str, images: pictures.Pictures) -> Call[Classifications]:
     """What a classifier says of images."""
-    request = pictures.request_of(model_name(model), images)
+    request = made(classification_pb2.ClassifyRequest, model=model_name(model), **pictures.upload_of(images))
     return Call(_CLASSIFY, request, classification_pb2.ClassifyResponse, _classifications)
 
 
@@ -110,7 +110,7 @@ def get_model(model: str) -> Call[models_pb2.Model]:
 
 def load_model(model: str, archive: str, *, workers: int) -> Call[models_pb2.Model]:
     """Load an archive of the server's archive folder."""
-    request = _made(models_pb2.LoadModelRequest, name=model_name(model), archive=archive, workers=workers)
+    request = made(models_pb2.LoadModelRequest, name=model_name(model), archive=archive, workers=workers)
     return Call(_MODELS + "LoadModel", request, models_pb2.LoadModelResponse, _model)
 
 
@@ -122,7 +122,7 @@ def unload_model(model: str) -> Call[None]:
 
 def scale_model(model: str, workers: int) -> Call[models_pb2.Model]:
     """Set a model's number of workers."""
-    request = _made(models_pb2.ScaleModelRequest, name=model_name(model), workers=workers)
+    request = made(models_pb2.ScaleModelRequest, name=model_name(model), workers=workers)
     return Call(_MODELS + "ScaleModel", request, models_pb2.ScaleModelResponse, _model)
 
 
@@ -138,7 +138,7 @@ def create_sample_job(
     priority: int,
 ) -> Call[jobs_pb2.Job]:
     """Create a sample job; it may be repeated because it carries a request id."""
-    request = _made(
+    request = made(
         jobs_pb2.CreateSampleJobRequest,
         model=model_name(model),
         count=count,
@@ -156,7 +156,7 @@ def create_score_job(
     model: str, source_job: str, *, splits: int, output_prefix: str, request_id: str | None, priority: int
 ) -> Call[jobs_pb2.Job]:
     """Create a score job; it may be repeated because it carries a request id."""
-    request = _made(
+    request = made(
         jobs_pb2.CreateScoreJobRequest,
         model=model_name(model),
         source_job=job_name(source_job),
@@ -212,7 +212,7 @@ def retry_failed_shards(job: str) -> Call[jobs_pb2.Job]:
 
 def read_shard(job: str, index: int) -> Call[jobs_pb2.ReadShardResponse]:
     """A stream of the parts of a shard's file."""
-    request = _made(jobs_pb2.ReadShardRequest, name=job_name(job), index=index)
+    request = made(jobs_pb2.ReadShardRequest, name=job_name(job), index=index)
     return Call(_JOBS + "ReadShard", request, jobs_pb2.ReadShardResponse, lambda part: part)
 
 
@@ -229,6 +229,14 @@ def health(service: str) -> Call[bool]:
     """
     request = StringValue(value=service)
     return Call(_HEALTH, request, Int32Value, lambda a: bool(a.value == SERVING), repeatable=False)
+
+
+def made(kind: type[M], **fields: Any) -> M:
+    """Make a request; a value that its field cannot hold is the caller's mistake."""
+    try:
+        return kind(**fields)
+    except (TypeError, ValueError) as error:
+        raise InputError(str(error)) from None
 
 
 def model_name(name: str) -> str:
@@ -259,14 +267,6 @@ _TERMINAL = frozenset(
         jobs_pb2.Job.STATE_CANCELLED,
     )
 )
-
-
-def _made(kind: type[M], **fields: Any) -> M:
-    """Make a request; a value that its field cannot hold is the caller's mistake."""
-    try:
-        return kind(**fields)
-    except (TypeError, ValueError) as error:
-        raise InputError(str(error)) from None
 
 
 def _images(answer: generation_pb2.GenerateResponse) -> NDArray[np.uint8]:

@@ -4,6 +4,7 @@
         images = client.generate("digits", 64, seed=7)  # uint8 [64, 28, 28, 1]
         said = client.classify("judge", images)
         print(said.labels, said.generated)
+        print(client.detect("face-neuron", faces).confidences)
 
 Every call has a deadline, which covers its retries. What may safely be repeated is repeated when the server does not
 answer or says that it is overloaded. Errors are those of `mintage.errors`. Models and jobs may be named with or without
@@ -26,17 +27,29 @@ from mintage.aio import AsyncClient
 from mintage.calls import Call, Classifications, Page
 from mintage.channels import HEALTH_TIMEOUT_S, LOAD_TIMEOUT_S, OPTIONS, TIMEOUT_S, callable_of
 from mintage.errors import from_rpc
+from mintage.neuron_calls import Detections, Neuron, OptimalStimulus, TopStimuli
+from mintage.neuron_methods import NeuronMethods
 from mintage.pictures import Pictures, to_pil
 from mintage.retries import Attempts, Retries
 from mintage.shards import ShardReader
 from mintage.v1 import jobs_pb2, models_pb2
 
-__all__ = ["AsyncClient", "Classifications", "Client", "Retries", "to_pil"]
+__all__ = [
+    "AsyncClient",
+    "Classifications",
+    "Client",
+    "Detections",
+    "Neuron",
+    "OptimalStimulus",
+    "Retries",
+    "TopStimuli",
+    "to_pil",
+]
 
 T = TypeVar("T")
 
 
-class Client:
+class Client(NeuronMethods):
     """A client for code without asyncio; a context manager; threads may share it.
 
     Args:

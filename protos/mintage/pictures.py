@@ -6,11 +6,11 @@ import io
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from mintage.errors import InputError
 from mintage.v1 import classification_pb2
@@ -29,18 +29,37 @@ def from_raw(files: Sequence[bytes], height: int, width: int, channels: int) -> 
     return np.frombuffer(bytearray(b"".join(files)), np.uint8).reshape(len(files), height, width, channels)
 
 
-def request_of(model: str, pictures: Pictures) -> classification_pb2.ClassifyRequest:
-    """Make the request to classify pictures: an array goes raw, everything else as image files.
+def upload_of(pictures: Pictures) -> dict[str, Any]:
+    """Make the field of a request that carries pictures: an array goes raw, everything else as image files.
 
     Raises:
         InputError: if it is neither.
         OSError: if a path cannot be read.
     """
     if isinstance(pictures, np.ndarray):
-        return classification_pb2.ClassifyRequest(model=model, raw=_raw(pictures))
+        return {"raw": _raw(pictures)}
     several = [pictures] if isinstance(pictures, str | bytes | os.PathLike | Image.Image) else pictures
-    files = classification_pb2.EncodedImages(files=[_file(picture) for picture in several])
-    return classification_pb2.ClassifyRequest(model=model, encoded=files)
+    return {"encoded": classification_pb2.EncodedImages(files=[_file(picture) for picture in several])}
+
+
+def fitted(picture: str | os.PathLike[str], height: int, width: int) -> Image.Image:
+    """Open an image file, stand it upright, and bring it to a size as training does.
+
+    Its largest centred part of that aspect is kept and resized with Lanczos's filter, which does not alias.
+
+    Raises:
+        InputError: if it is no image that can be read.
+        OSError: if the path cannot be read.
+    """
+    content = Path(picture).read_bytes()
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode in ("1", "P", "PA"):
+                upright = upright.convert("RGBA" if upright.has_transparency_data else "RGB")
+            return ImageOps.fit(upright, (width, height), method=Image.Resampling.LANCZOS)
+    except Exception as error:  # decoders raise nearly anything on damaged files
+        raise InputError(f"{picture} is no image that can be read: {error}") from None
 
 
 def _raw(images: NDArray[np.uint8]) -> classification_pb2.RawImages:

@@ -1,9 +1,89 @@
-"""`mintage neurons detect`: which concepts a served model's neurons find in images."""
+"""`mintage neurons detect`: which concepts a served model's neurons find in images.
+
+mintage neurons detect holiday/*.jpg --concept face
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
+
+from service.cli.console import DEFAULT_API, ApiOption, JsonOption, connect, console, friendly_errors, print_json, table
+
+if TYPE_CHECKING:
+    from mintage.client import Client, Detections
+    from PIL import Image
+
+
+def detect(
+    images: Annotated[list[Path], typer.Argument(help="Image files.", show_default=False)],
+    *,
+    model: Annotated[str, typer.Option(help="Name of a loaded autoencoder.")] = "face-neuron",
+    concept: Annotated[
+        list[str] | None,
+        typer.Option(help="What to look for; may be repeated.", show_default="every concept of the model"),
+    ] = None,
+    resize: Annotated[
+        bool,
+        typer.Option(
+            "--resize/--no-resize",
+            help="Bring images to the model's size here, before they are sent: the largest centred part, resized as in "
+            "training. Without it images must have that size.",
+        ),
+    ] = True,
+    api: ApiOption = DEFAULT_API,
+    as_json: JsonOption = False,
+) -> None:
+    """Say which concepts images show, with the neuron's activation and the confidence."""
+    with friendly_errors(), connect(api) as client:
+        sent = _resized(client, model, images) if resize else images
+        said = client.detect(model, sent, concepts=concept or ())
+    found = [_of_one(path, said, row) for row, path in enumerate(images)]
+    if as_json:
+        print_json(found)
+    else:
+        _print_table(found)
 
 
 def register(app: typer.Typer) -> None:
     """Add the verb to `mintage neurons`."""
+    app.command()(detect)
+
+
+def _resized(client: Client, model: str, images: list[Path]) -> list[Image.Image]:
+    """Bring images to the size of a model's."""
+    from mintage.pictures import fitted
+
+    shape = client.model(model).shape
+    return [fitted(path, shape.height, shape.width) for path in images]
+
+
+def _of_one(path: Path, said: Detections, row: int) -> dict[str, Any]:
+    concepts = [
+        {
+            "concept": name,
+            "detected": bool(said.detected[row, column]),
+            "confidence": float(said.confidences[row, column]),
+            "activation": float(said.activations[row, column]),
+        }
+        for column, name in enumerate(said.concepts)
+    ]
+    return {"image": str(path), "concepts": concepts}
+
+
+def _print_table(found: list[dict[str, Any]]) -> None:
+    rows = [
+        (
+            one["image"] if number == 0 else "",
+            each["concept"],
+            "yes" if each["detected"] else "no",
+            f"{each['confidence']:.1%}",
+            f"{each['activation']:.4g}",
+        )
+        for one in found
+        for number, each in enumerate(one["concepts"])
+    ]
+    columns = ("image", "concept", "detected", "confidence", "activation")
+    console().print(table(columns, rows, right=("confidence", "activation")))

@@ -141,6 +141,7 @@ class NeuronServicer(neurons_pb2_grpc.NeuronServiceServicer):
         violations = Violations()
         record = self._ready(request, violations)
         units = units_of(request, record, violations)
+        violations.check()
         self._check_answer(request, NUMBER_BYTES * units, violations)
         found = await self._detection.activations(
             record,

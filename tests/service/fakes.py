@@ -22,6 +22,7 @@ from safetensors.numpy import save
 
 from service.envelope import ModelDescription
 from service.errors import AlreadyExists, DeadlineExceeded, FailedPrecondition, NotFound, Unavailable
+from service.neurons import Concept, UnitShape
 from service.registry import ModelRecord, Registry
 from service.server import Api, running
 from service.settings import Settings
@@ -30,11 +31,20 @@ T = TypeVar("T")
 
 GENERATOR = ModelDescription("generator", 8, 6, 1, (), 16, 4, "cpu", "2.13.0", "improved-gan")
 CLASSIFIER = ModelDescription("classifier", 8, 6, 1, ("nought", "one", "two"), 0, 4, "cpu", "2.13.0", "improved-gan")
+AUTOENCODER = ModelDescription(
+    *("neurons", 8, 6, 1, (), 0, 4, "cpu", "2.13.0", "face-neuron"),
+    stages=(UnitShape(2, 3, 4), UnitShape(5, 1, 2)),
+    concepts=(
+        Concept("dark", 1, 3, -1, -100.0, 0.1, 0.0, 0.8, 0.7, 0.9, 0.85, 40, 60),
+        Concept("light", 2, 9, 1, 100.0, 0.1, 0.0, 0.75, 0.65, 0.85, 0.8, 30, 70),
+    ),
+)
+DESCRIPTIONS = {"classifier": CLASSIFIER, "neurons": AUTOENCODER, "blank": replace(AUTOENCODER, concepts=())}
 
 
 @dataclass
 class FakeModelServer:
-    """Holds models by name; what an archive is stands in its text: `generator`, `classifier`, or `broken`."""
+    """Holds models by name; an archive's text begins with what it is: `generator`, one of DESCRIPTIONS, or `broken`."""
 
     archives: Path
     models: dict[str, ModelDescription] = field(default_factory=dict)
@@ -119,7 +129,7 @@ class FakeModelServer:
 
     def described(self, text: str) -> ModelDescription:
         """What a model is whose archive holds this text."""
-        model = CLASSIFIER if text.startswith("classifier") else GENERATOR
+        model = DESCRIPTIONS.get(text.split(maxsplit=1)[0], GENERATOR)
         height, width, channels = self.image_size or (model.height, model.width, model.channels)
         return replace(model, height=height, width=width, channels=channels)
 
@@ -169,7 +179,28 @@ def _answer(model: ModelDescription, request: dict[str, Any], inputs: Mapping[st
         best = np.minimum(levels // 86, 2).astype(int)
         tensors["probabilities"] = np.eye(3, dtype=np.float32)[best]
         tensors["generated"] = (levels / 255).astype(np.float32)
+    if model.kind == "neurons" and "shape" in request:
+        tensors |= _seen(model, request, np.frombuffer(inputs["pixels"], np.uint8).reshape(request["shape"]))
+    if request["op"] == "stimulate":
+        tensors["image"] = pixels(request["seed"], request["unit"], model)
+        tensors["activation"] = np.array([request["sign"] * request["steps"]], np.float32)
     return save(tensors)
+
+
+def _seen(model: ModelDescription, request: dict[str, Any], images: Any) -> dict[str, Any]:
+    """Every unit of the fake is activated by the mean level of the image, and by its own number."""
+    levels = images.reshape(len(images), -1).mean(axis=1).astype(np.float32)
+    if request["op"] == "reconstruct":
+        return {"images": 255 - images}
+    if request["op"] == "activate":
+        units = request["units"] or range(model.stages[request["stage"] - 1].units)
+        return {"activations": levels[:, None] + np.array(units, np.float32)}
+    count = len(request["concepts"])
+    return {
+        "activations": np.repeat(levels[:, None], count, axis=1),
+        "detected": np.repeat(levels[:, None] > 100, count, axis=1),
+        "confidences": np.repeat(levels[:, None] / 255, count, axis=1),
+    }
 
 
 def record_of(description: ModelDescription, name: str, *, digest: str = "a" * 64) -> ModelRecord:
@@ -190,6 +221,8 @@ def record_of(description: ModelDescription, name: str, *, digest: str = "a" * 6
         torch_version=description.torch_version,
         recipe=description.recipe,
         load_time=0.0,
+        stages=description.stages,
+        concepts=description.concepts,
     )
 
 
@@ -197,7 +230,7 @@ def put(archives: Path, name: str, text: str) -> ModelRecord:
     """Write an archive and its record, as if it had been loaded before."""
     archives.mkdir(parents=True, exist_ok=True)
     (archives / f"{name}.mar").write_text(text)
-    description = CLASSIFIER if text.startswith("classifier") else GENERATOR
+    description = DESCRIPTIONS.get(text.split(maxsplit=1)[0], GENERATOR)
     record = record_of(description, name, digest=hashlib.sha256(text.encode()).hexdigest())
     Registry(archives).write(record)
     return record
