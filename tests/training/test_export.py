@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
-from tests.handlers.runs import tiny_run
-from training.checkpoint import classifier_weights, generator_weights, load_run
+from tests.handlers.runs import CONCEPTS, tiny_autoencoder, tiny_run
+from training.checkpoint import autoencoder_weights, classifier_weights, generator_weights, load_run
 from training.errors import RunError
 from training.export import export
+from training.neurons.concepts import read_concepts
 
 
 def test_an_exported_run_has_the_same_averaged_weights_and_nothing_that_only_training_needs(tmp_path: Path) -> None:
@@ -48,3 +51,43 @@ def test_a_run_without_weights_is_not_exported(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="has no checkpoint"):
         export(run, tmp_path / "exported")
     assert not (tmp_path / "exported").exists()
+
+
+def test_an_autoencoder_is_exported_with_its_concepts(tmp_path: Path) -> None:
+    run = tiny_autoencoder(tmp_path / "run")
+
+    exported = export(run, tmp_path / "exported", only="neurons")
+
+    before, after = autoencoder_weights(load_run(run)), autoencoder_weights(load_run(exported))
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert read_concepts(exported) == CONCEPTS
+
+
+def test_float16_halves_the_file_and_is_read_back_as_the_nearest_float32(tmp_path: Path) -> None:
+    run = tiny_autoencoder(tmp_path / "run")
+
+    half = export(run, tmp_path / "half", precision="float16")
+
+    before, after = load_run(run).weights, load_run(half).weights
+    assert all(torch.equal(after[name], before[name].half().float()) for name in before)
+    assert {tensor.dtype for tensor in after.values()} == {torch.float32}
+    full_bytes, half_bytes = ((folder / "checkpoint.safetensors").stat().st_size for folder in (run, half))
+    assert half_bytes < 0.6 * full_bytes
+
+
+def test_a_weight_that_float16_cannot_hold_is_named(tmp_path: Path) -> None:
+    run = tiny_autoencoder(tmp_path / "run")
+    weights = load_file(run / "checkpoint.safetensors")
+    weights["autoencoder.stages.0.filters.weight"][0, 0, 0, 0] = 1e6
+    with safe_open(run / "checkpoint.safetensors", "pt") as file:
+        metadata = file.metadata()
+    save_file(weights, run / "checkpoint.safetensors", metadata)
+
+    with pytest.raises(RunError, match=r"autoencoder\.stages\.0\.filters\.weight holds a weight that float16"):
+        export(run, tmp_path / "half", precision="float16")
+    assert not (tmp_path / "half").exists()
+
+
+def test_a_network_that_was_not_trained_is_not_exported(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="holds no neurons to export"):
+        export(tiny_run(tmp_path / "run"), tmp_path / "exported", only="neurons")

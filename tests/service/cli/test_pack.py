@@ -11,7 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from service.cli import pack
-from tests.handlers.runs import tiny_run
+from tests.handlers.runs import tiny_autoencoder, tiny_run
 from tests.training.fakes import blobs, small_adversarial_recipe
 from training.loop import train
 
@@ -41,6 +41,14 @@ def test_a_run_without_a_classifier_becomes_one_archive(tmp_path: Path) -> None:
     result = CliRunner().invoke(APP, [str(tmp_path / "nets"), "-o", str(tmp_path), "--json"])
 
     assert [Path(archive["path"]).name for archive in json.loads(result.stdout)] == ["nets-generator.mar"]
+
+
+def test_an_autoencoder_becomes_one_archive_of_neurons(tmp_path: Path) -> None:
+    run = tiny_autoencoder(tmp_path / "mind")
+
+    result = CliRunner().invoke(APP, [str(run), "-o", str(tmp_path), "--json"])
+
+    assert [Path(archive["path"]).name for archive in json.loads(result.stdout)] == ["mind-neurons.mar"]
 
 
 def test_the_name_is_the_run_folders_own_and_people_get_a_line_an_archive(run: Path, tmp_path: Path) -> None:
