@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -31,3 +32,12 @@ def test_a_shipped_run_is_small_has_a_card_and_shows_its_samples(run: str) -> No
     assert "## Limits" in (folder / "card.md").read_text()
     assert (folder / "samples" / "latest.png").stat().st_size > 1000
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) <= MOST_BYTES
+
+
+def test_the_compose_file_loads_every_shipped_model() -> None:
+    compose = (shipped.MODELS.parent / "docker-compose.yml").read_text()
+    dockerfile = (shipped.MODELS.parent / "Dockerfile").read_text()
+
+    for name, run, kind in PRESENT:
+        assert f"{name}=" in compose
+        assert re.search(rf"mintage pack \S*/{run} --name \S+ --kind {kind}", dockerfile), run
