@@ -167,6 +167,10 @@ class AsyncClient(AsyncNeuronMethods):
         """As `Client.retry`."""
         return await self._run(calls.retry_failed_shards(name))
 
+    async def delete(self, name: str, *, force: bool = False) -> None:
+        """As `Client.delete`."""
+        await self._run(calls.delete_job(name, force=force))
+
     async def read_shard(self, name: str, index: int) -> AsyncIterator[bytes]:
         """As `Client.read_shard`."""
         reader, call = ShardReader(), calls.read_shard(name, index)

@@ -210,6 +210,12 @@ def retry_failed_shards(job: str) -> Call[jobs_pb2.Job]:
     return Call(_JOBS + "RetryFailedShards", request, jobs_pb2.RetryFailedShardsResponse, _job)
 
 
+def delete_job(job: str, *, force: bool) -> Call[None]:
+    """Delete a job; the second time says NOT_FOUND, so it is not repeated."""
+    request = jobs_pb2.DeleteJobRequest(name=job_name(job), force=force)
+    return Call(_JOBS + "DeleteJob", request, jobs_pb2.DeleteJobResponse, _nothing, repeatable=False)
+
+
 def read_shard(job: str, index: int) -> Call[jobs_pb2.ReadShardResponse]:
     """A stream of the parts of a shard's file."""
     request = made(jobs_pb2.ReadShardRequest, name=job_name(job), index=index)
@@ -297,5 +303,5 @@ def _job(answer: Any) -> jobs_pb2.Job:
     return job
 
 
-def _nothing(answer: models_pb2.UnloadModelResponse) -> None:
+def _nothing(answer: Message) -> None:
     del answer

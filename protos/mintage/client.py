@@ -196,6 +196,10 @@ class Client(NeuronMethods):
         """Give the failed shards of a job that has ended fresh attempts; the others stay as they are."""
         return self._run(calls.retry_failed_shards(name))
 
+    def delete(self, name: str, *, force: bool = False) -> None:
+        """Delete a job that has ended, and its files; `force` cancels one that has not, and waits for its end."""
+        self._run(calls.delete_job(name, force=force))
+
     def read_shard(self, name: str, index: int) -> Iterator[bytes]:
         """The bytes of a finished shard's file, piece by piece.
 

@@ -1,4 +1,4 @@
-"""The verbs that steer a job: `mintage jobs pause|resume|cancel|retry JOB`, and `read`, which fetches one shard.
+"""The verbs that steer a job: `mintage jobs pause|resume|cancel|retry|rm JOB`, and `read`, which fetches one shard.
 
 mintage jobs pause 01kat7x2m9q3zc5d
 mintage jobs retry 01kat7x2m9q3zc5d            # waits; exit status 1 if shards failed again
@@ -68,6 +68,17 @@ def retry(job: JobArgument, wait: WaitOption = True, api: ApiOption = DEFAULT_AP
         _print_state(found, as_json=as_json)
 
 
+def remove(
+    job: JobArgument,
+    force: Annotated[bool, typer.Option("--force", help="Cancel it first if it has not ended.")] = False,
+    api: ApiOption = DEFAULT_API,
+) -> None:
+    """Delete a job that has ended, and all its files."""
+    with friendly_errors(), connect(api) as client:
+        client.delete(job, force=force)
+    typer.echo(f"jobs/{job.removeprefix('jobs/')} is deleted")
+
+
 def read(
     job: JobArgument,
     shard: Annotated[int, typer.Argument(metavar="SHARD", min=0, help="Number of the shard, from 0.")],
@@ -85,6 +96,7 @@ def register(jobs: typer.Typer) -> None:
     """Add the verbs."""
     for verb in (cancel, pause, resume, retry, read):
         jobs.command()(verb)
+    jobs.command("rm")(remove)
 
 
 def _print_state(job: Job, *, as_json: bool) -> None:

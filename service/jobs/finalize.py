@@ -58,7 +58,7 @@ def finalize(root: Path, plan: Plan, *, cancelled: bool, errors: Mapping[int, st
     Raises:
         OSError: if the disk is full, say; try again later.
     """
-    output = Output(root, plan.prefix)
+    output = Output(root, plan.prefix, existing=True)
     ending = read_ending(output)
     if ending is None or ending.round < retry_round:
         try:

@@ -12,6 +12,7 @@ import errno
 import hashlib
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from service.jobs.faults import crash_point
 
 TEMPORARY = ".tmp"
 BLOCK = 1 << 20
+REMOVE_TRIES = 10
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NOT_PLAIN = (errno.ELOOP, errno.ENXIO)
@@ -43,10 +45,15 @@ class Temporary:
 class Output:
     """The folder of one job, `{root}/{prefix}`. All methods block; call them from a thread."""
 
-    def __init__(self, root: Path, prefix: str) -> None:
-        """Name the folder; it need not exist. `prefix` has been validated: no empty, '.' or '..' segment."""
+    def __init__(self, root: Path, prefix: str, *, existing: bool = False) -> None:
+        """Name the folder; `prefix` has been validated: no empty, '.' or '..' segment.
+
+        It is made when something is written, unless it must be an `existing` one: then whoever writes to a job that was
+        deleted gets FileNotFoundError, and nothing comes back.
+        """
         self.root = root
         self.prefix = prefix
+        self._existing = existing
 
     def put(self, name: str, data: bytes) -> bool:
         """Write a whole small file unless its name is taken; tell whether this call wrote it.
@@ -157,16 +164,39 @@ class Output:
         with contextlib.suppress(FileNotFoundError), self._folder() as folder:
             os.unlink(name, dir_fd=folder)
 
+    def remove_folder(self) -> None:
+        """Remove the job's folder and all in it, following no symbolic link, also while a late worker writes there.
+
+        Raises:
+            OSError: if something cannot be removed.
+        """
+        above, _, last = self.prefix.rpartition("/")
+        for tries_left in reversed(range(REMOVE_TRIES)):
+            try:
+                with Output(self.root, above or ".", existing=True)._folder() as folder:
+                    shutil.rmtree(last, dir_fd=folder)
+                    os.fsync(folder)
+            except FileNotFoundError:  # of the folder: done; of a file that somebody else removed: look again
+                if not self.names():
+                    return
+            except OSError as error:
+                if error.errno != errno.ENOTEMPTY or not tries_left:
+                    raise
+            else:
+                return
+
     @contextlib.contextmanager
     def _folder(self, *below: str, create: bool = False) -> Iterator[int]:
         """Open `{root}/{prefix}/{below}` segment by segment, following no symbolic link below the root."""
-        if create:
+        create_job = create and not self._existing
+        if create_job:
             self.root.mkdir(parents=True, exist_ok=True)
+        segments = [*((name, create_job) for name in self.prefix.split("/")), *((name, create) for name in below)]
         descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            for segment in (*self.prefix.split("/"), *below):
+            for segment, create_this in segments:
                 parent = descriptor
-                descriptor = _step(parent, segment, create=create)
+                descriptor = _step(parent, segment, create=create_this)
                 os.close(parent)
             yield descriptor
         finally:

@@ -101,7 +101,7 @@ class Attempt:
         self._plan = plan
         self._lease = lease
         self._settings = striker.settings
-        self._output = Output(striker.settings.outputs, plan.prefix)
+        self._output = Output(striker.settings.outputs, plan.prefix, existing=True)
         self._size = striker.sizes.setdefault(plan.backend_name, RequestSize())
         self._done = 0
 

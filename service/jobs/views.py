@@ -12,7 +12,16 @@ from service.jobs.plan import Plan, read_plan
 RATE_WINDOW_S = 10.0  # TAU_MS in lua/prelude.lua
 
 JobState = Literal[
-    "QUEUED", "RUNNING", "PAUSED", "FINALIZING", "CANCELLING", "SUCCEEDED", "PARTIALLY_SUCCEEDED", "FAILED", "CANCELLED"
+    "QUEUED",
+    "RUNNING",
+    "PAUSED",
+    "FINALIZING",
+    "CANCELLING",
+    "SUCCEEDED",
+    "PARTIALLY_SUCCEEDED",
+    "FAILED",
+    "CANCELLED",
+    "DELETING",
 ]
 ShardState = Literal["READY", "LEASED", "DONE", "FAILED"]
 TERMINAL: frozenset[str] = frozenset({"SUCCEEDED", "PARTIALLY_SUCCEEDED", "FAILED", "CANCELLED"})

@@ -20,6 +20,7 @@ from service.settings import Settings
 from service.validation import Violations
 
 READ_BYTES = 1 << 20
+WAIT_S = 0.1
 
 
 class JobControlServicer(jobs_pb2_grpc.JobServiceServicer):
@@ -55,6 +56,16 @@ class JobControlServicer(jobs_pb2_grpc.JobServiceServicer):
         job = checked_name(request.name)
         await self._control.retry(job)
         return jobs_pb2.RetryFailedShardsResponse(job=await self._job(job))
+
+    async def DeleteJob(self, request: jobs_pb2.DeleteJobRequest, context: Any) -> jobs_pb2.DeleteJobResponse:
+        """Delete a job, if need be after cancelling it; the call's deadline bounds the wait."""
+        job = checked_name(request.name)
+        if request.force:
+            await self._ledger.cancel(job)
+            while (view := await self._ledger.job(job)).state != "DELETING" and not view.terminal:
+                await asyncio.sleep(WAIT_S)
+        await self._control.delete(job, self._settings.outputs)
+        return jobs_pb2.DeleteJobResponse()
 
     async def ReadShard(
         self, request: jobs_pb2.ReadShardRequest, context: Any

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from mintage.v1 import jobs_pb2
@@ -134,7 +134,9 @@ class JobServicer(JobControlServicer):
             next_page_token=page_token("shard", str(last)) if shards and last < plan.shards else "",
         )
 
-    async def _submit(self, make_plan: Any, request_id: str, digest: str, context: Any) -> JobView:
+    async def _submit(
+        self, make_plan: Callable[[str], Awaitable[Plan]], request_id: str, digest: str, context: Any
+    ) -> JobView:
         async def signed(job: str) -> Plan:
             return dataclasses.replace(await make_plan(job), client=client_of(context))
 

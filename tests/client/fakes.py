@@ -101,6 +101,7 @@ _SCRIPTED: dict[str, dict[str, tuple[Any, Any]]] = {
         "PauseJob": (jobs_pb2.PauseJobRequest, jobs_pb2.PauseJobResponse),
         "ResumeJob": (jobs_pb2.ResumeJobRequest, jobs_pb2.ResumeJobResponse),
         "RetryFailedShards": (jobs_pb2.RetryFailedShardsRequest, jobs_pb2.RetryFailedShardsResponse),
+        "DeleteJob": (jobs_pb2.DeleteJobRequest, jobs_pb2.DeleteJobResponse),
         "ReadShard": (jobs_pb2.ReadShardRequest, jobs_pb2.ReadShardResponse),
     },
 }

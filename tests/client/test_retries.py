@@ -228,6 +228,15 @@ def test_jobs_are_steered(script: Script, client: Client) -> None:
     assert {request.name for request in script.requests} == {"jobs/a"}
 
 
+def test_a_job_is_deleted_once(script: Script, client: Client) -> None:
+    script.then(answers(jobs_pb2.DeleteJobResponse()), fails(UNAVAILABLE))
+    client.delete("a", force=True)
+    assert (script.requests[0].name, script.requests[0].force) == ("jobs/a", True)
+    with pytest.raises(Unavailable):
+        client.delete("a")
+    assert len(script.requests) == 2
+
+
 def shard_of(*data: bytes) -> Step:
     """Answer with a header for b"abcde", then with these parts."""
 

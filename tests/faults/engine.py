@@ -168,6 +168,10 @@ class Engine:
         request = jobs_pb2.RetryFailedShardsRequest(name=name)
         return self.call(lambda api: api.RetryFailedShards(request, None)).job
 
+    def delete(self, name: str, *, force: bool = False) -> None:
+        """Delete a job."""
+        self.call(lambda api: api.DeleteJob(jobs_pb2.DeleteJobRequest(name=name, force=force), None))
+
     def read_shard(self, name: str, index: int) -> bytes:
         """Read a shard, checked against its digest."""
         request, reader = jobs_pb2.ReadShardRequest(name=name, index=index), ShardReader()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
 from mintage.v1 import jobs_pb2
 
+from service.errors import NotFound
 from tests.faults.engine import Engine, files, samples, wait_until
 from tests.faults.test_kills import begin_and_hold, undisturbed
 
@@ -70,3 +73,21 @@ def test_failed_shards_are_retried_and_the_others_left_alone(engine: Engine) -> 
     assert manifest["root_digest"] == job.root_digest
     assert engine.read_shard(job.name, 1) == files(job)["000001.tar"]
     assert files(job) == undisturbed(engine)
+
+
+def test_a_frozen_worker_that_wakes_up_brings_no_deleted_job_back(engine: Engine) -> None:
+    worker = engine.start_all()[0]
+    job = begin_and_hold(engine)
+    os.killpg(worker.pid, signal.SIGSTOP)
+    try:
+        engine.delete(job.name, force=True)
+        assert not Path(job.output_uri).exists()
+    finally:
+        os.killpg(worker.pid, signal.SIGCONT)
+    engine.models.pass_gate.set()
+    engine.wait_for(engine.sample(8, 4).name)
+    log = engine.logs / f"worker-{engine.processes.index(worker)}.log"
+    wait_until(lambda: "fenced" in log.read_text(), "the woken worker to find itself fenced")
+    assert not Path(job.output_uri).exists()
+    with pytest.raises(NotFound):
+        engine.job(job.name)

@@ -52,6 +52,8 @@ class Job(_message.Message):
         """Terminal: stopped on request. Finished shards stay."""
         STATE_PAUSED: Job._State.ValueType  # 9
         """Paused on request; goes on when it is resumed."""
+        STATE_DELETING: Job._State.ValueType  # 10
+        """Being deleted; it does not exist a moment later."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """Where a job stands."""
@@ -76,6 +78,8 @@ class Job(_message.Message):
     """Terminal: stopped on request. Finished shards stay."""
     STATE_PAUSED: Job.State.ValueType  # 9
     """Paused on request; goes on when it is resumed."""
+    STATE_DELETING: Job.State.ValueType  # 10
+    """Being deleted; it does not exist a moment later."""
 
     NAME_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
@@ -908,6 +912,49 @@ class RetryFailedShardsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RetryFailedShardsResponse: _TypeAlias = RetryFailedShardsResponse  # noqa: Y015
+
+@_typing.final
+class DeleteJobRequest(_message.Message):
+    """Asks to delete a job."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Resource name, `jobs/{job}`. Required."""
+    force: _builtins.bool
+    """Cancel a job that has not ended, wait for its end, then delete it. Default false."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        force: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["force", b"force", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteJobRequest: _TypeAlias = DeleteJobRequest  # noqa: Y015
+
+@_typing.final
+class DeleteJobResponse(_message.Message):
+    """Answers when the job and its files are gone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteJobResponse: _TypeAlias = DeleteJobResponse  # noqa: Y015
 
 @_typing.final
 class ReadShardRequest(_message.Message):

@@ -81,6 +81,11 @@ class JobServiceStub:
                 request_serializer=mintage_dot_v1_dot_jobs__pb2.RetryFailedShardsRequest.SerializeToString,
                 response_deserializer=mintage_dot_v1_dot_jobs__pb2.RetryFailedShardsResponse.FromString,
                 _registered_method=True)
+        self.DeleteJob = channel.unary_unary(
+                '/mintage.v1.JobService/DeleteJob',
+                request_serializer=mintage_dot_v1_dot_jobs__pb2.DeleteJobRequest.SerializeToString,
+                response_deserializer=mintage_dot_v1_dot_jobs__pb2.DeleteJobResponse.FromString,
+                _registered_method=True)
         self.ReadShard = channel.unary_stream(
                 '/mintage.v1.JobService/ReadShard',
                 request_serializer=mintage_dot_v1_dot_jobs__pb2.ReadShardRequest.SerializeToString,
@@ -178,6 +183,15 @@ class JobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteJob(self, request, context):
+        """Deletes a job that has ended: its folder with all that lies in it, what is known of it, its request id. A score job
+        whose source is deleted fails. Fails with NOT_FOUND if the job does not exist (any more), FAILED_PRECONDITION if it has
+        not ended and `force` is not set. A call that was broken off may be made again and goes on where it stopped.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReadShard(self, request, context):
         """Streams the file of one finished shard: first its digest and size, then its bytes in order. Fails with NOT_FOUND if
         the job or the shard does not exist or the shard is not finished, FAILED_PRECONDITION if its file is missing or has
@@ -241,6 +255,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.RetryFailedShards,
                     request_deserializer=mintage_dot_v1_dot_jobs__pb2.RetryFailedShardsRequest.FromString,
                     response_serializer=mintage_dot_v1_dot_jobs__pb2.RetryFailedShardsResponse.SerializeToString,
+            ),
+            'DeleteJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteJob,
+                    request_deserializer=mintage_dot_v1_dot_jobs__pb2.DeleteJobRequest.FromString,
+                    response_serializer=mintage_dot_v1_dot_jobs__pb2.DeleteJobResponse.SerializeToString,
             ),
             'ReadShard': grpc.unary_stream_rpc_method_handler(
                     servicer.ReadShard,
@@ -498,6 +517,33 @@ class JobService:
             '/mintage.v1.JobService/RetryFailedShards',
             mintage_dot_v1_dot_jobs__pb2.RetryFailedShardsRequest.SerializeToString,
             mintage_dot_v1_dot_jobs__pb2.RetryFailedShardsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mintage.v1.JobService/DeleteJob',
+            mintage_dot_v1_dot_jobs__pb2.DeleteJobRequest.SerializeToString,
+            mintage_dot_v1_dot_jobs__pb2.DeleteJobResponse.FromString,
             options,
             channel_credentials,
             insecure,

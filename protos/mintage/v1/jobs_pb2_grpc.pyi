@@ -77,6 +77,11 @@ class JobServiceStub:
     NOT_FOUND if the job does not exist, FAILED_PRECONDITION unless it is STATE_PARTIALLY_SUCCEEDED or STATE_FAILED with at
     least one failed shard.
     """
+    DeleteJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.DeleteJobRequest, _jobs_pb2.DeleteJobResponse]
+    """Deletes a job that has ended: its folder with all that lies in it, what is known of it, its request id. A score job
+    whose source is deleted fails. Fails with NOT_FOUND if the job does not exist (any more), FAILED_PRECONDITION if it has
+    not ended and `force` is not set. A call that was broken off may be made again and goes on where it stopped.
+    """
     ReadShard: _grpc.UnaryStreamMultiCallable[_jobs_pb2.ReadShardRequest, _jobs_pb2.ReadShardResponse]
     """Streams the file of one finished shard: first its digest and size, then its bytes in order. Fails with NOT_FOUND if
     the job or the shard does not exist or the shard is not finished, FAILED_PRECONDITION if its file is missing or has
@@ -133,6 +138,11 @@ class JobServiceAsyncStub(JobServiceStub):
     Finished shards stay as they are. Repeating the call while the job runs again changes nothing and succeeds. Fails with
     NOT_FOUND if the job does not exist, FAILED_PRECONDITION unless it is STATE_PARTIALLY_SUCCEEDED or STATE_FAILED with at
     least one failed shard.
+    """
+    DeleteJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.DeleteJobRequest, _jobs_pb2.DeleteJobResponse]  # type: ignore[assignment]
+    """Deletes a job that has ended: its folder with all that lies in it, what is known of it, its request id. A score job
+    whose source is deleted fails. Fails with NOT_FOUND if the job does not exist (any more), FAILED_PRECONDITION if it has
+    not ended and `force` is not set. A call that was broken off may be made again and goes on where it stopped.
     """
     ReadShard: _aio.UnaryStreamMultiCallable[_jobs_pb2.ReadShardRequest, _jobs_pb2.ReadShardResponse]  # type: ignore[assignment]
     """Streams the file of one finished shard: first its digest and size, then its bytes in order. Fails with NOT_FOUND if
@@ -241,6 +251,17 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         Finished shards stay as they are. Repeating the call while the job runs again changes nothing and succeeds. Fails with
         NOT_FOUND if the job does not exist, FAILED_PRECONDITION unless it is STATE_PARTIALLY_SUCCEEDED or STATE_FAILED with at
         least one failed shard.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteJob(
+        self,
+        request: _jobs_pb2.DeleteJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_pb2.DeleteJobResponse, _abc.Awaitable[_jobs_pb2.DeleteJobResponse]]:
+        """Deletes a job that has ended: its folder with all that lies in it, what is known of it, its request id. A score job
+        whose source is deleted fails. Fails with NOT_FOUND if the job does not exist (any more), FAILED_PRECONDITION if it has
+        not ended and `force` is not set. A call that was broken off may be made again and goes on where it stopped.
         """
 
     @_abc_1.abstractmethod

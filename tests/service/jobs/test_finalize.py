@@ -98,6 +98,7 @@ def test_a_retried_job_is_signed_off_anew_and_an_earlier_dispatcher_changes_noth
 
 
 def test_a_job_without_any_shard_failed(tmp_path: Path) -> None:
+    folder(tmp_path).mkdir(parents=True)
     ending = finalize(tmp_path, PLAN, cancelled=False, errors=dict.fromkeys(range(3), "BAD: x"))
     assert (ending.state, ending.error) == ("FAILED", "3 of 3 shards failed; shard 0: BAD: x")
 

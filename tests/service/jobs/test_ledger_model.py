@@ -33,7 +33,7 @@ MAX_ATTEMPTS = 2
 HOUR_S = 3600.0
 ACTS = [
     *[*["claim"] * 6, *["renew"] * 4, *["commit"] * 4, *["fail"] * 2, *["dispatch"] * 2, *["resume"] * 2],
-    *["hand back", "expire", "cancel", "finish", "pause", "retry"],
+    *["hand back", "expire", "cancel", *["finish"] * 2, "pause", "retry", "delete"],
 ]
 
 
@@ -224,6 +224,13 @@ class LedgerMachine(RuleBasedStateMachine):
         if self.model.state == "PAUSED":
             self.model.state = self.model.waiting
 
+    def delete(self) -> None:
+        """Somebody begins to delete the job; from then on nothing else is possible."""
+        gone = ("SUCCEEDED", "PARTIALLY_SUCCEEDED", "FAILED", "CANCELLED", "DELETING")
+        assert ("ok" in self.do(self.ledger.run("delete", PLAN.job))) == (self.model.state in gone)
+        if self.model.state in gone:
+            self.model.state = "DELETING"
+
     def retry(self) -> None:
         """Somebody wants what failed to be tried again."""
         model = self.model
@@ -283,7 +290,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 self.expire(k)
             case "cancel":
                 self.cancel()
-            case "pause" | "resume" | "retry":
+            case "pause" | "resume" | "retry" | "delete":
                 getattr(self, act)()
             case "dispatch":
                 self.dispatch()

@@ -116,3 +116,20 @@ def test_a_full_disk_leaves_no_temporary_file(output: Output) -> None:
         output.put("big", bytes(5_000_000))
     assert everything(output.root) == []
     assert output.put("big", b"small")
+
+
+def test_a_late_writer_brings_no_removed_folder_back(tmp_path: Path) -> None:
+    first, late = Output(tmp_path, "a/b"), Output(tmp_path, "a/b", existing=True)
+    first.put("plan.json", b"x")
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "a/b/link").symlink_to(tmp_path / "outside")
+    with late.temporary("t") as temporary:
+        temporary.file.write(b"x")
+        first.remove_folder()
+        with pytest.raises(FileNotFoundError):
+            late.publish(temporary, "shards/000000.tar")
+    for name in ("shards/000000.json", "manifest.json"):
+        with pytest.raises(FileNotFoundError):
+            late.put(name, b"x")
+    first.remove_folder()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "outside"]

@@ -474,3 +474,70 @@ def test_a_job_says_its_priority_and_who_asked_for_it(with_api: Use) -> None:
         await refused(api.sample(priority=1, request_id="one"), Code.ALREADY_EXISTS)
 
     with_api(act)
+
+
+async def delete(api: Api, job: jobs_pb2.Job, *, force: bool = False) -> None:
+    await api.stub.DeleteJob(jobs_pb2.DeleteJobRequest(name=job.name, force=force), timeout=10)
+
+
+def test_a_job_that_has_ended_is_deleted_with_its_folder_and_request_id(with_api: Use, valkey: Valkey) -> None:
+    async def act(api: Api) -> None:
+        other = await api.sample(output_prefix="a/c")
+        job = await api.sample(output_prefix="a/b", request_id="one")
+        assert "cancel it first" in await refused(delete(api, job), Code.FAILED_PRECONDITION)
+        await api.strike_all(job)
+        await delete(api, job)
+        await refused(delete(api, job), Code.NOT_FOUND)
+        await refused(api.stub.GetJob(jobs_pb2.GetJobRequest(name=job.name)), Code.NOT_FOUND)
+        assert not Path(job.output_uri).exists() and Path(other.output_uri).exists()
+        with contextlib.closing(valkey.client()) as client:
+            assert not [key for key in client.keys("*") if job.name[5:] in str(key) or "request:" in str(key)]
+        listed = (await api.stub.ListJobs(jobs_pb2.ListJobsRequest())).jobs
+        assert [each.name for each in listed] == [other.name]
+        again = await api.sample(output_prefix="a/b", request_id="one", seed=1)
+        assert again.name != job.name
+
+    with_api(act)
+
+
+def test_a_deletion_that_was_broken_off_goes_on_and_allows_nothing_else(with_api: Use) -> None:
+    async def act(api: Api) -> None:
+        job = await api.sample()
+        await api.strike_all(job)
+        await api.ledger.run("delete", job.name[5:])  # and then the server died
+        await refused(api.stub.PauseJob(jobs_pb2.PauseJobRequest(name=job.name)), Code.FAILED_PRECONDITION)
+        await refused(
+            api.stub.RetryFailedShards(jobs_pb2.RetryFailedShardsRequest(name=job.name)), Code.FAILED_PRECONDITION
+        )
+        assert await api.ledger.claim(job.name[5:], 0, owner="o", worker="w", lease_s=60) == "stopped"
+        (Path(job.output_uri) / "plan.json").unlink()
+        await delete(api, job, force=True)
+        assert not Path(job.output_uri).exists()
+
+    with_api(act)
+
+
+def test_a_folder_that_belongs_to_another_job_by_now_is_left_alone(with_api: Use) -> None:
+    async def act(api: Api) -> None:
+        job, other = await api.sample(), await api.sample()
+        await api.strike_all(job)
+        plan = Path(job.output_uri) / "plan.json"
+        plan.write_bytes((Path(other.output_uri) / "plan.json").read_bytes())
+        await delete(api, job)
+        assert plan.exists()
+
+    with_api(act)
+
+
+def test_force_cancels_and_waits_for_the_end(with_api: Use) -> None:
+    async def act(api: Api) -> None:
+        job = await api.sample()
+        deleting = asyncio.create_task(delete(api, job, force=True))
+        async with asyncio.timeout(5):
+            while not await api.ledger.ending():
+                await asyncio.sleep(0.01)
+        await api.ledger.finish(job.name[5:], "CANCELLING", "CANCELLED")
+        await deleting
+        assert not Path(job.output_uri).exists()
+
+    with_api(act)

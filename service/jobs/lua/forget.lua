@@ -1,0 +1,9 @@
+-- Forget a job whose files are gone. ARGV: job, request id.
+local job = ARGV[1]
+if state_of(job) ~= 'DELETING' then return answer({forgotten = false}) end
+local key = P .. 'request:' .. ARGV[2]
+local text = redis.call('GET', key)
+if text and cjson.decode(text).job == job then redis.call('DEL', key) end
+redis.call('UNLINK', job_key(job), shards_key(job), ready_key(job))
+redis.call('ZREM', P .. 'jobs', job)
+return answer({forgotten = true})
