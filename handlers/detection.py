@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -93,7 +94,7 @@ class Detector:
             )
 
 
-def detect(model: Model, images: NDArray[np.uint8], concepts: Sequence[Concept]) -> dict[str, NDArray[np.generic]]:
+def detect(model: Model, images: NDArray[np.uint8], concepts: Sequence[Concept]) -> dict[str, NDArray[Any]]:
     """Look for concepts in images uint8 [N, H, W, C].
 
     Returns: `activations` float32 [N, K] of the concepts' units, `detected` bool [N, K], `confidences` float32 [N, K].
@@ -131,7 +132,7 @@ def reconstruct(model: Model, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return to_pixels(_finite(mapped(model, images, _network(model).reconstruct)))
 
 
-def stimulate(model: Model, request: Stimulate) -> dict[str, NDArray[np.generic]]:
+def stimulate(model: Model, request: Stimulate) -> dict[str, NDArray[Any]]:
     """Return the `image` uint8 [H, W, C] that stimulates a unit most, and its `activation` float32 [1].
 
     Raises:
