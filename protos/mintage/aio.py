@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, TypeVar
 
 import grpc
@@ -129,9 +129,9 @@ class AsyncClient(AsyncNeuronMethods):
         """As `Client.job`."""
         return await self._run(calls.get_job(name))
 
-    def jobs(self) -> AsyncIterator[jobs_pb2.Job]:
+    def jobs(self, states: Sequence[jobs_pb2.Job.State.ValueType] = ()) -> AsyncIterator[jobs_pb2.Job]:
         """As `Client.jobs`."""
-        return self._items(calls.list_jobs)
+        return self._items(lambda token: calls.list_jobs(token, states))
 
     async def watch(self, name: str) -> AsyncIterator[jobs_pb2.Job]:
         """As `Client.watch`."""

@@ -174,9 +174,9 @@ def get_job(job: str) -> Call[jobs_pb2.Job]:
     return Call(_JOBS + "GetJob", request, jobs_pb2.GetJobResponse, _job)
 
 
-def list_jobs(token: str) -> Call[Page[jobs_pb2.Job]]:
-    """A page of the jobs, the newest first."""
-    request = jobs_pb2.ListJobsRequest(page_token=token)
+def list_jobs(token: str, states: Sequence[jobs_pb2.Job.State.ValueType] = ()) -> Call[Page[jobs_pb2.Job]]:
+    """A page of the jobs, the newest first; only those in certain states, if any are named."""
+    request = jobs_pb2.ListJobsRequest(page_token=token, states=states)
     return Call(_JOBS + "ListJobs", request, jobs_pb2.ListJobsResponse, lambda a: Page(a.jobs, a.next_page_token))
 
 

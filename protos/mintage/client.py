@@ -14,7 +14,7 @@ answer or says that it is overloaded. Errors are those of `mintage.errors`. Mode
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import grpc
@@ -161,9 +161,9 @@ class Client(NeuronMethods):
         """One job."""
         return self._run(calls.get_job(name))
 
-    def jobs(self) -> Iterator[jobs_pb2.Job]:
-        """Every job, the newest first, fetched as they are asked for."""
-        return self._items(calls.list_jobs)
+    def jobs(self, states: Sequence[jobs_pb2.Job.State.ValueType] = ()) -> Iterator[jobs_pb2.Job]:
+        """Every job, or every one in these states, the newest first, fetched as they are asked for."""
+        return self._items(lambda token: calls.list_jobs(token, states))
 
     def watch(self, name: str) -> Iterator[jobs_pb2.Job]:
         """A job now and after every change, until it has ended: as long as that takes, over restarts of the server."""

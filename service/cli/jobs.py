@@ -99,12 +99,16 @@ def score(
 @jobs.command("ls")
 def list_(
     most: Annotated[int, typer.Option("--most", "-n", min=1, help="Show at most this many, the newest first.")] = 20,
+    state: Annotated[
+        list[str] | None, typer.Option("--state", help="Only jobs in this state, such as running; may be repeated.")
+    ] = None,
     api: ApiOption = DEFAULT_API,
     as_json: JsonOption = False,
 ) -> None:
     """List jobs, the newest first."""
+    states = [job_progress.state_of(name) for name in state or ()]
     with friendly_errors(), connect(api) as client:
-        found = [job for job, _ in zip(client.jobs(), range(most), strict=False)]
+        found = [job for job, _ in zip(client.jobs(states), range(most), strict=False)]
     if as_json:
         print_json([to_dict(job) for job in found])
     elif found:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from typing import Any
 
 from mintage.v1 import jobs_pb2
@@ -102,9 +102,20 @@ class JobServicer(JobControlServicer):
         size = _page_size(request.page_size, JOB_PAGE, violations)
         after = token_value("job", request.page_token, violations)
         violations.check()
-        views = await self._ledger.jobs(after=after, limit=size + 1)
+        views = await self._in_states(request.states, after=after, limit=size + 1)
         token = page_token("job", views[size - 1].plan.job) if len(views) > size else ""
         return jobs_pb2.ListJobsResponse(jobs=[self._message(view) for view in views[:size]], next_page_token=token)
+
+    async def _in_states(self, states: Collection[int], *, after: str, limit: int) -> list[JobView]:
+        """Return the next jobs that are in one of these states; none means all."""
+        found: list[JobView] = []
+        while len(found) < limit:
+            views = await self._ledger.jobs(after=after, limit=limit)
+            found += [view for view in views if not states or jobs_pb2.Job.State.Value(f"STATE_{view.state}") in states]
+            if len(views) < limit:
+                break
+            after = views[-1].plan.job
+        return found[:limit]
 
     async def WatchJob(
         self, request: jobs_pb2.WatchJobRequest, context: Any

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import typer
 from mintage.v1 import jobs_pb2
 
 from service.cli import job_progress
@@ -44,3 +45,11 @@ def test_a_machine_gets_one_object_a_line(capsys: pytest.CaptureFixture[str]) ->
 )
 def test_the_time_left_is_told_once_it_is_known(done: int, rate: float, expected: str) -> None:
     assert job_progress.time_left(job(State.STATE_RUNNING, done, rate)) == expected
+
+
+def test_states_are_named_as_they_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert job_progress.state_of("partially-succeeded") == State.STATE_PARTIALLY_SUCCEEDED
+    assert job_progress.state_of(job_progress.state_name(job(State.STATE_PAUSED, 0))) == State.STATE_PAUSED
+    with pytest.raises(typer.Exit) as left:
+        job_progress.state_of("unspecified")
+    assert left.value.exit_code == 2 and "running, finalizing" in capsys.readouterr().err

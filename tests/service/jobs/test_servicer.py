@@ -541,3 +541,22 @@ def test_force_cancels_and_waits_for_the_end(with_api: Use) -> None:
         assert not Path(job.output_uri).exists()
 
     with_api(act)
+
+
+def test_jobs_are_listed_by_state_page_by_page(with_api: Use) -> None:
+    async def act(api: Api) -> None:
+        jobs = [await api.sample() for _ in range(7)]
+        for job in jobs[::3]:
+            await api.stub.PauseJob(jobs_pb2.PauseJobRequest(name=job.name))
+        seen, token, pages = [], "", 0
+        while pages == 0 or token:
+            request = jobs_pb2.ListJobsRequest(page_size=2, page_token=token, states=[State.STATE_PAUSED])
+            page = await api.stub.ListJobs(request)
+            seen += [job.name for job in page.jobs]
+            token, pages = page.next_page_token, pages + 1
+        assert seen == [job.name for job in reversed(jobs[::3])] and pages == 2
+        everything = jobs_pb2.ListJobsRequest(states=[State.STATE_PAUSED, State.STATE_QUEUED])
+        assert len((await api.stub.ListJobs(everything)).jobs) == 7
+        assert not (await api.stub.ListJobs(jobs_pb2.ListJobsRequest(states=[State.STATE_FAILED]))).jobs
+
+    with_api(act)
