@@ -58,8 +58,8 @@ def fitted(picture: str | os.PathLike[str], height: int, width: int) -> Image.Im
             if upright.mode in ("1", "P", "PA"):
                 upright = upright.convert("RGBA" if upright.has_transparency_data else "RGB")
             return ImageOps.fit(upright, (width, height), method=Image.Resampling.LANCZOS)
-    except Exception as error:  # decoders raise nearly anything on damaged files
-        raise InputError(f"{picture} is no image that can be read: {error}") from None
+    except Exception:  # decoders raise nearly anything on damaged files
+        raise InputError(f"{picture} is no image that can be read; PNG and JPEG files can") from None
 
 
 def _raw(images: NDArray[np.uint8]) -> classification_pb2.RawImages:

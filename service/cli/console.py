@@ -101,7 +101,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Seque
     built = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         justify: Literal["right", "left"] = "right" if column in right else "left"
-        built.add_column(column, justify=justify, overflow="fold", no_wrap=column == columns[0])
+        built.add_column(column, justify=justify, overflow="fold", no_wrap=column == columns[0], min_width=len(column))
     for row in rows:
         built.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
     return built

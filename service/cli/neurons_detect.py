@@ -76,14 +76,14 @@ def _of_one(path: Path, said: Detections, row: int) -> dict[str, Any]:
 def _print_table(found: list[dict[str, Any]]) -> None:
     rows = [
         (
-            one["image"] if number == 0 else "",
             each["concept"],
             "yes" if each["detected"] else "no",
             f"{each['confidence']:.1%}",
             f"{each['activation']:.4g}",
+            one["image"],
         )
         for one in found
-        for number, each in enumerate(one["concepts"])
+        for each in one["concepts"]
     ]
-    columns = ("image", "concept", "detected", "confidence", "activation")
+    columns = ("concept", "detected", "confidence", "activation", "image")
     console().print(table(columns, rows, right=("confidence", "activation")))
