@@ -8,7 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.training.fakes import blobs, small_adversarial_recipe, small_dcgan_recipe, small_recipe
+from tests.training.fakes import (
+    blobs,
+    small_adversarial_recipe,
+    small_autoencoder_recipe,
+    small_dcgan_recipe,
+    small_recipe,
+)
 from training.acceleration import Acceleration, is_convolutional
 from training.checkpoint import RunConfig, differences, load_run, load_state
 from training.errors import RecipeError, RunError
@@ -66,6 +72,12 @@ def test_a_gpu_that_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytest.
         train(small_recipe(device="cuda"), blobs(), tmp_path / "run")
 
     assert not (tmp_path / "run").exists()
+
+
+def test_an_autoencoder_is_computed_as_it_is_written() -> None:
+    for field, value in (("precision", "bfloat16"), ("compile", "yes")):
+        with pytest.raises(RecipeError, match="computed in float32 and as it is written"):
+            small_autoencoder_recipe(**{field: value})
 
 
 def test_compiling_without_a_compiler_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +197,12 @@ def test_networks_with_kernels_are_convolutional() -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU, and torch finds none")
 @pytest.mark.parametrize(
-    ("recipe", "side"), [(small_recipe(device="cuda"), 6), (small_dcgan_recipe(device="cuda"), 32)]
+    ("recipe", "side"),
+    [
+        (small_recipe(device="cuda"), 6),
+        (small_dcgan_recipe(device="cuda"), 32),
+        (small_autoencoder_recipe(device="cuda"), 12),
+    ],
 )
 def test_a_run_on_a_gpu_learns_resumes_to_the_bit_and_makes_samples(tmp_path: Path, recipe: Recipe, side: int) -> None:
     data = blobs(side=side)
