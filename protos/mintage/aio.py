@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mintage import calls
+from mintage import calls, job_calls
 from mintage.calls import Call, Classifications, Page
 from mintage.channels import HEALTH_TIMEOUT_S, LOAD_TIMEOUT_S, OPTIONS, TIMEOUT_S, callable_of
 from mintage.errors import from_rpc
@@ -96,7 +96,7 @@ class AsyncClient(AsyncNeuronMethods):
     ) -> jobs_pb2.Job:
         """As `Client.create_sample_job`."""
         return await self._run(
-            calls.create_sample_job(
+            job_calls.create_sample_job(
                 model,
                 count,
                 seed=seed,
@@ -120,23 +120,23 @@ class AsyncClient(AsyncNeuronMethods):
     ) -> jobs_pb2.Job:
         """As `Client.create_score_job`."""
         return await self._run(
-            calls.create_score_job(
+            job_calls.create_score_job(
                 model, source_job, splits=splits, output_prefix=output_prefix, request_id=request_id, priority=priority
             )
         )
 
     async def job(self, name: str) -> jobs_pb2.Job:
         """As `Client.job`."""
-        return await self._run(calls.get_job(name))
+        return await self._run(job_calls.get_job(name))
 
     def jobs(self, states: Sequence[jobs_pb2.Job.State.ValueType] = ()) -> AsyncIterator[jobs_pb2.Job]:
         """As `Client.jobs`."""
-        return self._items(lambda token: calls.list_jobs(token, states))
+        return self._items(lambda token: job_calls.list_jobs(token, states))
 
     async def watch(self, name: str) -> AsyncIterator[jobs_pb2.Job]:
         """As `Client.watch`."""
         attempts = Attempts(self._retries, repeatable=True, timeout_s=None)
-        call = calls.watch_job(name)
+        call = job_calls.watch_job(name)
         while True:
             stream = callable_of(self._channel.unary_stream, call)(call.request)
             try:
@@ -144,7 +144,7 @@ class AsyncClient(AsyncNeuronMethods):
                     attempts.succeeded()
                     job = call.read(answer)
                     yield job
-                    if calls.has_ended(job):
+                    if job_calls.has_ended(job):
                         return
             except grpc.RpcError as error:
                 await asyncio.sleep(attempts.pause_after(from_rpc(error)))
@@ -153,27 +153,27 @@ class AsyncClient(AsyncNeuronMethods):
 
     async def cancel(self, name: str) -> jobs_pb2.Job:
         """As `Client.cancel`."""
-        return await self._run(calls.cancel_job(name))
+        return await self._run(job_calls.cancel_job(name))
 
     async def pause(self, name: str) -> jobs_pb2.Job:
         """As `Client.pause`."""
-        return await self._run(calls.pause_job(name))
+        return await self._run(job_calls.pause_job(name))
 
     async def resume(self, name: str) -> jobs_pb2.Job:
         """As `Client.resume`."""
-        return await self._run(calls.resume_job(name))
+        return await self._run(job_calls.resume_job(name))
 
     async def retry(self, name: str) -> jobs_pb2.Job:
         """As `Client.retry`."""
-        return await self._run(calls.retry_failed_shards(name))
+        return await self._run(job_calls.retry_failed_shards(name))
 
     async def delete(self, name: str, *, force: bool = False) -> None:
         """As `Client.delete`."""
-        await self._run(calls.delete_job(name, force=force))
+        await self._run(job_calls.delete_job(name, force=force))
 
     async def read_shard(self, name: str, index: int) -> AsyncIterator[bytes]:
         """As `Client.read_shard`."""
-        reader, call = ShardReader(), calls.read_shard(name, index)
+        reader, call = ShardReader(), job_calls.read_shard(name, index)
         stream = callable_of(self._channel.unary_stream, call)(call.request)
         try:
             async for part in stream:
@@ -186,7 +186,7 @@ class AsyncClient(AsyncNeuronMethods):
 
     def shards(self, name: str) -> AsyncIterator[jobs_pb2.Shard]:
         """As `Client.shards`."""
-        return self._items(lambda token: calls.list_shards(name, token))
+        return self._items(lambda token: job_calls.list_shards(name, token))
 
     async def health(self, service: str = "", *, timeout_s: float = HEALTH_TIMEOUT_S) -> bool:
         """As `Client.health`."""

@@ -1,8 +1,11 @@
-"""Every call of the API, once: its request, how its answer is read, whether it may be repeated. Both clients use it."""
+"""What a call of the API is: its request, how its answer is read, whether it may be repeated.
+
+Here are the calls of images and models; `mintage.job_calls` has those of jobs, `mintage.neuron_calls` those of neurons.
+Both clients use them.
+"""
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -14,7 +17,7 @@ from numpy.typing import NDArray
 
 from mintage import pictures
 from mintage.errors import InputError
-from mintage.v1 import classification_pb2, generation_pb2, jobs_pb2, models_pb2
+from mintage.v1 import classification_pb2, generation_pb2, models_pb2
 
 T = TypeVar("T")
 M = TypeVar("M", bound=Message)
@@ -117,115 +120,13 @@ def load_model(model: str, archive: str, *, workers: int) -> Call[models_pb2.Mod
 def unload_model(model: str) -> Call[None]:
     """Unload a model; the second time says NOT_FOUND, so it is not repeated."""
     request = models_pb2.UnloadModelRequest(name=model_name(model))
-    return Call(_MODELS + "UnloadModel", request, models_pb2.UnloadModelResponse, _nothing, repeatable=False)
+    return Call(_MODELS + "UnloadModel", request, models_pb2.UnloadModelResponse, nothing, repeatable=False)
 
 
 def scale_model(model: str, workers: int) -> Call[models_pb2.Model]:
     """Set a model's number of workers."""
     request = made(models_pb2.ScaleModelRequest, name=model_name(model), workers=workers)
     return Call(_MODELS + "ScaleModel", request, models_pb2.ScaleModelResponse, _model)
-
-
-def create_sample_job(
-    model: str,
-    count: int,
-    *,
-    seed: int,
-    shard_size: int,
-    output_prefix: str,
-    request_id: str | None,
-    max_images_per_second: float,
-    priority: int,
-) -> Call[jobs_pb2.Job]:
-    """Create a sample job; it may be repeated because it carries a request id."""
-    request = made(
-        jobs_pb2.CreateSampleJobRequest,
-        model=model_name(model),
-        count=count,
-        seed=seed,
-        shard_size=shard_size,
-        output_prefix=output_prefix,
-        request_id=request_id or str(uuid.uuid4()),
-        max_images_per_second=max_images_per_second,
-        priority=priority,
-    )
-    return Call(_JOBS + "CreateSampleJob", request, jobs_pb2.CreateSampleJobResponse, _job)
-
-
-def create_score_job(
-    model: str, source_job: str, *, splits: int, output_prefix: str, request_id: str | None, priority: int
-) -> Call[jobs_pb2.Job]:
-    """Create a score job; it may be repeated because it carries a request id."""
-    request = made(
-        jobs_pb2.CreateScoreJobRequest,
-        model=model_name(model),
-        source_job=job_name(source_job),
-        splits=splits,
-        output_prefix=output_prefix,
-        request_id=request_id or str(uuid.uuid4()),
-        priority=priority,
-    )
-    return Call(_JOBS + "CreateScoreJob", request, jobs_pb2.CreateScoreJobResponse, _job)
-
-
-def get_job(job: str) -> Call[jobs_pb2.Job]:
-    """One job."""
-    request = jobs_pb2.GetJobRequest(name=job_name(job))
-    return Call(_JOBS + "GetJob", request, jobs_pb2.GetJobResponse, _job)
-
-
-def list_jobs(token: str, states: Sequence[jobs_pb2.Job.State.ValueType] = ()) -> Call[Page[jobs_pb2.Job]]:
-    """A page of the jobs, the newest first; only those in certain states, if any are named."""
-    request = jobs_pb2.ListJobsRequest(page_token=token, states=states)
-    return Call(_JOBS + "ListJobs", request, jobs_pb2.ListJobsResponse, lambda a: Page(a.jobs, a.next_page_token))
-
-
-def watch_job(job: str) -> Call[jobs_pb2.Job]:
-    """A stream of a job's states."""
-    request = jobs_pb2.WatchJobRequest(name=job_name(job))
-    return Call(_JOBS + "WatchJob", request, jobs_pb2.WatchJobResponse, _job)
-
-
-def cancel_job(job: str) -> Call[jobs_pb2.Job]:
-    """Ask a job to stop."""
-    request = jobs_pb2.CancelJobRequest(name=job_name(job))
-    return Call(_JOBS + "CancelJob", request, jobs_pb2.CancelJobResponse, _job)
-
-
-def pause_job(job: str) -> Call[jobs_pb2.Job]:
-    """Pause a job."""
-    request = jobs_pb2.PauseJobRequest(name=job_name(job))
-    return Call(_JOBS + "PauseJob", request, jobs_pb2.PauseJobResponse, _job)
-
-
-def resume_job(job: str) -> Call[jobs_pb2.Job]:
-    """Let a paused job go on."""
-    request = jobs_pb2.ResumeJobRequest(name=job_name(job))
-    return Call(_JOBS + "ResumeJob", request, jobs_pb2.ResumeJobResponse, _job)
-
-
-def retry_failed_shards(job: str) -> Call[jobs_pb2.Job]:
-    """Give the failed shards of a job fresh attempts."""
-    request = jobs_pb2.RetryFailedShardsRequest(name=job_name(job))
-    return Call(_JOBS + "RetryFailedShards", request, jobs_pb2.RetryFailedShardsResponse, _job)
-
-
-def delete_job(job: str, *, force: bool) -> Call[None]:
-    """Delete a job; the second time says NOT_FOUND, so it is not repeated."""
-    request = jobs_pb2.DeleteJobRequest(name=job_name(job), force=force)
-    return Call(_JOBS + "DeleteJob", request, jobs_pb2.DeleteJobResponse, _nothing, repeatable=False)
-
-
-def read_shard(job: str, index: int) -> Call[jobs_pb2.ReadShardResponse]:
-    """A stream of the parts of a shard's file."""
-    request = made(jobs_pb2.ReadShardRequest, name=job_name(job), index=index)
-    return Call(_JOBS + "ReadShard", request, jobs_pb2.ReadShardResponse, lambda part: part)
-
-
-def list_shards(job: str, token: str) -> Call[Page[jobs_pb2.Shard]]:
-    """A page of a job's shards in order."""
-    request = jobs_pb2.ListShardsRequest(name=job_name(job), page_token=token)
-    return Call(_JOBS + "ListShards", request, jobs_pb2.ListShardsResponse, lambda a: Page(a.shards, a.next_page_token))
 
 
 def health(service: str) -> Call[bool]:
@@ -250,29 +151,10 @@ def model_name(name: str) -> str:
     return name if name.startswith("models/") else f"models/{name}"
 
 
-def job_name(name: str) -> str:
-    """Resource name of a job given with or without `jobs/`."""
-    return name if name.startswith("jobs/") else f"jobs/{name}"
-
-
-def has_ended(job: jobs_pb2.Job) -> bool:
-    """Whether a job is in a terminal state."""
-    return job.state in _TERMINAL
-
-
 _GENERATE = "/mintage.v1.GenerationService/Generate"
 _CLASSIFY = "/mintage.v1.ClassificationService/Classify"
 _MODELS = "/mintage.v1.ModelService/"
-_JOBS = "/mintage.v1.JobService/"
 _HEALTH = "/grpc.health.v1.Health/Check"
-_TERMINAL = frozenset(
-    (
-        jobs_pb2.Job.STATE_SUCCEEDED,
-        jobs_pb2.Job.STATE_PARTIALLY_SUCCEEDED,
-        jobs_pb2.Job.STATE_FAILED,
-        jobs_pb2.Job.STATE_CANCELLED,
-    )
-)
 
 
 def _images(answer: generation_pb2.GenerateResponse) -> NDArray[np.uint8]:
@@ -298,10 +180,6 @@ def _model(answer: Any) -> models_pb2.Model:
     return model
 
 
-def _job(answer: Any) -> jobs_pb2.Job:
-    job: jobs_pb2.Job = answer.job
-    return job
-
-
-def _nothing(answer: Message) -> None:
+def nothing(answer: Message) -> None:
+    """Read an answer that says nothing more."""
     del answer

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mintage import calls
+from mintage import calls, job_calls
 from mintage.aio import AsyncClient
 from mintage.calls import Call, Classifications, Page
 from mintage.channels import HEALTH_TIMEOUT_S, LOAD_TIMEOUT_S, OPTIONS, TIMEOUT_S, callable_of
@@ -128,7 +128,7 @@ class Client(NeuronMethods):
         The same request_id gives the same job; by default each call has a new one.
         """
         return self._run(
-            calls.create_sample_job(
+            job_calls.create_sample_job(
                 model,
                 count,
                 seed=seed,
@@ -152,53 +152,53 @@ class Client(NeuronMethods):
     ) -> jobs_pb2.Job:
         """Create a job that scores the images of a finished sample job with a classifier."""
         return self._run(
-            calls.create_score_job(
+            job_calls.create_score_job(
                 model, source_job, splits=splits, output_prefix=output_prefix, request_id=request_id, priority=priority
             )
         )
 
     def job(self, name: str) -> jobs_pb2.Job:
         """One job."""
-        return self._run(calls.get_job(name))
+        return self._run(job_calls.get_job(name))
 
     def jobs(self, states: Sequence[jobs_pb2.Job.State.ValueType] = ()) -> Iterator[jobs_pb2.Job]:
         """Every job, or every one in these states, the newest first, fetched as they are asked for."""
-        return self._items(lambda token: calls.list_jobs(token, states))
+        return self._items(lambda token: job_calls.list_jobs(token, states))
 
     def watch(self, name: str) -> Iterator[jobs_pb2.Job]:
         """A job now and after every change, until it has ended: as long as that takes, over restarts of the server."""
         attempts = Attempts(self._retries, repeatable=True, timeout_s=None)
-        call = calls.watch_job(name)
+        call = job_calls.watch_job(name)
         while True:
             try:
                 for answer in self._stream(call):
                     attempts.succeeded()
                     job = call.read(answer)
                     yield job
-                    if calls.has_ended(job):
+                    if job_calls.has_ended(job):
                         return
             except grpc.RpcError as error:
                 time.sleep(attempts.pause_after(from_rpc(error)))
 
     def cancel(self, name: str) -> jobs_pb2.Job:
         """Ask a job to stop; it does within one micro-batch."""
-        return self._run(calls.cancel_job(name))
+        return self._run(job_calls.cancel_job(name))
 
     def pause(self, name: str) -> jobs_pb2.Job:
         """Pause a job; workers stop within one micro-batch and nothing is lost."""
-        return self._run(calls.pause_job(name))
+        return self._run(job_calls.pause_job(name))
 
     def resume(self, name: str) -> jobs_pb2.Job:
         """Let a paused job go on."""
-        return self._run(calls.resume_job(name))
+        return self._run(job_calls.resume_job(name))
 
     def retry(self, name: str) -> jobs_pb2.Job:
         """Give the failed shards of a job that has ended fresh attempts; the others stay as they are."""
-        return self._run(calls.retry_failed_shards(name))
+        return self._run(job_calls.retry_failed_shards(name))
 
     def delete(self, name: str, *, force: bool = False) -> None:
         """Delete a job that has ended, and its files; `force` cancels one that has not, and waits for its end."""
-        self._run(calls.delete_job(name, force=force))
+        self._run(job_calls.delete_job(name, force=force))
 
     def read_shard(self, name: str, index: int) -> Iterator[bytes]:
         """The bytes of a finished shard's file, piece by piece.
@@ -208,7 +208,7 @@ class Client(NeuronMethods):
         """
         reader = ShardReader()
         try:
-            for part in self._stream(calls.read_shard(name, index)):
+            for part in self._stream(job_calls.read_shard(name, index)):
                 yield reader.take(part)
         except grpc.RpcError as error:
             raise from_rpc(error) from None
@@ -216,7 +216,7 @@ class Client(NeuronMethods):
 
     def shards(self, name: str) -> Iterator[jobs_pb2.Shard]:
         """The shards of a job in order, fetched as they are asked for."""
-        return self._items(lambda token: calls.list_shards(name, token))
+        return self._items(lambda token: job_calls.list_shards(name, token))
 
     def health(self, service: str = "", *, timeout_s: float = HEALTH_TIMEOUT_S) -> bool:
         """Whether the server, a service such as `mintage.v1.JobService`, or `models/{model}` works now."""

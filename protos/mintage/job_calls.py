@@ -1,0 +1,138 @@
+"""The calls of JobService: requests, and how their answers are read. Both clients use it; see `mintage.calls`."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from mintage.calls import Call, Page, made, model_name, nothing
+from mintage.v1 import jobs_pb2
+
+
+def create_sample_job(
+    model: str,
+    count: int,
+    *,
+    seed: int,
+    shard_size: int,
+    output_prefix: str,
+    request_id: str | None,
+    max_images_per_second: float,
+    priority: int,
+) -> Call[jobs_pb2.Job]:
+    """Create a sample job; it may be repeated because it carries a request id."""
+    request = made(
+        jobs_pb2.CreateSampleJobRequest,
+        model=model_name(model),
+        count=count,
+        seed=seed,
+        shard_size=shard_size,
+        output_prefix=output_prefix,
+        request_id=request_id or str(uuid.uuid4()),
+        max_images_per_second=max_images_per_second,
+        priority=priority,
+    )
+    return Call(_JOBS + "CreateSampleJob", request, jobs_pb2.CreateSampleJobResponse, _job)
+
+
+def create_score_job(
+    model: str, source_job: str, *, splits: int, output_prefix: str, request_id: str | None, priority: int
+) -> Call[jobs_pb2.Job]:
+    """Create a score job; it may be repeated because it carries a request id."""
+    request = made(
+        jobs_pb2.CreateScoreJobRequest,
+        model=model_name(model),
+        source_job=job_name(source_job),
+        splits=splits,
+        output_prefix=output_prefix,
+        request_id=request_id or str(uuid.uuid4()),
+        priority=priority,
+    )
+    return Call(_JOBS + "CreateScoreJob", request, jobs_pb2.CreateScoreJobResponse, _job)
+
+
+def get_job(job: str) -> Call[jobs_pb2.Job]:
+    """One job."""
+    request = jobs_pb2.GetJobRequest(name=job_name(job))
+    return Call(_JOBS + "GetJob", request, jobs_pb2.GetJobResponse, _job)
+
+
+def list_jobs(token: str, states: Sequence[jobs_pb2.Job.State.ValueType] = ()) -> Call[Page[jobs_pb2.Job]]:
+    """A page of the jobs, the newest first; only those in certain states, if any are named."""
+    request = jobs_pb2.ListJobsRequest(page_token=token, states=states)
+    return Call(_JOBS + "ListJobs", request, jobs_pb2.ListJobsResponse, lambda a: Page(a.jobs, a.next_page_token))
+
+
+def watch_job(job: str) -> Call[jobs_pb2.Job]:
+    """A stream of a job's states."""
+    request = jobs_pb2.WatchJobRequest(name=job_name(job))
+    return Call(_JOBS + "WatchJob", request, jobs_pb2.WatchJobResponse, _job)
+
+
+def cancel_job(job: str) -> Call[jobs_pb2.Job]:
+    """Ask a job to stop."""
+    request = jobs_pb2.CancelJobRequest(name=job_name(job))
+    return Call(_JOBS + "CancelJob", request, jobs_pb2.CancelJobResponse, _job)
+
+
+def pause_job(job: str) -> Call[jobs_pb2.Job]:
+    """Pause a job."""
+    request = jobs_pb2.PauseJobRequest(name=job_name(job))
+    return Call(_JOBS + "PauseJob", request, jobs_pb2.PauseJobResponse, _job)
+
+
+def resume_job(job: str) -> Call[jobs_pb2.Job]:
+    """Let a paused job go on."""
+    request = jobs_pb2.ResumeJobRequest(name=job_name(job))
+    return Call(_JOBS + "ResumeJob", request, jobs_pb2.ResumeJobResponse, _job)
+
+
+def retry_failed_shards(job: str) -> Call[jobs_pb2.Job]:
+    """Give the failed shards of a job fresh attempts."""
+    request = jobs_pb2.RetryFailedShardsRequest(name=job_name(job))
+    return Call(_JOBS + "RetryFailedShards", request, jobs_pb2.RetryFailedShardsResponse, _job)
+
+
+def delete_job(job: str, *, force: bool) -> Call[None]:
+    """Delete a job; the second time says NOT_FOUND, so it is not repeated."""
+    request = jobs_pb2.DeleteJobRequest(name=job_name(job), force=force)
+    return Call(_JOBS + "DeleteJob", request, jobs_pb2.DeleteJobResponse, nothing, repeatable=False)
+
+
+def read_shard(job: str, index: int) -> Call[jobs_pb2.ReadShardResponse]:
+    """A stream of the parts of a shard's file."""
+    request = made(jobs_pb2.ReadShardRequest, name=job_name(job), index=index)
+    return Call(_JOBS + "ReadShard", request, jobs_pb2.ReadShardResponse, lambda part: part)
+
+
+def list_shards(job: str, token: str) -> Call[Page[jobs_pb2.Shard]]:
+    """A page of a job's shards in order."""
+    request = jobs_pb2.ListShardsRequest(name=job_name(job), page_token=token)
+    return Call(_JOBS + "ListShards", request, jobs_pb2.ListShardsResponse, lambda a: Page(a.shards, a.next_page_token))
+
+
+def job_name(name: str) -> str:
+    """Resource name of a job given with or without `jobs/`."""
+    return name if name.startswith("jobs/") else f"jobs/{name}"
+
+
+def has_ended(job: jobs_pb2.Job) -> bool:
+    """Whether a job is in a terminal state."""
+    return job.state in _TERMINAL
+
+
+_JOBS = "/mintage.v1.JobService/"
+_TERMINAL = frozenset(
+    (
+        jobs_pb2.Job.STATE_SUCCEEDED,
+        jobs_pb2.Job.STATE_PARTIALLY_SUCCEEDED,
+        jobs_pb2.Job.STATE_FAILED,
+        jobs_pb2.Job.STATE_CANCELLED,
+    )
+)
+
+
+def _job(answer: Any) -> jobs_pb2.Job:
+    job: jobs_pb2.Job = answer.job
+    return job
