@@ -161,7 +161,7 @@ def _build(settings: Settings, models: ModelServer, redis: Redis, pool: ThreadPo
     )
     neurons_pb2_grpc.add_NeuronServiceServicer_to_server(NeuronServicer(settings, registry, inference), server)
     models_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(registry, loader), server)
-    jobs_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(settings, redis, registry), server)
+    jobs_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(settings, redis, registry, inference), server)
     health_pb2_grpc.add_HealthServicer_to_server(HealthServicer(health), server)
     reflection.enable_server_reflection(_service_names(), server)
     metrics.watch(admissions, registry)

@@ -19,7 +19,7 @@ from mintage.neuron_methods import AsyncNeuronMethods
 from mintage.pictures import Pictures, to_pil
 from mintage.retries import Attempts, Retries
 from mintage.shards import ShardReader
-from mintage.v1 import jobs_pb2, models_pb2
+from mintage.v1 import jobs_pb2, models_pb2, verification_pb2
 
 T = TypeVar("T")
 
@@ -183,6 +183,20 @@ class AsyncClient(AsyncNeuronMethods):
         finally:
             stream.cancel()
         reader.check()
+
+    async def verify(
+        self, name: str, *, strike: int = 0, seed: int = 0
+    ) -> AsyncIterator[verification_pb2.VerifyJobResponse]:
+        """As `Client.verify`."""
+        call = job_calls.verify_job(name, strike=strike, seed=seed)
+        stream = callable_of(self._channel.unary_stream, call)(call.request)
+        try:
+            async for part in stream:
+                yield part
+        except grpc.RpcError as error:
+            raise from_rpc(error) from None
+        finally:
+            stream.cancel()
 
     def shards(self, name: str) -> AsyncIterator[jobs_pb2.Shard]:
         """As `Client.shards`."""

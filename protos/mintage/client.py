@@ -32,7 +32,7 @@ from mintage.neuron_methods import NeuronMethods
 from mintage.pictures import Pictures, to_pil
 from mintage.retries import Attempts, Retries
 from mintage.shards import ShardReader
-from mintage.v1 import jobs_pb2, models_pb2
+from mintage.v1 import jobs_pb2, models_pb2, verification_pb2
 
 __all__ = [
     "AsyncClient",
@@ -213,6 +213,16 @@ class Client(NeuronMethods):
         except grpc.RpcError as error:
             raise from_rpc(error) from None
         reader.check()
+
+    def verify(self, name: str, *, strike: int = 0, seed: int = 0) -> Iterator[verification_pb2.VerifyJobResponse]:
+        """Hash every shard of a job that has ended: its parts are progress and findings, the last one is the verdict.
+
+        `strike` micro-batches of a sample job, drawn by the seed, are made again and compared byte by byte.
+        """
+        try:
+            yield from self._stream(job_calls.verify_job(name, strike=strike, seed=seed))
+        except grpc.RpcError as error:
+            raise from_rpc(error) from None
 
     def shards(self, name: str) -> Iterator[jobs_pb2.Shard]:
         """The shards of a job in order, fetched as they are asked for."""

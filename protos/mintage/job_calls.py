@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mintage.calls import Call, Page, made, model_name, nothing
-from mintage.v1 import jobs_pb2
+from mintage.v1 import jobs_pb2, verification_pb2
 
 
 def create_sample_job(
@@ -110,6 +110,12 @@ def list_shards(job: str, token: str) -> Call[Page[jobs_pb2.Shard]]:
     """A page of a job's shards in order."""
     request = jobs_pb2.ListShardsRequest(name=job_name(job), page_token=token)
     return Call(_JOBS + "ListShards", request, jobs_pb2.ListShardsResponse, lambda a: Page(a.shards, a.next_page_token))
+
+
+def verify_job(job: str, *, strike: int, seed: int) -> Call[verification_pb2.VerifyJobResponse]:
+    """A stream of what the verification of a job finds."""
+    request = made(verification_pb2.VerifyJobRequest, name=job_name(job), strike_count=strike, strike_seed=seed)
+    return Call(_JOBS + "VerifyJob", request, verification_pb2.VerifyJobResponse, lambda part: part)
 
 
 def job_name(name: str) -> str:

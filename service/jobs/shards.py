@@ -216,6 +216,17 @@ def stored_images(file: BinaryIO, indices: range, shape: tuple[int, int, int]) -
     return images
 
 
+def skip_images(file: BinaryIO, indices: range) -> None:
+    """Read past the images of these indices.
+
+    Raises:
+        OutputError: as `stored_images`, but no image is decoded.
+    """
+    for index in indices:
+        _read_member(file, f"{index:09d}.png")
+        _read_member(file, f"{index:09d}.json")
+
+
 def _same(plan: Plan, marker: Marker, digest: str) -> None:
     if marker.digest != digest:
         name = data_name(plan, marker.shard)

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from typing import Any
 
 from mintage.v1 import jobs_pb2
-from redis.asyncio import Redis
 
 from service.errors import FailedPrecondition
 from service.jobs.plan import (
@@ -24,11 +23,11 @@ from service.jobs.plan import (
 )
 from service.jobs.submit import submit
 from service.jobs.views import JobView
-from service.registry import ModelRecord, Registry
+from service.registry import ModelRecord
 from service.servicers.callers import client_of
-from service.servicers.job_control import JobControlServicer, checked_name
+from service.servicers.job_control import checked_name
 from service.servicers.job_messages import job_message, page_token, shard_message, token_value
-from service.settings import Settings
+from service.servicers.job_verification import JobVerificationServicer
 from service.validation import OUTPUT_PREFIX, REQUEST_ID, Violations
 
 DEFAULT_SHARD_SIZE, DEFAULT_SPLITS = 1000, 10
@@ -38,12 +37,8 @@ RESERVED_PREFIX = "jobs"
 WATCH_S = 0.15
 
 
-class JobServicer(JobControlServicer):
+class JobServicer(JobVerificationServicer):
     """Answers JobService."""
-
-    def __init__(self, settings: Settings, redis: Redis, registry: Registry) -> None:
-        super().__init__(settings, redis)
-        self._registry = registry
 
     async def CreateSampleJob(
         self, request: jobs_pb2.CreateSampleJobRequest, context: Any

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from mintage.v1 import jobs_pb2, models_pb2
+from mintage.v1 import jobs_pb2, models_pb2, verification_pb2
 
 from tests.service.fakes import World, world
 
@@ -71,7 +71,7 @@ class Script:
         for service, kinds in _SCRIPTED.items():
             handlers = {}
             for method, (request, answer) in kinds.items():
-                shape = "unary_stream" if method in ("WatchJob", "ReadShard") else "unary_unary"
+                shape = "unary_stream" if method in ("WatchJob", "ReadShard", "VerifyJob") else "unary_unary"
                 make = getattr(grpc, f"{shape}_rpc_method_handler")
                 handlers[method] = make(
                     self._step, request_deserializer=request.FromString, response_serializer=answer.SerializeToString
@@ -103,5 +103,6 @@ _SCRIPTED: dict[str, dict[str, tuple[Any, Any]]] = {
         "RetryFailedShards": (jobs_pb2.RetryFailedShardsRequest, jobs_pb2.RetryFailedShardsResponse),
         "DeleteJob": (jobs_pb2.DeleteJobRequest, jobs_pb2.DeleteJobResponse),
         "ReadShard": (jobs_pb2.ReadShardRequest, jobs_pb2.ReadShardResponse),
+        "VerifyJob": (verification_pb2.VerifyJobRequest, verification_pb2.VerifyJobResponse),
     },
 }

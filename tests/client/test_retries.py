@@ -16,7 +16,7 @@ from grpc_status import rpc_status
 from mintage.client import AsyncClient, Client, Retries
 from mintage.errors import Damaged, InvalidRequest, NotFound, NotPossible, Overloaded, TimedOut, Unavailable
 from mintage.retries import Attempts
-from mintage.v1 import jobs_pb2, models_pb2
+from mintage.v1 import jobs_pb2, models_pb2, verification_pb2
 
 from tests.client.fakes import Script, Step
 from tests.service.fakes import run
@@ -269,6 +269,26 @@ def test_a_shard_is_read_with_asyncio_too(script: Script) -> None:
                 _ = [part async for part in client.read_shard("a", 3)]
 
     run(test())
+
+
+def verified(request: Any, context: grpc.ServicerContext) -> Iterator[verification_pb2.VerifyJobResponse]:
+    """Answer with progress, then with a verdict."""
+    yield verification_pb2.VerifyJobResponse(progress=verification_pb2.VerificationProgress(shards_checked=1))
+    yield verification_pb2.VerifyJobResponse(verdict=verification_pb2.Verdict(sound=True))
+
+
+def test_a_job_is_verified_by_both_clients(script: Script, client: Client) -> None:
+    async def with_asyncio() -> bool:
+        async with AsyncClient(script.address) as other:
+            return [part async for part in other.verify("jobs/a", strike=3, seed=2**64 - 1)][-1].verdict.sound
+
+    script.then(verified, verified, fails(grpc.StatusCode.FAILED_PRECONDITION))
+    assert list(client.verify("a"))[-1].verdict.sound
+    assert run(with_asyncio())
+    sent = script.requests[1]
+    assert (sent.name, sent.strike_count, sent.strike_seed) == ("jobs/a", 3, 2**64 - 1)
+    with pytest.raises(NotPossible):
+        list(client.verify("a"))
 
 
 def test_pauses_grow_and_differ() -> None:

@@ -12,19 +12,24 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from mintage.shards import ShardReader
-from mintage.v1 import jobs_pb2
+from mintage.v1 import jobs_pb2, verification_pb2
 from numpy.typing import NDArray
 from PIL import Image
 
+from service.admission import Admissions
 from service.errors import FailedPrecondition, NotFound
+from service.inference import Inference
 from service.jobs.ledger import connect
+from service.metrics import Metrics
 from service.servicers.jobs import JobServicer
 from service.settings import Settings
+from service.torchserve import TorchServe
 from tests.faults.model_server import ModelServer, model_record
 from tests.valkey import Valkey, environment
 
@@ -51,6 +56,9 @@ class Models:
         self.records = {
             record.name: record for kind in ("generator", "classifier") if (record := model_record(kind, **options))
         }
+
+    def answered(self, record: Any) -> None:
+        """Note that a model has answered."""
 
     def find(self, name: str, kind: str) -> Any:
         """Return a model's record."""
@@ -127,10 +135,18 @@ class Engine:
         """Call the servicer."""
 
         async def run() -> T:
-            client = connect(self.settings)
+            client, backend = connect(self.settings), TorchServe.from_settings(self.settings)
+            admissions = Admissions(concurrent=4, waiting=4, waiting_bytes=1 << 26)
             try:
-                return await act(JobServicer(self.settings, client, self.registry))  # type: ignore[arg-type]
+                with ThreadPoolExecutor(1) as pool:
+                    registry: Any = self.registry
+                    inference = Inference(
+                        backend, registry, admissions=admissions, pool=pool, metrics=Metrics(), patience_s=5.0
+                    )
+                    return await act(JobServicer(self.settings, client, registry, inference))
             finally:
+                await admissions.close()
+                await backend.close()
                 await client.aclose()
 
         return asyncio.run(run())
@@ -182,6 +198,15 @@ class Engine:
         data = self.call(read)
         reader.check()
         return data
+
+    def verify(self, name: str, *, strike: int = 0, seed: int = 0) -> list[verification_pb2.VerifyJobResponse]:
+        """Verify a job; returns every part of the answer."""
+        request = verification_pb2.VerifyJobRequest(name=name, strike_count=strike, strike_seed=seed)
+
+        async def read(api: JobServicer) -> list[verification_pb2.VerifyJobResponse]:
+            return [part async for part in api.VerifyJob(request, None)]
+
+        return self.call(read)
 
     def shards(self, name: str) -> list[jobs_pb2.Shard]:
         """List a job's shards."""

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 from mintage.v1 import jobs_pb2
+from mintage.v1.verification_pb2 import Finding
 
-from service.errors import NotFound
+from service.errors import FailedPrecondition, NotFound
 from tests.faults.engine import Engine, files, samples, wait_until
 from tests.faults.test_kills import begin_and_hold, undisturbed
 
@@ -91,3 +92,26 @@ def test_a_frozen_worker_that_wakes_up_brings_no_deleted_job_back(engine: Engine
     assert not Path(job.output_uri).exists()
     with pytest.raises(NotFound):
         engine.job(job.name)
+
+
+def test_a_job_of_killed_workers_is_verified_and_what_was_changed_is_found(engine: Engine) -> None:
+    worker = engine.start_all()[0]
+    job = begin_and_hold(engine)
+    with pytest.raises(FailedPrecondition, match="only a job that has ended"):
+        engine.verify(job.name)
+    engine.kill(worker)
+    engine.models.pass_gate.set()
+    engine.start("worker")
+    job = engine.wait_for(job.name)
+    verdict = engine.verify(job.name, strike=5, seed=1)[-1].verdict
+    assert verdict.sound and verdict.root_digest == job.root_digest
+    assert (verdict.progress.shards_checked, verdict.progress.micro_batches_struck) == (2, 5)
+    shard = Path(job.output_uri) / "shards/000001.tar"
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    found = [part.finding for part in engine.verify(job.name) if part.WhichOneof("part") == "finding"]
+    assert [(each.kind, each.shard) for each in found] == [(Finding.KIND_WRONG_DIGEST, 1)]
+    engine.models.device = "cuda-sm90"
+    with pytest.raises(FailedPrecondition, match="now runs on cuda-sm90"):
+        engine.verify(job.name, strike=1)

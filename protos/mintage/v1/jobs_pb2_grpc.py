@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from mintage.v1 import jobs_pb2 as mintage_dot_v1_dot_jobs__pb2
+from mintage.v1 import verification_pb2 as mintage_dot_v1_dot_verification__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -95,6 +96,11 @@ class JobServiceStub:
                 '/mintage.v1.JobService/ListShards',
                 request_serializer=mintage_dot_v1_dot_jobs__pb2.ListShardsRequest.SerializeToString,
                 response_deserializer=mintage_dot_v1_dot_jobs__pb2.ListShardsResponse.FromString,
+                _registered_method=True)
+        self.VerifyJob = channel.unary_stream(
+                '/mintage.v1.JobService/VerifyJob',
+                request_serializer=mintage_dot_v1_dot_verification__pb2.VerifyJobRequest.SerializeToString,
+                response_deserializer=mintage_dot_v1_dot_verification__pb2.VerifyJobResponse.FromString,
                 _registered_method=True)
 
 
@@ -208,6 +214,19 @@ class JobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def VerifyJob(self, request, context):
+        """Verifies a job that has ended: hashes the file of every committed shard and compares it with the marker, the manifest
+        and the root digest; on request makes some images again and compares them with those in the shards. Streams progress
+        and findings, last a verdict. It changes nothing and may be broken off at any time.
+
+        Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it has not ended or is retried meanwhile, and
+        where images are to be made again, if it is no sample job, its model is not loaded with the digest that the job was
+        made with, or runs on another kind of device or with another torch, for which equal bytes are not promised.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_JobServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -270,6 +289,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.ListShards,
                     request_deserializer=mintage_dot_v1_dot_jobs__pb2.ListShardsRequest.FromString,
                     response_serializer=mintage_dot_v1_dot_jobs__pb2.ListShardsResponse.SerializeToString,
+            ),
+            'VerifyJob': grpc.unary_stream_rpc_method_handler(
+                    servicer.VerifyJob,
+                    request_deserializer=mintage_dot_v1_dot_verification__pb2.VerifyJobRequest.FromString,
+                    response_serializer=mintage_dot_v1_dot_verification__pb2.VerifyJobResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -598,6 +622,33 @@ class JobService:
             '/mintage.v1.JobService/ListShards',
             mintage_dot_v1_dot_jobs__pb2.ListShardsRequest.SerializeToString,
             mintage_dot_v1_dot_jobs__pb2.ListShardsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/mintage.v1.JobService/VerifyJob',
+            mintage_dot_v1_dot_verification__pb2.VerifyJobRequest.SerializeToString,
+            mintage_dot_v1_dot_verification__pb2.VerifyJobResponse.FromString,
             options,
             channel_credentials,
             insecure,

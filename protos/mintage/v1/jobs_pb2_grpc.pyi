@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from grpc import aio as _aio
 from mintage.v1 import jobs_pb2 as _jobs_pb2
+from mintage.v1 import verification_pb2 as _verification_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -89,6 +90,15 @@ class JobServiceStub:
     """
     ListShards: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.ListShardsRequest, _jobs_pb2.ListShardsResponse]
     """Lists a job's shards in order. Fails with NOT_FOUND if the job does not exist."""
+    VerifyJob: _grpc.UnaryStreamMultiCallable[_verification_pb2.VerifyJobRequest, _verification_pb2.VerifyJobResponse]
+    """Verifies a job that has ended: hashes the file of every committed shard and compares it with the marker, the manifest
+    and the root digest; on request makes some images again and compares them with those in the shards. Streams progress
+    and findings, last a verdict. It changes nothing and may be broken off at any time.
+
+    Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it has not ended or is retried meanwhile, and
+    where images are to be made again, if it is no sample job, its model is not loaded with the digest that the job was
+    made with, or runs on another kind of device or with another torch, for which equal bytes are not promised.
+    """
 
 @_typing.type_check_only
 class JobServiceAsyncStub(JobServiceStub):
@@ -151,6 +161,15 @@ class JobServiceAsyncStub(JobServiceStub):
     """
     ListShards: _aio.UnaryUnaryMultiCallable[_jobs_pb2.ListShardsRequest, _jobs_pb2.ListShardsResponse]  # type: ignore[assignment]
     """Lists a job's shards in order. Fails with NOT_FOUND if the job does not exist."""
+    VerifyJob: _aio.UnaryStreamMultiCallable[_verification_pb2.VerifyJobRequest, _verification_pb2.VerifyJobResponse]  # type: ignore[assignment]
+    """Verifies a job that has ended: hashes the file of every committed shard and compares it with the marker, the manifest
+    and the root digest; on request makes some images again and compares them with those in the shards. Streams progress
+    and findings, last a verdict. It changes nothing and may be broken off at any time.
+
+    Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it has not ended or is retried meanwhile, and
+    where images are to be made again, if it is no sample job, its model is not loaded with the digest that the job was
+    made with, or runs on another kind of device or with another torch, for which equal bytes are not promised.
+    """
 
 class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     """JobService runs durable bulk work. A job that was accepted survives the death of any process; each of its images is
@@ -282,5 +301,20 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.ListShardsResponse, _abc.Awaitable[_jobs_pb2.ListShardsResponse]]:
         """Lists a job's shards in order. Fails with NOT_FOUND if the job does not exist."""
+
+    @_abc_1.abstractmethod
+    def VerifyJob(
+        self,
+        request: _verification_pb2.VerifyJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_verification_pb2.VerifyJobResponse], _abc.AsyncIterator[_verification_pb2.VerifyJobResponse]]:
+        """Verifies a job that has ended: hashes the file of every committed shard and compares it with the marker, the manifest
+        and the root digest; on request makes some images again and compares them with those in the shards. Streams progress
+        and findings, last a verdict. It changes nothing and may be broken off at any time.
+
+        Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it has not ended or is retried meanwhile, and
+        where images are to be made again, if it is no sample job, its model is not loaded with the digest that the job was
+        made with, or runs on another kind of device or with another torch, for which equal bytes are not promised.
+        """
 
 def add_JobServiceServicer_to_server(servicer: JobServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

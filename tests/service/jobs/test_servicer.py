@@ -70,7 +70,7 @@ async def serving(settings: Settings) -> AsyncIterator[Api]:
     """Serve JobService on a free port."""
     client, models = connect(settings), Models()
     server = grpc.aio.server(interceptors=[CallInterceptor(Metrics(), max_deadline_s=30)])
-    servicer = JobServicer(settings, client, models)  # type: ignore[arg-type]
+    servicer = JobServicer(settings, client, models, None)  # type: ignore[arg-type]
     jobs_pb2_grpc.add_JobServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
