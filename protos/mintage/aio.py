@@ -93,6 +93,7 @@ class AsyncClient(AsyncNeuronMethods):
         request_id: str | None = None,
         max_images_per_second: float = 0.0,
         priority: int = 0,
+        validate_only: bool = False,
     ) -> jobs_pb2.Job:
         """As `Client.create_sample_job`."""
         return await self._run(
@@ -105,6 +106,7 @@ class AsyncClient(AsyncNeuronMethods):
                 request_id=request_id,
                 max_images_per_second=max_images_per_second,
                 priority=priority,
+                validate_only=validate_only,
             )
         )
 
@@ -117,11 +119,18 @@ class AsyncClient(AsyncNeuronMethods):
         output_prefix: str = "",
         request_id: str | None = None,
         priority: int = 0,
+        validate_only: bool = False,
     ) -> jobs_pb2.Job:
         """As `Client.create_score_job`."""
         return await self._run(
             job_calls.create_score_job(
-                model, source_job, splits=splits, output_prefix=output_prefix, request_id=request_id, priority=priority
+                model,
+                source_job,
+                splits=splits,
+                output_prefix=output_prefix,
+                request_id=request_id,
+                priority=priority,
+                validate_only=validate_only,
             )
         )
 

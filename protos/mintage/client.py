@@ -122,10 +122,12 @@ class Client(NeuronMethods):
         request_id: str | None = None,
         max_images_per_second: float = 0.0,
         priority: int = 0,
+        validate_only: bool = False,
     ) -> jobs_pb2.Job:
         """Create a durable job that makes `count` images; the server chooses what is 0 or empty.
 
-        The same request_id gives the same job; by default each call has a new one.
+        The same request_id gives the same job; by default each call has a new one. With `validate_only` nothing is
+        created: the answer is the job as it would be, without a name.
         """
         return self._run(
             job_calls.create_sample_job(
@@ -137,6 +139,7 @@ class Client(NeuronMethods):
                 request_id=request_id,
                 max_images_per_second=max_images_per_second,
                 priority=priority,
+                validate_only=validate_only,
             )
         )
 
@@ -149,11 +152,18 @@ class Client(NeuronMethods):
         output_prefix: str = "",
         request_id: str | None = None,
         priority: int = 0,
+        validate_only: bool = False,
     ) -> jobs_pb2.Job:
-        """Create a job that scores the images of a finished sample job with a classifier."""
+        """Create a job that scores the images of a finished sample job with a classifier; `validate_only` as above."""
         return self._run(
             job_calls.create_score_job(
-                model, source_job, splits=splits, output_prefix=output_prefix, request_id=request_id, priority=priority
+                model,
+                source_job,
+                splits=splits,
+                output_prefix=output_prefix,
+                request_id=request_id,
+                priority=priority,
+                validate_only=validate_only,
             )
         )
 

@@ -20,6 +20,7 @@ def create_sample_job(
     request_id: str | None,
     max_images_per_second: float,
     priority: int,
+    validate_only: bool,
 ) -> Call[jobs_pb2.Job]:
     """Create a sample job; it may be repeated because it carries a request id."""
     request = made(
@@ -32,12 +33,20 @@ def create_sample_job(
         request_id=request_id or str(uuid.uuid4()),
         max_images_per_second=max_images_per_second,
         priority=priority,
+        validate_only=validate_only,
     )
     return Call(_JOBS + "CreateSampleJob", request, jobs_pb2.CreateSampleJobResponse, _job)
 
 
 def create_score_job(
-    model: str, source_job: str, *, splits: int, output_prefix: str, request_id: str | None, priority: int
+    model: str,
+    source_job: str,
+    *,
+    splits: int,
+    output_prefix: str,
+    request_id: str | None,
+    priority: int,
+    validate_only: bool,
 ) -> Call[jobs_pb2.Job]:
     """Create a score job; it may be repeated because it carries a request id."""
     request = made(
@@ -48,6 +57,7 @@ def create_score_job(
         output_prefix=output_prefix,
         request_id=request_id or str(uuid.uuid4()),
         priority=priority,
+        validate_only=validate_only,
     )
     return Call(_JOBS + "CreateScoreJob", request, jobs_pb2.CreateScoreJobResponse, _job)
 

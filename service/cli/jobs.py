@@ -39,6 +39,9 @@ PrefixOption = Annotated[
 PriorityOption = Annotated[
     int, typer.Option(min=-10, max=10, help="Each step is worth 1.25 times the share of your other jobs.")
 ]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Check everything, the model too, and show the job; create nothing.")
+]
 RequestIdOption = Annotated[
     str | None,
     typer.Option("--request-id", help="The same id and parameters give the same job. Default: a new one each time."),
@@ -56,6 +59,7 @@ def sample(
     output: PrefixOption = "",
     request_id: RequestIdOption = None,
     priority: PriorityOption = 0,
+    dry_run: DryRunOption = False,
     wait: WaitOption = True,
     api: ApiOption = DEFAULT_API,
     as_json: JsonOption = False,
@@ -71,8 +75,9 @@ def sample(
             request_id=request_id,
             max_images_per_second=max_rate,
             priority=priority,
+            validate_only=dry_run,
         )
-        _created(client, job, wait=wait, as_json=as_json)
+        _created(client, job, wait=wait and not dry_run, as_json=as_json)
 
 
 @jobs.command()
@@ -84,6 +89,7 @@ def score(
     output: PrefixOption = "",
     request_id: RequestIdOption = None,
     priority: PriorityOption = 0,
+    dry_run: DryRunOption = False,
     wait: WaitOption = True,
     api: ApiOption = DEFAULT_API,
     as_json: JsonOption = False,
@@ -91,9 +97,15 @@ def score(
     """Score the images of a sample job with a classifier, in bulk."""
     with friendly_errors(), connect(api) as client:
         job = client.create_score_job(
-            model, source, splits=splits, output_prefix=output, request_id=request_id, priority=priority
+            model,
+            source,
+            splits=splits,
+            output_prefix=output,
+            request_id=request_id,
+            priority=priority,
+            validate_only=dry_run,
         )
-        _created(client, job, wait=wait, as_json=as_json)
+        _created(client, job, wait=wait and not dry_run, as_json=as_json)
 
 
 @jobs.command("ls")
@@ -171,8 +183,11 @@ def _created(client: Client, job: Job, *, wait: bool, as_json: bool) -> None:
         _follow(client, job.name, as_json=as_json)
     elif as_json:
         print_json(to_dict(job))
-    else:
+    elif job.name:
         typer.echo(job.name)
+    else:
+        typer.echo("the job would be accepted; nothing was created")
+        _print_job(job)
 
 
 def _follow(client: Client, name: str, *, as_json: bool) -> None:
@@ -202,7 +217,7 @@ def _print_list(found: list[Job]) -> None:
 def _print_job(job: Job) -> None:
     facts: list[tuple[str, Any]] = [
         ("job", job.name),
-        ("state", job_progress.state_name(job)),
+        ("state", job_progress.state_name(job) if job.name else ""),
         ("work", _what(job)),
         ("images", f"{job.progress.images_done:,} of {job.progress.images_total:,}"),
         ("shards", job_progress.shard_counts(job)),
@@ -211,7 +226,7 @@ def _print_job(job: Job) -> None:
         ("output", job.output_uri),
         ("root digest", job.root_digest),
         ("error", job.error),
-        ("created", _time(job.create_time)),
+        ("created", _time(job.create_time) if job.HasField("create_time") else ""),
         ("started", _time(job.start_time) if job.HasField("start_time") else ""),
         ("ended", _time(job.end_time) if job.HasField("end_time") else ""),
         *_score_facts(job),

@@ -68,6 +68,10 @@ class Ledger:
             )
         return str(reply["job"])
 
+    async def requested(self, request_id: str, digest: str) -> str:
+        """Return the job id that a request id is tied to, '' if it is free; raises as `reserve`, and ties nothing."""
+        return await self.reserve(request_id, digest, "")
+
     async def release(self, request_id: str, job: str) -> None:
         """Untie a request id from a job that never came to be."""
         await self.run("release", request_id, job)

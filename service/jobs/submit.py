@@ -7,15 +7,17 @@ that the ledger never heard of is found by the dispatcher.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
-from collections.abc import Awaitable, Callable
+import os
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 from service.errors import AlreadyExists, FailedPrecondition, ResourceExhausted
 from service.jobs.ledger import Ledger
 from service.jobs.output import TEMPORARY, Output, OutputError
 from service.jobs.plan import FILE_NAME, Plan, PlanError, new_job_id, read_plan
-from service.jobs.views import JobView
+from service.jobs.views import JobView, job_view
 
 
 async def submit(
@@ -50,6 +52,22 @@ async def submit(
     return await ledger.job(job)
 
 
+async def rehearse(
+    ledger: Ledger, root: Path, make_plan: Callable[[str], Awaitable[Plan]], *, request_id: str, digest: str
+) -> JobView:
+    """Do as `submit`, but write nothing: return the job as it would be, at revision 0, or the one that there is.
+
+    Raises:
+        AlreadyExists, FailedPrecondition: as `submit`.
+    """
+    known = await ledger.requested(request_id, digest) if request_id else ""
+    if known and not await ledger.unknown([known]):
+        return await ledger.job(known)
+    plan = await make_plan(new_job_id())
+    await asyncio.to_thread(check_folder, root, plan)
+    return job_view({"plan": plan.to_json().decode(), "state": "QUEUED"}, 0)
+
+
 def write_plan(root: Path, plan: Plan) -> Plan:
     """Put the plan into its folder, durably; returns the one that an earlier try of this request wrote, if any did.
 
@@ -59,13 +77,37 @@ def write_plan(root: Path, plan: Plan) -> Plan:
         ResourceExhausted: if its disk is full.
     """
     output = Output(root, plan.prefix)
-    try:
-        _check_above(root, plan)
-        if output.read(FILE_NAME) is None and set(output.names()) - {TEMPORARY, FILE_NAME}:
-            raise _taken(plan.prefix, "is not empty")
+    with _explained():
+        _check_free(root, plan, output)
         if output.put(FILE_NAME, plan.to_json()):
             return plan
         return _same_plan(plan, output.read(FILE_NAME) or b"")
+
+
+def check_folder(root: Path, plan: Plan) -> None:
+    """Refuse a folder that `write_plan` would refuse, without writing; whether the disk is full is not known.
+
+    Raises:
+        AlreadyExists, FailedPrecondition: as `write_plan`.
+    """
+    output = Output(root, plan.prefix)
+    with _explained():
+        _check_free(root, plan, output)
+        found = output.read(FILE_NAME)
+        if found is not None:
+            _same_plan(plan, found)
+        folder = root / plan.prefix
+        while not folder.exists():
+            folder = folder.parent
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Turn what is wrong with the output folder into the service's errors."""
+    try:
+        yield
     except OutputError as error:
         raise FailedPrecondition(str(error), reason="OUTPUT_UNAVAILABLE") from error
     except OSError as error:
@@ -73,6 +115,13 @@ def write_plan(root: Path, plan: Plan) -> Plan:
             raise ResourceExhausted("the output folder's disk is full", retry_after_s=30, reason="NO_SPACE") from error
         text = f"the output folder cannot be written: {error.strerror}"
         raise FailedPrecondition(text, reason="OUTPUT_UNAVAILABLE") from error
+
+
+def _check_free(root: Path, plan: Plan, output: Output) -> None:
+    """Refuse a folder inside another job's, or one that holds files without being a job's."""
+    _check_above(root, plan)
+    if output.read(FILE_NAME) is None and set(output.names()) - {TEMPORARY, FILE_NAME}:
+        raise _taken(plan.prefix, "is not empty")
 
 
 def _check_above(root: Path, plan: Plan) -> None:

@@ -42,6 +42,16 @@ def job_message(view: JobView, outputs: Path) -> jobs_pb2.Job:
     return message
 
 
+def unmade_job_message(view: JobView, outputs: Path) -> jobs_pb2.Job:
+    """Show a job as it would be: without what it would only get with its id."""
+    message = job_message(view, outputs)
+    if view.plan.job in view.plan.prefix:
+        message.ClearField("output_uri")
+    message.ClearField("name")
+    message.ClearField("create_time")
+    return message
+
+
 def shard_message(plan: Plan, shard: ShardView) -> jobs_pb2.Shard:
     """Show a shard."""
     span = plan.span(shard.index)

@@ -21,12 +21,12 @@ from service.jobs.plan import (
     Scoring,
     request_digest,
 )
-from service.jobs.submit import submit
+from service.jobs.submit import rehearse, submit
 from service.jobs.views import JobView
 from service.registry import ModelRecord
 from service.servicers.callers import client_of
 from service.servicers.job_control import checked_name
-from service.servicers.job_messages import job_message, page_token, shard_message, token_value
+from service.servicers.job_messages import job_message, page_token, shard_message, token_value, unmade_job_message
 from service.servicers.job_verification import JobVerificationServicer
 from service.validation import OUTPUT_PREFIX, REQUEST_ID, Violations
 
@@ -61,8 +61,7 @@ class JobServicer(JobVerificationServicer):
         async def make_plan(job: str) -> Plan:
             return _sample_plan(request, job, digest, self._registry.find(model, "generator"))
 
-        view = await self._submit(make_plan, request.request_id, digest, context)
-        return jobs_pb2.CreateSampleJobResponse(job=self._message(view))
+        return jobs_pb2.CreateSampleJobResponse(job=await self._submit(make_plan, request, digest, context))
 
     async def CreateScoreJob(
         self, request: jobs_pb2.CreateScoreJobRequest, context: Any
@@ -84,8 +83,7 @@ class JobServicer(JobVerificationServicer):
             record = self._registry.find(model, "classifier")
             return _score_plan(request, job, digest, record, await self._ledger.job(source))
 
-        view = await self._submit(make_plan, request.request_id, digest, context)
-        return jobs_pb2.CreateScoreJobResponse(job=self._message(view))
+        return jobs_pb2.CreateScoreJobResponse(job=await self._submit(make_plan, request, digest, context))
 
     async def GetJob(self, request: jobs_pb2.GetJobRequest, context: Any) -> jobs_pb2.GetJobResponse:
         """Get one job."""
@@ -141,12 +139,20 @@ class JobServicer(JobVerificationServicer):
         )
 
     async def _submit(
-        self, make_plan: Callable[[str], Awaitable[Plan]], request_id: str, digest: str, context: Any
-    ) -> JobView:
+        self,
+        make_plan: Callable[[str], Awaitable[Plan]],
+        request: jobs_pb2.CreateSampleJobRequest | jobs_pb2.CreateScoreJobRequest,
+        digest: str,
+        context: Any,
+    ) -> jobs_pb2.Job:
+        """Create the job, or find out what it would be."""
+
         async def signed(job: str) -> Plan:
             return dataclasses.replace(await make_plan(job), client=client_of(context))
 
-        return await submit(self._ledger, self._settings.outputs, signed, request_id=request_id, digest=digest)
+        accept = rehearse if request.validate_only else submit
+        view = await accept(self._ledger, self._settings.outputs, signed, request_id=request.request_id, digest=digest)
+        return self._message(view) if view.revision else unmade_job_message(view, self._settings.outputs)
 
     def _message(self, view: JobView) -> jobs_pb2.Job:
         return job_message(view, self._settings.outputs)

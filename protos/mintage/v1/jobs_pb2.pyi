@@ -448,6 +448,7 @@ class CreateSampleJobRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     MAX_IMAGES_PER_SECOND_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Resource name of a loaded generator, `models/{model}`. Required."""
     seed: _builtins.int
@@ -471,6 +472,10 @@ class CreateSampleJobRequest(_message.Message):
     """From -10 to 10, default 0. Clients share the workers equally; between the jobs of one client, each step of priority is
     worth 1.25 times the share. So a job of higher priority is ahead, and none ever stands still because of another.
     """
+    validate_only: _builtins.bool
+    """Checks everything, the model and the folder too, and creates nothing: the answer is the job as it would be, without a
+    name, a time, or a place if the server would choose that; or the job that `request_id` already has. Default false.
+    """
     def __init__(
         self,
         *,
@@ -482,10 +487,11 @@ class CreateSampleJobRequest(_message.Message):
         request_id: _builtins.str = ...,
         max_images_per_second: _builtins.float = ...,
         priority: _builtins.int = ...,
+        validate_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "max_images_per_second", b"max_images_per_second", "model", b"model", "output_prefix", b"output_prefix", "priority", b"priority", "request_id", b"request_id", "seed", b"seed", "shard_size", b"shard_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "max_images_per_second", b"max_images_per_second", "model", b"model", "output_prefix", b"output_prefix", "priority", b"priority", "request_id", b"request_id", "seed", b"seed", "shard_size", b"shard_size", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -493,7 +499,7 @@ Global___CreateSampleJobRequest: _TypeAlias = CreateSampleJobRequest  # noqa: Y0
 
 @_typing.final
 class CreateSampleJobResponse(_message.Message):
-    """Answers when the job is durable."""
+    """Answers when the job is durable, or at once if it was only validated."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -527,6 +533,7 @@ class CreateScoreJobRequest(_message.Message):
     OUTPUT_PREFIX_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Resource name of a loaded classifier, `models/{model}`. Required."""
     source_job: _builtins.str
@@ -541,6 +548,8 @@ class CreateScoreJobRequest(_message.Message):
     """As in CreateSampleJobRequest."""
     priority: _builtins.int
     """As in CreateSampleJobRequest."""
+    validate_only: _builtins.bool
+    """As in CreateSampleJobRequest."""
     def __init__(
         self,
         *,
@@ -550,10 +559,11 @@ class CreateScoreJobRequest(_message.Message):
         output_prefix: _builtins.str = ...,
         request_id: _builtins.str = ...,
         priority: _builtins.int = ...,
+        validate_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "output_prefix", b"output_prefix", "priority", b"priority", "request_id", b"request_id", "source_job", b"source_job", "splits", b"splits"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "output_prefix", b"output_prefix", "priority", b"priority", "request_id", b"request_id", "source_job", b"source_job", "splits", b"splits", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -561,7 +571,7 @@ Global___CreateScoreJobRequest: _TypeAlias = CreateScoreJobRequest  # noqa: Y015
 
 @_typing.final
 class CreateScoreJobResponse(_message.Message):
-    """Answers when the job is durable."""
+    """Answers when the job is durable, or at once if it was only validated."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

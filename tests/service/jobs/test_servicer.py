@@ -560,3 +560,37 @@ def test_jobs_are_listed_by_state_page_by_page(with_api: Use) -> None:
         assert not (await api.stub.ListJobs(jobs_pb2.ListJobsRequest(states=[State.STATE_FAILED]))).jobs
 
     with_api(act)
+
+
+def test_what_is_only_validated_is_shown_and_leaves_nothing_behind(with_api: Use, valkey: Valkey) -> None:
+    async def act(api: Api) -> None:
+        job = await api.sample(validate_only=True, request_id="one")
+        assert (job.name, job.output_uri, job.HasField("create_time")) == ("", "", False)
+        assert (job.progress.shards_total, job.sample.shard_size, job.client) == (3, 4, "127.0.0.1")
+        assert job.sample.model_digest == api.models.records["digits"].digest
+        placed = await api.sample(validate_only=True, output_prefix="a/b")
+        assert placed.output_uri == str(api.outputs / "a/b") and not api.outputs.exists()
+        with contextlib.closing(valkey.client()) as client:
+            assert not client.keys("mintage:*")
+
+    with_api(act)
+
+
+def test_what_would_be_refused_is_refused_when_it_is_only_validated(with_api: Use) -> None:
+    async def act(api: Api) -> None:
+        assert await wrong_fields(api.sample(validate_only=True, count=0)) == ["count"]
+        await refused(api.sample(validate_only=True, model="models/nobody"), Code.NOT_FOUND)
+        await refused(api.sample(validate_only=True, model="models/judge"), Code.FAILED_PRECONDITION)
+        job = await api.sample(output_prefix="a/b", request_id="one")
+        for taken in ("a/b", "a/b/c", "a"):
+            await refused(api.sample(validate_only=True, output_prefix=taken), Code.ALREADY_EXISTS)
+        await refused(api.sample(validate_only=True, request_id="one", seed=1), Code.ALREADY_EXISTS)
+        assert (await api.sample(validate_only=True, output_prefix="a/b", request_id="one")).name == job.name
+        await refused(api.score(job.name, validate_only=True), Code.FAILED_PRECONDITION)
+        await api.strike_all(job)
+        scored = await api.score(job.name, validate_only=True)
+        assert (scored.name, scored.score.splits, scored.progress.shards_total) == ("", 10, 3)
+        listed = (await api.stub.ListJobs(jobs_pb2.ListJobsRequest())).jobs
+        assert [each.name for each in listed] == [job.name]
+
+    with_api(act)
