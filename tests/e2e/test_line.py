@@ -113,6 +113,10 @@ def test_one_sample_is_the_same_from_latent_to_png_to_shard_to_score(client: Cli
     assert scored.classifier_score.images == 60
     assert scored.classifier_score.mean == pytest.approx(score.mean, abs=1e-6)  # other rows, other last bits
     assert sum(scored.classifier_score.class_counts) == 60
+    *_, made_again = client.verify(job.name, strike=60)
+    assert made_again.verdict.sound and made_again.verdict.progress.micro_batches_struck == 6
+    *_, hashed = client.verify(scored.name)
+    assert hashed.verdict.sound and hashed.verdict.progress.shards_checked == 3
 
 
 def test_a_job_whose_worker_is_killed_ends_with_every_image_once_and_the_bytes_of_an_undisturbed_job(
