@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,8 @@ from service.cli.console import FAILED, errors_console, fail, friendly_errors
 
 if TYPE_CHECKING:
     from service.processes.stack import Stack
+
+LOADING_S = 120.0  # the longest wait for the shipped models
 
 
 def up(
@@ -32,6 +35,9 @@ def up(
             wanted = {"MINTAGE_LOAD_MODELS": shipped.pack_missing(folder / "archives")}
             with Stack(folder, api_address=address, workers=workers, overrides=wanted) as stack:
                 bring_up(stack)
+                wait_for_models(
+                    stack, {pair.partition("=")[0] for pair in wanted["MINTAGE_LOAD_MODELS"].split(",") if pair}
+                )
                 wait_for_ctrl_c(stack)
         except KeyboardInterrupt:
             errors_console().print("stopped; nothing is left running")
@@ -55,6 +61,25 @@ def bring_up(stack: Stack) -> None:
         except ProcessFailedError as error:
             typer.echo(str(error), err=True)
             fail("the stack did not come up", FAILED)
+
+
+def wait_for_models(stack: Stack, names: set[str]) -> None:
+    """Wait until the shipped models answer; one that takes too long is left to the API, which goes on trying."""
+    from mintage.client import Client
+    from mintage.v1 import models_pb2
+
+    output = errors_console()
+    deadline_s = time.monotonic() + LOADING_S
+    with output.status("") as status, Client(stack.api_address) as client:
+        missing = names
+        while missing and time.monotonic() < deadline_s:
+            status.update(f"loading {', '.join(sorted(missing))}")
+            interrupts.check()
+            time.sleep(0.2)
+            ready = {model.name for model in client.models() if model.state == models_pb2.Model.STATE_READY}
+            missing = {name for name in names if f"models/{name}" not in ready}
+    if missing:
+        output.print(f"not ready yet: {', '.join(sorted(missing))}; `mintage models ls` says more")
 
 
 def wait_for_ctrl_c(stack: Stack) -> None:
