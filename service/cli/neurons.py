@@ -141,7 +141,7 @@ def show(
 ) -> None:
     """List the concepts of a run, or draw what one neuron looks for.
 
-    Pictures are written into RUN/neurons/CONCEPT, or RUN/neurons/stage-S-unit-U.
+    Pictures are written into RUN/shown/CONCEPT, or RUN/shown/stage-S-unit-U; those of `find` stay as they are.
     """
     with friendly_errors(), bars() as progress:
         trained = trained_run(run, device)
@@ -248,10 +248,9 @@ def _drawn(
     trained: Trained, neuron: Neuron, images: LabelledImages | None, seed: int, progress: Progress
 ) -> list[Path]:
     """Draw what a neuron looks for, among images or by itself."""
-    from training.neurons.find import FOLDER
     from training.neurons.pictures import draw, draw_optimal
 
-    folder = trained.run.path / FOLDER / neuron.name
+    folder = trained.run.path / "shown" / neuron.name
     folder.mkdir(parents=True, exist_ok=True)
     if images is None:
         return [draw_optimal(folder, trained, neuron, seed=seed, stage=shown_stages(progress))]

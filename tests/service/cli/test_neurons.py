@@ -119,13 +119,17 @@ def test_another_concept_leaves_the_first(run: Path, data: Path) -> None:
 def test_a_concept_or_any_unit_can_be_looked_at(run: Path, data: Path) -> None:
     assert found(run, data, "--no-match").exit_code == 0
 
+    measured = (run / "neurons/face/optimal.png").stat().st_mtime_ns
+
     concept = invoke("show", run, "face", "--json")
     unit = invoke("show", run, "--stage", 2, "--unit", 3, "--data", data / "both")
 
     assert [each["name"] for each in json.loads(concept.stdout)["concepts"]] == ["face"]
     assert unit.exit_code == 0, unit.stderr
-    drawn = {path.name for path in (run / "neurons" / "stage-2-unit-3").iterdir()}
+    drawn = {path.name for path in (run / "shown" / "stage-2-unit-3").iterdir()}
     assert drawn == {"top.png", "optimal.png", "histogram.png", "invariance.png"}
+    assert (run / "shown/face/optimal.png").exists()
+    assert (run / "neurons/face/optimal.png").stat().st_mtime_ns == measured
 
 
 def test_a_run_without_concepts_says_so(run: Path) -> None:
