@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -15,14 +14,14 @@ from training.acceleration import Acceleration
 from training.batches import RealBatches, to_pixels
 from training.checkpoint import RunConfig, section
 from training.data import LabelledImages
-from training.errors import DivergedError, RecipeError, RunError
+from training.errors import RecipeError, RunError
 from training.networks import build_autoencoder
 from training.networks.sparse_autoencoder import StageLoss
 from training.randomness import stream
 from training.recipes import SparseAutoencoderRecipe
 from training.sharding import collected, shard, share_like
 from training.steps.player import Player, trained
-from training.steps.step import Losses
+from training.steps.step import Losses, must_be_finite
 
 
 class AutoencoderTraining:
@@ -69,9 +68,7 @@ class AutoencoderTraining:
             images = self._acceleration.place(parallel.own(self._batches.at(self.images_seen).images))
         found = self.network.learn(images, through=recipe.schedule == "jointly")
         losses = parallel.averaged(_numbers(found))
-        if not all(map(math.isfinite, losses.values())):
-            words = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
-            raise DivergedError(f"after {self.images_seen} images a loss is no longer finite ({words})")
+        must_be_finite(losses, self.images_seen)
         self._player.descend(self._objective(found), recipe.rate * recipe.rate_share(self.images_seen))
         self.network.constrain()
         self.images_seen += recipe.batch
@@ -115,13 +112,8 @@ class AutoencoderTraining:
         """Go on from what `state` returned after so many images.
 
         Raises:
-            RunError: if the tensors are those of another network, or hold a number that is not finite.
+            RunError: if the tensors are those of another network.
         """
-        for name, tensor in tensors.items():
-            if not bool(torch.isfinite(tensor).all()):
-                raise RunError(
-                    f"{name} of the saved state is not finite; the run cannot go on, train it in a new folder"
-                )
         try:
             self.network.load_state_dict(self._shares(section(tensors, "autoencoder")))
             if images_seen:

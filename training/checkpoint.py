@@ -213,12 +213,15 @@ def load_state(run: Path, config: RunConfig) -> State | None:
     """Read what resuming needs, or None where no checkpoint was written yet.
 
     Raises:
-        RunError: if the state is truncated or of another recipe.
+        RunError: if the state is truncated, of another recipe, or holds a number that is not finite.
     """
     if not (run / STATE).exists():
         return None
     tensors, metadata = _read(run / STATE)
     _must_match(run / STATE, metadata, config)
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise RunError(f"{name} of the saved state is not finite; the run cannot go on, train it in a new folder")
     return State(tensors, int(metadata["images_seen"]), float(metadata["seconds"]))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -16,12 +15,12 @@ from training.average import Average
 from training.batches import latents_for, predicted, to_pixels
 from training.checkpoint import RunConfig, section
 from training.data import LabelledImages
-from training.errors import DivergedError, RecipeError, RunError
+from training.errors import RecipeError, RunError
 from training.networks import build_discriminator, build_generator
 from training.randomness import stream
 from training.recipes import GanRecipe, Recipe
 from training.steps.build import build_step
-from training.steps.step import Losses
+from training.steps.step import Losses, must_be_finite
 
 
 class GanTraining:
@@ -62,9 +61,7 @@ class GanTraining:
         with parallel.shared_batches():
             losses = self._step(self.images_seen, noise, rate_share=recipe.rate_share(self.images_seen))
         losses = parallel.averaged(losses)
-        if not all(map(math.isfinite, losses.values())):
-            words = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
-            raise DivergedError(f"after {self.images_seen} images a loss is no longer finite ({words})")
+        must_be_finite(losses, self.images_seen)
         self.images_seen += recipe.batch_images
         for average in (self._generator_average, self._discriminator_average):
             average.update(batch_images=recipe.batch_images, images_seen=self.images_seen)
@@ -107,13 +104,8 @@ class GanTraining:
         """Go on from what `state` returned after so many images.
 
         Raises:
-            RunError: if the tensors are those of other networks, or hold a number that is not finite.
+            RunError: if the tensors are those of other networks.
         """
-        for name, tensor in tensors.items():
-            if not bool(torch.isfinite(tensor).all()):
-                raise RunError(
-                    f"{name} of the saved state is not finite; the run cannot go on, train it in a new folder"
-                )
         try:
             for prefix, network in self._networks().items():
                 network.load_state_dict(section(tensors, prefix))

@@ -205,14 +205,6 @@ def test_the_state_of_another_network_is_refused() -> None:
         small_training().restore(small_training(maps=(2, 4, 5)).state(), 8)
 
 
-def test_a_state_that_is_not_finite_is_refused_by_name() -> None:
-    state = small_training().state()
-    state["autoencoder.stages.0.filters.weight"][0] = math.nan
-
-    with pytest.raises(RunError, match=r"autoencoder\.stages\.0\.filters\.weight of the saved state is not finite"):
-        small_training().restore(state, 0)
-
-
 def test_other_recipes_train_no_autoencoder() -> None:
     with pytest.raises(RecipeError, match="trains no autoencoder"):
         AutoencoderTraining(RunConfig.of(small_recipe(), blobs()), blobs())

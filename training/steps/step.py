@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from training.errors import DivergedError
 from training.steps.player import trained
 
 Losses = dict[str, float]  # by name, in the order in which people should read them
+
+
+def must_be_finite(losses: Losses, images_seen: int) -> None:
+    """Refuse to go on with losses that no step should be taken with.
+
+    Raises:
+        DivergedError: if one is not finite.
+    """
+    if not all(map(math.isfinite, losses.values())):
+        words = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
+        raise DivergedError(f"after {images_seen} images a loss is no longer finite ({words})")
 
 
 class Step(Protocol):
