@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -19,6 +20,46 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _OutputFormat:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OutputFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OutputFormat.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    OUTPUT_FORMAT_UNSPECIFIED: _OutputFormat.ValueType  # 0
+    """Chooses OUTPUT_FORMAT_WEBDATASET."""
+    OUTPUT_FORMAT_WEBDATASET: _OutputFormat.ValueType  # 1
+    """A shard is a USTAR tar `shards/000000.tar` of `000000123.png` and `000000123.json`, as WebDataset reads it."""
+    OUTPUT_FORMAT_PNG: _OutputFormat.ValueType  # 2
+    """A shard is a folder `images/000000/` of `000000123.png`. Its digest is that of the tar that holds the same images."""
+    OUTPUT_FORMAT_PARQUET: _OutputFormat.ValueType  # 3
+    """A shard is a file `data/train-00000-of-00010.parquet` with a column `image` of PNG files, as Hugging Face datasets
+    reads it, and a column `index`.
+    """
+    OUTPUT_FORMAT_NPZ: _OutputFormat.ValueType  # 4
+    """A shard is `shards/000000.npz`, `arr_0` uint8 [n, H, W, C]; at the end all are joined into one
+    `samples_{N}x{H}x{W}x{C}.npz`, as the evaluation suite of ADM (guided diffusion) reads it.
+    """
+
+class OutputFormat(_OutputFormat, metaclass=_OutputFormatEnumTypeWrapper):
+    """How the images of a sample job are laid out in its folder."""
+
+OUTPUT_FORMAT_UNSPECIFIED: OutputFormat.ValueType  # 0
+"""Chooses OUTPUT_FORMAT_WEBDATASET."""
+OUTPUT_FORMAT_WEBDATASET: OutputFormat.ValueType  # 1
+"""A shard is a USTAR tar `shards/000000.tar` of `000000123.png` and `000000123.json`, as WebDataset reads it."""
+OUTPUT_FORMAT_PNG: OutputFormat.ValueType  # 2
+"""A shard is a folder `images/000000/` of `000000123.png`. Its digest is that of the tar that holds the same images."""
+OUTPUT_FORMAT_PARQUET: OutputFormat.ValueType  # 3
+"""A shard is a file `data/train-00000-of-00010.parquet` with a column `image` of PNG files, as Hugging Face datasets
+reads it, and a column `index`.
+"""
+OUTPUT_FORMAT_NPZ: OutputFormat.ValueType  # 4
+"""A shard is `shards/000000.npz`, `arr_0` uint8 [n, H, W, C]; at the end all are joined into one
+`samples_{N}x{H}x{W}x{C}.npz`, as the evaluation suite of ADM (guided diffusion) reads it.
+"""
+Global___OutputFormat: _TypeAlias = OutputFormat  # noqa: Y015
 
 @_typing.final
 class Job(_message.Message):
@@ -81,6 +122,49 @@ class Job(_message.Message):
     STATE_DELETING: Job.State.ValueType  # 10
     """Being deleted; it does not exist a moment later."""
 
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Job._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: Job._Kind.ValueType  # 0
+        """Never used by a server."""
+        KIND_SAMPLE: Job._Kind.ValueType  # 1
+        """Makes images."""
+        KIND_SCORE: Job._Kind.ValueType  # 2
+        """Scores images."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """What a job does."""
+
+    KIND_UNSPECIFIED: Job.Kind.ValueType  # 0
+    """Never used by a server."""
+    KIND_SAMPLE: Job.Kind.ValueType  # 1
+    """Makes images."""
+    KIND_SCORE: Job.Kind.ValueType  # 2
+    """Scores images."""
+
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     SAMPLE_FIELD_NUMBER: _builtins.int
@@ -95,6 +179,12 @@ class Job(_message.Message):
     CLASSIFIER_SCORE_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     CLIENT_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    TTL_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    MAX_FAILED_SHARDS_FIELD_NUMBER: _builtins.int
+    COMPARISON_FIELD_NUMBER: _builtins.int
+    CONCEPT_SCORES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, `jobs/{job}`."""
     state: Global___Job.State.ValueType
@@ -109,6 +199,8 @@ class Job(_message.Message):
     """As it was asked for, from -10 to 10."""
     client: _builtins.str
     """Who asked: metadata `mintage-client` of the call that created it, else the address of the caller."""
+    max_failed_shards: _builtins.int
+    """Most shards that may fail; one more ends the job in STATE_FAILED. Absent if any number may."""
     @_builtins.property
     def sample(self) -> Global___SampleSpec:
         """Makes images."""
@@ -137,6 +229,26 @@ class Job(_message.Message):
     def classifier_score(self) -> Global___ClassifierScore:
         """The result of a score job, once it has succeeded."""
 
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """As they were given."""
+
+    @_builtins.property
+    def ttl(self) -> _duration_pb2.Duration:
+        """How long the job is kept after its end; absent if it is kept until it is deleted."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When it is deleted with its files; set once it has ended, if it has a `ttl`."""
+
+    @_builtins.property
+    def comparison(self) -> Global___Comparison:
+        """How the scored images compare with the reference, if a score job has one and has succeeded."""
+
+    @_builtins.property
+    def concept_scores(self) -> _containers.RepeatedCompositeFieldContainer[Global___ConceptScore]:
+        """What concept neurons say of the scored images, if the model of a score job has neurons and it has succeeded."""
+
     def __init__(
         self,
         *,
@@ -154,13 +266,24 @@ class Job(_message.Message):
         classifier_score: Global___ClassifierScore | None = ...,
         priority: _builtins.int = ...,
         client: _builtins.str = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        ttl: _duration_pb2.Duration | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        max_failed_shards: _builtins.int | None = ...,
+        comparison: Global___Comparison | None = ...,
+        concept_scores: _abc.Iterable[Global___ConceptScore] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["classifier_score", b"classifier_score", "create_time", b"create_time", "end_time", b"end_time", "progress", b"progress", "sample", b"sample", "score", b"score", "spec", b"spec", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_failed_shards", b"_max_failed_shards", "classifier_score", b"classifier_score", "comparison", b"comparison", "create_time", b"create_time", "end_time", b"end_time", "expire_time", b"expire_time", "max_failed_shards", b"max_failed_shards", "progress", b"progress", "sample", b"sample", "score", b"score", "spec", b"spec", "start_time", b"start_time", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["classifier_score", b"classifier_score", "client", b"client", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "name", b"name", "output_uri", b"output_uri", "priority", b"priority", "progress", b"progress", "root_digest", b"root_digest", "sample", b"sample", "score", b"score", "spec", b"spec", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_failed_shards", b"_max_failed_shards", "classifier_score", b"classifier_score", "client", b"client", "comparison", b"comparison", "concept_scores", b"concept_scores", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "labels", b"labels", "max_failed_shards", b"max_failed_shards", "name", b"name", "output_uri", b"output_uri", "priority", b"priority", "progress", b"progress", "root_digest", b"root_digest", "sample", b"sample", "score", b"score", "spec", b"spec", "start_time", b"start_time", "state", b"state", "ttl", b"ttl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_failed_shards: _TypeAlias = _typing.Literal["max_failed_shards"]  # noqa: Y015
+    _WhichOneofArgType__max_failed_shards: _TypeAlias = _typing.Literal["_max_failed_shards", b"_max_failed_shards"]  # noqa: Y015
     _WhichOneofReturnType_spec: _TypeAlias = _typing.Literal["sample", "score"]  # noqa: Y015
     _WhichOneofArgType_spec: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_failed_shards) -> _WhichOneofReturnType__max_failed_shards | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_spec) -> _WhichOneofReturnType_spec | None: ...
 
 Global___Job: _TypeAlias = Job  # noqa: Y015
@@ -177,6 +300,7 @@ class SampleSpec(_message.Message):
     COUNT_FIELD_NUMBER: _builtins.int
     SHARD_SIZE_FIELD_NUMBER: _builtins.int
     MAX_IMAGES_PER_SECOND_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Resource name of the generator."""
     model_digest: _builtins.str
@@ -189,6 +313,8 @@ class SampleSpec(_message.Message):
     """Images in a shard; the last shard may have fewer."""
     max_images_per_second: _builtins.float
     """Upper bound on speed over all workers together, in images a second; 0 means no bound."""
+    format: Global___OutputFormat.ValueType
+    """How the images are laid out."""
     def __init__(
         self,
         *,
@@ -198,10 +324,11 @@ class SampleSpec(_message.Message):
         count: _builtins.int = ...,
         shard_size: _builtins.int = ...,
         max_images_per_second: _builtins.float = ...,
+        format: Global___OutputFormat.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "max_images_per_second", b"max_images_per_second", "model", b"model", "model_digest", b"model_digest", "seed", b"seed", "shard_size", b"shard_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "format", b"format", "max_images_per_second", b"max_images_per_second", "model", b"model", "model_digest", b"model_digest", "seed", b"seed", "shard_size", b"shard_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -217,14 +344,20 @@ class ScoreSpec(_message.Message):
     MODEL_DIGEST_FIELD_NUMBER: _builtins.int
     SOURCE_JOB_FIELD_NUMBER: _builtins.int
     SPLITS_FIELD_NUMBER: _builtins.int
+    SOURCE_FOLDER_FIELD_NUMBER: _builtins.int
+    REFERENCE_JOB_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """Resource name of the classifier."""
+    """Resource name of the classifier, or of the autoencoder with its concept neurons."""
     model_digest: _builtins.str
-    """SHA-256 of the classifier's archive when the job was accepted."""
+    """SHA-256 of the model's archive when the job was accepted."""
     source_job: _builtins.str
-    """Resource name of the sample job whose images are scored."""
+    """Resource name of the sample job whose images are scored; empty if they are of a folder."""
     splits: _builtins.int
     """Parts over which mean and standard deviation are taken, in the order of the images."""
+    source_folder: _builtins.str
+    """Folder below the server's input folder whose images are scored; empty if they are of a job."""
+    reference_job: _builtins.str
+    """Resource name of the score job over the images that these are compared with; empty if with none."""
     def __init__(
         self,
         *,
@@ -232,10 +365,12 @@ class ScoreSpec(_message.Message):
         model_digest: _builtins.str = ...,
         source_job: _builtins.str = ...,
         splits: _builtins.int = ...,
+        source_folder: _builtins.str = ...,
+        reference_job: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "model_digest", b"model_digest", "source_job", b"source_job", "splits", b"splits"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "model_digest", b"model_digest", "reference_job", b"reference_job", "source_folder", b"source_folder", "source_job", b"source_job", "splits", b"splits"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -256,6 +391,8 @@ class JobProgress(_message.Message):
     SHARDS_FAILED_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     IMAGES_PER_SECOND_FIELD_NUMBER: _builtins.int
+    BYTES_COMMITTED_FIELD_NUMBER: _builtins.int
+    TIME_LEFT_FIELD_NUMBER: _builtins.int
     images_total: _builtins.int
     """Images to do."""
     images_done: _builtins.int
@@ -274,6 +411,12 @@ class JobProgress(_message.Message):
     """Claims of shards so far; more than `shards_done` if some were struck again."""
     images_per_second: _builtins.float
     """Recent speed in images a second; 0 before it is known, the mean after the end."""
+    bytes_committed: _builtins.int
+    """Bytes of the finished shards' files."""
+    @_builtins.property
+    def time_left(self) -> Global___TimeLeft:
+        """Time left; absent before three shards are finished, while nothing is being done and after the end."""
+
     def __init__(
         self,
         *,
@@ -286,14 +429,52 @@ class JobProgress(_message.Message):
         shards_failed: _builtins.int = ...,
         attempts: _builtins.int = ...,
         images_per_second: _builtins.float = ...,
+        bytes_committed: _builtins.int = ...,
+        time_left: Global___TimeLeft | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time_left", b"time_left"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "images_committed", b"images_committed", "images_done", b"images_done", "images_per_second", b"images_per_second", "images_total", b"images_total", "shards_done", b"shards_done", "shards_failed", b"shards_failed", "shards_running", b"shards_running", "shards_total", b"shards_total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "bytes_committed", b"bytes_committed", "images_committed", b"images_committed", "images_done", b"images_done", "images_per_second", b"images_per_second", "images_total", b"images_total", "shards_done", b"shards_done", "shards_failed", b"shards_failed", "shards_running", b"shards_running", "shards_total", b"shards_total", "time_left", b"time_left"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___JobProgress: _TypeAlias = JobProgress  # noqa: Y015
+
+@_typing.final
+class TimeLeft(_message.Message):
+    """How long a job still takes, if the workers stay and nothing else comes between."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIKELY_FIELD_NUMBER: _builtins.int
+    LEAST_FIELD_NUMBER: _builtins.int
+    MOST_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def likely(self) -> _duration_pb2.Duration:
+        """The middle of what is expected."""
+
+    @_builtins.property
+    def least(self) -> _duration_pb2.Duration:
+        """In nine of ten cases it takes longer than this..."""
+
+    @_builtins.property
+    def most(self) -> _duration_pb2.Duration:
+        """...and in nine of ten cases it takes no longer than this."""
+
+    def __init__(
+        self,
+        *,
+        likely: _duration_pb2.Duration | None = ...,
+        least: _duration_pb2.Duration | None = ...,
+        most: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["least", b"least", "likely", b"likely", "most", b"most"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["least", b"least", "likely", b"likely", "most", b"most"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TimeLeft: _TypeAlias = TimeLeft  # noqa: Y015
 
 @_typing.final
 class ClassifierScore(_message.Message):
@@ -352,6 +533,106 @@ class ClassifierScore(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__mean_generated_probability) -> _WhichOneofReturnType__mean_generated_probability | None: ...
 
 Global___ClassifierScore: _TypeAlias = ClassifierScore  # noqa: Y015
+
+@_typing.final
+class Comparison(_message.Message):
+    """How scored images compare with those of a reference, over the features of a served model: neither FID nor KID, which
+    are those of one ImageNet network. Comparable only between results of the same model and numbers of images.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFERENCE_JOB_FIELD_NUMBER: _builtins.int
+    REFERENCE_IMAGES_FIELD_NUMBER: _builtins.int
+    IMAGES_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
+    MODEL_DIGEST_FIELD_NUMBER: _builtins.int
+    FRECHET_DISTANCE_FIELD_NUMBER: _builtins.int
+    KERNEL_DISTANCE_FIELD_NUMBER: _builtins.int
+    KERNEL_DISTANCE_DEVIATION_FIELD_NUMBER: _builtins.int
+    PRECISION_FIELD_NUMBER: _builtins.int
+    RECALL_FIELD_NUMBER: _builtins.int
+    DENSITY_FIELD_NUMBER: _builtins.int
+    COVERAGE_FIELD_NUMBER: _builtins.int
+    reference_job: _builtins.str
+    """Resource name of the score job over the reference."""
+    reference_images: _builtins.int
+    """Images of the reference."""
+    images: _builtins.int
+    """Images that were scored."""
+    features: _builtins.int
+    """Number of features of an image."""
+    model_digest: _builtins.str
+    """SHA-256 of the archive of the model whose features these are."""
+    frechet_distance: _builtins.float
+    """Frechet distance between the features, 0 or more; absent if there are not more images than features."""
+    kernel_distance: _builtins.float
+    """Unbiased squared maximum mean discrepancy with the kernel (x y / F + 1)^3, mean over random subsets."""
+    kernel_distance_deviation: _builtins.float
+    """Its standard deviation over the subsets."""
+    precision: _builtins.float
+    """Share of images that look like some of the reference, from 0 to 1."""
+    recall: _builtins.float
+    """Share of the reference that looks like some images, from 0 to 1."""
+    density: _builtins.float
+    """Mean number of balls of the reference around an image, over the number of neighbours; 0 or more."""
+    coverage: _builtins.float
+    """Share of the reference with an image in its ball, from 0 to 1."""
+    def __init__(
+        self,
+        *,
+        reference_job: _builtins.str = ...,
+        reference_images: _builtins.int = ...,
+        images: _builtins.int = ...,
+        features: _builtins.int = ...,
+        model_digest: _builtins.str = ...,
+        frechet_distance: _builtins.float | None = ...,
+        kernel_distance: _builtins.float = ...,
+        kernel_distance_deviation: _builtins.float = ...,
+        precision: _builtins.float = ...,
+        recall: _builtins.float = ...,
+        density: _builtins.float = ...,
+        coverage: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_frechet_distance", b"_frechet_distance", "frechet_distance", b"frechet_distance"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_frechet_distance", b"_frechet_distance", "coverage", b"coverage", "density", b"density", "features", b"features", "frechet_distance", b"frechet_distance", "images", b"images", "kernel_distance", b"kernel_distance", "kernel_distance_deviation", b"kernel_distance_deviation", "model_digest", b"model_digest", "precision", b"precision", "recall", b"recall", "reference_images", b"reference_images", "reference_job", b"reference_job"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__frechet_distance: _TypeAlias = _typing.Literal["frechet_distance"]  # noqa: Y015
+    _WhichOneofArgType__frechet_distance: _TypeAlias = _typing.Literal["_frechet_distance", b"_frechet_distance"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__frechet_distance) -> _WhichOneofReturnType__frechet_distance | None: ...
+
+Global___Comparison: _TypeAlias = Comparison  # noqa: Y015
+
+@_typing.final
+class ConceptScore(_message.Message):
+    """What one concept neuron says of all scored images."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONCEPT_FIELD_NUMBER: _builtins.int
+    DETECTED_FIELD_NUMBER: _builtins.int
+    MEAN_ACTIVATION_FIELD_NUMBER: _builtins.int
+    concept: _builtins.str
+    """Name of the concept, such as `face`."""
+    detected: _builtins.int
+    """Images in which it is detected."""
+    mean_activation: _builtins.float
+    """Mean activation of the neuron."""
+    def __init__(
+        self,
+        *,
+        concept: _builtins.str = ...,
+        detected: _builtins.int = ...,
+        mean_activation: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["concept", b"concept", "detected", b"detected", "mean_activation", b"mean_activation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConceptScore: _TypeAlias = ConceptScore  # noqa: Y015
 
 @_typing.final
 class Shard(_message.Message):
@@ -440,6 +721,26 @@ class CreateSampleJobRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     MODEL_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
@@ -449,6 +750,10 @@ class CreateSampleJobRequest(_message.Message):
     MAX_IMAGES_PER_SECOND_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    TTL_FIELD_NUMBER: _builtins.int
+    MAX_FAILED_SHARDS_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Resource name of a loaded generator, `models/{model}`. Required."""
     seed: _builtins.int
@@ -476,6 +781,24 @@ class CreateSampleJobRequest(_message.Message):
     """Checks everything, the model and the folder too, and creates nothing: the answer is the job as it would be, without a
     name, a time, or a place if the server would choose that; or the job that `request_id` already has. Default false.
     """
+    max_failed_shards: _builtins.int
+    """Most shards that may fail for good; one more and the rest is not begun and the job ends in STATE_FAILED. Absent: any
+    number, so that a job ends in STATE_PARTIALLY_SUCCEEDED with what could be made.
+    """
+    format: Global___OutputFormat.ValueType
+    """How the images are laid out."""
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Words of the caller's own to find the job by: at most 32, names of 1 to 63 characters a-z, 0-9, '.', '_' and '-' that
+        begin with a letter, values of at most 63 printable characters.
+        """
+
+    @_builtins.property
+    def ttl(self) -> _duration_pb2.Duration:
+        """How long the job and its files are kept after its end, from 1 second to 10 years. Absent: as the server is set up, by
+        default until it is deleted.
+        """
+
     def __init__(
         self,
         *,
@@ -488,12 +811,18 @@ class CreateSampleJobRequest(_message.Message):
         max_images_per_second: _builtins.float = ...,
         priority: _builtins.int = ...,
         validate_only: _builtins.bool = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        ttl: _duration_pb2.Duration | None = ...,
+        max_failed_shards: _builtins.int | None = ...,
+        format: Global___OutputFormat.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_failed_shards", b"_max_failed_shards", "max_failed_shards", b"max_failed_shards", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "max_images_per_second", b"max_images_per_second", "model", b"model", "output_prefix", b"output_prefix", "priority", b"priority", "request_id", b"request_id", "seed", b"seed", "shard_size", b"shard_size", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_failed_shards", b"_max_failed_shards", "count", b"count", "format", b"format", "labels", b"labels", "max_failed_shards", b"max_failed_shards", "max_images_per_second", b"max_images_per_second", "model", b"model", "output_prefix", b"output_prefix", "priority", b"priority", "request_id", b"request_id", "seed", b"seed", "shard_size", b"shard_size", "ttl", b"ttl", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__max_failed_shards: _TypeAlias = _typing.Literal["max_failed_shards"]  # noqa: Y015
+    _WhichOneofArgType__max_failed_shards: _TypeAlias = _typing.Literal["_max_failed_shards", b"_max_failed_shards"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_failed_shards) -> _WhichOneofReturnType__max_failed_shards | None: ...
 
 Global___CreateSampleJobRequest: _TypeAlias = CreateSampleJobRequest  # noqa: Y015
 
@@ -527,6 +856,26 @@ class CreateScoreJobRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     MODEL_FIELD_NUMBER: _builtins.int
     SOURCE_JOB_FIELD_NUMBER: _builtins.int
     SPLITS_FIELD_NUMBER: _builtins.int
@@ -534,10 +883,16 @@ class CreateScoreJobRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    TTL_FIELD_NUMBER: _builtins.int
+    MAX_FAILED_SHARDS_FIELD_NUMBER: _builtins.int
+    SOURCE_FOLDER_FIELD_NUMBER: _builtins.int
+    REFERENCE_JOB_FIELD_NUMBER: _builtins.int
+    SHARD_SIZE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """Resource name of a loaded classifier, `models/{model}`. Required."""
+    """Resource name of a loaded classifier, or of a loaded model of neurons, `models/{model}`. Required."""
     source_job: _builtins.str
-    """Resource name of a sample job that has succeeded, `jobs/{job}`. Required."""
+    """Resource name of a sample job that has succeeded, `jobs/{job}`. Either this or `source_folder` is required."""
     splits: _builtins.int
     """Parts over which mean and standard deviation are taken, from 1 to 1000 and at most the number of images; 0 chooses 10,
     or the number of images if that is less.
@@ -550,6 +905,25 @@ class CreateScoreJobRequest(_message.Message):
     """As in CreateSampleJobRequest."""
     validate_only: _builtins.bool
     """As in CreateSampleJobRequest."""
+    max_failed_shards: _builtins.int
+    """As in CreateSampleJobRequest, but a score job with a failed shard never succeeds in part."""
+    source_folder: _builtins.str
+    """Folder below the server's input folder, of image files (PNG, JPEG, WebP; subfolders too), of tars or of Parquet files
+    with a column `image`. Which files there are is noted when the job is accepted, what they hold when it is scored.
+    Images of another size than the model's are resized.
+    """
+    reference_job: _builtins.str
+    """Resource name of a score job that has succeeded, with the same model, whose images these are compared with."""
+    shard_size: _builtins.int
+    """Images in a shard of a `source_folder`, from 1 to 100,000; 0 chooses 1000. A `source_job` is cut as it was made."""
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """As in CreateSampleJobRequest."""
+
+    @_builtins.property
+    def ttl(self) -> _duration_pb2.Duration:
+        """As in CreateSampleJobRequest."""
+
     def __init__(
         self,
         *,
@@ -560,12 +934,20 @@ class CreateScoreJobRequest(_message.Message):
         request_id: _builtins.str = ...,
         priority: _builtins.int = ...,
         validate_only: _builtins.bool = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        ttl: _duration_pb2.Duration | None = ...,
+        max_failed_shards: _builtins.int | None = ...,
+        source_folder: _builtins.str = ...,
+        reference_job: _builtins.str = ...,
+        shard_size: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_failed_shards", b"_max_failed_shards", "max_failed_shards", b"max_failed_shards", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "output_prefix", b"output_prefix", "priority", b"priority", "request_id", b"request_id", "source_job", b"source_job", "splits", b"splits", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_failed_shards", b"_max_failed_shards", "labels", b"labels", "max_failed_shards", b"max_failed_shards", "model", b"model", "output_prefix", b"output_prefix", "priority", b"priority", "reference_job", b"reference_job", "request_id", b"request_id", "shard_size", b"shard_size", "source_folder", b"source_folder", "source_job", b"source_job", "splits", b"splits", "ttl", b"ttl", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__max_failed_shards: _TypeAlias = _typing.Literal["max_failed_shards"]  # noqa: Y015
+    _WhichOneofArgType__max_failed_shards: _TypeAlias = _typing.Literal["_max_failed_shards", b"_max_failed_shards"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_failed_shards) -> _WhichOneofReturnType__max_failed_shards | None: ...
 
 Global___CreateScoreJobRequest: _TypeAlias = CreateScoreJobRequest  # noqa: Y015
 
@@ -645,16 +1027,47 @@ class ListJobsRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     STATES_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    CLIENT_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most this many; 0 chooses 50, more than 1000 means 1000. Must not be negative."""
     page_token: _builtins.str
     """`next_page_token` of the page before. Empty for the first page."""
+    kind: Global___Job.Kind.ValueType
+    """Only jobs of this kind; unspecified means both."""
+    client: _builtins.str
+    """Only jobs of this client; empty means all."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[Global___Job.State.ValueType]:
         """Only jobs in one of these states; none means all."""
+
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Only jobs that have all of these labels."""
 
     def __init__(
         self,
@@ -662,10 +1075,13 @@ class ListJobsRequest(_message.Message):
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         states: _abc.Iterable[Global___Job.State.ValueType] | None = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        kind: Global___Job.Kind.ValueType = ...,
+        client: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "states", b"states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "kind", b"kind", "labels", b"labels", "page_size", b"page_size", "page_token", b"page_token", "states", b"states"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -706,16 +1122,22 @@ class WatchJobRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, `jobs/{job}`. Required."""
+    resume_token: _builtins.str
+    """`resume_token` of the last answer of an earlier watch of this job: then only what is new is sent. Empty begins with
+    the present state.
+    """
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
+        resume_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "resume_token", b"resume_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -728,6 +1150,9 @@ class WatchJobResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     JOB_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    resume_token: _builtins.str
+    """Where to go on if this stream is broken off."""
     @_builtins.property
     def job(self) -> Global___Job:
         """The job as it is now."""
@@ -736,10 +1161,11 @@ class WatchJobResponse(_message.Message):
         self,
         *,
         job: Global___Job | None = ...,
+        resume_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "resume_token", b"resume_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -114,18 +114,19 @@ class JobServiceServicer:
 
         Fails with INVALID_ARGUMENT (every wrong field is named), NOT_FOUND if the model is not loaded, FAILED_PRECONDITION
         if it is no generator, ALREADY_EXISTS if `request_id` was used with other parameters or the output prefix belongs
-        to another job.
+        to another job, RESOURCE_EXHAUSTED if a quota of the client is used up or the disk is full.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateScoreJob(self, request, context):
-        """Creates a score job: the classifier score of the images of a finished sample job.
+        """Creates a score job: what a classifier, or the concept neurons of an autoencoder, say of the images of a finished
+        sample job, or of a folder of image files.
 
-        Fails with INVALID_ARGUMENT, NOT_FOUND if the classifier is not loaded or the source job does not exist,
-        FAILED_PRECONDITION if the model is no classifier, the source has not succeeded or the image sizes differ,
-        ALREADY_EXISTS as above.
+        Fails with INVALID_ARGUMENT, NOT_FOUND if the model is not loaded or the source or reference does not exist,
+        FAILED_PRECONDITION if the model is neither classifier nor neurons, the source or reference has not succeeded, the
+        reference was scored by another model or the image sizes differ, ALREADY_EXISTS and RESOURCE_EXHAUSTED as above.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -146,8 +147,9 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchJob(self, request, context):
-        """Streams a job: its present state at once, then every change, and ends after a terminal state. Progress never falls.
-        Fails with NOT_FOUND if the job does not exist.
+        """Streams a job: its present state at once, then every change, and ends after a terminal state. Progress never falls,
+        also where a watch is taken up again with its token. Fails with NOT_FOUND if the job does not exist, INVALID_ARGUMENT
+        for a token that is not of this job.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

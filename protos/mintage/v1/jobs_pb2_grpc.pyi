@@ -41,22 +41,24 @@ class JobServiceStub:
 
     Fails with INVALID_ARGUMENT (every wrong field is named), NOT_FOUND if the model is not loaded, FAILED_PRECONDITION
     if it is no generator, ALREADY_EXISTS if `request_id` was used with other parameters or the output prefix belongs
-    to another job.
+    to another job, RESOURCE_EXHAUSTED if a quota of the client is used up or the disk is full.
     """
     CreateScoreJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.CreateScoreJobRequest, _jobs_pb2.CreateScoreJobResponse]
-    """Creates a score job: the classifier score of the images of a finished sample job.
+    """Creates a score job: what a classifier, or the concept neurons of an autoencoder, say of the images of a finished
+    sample job, or of a folder of image files.
 
-    Fails with INVALID_ARGUMENT, NOT_FOUND if the classifier is not loaded or the source job does not exist,
-    FAILED_PRECONDITION if the model is no classifier, the source has not succeeded or the image sizes differ,
-    ALREADY_EXISTS as above.
+    Fails with INVALID_ARGUMENT, NOT_FOUND if the model is not loaded or the source or reference does not exist,
+    FAILED_PRECONDITION if the model is neither classifier nor neurons, the source or reference has not succeeded, the
+    reference was scored by another model or the image sizes differ, ALREADY_EXISTS and RESOURCE_EXHAUSTED as above.
     """
     GetJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.GetJobRequest, _jobs_pb2.GetJobResponse]
     """Gets one job. Fails with NOT_FOUND if it does not exist."""
     ListJobs: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.ListJobsRequest, _jobs_pb2.ListJobsResponse]
     """Lists jobs, the newest first. Fails with INVALID_ARGUMENT for a page token that this server did not give."""
     WatchJob: _grpc.UnaryStreamMultiCallable[_jobs_pb2.WatchJobRequest, _jobs_pb2.WatchJobResponse]
-    """Streams a job: its present state at once, then every change, and ends after a terminal state. Progress never falls.
-    Fails with NOT_FOUND if the job does not exist.
+    """Streams a job: its present state at once, then every change, and ends after a terminal state. Progress never falls,
+    also where a watch is taken up again with its token. Fails with NOT_FOUND if the job does not exist, INVALID_ARGUMENT
+    for a token that is not of this job.
     """
     CancelJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.CancelJobRequest, _jobs_pb2.CancelJobResponse]
     """Asks a job to stop; it stops within one micro-batch. Cancelling a job that is finalizing or has ended changes
@@ -112,22 +114,24 @@ class JobServiceAsyncStub(JobServiceStub):
 
     Fails with INVALID_ARGUMENT (every wrong field is named), NOT_FOUND if the model is not loaded, FAILED_PRECONDITION
     if it is no generator, ALREADY_EXISTS if `request_id` was used with other parameters or the output prefix belongs
-    to another job.
+    to another job, RESOURCE_EXHAUSTED if a quota of the client is used up or the disk is full.
     """
     CreateScoreJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.CreateScoreJobRequest, _jobs_pb2.CreateScoreJobResponse]  # type: ignore[assignment]
-    """Creates a score job: the classifier score of the images of a finished sample job.
+    """Creates a score job: what a classifier, or the concept neurons of an autoencoder, say of the images of a finished
+    sample job, or of a folder of image files.
 
-    Fails with INVALID_ARGUMENT, NOT_FOUND if the classifier is not loaded or the source job does not exist,
-    FAILED_PRECONDITION if the model is no classifier, the source has not succeeded or the image sizes differ,
-    ALREADY_EXISTS as above.
+    Fails with INVALID_ARGUMENT, NOT_FOUND if the model is not loaded or the source or reference does not exist,
+    FAILED_PRECONDITION if the model is neither classifier nor neurons, the source or reference has not succeeded, the
+    reference was scored by another model or the image sizes differ, ALREADY_EXISTS and RESOURCE_EXHAUSTED as above.
     """
     GetJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.GetJobRequest, _jobs_pb2.GetJobResponse]  # type: ignore[assignment]
     """Gets one job. Fails with NOT_FOUND if it does not exist."""
     ListJobs: _aio.UnaryUnaryMultiCallable[_jobs_pb2.ListJobsRequest, _jobs_pb2.ListJobsResponse]  # type: ignore[assignment]
     """Lists jobs, the newest first. Fails with INVALID_ARGUMENT for a page token that this server did not give."""
     WatchJob: _aio.UnaryStreamMultiCallable[_jobs_pb2.WatchJobRequest, _jobs_pb2.WatchJobResponse]  # type: ignore[assignment]
-    """Streams a job: its present state at once, then every change, and ends after a terminal state. Progress never falls.
-    Fails with NOT_FOUND if the job does not exist.
+    """Streams a job: its present state at once, then every change, and ends after a terminal state. Progress never falls,
+    also where a watch is taken up again with its token. Fails with NOT_FOUND if the job does not exist, INVALID_ARGUMENT
+    for a token that is not of this job.
     """
     CancelJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.CancelJobRequest, _jobs_pb2.CancelJobResponse]  # type: ignore[assignment]
     """Asks a job to stop; it stops within one micro-batch. Cancelling a job that is finalizing or has ended changes
@@ -186,7 +190,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Fails with INVALID_ARGUMENT (every wrong field is named), NOT_FOUND if the model is not loaded, FAILED_PRECONDITION
         if it is no generator, ALREADY_EXISTS if `request_id` was used with other parameters or the output prefix belongs
-        to another job.
+        to another job, RESOURCE_EXHAUSTED if a quota of the client is used up or the disk is full.
         """
 
     @_abc_1.abstractmethod
@@ -195,11 +199,12 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_pb2.CreateScoreJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.CreateScoreJobResponse, _abc.Awaitable[_jobs_pb2.CreateScoreJobResponse]]:
-        """Creates a score job: the classifier score of the images of a finished sample job.
+        """Creates a score job: what a classifier, or the concept neurons of an autoencoder, say of the images of a finished
+        sample job, or of a folder of image files.
 
-        Fails with INVALID_ARGUMENT, NOT_FOUND if the classifier is not loaded or the source job does not exist,
-        FAILED_PRECONDITION if the model is no classifier, the source has not succeeded or the image sizes differ,
-        ALREADY_EXISTS as above.
+        Fails with INVALID_ARGUMENT, NOT_FOUND if the model is not loaded or the source or reference does not exist,
+        FAILED_PRECONDITION if the model is neither classifier nor neurons, the source or reference has not succeeded, the
+        reference was scored by another model or the image sizes differ, ALREADY_EXISTS and RESOURCE_EXHAUSTED as above.
         """
 
     @_abc_1.abstractmethod
@@ -224,8 +229,9 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_pb2.WatchJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_jobs_pb2.WatchJobResponse], _abc.AsyncIterator[_jobs_pb2.WatchJobResponse]]:
-        """Streams a job: its present state at once, then every change, and ends after a terminal state. Progress never falls.
-        Fails with NOT_FOUND if the job does not exist.
+        """Streams a job: its present state at once, then every change, and ends after a terminal state. Progress never falls,
+        also where a watch is taken up again with its token. Fails with NOT_FOUND if the job does not exist, INVALID_ARGUMENT
+        for a token that is not of this job.
         """
 
     @_abc_1.abstractmethod
