@@ -28,7 +28,7 @@ class Settings(BaseSettings):
 
     state_dir: Path = Field(default_factory=_default_state_dir, description="Folder for everything that lasts.")
     archive_dir: Path | None = Field(None, description="Folder of model archives (.mar). Default {state_dir}/archives.")
-    output_dir: Path | None = Field(None, description="Folder that jobs write below. Default {state_dir}/outputs.")
+    output_dir: str = Field("", description="Folder that jobs write below. Default {state_dir}/outputs.")
 
     api_address: str = Field("127.0.0.1:50051", description="host:port on which the gRPC API listens.")
     metrics_port: int = Field(
@@ -78,9 +78,9 @@ class Settings(BaseSettings):
         return self.archive_dir or self.state_dir / "archives"
 
     @property
-    def outputs(self) -> Path:
-        """Folder that jobs write below."""
-        return self.output_dir or self.state_dir / "outputs"
+    def outputs(self) -> str:
+        """Folder that jobs write below; `service.jobs.store.open_store` opens it."""
+        return self.output_dir or str(self.state_dir / "outputs")
 
 
 @functools.cache

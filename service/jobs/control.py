@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 from service.errors import FailedPrecondition
 from service.jobs.ledger import Ledger, no_job
-from service.jobs.output import Output, OutputError
+from service.jobs.output import OutputError
 from service.jobs.plan import FILE_NAME, Plan
+from service.jobs.store import Store
 
 
 class Control:
@@ -32,14 +32,14 @@ class Control:
         """Give the failed shards of a job that has ended fresh attempts, and let it run again."""
         await self._ask("retry", job, "only a job that has ended with failed shards can be retried")
 
-    async def delete(self, job: str, root: Path) -> None:
-        """Delete a job that has ended: its folder below the output folder `root`, then what the ledger knows of it.
+    async def delete(self, job: str, store: Store) -> None:
+        """Delete a job that has ended: its folder below `store`, then what the ledger knows of it.
 
         From the first step on nobody can do anything with the job; what was broken off is done by the next call.
         """
         await self._ask("delete", job, "cancel it first, or delete it with force")
         plan = (await self._ledger.job(job)).plan
-        await asyncio.to_thread(_remove_files, root, plan)
+        await asyncio.to_thread(_remove_files, store, plan)
         await self._ledger.run("forget", job, plan.request_id)
 
     async def _ask(self, name: str, job: str, rule: str) -> None:
@@ -51,13 +51,13 @@ class Control:
             raise FailedPrecondition(text, reason="WRONG_JOB_STATE", metadata={"job": f"jobs/{job}", "state": why})
 
 
-def _remove_files(root: Path, plan: Plan) -> None:
+def _remove_files(store: Store, plan: Plan) -> None:
     """Remove the job's folder, unless another job has it by now; first the plan, without which nothing is a job.
 
     Raises:
         FailedPrecondition: if files cannot be removed.
     """
-    output = Output(root, plan.prefix, existing=True)
+    output = store.output(plan.prefix, existing=True)
     try:
         found = output.read(FILE_NAME)
         if found is None or found == plan.to_json():

@@ -22,9 +22,9 @@ from service.jobs import presence
 from service.jobs.broker import QUEUE_KEY, TASK, celery_app
 from service.jobs.finalize import finalize
 from service.jobs.ledger import Ledger, connect
-from service.jobs.output import Output
 from service.jobs.rebuild import rebuild
 from service.jobs.shards import temporary_label
+from service.jobs.store import open_store
 from service.jobs.views import JobView
 from service.settings import Settings
 
@@ -57,6 +57,7 @@ class Dispatcher:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._store = open_store(settings)
         self._redis = connect(settings)
         self._ledger = Ledger(self._redis)
         self._celery = celery_app(settings)
@@ -103,7 +104,7 @@ class Dispatcher:
         """Index what is on disk but not in the ledger, when this one begins to lead and when Redis has started anew."""
         incarnation = await self._ledger.incarnation()
         if incarnation != self._incarnation:
-            jobs = await rebuild(self._ledger, self._settings.outputs)
+            jobs = await rebuild(self._ledger, self._store)
             log.info("the dispatcher leads", name=self._name, jobs_rebuilt=jobs)
             self._incarnation = incarnation
 
@@ -114,7 +115,7 @@ class Dispatcher:
             log.warning("lease lost", job=lease.job, shard=lease.shard, attempt=lease.attempt)
             prefix = (await self._ledger.job(lease.job)).plan.prefix
             label = temporary_label(lease.shard, lease.attempt)
-            await asyncio.to_thread(Output(settings.outputs, prefix).remove_temporaries, label)
+            await asyncio.to_thread(self._store.output(prefix).remove_temporaries, label)
 
     def _send(self, hints: list[tuple[str, int]]) -> None:
         """Put hints into the broker; those that do not arrive are sent again later."""
@@ -143,7 +144,7 @@ class Dispatcher:
             errors = await self._errors(view)
             ending = await asyncio.to_thread(
                 finalize,
-                self._settings.outputs,
+                self._store,
                 view.plan,
                 cancelled=cancelled,
                 errors=errors,

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -18,6 +17,7 @@ from service.jobs.faults import crash_point
 from service.jobs.output import Output, OutputError
 from service.jobs.plan import Plan, canonical_json
 from service.jobs.shards import Marker, data_name, read_marker, stored_images
+from service.jobs.store import Store
 from service.jobs.views import JobState
 
 MANIFEST = "manifest.json"
@@ -43,13 +43,13 @@ class Ending:
         return canonical_json(self.result).decode() if self.result else ""
 
 
-def finalize(root: Path, plan: Plan, *, cancelled: bool, errors: Mapping[int, str], retry_round: int = 0) -> Ending:
+def finalize(store: Store, plan: Plan, *, cancelled: bool, errors: Mapping[int, str], retry_round: int = 0) -> Ending:
     """Write what belongs to the end of a job, the manifest last, and return how the job ended.
 
     If the manifest of this round, or of a later one, is there already, it decides; that of an earlier one is replaced.
 
     Args:
-        root: the output folder.
+        store: where jobs write.
         plan: the job's plan.
         cancelled: whether the job was asked to stop.
         errors: the last error of each shard that failed for good.
@@ -58,11 +58,11 @@ def finalize(root: Path, plan: Plan, *, cancelled: bool, errors: Mapping[int, st
     Raises:
         OSError: if the disk is full, say; try again later.
     """
-    output = Output(root, plan.prefix, existing=True)
+    output = store.output(plan.prefix, existing=True)
     ending = read_ending(output)
     if ending is None or ending.round < retry_round:
         try:
-            ending = _ending(root, output, plan, cancelled=cancelled, errors=errors)
+            ending = _ending(output, plan, cancelled=cancelled, errors=errors)
         except OutputError as error:
             ending = Ending("FAILED", f"OUTPUT_DAMAGED: {error}")
         ending = replace(ending, round=retry_round)
@@ -103,7 +103,7 @@ def root_digest(digests: Iterable[str]) -> str:
     return total.hexdigest()
 
 
-def _ending(root: Path, output: Output, plan: Plan, *, cancelled: bool, errors: Mapping[int, str]) -> Ending:
+def _ending(output: Output, plan: Plan, *, cancelled: bool, errors: Mapping[int, str]) -> Ending:
     markers = list(_markers(output, plan))
     digests = {marker.shard: marker.digest for marker in markers}
     missing = {shard: errors.get(shard, "") for shard in range(plan.shards) if shard not in digests and not cancelled}

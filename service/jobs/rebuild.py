@@ -3,53 +3,48 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import structlog
 
 from service.jobs.finalize import Ending, read_ending
 from service.jobs.ledger import Ledger
-from service.jobs.output import Output, OutputError
+from service.jobs.output import OutputError
 from service.jobs.plan import FILE_NAME, Plan, PlanError, read_plan
+from service.jobs.store import Store
 
 BATCH = 500
 
 log = structlog.get_logger(__name__)
 
 
-async def rebuild(ledger: Ledger, root: Path) -> int:
+async def rebuild(ledger: Ledger, store: Store) -> int:
     """Index every job that the ledger lacks; returns how many.
 
     A job that has ended comes back as its manifest says. Any other begins anew: its finished shards are found on disk
     by the workers that claim them, and only hashed.
     """
-    plans = await asyncio.to_thread(lambda: list(plans_on_disk(root)))
+    plans = await asyncio.to_thread(lambda: list(stored_plans(store)))
     rebuilt = 0
     for first in range(0, len(plans), BATCH):
         batch = {plan.job: plan for plan in plans[first : first + BATCH]}
         for job in await ledger.unknown(list(batch)):
-            await _index(ledger, root, batch[job])
+            await _index(ledger, store, batch[job])
             rebuilt += 1
     return rebuilt
 
 
-def plans_on_disk(root: Path) -> Iterator[Plan]:
-    """Return the plans below the output folder, each from the folder that it names; symbolic links are not followed."""
-    for folder, folders, files in os.walk(root):
-        prefix = Path(folder).relative_to(root).as_posix()
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        if FILE_NAME in files:
-            folders.clear()
-            plan = _read(root, prefix)
-            if plan is not None:
-                yield plan
+def stored_plans(store: Store) -> Iterator[Plan]:
+    """Return the plans of all jobs, each from the folder that it names."""
+    for prefix in store.plan_prefixes():
+        plan = _read(store, prefix)
+        if plan is not None:
+            yield plan
 
 
-def _read(root: Path, prefix: str) -> Plan | None:
+def _read(store: Store, prefix: str) -> Plan | None:
     try:
-        plan = read_plan(Output(root, prefix).read(FILE_NAME) or b"")
+        plan = read_plan(store.output(prefix).read(FILE_NAME) or b"")
     except (OSError, OutputError, PlanError) as error:
         log.warning("a plan cannot be read", prefix=prefix, error=str(error))
         return None
@@ -59,8 +54,8 @@ def _read(root: Path, prefix: str) -> Plan | None:
     return plan
 
 
-async def _index(ledger: Ledger, root: Path, plan: Plan) -> None:
-    output = Output(root, plan.prefix)
+async def _index(ledger: Ledger, store: Store, plan: Plan) -> None:
+    output = store.output(plan.prefix)
     ending = await asyncio.to_thread(read_ending, output)
     if ending is None:
         await ledger.create(plan)

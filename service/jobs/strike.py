@@ -19,9 +19,10 @@ from service.errors import DeadlineExceeded, MintageError, ResourceExhausted, Un
 from service.jobs import png
 from service.jobs.faults import crash_point
 from service.jobs.ledger import LeaseEnded, Ledger
-from service.jobs.output import Output, OutputError, Temporary
+from service.jobs.output import OutputError, Temporary
 from service.jobs.plan import Plan
 from service.jobs.shards import DeterminismError, Marker, adopt, publish, temporary_label
+from service.jobs.store import open_store
 from service.jobs.views import Lease
 from service.jobs.work import RequestSize, Work, source_digest, work_on
 from service.settings import Settings
@@ -50,6 +51,7 @@ class Striker:
 
     def __init__(self, settings: Settings, ledger: Ledger, backend: Backend, worker: str) -> None:
         self.settings = settings
+        self.store = open_store(settings)
         self.ledger = ledger
         self.backend = backend
         self.worker = worker
@@ -101,7 +103,7 @@ class Attempt:
         self._plan = plan
         self._lease = lease
         self._settings = striker.settings
-        self._output = Output(striker.settings.outputs, plan.prefix, existing=True)
+        self._output = striker.store.output(plan.prefix, existing=True)
         self._size = striker.sizes.setdefault(plan.backend_name, RequestSize())
         self._done = 0
 
@@ -150,7 +152,7 @@ class Attempt:
         label = temporary_label(self._lease.shard, self._lease.attempt)
         with contextlib.ExitStack() as stack:
             temporary = stack.enter_context(self._output.temporary(label))
-            opening = work_on(self._settings.outputs, self._plan, blank, temporary.file)
+            opening = work_on(self._striker.store, self._plan, blank, temporary.file)
             work = await asyncio.to_thread(stack.enter_context, opening)
             await self._fill(work)
             await asyncio.to_thread(work.finish)
@@ -215,7 +217,7 @@ class Attempt:
             worker=self._striker.worker,
             plan_digest=self._plan.digest,
             encoder=png.ENCODER if self._plan.sampling else "",
-            source_digest=source_digest(self._settings.outputs, self._plan, self._lease.shard),
+            source_digest=source_digest(self._striker.store, self._plan, self._lease.shard),
         )
 
 

@@ -9,25 +9,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import os
 from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
 
 from service.errors import AlreadyExists, FailedPrecondition, ResourceExhausted
 from service.jobs.ledger import Ledger
 from service.jobs.output import TEMPORARY, Output, OutputError
 from service.jobs.plan import FILE_NAME, Plan, PlanError, new_job_id, read_plan
+from service.jobs.store import Store
 from service.jobs.views import JobView, job_view
 
 
 async def submit(
-    ledger: Ledger, root: Path, make_plan: Callable[[str], Awaitable[Plan]], *, request_id: str, digest: str
+    ledger: Ledger, store: Store, make_plan: Callable[[str], Awaitable[Plan]], *, request_id: str, digest: str
 ) -> JobView:
     """Make a job durable and return it; the same request id and parameters give the same job.
 
     Args:
         ledger: the ledger.
-        root: the output folder.
+        store: where jobs write.
         make_plan: makes the plan of a job id; called only if the request is new.
         request_id: the caller's, or ''.
         digest: of the request's parameters.
@@ -43,7 +42,7 @@ async def submit(
         if not await ledger.unknown([job]):
             return await ledger.job(job)
     try:
-        plan = await asyncio.to_thread(write_plan, root, await make_plan(job))
+        plan = await asyncio.to_thread(write_plan, store, await make_plan(job))
     except Exception:
         if request_id:
             await ledger.release(request_id, job)
@@ -53,7 +52,7 @@ async def submit(
 
 
 async def rehearse(
-    ledger: Ledger, root: Path, make_plan: Callable[[str], Awaitable[Plan]], *, request_id: str, digest: str
+    ledger: Ledger, store: Store, make_plan: Callable[[str], Awaitable[Plan]], *, request_id: str, digest: str
 ) -> JobView:
     """Do as `submit`, but write nothing: return the job as it would be, at revision 0, or the one that there is.
 
@@ -64,11 +63,11 @@ async def rehearse(
     if known and not await ledger.unknown([known]):
         return await ledger.job(known)
     plan = await make_plan(new_job_id())
-    await asyncio.to_thread(check_folder, root, plan)
+    await asyncio.to_thread(check_folder, store, plan)
     return job_view({"plan": plan.to_json().decode(), "state": "QUEUED"}, 0)
 
 
-def write_plan(root: Path, plan: Plan) -> Plan:
+def write_plan(store: Store, plan: Plan) -> Plan:
     """Put the plan into its folder, durably; returns the one that an earlier try of this request wrote, if any did.
 
     Raises:
@@ -76,31 +75,27 @@ def write_plan(root: Path, plan: Plan) -> Plan:
         FailedPrecondition: if the folder cannot be written.
         ResourceExhausted: if its disk is full.
     """
-    output = Output(root, plan.prefix)
+    output = store.output(plan.prefix)
     with _explained():
-        _check_free(root, plan, output)
+        _check_free(store, plan, output)
         if output.put(FILE_NAME, plan.to_json()):
             return plan
         return _same_plan(plan, output.read(FILE_NAME) or b"")
 
 
-def check_folder(root: Path, plan: Plan) -> None:
+def check_folder(store: Store, plan: Plan) -> None:
     """Refuse a folder that `write_plan` would refuse, without writing; whether the disk is full is not known.
 
     Raises:
         AlreadyExists, FailedPrecondition: as `write_plan`.
     """
-    output = Output(root, plan.prefix)
+    output = store.output(plan.prefix)
     with _explained():
-        _check_free(root, plan, output)
+        _check_free(store, plan, output)
         found = output.read(FILE_NAME)
         if found is not None:
             _same_plan(plan, found)
-        folder = root / plan.prefix
-        while not folder.exists():
-            folder = folder.parent
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        store.check_writable(plan.prefix)
 
 
 @contextlib.contextmanager
@@ -117,19 +112,19 @@ def _explained() -> Iterator[None]:
         raise FailedPrecondition(text, reason="OUTPUT_UNAVAILABLE") from error
 
 
-def _check_free(root: Path, plan: Plan, output: Output) -> None:
+def _check_free(store: Store, plan: Plan, output: Output) -> None:
     """Refuse a folder inside another job's, or one that holds files without being a job's."""
-    _check_above(root, plan)
+    _check_above(store, plan)
     if output.read(FILE_NAME) is None and set(output.names()) - {TEMPORARY, FILE_NAME}:
         raise _taken(plan.prefix, "is not empty")
 
 
-def _check_above(root: Path, plan: Plan) -> None:
+def _check_above(store: Store, plan: Plan) -> None:
     """Refuse a folder inside another job's."""
     segments = plan.prefix.split("/")
     for depth in range(1, len(segments)):
         above = "/".join(segments[:depth])
-        if Output(root, above).size(FILE_NAME) is not None:
+        if store.output(above).size(FILE_NAME) is not None:
             raise _taken(plan.prefix, f"lies in {above}, which belongs to another job")
 
 

@@ -10,7 +10,6 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from service.errors import FailedPrecondition
 from service.jobs.findings import (
@@ -22,8 +21,8 @@ from service.jobs.findings import (
     shard_findings,
 )
 from service.jobs.ledger import Ledger
-from service.jobs.output import Output
 from service.jobs.restrike import Restrike
+from service.jobs.store import Store
 from service.jobs.views import JobView
 
 PAGE = 1000
@@ -44,7 +43,7 @@ class Verification:
 
     Args:
         ledger: Knows what was committed.
-        root: The output folder.
+        store: Where jobs write.
         view: The job as it was when this began.
         restrike: Makes images again; None makes none.
         room: Bounds how many verifications hash at a time, so that threads are left for other calls.
@@ -54,7 +53,7 @@ class Verification:
     """
 
     def __init__(
-        self, ledger: Ledger, root: Path, view: JobView, *, restrike: Restrike | None, room: asyncio.Semaphore
+        self, ledger: Ledger, store: Store, view: JobView, *, restrike: Restrike | None, room: asyncio.Semaphore
     ) -> None:
         if not view.terminal:
             text = f"jobs/{view.plan.job} is {view.state}; only a job that has ended can be verified"
@@ -62,7 +61,7 @@ class Verification:
         self.progress = Progress()
         self._ledger, self._view, self._plan = ledger, view, view.plan
         self._restrike, self._room = restrike, room
-        self._output = Output(root, view.plan.prefix, existing=True)
+        self._output = store.output(view.plan.prefix, existing=True)
         self._listed: dict[int, str] | None = None
         self._committed: list[int] = []
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from service import envelope
 from service.errors import FailedPrecondition
-from service.jobs.output import Output, OutputError, file_digest
+from service.jobs.output import OutputError, file_digest
 from service.jobs.plan import Plan
 from service.jobs.shards import Marker, ShardWriter, TarWriter, TensorWriter, read_marker, stored_images
+from service.jobs.store import Store
 
 REQUEST_BYTES = 4 << 20
 REQUEST_IMAGES = 1024
@@ -88,7 +88,7 @@ class ScoreWork:
 
 
 @contextlib.contextmanager
-def work_on(root: Path, plan: Plan, marker: Marker, file: BinaryIO) -> Iterator[Work]:
+def work_on(store: Store, plan: Plan, marker: Marker, file: BinaryIO) -> Iterator[Work]:
     """Open what the marker's shard of a plan needs.
 
     Raises:
@@ -98,14 +98,14 @@ def work_on(root: Path, plan: Plan, marker: Marker, file: BinaryIO) -> Iterator[
         yield SampleWork(plan, file)
         return
     name = f"shards/{marker.shard:06d}.tar"
-    with Output(root, plan.scoring.source_prefix).open(name) as source:
+    with store.output(plan.scoring.source_prefix).open(name) as source:
         if file_digest(source) != marker.source_digest:
             raise OutputError(f"{plan.scoring.source_prefix}/{name} was changed: it is not what its marker says")
         source.seek(0)
         yield ScoreWork(plan, marker.shard, file, source)
 
 
-def source_digest(root: Path, plan: Plan, shard: int) -> str:
+def source_digest(store: Store, plan: Plan, shard: int) -> str:
     """Return the digest of the shard that a score job's shard scores; empty for a sample job.
 
     Raises:
@@ -113,7 +113,7 @@ def source_digest(root: Path, plan: Plan, shard: int) -> str:
     """
     if plan.scoring is None:
         return ""
-    marker = read_marker(Output(root, plan.scoring.source_prefix), shard)
+    marker = read_marker(store.output(plan.scoring.source_prefix), shard)
     if marker is None:
         raise OutputError(f"{plan.scoring.source_prefix} lacks the marker of shard {shard}")
     return marker.digest

@@ -15,6 +15,7 @@ from service.jobs.ledger import Ledger
 from service.jobs.output import Output, OutputError
 from service.jobs.plan import Plan
 from service.jobs.shards import data_name, read_marker
+from service.jobs.store import open_store
 from service.servicers.job_messages import job_message
 from service.settings import Settings
 from service.validation import Violations
@@ -28,6 +29,7 @@ class JobControlServicer(jobs_pb2_grpc.JobServiceServicer):
 
     def __init__(self, settings: Settings, redis: Redis) -> None:
         self._settings = settings
+        self._store = open_store(settings)
         self._ledger = Ledger(redis)
         self._control = Control(self._ledger)
 
@@ -64,7 +66,7 @@ class JobControlServicer(jobs_pb2_grpc.JobServiceServicer):
             await self._ledger.cancel(job)
             while (view := await self._ledger.job(job)).state != "DELETING" and not view.terminal:
                 await asyncio.sleep(WAIT_S)
-        await self._control.delete(job, self._settings.outputs)
+        await self._control.delete(job, self._store)
         return jobs_pb2.DeleteJobResponse()
 
     async def ReadShard(
@@ -74,7 +76,7 @@ class JobControlServicer(jobs_pb2_grpc.JobServiceServicer):
         plan = (await self._ledger.job(checked_name(request.name))).plan
         await self._check_done(plan, request.index)
         try:
-            async for part in _parts(Output(self._settings.outputs, plan.prefix), plan, request.index):
+            async for part in _parts(self._store.output(plan.prefix), plan, request.index):
                 yield part
         except (OutputError, OSError) as error:
             raise FailedPrecondition(f"the shard cannot be read: {error}", reason="OUTPUT_DAMAGED") from error
@@ -88,7 +90,7 @@ class JobControlServicer(jobs_pb2_grpc.JobServiceServicer):
             raise NotFound(f"shard {shard} of jobs/{plan.job} {why}", reason="SHARD_NOT_FINISHED")
 
     async def _job(self, job: str) -> jobs_pb2.Job:
-        return job_message(await self._ledger.job(job), self._settings.outputs)
+        return job_message(await self._ledger.job(job), self._store)
 
 
 def checked_name(name: str) -> str:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from pathlib import Path
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from mintage.v1 import jobs_pb2
 
 from service.jobs.plan import Plan
+from service.jobs.store import Store
 from service.jobs.views import JobView, ShardView
 from service.validation import Violations
 
 _TOKENS = {"job": re.compile(r"job:([a-z0-9]{1,40})"), "shard": re.compile(r"shard:([0-9]{1,9})")}
 
 
-def job_message(view: JobView, outputs: Path) -> jobs_pb2.Job:
+def job_message(view: JobView, store: Store) -> jobs_pb2.Job:
     """Show a job."""
     plan = view.plan
     message = jobs_pb2.Job(
@@ -29,7 +29,7 @@ def job_message(view: JobView, outputs: Path) -> jobs_pb2.Job:
         create_time=_timestamp(plan.create_time_ms),
         start_time=_timestamp(view.start_time_ms),
         end_time=_timestamp(view.end_time_ms),
-        output_uri=str(outputs / plan.prefix),
+        output_uri=store.uri(plan.prefix),
         root_digest=view.root_digest,
         classifier_score=_score(view.result) if view.result else None,
         priority=plan.priority,
@@ -42,9 +42,9 @@ def job_message(view: JobView, outputs: Path) -> jobs_pb2.Job:
     return message
 
 
-def unmade_job_message(view: JobView, outputs: Path) -> jobs_pb2.Job:
+def unmade_job_message(view: JobView, store: Store) -> jobs_pb2.Job:
     """Show a job as it would be: without what it would only get with its id."""
-    message = job_message(view, outputs)
+    message = job_message(view, store)
     if view.plan.job in view.plan.prefix:
         message.ClearField("output_uri")
     message.ClearField("name")

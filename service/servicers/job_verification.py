@@ -40,7 +40,7 @@ class JobVerificationServicer(JobControlServicer):
         """Verify a job that has ended."""
         view = await self._ledger.job(_checked(request))
         restrike = self._restrike(request, view.plan) if view.terminal and request.strike_count else None
-        verification = Verification(self._ledger, self._settings.outputs, view, restrike=restrike, room=self._room)
+        verification = Verification(self._ledger, self._store, view, restrike=restrike, room=self._room)
         count, shown_at = 0, 0.0
         async with aclosing(verification.run()) as steps:  # type: ignore[type-var]
             async for findings in steps:

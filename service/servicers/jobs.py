@@ -151,11 +151,11 @@ class JobServicer(JobVerificationServicer):
             return dataclasses.replace(await make_plan(job), client=client_of(context))
 
         accept = rehearse if request.validate_only else submit
-        view = await accept(self._ledger, self._settings.outputs, signed, request_id=request.request_id, digest=digest)
-        return self._message(view) if view.revision else unmade_job_message(view, self._settings.outputs)
+        view = await accept(self._ledger, self._store, signed, request_id=request.request_id, digest=digest)
+        return self._message(view) if view.revision else unmade_job_message(view, self._store)
 
     def _message(self, view: JobView) -> jobs_pb2.Job:
-        return job_message(view, self._settings.outputs)
+        return job_message(view, self._store)
 
 
 def _checked_sample(request: jobs_pb2.CreateSampleJobRequest) -> str:

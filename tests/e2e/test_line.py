@@ -140,7 +140,7 @@ def test_a_job_whose_worker_is_killed_ends_with_every_image_once_and_the_bytes_o
     assert (found.images, found.missing, found.twice, found.damaged_shards) == (400, 0, 0, 0)
     assert found.files == expected.files
     assert job.root_digest == undisturbed.root_digest
-    assert not list(stack.settings.outputs.rglob("*.tmp*"))
+    assert not list(Path(stack.settings.outputs).rglob("*.tmp*"))
     until(lambda: stack.process(killed[0]).alive())
 
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from service.jobs.finalize import finalize
-from service.jobs.output import Output
+from service.jobs.local_store import LocalStore
 from service.jobs.plan import Plan
 from service.jobs.shards import TarWriter, TensorWriter, publish
 from service.jobs.work import source_digest
@@ -28,7 +28,7 @@ def picture(index: int, plan: Plan) -> np.ndarray:
 
 
 def strike(root: Path, plan: Plan, shards: range | list[int]) -> None:
-    output = Output(root, plan.prefix)
+    output = LocalStore(root).output(plan.prefix)
     for shard in shards:
         with output.temporary("t") as temporary:
             writer = TarWriter(temporary.file, plan)
@@ -44,7 +44,7 @@ def folder(root: Path, plan: Plan = PLAN) -> Path:
 
 def test_a_complete_job_is_signed_off(tmp_path: Path) -> None:
     strike(tmp_path, PLAN, range(3))
-    ending = finalize(tmp_path, PLAN, cancelled=False, errors={})
+    ending = finalize(LocalStore(tmp_path), PLAN, cancelled=False, errors={})
     assert (ending.state, ending.error) == ("SUCCEEDED", "")
     manifest = json.loads((folder(tmp_path) / "manifest.json").read_bytes())
     assert [(s["shard"], s["first_index"], s["count"]) for s in manifest["shards"]] == [(0, 0, 4), (1, 4, 4), (2, 8, 2)]
@@ -54,7 +54,7 @@ def test_a_complete_job_is_signed_off(tmp_path: Path) -> None:
 
 def test_anyone_can_check_the_root_digest_with_two_commands(tmp_path: Path) -> None:
     strike(tmp_path, PLAN, range(3))
-    ending = finalize(tmp_path, PLAN, cancelled=False, errors={})
+    ending = finalize(LocalStore(tmp_path), PLAN, cancelled=False, errors={})
     command = "sha256sum shards/*.tar | cut -c1-64 | sha256sum | cut -c1-64"
     printed = subprocess.run(command, shell=True, cwd=folder(tmp_path), capture_output=True, text=True, check=True)
     assert printed.stdout.strip() == ending.root_digest
@@ -62,23 +62,23 @@ def test_anyone_can_check_the_root_digest_with_two_commands(tmp_path: Path) -> N
 
 def test_finishing_again_changes_nothing(tmp_path: Path) -> None:
     strike(tmp_path, PLAN, range(3))
-    first = finalize(tmp_path, PLAN, cancelled=False, errors={})
+    first = finalize(LocalStore(tmp_path), PLAN, cancelled=False, errors={})
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    assert finalize(tmp_path, PLAN, cancelled=True, errors={0: "BAD: late"}) == first
+    assert finalize(LocalStore(tmp_path), PLAN, cancelled=True, errors={0: "BAD: late"}) == first
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_two_dispatchers_write_the_same_manifest(tmp_path: Path) -> None:
     for root in (tmp_path / "one", tmp_path / "two"):
         strike(root, PLAN, range(3))
-        finalize(root, PLAN, cancelled=False, errors={})
+        finalize(LocalStore(root), PLAN, cancelled=False, errors={})
     one, two = (root / PLAN.prefix / "manifest.json" for root in (tmp_path / "one", tmp_path / "two"))
     assert one.read_bytes() == two.read_bytes()
 
 
 def test_a_job_with_failed_shards_succeeds_in_part(tmp_path: Path) -> None:
     strike(tmp_path, PLAN, [0, 2])
-    ending = finalize(tmp_path, PLAN, cancelled=False, errors={1: "NO_SPACE: full"})
+    ending = finalize(LocalStore(tmp_path), PLAN, cancelled=False, errors={1: "NO_SPACE: full"})
     assert ending.state == "PARTIALLY_SUCCEEDED"
     assert ending.error == "1 of 3 shards failed; shard 1: NO_SPACE: full"
     assert list(ending.digests) == [0, 2] and ending.errors == {1: "NO_SPACE: full"}
@@ -86,26 +86,26 @@ def test_a_job_with_failed_shards_succeeds_in_part(tmp_path: Path) -> None:
 
 def test_a_retried_job_is_signed_off_anew_and_an_earlier_dispatcher_changes_nothing(tmp_path: Path) -> None:
     strike(tmp_path, PLAN, [0, 2])
-    finalize(tmp_path, PLAN, cancelled=False, errors={1: "NO_SPACE: full"})
+    finalize(LocalStore(tmp_path), PLAN, cancelled=False, errors={1: "NO_SPACE: full"})
     sheet = (folder(tmp_path) / "contact-sheet.png").read_bytes()
     strike(tmp_path, PLAN, [1])
-    ending = finalize(tmp_path, PLAN, cancelled=False, errors={}, retry_round=1)
+    ending = finalize(LocalStore(tmp_path), PLAN, cancelled=False, errors={}, retry_round=1)
     assert (ending.state, ending.round, list(ending.digests)) == ("SUCCEEDED", 1, [0, 1, 2])
     assert (folder(tmp_path) / "contact-sheet.png").read_bytes() != sheet
-    assert finalize(tmp_path, PLAN, cancelled=False, errors={1: "BAD: late"}) == ending
-    assert finalize(tmp_path, PLAN, cancelled=False, errors={}, retry_round=1) == ending
+    assert finalize(LocalStore(tmp_path), PLAN, cancelled=False, errors={1: "BAD: late"}) == ending
+    assert finalize(LocalStore(tmp_path), PLAN, cancelled=False, errors={}, retry_round=1) == ending
     assert not (folder(tmp_path) / ".tmp").exists()
 
 
 def test_a_job_without_any_shard_failed(tmp_path: Path) -> None:
     folder(tmp_path).mkdir(parents=True)
-    ending = finalize(tmp_path, PLAN, cancelled=False, errors=dict.fromkeys(range(3), "BAD: x"))
+    ending = finalize(LocalStore(tmp_path), PLAN, cancelled=False, errors=dict.fromkeys(range(3), "BAD: x"))
     assert (ending.state, ending.error) == ("FAILED", "3 of 3 shards failed; shard 0: BAD: x")
 
 
 def test_a_cancelled_job_keeps_its_finished_shards(tmp_path: Path) -> None:
     strike(tmp_path, PLAN, [1])
-    ending = finalize(tmp_path, PLAN, cancelled=True, errors={})
+    ending = finalize(LocalStore(tmp_path), PLAN, cancelled=True, errors={})
     assert (ending.state, list(ending.digests), ending.errors) == ("CANCELLED", [1], {})
 
 
@@ -119,14 +119,14 @@ def test_a_job_whose_files_were_harmed_fails_and_says_which(tmp_path: Path, harm
         file.write_bytes(file.read_bytes()[:-1])
     else:
         file.with_suffix(".json").write_bytes(b"x")
-    ending = finalize(tmp_path, PLAN, cancelled=False, errors={})
+    ending = finalize(LocalStore(tmp_path), PLAN, cancelled=False, errors={})
     assert ending.state == "FAILED" and "000001" in ending.error
 
 
 def test_the_contact_sheet_shows_the_first_images_in_order(tmp_path: Path) -> None:
     plan = sample_plan(count=100, shard_size=30)
     strike(tmp_path, plan, range(4))
-    finalize(tmp_path, plan, cancelled=False, errors={})
+    finalize(LocalStore(tmp_path), plan, cancelled=False, errors={})
     with Image.open(folder(tmp_path) / "contact-sheet.png") as sheet:
         pixels = np.asarray(sheet)
     assert pixels.shape == (8 * 6 + 2, 8 * 5 + 2)
@@ -136,18 +136,18 @@ def test_the_contact_sheet_shows_the_first_images_in_order(tmp_path: Path) -> No
 def test_large_images_are_made_smaller_on_the_contact_sheet(tmp_path: Path) -> None:
     plan = sample_plan(count=3, height=512, width=256, channels=3)
     strike(tmp_path, plan, range(1))
-    finalize(tmp_path, plan, cancelled=False, errors={})
+    finalize(LocalStore(tmp_path), plan, cancelled=False, errors={})
     with Image.open(io.BytesIO((folder(tmp_path) / "contact-sheet.png").read_bytes())) as sheet:
         assert sheet.size == (3 * 66 + 2, 132)
 
 
 def scored(root: Path, *, generated: bool = True) -> tuple[Plan, np.ndarray]:
     strike(root, PLAN, range(3))
-    source = finalize(root, PLAN, cancelled=False, errors={})
+    source = finalize(LocalStore(root), PLAN, cancelled=False, errors={})
     plan = score_plan(PLAN, source.root_digest)
     chance = np.linspace(0.05, 0.95, plan.count, dtype=np.float32)
     probabilities = np.stack([chance, 1 - chance], axis=1)
-    output = Output(root, plan.prefix)
+    output = LocalStore(root).output(plan.prefix)
     for shard in range(plan.shards):
         rows = slice(plan.span(shard).start, plan.span(shard).stop)
         with output.temporary("t") as temporary:
@@ -156,7 +156,10 @@ def scored(root: Path, *, generated: bool = True) -> tuple[Plan, np.ndarray]:
             writer.finish()
             marker = marker_of(plan, shard, writer.digest, writer.size)
             publish(
-                output, plan, dataclasses.replace(marker, source_digest=source_digest(root, plan, shard)), temporary
+                output,
+                plan,
+                dataclasses.replace(marker, source_digest=source_digest(LocalStore(root), plan, shard)),
+                temporary,
             )
     return plan, probabilities
 
@@ -164,7 +167,7 @@ def scored(root: Path, *, generated: bool = True) -> tuple[Plan, np.ndarray]:
 @pytest.mark.parametrize("generated", [True, False])
 def test_a_score_job_ends_with_the_score_of_all_images(tmp_path: Path, generated: bool) -> None:
     plan, probabilities = scored(tmp_path, generated=generated)
-    ending = finalize(tmp_path, plan, cancelled=False, errors={})
+    ending = finalize(LocalStore(tmp_path), plan, cancelled=False, errors={})
     assert ending.state == "SUCCEEDED" and ending.result is not None
     expected = classifier_score(probabilities, splits=2)
     assert (ending.result["mean"], ending.result["standard_deviation"]) == (expected.mean, expected.std)
@@ -178,8 +181,8 @@ def test_a_score_of_a_source_that_was_changed_is_refused(tmp_path: Path) -> None
     plan, _ = scored(tmp_path)
     assert plan.scoring is not None
     marker = folder(tmp_path, plan) / "shards/000001.json"
-    marker.write_bytes(marker.read_bytes().replace(source_digest(tmp_path, plan, 1).encode(), b"e" * 64))
-    ending = finalize(tmp_path, plan, cancelled=False, errors={})
+    marker.write_bytes(marker.read_bytes().replace(source_digest(LocalStore(tmp_path), plan, 1).encode(), b"e" * 64))
+    ending = finalize(LocalStore(tmp_path), plan, cancelled=False, errors={})
     assert ending.state == "FAILED" and "source" in ending.error
 
 
@@ -189,7 +192,7 @@ def test_a_score_shard_that_was_changed_is_refused(tmp_path: Path) -> None:
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
     file.write_bytes(data)
-    ending = finalize(tmp_path, plan, cancelled=False, errors={})
+    ending = finalize(LocalStore(tmp_path), plan, cancelled=False, errors={})
     assert ending.state == "FAILED" and "was changed" in ending.error
     assert hashlib.sha256(data).hexdigest() not in ending.digests.values()
 
@@ -198,5 +201,5 @@ def test_a_score_job_with_a_failed_shard_has_no_score(tmp_path: Path) -> None:
     plan, _ = scored(tmp_path)
     for suffix in ("json", "safetensors"):
         (folder(tmp_path, plan) / f"shards/000001.{suffix}").unlink()
-    ending = finalize(tmp_path, plan, cancelled=False, errors={1: "BAD: x"})
+    ending = finalize(LocalStore(tmp_path), plan, cancelled=False, errors={1: "BAD: x"})
     assert (ending.state, ending.result) == ("FAILED", None)

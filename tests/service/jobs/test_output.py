@@ -9,33 +9,34 @@ from pathlib import Path
 
 import pytest
 
-from service.jobs.output import Output, OutputError
+from service.jobs.local_store import LocalOutput
+from service.jobs.output import OutputError
 
 
 @pytest.fixture
-def output(tmp_path: Path) -> Output:
-    return Output(tmp_path / "outputs", "a/b")
+def output(tmp_path: Path) -> LocalOutput:
+    return LocalOutput(tmp_path / "outputs", "a/b")
 
 
 def everything(root: Path) -> list[str]:
     return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
 
 
-def test_the_first_writer_of_a_name_wins(output: Output) -> None:
+def test_the_first_writer_of_a_name_wins(output: LocalOutput) -> None:
     assert output.put("shards/0.json", b"first")
     assert not output.put("shards/0.json", b"second")
     assert output.read("shards/0.json") == b"first"
     assert everything(output.root) == ["a/b/shards/0.json"]
 
 
-def test_a_file_that_was_never_published_leaves_nothing(output: Output) -> None:
+def test_a_file_that_was_never_published_leaves_nothing(output: LocalOutput) -> None:
     with pytest.raises(KeyError), output.temporary("x.") as temporary:
         temporary.file.write(b"half")
         raise KeyError
     assert everything(output.root) == []
 
 
-def test_an_attempt_whose_temporary_file_was_removed_cannot_publish(output: Output) -> None:
+def test_an_attempt_whose_temporary_file_was_removed_cannot_publish(output: LocalOutput) -> None:
     with output.temporary("000001.2.") as temporary:
         output.remove_temporaries("000001.2.")
         with pytest.raises(FileNotFoundError):
@@ -43,7 +44,7 @@ def test_an_attempt_whose_temporary_file_was_removed_cannot_publish(output: Outp
     assert everything(output.root) == []
 
 
-def test_only_the_dead_attempts_files_are_removed(output: Output) -> None:
+def test_only_the_dead_attempts_files_are_removed(output: LocalOutput) -> None:
     with output.temporary("000001.2.") as temporary:
         output.remove_temporaries("000001.1.")
         output.remove_temporaries("000011.2.")
@@ -51,20 +52,20 @@ def test_only_the_dead_attempts_files_are_removed(output: Output) -> None:
         assert output.publish(temporary, "shards/000001.tar")
 
 
-def test_the_temporary_folder_goes_with_its_last_file(output: Output) -> None:
+def test_the_temporary_folder_goes_with_its_last_file(output: LocalOutput) -> None:
     output.put("x", b"")
     output.remove_temporaries()
     assert output.names() == ["x"]
 
 
-def test_what_is_not_there_is_none(output: Output) -> None:
+def test_what_is_not_there_is_none(output: LocalOutput) -> None:
     assert output.read("plan.json") is None
     assert output.size("plan.json") is None
     assert output.names() == output.names("shards") == []
 
 
 @pytest.mark.parametrize("where", ["a", "a/b", "a/b/shards", "a/b/.tmp"])
-def test_a_symbolic_link_leads_nowhere(output: Output, where: str, tmp_path: Path) -> None:
+def test_a_symbolic_link_leads_nowhere(output: LocalOutput, where: str, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     link = output.root / where
@@ -75,7 +76,7 @@ def test_a_symbolic_link_leads_nowhere(output: Output, where: str, tmp_path: Pat
     assert everything(outside) == []
 
 
-def test_a_symbolic_link_is_not_read(output: Output, tmp_path: Path) -> None:
+def test_a_symbolic_link_is_not_read(output: LocalOutput, tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(b"secret")
     output.put("other", b"")
     (output.root / "a/b/plan.json").symlink_to(tmp_path / "secret")
@@ -84,14 +85,14 @@ def test_a_symbolic_link_is_not_read(output: Output, tmp_path: Path) -> None:
     assert not output.put("plan.json", b"new")
 
 
-def test_a_pipe_does_not_block_the_reader(output: Output) -> None:
+def test_a_pipe_does_not_block_the_reader(output: LocalOutput) -> None:
     output.put("other", b"")
     os.mkfifo(output.root / "a/b/plan.json")
     with pytest.raises(OutputError, match="no plain file"):
         output.read("plan.json")
 
 
-def test_a_file_in_the_place_of_a_folder_is_named(output: Output) -> None:
+def test_a_file_in_the_place_of_a_folder_is_named(output: LocalOutput) -> None:
     output.root.mkdir()
     (output.root / "a").write_text("in the way")
     with pytest.raises(OutputError, match="remove it"):
@@ -111,7 +112,7 @@ def largest_file(size: int) -> Iterator[None]:
         signal.signal(signal.SIGXFSZ, ignored)
 
 
-def test_a_full_disk_leaves_no_temporary_file(output: Output) -> None:
+def test_a_full_disk_leaves_no_temporary_file(output: LocalOutput) -> None:
     with largest_file(10_000), pytest.raises(OSError, match="File too large"):
         output.put("big", bytes(5_000_000))
     assert everything(output.root) == []
@@ -119,7 +120,7 @@ def test_a_full_disk_leaves_no_temporary_file(output: Output) -> None:
 
 
 def test_a_late_writer_brings_no_removed_folder_back(tmp_path: Path) -> None:
-    first, late = Output(tmp_path, "a/b"), Output(tmp_path, "a/b", existing=True)
+    first, late = LocalOutput(tmp_path, "a/b"), LocalOutput(tmp_path, "a/b", existing=True)
     first.put("plan.json", b"x")
     (tmp_path / "outside").mkdir()
     (tmp_path / "a/b/link").symlink_to(tmp_path / "outside")

@@ -18,7 +18,7 @@ from mintage.v1 import jobs_pb2, jobs_pb2_grpc
 
 from service.interceptors import CallInterceptor
 from service.jobs.ledger import Ledger, connect
-from service.jobs.output import Output
+from service.jobs.local_store import LocalStore
 from service.jobs.plan import read_plan
 from service.jobs.shards import publish
 from service.jobs.views import Lease
@@ -76,7 +76,7 @@ async def serving(settings: Settings) -> AsyncIterator[Api]:
     await server.start()
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield Api(jobs_pb2_grpc.JobServiceStub(channel), Ledger(client), models, settings.outputs)
+            yield Api(jobs_pb2_grpc.JobServiceStub(channel), Ledger(client), models, Path(settings.outputs))
     finally:
         await server.stop(None)
         await client.aclose()
@@ -441,7 +441,7 @@ def test_a_shard_is_read_after_it_was_committed_and_not_before(with_api: Use) ->
                 await shard_parts(api, job.name, index)
             assert caught.value.code() == Code.NOT_FOUND
         plan = (await api.ledger.job(job.name[5:])).plan
-        output, data = Output(api.outputs, plan.prefix), bytes(range(256)) * 10_000
+        output, data = LocalStore(api.outputs).output(plan.prefix), bytes(range(256)) * 10_000
         marker = marker_of(plan, 0, hashlib.sha256(data).hexdigest(), len(data))
         with output.temporary("t") as temporary:
             temporary.file.write(data)

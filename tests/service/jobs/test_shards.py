@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, load_file
 
-from service.jobs.output import Output, OutputError
+from service.jobs.local_store import LocalOutput
+from service.jobs.output import OutputError
 from service.jobs.plan import Plan
 from service.jobs.shards import (
     DeterminismError,
@@ -29,8 +30,8 @@ PLAN = sample_plan()
 
 
 @pytest.fixture
-def output(tmp_path: Path) -> Output:
-    return Output(tmp_path, PLAN.prefix)
+def output(tmp_path: Path) -> LocalOutput:
+    return LocalOutput(tmp_path, PLAN.prefix)
 
 
 def pictures(indices: range, plan: Plan = PLAN) -> np.ndarray:
@@ -53,7 +54,7 @@ def marker_of(plan: Plan, shard: int, digest: str = "", size: int = 0, attempt: 
     )
 
 
-def strike(output: Output, shard: int = 0, attempt: int = 1, change: int = 0) -> Marker:
+def strike(output: LocalOutput, shard: int = 0, attempt: int = 1, change: int = 0) -> Marker:
     with output.temporary("t") as temporary:
         writer = TarWriter(temporary.file, PLAN)
         writer.add(PLAN.span(shard).start, pictures(PLAN.span(shard)) + np.uint8(change))
@@ -63,11 +64,11 @@ def strike(output: Output, shard: int = 0, attempt: int = 1, change: int = 0) ->
     return marker
 
 
-def shard_file(output: Output, shard: int = 0) -> Path:
+def shard_file(output: LocalOutput, shard: int = 0) -> Path:
     return output.root / output.prefix / f"shards/{shard:06d}.tar"
 
 
-def test_a_tar_holds_a_picture_and_its_facts_for_each_sample_in_order(output: Output) -> None:
+def test_a_tar_holds_a_picture_and_its_facts_for_each_sample_in_order(output: LocalOutput) -> None:
     strike(output, 1)
     with tarfile.open(shard_file(output, 1)) as tar:
         assert tar.getnames() == [f"{i:09d}.{suffix}" for i in range(4, 8) for suffix in ("png", "json")]
@@ -76,7 +77,7 @@ def test_a_tar_holds_a_picture_and_its_facts_for_each_sample_in_order(output: Ou
     assert facts == {"index": 5, "model_digest": PLAN.model_digest, "seed": 7}
 
 
-def test_a_tar_is_what_pythons_tarfile_would_write(output: Output) -> None:
+def test_a_tar_is_what_pythons_tarfile_would_write(output: LocalOutput) -> None:
     strike(output)
     ours = shard_file(output).read_bytes()
     theirs = io.BytesIO()
@@ -91,14 +92,14 @@ def test_a_tar_is_what_pythons_tarfile_would_write(output: Output) -> None:
     assert ours == theirs.getvalue()[: len(ours)] and not any(theirs.getvalue()[len(ours) :])
 
 
-def test_the_digest_is_that_of_the_file(output: Output) -> None:
+def test_the_digest_is_that_of_the_file(output: LocalOutput) -> None:
     marker = strike(output)
     data = shard_file(output).read_bytes()
     assert (marker.digest, marker.bytes) == (hashlib.sha256(data).hexdigest(), len(data))
     assert read_marker(output, 0) == marker
 
 
-def test_what_was_written_can_be_read(output: Output) -> None:
+def test_what_was_written_can_be_read(output: LocalOutput) -> None:
     strike(output, 1)
     with output.open("shards/000001.tar") as file:
         first = stored_images(file, range(4, 5), (4, 3, 1))
@@ -110,19 +111,21 @@ def test_what_was_written_can_be_read(output: Output) -> None:
     ("indices", "shape"),
     [(range(1, 2), (4, 3, 1)), (range(0, 1), (3, 4, 1)), (range(0, 1), (4, 3, 3)), (range(0, 5), (4, 3, 1))],
 )
-def test_a_tar_that_is_not_as_expected_is_refused(output: Output, indices: range, shape: tuple[int, int, int]) -> None:
+def test_a_tar_that_is_not_as_expected_is_refused(
+    output: LocalOutput, indices: range, shape: tuple[int, int, int]
+) -> None:
     strike(output)
     with output.open("shards/000000.tar") as file, pytest.raises(OutputError):
         stored_images(file, indices, shape)
 
 
-def test_striking_again_with_the_same_bytes_agrees(output: Output) -> None:
+def test_striking_again_with_the_same_bytes_agrees(output: LocalOutput) -> None:
     first = strike(output, attempt=1)
     strike(output, attempt=2)
     assert read_marker(output, 0) == first
 
 
-def test_striking_again_with_other_bytes_is_loud_and_keeps_the_first(output: Output) -> None:
+def test_striking_again_with_other_bytes_is_loud_and_keeps_the_first(output: LocalOutput) -> None:
     first = strike(output)
     with pytest.raises(DeterminismError, match="struck twice with different bytes"):
         strike(output, attempt=2, change=1)
@@ -130,23 +133,23 @@ def test_striking_again_with_other_bytes_is_loud_and_keeps_the_first(output: Out
     assert not list((output.root / output.prefix / ".tmp").iterdir())
 
 
-def test_a_file_whose_striker_died_before_the_marker_is_adopted(output: Output) -> None:
+def test_a_file_whose_striker_died_before_the_marker_is_adopted(output: LocalOutput) -> None:
     struck = strike(output)
     (output.root / output.prefix / "shards/000000.json").unlink()
     adopted = adopt(output, PLAN, marker_of(PLAN, 0, attempt=2))
     assert adopted == dataclasses.replace(struck, attempt=2) == read_marker(output, 0)
 
 
-def test_a_finished_shard_is_found_and_not_struck_again(output: Output) -> None:
+def test_a_finished_shard_is_found_and_not_struck_again(output: LocalOutput) -> None:
     struck = strike(output)
     assert adopt(output, PLAN, marker_of(PLAN, 0, attempt=2)) == struck
 
 
-def test_there_is_nothing_to_adopt_in_an_empty_folder(output: Output) -> None:
+def test_there_is_nothing_to_adopt_in_an_empty_folder(output: LocalOutput) -> None:
     assert adopt(output, PLAN, marker_of(PLAN, 0)) is None
 
 
-def test_a_changed_file_is_not_adopted(output: Output) -> None:
+def test_a_changed_file_is_not_adopted(output: LocalOutput) -> None:
     strike(output)
     with shard_file(output).open("r+b") as file:
         file.seek(600)
@@ -155,13 +158,13 @@ def test_a_changed_file_is_not_adopted(output: Output) -> None:
         adopt(output, PLAN, marker_of(PLAN, 0))
 
 
-def test_a_damaged_marker_is_named(output: Output) -> None:
+def test_a_damaged_marker_is_named(output: LocalOutput) -> None:
     output.put("shards/000000.json", b"{}")
     with pytest.raises(OutputError, match=r"000000\.json is damaged"):
         read_marker(output, 0)
 
 
-def test_probabilities_are_written_as_safetensors(output: Output, tmp_path: Path) -> None:
+def test_probabilities_are_written_as_safetensors(output: LocalOutput, tmp_path: Path) -> None:
     plan = score_plan(PLAN, "b" * 64)
     probabilities = np.array([[0.25, 0.75], [1, 0], [0.5, 0.5], [0, 1]], np.float32)
     generated = np.array([0.1, 0.2, 0.3, 0.4], np.float32)

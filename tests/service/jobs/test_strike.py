@@ -13,9 +13,9 @@ import pytest
 from service.errors import Internal, MintageError, Unavailable
 from service.jobs.control import Control
 from service.jobs.ledger import Ledger, connect
-from service.jobs.output import Output
 from service.jobs.plan import Plan
 from service.jobs.shards import read_marker
+from service.jobs.store import open_store
 from service.jobs.strike import Striker, failure_text, patiently
 from service.jobs.submit import write_plan
 from service.jobs.views import ShardView
@@ -78,7 +78,7 @@ def on_bench(
         client = connect(chosen)
         try:
             ledger, backend = Ledger(client), Backend()
-            await ledger.create(write_plan(chosen.outputs, plan))
+            await ledger.create(write_plan(open_store(chosen), plan))
             await act(Bench(chosen, ledger, backend, Striker(chosen, ledger, backend, "w")))
         finally:
             await client.aclose()
@@ -87,13 +87,13 @@ def on_bench(
 
 
 def left_behind(settings: Settings) -> list[str]:
-    return [path.name for path in settings.outputs.rglob(".tmp/*")]
+    return [path.name for path in settings.state_dir.rglob(".tmp/*")]
 
 
 def test_a_shard_is_struck_in_order_and_committed(tmp_path: Path, valkey: Valkey) -> None:
     async def act(bench: Bench) -> None:
         assert await bench.striker.strike(PLAN.job, 1) == "done"
-        marker = read_marker(Output(bench.settings.outputs, PLAN.prefix), 1)
+        marker = read_marker(open_store(bench.settings).output(PLAN.prefix), 1)
         shard = await bench.shard(1)
         assert marker is not None and (shard.state, shard.digest) == ("DONE", marker.digest)
         assert bench.backend.asked == [(4, 2), (6, 2)]  # whole micro-batches
@@ -186,7 +186,7 @@ def test_a_paused_job_gets_its_shard_back_without_an_attempt_and_goes_on_later(t
         shard = await bench.shard()
         assert (shard.state, shard.error) == ("READY", "")
         assert await bench.striker.strike(PLAN.job, 0) == "stopped"
-        assert left_behind(bench.settings) == [] and not list(bench.settings.outputs.rglob("*.tar"))
+        assert left_behind(bench.settings) == [] and not list(bench.settings.state_dir.rglob("*.tar"))
         bench.backend.before = None
         await Control(bench.ledger).resume(PLAN.job)
         assert await bench.striker.strike(PLAN.job, 0) == "done"
@@ -204,7 +204,7 @@ def test_a_fenced_striker_publishes_nothing(tmp_path: Path, valkey: Valkey) -> N
 
         bench.backend.before = lose_the_lease
         assert await bench.striker.strike(PLAN.job, 0) == "fenced"
-        assert not list(bench.settings.outputs.rglob("*.tar"))
+        assert not list(bench.settings.state_dir.rglob("*.tar"))
         assert left_behind(bench.settings) == []
 
     on_bench(tmp_path, valkey, act)

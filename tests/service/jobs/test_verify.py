@@ -21,6 +21,7 @@ from service.jobs.finalize import finalize
 from service.jobs.ledger import Ledger, connect
 from service.jobs.rebuild import rebuild
 from service.jobs.restrike import Restrike
+from service.jobs.store import open_store
 from service.jobs.strike import Striker
 from service.jobs.submit import write_plan
 from service.servicers.jobs import JobServicer
@@ -72,7 +73,7 @@ class Bench:
     @property
     def folder(self) -> Path:
         """The job's folder."""
-        return self.settings.outputs / PLAN.prefix
+        return Path(self.settings.outputs) / PLAN.prefix
 
     async def parts(self, strike: int = 0, seed: int = 0) -> list[verification_pb2.VerifyJobResponse]:
         """Verify; returns every part of the answer."""
@@ -102,7 +103,7 @@ def with_job(tmp_path: Path, valkey: Valkey) -> Use:
         client = connect(settings)
         try:
             ledger, maker, models = Ledger(client), Maker(), Models(shape=SHAPE)
-            await ledger.create(write_plan(settings.outputs, PLAN))
+            await ledger.create(write_plan(open_store(settings), PLAN))
             for shard in range(PLAN.shards):
                 assert await Striker(settings, ledger, Backend(), "w").strike(PLAN.job, shard) == "done"
             await sign_off(settings, ledger)
@@ -115,7 +116,7 @@ def with_job(tmp_path: Path, valkey: Valkey) -> Use:
 
 
 async def sign_off(settings: Settings, ledger: Ledger) -> None:
-    ending = finalize(settings.outputs, PLAN, cancelled=False, errors={})
+    ending = finalize(open_store(settings), PLAN, cancelled=False, errors={})
     assert await ledger.finish(PLAN.job, "FINALIZING", ending.state, root_digest=ending.root_digest)
 
 
@@ -241,10 +242,10 @@ def test_a_job_that_succeeded_in_part_and_was_forgotten_by_redis_is_sound(with_j
     async def act(bench: Bench) -> None:
         for name in ("shards/000001.tar", "shards/000001.json", "manifest.json"):
             (bench.folder / name).unlink()
-        finalize(bench.settings.outputs, PLAN, cancelled=False, errors={1: "BAD: x"})
+        finalize(open_store(bench.settings), PLAN, cancelled=False, errors={1: "BAD: x"})
         with contextlib.closing(valkey.client()) as client:
             client.flushall()
-        await rebuild(bench.ledger, bench.settings.outputs)
+        await rebuild(bench.ledger, open_store(bench.settings))
         assert (await bench.ledger.job(PLAN.job)).state == "PARTIALLY_SUCCEEDED"
         assert await bench.findings(strike=6) == []
         assert bench.maker.asked == [range(0, 3), range(3, 4), range(8, 9), range(9, 10)]
@@ -334,7 +335,7 @@ def test_another_device_is_said_to_be_one_and_not_reported_as_a_difference(with_
 def test_a_job_that_goes_on_or_does_not_exist_is_not_verified(with_job: Use) -> None:
     async def act(bench: Bench) -> None:
         other = dataclasses.replace(PLAN, job="01k0000000000009", prefix="other")
-        await bench.ledger.create(write_plan(bench.settings.outputs, other))
+        await bench.ledger.create(write_plan(open_store(bench.settings), other))
         for name, error in (
             (f"jobs/{other.job}", FailedPrecondition),
             ("jobs/nosuch", NotFound),
@@ -352,7 +353,7 @@ def test_a_job_that_is_deleted_meanwhile_has_no_verdict(with_job: Use) -> None:
     async def act(bench: Bench) -> None:
         parts = bench.api.VerifyJob(verification_pb2.VerifyJobRequest(name=NAME), None)
         await anext(parts)
-        await Control(bench.ledger).delete(PLAN.job, bench.settings.outputs)
+        await Control(bench.ledger).delete(PLAN.job, open_store(bench.settings))
         with pytest.raises(NotFound):
             _ = [part async for part in parts]
 

@@ -1,0 +1,243 @@
+"""Jobs in a folder of this machine: nothing is written outside it, no shard that is there is ever overwritten.
+
+Every path is walked from the output folder segment by segment without following symbolic links. A file appears under
+its name whole or not at all: it is written to `.tmp/` on the same file system, fsynced, then linked (which, unlike a
+rename, fails if the name is taken), and the folder is fsynced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from service.jobs.faults import crash_point
+from service.jobs.output import TEMPORARY, OutputError, Temporary
+from service.jobs.plan import FILE_NAME
+
+BLOCK = 1 << 20
+REMOVE_TRIES = 10
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NOT_PLAIN = (errno.ELOOP, errno.ENXIO)
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class LocalStore:
+    """The folder `root`, with a folder for each job below it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def output(self, prefix: str, *, existing: bool = False) -> LocalOutput:
+        """Name a job's folder."""
+        return LocalOutput(self.root, prefix, existing=existing)
+
+    def plan_prefixes(self) -> Iterator[str]:
+        """Return the prefixes that hold a plan; follows no symbolic link, looks at nothing below a job."""
+        for folder, folders, files in os.walk(self.root):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            if FILE_NAME in files:
+                folders.clear()
+                yield Path(folder).relative_to(self.root).as_posix()
+
+    def check_writable(self, prefix: str) -> None:
+        """Raise PermissionError if the nearest folder that exists cannot be written."""
+        folder = self.root / prefix
+        while not folder.exists():
+            folder = folder.parent
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    def uri(self, prefix: str) -> str:
+        """Return the path of a job's folder."""
+        return str(self.root / prefix)
+
+
+class LocalOutput:
+    """The folder of one job, `{root}/{prefix}`."""
+
+    def __init__(self, root: Path, prefix: str, *, existing: bool = False) -> None:
+        self.root = root
+        self.prefix = prefix
+        self._existing = existing
+
+    def put(self, name: str, data: bytes) -> bool:
+        """Write a whole small file unless its name is taken; tell whether this call wrote it.
+
+        Raises:
+            OSError: as the file system has it; ENOSPC when the disk is full. No temporary file stays.
+            OutputError: if a symbolic link or a file lies where a folder must be.
+        """
+        with self.temporary(name.rsplit("/", 1)[-1]) as temporary:
+            temporary.file.write(data)
+            return self.publish(temporary, name)
+
+    @contextlib.contextmanager
+    def temporary(self, label: str) -> Iterator[Temporary]:
+        """Open a new file in `.tmp/`, readable and writable; it is gone from there when the block ends."""
+        name = f"{label}.{secrets.token_hex(4)}"
+        with self._folder(TEMPORARY, create=True) as folder:
+            file = os.fdopen(os.open(name, _CREATE, 0o644, dir_fd=folder), "w+b", buffering=BLOCK)
+            try:
+                yield Temporary(name, file)
+            finally:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=folder)
+                with contextlib.suppress(OSError):  # what could not be flushed to a full disk
+                    file.close()
+
+    def publish(self, temporary: Temporary, name: str) -> bool:
+        """Give a temporary file its name for good, unless the name is taken; tell whether this call did.
+
+        Raises:
+            FileNotFoundError: if the temporary file was removed meanwhile: the attempt counts as dead.
+        """
+        temporary.file.flush()
+        os.fsync(temporary.file.fileno())
+        crash_point("after_fsync")
+        *folders, last = name.split("/")
+        with self._folder(TEMPORARY, create=True) as source, self._folder(*folders, create=True) as target:
+            try:
+                os.link(temporary.name, last, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
+            except FileExistsError:
+                return False
+            os.fsync(target)
+        return True
+
+    def replace(self, temporary: Temporary, name: str) -> None:
+        """Give a temporary file its name in the job's folder; what had that name is gone.
+
+        Only for what sums up a job and may have to be summed up again; shards and their markers are never replaced.
+        """
+        temporary.file.flush()
+        os.fsync(temporary.file.fileno())
+        with self._folder(TEMPORARY) as source, self._folder() as target:
+            os.rename(temporary.name, name, src_dir_fd=source, dst_dir_fd=target)
+            os.fsync(target)
+
+    @contextlib.contextmanager
+    def open(self, name: str) -> Iterator[BinaryIO]:
+        """Open a file for reading.
+
+        Raises:
+            FileNotFoundError: if there is none.
+            OutputError: if it is anything but a plain file.
+        """
+        *folders, last = name.split("/")
+        with self._folder(*folders) as folder, _confined(name):
+            descriptor = os.open(last, _READ, dir_fd=folder)
+        with os.fdopen(descriptor, "rb", buffering=BLOCK) as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OutputError(f"{self.prefix}/{name} is no plain file")
+            yield file
+
+    def read(self, name: str) -> bytes | None:
+        """Return a whole small file, or None if there is none."""
+        try:
+            with self.open(name) as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+
+    def size(self, name: str) -> int | None:
+        """Return a file's size in bytes, or None if there is none."""
+        try:
+            with self.open(name) as file:
+                return os.fstat(file.fileno()).st_size
+        except FileNotFoundError:
+            return None
+
+    def names(self, folder: str = "") -> list[str]:
+        """Return the sorted names in the job's folder, or in one below it; none if it does not exist."""
+        try:
+            with self._folder(*folder.split("/") if folder else ()) as descriptor:
+                return sorted(os.listdir(descriptor))  # noqa: PTH208 - pathlib knows no descriptors
+        except FileNotFoundError:
+            return []
+
+    def remove_temporaries(self, label: str = "") -> None:
+        """Remove what dead attempts left in `.tmp/`: the files whose names begin with `label`."""
+        for name in self.names(TEMPORARY):
+            if name.startswith(label):
+                with contextlib.suppress(FileNotFoundError), self._folder(TEMPORARY) as folder:
+                    os.unlink(name, dir_fd=folder)
+        if not label:
+            with contextlib.suppress(OSError), self._folder() as folder:
+                os.rmdir(TEMPORARY, dir_fd=folder)
+
+    def remove(self, name: str) -> None:
+        """Remove a file of the job's folder, if it is there."""
+        with contextlib.suppress(FileNotFoundError), self._folder() as folder:
+            os.unlink(name, dir_fd=folder)
+
+    def remove_folder(self) -> None:
+        """Remove the job's folder and all in it, following no symbolic link, also while a late worker writes there.
+
+        Raises:
+            OSError: if something cannot be removed.
+        """
+        above, _, last = self.prefix.rpartition("/")
+        for tries_left in reversed(range(REMOVE_TRIES)):
+            try:
+                with LocalOutput(self.root, above or ".", existing=True)._folder() as folder:
+                    shutil.rmtree(last, dir_fd=folder)
+                    os.fsync(folder)
+            except FileNotFoundError:  # of the folder: done; of a file that somebody else removed: look again
+                if not self.names():
+                    return
+            except OSError as error:
+                if error.errno != errno.ENOTEMPTY or not tries_left:
+                    raise
+            else:
+                return
+
+    @contextlib.contextmanager
+    def _folder(self, *below: str, create: bool = False) -> Iterator[int]:
+        """Open `{root}/{prefix}/{below}` segment by segment, following no symbolic link below the root."""
+        create_job = create and not self._existing
+        if create_job:
+            self.root.mkdir(parents=True, exist_ok=True)
+        segments = [*((name, create_job) for name in self.prefix.split("/")), *((name, create) for name in below)]
+        descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for segment, create_this in segments:
+                parent = descriptor
+                descriptor = _step(parent, segment, create=create_this)
+                os.close(parent)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+
+def _step(parent: int, segment: str, *, create: bool) -> int:
+    """Open one folder in another, making it first if need be."""
+    with _confined(segment):
+        try:
+            return os.open(segment, _FOLDER, dir_fd=parent)
+        except FileNotFoundError:
+            if not create:
+                raise
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(segment, 0o755, dir_fd=parent)
+            os.fsync(parent)
+        return os.open(segment, _FOLDER, dir_fd=parent)
+
+
+@contextlib.contextmanager
+def _confined(name: str) -> Iterator[None]:
+    """Turn the errors of a symbolic link, or a file in a folder's place, into OutputError."""
+    try:
+        yield
+    except (NotADirectoryError, IsADirectoryError) as error:
+        raise OutputError(f"{name} in the output folder is no plain file or folder; remove it") from error
+    except OSError as error:
+        if error.errno in _NOT_PLAIN:
+            raise OutputError(f"{name} in the output folder is a symbolic link; remove it") from error
+        raise

@@ -1,0 +1,40 @@
+"""Where jobs write: `open_store` gives what the setting `output_dir` names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from service.jobs.local_store import LocalStore
+from service.jobs.output import Output
+from service.settings import Settings
+
+
+class Store(Protocol):
+    """The place below which every job has its folder. All methods block; call them from a thread."""
+
+    def output(self, prefix: str, *, existing: bool = False) -> Output:
+        """Name a job's folder; `prefix` has been validated: no empty, '.' or '..' segment.
+
+        It is made when something is written, unless it must be an `existing` one: then whoever writes to a job that was
+        deleted gets FileNotFoundError, and nothing comes back.
+        """
+
+    def plan_prefixes(self) -> Iterator[str]:
+        """Return the prefixes of all folders that hold a plan, in order."""
+
+    def check_writable(self, prefix: str) -> None:
+        """Find out, without writing, whether a job's folder could be written; a full disk is not noticed.
+
+        Raises:
+            OSError: if not.
+        """
+
+    def uri(self, prefix: str) -> str:
+        """Return where a job's folder is, for people: a path or URL."""
+
+
+def open_store(settings: Settings) -> Store:
+    """Return the store that jobs write to. It may be kept; opening it asks nobody anything."""
+    return LocalStore(Path(settings.outputs))
