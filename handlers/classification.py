@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from handlers import items
 from handlers.errors import NotFiniteError, RequestError
 from handlers.images import check_shape
 from handlers.micro_batches import mapped
 from handlers.model import Model
+from handlers.sampling import HEADER_BYTES
 from handlers.wire import Answer, Canary, Classify, Describe, Failure, Request
+from training.networks.features import FeatureClassifier
 
 Float32s = NDArray[np.float32]
 
@@ -21,20 +25,24 @@ class Classifier:
     """Answers the requests to a classifier."""
 
     def __init__(self, model: Model, max_bytes: int) -> None:
-        """Serve a model; max_bytes bounds requests and answers, and an answer is smaller than its request."""
+        """Serve a model whose answers may take max_bytes each: TorchServe kills the worker that sends more."""
         self.model = model
         self.facts = model.facts
+        self._most_numbers = (max_bytes - HEADER_BYTES) // 4
 
     def check(self, request: Request) -> Request:
         """Return a request that can be answered.
 
         Raises:
-            RequestError: if it asks for something else than classes, or its images are not of the model's shape.
+            RequestError: if it asks for something else than classes, its images are not of the model's shape, or it
+                asks for features that the model does not have or that are too many for an answer.
         """
         if not isinstance(request, Describe | Canary | Classify):
             raise RequestError(f"this model is a classifier: it cannot {request.op}")
         if isinstance(request, Classify):
             check_shape(request.images, self.model.image_shape)
+            if request.features:
+                self._check_features(len(request.images))
         return request
 
     def answers(self, requests: Sequence[Request | Failure]) -> list[Answer | Failure]:
@@ -43,12 +51,25 @@ class Classifier:
 
     def _answer(self, request: Request) -> Answer:
         if isinstance(request, Classify):
-            probabilities, generated = classify(self.model, request.images)
-            return Answer(tensors={"probabilities": probabilities, "generated": generated})
+            return Answer(tensors=self._classified(request))
         if isinstance(request, Canary):
             classify(self.model, np.zeros((1, *self.model.image_shape), np.uint8))
             return Answer()
         return Answer(facts=self.model.description)
+
+    def _classified(self, request: Classify) -> dict[str, Float32s]:
+        if request.features:
+            probabilities, generated, features = classify_with_features(self.model, request.images)
+            return {"probabilities": probabilities, "generated": generated, "features": features}
+        probabilities, generated = classify(self.model, request.images)
+        return {"probabilities": probabilities, "generated": generated}
+
+    def _check_features(self, images: int) -> None:
+        features = self.model.features
+        if not features:
+            raise RequestError("this model has no features to compare images by, or too many")
+        if images * (features + len(self.model.config.classes) + 1) > self._most_numbers:
+            raise RequestError(f"{images} images with {features} features each do not fit an answer; ask for fewer")
 
 
 def classify(model: Model, images: NDArray[np.uint8]) -> tuple[Float32s, Float32s]:
@@ -59,10 +80,33 @@ def classify(model: Model, images: NDArray[np.uint8]) -> tuple[Float32s, Float32
     Raises:
         NotFiniteError: if a logit is NaN or infinite.
     """
-    logits = mapped(model, images, model.network).double().numpy()
-    if not bool(np.isfinite(logits).all()):
-        raise NotFiniteError("the model's logits are not finite")
-    return to_probabilities(logits)
+    return to_probabilities(_finite(mapped(model, images, model.network), "logits").double().numpy())
+
+
+def classify_with_features(model: Model, images: NDArray[np.uint8]) -> tuple[Float32s, Float32s, Float32s]:
+    """Classify images uint8 [N, H, W, C] and show what the classifier saw in them.
+
+    Returns: as `classify`, and features float32 [N, F], from the same forward pass.
+
+    Raises:
+        NotFiniteError: if a logit or a feature is NaN or infinite.
+    """
+    network = model.network
+    assert isinstance(network, FeatureClassifier)  # noqa: S101 - checked with the request
+    classes = len(model.config.classes)
+
+    def both(batch: Tensor) -> Tensor:
+        return torch.cat([each.float() for each in network.logits_and_features(batch)], dim=1)
+
+    found = _finite(mapped(model, images, both), "logits or features")
+    features: Float32s = np.ascontiguousarray(found[:, classes:].numpy())
+    return (*to_probabilities(found[:, :classes].double().numpy()), features)
+
+
+def _finite(values: Tensor, what: str) -> Tensor:
+    if not bool(torch.isfinite(values).all()):
+        raise NotFiniteError(f"the model's {what} are not finite")
+    return values
 
 
 def to_probabilities(logits: NDArray[np.float64]) -> tuple[Float32s, Float32s]:

@@ -18,6 +18,7 @@ from handlers.micro_batches import mapped
 from handlers.model import Model
 from handlers.sampling import HEADER_BYTES
 from handlers.wire import Activate, Answer, Canary, Describe, Detect, Failure, Reconstruct, Request, Stimulate
+from training.networks.features import pooled_units
 from training.networks.sparse_autoencoder import SparseAutoencoder
 from training.neurons.concepts import Concept
 from training.neurons.stimuli import optimal_stimulus
@@ -48,6 +49,8 @@ class Detector:
             check_shape(request.images, self.model.image_shape)
         if isinstance(request, Detect):
             self._check_concepts(request)
+            if request.features and not self.model.features:
+                raise RequestError("the top stage of this model has too many maps to compare images by")
         elif isinstance(request, Activate):
             self._check_units(request.stage, request.units)
             self._check_size(request)
@@ -61,7 +64,8 @@ class Detector:
 
     def _answer(self, request: Request) -> Answer:
         if isinstance(request, Detect):
-            return Answer(tensors=detect(self.model, request.images, [self._concepts[n] for n in request.concepts]))
+            concepts = [self._concepts[name] for name in request.concepts]
+            return Answer(tensors=detect(self.model, request.images, concepts, features=request.features))
         if isinstance(request, Activate):
             found = activations(self.model, request.images, request.stage, request.units)
             return Answer(tensors={"activations": found})
@@ -94,22 +98,28 @@ class Detector:
             )
 
 
-def detect(model: Model, images: NDArray[np.uint8], concepts: Sequence[Concept]) -> dict[str, NDArray[Any]]:
+def detect(
+    model: Model, images: NDArray[np.uint8], concepts: Sequence[Concept], *, features: bool = False
+) -> dict[str, NDArray[Any]]:
     """Look for concepts in images uint8 [N, H, W, C].
 
-    Returns: `activations` float32 [N, K] of the concepts' units, `detected` bool [N, K], `confidences` float32 [N, K].
+    Returns: `activations` float32 [N, K] of the concepts' units, `detected` bool [N, K], `confidences` float32 [N, K];
+        with `features`, also those of the images, float32 [N, M]: the means of the top stage's M maps.
     """
     places = [(concept.stage - 1, concept.unit) for concept in concepts]
 
     def of_concepts(stages: list[Tensor]) -> Tensor:
-        return torch.stack([stages[stage].flatten(1)[:, unit] for stage, unit in places], dim=1)
+        units = torch.stack([stages[stage].flatten(1)[:, unit] for stage, unit in places], dim=1)
+        return torch.cat([units, pooled_units(stages[-1])], dim=1) if features else units
 
-    found = _of_units(model, images, of_concepts)
+    seen = _of_units(model, images, of_concepts)
+    found = np.ascontiguousarray(seen[:, : len(concepts)])
     columns = list(zip(concepts, found.T.astype(np.float64), strict=True))  # as exact as a threshold is
     return {
         "activations": found,
         "detected": np.stack([concept.decides(column) for concept, column in columns], axis=1),
         "confidences": np.stack([concept.confidence(column) for concept, column in columns], axis=1).astype(np.float32),
+        **({"features": np.ascontiguousarray(seen[:, len(concepts) :])} if features else {}),
     }
 
 

@@ -20,6 +20,7 @@ from handlers.errors import ModelError
 from training.checkpoint import RunConfig
 from training.errors import TrainingError
 from training.networks import build_autoencoder, build_classifier, build_generator
+from training.networks.features import MOST_FEATURES, FeatureClassifier
 from training.networks.sparse_autoencoder import SparseAutoencoder
 from training.neurons.concepts import Concept, read_concepts
 
@@ -55,6 +56,15 @@ class Model:
         return self.network.unit_shapes if isinstance(self.network, SparseAutoencoder) else ()
 
     @property
+    def features(self) -> int:
+        """Number of features of an image, which two sets can be compared by; 0 if the network has none, or too many."""
+        if isinstance(self.network, SparseAutoencoder):
+            count = self.network.unit_shapes[-1][0]
+        else:
+            count = self.network.feature_count if isinstance(self.network, FeatureClassifier) else 0
+        return count if count <= MOST_FEATURES else 0
+
+    @property
     def facts(self) -> dict[str, object]:
         """What every answer's header says of the model's device."""
         return {"device_class": self.device_class, "torch_version": torch.__version__}
@@ -71,6 +81,7 @@ class Model:
             "latent_size": self.config.latent_size if self.kind == "generator" else 0,
             "micro_batch": self.micro_batch,
             "recipe": self.config.recipe,
+            "features": self.features,
             "stages": [list(shape) for shape in self.unit_shapes],
             "concepts": [dataclasses.asdict(concept) for concept in self.concepts],
         }

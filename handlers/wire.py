@@ -48,18 +48,20 @@ class Generate:
 
 @dataclass(frozen=True, slots=True)
 class Classify:
-    """Asks for the class probabilities of images uint8 [N, H, W, C]."""
+    """Asks for the class probabilities of images uint8 [N, H, W, C], and for their features if `features` is set."""
 
     images: NDArray[np.uint8]
+    features: bool = False
     op: ClassVar[str] = "classify"
 
 
 @dataclass(frozen=True, slots=True)
 class Detect:
-    """Asks which of the named concepts images uint8 [N, H, W, C] show."""
+    """Asks which of the named concepts images uint8 [N, H, W, C] show, and for their features as `Classify` does."""
 
     images: NDArray[np.uint8]
     concepts: tuple[str, ...]
+    features: bool = False
     op: ClassVar[str] = "detect"
 
 
@@ -147,7 +149,7 @@ def _detect(request: Mapping[str, Any], item: Item) -> Detect:
     concepts = request.get("concepts")
     if not isinstance(concepts, list) or not all(isinstance(name, str) for name in concepts):
         raise RequestError("concepts must be a list of names")
-    return Detect(_pixels(request, item), tuple(concepts))
+    return Detect(_pixels(request, item), tuple(concepts), _flag(request, "features"))
 
 
 def _activate(request: Mapping[str, Any], item: Item) -> Activate:
@@ -186,6 +188,14 @@ def _whole(request: Mapping[str, Any], name: str, least: int, most: int) -> int:
     return value
 
 
+def _flag(request: Mapping[str, Any], name: str) -> bool:
+    """Return whether something is asked for that need not be."""
+    value = request.get(name, False)
+    if not isinstance(value, bool):
+        raise RequestError(f"{name} must be true or false, not {value!r}")
+    return value
+
+
 def _blob(header: Mapping[str, object], tensors: Mapping[str, NDArray[Any]]) -> bytes:
     text = np.frombuffer(json.dumps(header).encode(), np.uint8)
     return save({"header": text, **{name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}})
@@ -195,7 +205,7 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any], Item], Request]] = {
     Describe.op: lambda *_: Describe(),
     Canary.op: lambda *_: Canary(),
     Generate.op: _generate,
-    Classify.op: lambda request, item: Classify(_pixels(request, item)),
+    Classify.op: lambda request, item: Classify(_pixels(request, item), _flag(request, "features")),
     Detect.op: _detect,
     Activate.op: _activate,
     Reconstruct.op: lambda request, item: Reconstruct(_pixels(request, item)),

@@ -46,6 +46,8 @@ class Detection:
             np.concatenate([part.activations for part in parts]),
             np.concatenate([part.detected for part in parts]),
             np.concatenate([part.confidences for part in parts]),
+            parts[0].device_class,
+            parts[0].torch_version,
         )
 
     async def activations(

@@ -13,14 +13,17 @@ from typing import cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from service.answers import damaged, opened, pixels, probabilities, text, texts, whole
+from service.answers import damaged, numbers, opened, pixels, probabilities, text, texts, whole
 from service.neurons import Concept, UnitShape, read_concepts, read_stages
 from service.registry import Kind
 
 
 @dataclass(frozen=True, slots=True)
 class ModelDescription:
-    """What a loaded model says of itself; latents are a generator's, stages and concepts an autoencoder's."""
+    """What a loaded model says of itself; latents are a generator's, stages and concepts an autoencoder's.
+
+    `features` is how many numbers two sets of images can be compared by; 0 if there are none.
+    """
 
     kind: Kind
     height: int
@@ -34,6 +37,7 @@ class ModelDescription:
     recipe: str
     stages: tuple[UnitShape, ...] = ()
     concepts: tuple[Concept, ...] = ()
+    features: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +51,16 @@ class GeneratedImages:
 
 @dataclass(frozen=True, slots=True)
 class Classifications:
-    """Probabilities float32 [n, K], each row summing to 1, and p(generated) float32 [n] if the model knows it."""
+    """Probabilities float32 [n, K], each row summing to 1, and p(generated) float32 [n] if the model knows it.
+
+    `features` float32 [n, F] are there if they were asked for.
+    """
 
     probabilities: NDArray[np.float32]
     generated: NDArray[np.float32] | None
     device_class: str
     torch_version: str
+    features: NDArray[np.float32] | None = None
 
 
 def describe_request() -> dict[str, bytes]:
@@ -76,9 +84,10 @@ def generate_request(seed: int, first_index: int, count: int) -> dict[str, bytes
     return request_of({"op": "generate", "seed": seed, "first_index": first_index, "count": count})
 
 
-def classify_request(images: NDArray[np.uint8]) -> dict[str, bytes]:
-    """Ask for the class probabilities of images uint8 [N, H, W, C], N at least 1."""
-    return {**request_of({"op": "classify", "shape": list(images.shape)}), "pixels": images.tobytes()}
+def classify_request(images: NDArray[np.uint8], *, features: bool = False) -> dict[str, bytes]:
+    """Ask for the class probabilities of images uint8 [N, H, W, C], N at least 1, and for their features if wanted."""
+    wish = {"features": True} if features else {}
+    return {**request_of({"op": "classify", "shape": list(images.shape), **wish}), "pixels": images.tobytes()}
 
 
 def read_description(answer: bytes) -> ModelDescription:
@@ -106,6 +115,7 @@ def read_description(answer: bytes) -> ModelDescription:
         recipe=text(header, "recipe"),
         stages=stages,
         concepts=read_concepts(header, stages),
+        features=whole(header, "features", least=0) if "features" in header else 0,
     )
 
 
@@ -137,12 +147,13 @@ def read_images(answer: bytes, shape: tuple[int, int, int, int]) -> GeneratedIma
     )
 
 
-def read_classifications(answer: bytes, shape: tuple[int, int]) -> Classifications:
+def read_classifications(answer: bytes, shape: tuple[int, int], *, features: int = 0) -> Classifications:
     """Read the answer to `classify_request`.
 
     Args:
         answer: what TorchServe returned.
         shape: the expected (images, classes).
+        features: how many of an image were asked for.
 
     Raises:
         InvalidArgument: if the model says that the request is wrong.
@@ -154,7 +165,8 @@ def read_classifications(answer: bytes, shape: tuple[int, int]) -> Classificatio
     if not bool((np.abs(found.sum(axis=1, dtype=np.float64) - 1) <= 1e-5).all()):
         raise damaged("probabilities do not sum to 1")
     generated = probabilities(tensors, "generated", shape[:1]) if "generated" in tensors else None
-    return Classifications(found, generated, text(header, "device_class"), text(header, "torch_version"))
+    seen = numbers(tensors, "features", (shape[0], features)) if features else None
+    return Classifications(found, generated, text(header, "device_class"), text(header, "torch_version"), seen)
 
 
 def request_of(request: dict[str, object]) -> dict[str, bytes]:

@@ -19,11 +19,17 @@ from service.neurons import Neuron
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """Of each image and concept [n, K]: float32 activations, bool decisions, float32 confidences."""
+    """Of each image and concept [n, K]: float32 activations, bool decisions, float32 confidences; and of what device.
+
+    `features` float32 [n, F] are there if they were asked for.
+    """
 
     activations: NDArray[np.float32]
     detected: NDArray[np.bool_]
     confidences: NDArray[np.float32]
+    device_class: str
+    torch_version: str
+    features: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +49,10 @@ class OptimalStimulus:
     device_class: str
 
 
-def detect_request(images: NDArray[np.uint8], concepts: Sequence[str]) -> dict[str, bytes]:
-    """Ask which concepts, at least one, images uint8 [N, H, W, C] show."""
-    return _about(images, {"op": "detect", "concepts": list(concepts)})
+def detect_request(images: NDArray[np.uint8], concepts: Sequence[str], *, features: bool = False) -> dict[str, bytes]:
+    """Ask which concepts, at least one, images uint8 [N, H, W, C] show, and for their features if wanted."""
+    wish = {"features": True} if features else {}
+    return _about(images, {"op": "detect", "concepts": list(concepts), **wish})
 
 
 def activate_request(images: NDArray[np.uint8], stage: int, units: Sequence[int]) -> dict[str, bytes]:
@@ -64,13 +71,16 @@ def stimulate_request(neuron: Neuron, *, seed: int, steps: int) -> dict[str, byt
     return request_of({"op": "stimulate", **place, "seed": seed, "steps": steps})
 
 
-def read_detections(answer: bytes, shape: tuple[int, int]) -> Detections:
-    """Read the answer to `detect_request`; the shape is (images, concepts)."""
-    _, tensors = opened(answer)
+def read_detections(answer: bytes, shape: tuple[int, int], *, features: int = 0) -> Detections:
+    """Read the answer to `detect_request`; the shape is (images, concepts), `features` as many as were asked for."""
+    header, tensors = opened(answer)
     return Detections(
         activations=numbers(tensors, "activations", shape),
         detected=tensor(tensors, "detected", np.dtype(np.bool_), shape),
         confidences=probabilities(tensors, "confidences", shape),
+        device_class=text(header, "device_class"),
+        torch_version=text(header, "torch_version"),
+        features=numbers(tensors, "features", (shape[0], features)) if features else None,
     )
 
 

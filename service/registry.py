@@ -58,6 +58,7 @@ class ModelRecord:
     load_time: float
     stages: tuple[UnitShape, ...] = ()
     concepts: tuple[Concept, ...] = ()
+    features: int = 0  # of an image; 0 if there are none, and in records of versions that did not ask
 
     @property
     def backend_name(self) -> str:
@@ -241,7 +242,7 @@ def _parse(name: str, text: bytes) -> ModelRecord | None:
         return None
     numbers = (record.workers, record.height, record.width, record.channels, record.micro_batch)
     sound = record.name == name and _DIGEST.fullmatch(record.digest) and ARCHIVE.fullmatch(record.archive)
-    if not sound or min(numbers) < 1 or record.latent_size < 0:
+    if not sound or min(numbers) < 1 or min(record.latent_size, record.features) < 0:
         log.error("damaged model record", model=name, problems=["a field has an impossible value"])
         return None
     return record

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
 
-from handlers.classification import Classifier, classify, to_probabilities
+from handlers.classification import Classifier, classify, classify_with_features, to_probabilities
 from handlers.errors import RequestError
+from handlers.images import from_pixels
 from handlers.model import Model
+from handlers.sampling import HEADER_BYTES
 from handlers.wire import Answer, Canary, Classify, Failure, Generate
+from training.networks.improved_gan import Discriminator
 
 
 def some_images(count: int) -> np.ndarray:
@@ -68,6 +72,31 @@ def test_a_logit_that_is_not_finite_fails_that_request_only(classifier: Model) -
     first, second = suspicious.answers([Classify(dark), Classify(bright)])
     assert first == Failure("error", "the model's logits are not finite")
     assert isinstance(second, Answer) and second.tensors["probabilities"] == pytest.approx(np.full((1, 3), 1 / 3))
+
+
+def test_features_are_the_layer_before_the_last_of_the_same_forward_pass(classifier: Model) -> None:
+    images = some_images(11)
+    probabilities, generated, features = classify_with_features(classifier, images)
+    network = cast(Discriminator, classifier.network)
+    expected = network.features(from_pixels(images, classifier.device))
+    assert features.shape == (11, classifier.features) == (11, 8)
+    np.testing.assert_allclose(features, expected.numpy(), atol=1e-5)
+    assert np.array_equal(classify(classifier, images)[0], probabilities)
+    assert np.array_equal(classify(classifier, images)[1], generated)
+
+
+def test_features_that_do_not_fit_an_answer_are_refused_before_the_forward_pass(classifier: Model) -> None:
+    request = Classify(some_images(100), features=True)
+    Classifier(classifier, HEADER_BYTES + 100 * 12 * 4).check(request)
+    with pytest.raises(RequestError, match="100 images with 8 features each do not fit"):
+        Classifier(classifier, HEADER_BYTES + 100 * 12 * 4 - 4).check(request)
+
+
+def test_a_classifier_with_too_many_features_has_none(classifier: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("handlers.model.MOST_FEATURES", 7)
+    assert classifier.features == 0 and classifier.description["features"] == 0
+    with pytest.raises(RequestError, match="no features"):
+        Classifier(classifier, 10**6).check(Classify(some_images(1), features=True))
 
 
 def test_the_canary_is_a_real_forward_pass(classifier: Model) -> None:

@@ -63,6 +63,16 @@ def test_decisions_and_confidences_follow_each_concepts_own_sign_and_threshold(n
         np.testing.assert_allclose(found["confidences"][:, column], 1 / (1 + np.exp(-score)), atol=1e-6)
 
 
+def test_features_are_the_means_of_the_top_stages_maps(neurons: Model) -> None:
+    images = some_images(9)
+    found = detect(neurons, images, neurons.concepts, features=True)
+    expected = network_of(neurons)(from_pixels(images, CPU))[-1].mean(dim=(2, 3))
+    np.testing.assert_allclose(found["features"], expected, atol=1e-5)
+    assert found["features"].shape == (9, neurons.features) and neurons.features > 0
+    for name, values in detect(neurons, images, neurons.concepts).items():
+        assert np.array_equal(found[name], values)
+
+
 def test_an_image_activates_alike_whatever_its_neighbours_show(neurons: Model) -> None:
     images = some_images(8)
     changed = images.copy()

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from handlers.archive import pack
-from handlers.classification import classify
+from handlers.classification import classify, classify_with_features
 from handlers.errors import ArchiveError
 from handlers.model import Kind, Model, load
 from handlers.sampling import generate
@@ -85,6 +85,9 @@ def test_an_image_gets_the_same_class_whatever_its_neighbours_show(recipe: Recip
     assert together.shape == (8, 3)
     assert generated.shape == (8,)
     np.testing.assert_allclose(together, alone, atol=1e-5)
+    *judged, features = classify_with_features(model, images)
+    assert features.shape == (8, model.features) and model.features > 0
+    assert np.array_equal(judged[0], together) and np.array_equal(judged[1], generated)
 
 
 def test_a_run_without_a_classifier_is_not_packed_as_one(tmp_path: Path) -> None:

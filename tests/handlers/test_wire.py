@@ -54,6 +54,32 @@ def test_requests_are_read_as_they_were_meant() -> None:
     assert isinstance(classify, Classify) and np.array_equal(classify.images, images)
 
 
+def test_features_are_asked_for_and_answered_only_on_request(classifier_handler: Handler) -> None:
+    images = np.arange(11 * 60, dtype=np.uint32).astype(np.uint8).reshape(11, 6, 5, 2)
+    [described, plain, seen] = asked(
+        classifier_handler,
+        envelope.describe_request(),
+        envelope.classify_request(images),
+        envelope.classify_request(images, features=True),
+    )
+    features = envelope.read_description(described).features
+    without, both = (
+        envelope.read_classifications(plain, (11, 3)),
+        envelope.read_classifications(seen, (11, 3), features=8),
+    )
+    assert features == 8 and without.features is None
+    assert both.features is not None and both.features.shape == (11, 8) and both.features.any()
+    assert np.array_equal(without.probabilities, both.probabilities)
+    with pytest.raises(Internal, match="it lacks features"):
+        envelope.read_classifications(plain, (11, 3), features=8)
+
+
+def test_features_must_be_asked_for_with_true_or_false(classifier_handler: Handler) -> None:
+    request = {"request": b'{"op": "classify", "shape": [1, 6, 5, 2], "features": 1}', "pixels": bytes(60)}
+    with pytest.raises(InvalidArgument, match="features must be true or false"):
+        envelope.read_classifications(asked(classifier_handler, request)[0], (1, 3))
+
+
 def test_images_that_are_a_view_travel_whole() -> None:
     images = np.arange(48, dtype=np.uint8).reshape(2, 4, 6, 1)[:, ::2, ::-1]
     classify = wire.read_request(envelope.classify_request(images))

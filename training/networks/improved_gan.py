@@ -168,6 +168,7 @@ class Discriminator(nn.Module):
             else None
         )
         self.output = WeightNormLinear(sizes[-1] + minibatch_kernels, classes, scale="trained")
+        self._feature_count = sizes[-1]
 
     def features(self, images: Tensor, noise: torch.Generator | None = None) -> Tensor:
         """Map images [N, C, H, W] in [-1, 1] to the last hidden units [N, F], before the noise on them."""
@@ -178,7 +179,19 @@ class Discriminator(nn.Module):
 
     def forward(self, images: Tensor, noise: torch.Generator | None = None) -> Tensor:
         """Map images [N, C, H, W] in [-1, 1] to class logits [N, K]; noise only where a generator for it is given."""
-        units = self.noises[-1](self.features(images, noise), noise)
+        return self._logits(self.noises[-1](self.features(images, noise), noise), noise)
+
+    @property
+    def feature_count(self) -> int:
+        """F, the number of features of an image."""
+        return self._feature_count
+
+    def logits_and_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Map images [N, C, H, W] in [-1, 1] to class logits [N, K] and `features` [N, F], without noise."""
+        features = self.features(images)
+        return self._logits(features, None), features
+
+    def _logits(self, units: Tensor, noise: torch.Generator | None) -> Tensor:
         if self.minibatch is not None:
             units = self.minibatch.among_reference(units) if noise is None else self.minibatch(units)
         logits: Tensor = self.output(units)

@@ -173,6 +173,7 @@ class Discriminator(nn.Module):
             else None
         )
         self.output = WeightNormLinear(last + minibatch_kernels, classes, scale="trained", direction_std=DIRECTION_STD)
+        self._feature_count = last
 
     def features(self, images: Tensor, noise: torch.Generator | None = None) -> Tensor:
         """Map images [N, C, 32, 32] in [-1, 1] to the last maps' means [N, F], before minibatch discrimination."""
@@ -180,7 +181,19 @@ class Discriminator(nn.Module):
 
     def forward(self, images: Tensor, noise: torch.Generator | None = None) -> Tensor:
         """Map images [N, C, 32, 32] in [-1, 1] to class logits [N, K]; noise only where a generator for it is given."""
-        units = self.features(images, noise)
+        return self._logits(self.features(images, noise), noise)
+
+    @property
+    def feature_count(self) -> int:
+        """F, the number of features of an image."""
+        return self._feature_count
+
+    def logits_and_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Map images [N, C, H, W] in [-1, 1] to class logits [N, K] and `features` [N, F], without noise."""
+        features = self.features(images)
+        return self._logits(features, None), features
+
+    def _logits(self, units: Tensor, noise: torch.Generator | None) -> Tensor:
         if self.minibatch is not None:
             units = self.minibatch.among_reference(units) if noise is None else self.minibatch(units)
         logits: Tensor = self.output(units)

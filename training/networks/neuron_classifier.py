@@ -10,6 +10,7 @@ import math
 
 from torch import Tensor, nn
 
+from training.networks.features import pooled_units
 from training.networks.sparse_autoencoder import SparseAutoencoder
 
 
@@ -28,5 +29,18 @@ class NeuronClassifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images [N, C, H, W] in [-1, 1] to class logits [N, K], whose exponentials sum to 1."""
-        logits: Tensor = self.linear(self.autoencoder(images)[-1].flatten(1)).log_softmax(dim=1)
+        return self._logits(self.autoencoder(images)[-1])
+
+    @property
+    def feature_count(self) -> int:
+        """F, the number of maps of the top stage."""
+        return self.autoencoder.unit_shapes[-1][0]
+
+    def logits_and_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Map images [N, C, H, W] in [-1, 1] to class logits [N, K] and the means of the top stage's maps [N, F]."""
+        units = self.autoencoder(images)[-1]
+        return self._logits(units), pooled_units(units)
+
+    def _logits(self, units: Tensor) -> Tensor:
+        logits: Tensor = self.linear(units.flatten(1)).log_softmax(dim=1)
         return logits

@@ -33,7 +33,22 @@ class ProbeClassifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images [N, C, H, W] in [-1, 1] to class logits [N, K]."""
+        return self._logits(self.discriminator.feature_maps(images))
+
+    @property
+    def feature_count(self) -> int:
+        """F, the number of maps of all layers."""
+        return sum(self.discriminator.channels)
+
+    def logits_and_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Map images [N, C, H, W] in [-1, 1] to class logits [N, K] and the largest number of every map [N, F].
+
+        The linear layer sees a maximum for each of 16 cells of a map: too many numbers for a covariance.
+        """
         maps = self.discriminator.feature_maps(images)
+        return self._logits(maps), torch.cat([each.amax(dim=(2, 3)) for each in maps], dim=1)
+
+    def _logits(self, maps: list[Tensor]) -> Tensor:
         shares = self.linear(pooled(maps)).log_softmax(dim=1)  # logsumexp 0
         logits: Tensor = shares + self.discriminator.logit(maps[-1])[:, None]
         return logits

@@ -52,6 +52,17 @@ def test_probabilities_of_classes_are_the_softmax_of_the_linear_scores() -> None
     torch.testing.assert_close(classifier(images).softmax(1), scores.softmax(1))
 
 
+def test_images_are_compared_by_the_largest_number_of_every_map() -> None:
+    classifier, images = ProbeClassifier(discriminator(), classes=4), noise(5)
+
+    logits, features = classifier.logits_and_features(images)
+
+    torch.testing.assert_close(logits, classifier(images))
+    assert features.shape == (5, classifier.feature_count) == (5, 2 + 4 + 8 + 16)
+    last = classifier.discriminator.feature_maps(images)[-1]
+    torch.testing.assert_close(features[:, -16:], last.flatten(2).max(dim=2).values)
+
+
 def test_what_is_served_as_generated_is_the_discriminator_s_own_judgement() -> None:
     classifier, images = ProbeClassifier(discriminator(), classes=4), noise(5)
 

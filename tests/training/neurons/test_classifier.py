@@ -16,6 +16,7 @@ from training.data import LabelledImages
 from training.errors import DataError, RecipeError, RunError
 from training.loop import train
 from training.networks import build_classifier
+from training.networks.neuron_classifier import NeuronClassifier
 from training.neurons.activations import activations_of, load_trained
 from training.neurons.classifier import accuracy, classify_run
 from training.neurons.linear import logistic
@@ -51,8 +52,13 @@ def test_a_classifier_is_written_that_knows_the_classes_and_no_generator(run: Pa
     loaded = load_run(tmp_path / "out")
     network = build_classifier(loaded.config)
     network.load_state_dict(classifier_weights(loaded))
+    assert isinstance(network, NeuronClassifier)
     with torch.inference_mode():
         logits = network.eval()(to_tensor(test.images))
+    with torch.inference_mode():
+        again, features = network.logits_and_features(to_tensor(test.images))
+    assert torch.equal(again, logits)
+    assert features.shape == (80, network.feature_count)
     assert (logits.argmax(1).numpy() == test.labels).mean() == pytest.approx(outcome.test_accuracy)
     assert torch.allclose(logits.exp().sum(1), torch.ones(80))
     assert json.loads((tmp_path / "out" / "metrics.jsonl").read_text()) == dataclasses.asdict(outcome)
