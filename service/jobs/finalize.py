@@ -14,9 +14,10 @@ from PIL import Image
 
 from service.jobs import png, score
 from service.jobs.faults import crash_point
+from service.jobs.formats.choice import layout_of, open_images
 from service.jobs.output import Output, OutputError
 from service.jobs.plan import Plan, canonical_json
-from service.jobs.shards import Marker, data_name, read_marker, stored_images
+from service.jobs.shards import Marker, data_name, read_marker
 from service.jobs.store import Store
 from service.jobs.views import JobState
 
@@ -141,7 +142,7 @@ def _markers(output: Output, plan: Plan) -> Iterator[Marker]:
         if marker is not None:
             if marker.plan_digest != plan.digest:
                 raise OutputError(f"the marker of shard {shard} belongs to another plan")
-            if output.size(data_name(plan, shard)) != marker.bytes:
+            if layout_of(plan).size(output, shard) != marker.bytes:
                 raise OutputError(f"{data_name(plan, shard)} is missing or was changed: it is not what its marker says")
             yield marker
 
@@ -176,8 +177,8 @@ def _first_images(output: Output, plan: Plan, markers: list[Marker]) -> Iterator
     left = SHEET_IMAGES
     for marker in markers:
         indices = range(marker.first_index, marker.first_index + min(marker.count, left))
-        with output.open(data_name(plan, marker.shard)) as file:
-            yield from stored_images(file, indices, (plan.height, plan.width, plan.channels))
+        with open_images(output, plan, marker.shard) as images:
+            yield from images.read(indices)
         left -= len(indices)
         if left == 0:
             return

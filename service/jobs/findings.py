@@ -9,7 +9,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from service.jobs.finalize import MANIFEST
-from service.jobs.output import Output, OutputError, file_digest
+from service.jobs.formats.choice import layout_of
+from service.jobs.output import Output, OutputError
 from service.jobs.plan import FILE_NAME, MAX_SHARDS, Digest, Plan
 from service.jobs.shards import data_name, marker_name, read_marker
 from service.jobs.views import JobView
@@ -105,9 +106,8 @@ def shard_findings(output: Output, plan: Plan, shard: int, expected: str) -> Ite
     """Hash a shard's file and compare it, and its marker, with the digest that was committed. Memory stays small."""
     name, size = data_name(plan, shard), None
     try:
-        with output.open(name) as file:
-            found = file_digest(file)
-            size = file.tell() if found == expected else None
+        found, bytes_found = layout_of(plan).digest(output, shard)
+        size = bytes_found if found == expected else None
         if found != expected:
             yield Finding("WRONG_DIGEST", shard, expected, found, f"{name} was changed")
     except FileNotFoundError:

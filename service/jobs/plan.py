@@ -94,11 +94,6 @@ class Plan:
         return -(-self.count // self.shard_size)
 
     @property
-    def suffix(self) -> str:
-        """File name suffix of a shard."""
-        return "tar" if self.sampling else "safetensors"
-
-    @property
     def digest(self) -> str:
         """SHA-256 of the canonical JSON: the plan's identity."""
         return hashlib.sha256(self.to_json()).hexdigest()

@@ -18,9 +18,9 @@ from service.admission import Deadline
 from service.errors import FailedPrecondition, NotFound
 from service.inference import Generated
 from service.jobs.findings import Finding
+from service.jobs.formats.choice import open_images
 from service.jobs.output import Output, OutputError
 from service.jobs.plan import Plan
-from service.jobs.shards import data_name, skip_images, stored_images
 from service.jobs.strike import patiently
 from service.jobs.work import check_device
 from service.registry import ModelRecord, Registry
@@ -108,10 +108,8 @@ class Restrike:
 
     def _stored(self, output: Output, piece: Piece) -> NDArray[np.uint8]:
         """Read the images of a piece from their shard: uint8 [n, H, W, C]."""
-        plan = self.plan
-        with output.open(data_name(plan, piece.shard)) as file:
-            skip_images(file, range(plan.span(piece.shard).start, piece.indices.start))
-            return stored_images(file, piece.indices, (plan.height, plan.width, plan.channels))
+        with open_images(output, self.plan, piece.shard) as images:
+            return images.read(piece.indices)
 
     def _piece(self, shards: Sequence[int], ends: Sequence[int], number: int) -> Piece:
         """The piece of this number, counted over the shards in order."""

@@ -1,30 +1,24 @@
 """A shard's file and its marker: written the same way every time, published once, read back with suspicion.
 
-A sample job's shard is a USTAR tar for WebDataset, `000000123.png` and `000000123.json` a sample in order of the
-indices, with no times and no owners. A score job's shard is a safetensors file of `probabilities` float32 [n, K] and,
+`formats` has the files of sample jobs. A score job's shard is a safetensors file of `probabilities` float32 [n, K] and,
 where the classifier can say, `generated` float32 [n]. A shard exists if its file does; the marker is written after it.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
 import struct
 from dataclasses import asdict, dataclass
 from typing import Annotated, BinaryIO, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from service.jobs import png
 from service.jobs.faults import crash_point
-from service.jobs.output import Output, OutputError, Temporary, file_digest
+from service.jobs.formats.choice import layout_of
+from service.jobs.formats.layout import ShardWriter
+from service.jobs.output import Output, OutputError, Temporary
 from service.jobs.plan import Digest, Natural, Plan, Positive, canonical_json
-
-BLOCK = 512
-MAX_SAMPLE_BYTES = 1 << 28
 
 
 class DeterminismError(Exception):
@@ -53,8 +47,8 @@ _MARKER = TypeAdapter(Marker)
 
 
 def data_name(plan: Plan, shard: int) -> str:
-    """Name of a shard's file below the job's folder."""
-    return f"shards/{shard:06d}.{plan.suffix}"
+    """Name of a shard's file or folder below the job's folder."""
+    return layout_of(plan).name(shard)
 
 
 def marker_name(shard: int) -> str:
@@ -65,48 +59,6 @@ def marker_name(shard: int) -> str:
 def temporary_label(shard: int, attempt: int) -> str:
     """Beginning of the name of an attempt's temporary file."""
     return f"{shard:06d}.{attempt}."
-
-
-class ShardWriter:
-    """Hashes and counts what goes into a shard's file. Memory does not grow with the shard."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._hash = hashlib.sha256()
-        self.size = 0
-
-    def write(self, data: bytes) -> None:
-        """Append bytes."""
-        self._hash.update(data)
-        self._file.write(data)
-        self.size += len(data)
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of what was written, in hexadecimal."""
-        return self._hash.hexdigest()
-
-
-class TarWriter(ShardWriter):
-    """Writes the shard of a sample job."""
-
-    def __init__(self, file: BinaryIO, plan: Plan) -> None:
-        super().__init__(file)
-        assert plan.sampling is not None  # noqa: S101 - only sample jobs have tars
-        self._facts = {"model_digest": plan.model_digest, "seed": plan.sampling.seed}
-
-    def add(self, first_index: int, images: NDArray[np.uint8]) -> None:
-        """Append images uint8 [N, H, W, C] of consecutive indices."""
-        for index, image in enumerate(png.encode(images), start=first_index):
-            self._member(f"{index:09d}.png", image)
-            self._member(f"{index:09d}.json", canonical_json({"index": index, **self._facts}))
-
-    def finish(self) -> None:
-        """End the tar: two empty blocks."""
-        self.write(bytes(2 * BLOCK))
-
-    def _member(self, name: str, data: bytes) -> None:
-        self.write(_tar_header(name, len(data)) + data + bytes(-len(data) % BLOCK))
 
 
 class TensorWriter(ShardWriter):
@@ -153,8 +105,7 @@ def publish(output: Output, plan: Plan, marker: Marker, temporary: Temporary) ->
     """
     name = data_name(plan, marker.shard)
     if not output.publish(temporary, name):
-        with output.open(name) as file:
-            _same(plan, marker, file_digest(file))
+        _same(plan, marker, layout_of(plan).digest(output, marker.shard)[0])
     crash_point("after_publish")
     _mark(output, plan, marker)
     crash_point("after_marker")
@@ -174,9 +125,7 @@ def adopt(output: Output, plan: Plan, orphan: Marker) -> Marker | None:
         OutputError: if the file is not what its marker says.
     """
     try:
-        with output.open(data_name(plan, orphan.shard)) as file:
-            digest = file_digest(file)
-            size = file.tell()
+        digest, size = layout_of(plan).digest(output, orphan.shard)
     except FileNotFoundError:
         return None
     marker = read_marker(output, orphan.shard)
@@ -203,30 +152,6 @@ def read_marker(output: Output, shard: int) -> Marker | None:
         raise OutputError(f"{marker_name(shard)} is damaged") from None
 
 
-def stored_images(file: BinaryIO, indices: range, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """Read the next images of a tar that `TarWriter` wrote: uint8 [len(indices), H, W, C].
-
-    Raises:
-        OutputError: if a header, a name, a format or a size is not exactly what `TarWriter` writes.
-    """
-    images = np.empty((len(indices), *shape), np.uint8)
-    for row, index in enumerate(indices):
-        images[row] = _decoded(_read_member(file, f"{index:09d}.png"), shape)
-        _read_member(file, f"{index:09d}.json")
-    return images
-
-
-def skip_images(file: BinaryIO, indices: range) -> None:
-    """Read past the images of these indices.
-
-    Raises:
-        OutputError: as `stored_images`, but no image is decoded.
-    """
-    for index in indices:
-        _read_member(file, f"{index:09d}.png")
-        _read_member(file, f"{index:09d}.json")
-
-
 def _same(plan: Plan, marker: Marker, digest: str) -> None:
     if marker.digest != digest:
         name = data_name(plan, marker.shard)
@@ -238,35 +163,3 @@ def _mark(output: Output, plan: Plan, marker: Marker) -> None:
     if not output.put(marker_name(marker.shard), canonical_json(asdict(marker))):
         earlier = read_marker(output, marker.shard)
         _same(plan, marker, earlier.digest if earlier else "")
-
-
-def _tar_header(name: str, size: int) -> bytes:
-    """USTAR header of a plain file that belongs to nobody and has no time."""
-    zeros = b"0000000\0"
-    fields = (name.encode(), b"0000644\0", zeros, zeros, b"%011o\0" % size, b"00000000000\0", b" " * 8, b"0", b"")
-    block = struct.pack("100s8s8s8s12s12s8sc100s8s64s8s8s167x", *fields, b"ustar\00000", b"", b"", b"")
-    return block[:148] + b"%06o\0 " % sum(block) + block[156:]
-
-
-def _read_member(file: BinaryIO, name: str) -> bytes:
-    header = file.read(BLOCK)
-    try:
-        size = int(header[124:135], 8)
-    except ValueError:
-        size = -1
-    if not 0 <= size <= MAX_SAMPLE_BYTES or header != _tar_header(name, size):
-        raise OutputError(f"the tar does not hold {name} where it must")
-    data = file.read(size + -size % BLOCK)
-    return data[:size]
-
-
-def _decoded(data: bytes, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """Decode one PNG whose size and mode are known beforehand."""
-    height, width, channels = shape
-    try:
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            if image.size != (width, height) or image.mode != {1: "L", 3: "RGB"}[channels]:
-                raise OutputError(f"an image is {image.mode} {image.size}, not {channels} x {(width, height)}")
-            return np.asarray(image).reshape(shape)
-    except (OSError, SyntaxError) as error:
-        raise OutputError("an image of the source is damaged") from error

@@ -16,8 +16,8 @@ from typing import Protocol, TypeVar
 import structlog
 
 from service.errors import DeadlineExceeded, MintageError, ResourceExhausted, Unavailable
-from service.jobs import png
 from service.jobs.faults import crash_point
+from service.jobs.formats.choice import layout_of
 from service.jobs.ledger import LeaseEnded, Ledger
 from service.jobs.output import OutputError, Temporary
 from service.jobs.plan import Plan
@@ -151,8 +151,8 @@ class Attempt:
     async def _make(self, blank: Marker) -> Marker:
         label = temporary_label(self._lease.shard, self._lease.attempt)
         with contextlib.ExitStack() as stack:
-            temporary = stack.enter_context(self._output.temporary(label))
-            opening = work_on(self._striker.store, self._plan, blank, temporary.file)
+            temporary = stack.enter_context(layout_of(self._plan).temporary(self._output, label))
+            opening = work_on(self._striker.store, self._plan, blank, temporary)
             work = await asyncio.to_thread(stack.enter_context, opening)
             await self._fill(work)
             await asyncio.to_thread(work.finish)
@@ -216,7 +216,7 @@ class Attempt:
             attempt=self._lease.attempt,
             worker=self._striker.worker,
             plan_digest=self._plan.digest,
-            encoder=png.ENCODER if self._plan.sampling else "",
+            encoder=layout_of(self._plan).encoder,
             source_digest=source_digest(self._striker.store, self._plan, self._lease.shard),
         )
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 from service import envelope
 from service.errors import FailedPrecondition
-from service.jobs.output import OutputError, file_digest
-from service.jobs.plan import Plan
-from service.jobs.shards import Marker, ShardWriter, TarWriter, TensorWriter, read_marker, stored_images
+from service.jobs.formats.choice import image_layout_of, layout_of, open_images
+from service.jobs.formats.layout import ImageReader, ImageWriter, ShardWriter
+from service.jobs.output import Output, OutputError, Temporary
+from service.jobs.plan import FILE_NAME, Plan, PlanError, Scoring, read_plan
+from service.jobs.shards import Marker, TensorWriter, data_name, read_marker
 from service.jobs.store import Store
 
 REQUEST_BYTES = 4 << 20
@@ -26,7 +28,7 @@ class Work(Protocol):
     """The part of a strike that differs between the kinds of job."""
 
     @property
-    def writer(self) -> ShardWriter:
+    def writer(self) -> ImageWriter | ShardWriter:
         """Where the shard goes."""
 
     def request(self, indices: range) -> Mapping[str, bytes]:
@@ -42,8 +44,8 @@ class Work(Protocol):
 class SampleWork:
     """Makes images."""
 
-    def __init__(self, plan: Plan, file: BinaryIO) -> None:
-        self.writer = TarWriter(file, plan)
+    def __init__(self, plan: Plan, shard: int, temporary: Temporary) -> None:
+        self.writer = image_layout_of(plan).writer(temporary, shard)
         self._plan = plan
 
     def request(self, indices: range) -> Mapping[str, bytes]:
@@ -52,29 +54,28 @@ class SampleWork:
         return envelope.generate_request(self._plan.sampling.seed, indices.start, len(indices))
 
     def store(self, indices: range, answer: bytes) -> None:
-        """Append images as PNG."""
+        """Append images."""
         plan = self._plan
         made = envelope.read_images(answer, (len(indices), plan.height, plan.width, plan.channels))
         check_device(plan, made.device_class, made.torch_version)
         self.writer.add(indices.start, made.images)
 
     def finish(self) -> None:
-        """End the tar."""
+        """End the shard."""
         self.writer.finish()
 
 
 class ScoreWork:
     """Scores the images of a finished shard of the source job."""
 
-    def __init__(self, plan: Plan, shard: int, file: BinaryIO, source: BinaryIO) -> None:
+    def __init__(self, plan: Plan, shard: int, temporary: Temporary, source: ImageReader) -> None:
         assert plan.scoring is not None  # noqa: S101 - this is a score job
-        self.writer = TensorWriter(file, plan, shard)
+        self.writer = TensorWriter(temporary.file, plan, shard)
         self._plan, self._source, self._classes = plan, source, len(plan.scoring.classes)
 
     def request(self, indices: range) -> Mapping[str, bytes]:
-        """Read the next images from the source's tar."""
-        plan = self._plan
-        return envelope.classify_request(stored_images(self._source, indices, (plan.height, plan.width, plan.channels)))
+        """Read the next images of the source."""
+        return envelope.classify_request(self._source.read(indices))
 
     def store(self, indices: range, answer: bytes) -> None:
         """Append probabilities."""
@@ -88,21 +89,37 @@ class ScoreWork:
 
 
 @contextlib.contextmanager
-def work_on(store: Store, plan: Plan, marker: Marker, file: BinaryIO) -> Iterator[Work]:
+def work_on(store: Store, plan: Plan, marker: Marker, temporary: Temporary) -> Iterator[Work]:
     """Open what the marker's shard of a plan needs.
 
     Raises:
         OutputError: if the shard to score is not the one that the marker names.
     """
     if plan.scoring is None:
-        yield SampleWork(plan, file)
+        yield SampleWork(plan, marker.shard, temporary)
         return
-    name = f"shards/{marker.shard:06d}.tar"
-    with store.output(plan.scoring.source_prefix).open(name) as source:
-        if file_digest(source) != marker.source_digest:
-            raise OutputError(f"{plan.scoring.source_prefix}/{name} was changed: it is not what its marker says")
-        source.seek(0)
-        yield ScoreWork(plan, marker.shard, file, source)
+    output = store.output(plan.scoring.source_prefix)
+    source = _source_plan(output, plan.scoring)
+    if layout_of(source).digest(output, marker.shard)[0] != marker.source_digest:
+        name = f"{source.prefix}/{data_name(source, marker.shard)}"
+        raise OutputError(f"{name} was changed: it is not what its marker says")
+    with open_images(output, source, marker.shard) as images:
+        yield ScoreWork(plan, marker.shard, temporary, images)
+
+
+def _source_plan(output: Output, scoring: Scoring) -> Plan:
+    """Return the plan of the job whose images are scored.
+
+    Raises:
+        OutputError: if it is not there.
+    """
+    try:
+        plan = read_plan(output.read(FILE_NAME) or b"")
+    except PlanError as error:
+        raise OutputError(f"{scoring.source_prefix}/{FILE_NAME}: {error}") from error
+    if plan.job != scoring.source_job:
+        raise OutputError(f"{scoring.source_prefix} belongs to jobs/{plan.job}, not to jobs/{scoring.source_job}")
+    return plan
 
 
 def source_digest(store: Store, plan: Plan, shard: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any, BinaryIO
 
@@ -11,10 +12,11 @@ from redis.asyncio import Redis
 
 from service.errors import FailedPrecondition, NotFound
 from service.jobs.control import Control
+from service.jobs.formats.choice import layout_of
 from service.jobs.ledger import Ledger
 from service.jobs.output import Output, OutputError
 from service.jobs.plan import Plan
-from service.jobs.shards import data_name, read_marker
+from service.jobs.shards import read_marker
 from service.jobs.store import open_store
 from service.servicers.job_messages import job_message
 from service.settings import Settings
@@ -107,14 +109,15 @@ def checked_name(name: str) -> str:
 
 async def _parts(output: Output, plan: Plan, shard: int) -> AsyncIterator[jobs_pb2.ReadShardResponse]:
     """Read a shard's file piece by piece in threads, after what its marker says."""
-    name = data_name(plan, shard)
+    layout = layout_of(plan)
     marker = await asyncio.to_thread(read_marker, output, shard)
-    size = await asyncio.to_thread(output.size, name)
+    size = await asyncio.to_thread(layout.size, output, shard)
     if marker is None or size != marker.bytes:
-        raise OutputError(f"{name} is missing or was changed: it is not what its marker says")
-    header = jobs_pb2.ShardHeader(digest=marker.digest, size_bytes=size, file_name=name.rpartition("/")[2])
+        raise OutputError(f"{layout.name(shard)} is missing or was changed: it is not what its marker says")
+    header = jobs_pb2.ShardHeader(digest=marker.digest, size_bytes=size, file_name=layout.file_name(shard))
     yield jobs_pb2.ReadShardResponse(header=header)
-    with output.open(name) as file:
+    with contextlib.ExitStack() as stack:
+        file = await asyncio.to_thread(stack.enter_context, layout.open(output, shard))
         while data := await asyncio.to_thread(_read, file):
             yield jobs_pb2.ReadShardResponse(data=data)
 

@@ -17,7 +17,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from service.cli import score, score_samples
-from service.jobs.shards import TarWriter
+from service.jobs.formats.tar import TarWriter
 from tests.handlers.runs import tiny_config, tiny_run
 from tests.service.jobs.plans import sample_plan
 from training.data import load

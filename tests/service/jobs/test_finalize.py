@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 from service.jobs.finalize import finalize
+from service.jobs.formats.tar import TarWriter
 from service.jobs.local_store import LocalStore
 from service.jobs.plan import Plan
-from service.jobs.shards import TarWriter, TensorWriter, publish
+from service.jobs.shards import TensorWriter, publish
 from service.jobs.work import source_digest
 from tests.service.jobs.plans import sample_plan, score_plan
 from tests.service.jobs.test_shards import marker_of

@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, load_file
 
+from service.jobs.formats.choice import open_images
+from service.jobs.formats.tar import TarWriter
 from service.jobs.local_store import LocalOutput
 from service.jobs.output import OutputError
 from service.jobs.plan import Plan
 from service.jobs.shards import (
     DeterminismError,
     Marker,
-    TarWriter,
     TensorWriter,
     adopt,
     publish,
     read_marker,
-    stored_images,
 )
 from tests.service.jobs.plans import sample_plan, score_plan
 
@@ -101,22 +101,28 @@ def test_the_digest_is_that_of_the_file(output: LocalOutput) -> None:
 
 def test_what_was_written_can_be_read(output: LocalOutput) -> None:
     strike(output, 1)
-    with output.open("shards/000001.tar") as file:
-        first = stored_images(file, range(4, 5), (4, 3, 1))
-        rest = stored_images(file, range(5, 8), (4, 3, 1))
-    assert (np.concatenate([first, rest]) == pictures(range(4, 8))).all()
+    with open_images(output, PLAN, 1) as images:
+        first = images.read(range(4, 5))
+        rest = images.read(range(6, 8))
+    assert (np.concatenate([first, rest]) == pictures(range(4, 8))[[0, 2, 3]]).all()
 
 
 @pytest.mark.parametrize(
-    ("indices", "shape"),
-    [(range(1, 2), (4, 3, 1)), (range(0, 1), (3, 4, 1)), (range(0, 1), (4, 3, 3)), (range(0, 5), (4, 3, 1))],
+    ("shard", "changes", "indices"),
+    [
+        (0, {"height": 3, "width": 4}, range(0, 1)),
+        (0, {"channels": 3}, range(0, 1)),
+        (0, {}, range(0, 5)),
+        (1, {"shard_size": 3}, range(3, 4)),
+    ],
 )
 def test_a_tar_that_is_not_as_expected_is_refused(
-    output: LocalOutput, indices: range, shape: tuple[int, int, int]
+    output: LocalOutput, shard: int, changes: dict[str, int], indices: range
 ) -> None:
-    strike(output)
-    with output.open("shards/000000.tar") as file, pytest.raises(OutputError):
-        stored_images(file, indices, shape)
+    strike(output, shard)
+    plan = dataclasses.replace(PLAN, **changes)  # type: ignore[arg-type]
+    with open_images(output, plan, shard) as images, pytest.raises(OutputError):
+        images.read(indices)
 
 
 def test_striking_again_with_the_same_bytes_agrees(output: LocalOutput) -> None:

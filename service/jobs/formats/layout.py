@@ -1,0 +1,137 @@
+"""What every format offers: names, a writer, the bytes that the digest is of, and a reader of images."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import BinaryIO, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from service.jobs.output import Output, OutputError, Temporary, file_digest
+from service.jobs.plan import Plan
+
+
+class ShardWriter:
+    """Hashes and counts what goes into a shard's file. Memory does not grow with the shard."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: bytes) -> None:
+        """Append bytes."""
+        self._hash.update(data)
+        self._file.write(data)
+        self.size += len(data)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what was written, in hexadecimal."""
+        return self._hash.hexdigest()
+
+
+class ImageWriter(Protocol):
+    """Writes the shard of a sample job."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the shard in hexadecimal; after `finish`."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the shard; after `finish`."""
+
+    def add(self, first_index: int, images: NDArray[np.uint8]) -> None:
+        """Append images uint8 [N, H, W, C] of consecutive indices."""
+
+    def finish(self) -> None:
+        """End the shard."""
+
+
+class ImageReader(Protocol):
+    """Reads the images of one shard. Nothing in it is believed before it has been compared with the plan."""
+
+    def read(self, indices: range) -> NDArray[np.uint8]:
+        """Return images uint8 [len(indices), H, W, C]; what is asked for next must lie behind what was read before.
+
+        Raises:
+            OutputError: if anything is not exactly as the format's writer writes it.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Layout(ABC):
+    """How the shards of one plan lie in its folder. All methods block.
+
+    What reads raises FileNotFoundError if the shard is not there, OutputError if it is not as its writer writes it.
+    """
+
+    plan: Plan
+    encoder: ClassVar[str]  # what decides the bytes besides plan and images: a library and its version
+    suffix: ClassVar[str]
+
+    def name(self, shard: int) -> str:
+        """Name of a shard's file or folder below the job's folder."""
+        return f"shards/{shard:06d}.{self.suffix}"
+
+    def file_name(self, shard: int) -> str:
+        """Name that a shard has as one file, such as `000000.tar`."""
+        return self.name(shard).rpartition("/")[2]
+
+    def size(self, output: Output, shard: int) -> int | None:
+        """Return the size of a shard in bytes, or None if it is not there."""
+        return output.size(self.name(shard))
+
+    def open(self, output: Output, shard: int) -> AbstractContextManager[BinaryIO]:
+        """Open a shard as one file, for reading from its beginning to its end: what its digest is of."""
+        return output.open(self.name(shard))
+
+    def digest(self, output: Output, shard: int) -> tuple[str, int]:
+        """Hash a shard: returns its SHA-256 in hexadecimal and its size in bytes. Memory stays small."""
+        with self.open(output, shard) as file:
+            return file_digest(file), file.tell()
+
+    def temporary(self, output: Output, label: str) -> AbstractContextManager[Temporary]:
+        """Open what a shard is written into before it has its name."""
+        return output.temporary(label)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLayout(Layout):
+    """How the shards of a sample job lie in its folder."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of every image."""
+        return self.plan.height, self.plan.width, self.plan.channels
+
+    @abstractmethod
+    def writer(self, temporary: Temporary, shard: int) -> ImageWriter:
+        """Write a shard into a temporary of this layout."""
+
+    @abstractmethod
+    def images(self, output: Output, shard: int) -> AbstractContextManager[ImageReader]:
+        """Open a shard for reading its images."""
+
+
+def decoded(data: bytes, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Decode one PNG whose size and mode are known beforehand.
+
+    Raises:
+        OutputError: if it has another size or mode, or is damaged.
+    """
+    height, width, channels = shape
+    try:
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            if image.size != (width, height) or image.mode != {1: "L", 3: "RGB"}[channels]:
+                raise OutputError(f"an image is {image.mode} {image.size}, not {channels} x {(width, height)}")
+            return np.asarray(image).reshape(shape)
+    except (OSError, SyntaxError) as error:
+        raise OutputError("an image of the source is damaged") from error
