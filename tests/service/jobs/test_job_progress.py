@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 import typer
@@ -11,7 +12,7 @@ from service.cli import job_progress
 State = jobs_pb2.Job.State
 
 
-def job(state: int, done: int, rate: float = 0.0, **progress: int) -> jobs_pb2.Job:
+def job(state: int, done: int, rate: float = 0.0, **progress: Any) -> jobs_pb2.Job:
     counts = jobs_pb2.JobProgress(
         images_total=1000, images_done=done, images_per_second=rate, shards_total=10, **progress
     )
