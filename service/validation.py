@@ -12,6 +12,8 @@ CONCEPT_NAME = re.compile(rf"concepts/({CONCEPT.pattern})", re.ASCII)
 JOB_NAME = re.compile(r"jobs/([a-z0-9]{1,40})", re.ASCII)
 OUTPUT_PREFIX = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}(/[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}){0,7}", re.ASCII)
 ARCHIVE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}\.mar", re.ASCII)
+LABEL_NAME = re.compile(r"[a-z][a-z0-9._-]{0,62}", re.ASCII)
+MAX_LABEL_VALUE = 63
 REQUEST_ID = re.compile(r"[!-~]{1,128}", re.ASCII)
 
 

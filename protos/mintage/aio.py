@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import grpc
@@ -93,6 +93,9 @@ class AsyncClient(AsyncNeuronMethods):
         request_id: str | None = None,
         max_images_per_second: float = 0.0,
         priority: int = 0,
+        labels: Mapping[str, str] | None = None,
+        ttl_s: float = 0.0,
+        max_failed_shards: int | None = None,
         validate_only: bool = False,
     ) -> jobs_pb2.Job:
         """As `Client.create_sample_job`."""
@@ -106,6 +109,9 @@ class AsyncClient(AsyncNeuronMethods):
                 request_id=request_id,
                 max_images_per_second=max_images_per_second,
                 priority=priority,
+                labels=labels,
+                ttl_s=ttl_s,
+                max_failed_shards=max_failed_shards,
                 validate_only=validate_only,
             )
         )
@@ -119,6 +125,9 @@ class AsyncClient(AsyncNeuronMethods):
         output_prefix: str = "",
         request_id: str | None = None,
         priority: int = 0,
+        labels: Mapping[str, str] | None = None,
+        ttl_s: float = 0.0,
+        max_failed_shards: int | None = None,
         validate_only: bool = False,
     ) -> jobs_pb2.Job:
         """As `Client.create_score_job`."""
@@ -130,6 +139,9 @@ class AsyncClient(AsyncNeuronMethods):
                 output_prefix=output_prefix,
                 request_id=request_id,
                 priority=priority,
+                labels=labels,
+                ttl_s=ttl_s,
+                max_failed_shards=max_failed_shards,
                 validate_only=validate_only,
             )
         )
@@ -138,9 +150,16 @@ class AsyncClient(AsyncNeuronMethods):
         """As `Client.job`."""
         return await self._run(job_calls.get_job(name))
 
-    def jobs(self, states: Sequence[jobs_pb2.Job.State.ValueType] = ()) -> AsyncIterator[jobs_pb2.Job]:
+    def jobs(
+        self,
+        states: Sequence[jobs_pb2.Job.State.ValueType] = (),
+        *,
+        labels: Mapping[str, str] | None = None,
+        kind: jobs_pb2.Job.Kind.ValueType = jobs_pb2.Job.KIND_UNSPECIFIED,
+        client: str = "",
+    ) -> AsyncIterator[jobs_pb2.Job]:
         """As `Client.jobs`."""
-        return self._items(lambda token: job_calls.list_jobs(token, states))
+        return self._items(lambda token: job_calls.list_jobs(token, states, labels=labels, kind=kind, client=client))
 
     async def watch(self, name: str) -> AsyncIterator[jobs_pb2.Job]:
         """As `Client.watch`."""

@@ -138,7 +138,7 @@ def health(service: str) -> Call[bool]:
     return Call(_HEALTH, request, Int32Value, lambda a: bool(a.value == SERVING), repeatable=False)
 
 
-def made(kind: type[M], **fields: Any) -> M:
+def made(kind: type[M], /, **fields: Any) -> M:
     """Make a request; a value that its field cannot hold is the caller's mistake."""
     try:
         return kind(**fields)

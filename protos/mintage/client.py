@@ -14,7 +14,7 @@ answer or says that it is overloaded. Errors are those of `mintage.errors`. Mode
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import grpc
@@ -122,12 +122,16 @@ class Client(NeuronMethods):
         request_id: str | None = None,
         max_images_per_second: float = 0.0,
         priority: int = 0,
+        labels: Mapping[str, str] | None = None,
+        ttl_s: float = 0.0,
+        max_failed_shards: int | None = None,
         validate_only: bool = False,
     ) -> jobs_pb2.Job:
         """Create a durable job that makes `count` images; the server chooses what is 0 or empty.
 
-        The same request_id gives the same job; by default each call has a new one. With `validate_only` nothing is
-        created: the answer is the job as it would be, without a name.
+        The same request_id gives the same job; by default each call has a new one. `ttl_s` seconds after its end the
+        job is deleted with its files; one more failed shard than `max_failed_shards` ends it. With `validate_only`
+        nothing is created: the answer is the job as it would be, without a name.
         """
         return self._run(
             job_calls.create_sample_job(
@@ -139,6 +143,9 @@ class Client(NeuronMethods):
                 request_id=request_id,
                 max_images_per_second=max_images_per_second,
                 priority=priority,
+                labels=labels,
+                ttl_s=ttl_s,
+                max_failed_shards=max_failed_shards,
                 validate_only=validate_only,
             )
         )
@@ -152,6 +159,9 @@ class Client(NeuronMethods):
         output_prefix: str = "",
         request_id: str | None = None,
         priority: int = 0,
+        labels: Mapping[str, str] | None = None,
+        ttl_s: float = 0.0,
+        max_failed_shards: int | None = None,
         validate_only: bool = False,
     ) -> jobs_pb2.Job:
         """Create a job that scores the images of a finished sample job with a classifier; `validate_only` as above."""
@@ -163,6 +173,9 @@ class Client(NeuronMethods):
                 output_prefix=output_prefix,
                 request_id=request_id,
                 priority=priority,
+                labels=labels,
+                ttl_s=ttl_s,
+                max_failed_shards=max_failed_shards,
                 validate_only=validate_only,
             )
         )
@@ -171,9 +184,16 @@ class Client(NeuronMethods):
         """One job."""
         return self._run(job_calls.get_job(name))
 
-    def jobs(self, states: Sequence[jobs_pb2.Job.State.ValueType] = ()) -> Iterator[jobs_pb2.Job]:
-        """Every job, or every one in these states, the newest first, fetched as they are asked for."""
-        return self._items(lambda token: job_calls.list_jobs(token, states))
+    def jobs(
+        self,
+        states: Sequence[jobs_pb2.Job.State.ValueType] = (),
+        *,
+        labels: Mapping[str, str] | None = None,
+        kind: jobs_pb2.Job.Kind.ValueType = jobs_pb2.Job.KIND_UNSPECIFIED,
+        client: str = "",
+    ) -> Iterator[jobs_pb2.Job]:
+        """Every job, or those that are as asked for, the newest first, fetched page by page; empty is any."""
+        return self._items(lambda token: job_calls.list_jobs(token, states, labels=labels, kind=kind, client=client))
 
     def watch(self, name: str) -> Iterator[jobs_pb2.Job]:
         """A job now and after every change, until it has ended: as long as that takes, over restarts of the server."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from google.protobuf.duration_pb2 import Duration
+
 from mintage.calls import Call, Page, made, model_name, nothing
+from mintage.errors import InputError
 from mintage.v1 import jobs_pb2, verification_pb2
 
 
@@ -20,6 +23,9 @@ def create_sample_job(
     request_id: str | None,
     max_images_per_second: float,
     priority: int,
+    labels: Mapping[str, str] | None,
+    ttl_s: float,
+    max_failed_shards: int | None,
     validate_only: bool,
 ) -> Call[jobs_pb2.Job]:
     """Create a sample job; it may be repeated because it carries a request id."""
@@ -33,6 +39,9 @@ def create_sample_job(
         request_id=request_id or str(uuid.uuid4()),
         max_images_per_second=max_images_per_second,
         priority=priority,
+        labels=labels,
+        ttl=duration_of(ttl_s),
+        max_failed_shards=max_failed_shards,
         validate_only=validate_only,
     )
     return Call(_JOBS + "CreateSampleJob", request, jobs_pb2.CreateSampleJobResponse, _job)
@@ -46,6 +55,9 @@ def create_score_job(
     output_prefix: str,
     request_id: str | None,
     priority: int,
+    labels: Mapping[str, str] | None,
+    ttl_s: float,
+    max_failed_shards: int | None,
     validate_only: bool,
 ) -> Call[jobs_pb2.Job]:
     """Create a score job; it may be repeated because it carries a request id."""
@@ -57,6 +69,9 @@ def create_score_job(
         output_prefix=output_prefix,
         request_id=request_id or str(uuid.uuid4()),
         priority=priority,
+        labels=labels,
+        ttl=duration_of(ttl_s),
+        max_failed_shards=max_failed_shards,
         validate_only=validate_only,
     )
     return Call(_JOBS + "CreateScoreJob", request, jobs_pb2.CreateScoreJobResponse, _job)
@@ -68,9 +83,16 @@ def get_job(job: str) -> Call[jobs_pb2.Job]:
     return Call(_JOBS + "GetJob", request, jobs_pb2.GetJobResponse, _job)
 
 
-def list_jobs(token: str, states: Sequence[jobs_pb2.Job.State.ValueType] = ()) -> Call[Page[jobs_pb2.Job]]:
-    """A page of the jobs, the newest first; only those in certain states, if any are named."""
-    request = jobs_pb2.ListJobsRequest(page_token=token, states=states)
+def list_jobs(
+    token: str,
+    states: Sequence[jobs_pb2.Job.State.ValueType] = (),
+    *,
+    labels: Mapping[str, str] | None,
+    kind: jobs_pb2.Job.Kind.ValueType,
+    client: str,
+) -> Call[Page[jobs_pb2.Job]]:
+    """A page of the jobs that are as asked for, the newest first."""
+    request = made(jobs_pb2.ListJobsRequest, page_token=token, states=states, labels=labels, kind=kind, client=client)
     return Call(_JOBS + "ListJobs", request, jobs_pb2.ListJobsResponse, lambda a: Page(a.jobs, a.next_page_token))
 
 
@@ -131,6 +153,16 @@ def verify_job(job: str, *, strike: int, seed: int) -> Call[verification_pb2.Ver
 def job_name(name: str) -> str:
     """Resource name of a job given with or without `jobs/`."""
     return name if name.startswith("jobs/") else f"jobs/{name}"
+
+
+def duration_of(seconds: float) -> Duration | None:
+    """A duration; none for 0."""
+    if not seconds:
+        return None
+    if not abs(seconds) < 1e11:
+        raise InputError(f"{seconds:,} s is no time that anything is kept")
+    nanos = round(seconds * 1e9)
+    return Duration(seconds=nanos // 10**9, nanos=nanos % 10**9)
 
 
 def has_ended(job: jobs_pb2.Job) -> bool:

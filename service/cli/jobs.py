@@ -26,26 +26,25 @@ from service.cli.console import (
     to_dict,
 )
 from service.cli.job_control import JobArgument, WaitOption
+from service.cli.job_options import (
+    DryRunOption,
+    Kind,
+    LabelOption,
+    MaxFailedOption,
+    PrefixOption,
+    PriorityOption,
+    RequestIdOption,
+    TtlOption,
+    kind_of,
+    labels_of,
+    seconds_of,
+)
 
 if TYPE_CHECKING:
     from mintage.client import Client
     from mintage.v1.jobs_pb2 import Job, Shard
 
 jobs = typer.Typer(name="jobs", help="Make and score images in bulk, durably.", no_args_is_help=True)
-
-PrefixOption = Annotated[
-    str, typer.Option("--output", metavar="FOLDER", help="Folder below the server's output folder. Default: jobs/JOB.")
-]
-PriorityOption = Annotated[
-    int, typer.Option(min=-10, max=10, help="Each step is worth 1.25 times the share of your other jobs.")
-]
-DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Check everything, the model too, and show the job; create nothing.")
-]
-RequestIdOption = Annotated[
-    str | None,
-    typer.Option("--request-id", help="The same id and parameters give the same job. Default: a new one each time."),
-]
 
 
 @jobs.command()
@@ -59,6 +58,9 @@ def sample(
     output: PrefixOption = "",
     request_id: RequestIdOption = None,
     priority: PriorityOption = 0,
+    label: LabelOption = None,
+    ttl: TtlOption = "",
+    max_failed_shards: MaxFailedOption = None,
     dry_run: DryRunOption = False,
     wait: WaitOption = True,
     api: ApiOption = DEFAULT_API,
@@ -75,6 +77,9 @@ def sample(
             request_id=request_id,
             max_images_per_second=max_rate,
             priority=priority,
+            labels=labels_of(label),
+            ttl_s=seconds_of(ttl),
+            max_failed_shards=max_failed_shards,
             validate_only=dry_run,
         )
         _created(client, job, wait=wait and not dry_run, as_json=as_json)
@@ -89,6 +94,9 @@ def score(
     output: PrefixOption = "",
     request_id: RequestIdOption = None,
     priority: PriorityOption = 0,
+    label: LabelOption = None,
+    ttl: TtlOption = "",
+    max_failed_shards: MaxFailedOption = None,
     dry_run: DryRunOption = False,
     wait: WaitOption = True,
     api: ApiOption = DEFAULT_API,
@@ -103,6 +111,9 @@ def score(
             output_prefix=output,
             request_id=request_id,
             priority=priority,
+            labels=labels_of(label),
+            ttl_s=seconds_of(ttl),
+            max_failed_shards=max_failed_shards,
             validate_only=dry_run,
         )
         _created(client, job, wait=wait and not dry_run, as_json=as_json)
@@ -110,23 +121,32 @@ def score(
 
 @jobs.command("ls")
 def list_(
+    *,
     most: Annotated[int, typer.Option("--most", "-n", min=1, help="Show at most this many, the newest first.")] = 20,
     state: Annotated[
         list[str] | None, typer.Option("--state", help="Only jobs in this state, such as running; may be repeated.")
     ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option("--label", metavar="NAME=VALUE", help="Only jobs with this label; repeated: with all of them."),
+    ] = None,
+    kind: Annotated[Kind | None, typer.Option("--kind", help="Only jobs of this kind.")] = None,
+    of_client: Annotated[str, typer.Option("--client", metavar="NAME", help="Only jobs of this client.")] = "",
     api: ApiOption = DEFAULT_API,
     as_json: JsonOption = False,
 ) -> None:
     """List jobs, the newest first."""
     states = [job_progress.state_of(name) for name in state or ()]
     with friendly_errors(), connect(api) as client:
-        found = [job for job, _ in zip(client.jobs(states), range(most), strict=False)]
+        listed = client.jobs(states, labels=labels_of(label), kind=kind_of(kind), client=of_client)
+        found = [job for job, _ in zip(listed, range(most), strict=False)]
     if as_json:
         print_json([to_dict(job) for job in found])
     elif found:
         _print_list(found)
     else:
-        typer.echo("there are no jobs; `mintage jobs sample MODEL -n COUNT` creates one")
+        chosen = " like that" if states or label or kind or of_client else ""
+        typer.echo(f"there are no jobs{chosen}; `mintage jobs sample MODEL -n COUNT` creates one")
 
 
 @jobs.command()
@@ -223,15 +243,26 @@ def _print_job(job: Job) -> None:
         ("shards", job_progress.shard_counts(job)),
         ("speed", job_progress.speed(job)),
         ("priority", job.priority),
+        ("labels", ", ".join(f"{name}={value}" for name, value in sorted(job.labels.items()))),
+        ("client", job.client),
+        ("failed shards", f"at most {job.max_failed_shards:,}" if job.HasField("max_failed_shards") else ""),
         ("output", job.output_uri),
         ("root digest", job.root_digest),
         ("error", job.error),
         ("created", _time(job.create_time) if job.HasField("create_time") else ""),
         ("started", _time(job.start_time) if job.HasField("start_time") else ""),
         ("ended", _time(job.end_time) if job.HasField("end_time") else ""),
+        ("kept", _kept(job)),
         *_score_facts(job),
     ]
     console().print(table(("", ""), [fact for fact in facts if fact[1]]))
+
+
+def _kept(job: Job) -> str:
+    """How long a job is kept, or until when."""
+    if job.HasField("expire_time"):
+        return f"until {_time(job.expire_time)}, then it is deleted with its files"
+    return f"{job.ttl.ToTimedelta()} after its end, then it is deleted" if job.HasField("ttl") else ""
 
 
 def _score_facts(job: Job) -> list[tuple[str, Any]]:

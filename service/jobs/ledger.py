@@ -78,12 +78,11 @@ class Ledger:
 
     async def create(self, plan: Plan) -> bool:
         """Index a job whose plan is on disk; tells whether it was new."""
-        return bool((await self.run("create", *_create_arguments(plan)))["created"])
+        return bool((await self.run("create", *_creation(plan, {"state": "QUEUED"})))["created"])
 
-    async def restore(self, plan: Plan, fields: dict[str, str | int]) -> bool:
-        """Index a job that has ended, after its shards; tells whether it was new."""
-        pairs = [part for pair in fields.items() for part in pair]
-        return bool((await self.run("restore", *_create_arguments(plan), *pairs))["created"])
+    async def restore(self, plan: Plan, fields: Mapping[str, str | int]) -> bool:
+        """Index a job as it was, after its shards; tells whether it was new. `fields` are those of its hash."""
+        return bool((await self.run("create", *_creation(plan, fields)))["created"])
 
     async def restore_shards(self, job: str, digests: Mapping[int, str], errors: Mapping[int, str]) -> None:
         """Index shards of a job that has ended."""
@@ -220,7 +219,7 @@ class Ledger:
         Raises:
             NotFound: if it does not exist.
         """
-        views = await self._views([job])
+        views = await self.views([job])
         if not views:
             raise no_job(job)
         return views[0]
@@ -239,9 +238,10 @@ class Ledger:
         with translated():
             return int(await self._redis.hget(f"{PREFIX}job:{job}", "rev") or 0)
 
-    async def jobs(self, *, after: str, limit: int) -> list[JobView]:
-        """Return jobs, the newest first, beginning after one id; '' begins with the newest."""
-        return await self._views(list((await self.run("page", after, limit))["jobs"]))
+    async def views(self, jobs: Sequence[str]) -> list[JobView]:
+        """Return jobs by their ids, without those that do not exist."""
+        reply = await self.run("view", *jobs)
+        return [job_view(fields, int(reply["now"])) for fields in reply["views"]]
 
     async def shards(self, job: str, *, first: int, limit: int) -> list[ShardView]:
         """Return shards in order.
@@ -254,19 +254,25 @@ class Ledger:
             raise no_job(job)
         return [shard_view(first + i, record) for i, record in enumerate(reply["records"])]
 
-    async def _views(self, jobs: Sequence[str]) -> list[JobView]:
-        reply = await self.run("view", *jobs)
-        return [job_view(fields, int(reply["now"])) for fields in reply["views"]]
-
     async def run(self, name: str, *arguments: str | float, keys: Sequence[str] = ()) -> dict[str, Any]:
         """Run one script; its answer is one JSON object."""
         return await self._scripts.run(name, *arguments, keys=keys)
 
 
-def _create_arguments(plan: Plan) -> tuple[str | int, ...]:
-    text = plan.to_json().decode()
-    identity = (plan.job, text, plan.shards, plan.create_time_ms, plan.request_id, plan.request_digest)
-    return *identity, plan.priority, plan.client
+def _creation(plan: Plan, fields: Mapping[str, str | int]) -> list[str | int]:
+    """Return the arguments that index a job: who it is, then the fields of its hash and their values."""
+    known: dict[str, str | int] = {
+        "plan": plan.to_json().decode(),
+        "shards": plan.shards,
+        "created": plan.create_time_ms,
+        "kind": plan.kind,
+        "priority": plan.priority,
+        "client": plan.client,
+    }
+    if plan.labels:
+        known["labels"] = json.dumps(plan.labels)
+    pairs = (part for pair in {**known, **fields}.items() for part in pair)
+    return [plan.job, plan.request_id, plan.request_digest, *pairs]
 
 
 def _ms(seconds: float) -> int:

@@ -7,12 +7,12 @@ import hashlib
 import json
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from service.validation import OUTPUT_PREFIX
+from service.validation import LABEL_NAME, MAX_LABEL_VALUE, OUTPUT_PREFIX
 
 FILE_NAME = "plan.json"
 MAX_COUNT = 100_000_000
@@ -21,7 +21,7 @@ MAX_SHARDS = 1_000_000
 MAX_PRIORITY = 10
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-_WISHES = ("priority", "client")
+_WISHES = {"priority": 0, "client": "", "labels": {}, "ttl_ms": 0, "max_failed_shards": None}
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -29,6 +29,8 @@ JobId = Annotated[str, Field(pattern=r"^[a-z0-9]{1,40}$")]
 Prefix = Annotated[str, Field(pattern=rf"^{OUTPUT_PREFIX.pattern}$")]
 Natural = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
+LabelName = Annotated[str, Field(pattern=rf"^{LABEL_NAME.pattern}$")]
+LabelValue = Annotated[str, Field(max_length=MAX_LABEL_VALUE)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +59,9 @@ class Scoring:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """Everything that decides a job's bytes, and who asked for it. Exactly one of `sampling` and `scoring` is set.
+
+    The wishes come last; they decide no byte. `ttl_ms` is how long the job is kept after its end in milliseconds, 0 for
+    ever; `max_failed_shards` None is any number.
 
     Shard k holds the samples [k * shard_size, min(count, (k + 1) * shard_size)).
     """
@@ -87,6 +92,14 @@ class Plan:
     scoring: Scoring | None = None
     priority: Annotated[int, Field(ge=-MAX_PRIORITY, le=MAX_PRIORITY)] = 0
     client: str = ""
+    labels: dict[LabelName, LabelValue] = field(default_factory=dict, hash=False)
+    ttl_ms: Natural = 0
+    max_failed_shards: Natural | None = None
+
+    @property
+    def kind(self) -> Literal["sample", "score"]:
+        """What the job does."""
+        return "sample" if self.sampling else "score"
 
     @property
     def shards(self) -> int:
@@ -103,9 +116,10 @@ class Plan:
         return range(shard * self.shard_size, min(self.count, (shard + 1) * self.shard_size))
 
     def to_json(self) -> bytes:
-        """Return the canonical JSON: sorted names, no spaces, one line; no priority and client if none."""
+        """Return the canonical JSON: sorted names, no spaces, one line; wishes that nobody had are left out."""
         fields = dataclasses.asdict(self)
-        return canonical_json({name: value for name, value in fields.items() if name not in _WISHES or value})
+        left_out = {name for name, default in _WISHES.items() if fields[name] == default}
+        return canonical_json({name: value for name, value in fields.items() if name not in left_out})
 
 
 class PlanError(ValueError):

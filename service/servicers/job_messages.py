@@ -34,7 +34,13 @@ def job_message(view: JobView, store: Store) -> jobs_pb2.Job:
         classifier_score=_score(view.result) if view.result else None,
         priority=plan.priority,
         client=plan.client,
+        labels=plan.labels,
+        max_failed_shards=plan.max_failed_shards,
     )
+    if plan.ttl_ms:
+        message.ttl.FromMilliseconds(plan.ttl_ms)
+        if view.terminal:
+            message.expire_time.FromMilliseconds(view.end_time_ms + plan.ttl_ms)
     if plan.sampling:
         message.sample.CopyFrom(_sample_spec(plan))
     else:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from mintage.v1 import jobs_pb2
 
 from service.errors import FailedPrecondition
+from service.jobs.listing import Wanted, page
 from service.jobs.plan import (
     MAX_COUNT,
-    MAX_PRIORITY,
     MAX_SHARD_SIZE,
     MAX_SHARDS,
     Plan,
@@ -27,13 +27,13 @@ from service.registry import ModelRecord
 from service.servicers.callers import client_of
 from service.servicers.job_control import checked_name
 from service.servicers.job_messages import job_message, page_token, shard_message, token_value, unmade_job_message
+from service.servicers.job_requests import RESERVED_PREFIX, Creation, check_common, check_labels, wishes
 from service.servicers.job_verification import JobVerificationServicer
-from service.validation import OUTPUT_PREFIX, REQUEST_ID, Violations
+from service.validation import Violations
 
 DEFAULT_SHARD_SIZE, DEFAULT_SPLITS = 1000, 10
 MAX_RATE, LEAST_RATE, MAX_SPLITS = 1_000_000, 0.001, 1000
 JOB_PAGE, SHARD_PAGE, LARGEST_PAGE = 50, 100, 1000
-RESERVED_PREFIX = "jobs"
 WATCH_S = 0.15
 
 
@@ -54,7 +54,7 @@ class JobServicer(JobVerificationServicer):
                 "shard_size": request.shard_size,
                 "output_prefix": request.output_prefix,
                 "max_images_per_second": request.max_images_per_second,
-                **_wishes(request),
+                **wishes(request),
             }
         )
 
@@ -75,7 +75,7 @@ class JobServicer(JobVerificationServicer):
                 "source_job": source,
                 "splits": request.splits,
                 "output_prefix": request.output_prefix,
-                **_wishes(request),
+                **wishes(request),
             }
         )
 
@@ -94,21 +94,11 @@ class JobServicer(JobVerificationServicer):
         violations = Violations()
         size = _page_size(request.page_size, JOB_PAGE, violations)
         after = token_value("job", request.page_token, violations)
+        wanted = _wanted(request, violations)
         violations.check()
-        views = await self._in_states(request.states, after=after, limit=size + 1)
-        token = page_token("job", views[size - 1].plan.job) if len(views) > size else ""
-        return jobs_pb2.ListJobsResponse(jobs=[self._message(view) for view in views[:size]], next_page_token=token)
-
-    async def _in_states(self, states: Collection[int], *, after: str, limit: int) -> list[JobView]:
-        """Return the next jobs that are in one of these states; none means all."""
-        found: list[JobView] = []
-        while len(found) < limit:
-            views = await self._ledger.jobs(after=after, limit=limit)
-            found += [view for view in views if not states or jobs_pb2.Job.State.Value(f"STATE_{view.state}") in states]
-            if len(views) < limit:
-                break
-            after = views[-1].plan.job
-        return found[:limit]
+        views, last = await page(self._ledger, wanted, after=after, size=size)
+        token = page_token("job", last) if last else ""
+        return jobs_pb2.ListJobsResponse(jobs=[self._message(view) for view in views], next_page_token=token)
 
     async def WatchJob(
         self, request: jobs_pb2.WatchJobRequest, context: Any
@@ -141,7 +131,7 @@ class JobServicer(JobVerificationServicer):
     async def _submit(
         self,
         make_plan: Callable[[str], Awaitable[Plan]],
-        request: jobs_pb2.CreateSampleJobRequest | jobs_pb2.CreateScoreJobRequest,
+        request: Creation,
         digest: str,
         context: Any,
     ) -> jobs_pb2.Job:
@@ -172,7 +162,7 @@ def _checked_sample(request: jobs_pb2.CreateSampleJobRequest) -> str:
     if rate and not LEAST_RATE <= rate <= MAX_RATE:
         violations.add("max_images_per_second", f"must be 0 or from {LEAST_RATE} to {MAX_RATE:,}, not {rate:,}")
     request.max_images_per_second = rate or 0.0
-    _check_common(request, violations)
+    check_common(request, violations)
     violations.check()
     return model
 
@@ -183,27 +173,9 @@ def _checked_score(request: jobs_pb2.CreateScoreJobRequest) -> tuple[str, str]:
     model = violations.model_name("model", request.model)
     source = violations.job_name("source_job", request.source_job)
     violations.in_range("splits", request.splits, 0, MAX_SPLITS)
-    _check_common(request, violations)
+    check_common(request, violations)
     violations.check()
     return model, source
-
-
-def _check_common(
-    request: jobs_pb2.CreateSampleJobRequest | jobs_pb2.CreateScoreJobRequest, violations: Violations
-) -> None:
-    if request.output_prefix:
-        expected = "up to 8 segments of a-z, A-Z, 0-9, '.', '_' and '-' joined by '/', none beginning with a dot"
-        violations.matches("output_prefix", request.output_prefix, OUTPUT_PREFIX, expected)
-    violations.in_range("priority", request.priority, -MAX_PRIORITY, MAX_PRIORITY)
-    if request.output_prefix == RESERVED_PREFIX:
-        violations.add("output_prefix", "must not be 'jobs', which holds the jobs without a prefix")
-    if request.request_id:
-        violations.matches("request_id", request.request_id, REQUEST_ID, "1 to 128 printable ASCII characters")
-
-
-def _wishes(request: jobs_pb2.CreateSampleJobRequest | jobs_pb2.CreateScoreJobRequest) -> dict[str, int]:
-    """What tells two requests apart though it decides no image; what is not asked for is left out."""
-    return {"priority": request.priority} if request.priority else {}
 
 
 def _sample_plan(request: jobs_pb2.CreateSampleJobRequest, job: str, digest: str, record: ModelRecord) -> Plan:
@@ -265,7 +237,7 @@ def _check_source(source: JobView, record: ModelRecord) -> None:
 
 
 def _identity(
-    request: jobs_pb2.CreateSampleJobRequest | jobs_pb2.CreateScoreJobRequest,
+    request: Creation,
     job: str,
     digest: str,
     record: ModelRecord,
@@ -277,14 +249,31 @@ def _identity(
         "create_time_ms": time.time_ns() // 1_000_000,
         "request_id": request.request_id,
         "request_digest": digest,
-        "priority": request.priority,
         "model": record.name,
         "model_digest": record.digest,
         "backend_name": record.backend_name,
         "device_class": record.device_class,
         "torch_version": record.torch_version,
         "micro_batch": record.micro_batch,
+        **wishes(request),
     }
+
+
+def _wanted(request: jobs_pb2.ListJobsRequest, violations: Violations) -> Wanted:
+    """Check what jobs are asked for."""
+    check_labels(request.labels, violations)
+    kinds, states = jobs_pb2.Job.Kind.values(), jobs_pb2.Job.State.values()
+    if request.kind not in kinds:
+        violations.add("kind", f"must be a kind that this server knows, not {request.kind}")
+    if not set(request.states) <= set(states):
+        violations.add("states", f"must be states that this server knows, not {sorted({*request.states} - {*states})}")
+    violations.check()
+    return Wanted(
+        states=frozenset(jobs_pb2.Job.State.Name(state).removeprefix("STATE_") for state in request.states),
+        kind=jobs_pb2.Job.Kind.Name(request.kind).removeprefix("KIND_").lower() if request.kind else "",
+        client=request.client,
+        labels=dict(request.labels),
+    )
 
 
 def _page_size(size: int, default: int, violations: Violations) -> int:

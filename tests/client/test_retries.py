@@ -14,7 +14,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 from mintage.client import AsyncClient, Client, Retries
-from mintage.errors import Damaged, InvalidRequest, NotFound, NotPossible, Overloaded, TimedOut, Unavailable
+from mintage.errors import Damaged, InputError, InvalidRequest, NotFound, NotPossible, Overloaded, TimedOut, Unavailable
 from mintage.retries import Attempts
 from mintage.v1 import jobs_pb2, models_pb2, verification_pb2
 
@@ -149,6 +149,30 @@ def test_a_repeated_creation_carries_the_same_request_id(script: Script, client:
     assert ids[3] == "mine"
     assert script.requests[0].model == "models/digits"
     assert script.requests[0].seed == 2**64 - 1
+
+
+def test_jobs_are_created_and_listed_as_wished_by_both_clients(script: Script, client: Client) -> None:
+    made = jobs_pb2.CreateSampleJobResponse(job=jobs_pb2.Job(name="jobs/a"))
+    wishes: dict[str, Any] = {"labels": {"a": "b"}, "ttl_s": 1.5, "max_failed_shards": 0}
+    wanted: dict[str, Any] = {"labels": {"a": "b"}, "kind": jobs_pb2.Job.KIND_SAMPLE, "client": "lab"}
+    script.then(*[answers(made), answers(jobs_pb2.ListJobsResponse())] * 2, answers(made))
+
+    async def asynchronous() -> None:
+        async with AsyncClient(script.address) as other:
+            await other.create_sample_job("digits", 10, **wishes, request_id="r")
+            assert [job async for job in other.jobs(**wanted)] == []
+            await other.create_sample_job("digits", 10)
+
+    client.create_sample_job("digits", 10, **wishes, request_id="r")
+    assert list(client.jobs(**wanted)) == []
+    run(asynchronous())
+    create, listing, *again, plain = script.requests
+    assert [create, listing] == again
+    assert (dict(create.labels), create.ttl.ToMilliseconds(), create.max_failed_shards) == ({"a": "b"}, 1500, 0)
+    assert (dict(listing.labels), listing.kind, listing.client) == ({"a": "b"}, jobs_pb2.Job.KIND_SAMPLE, "lab")
+    assert not plain.HasField("ttl") and not plain.HasField("max_failed_shards")
+    with pytest.raises(InputError):
+        client.create_sample_job("digits", 10, ttl_s=float("nan"))
 
 
 def test_jobs_and_shards_are_fetched_page_by_page_as_they_are_asked_for(script: Script, client: Client) -> None:

@@ -1,13 +1,14 @@
--- Index a job whose plan is on disk; one that is known stays as it is. ARGV: job, plan, shards, created, request id,
--- digest of the request's parameters, priority, client.
+-- Index a job whose plan is on disk; one that is known stays as it is. ARGV: job, request id, digest of the request's
+-- parameters, then pairs of field and value; the field `state` tells whether there is something to do.
 local job = ARGV[1]
 if redis.call('EXISTS', job_key(job)) == 1 then return answer({created = false}) end
-redis.call('HSET', job_key(job), 'plan', ARGV[2], 'shards', ARGV[3], 'created', ARGV[4], 'state', 'QUEUED', 'rev', 1,
-  'priority', ARGV[7], 'client', ARGV[8])
+redis.call('HSET', job_key(job), 'rev', 1, unpack(ARGV, 4))
 redis.call('ZADD', P .. 'jobs', 0, job)
-redis.call('ZADD', P .. 'open', 0, job)
-if ARGV[5] ~= '' then
-  redis.call('SET', P .. 'request:' .. ARGV[5], cjson.encode({digest = ARGV[6], job = job}), 'NX')
+if ARGV[2] ~= '' then
+  redis.call('SET', P .. 'request:' .. ARGV[2], cjson.encode({digest = ARGV[3], job = job}), 'NX')
 end
-wake()
+if goes_on(state_of(job)) then
+  redis.call('ZADD', P .. 'open', 0, job)
+  wake()
+end
 return answer({created = true})

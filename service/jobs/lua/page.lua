@@ -1,3 +1,26 @@
--- Name jobs, the newest first. ARGV: id to begin after ('' from the newest on), most.
+-- Name jobs that are as wanted, the newest first. ARGV: id to begin after ('' from the newest on), most to name, most to
+-- look at, JSON of what is wanted: states, kind, client, labels. `last` is the last one looked at, '' after the oldest.
 local from = ARGV[1] == '' and '+' or '(' .. ARGV[1]
-return answer({jobs = redis.call('ZREVRANGEBYLEX', P .. 'jobs', from, '-', 'LIMIT', 0, ARGV[2])})
+local wanted = cjson.decode(ARGV[4])
+
+local function as_wanted(job)
+  local fields = redis.call('HMGET', job_key(job), 'state', 'kind', 'client', 'labels')
+  if wanted.states and not wanted.states[fields[1]] then return false end
+  if wanted.kind and wanted.kind ~= fields[2] then return false end
+  if wanted.client and wanted.client ~= fields[3] then return false end
+  local labels = wanted.labels and fields[4] and cjson.decode(fields[4]) or {}
+  for name, value in pairs(wanted.labels or {}) do
+    if labels[name] ~= value then return false end
+  end
+  return true
+end
+
+local ids = redis.call('ZREVRANGEBYLEX', P .. 'jobs', from, '-', 'LIMIT', 0, ARGV[3])
+local found = {}
+for _, job in ipairs(ids) do
+  if as_wanted(job) then
+    table.insert(found, job)
+    if #found == tonumber(ARGV[2]) then return answer({jobs = found, last = job}) end
+  end
+end
+return answer({jobs = found, last = #ids == tonumber(ARGV[3]) and ids[#ids] or ''})

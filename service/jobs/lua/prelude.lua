@@ -10,7 +10,7 @@
 --   turns               hash, whose turn it is: 'now', 'client NAME', 'jobs NAME' in turns (dispatch.lua)
 --   wake                list, rings when there is something to do
 --   request:{id}        {digest, job} of a request id
---   job:{id}            hash: plan, state, counters (below)
+--   job:{id}            hash: plan, what jobs are listed by (state, kind, client, labels), counters (below)
 --   job:{id}:shards     hash shard -> record; a shard without one was never claimed
 --   job:{id}:ready      zset shard -> earliest time of the next claim, of shards that came back
 --

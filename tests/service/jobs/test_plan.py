@@ -30,7 +30,16 @@ def test_a_plan_is_named_by_its_content() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("version", 2), ("job", "../x"), ("prefix", "a/../b"), ("count", 0), ("count", "5"), ("new_field", 1)],
+    [
+        ("version", 2),
+        ("job", "../x"),
+        ("prefix", "a/../b"),
+        ("count", 0),
+        ("count", "5"),
+        ("new_field", 1),
+        ("ttl_ms", -1),
+        ("labels", {"A": ""}),
+    ],
 )
 def test_a_damaged_or_newer_plan_is_refused_by_name_of_the_field(name: str, value: object) -> None:
     fields = json.loads(sample_plan().to_json()) | {name: value}
@@ -65,5 +74,6 @@ def test_equal_parameters_have_equal_digests_whatever_their_order() -> None:
 def test_a_plan_without_wishes_is_written_as_before_there_were_any() -> None:
     text = sample_plan().to_json()
     assert b"priority" not in text and b"client" not in text
-    asked = sample_plan(priority=-3, client="lab-7")
-    assert read_plan(asked.to_json()) == asked
+    assert b"labels" not in text and b"ttl" not in text and b"failed" not in text
+    asked = sample_plan(priority=-3, client="lab-7", labels={"a": "ü"}, ttl_ms=1000, max_failed_shards=0)
+    assert read_plan(asked.to_json()) == asked and b'"max_failed_shards":0' in asked.to_json()

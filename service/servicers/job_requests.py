@@ -1,0 +1,71 @@
+"""What the requests of all kinds of job have in common: checked, and told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from google.protobuf.duration_pb2 import Duration
+from mintage.v1 import jobs_pb2
+
+from service.jobs.plan import MAX_PRIORITY, MAX_SHARDS
+from service.validation import LABEL_NAME, MAX_LABEL_VALUE, OUTPUT_PREFIX, REQUEST_ID, Violations, shown
+
+RESERVED_PREFIX = "jobs"
+MAX_LABELS = 32
+MIN_TTL_MS, MAX_TTL_MS = 1000, 3653 * 86_400_000  # a second, ten years
+
+Creation = jobs_pb2.CreateSampleJobRequest | jobs_pb2.CreateScoreJobRequest
+
+
+def check_common(request: Creation, violations: Violations) -> None:
+    """Note every wrong field that requests of all kinds have."""
+    if request.output_prefix:
+        expected = "up to 8 segments of a-z, A-Z, 0-9, '.', '_' and '-' joined by '/', none beginning with a dot"
+        violations.matches("output_prefix", request.output_prefix, OUTPUT_PREFIX, expected)
+    violations.in_range("priority", request.priority, -MAX_PRIORITY, MAX_PRIORITY)
+    if request.output_prefix == RESERVED_PREFIX:
+        violations.add("output_prefix", "must not be 'jobs', which holds the jobs without a prefix")
+    if request.request_id:
+        violations.matches("request_id", request.request_id, REQUEST_ID, "1 to 128 printable ASCII characters")
+    check_labels(request.labels, violations)
+    if request.HasField("ttl"):
+        _check_ttl(request.ttl, violations)
+    if request.HasField("max_failed_shards"):
+        violations.in_range("max_failed_shards", request.max_failed_shards, 0, MAX_SHARDS)
+
+
+def check_labels(labels: Mapping[str, str], violations: Violations) -> None:
+    """Note `labels` for each one that is wrong."""
+    if len(labels) > MAX_LABELS:
+        violations.add("labels", f"must be at most {MAX_LABELS}, not {len(labels):,}")
+        return
+    for name, value in sorted(labels.items()):
+        expected = "1 to 63 of a-z, 0-9, '.', '_' and '-' after a letter"
+        violations.matches("labels", name, LABEL_NAME, f"named by {expected}")
+        if len(value) > MAX_LABEL_VALUE or not value.isprintable():
+            text = f"{shown(name)} must be at most {MAX_LABEL_VALUE} printable characters, not {shown(value)}"
+            violations.add("labels", text)
+
+
+def wishes(request: Creation) -> dict[str, Any]:
+    """What a job is asked to be like though it decides no image, as its plan names it.
+
+    It tells two requests of one request id apart. What is not asked for is left out.
+    """
+    asked: dict[str, Any] = {}
+    if request.priority:
+        asked["priority"] = request.priority
+    if request.labels:
+        asked["labels"] = dict(request.labels)
+    if request.HasField("ttl"):
+        asked["ttl_ms"] = request.ttl.ToMilliseconds()
+    if request.HasField("max_failed_shards"):
+        asked["max_failed_shards"] = request.max_failed_shards
+    return asked
+
+
+def _check_ttl(ttl: Duration, violations: Violations) -> None:
+    sound = 0 <= ttl.nanos < 1_000_000_000
+    if not sound or not MIN_TTL_MS <= ttl.ToMilliseconds() <= MAX_TTL_MS:
+        violations.add("ttl", f"must be from 1 second to 10 years, not {ttl.seconds:,} s and {ttl.nanos:,} ns")
