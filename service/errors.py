@@ -124,6 +124,13 @@ class Cancelled(MintageError):
     reason = "CANCELLED"
 
 
+class Unimplemented(MintageError):
+    """Raised when a call of a standard service is one that this server does not have."""
+
+    code = grpc.StatusCode.UNIMPLEMENTED
+    reason = "UNIMPLEMENTED"
+
+
 class Internal(MintageError):
     """Raised when the fault is ours; the message says nothing of the inside."""
 

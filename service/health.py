@@ -6,6 +6,7 @@
     mintage.v1.NeuronService            the same of autoencoders
     mintage.v1.ModelService             the model server answers
     mintage.v1.JobService               Redis answers
+    google.longrunning.Operations       Redis answers
     models/{model}                      the model is ready
 
 The answer is made anew for each check from what the keeper knows; Redis is asked every second.
@@ -33,6 +34,7 @@ CLASSIFICATION = "mintage.v1.ClassificationService"
 NEURONS = "mintage.v1.NeuronService"
 MODELS = "mintage.v1.ModelService"
 JOBS = "mintage.v1.JobService"
+OPERATIONS = "google.longrunning.Operations"
 
 
 class Health:
@@ -83,6 +85,7 @@ class Health:
             NEURONS: server and _one_is_ready(entries, "neurons"),
             MODELS: server,
             JOBS: self._redis_answers,
+            OPERATIONS: self._redis_answers,
             **{f"models/{entry.name}": server and _is_ready(entry) for entry in entries},
         }
         return dict.fromkeys(found, False) if self.stopping else found

@@ -14,6 +14,7 @@ from typing import Any
 
 import grpc
 import structlog
+from google.longrunning import operations_pb2, operations_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from mintage.v1 import (
@@ -46,6 +47,7 @@ from service.servicers.generation import GenerationServicer
 from service.servicers.jobs import JobServicer
 from service.servicers.models import ModelServicer
 from service.servicers.neurons import NeuronServicer
+from service.servicers.operations import OperationsServicer
 from service.settings import Settings
 from service.torchserve import TorchServe
 
@@ -162,6 +164,7 @@ def _build(settings: Settings, models: ModelServer, redis: Redis, pool: ThreadPo
     neurons_pb2_grpc.add_NeuronServiceServicer_to_server(NeuronServicer(settings, registry, inference), server)
     models_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(registry, loader), server)
     jobs_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(settings, redis, registry, inference), server)
+    operations_pb2_grpc.add_OperationsServicer_to_server(OperationsServicer(settings, redis), server)
     health_pb2_grpc.add_HealthServicer_to_server(HealthServicer(health), server)
     reflection.enable_server_reflection(_service_names(), server)
     metrics.watch(admissions, registry)
@@ -207,7 +210,7 @@ def _options(settings: Settings) -> Sequence[tuple[str, int]]:
 
 
 def _service_names() -> tuple[str, ...]:
-    files = (generation_pb2, classification_pb2, neurons_pb2, models_pb2, jobs_pb2, health_pb2)
+    files = (generation_pb2, classification_pb2, neurons_pb2, models_pb2, jobs_pb2, operations_pb2, health_pb2)
     names = (service.full_name for file in files for service in file.DESCRIPTOR.services_by_name.values())
     return (*names, reflection.SERVICE_NAME)
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from mintage import calls, job_calls
 from mintage.calls import Call, Classifications, Page
-from mintage.channels import HEALTH_TIMEOUT_S, LOAD_TIMEOUT_S, OPTIONS, TIMEOUT_S, callable_of
+from mintage.channels import HEALTH_TIMEOUT_S, LOAD_TIMEOUT_S, OPTIONS, TIMEOUT_S, callable_of, metadata_of
 from mintage.errors import from_rpc
 from mintage.neuron_methods import AsyncNeuronMethods
 from mintage.pictures import Pictures, to_pil
@@ -27,7 +27,10 @@ T = TypeVar("T")
 class AsyncClient(AsyncNeuronMethods):
     """As `Client`, for asyncio; an asynchronous context manager. Its methods mean what those of `Client` mean."""
 
-    def __init__(self, address: str, *, timeout_s: float = TIMEOUT_S, retries: Retries | None = None) -> None:
+    def __init__(
+        self, address: str, *, timeout_s: float = TIMEOUT_S, retries: Retries | None = None, name: str = ""
+    ) -> None:
+        self._metadata = metadata_of(name)
         self._address = address
         self._timeout_s = timeout_s
         self._retries = retries or Retries()
@@ -164,15 +167,16 @@ class AsyncClient(AsyncNeuronMethods):
     async def watch(self, name: str) -> AsyncIterator[jobs_pb2.Job]:
         """As `Client.watch`."""
         attempts = Attempts(self._retries, repeatable=True, timeout_s=None)
-        call = job_calls.watch_job(name)
+        token = ""
         while True:
-            stream = callable_of(self._channel.unary_stream, call)(call.request)
+            call = job_calls.watch_job(name, token)
+            stream = callable_of(self._channel.unary_stream, call)(call.request, metadata=self._metadata)
             try:
                 async for answer in stream:
                     attempts.succeeded()
-                    job = call.read(answer)
-                    yield job
-                    if job_calls.has_ended(job):
+                    token = answer.resume_token
+                    yield answer.job
+                    if job_calls.has_ended(answer.job):
                         return
             except grpc.RpcError as error:
                 await asyncio.sleep(attempts.pause_after(from_rpc(error)))
@@ -247,7 +251,7 @@ class AsyncClient(AsyncNeuronMethods):
         method = callable_of(self._channel.unary_unary, call)
         while True:
             try:
-                return call.read(await method(call.request, timeout=attempts.remaining_s()))
+                return call.read(await method(call.request, timeout=attempts.remaining_s(), metadata=self._metadata))
             except grpc.RpcError as error:
                 await asyncio.sleep(attempts.pause_after(from_rpc(error)))
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from mintage.calls import Call
+from mintage.errors import InputError
 
 TIMEOUT_S = 60.0
 LOAD_TIMEOUT_S = 180.0
@@ -21,6 +23,23 @@ OPTIONS = (
     ("grpc.min_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
 )
+
+
+CLIENT_KEY = "mintage-client"
+_NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}", re.ASCII)
+
+
+def metadata_of(name: str) -> tuple[tuple[str, str], ...]:
+    """What goes with every call of a client that calls itself so; nothing if it has no name.
+
+    Raises:
+        InputError: if the server would not take the name.
+    """
+    if not name:
+        return ()
+    if not _NAME.fullmatch(name):
+        raise InputError(f"a client's name must be 1 to 64 of A-Z, a-z, 0-9, '.', '_', '@' and '-', not {name!r}")
+    return ((CLIENT_KEY, name),)
 
 
 def callable_of(factory: Any, call: Call[Any]) -> Any:

@@ -25,7 +25,7 @@ from PIL import Image
 from mintage import calls, job_calls
 from mintage.aio import AsyncClient
 from mintage.calls import Call, Classifications, Page
-from mintage.channels import HEALTH_TIMEOUT_S, LOAD_TIMEOUT_S, OPTIONS, TIMEOUT_S, callable_of
+from mintage.channels import HEALTH_TIMEOUT_S, LOAD_TIMEOUT_S, OPTIONS, TIMEOUT_S, callable_of, metadata_of
 from mintage.errors import from_rpc
 from mintage.neuron_calls import Detections, Neuron, OptimalStimulus, TopStimuli
 from mintage.neuron_methods import NeuronMethods
@@ -56,9 +56,14 @@ class Client(NeuronMethods):
         address: host:port of the API.
         timeout_s: Longest time of a call, its retries included, unless the call says otherwise.
         retries: How often a call that may be repeated is.
+        name: Who calls: 1 to 64 of A-Z, a-z, 0-9, '.', '_', '@' and '-'. Jobs share the workers fairly, and quotas
+            count, by this name; '' leaves it to the address.
     """
 
-    def __init__(self, address: str, *, timeout_s: float = TIMEOUT_S, retries: Retries | None = None) -> None:
+    def __init__(
+        self, address: str, *, timeout_s: float = TIMEOUT_S, retries: Retries | None = None, name: str = ""
+    ) -> None:
+        self._metadata = metadata_of(name)
         self._timeout_s = timeout_s
         self._retries = retries or Retries()
         self._channel = grpc.insecure_channel(address, options=OPTIONS)
@@ -196,16 +201,19 @@ class Client(NeuronMethods):
         return self._items(lambda token: job_calls.list_jobs(token, states, labels=labels, kind=kind, client=client))
 
     def watch(self, name: str) -> Iterator[jobs_pb2.Job]:
-        """A job now and after every change, until it has ended: as long as that takes, over restarts of the server."""
+        """A job now and after every change, until it has ended: as long as that takes, over restarts of the server.
+
+        What has been seen is not shown again, and no number of the progress falls, unless failed shards are retried.
+        """
         attempts = Attempts(self._retries, repeatable=True, timeout_s=None)
-        call = job_calls.watch_job(name)
+        token = ""
         while True:
             try:
-                for answer in self._stream(call):
+                for answer in self._stream(job_calls.watch_job(name, token)):
                     attempts.succeeded()
-                    job = call.read(answer)
-                    yield job
-                    if job_calls.has_ended(job):
+                    token = answer.resume_token
+                    yield answer.job
+                    if job_calls.has_ended(answer.job):
                         return
             except grpc.RpcError as error:
                 time.sleep(attempts.pause_after(from_rpc(error)))
@@ -269,13 +277,13 @@ class Client(NeuronMethods):
         method = callable_of(self._channel.unary_unary, call)
         while True:
             try:
-                return call.read(method(call.request, timeout=attempts.remaining_s()))
+                return call.read(method(call.request, timeout=attempts.remaining_s(), metadata=self._metadata))
             except grpc.RpcError as error:
                 time.sleep(attempts.pause_after(from_rpc(error)))
 
     def _stream(self, call: Call[T]) -> Iterator[Any]:
         """The answers of a stream, which is cancelled when nobody wants more."""
-        stream = callable_of(self._channel.unary_stream, call)(call.request)
+        stream = callable_of(self._channel.unary_stream, call)(call.request, metadata=self._metadata)
         try:
             yield from stream
         finally:

@@ -96,10 +96,10 @@ def list_jobs(
     return Call(_JOBS + "ListJobs", request, jobs_pb2.ListJobsResponse, lambda a: Page(a.jobs, a.next_page_token))
 
 
-def watch_job(job: str) -> Call[jobs_pb2.Job]:
-    """A stream of a job's states."""
-    request = jobs_pb2.WatchJobRequest(name=job_name(job))
-    return Call(_JOBS + "WatchJob", request, jobs_pb2.WatchJobResponse, _job)
+def watch_job(job: str, resume_token: str) -> Call[jobs_pb2.WatchJobResponse]:
+    """A stream of a job's states, from the present one on, or from what is new since an earlier answer."""
+    request = jobs_pb2.WatchJobRequest(name=job_name(job), resume_token=resume_token)
+    return Call(_JOBS + "WatchJob", request, jobs_pb2.WatchJobResponse, lambda answer: answer)
 
 
 def cancel_job(job: str) -> Call[jobs_pb2.Job]:

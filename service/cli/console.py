@@ -29,10 +29,14 @@ TimeoutOption = Annotated[float, typer.Option("--timeout", min=0.001, help="Long
 
 
 def connect(api: str | None = None) -> Client:
-    """Open a client; `api` is host:port, by default MINTAGE_API_ADDRESS or 127.0.0.1:50051. Use it in a `with`."""
+    """Open a client; `api` is host:port, by default MINTAGE_API_ADDRESS or 127.0.0.1:50051. Use it in a `with`.
+
+    It goes by the name that MINTAGE_CLIENT has, if that is set.
+    """
     from mintage.client import Client
 
-    return Client(api or os.environ.get("MINTAGE_API_ADDRESS") or DEFAULT_API)
+    address = api or os.environ.get("MINTAGE_API_ADDRESS") or DEFAULT_API
+    return Client(address, name=os.environ.get("MINTAGE_CLIENT", ""))
 
 
 def fail(message: str, status: int = BAD_INPUT) -> NoReturn:

@@ -8,6 +8,7 @@ mintage jobs read 01kat7x2m9q3zc5d 0 --to 000000.tar
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import sys
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from service.cli.console import (
     ApiOption,
     JsonOption,
     connect,
+    fail,
     friendly_errors,
     print_json,
     to_dict,
@@ -72,11 +74,16 @@ def remove(
     job: JobArgument,
     force: Annotated[bool, typer.Option("--force", help="Cancel it first if it has not ended.")] = False,
     api: ApiOption = DEFAULT_API,
+    as_json: JsonOption = False,
 ) -> None:
     """Delete a job that has ended, and all its files."""
+    name = f"jobs/{job.removeprefix('jobs/')}"
     with friendly_errors(), connect(api) as client:
-        client.delete(job, force=force)
-    typer.echo(f"jobs/{job.removeprefix('jobs/')} is deleted")
+        client.delete(name, force=force)
+    if as_json:
+        print_json({"name": name, "deleted": True})
+    else:
+        typer.echo(f"{name} is deleted")
 
 
 def read(
@@ -85,11 +92,30 @@ def read(
     *,
     to: Annotated[Path | None, typer.Option("--to", metavar="FILE", help="Where to write it. Default: stdout.")] = None,
     api: ApiOption = DEFAULT_API,
+    as_json: JsonOption = False,
 ) -> None:
-    """Fetch the file of one finished shard, checked against its digest; FILE appears whole or not at all."""
+    """Fetch the file of one finished shard, checked against its digest; FILE appears whole or not at all.
+
+    --json says what was written, and needs --to.
+    """
+    if as_json and to is None:
+        fail("--json needs --to FILE: the shard itself goes to stdout otherwise")
+    digest, size = hashlib.sha256(), 0
     with friendly_errors(), connect(api) as client, _target(to) as file:
         for data in client.read_shard(job, shard):
             file.write(data)
+            digest.update(data)
+            size += len(data)
+    if as_json:
+        print_json(
+            {
+                "name": f"jobs/{job.removeprefix('jobs/')}",
+                "shard": shard,
+                "file": str(to),
+                "size_bytes": size,
+                "digest": digest.hexdigest(),
+            }
+        )
 
 
 def register(jobs: typer.Typer) -> None:

@@ -67,16 +67,12 @@ def speed(job: Job) -> str:
 
 
 def time_left(job: Job) -> str:
-    """Time to the end at the recent speed, or nothing before that is known."""
-    progress = job.progress
-    left = progress.images_total - progress.images_done
-    if not progress.images_per_second or left <= 0:
+    """Time to the end and the range that it is expected in, or nothing before that is known."""
+    if not job.progress.HasField("time_left"):
         return ""
-    seconds = round(left / progress.images_per_second)
-    if seconds >= 360_000:
-        return f"{seconds // 86_400:,} days left"
-    hours, minutes = seconds // 3600, seconds // 60 % 60
-    return f"{hours}:{minutes:02}:{seconds % 60:02} left" if hours else f"{minutes}:{seconds % 60:02} left"
+    left = job.progress.time_left
+    likely, least, most = (_clock(each.ToTimedelta().total_seconds()) for each in (left.likely, left.least, left.most))
+    return f"{likely} left ({least} to {most})" if least != most else f"{likely} left"
 
 
 def shard_counts(job: Job) -> str:
@@ -88,6 +84,15 @@ def shard_counts(job: Job) -> str:
     struck_again = progress.attempts - progress.shards_done - progress.shards_running - progress.shards_failed
     parts += [f"{struck_again} struck again"] if struck_again > 0 else []
     return ", ".join(parts)
+
+
+def _clock(seconds: float) -> str:
+    """`3:05`, `2:46:40`, `11 days`."""
+    whole = round(seconds)
+    if whole >= 360_000:
+        return f"{whole // 86_400:,} days"
+    hours, minutes = whole // 3600, whole // 60 % 60
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
 
 
 def _line(job: Job) -> str:

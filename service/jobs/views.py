@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from service.jobs.plan import Plan, read_plan
+from service.jobs.time_left import LEAST_SHARDS, TimeLeft, time_left
 
 RATE_WINDOW_S = 10.0  # TAU_MS in lua/prelude.lua
 
@@ -46,6 +47,7 @@ class JobView:
     attempts: int
     round: int
     images_per_second: float
+    time_left: TimeLeft | None
     start_time_ms: int
     end_time_ms: int
     error: str
@@ -94,8 +96,9 @@ def job_view(fields: dict[str, str], now_ms: int) -> JobView:
     def number(name: str) -> int:
         return int(float(fields.get(name, "0")))
 
+    plan = read_plan(fields["plan"])
     return JobView(
-        plan=read_plan(fields["plan"]),
+        plan=plan,
         state=fields["state"],  # type: ignore[arg-type]
         revision=number("rev"),
         images_done=number("high"),
@@ -106,6 +109,7 @@ def job_view(fields: dict[str, str], now_ms: int) -> JobView:
         attempts=number("attempts"),
         round=number("round"),
         images_per_second=_rate(fields, now_ms),
+        time_left=_time_left(fields, plan, now_ms),
         start_time_ms=number("started"),
         end_time_ms=number("ended"),
         error=fields.get("error", ""),
@@ -123,6 +127,26 @@ def _rate(fields: dict[str, str], now_ms: int) -> float:
         return 0.0
     faded = float(fields.get("rate", 0)) * math.exp((float(fields.get("rate_at", 0)) - now_ms) / 1000 / RATE_WINDOW_S)
     return faded / -math.expm1((started - now_ms) / 1000 / RATE_WINDOW_S)
+
+
+def _time_left(fields: dict[str, str], plan: Plan, now_ms: int) -> TimeLeft | None:
+    """What is expected of a job that is being done and has finished enough shards to judge by."""
+    high, finished = int(fields.get("high", 0)), int(fields.get("done", 0))
+    left = plan.count - high
+    if fields["state"] != "RUNNING" or finished < LEAST_SHARDS or left <= 0 or "trail" not in fields:
+        return None
+    _, *trail = json.loads(fields["trail"])
+    points = [(at / 1000, images) for at, images in zip(trail[::2], trail[1::2], strict=True)]
+    took_s, squares = int(fields.get("took", 0)) / 1000, int(fields.get("took2", 0)) / 1e6
+    mean_s = took_s / finished
+    return time_left(
+        [*points, (max(now_ms / 1000, points[-1][0]), high)],
+        left=left,
+        shard_size=plan.shard_size,
+        running=int(fields.get("running", 0)),
+        shard_s=mean_s,
+        shard_deviation_s=math.sqrt(max(squares / finished - mean_s**2, 0.0)),
+    )
 
 
 def shard_view(index: int, record: dict[str, Any]) -> ShardView:

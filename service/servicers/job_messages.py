@@ -7,11 +7,13 @@ import binascii
 import re
 from typing import Any
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from mintage.v1 import jobs_pb2
 
 from service.jobs.plan import Plan
 from service.jobs.store import Store
+from service.jobs.time_left import TimeLeft
 from service.jobs.views import JobView, ShardView
 from service.validation import Violations
 
@@ -104,6 +106,13 @@ def _progress(view: JobView) -> jobs_pb2.JobProgress:
         shards_failed=view.shards_failed,
         attempts=view.attempts,
         images_per_second=view.images_per_second,
+        time_left=_time_left(view.time_left) if view.time_left else None,
+    )
+
+
+def _time_left(expected: TimeLeft) -> jobs_pb2.TimeLeft:
+    return jobs_pb2.TimeLeft(
+        likely=_duration(expected.likely_s), least=_duration(expected.least_s), most=_duration(expected.most_s)
     )
 
 
@@ -140,6 +149,12 @@ def _score(result: dict[str, Any]) -> jobs_pb2.ClassifierScore:
         class_counts=result["class_counts"],
         classes=result["classes"],
     )
+
+
+def _duration(seconds: float) -> Duration:
+    duration = Duration()
+    duration.FromMilliseconds(round(1000 * seconds))
+    return duration
 
 
 def _timestamp(milliseconds: int) -> Timestamp | None:

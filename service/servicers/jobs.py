@@ -29,6 +29,7 @@ from service.servicers.job_control import checked_name
 from service.servicers.job_messages import job_message, page_token, shard_message, token_value, unmade_job_message
 from service.servicers.job_requests import RESERVED_PREFIX, Creation, check_common, check_labels, wishes
 from service.servicers.job_verification import JobVerificationServicer
+from service.servicers.watching import seen_before
 from service.validation import Violations
 
 DEFAULT_SHARD_SIZE, DEFAULT_SPLITS = 1000, 10
@@ -104,10 +105,16 @@ class JobServicer(JobVerificationServicer):
         self, request: jobs_pb2.WatchJobRequest, context: Any
     ) -> AsyncIterator[jobs_pb2.WatchJobResponse]:
         """Stream a job until it has ended."""
-        job = checked_name(request.name)
+        violations = Violations()
+        job = violations.job_name("name", request.name)
+        seen = seen_before(job, request.resume_token, violations)
+        violations.check()
         while True:
             view = await self._ledger.job(job)
-            yield jobs_pb2.WatchJobResponse(job=self._message(view))
+            if seen.is_news(view):
+                shown = seen.raised(view)
+                seen = seen.after(shown)
+                yield jobs_pb2.WatchJobResponse(job=self._message(shown), resume_token=seen.token())
             if view.terminal:
                 return
             while await self._ledger.revision(job) == view.revision:

@@ -195,7 +195,7 @@ def states(*names: str, then: Step | None = None) -> Step:
     def step(request: Any, context: grpc.ServicerContext) -> Iterator[jobs_pb2.WatchJobResponse]:
         for name in names:
             state = jobs_pb2.Job.State.Value(f"STATE_{name}")
-            yield jobs_pb2.WatchJobResponse(job=jobs_pb2.Job(name="jobs/a", state=state))
+            yield jobs_pb2.WatchJobResponse(job=jobs_pb2.Job(name="jobs/a", state=state), resume_token=f"after {name}")
         if then is not None:
             then(request, context)
 
@@ -210,6 +210,7 @@ def test_a_watch_goes_on_over_restarts_of_the_server_until_the_job_has_ended(scr
     )
     seen = [jobs_pb2.Job.State.Name(job.state) for job in client.watch("a")]
     assert seen == ["STATE_QUEUED", "STATE_RUNNING", "STATE_FINALIZING", "STATE_SUCCEEDED"]
+    assert [request.resume_token for request in script.requests] == ["", "after QUEUED", "after QUEUED"]
 
 
 def test_the_asynchronous_watch_does_the_same(script: Script) -> None:
@@ -219,8 +220,37 @@ def test_the_asynchronous_watch_does_the_same(script: Script) -> None:
         async with AsyncClient(script.address, retries=QUICK) as client:
             seen = [jobs_pb2.Job.State.Name(job.state) async for job in client.watch("jobs/a")]
         assert seen == ["STATE_QUEUED", "STATE_RUNNING", "STATE_CANCELLED"]
+        assert [request.resume_token for request in script.requests] == ["", "after QUEUED"]
 
     run(test())
+
+
+def test_a_client_says_who_it_is_if_it_has_a_name(script: Script) -> None:
+    names: list[str] = []
+
+    def note(_: Any, context: grpc.ServicerContext) -> models_pb2.GetModelResponse:
+        names.append(dict(context.invocation_metadata()).get("mintage-client", ""))
+        return MODEL
+
+    script.then(note, note, note)
+    with Client(script.address, name="ci@lab-1") as client:
+        client.model("a")
+    with Client(script.address) as client:
+        client.model("a")
+
+    async def test() -> None:
+        async with AsyncClient(script.address, name="other") as client:
+            await client.model("a")
+
+    run(test())
+    assert names == ["ci@lab-1", "", "other"]
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize("name", ["a b", "ä", "x" * 65, "a\n"])
+def test_a_name_that_the_server_would_not_take_is_refused_at_once(kind: Any, name: str) -> None:
+    with pytest.raises(InputError):
+        kind("127.0.0.1:1", name=name)
 
 
 def test_a_watch_of_nothing_fails(script: Script, client: Client) -> None:

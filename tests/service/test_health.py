@@ -16,7 +16,8 @@ SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 GENERATION, CLASSIFICATION, NEURONS, MODELS, JOBS = (
     f"mintage.v1.{name}Service" for name in ("Generation", "Classification", "Neuron", "Model", "Job")
 )
-EVERYTHING = {"", GENERATION, CLASSIFICATION, NEURONS, MODELS, JOBS, "models/digits", "models/judge"}
+OPERATIONS = "google.longrunning.Operations"
+EVERYTHING = {"", GENERATION, CLASSIFICATION, NEURONS, MODELS, JOBS, OPERATIONS, "models/digits", "models/judge"}
 
 
 async def serving(channel: grpc.aio.Channel) -> set[str]:
@@ -38,10 +39,10 @@ def test_health_follows_redis_and_the_model_server(tmp_path: Path) -> None:
             assert await serving(channel) == EVERYTHING
             at.redis.dead = True
             await looked(at)
-            assert await serving(channel) == EVERYTHING - {"", JOBS}
+            assert await serving(channel) == EVERYTHING - {"", JOBS, OPERATIONS}
             at.redis.dead, at.models.dead = False, True
             await looked(at)
-            assert await serving(channel) == {JOBS}
+            assert await serving(channel) == {JOBS, OPERATIONS}
             at.models.restart()
             await looked(at)
             assert await serving(channel) == EVERYTHING

@@ -378,7 +378,9 @@ Global___ScoreSpec: _TypeAlias = ScoreSpec  # noqa: Y015
 
 @_typing.final
 class JobProgress(_message.Message):
-    """How far a job is. No number here ever falls, except `shards_running` and `images_per_second`."""
+    """How far a job is. No number here ever falls, except `shards_running` and `images_per_second`, and `shards_failed` when
+    failed shards are tried again.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

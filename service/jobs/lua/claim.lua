@@ -11,7 +11,7 @@ local earliest = redis.call('ZSCORE', ready_key(job), shard)
 if earliest and tonumber(earliest) > at then return answer({why = 'wait'}) end
 
 redis.call('ZREM', ready_key(job), shard)
-rec.s, rec.a, rec.o, rec.w, rec.p, rec.u = 'L', rec.a + 1, ARGV[3], ARGV[4], 0, at + tonumber(ARGV[5])
+rec.s, rec.a, rec.o, rec.w, rec.p, rec.t, rec.u = 'L', rec.a + 1, ARGV[3], ARGV[4], 0, at, at + tonumber(ARGV[5])
 redis.call('ZADD', P .. 'leases', rec.u, member(job, shard))
 redis.call('HINCRBY', job_key(job), 'running', 1)
 redis.call('HINCRBY', job_key(job), 'attempts', 1)

@@ -7,7 +7,13 @@ local state = state_of(job)
 local running = state == 'RUNNING' or state == 'PAUSED' or state == 'CANCELLING'
 if not running or rec.a ~= tonumber(ARGV[3]) or (rec.s ~= 'L' and rec.s ~= 'R') then return answer({why = 'fenced'}) end
 
-if rec.s == 'L' then end_lease(job, shard, rec) end
+if rec.s == 'L' then
+  if rec.t then
+    redis.call('HINCRBY', job_key(job), 'took', at - rec.t)
+    redis.call('HINCRBY', job_key(job), 'took2', (at - rec.t) ^ 2)
+  end
+  end_lease(job, shard, rec)
+end
 redis.call('ZREM', ready_key(job), shard)
 redis.call('ZREM', P .. 'hints', member(job, shard))
 rec.s, rec.d, rec.e = 'D', ARGV[4], nil

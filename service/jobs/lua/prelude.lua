@@ -14,11 +14,14 @@
 --   job:{id}:shards     hash shard -> record; a shard without one was never claimed
 --   job:{id}:ready      zset shard -> earliest time of the next claim, of shards that came back
 --
--- A record: s state (R, L, D, F), a attempts, f failures, o owner, w worker, u end of the lease, p images done in this
--- attempt, d digest, e error. Counters: `committed` images of done shards, `live` images of leased ones, `high` their
--- sum's highest value, `round` how often failed shards were retried. Times are milliseconds since 1970 by Redis's own clock.
+-- A record: s state (R, L, D, F), a attempts, f failures, o owner, w worker, t time of the claim, u end of the lease,
+-- p images done in this attempt, d digest, e error. Counters: `committed` images of done shards, `live` images of leased
+-- ones, `high` their sum's highest value, `trail` its course, `took` and `took2` the sums of the times that finished
+-- shards took and of their squares, `round` how often failed shards were retried. Times are milliseconds since 1970 by
+-- Redis's own clock.
 local P = KEYS[1]
 local TAU_MS = 10000
+local TRAIL, TRAIL_MS = 64, 500
 
 local function now()
   local t = redis.call('TIME')
@@ -55,6 +58,25 @@ local function save_shard(job, shard, rec)
   touch(job)
 end
 
+-- Note when how many images were done: [gap, time, images, time, images, ...]. Once it is full every second entry goes,
+-- and the gap between entries doubles, so that it covers the whole job at an even pace.
+local function leave_trail(job, at, done)
+  if at < num(job, 'trail_due') then return end
+  local text = redis.call('HGET', job_key(job), 'trail')
+  local trail = text and cjson.decode(text) or {TRAIL_MS}
+  table.insert(trail, at)
+  table.insert(trail, done)
+  if #trail > 2 * TRAIL then
+    local thin = {trail[1] * 2}
+    for i = 2, #trail, 4 do
+      table.insert(thin, trail[i])
+      table.insert(thin, trail[i + 1])
+    end
+    trail = thin
+  end
+  redis.call('HSET', job_key(job), 'trail', cjson.encode(trail), 'trail_due', trail[#trail - 1] + trail[1])
+end
+
 -- Raise the high-water mark of images and fold what is new into the recent speed.
 local function advance(job, at)
   local done = num(job, 'committed') + num(job, 'live')
@@ -62,6 +84,7 @@ local function advance(job, at)
   if delta <= 0 then return end
   local rate = num(job, 'rate') * math.exp((num(job, 'rate_at') - at) / TAU_MS) + delta * 1000 / TAU_MS
   redis.call('HSET', job_key(job), 'high', done, 'rate', rate, 'rate_at', at)
+  leave_trail(job, at, done)
 end
 
 -- Take the lease off a record; the caller gives it its next state and saves it.
@@ -69,11 +92,12 @@ local function end_lease(job, shard, rec)
   redis.call('HINCRBY', job_key(job), 'running', -1)
   redis.call('HINCRBY', job_key(job), 'live', 0 - (rec.p or 0))
   redis.call('ZREM', P .. 'leases', member(job, shard))
-  rec.p, rec.u, rec.o = nil, nil, nil
+  rec.p, rec.t, rec.u, rec.o = nil, nil, nil, nil
 end
 
--- Hand out the shards of a job that waits, again.
+-- Hand out the shards of a job that waits, again; how fast it was before tells nothing of the time left.
 local function reopen(job)
+  redis.call('HDEL', job_key(job), 'trail', 'trail_due')
   set_state(job, redis.call('HEXISTS', job_key(job), 'started') == 1 and 'RUNNING' or 'QUEUED')
   redis.call('ZADD', P .. 'open', 0, job)
   wake()

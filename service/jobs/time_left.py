@@ -1,0 +1,111 @@
+"""How long a job still takes, told as a range: it is wrong as often as it says, no more and not much less.
+
+The speed of the past is cut into windows of equal length. What comes is expected at their mean, recent ones counting
+more; how far it may be off is learnt from how much they differ, and from how much neighbours are alike: a job whose
+speed drifts is less certain than one whose speed only jitters. A stall longer than any so far is foreseen by nobody.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+LEAST_SHARDS = 3
+LEAST_SPAN_S = 2.0
+LEAST_WINDOWS, MOST_WINDOWS = 6, 32
+MEMORY = 0.35  # of the past; older windows count less
+DRIFT = 0.05  # least doubt about the mean speed, relative
+WIDEST = 6.0  # a factor beyond which a range says nothing anyway
+NINE_IN_TEN = 1.2816  # quantile of the normal distribution
+ENDING_S = 0.3  # noticing the end, writing the manifest
+
+Point = tuple[float, float]  # seconds, images done by then
+
+
+@dataclass(frozen=True, slots=True)
+class TimeLeft:
+    """Seconds to the end: in nine of ten cases more than `least_s`, in nine of ten no more than `most_s`."""
+
+    likely_s: float
+    least_s: float
+    most_s: float
+
+
+def time_left(
+    trail: Sequence[Point], *, left: int, shard_size: int, running: int, shard_s: float, shard_deviation_s: float
+) -> TimeLeft | None:
+    """Expect the end of a job.
+
+    Args:
+        trail: when how many images were done, in order; the last point is now.
+        left: images still to be made, >= 1.
+        shard_size: images in a shard.
+        running: shards that are held by workers now, >= 0.
+        shard_s: how long a shard took on average, from claim to commit.
+        shard_deviation_s: standard deviation of that.
+
+    Returns: None if the trail is too short to tell, or nothing was done on it.
+    """
+    rates, window_s = _rates(trail)
+    weights = [math.exp((1 - len(rates) + i) / (MEMORY * len(rates))) for i in range(len(rates))]
+    mean = _mean(rates, weights)
+    if mean <= 0:
+        return None
+    work_s = left / mean
+    if left <= running * shard_size:  # no shard waits any more: workers that were there before have nothing to do
+        work_s *= max(mean * shard_s / shard_size / running, 1.0)
+    factor = min(math.exp(NINE_IN_TEN * _doubt(rates, weights, mean, ahead=work_s / window_s)), WIDEST)
+    wait_s, most_wait_s = _wait_s(running, shard_s, shard_deviation_s)
+    return TimeLeft(work_s + wait_s + ENDING_S, work_s / factor, work_s * factor + most_wait_s + 2 * ENDING_S)
+
+
+def _wait_s(workers: int, shard_s: float, deviation_s: float) -> tuple[float, float]:
+    """What is lost at the end, while the last shards are under way and other workers have none: likely, and at most.
+
+    The workers' last shards end evenly spread over the time of one, give or take their deviation; the last one counts.
+    """
+    if workers < 2:
+        return 0.0, deviation_s
+    latest = math.sqrt(2 * math.log(workers))  # about the largest of so many normal numbers
+    spread_s = shard_s * (workers - 1) / (workers + 1)
+    return spread_s / 2 + latest * deviation_s, spread_s + 2 * latest * deviation_s + deviation_s
+
+
+def _rates(trail: Sequence[Point]) -> tuple[list[float], float]:
+    """Images a second in windows of equal length, and that length; none if there is too little to see."""
+    if len(trail) < LEAST_WINDOWS or trail[-1][0] - trail[0][0] < LEAST_SPAN_S:
+        return [], 1.0
+    begin, span = trail[0][0], trail[-1][0] - trail[0][0]
+    count = min(len(trail) - 1, MOST_WINDOWS)
+    window_s = span / count
+    edges = [_done_at(trail, begin + i * window_s) for i in range(count + 1)]
+    return [(after - before) / window_s for before, after in pairwise(edges)], window_s
+
+
+def _done_at(trail: Sequence[Point], at: float) -> float:
+    """Images done at a moment within the trail, even steps between its points."""
+    for (before, low), (after, high) in pairwise(trail):
+        if at <= after:
+            return low if after == before else low + (high - low) * (at - before) / (after - before)
+    return trail[-1][1]
+
+
+def _mean(values: Sequence[float], weights: Sequence[float]) -> float:
+    return math.fsum(v * w for v, w in zip(values, weights, strict=True)) / math.fsum(weights) if values else 0.0
+
+
+def _doubt(rates: Sequence[float], weights: Sequence[float], mean: float, *, ahead: float) -> float:
+    """How far the speed of `ahead` windows to come may be off the mean: a standard deviation, relative to it."""
+    away = [rate - mean for rate in rates]
+    variance = _mean([each * each for each in away], weights)
+    if not variance:
+        return DRIFT
+    alike = _mean([a * b for a, b in pairwise(away)], weights[1:]) / variance
+    alike = min(max(alike, 0.0), 0.9)
+    apart = (1 - alike) / (1 + alike)  # so many independent windows one window is worth
+    past = math.fsum(weights) ** 2 / math.fsum(w * w for w in weights) * apart
+    doubt = variance / mean**2 * (1 / max(past, 1.0) + 1 / max(ahead * apart, 1.0))
+    few = 1 + 0.7 / max(past - 1, 0.5)  # Student's distribution is wider than the normal one by about so much
+    return math.sqrt(doubt * few**2 + DRIFT**2 * (1 + ahead / len(rates)))
