@@ -115,6 +115,9 @@ def _ending(output: Output, plan: Plan, *, cancelled: bool, errors: Mapping[int,
             output.replace(temporary, CONTACT_SHEET)
     if cancelled:
         return Ending("CANCELLED", "", digest, None, digests)
+    if plan.max_failed_shards is not None and len(errors) > plan.max_failed_shards:
+        failed = {shard: error for shard, error in errors.items() if shard not in digests}
+        return Ending("FAILED", _too_many(plan, errors), digest, None, digests, failed)
     if missing:
         state: JobState = "PARTIALLY_SUCCEEDED" if markers and plan.sampling else "FAILED"
         return Ending(state, _failure(plan, missing), digest, None, digests, missing)
@@ -133,6 +136,14 @@ def _result(output: Output, plan: Plan, markers: list[Marker]) -> dict[str, Any]
 def _failure(plan: Plan, missing: Mapping[int, str]) -> str:
     first = min(missing)
     return f"{len(missing)} of {plan.shards} shards failed; shard {first}: {missing[first] or 'not known'}"
+
+
+def _too_many(plan: Plan, errors: Mapping[int, str]) -> str:
+    first = min(errors)
+    return (
+        f"TOO_MANY_FAILED_SHARDS: {len(errors)} of {plan.shards} shards failed, at most {plan.max_failed_shards} may; "
+        f"shard {first}: {errors[first]}"
+    )
 
 
 def _markers(output: Output, plan: Plan) -> Iterator[Marker]:

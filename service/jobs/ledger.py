@@ -269,6 +269,8 @@ def _creation(plan: Plan, fields: Mapping[str, str | int]) -> list[str | int]:
         "priority": plan.priority,
         "client": plan.client,
     }
+    if plan.max_failed_shards is not None:
+        known["max_failed"] = plan.max_failed_shards
     if plan.labels:
         known["labels"] = json.dumps(plan.labels)
     pairs = (part for pair in {**known, **fields}.items() for part in pair)

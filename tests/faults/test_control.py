@@ -76,6 +76,21 @@ def test_failed_shards_are_retried_and_the_others_left_alone(engine: Engine) -> 
     assert files(job) == undisturbed(engine)
 
 
+def test_a_job_with_too_many_failed_shards_gives_up_and_can_be_taken_up_again(engine: Engine) -> None:
+    engine.start_all(workers=2)
+    engine.models.poison = range(40)
+    job = engine.sample(400, 20, max_failed_shards=1, max_images_per_second=200)
+    job = engine.wait_for(job.name, State.STATE_FAILED)
+    assert job.error.startswith("TOO_MANY_FAILED_SHARDS: 2 of 20 shards failed, at most 1 may; shard 0: ")
+    progress = job.progress
+    assert (progress.shards_failed, progress.shards_running) == (2, 0) and progress.shards_done < 18
+    assert len(files(job)) == progress.shards_done
+    engine.models.poison = range(0)
+    engine.retry(job.name)
+    job = engine.wait_for(job.name)
+    assert samples(job) == list(range(400)) and files(job) == undisturbed(engine, 400)
+
+
 def test_a_frozen_worker_that_wakes_up_brings_no_deleted_job_back(engine: Engine) -> None:
     worker = engine.start_all()[0]
     job = begin_and_hold(engine)

@@ -95,6 +95,23 @@ local function end_lease(job, shard, rec)
   rec.p, rec.t, rec.u, rec.o = nil, nil, nil, nil
 end
 
+-- Forget the hints of a job that are on their way; what they name is ready again.
+local function forget_hints(job)
+  local at, first = now(), num(job, 'next')
+  for _, name in ipairs(redis.call('ZRANGE', P .. 'hints', 0, -1)) do
+    local hinted, shard = name:match('^(%S+) (%d+)$')
+    if hinted == job then
+      redis.call('ZREM', P .. 'hints', name)
+      if redis.call('HEXISTS', shards_key(job), shard) == 0 then
+        first = math.min(first, tonumber(shard))
+      elseif load_shard(job, shard).s == 'R' then
+        redis.call('ZADD', ready_key(job), at, shard)
+      end
+    end
+  end
+  redis.call('HSET', job_key(job), 'next', first)
+end
+
 -- Hand out the shards of a job that waits, again; how fast it was before tells nothing of the time left.
 local function reopen(job)
   redis.call('HDEL', job_key(job), 'trail', 'trail_due')
@@ -116,6 +133,19 @@ local function close_if_complete(job)
     redis.call('ZADD', P .. 'ending', 0, job)
   end
   wake()
+end
+
+-- End a job of which more shards have failed than may: the rest is not begun, and whoever holds a shard gives it back at
+-- its next micro-batch.
+local function give_up_if_hopeless(job)
+  local most, state = redis.call('HGET', job_key(job), 'max_failed'), state_of(job)
+  if not most or num(job, 'failed') <= tonumber(most) then return end
+  if not goes_on(state) and state ~= 'PAUSED' then return end
+  forget_hints(job)
+  set_state(job, 'FINALIZING')
+  redis.call('ZREM', P .. 'open', job)
+  redis.call('ZADD', P .. 'ending', 0, job)
+  redis.call('DEL', ready_key(job))
 end
 
 -- Make a shard ready again from `earliest` on.
@@ -141,6 +171,7 @@ local function end_failed(job, shard, rec, why, max_attempts, pause_ms)
   save_shard(job, shard, rec)
   redis.call('HINCRBY', job_key(job), 'failed', 1)
   close_if_complete(job)
+  give_up_if_hopeless(job)
   wake_if_ending(job)
   return false
 end

@@ -1,4 +1,5 @@
--- Give the failed shards of a job that has ended fresh attempts. ARGV: job.
+-- Give the failed shards of a job that has ended fresh attempts; those that were given back when too many had failed go
+-- on too. ARGV: job.
 local job = ARGV[1]
 local state = state_of(job)
 if not state then return answer({why = 'unknown'}) end
@@ -13,7 +14,7 @@ repeat
   cursor = page[1]
   for i = 1, #page[2], 2 do
     local rec = cjson.decode(page[2][i + 1])
-    if rec.s == 'F' then
+    if rec.s == 'F' or rec.s == 'R' then
       rec.s, rec.f, rec.e = 'R', 0, nil
       redis.call('HSET', shards_key(job), page[2][i], cjson.encode(rec))
       redis.call('ZADD', ready_key(job), 0, page[2][i])

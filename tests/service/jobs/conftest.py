@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from service.jobs.ledger import Ledger, connect
 from service.settings import Settings
+from tests.service.jobs import ledgers
 from tests.service.jobs.job_api import Api, Use, serving
 from tests.valkey import Valkey
 
@@ -24,6 +26,23 @@ def with_api(tmp_path: Path, valkey: Valkey) -> Use:
         async def run() -> None:
             async with serving(settings) as api:
                 await act(api)
+
+        asyncio.run(run())
+
+    return use
+
+
+@pytest.fixture
+def with_ledger(valkey: Valkey) -> ledgers.Use:
+    """Run a coroutine function with a ledger on the empty Valkey."""
+
+    def use(act: Callable[[Ledger], Coroutine[Any, Any, None]]) -> None:
+        async def run() -> None:
+            client = connect(Settings.model_validate({"redis_url": valkey.url}))
+            try:
+                await act(Ledger(client))
+            finally:
+                await client.aclose()
 
         asyncio.run(run())
 

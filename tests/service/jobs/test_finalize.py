@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.jobs.finalize import finalize
+from service.jobs.finalize import finalize, read_ending
 from service.jobs.formats.tar import TarWriter
 from service.jobs.local_store import LocalStore
 from service.jobs.plan import Plan
@@ -204,3 +204,15 @@ def test_a_score_job_with_a_failed_shard_has_no_score(tmp_path: Path) -> None:
         (folder(tmp_path, plan) / f"shards/000001.{suffix}").unlink()
     ending = finalize(LocalStore(tmp_path), plan, cancelled=False, errors={1: "BAD: x"})
     assert (ending.state, ending.result) == ("FAILED", None)
+
+
+def test_a_job_with_too_many_failed_shards_has_failed_and_keeps_what_was_made(tmp_path: Path) -> None:
+    plan = sample_plan(count=24, max_failed_shards=1)
+    strike(tmp_path, plan, [1])
+    errors = {4: "BAD: later", 2: "BAD: first"}
+    ending = finalize(LocalStore(tmp_path), plan, cancelled=False, errors=errors)
+    assert ending.state == "FAILED" and ending.errors == errors and list(ending.digests) == [1]
+    assert ending.error == "TOO_MANY_FAILED_SHARDS: 2 of 6 shards failed, at most 1 may; shard 2: BAD: first"
+    assert read_ending(LocalStore(tmp_path).output(plan.prefix)) == ending
+    enough = finalize(LocalStore(tmp_path), plan, cancelled=False, errors={2: "BAD: first"}, retry_round=1)
+    assert enough.state == "PARTIALLY_SUCCEEDED"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass, field
+import dataclasses
 from typing import Any
 
 import pytest
@@ -24,65 +24,14 @@ from service.jobs.control import Control
 from service.jobs.ledger import LeaseEnded, Ledger, connect
 from service.jobs.views import Lease
 from service.settings import Settings
-from tests.service.jobs.plans import sample_plan
+from tests.service.jobs.ledger_model import MAX_ATTEMPTS, PLAN, SHARDS, Model
 from tests.valkey import Valkey
 
-PLAN = sample_plan()
-SHARDS = range(PLAN.shards)
-MAX_ATTEMPTS = 2
 HOUR_S = 3600.0
 ACTS = [
     *[*["claim"] * 6, *["renew"] * 4, *["commit"] * 4, *["fail"] * 2, *["dispatch"] * 2, *["resume"] * 2],
     *["hand back", "expire", "cancel", *["finish"] * 2, "pause", "retry", "delete"],
 ]
-
-
-@dataclass
-class Shard:
-    """What the model knows of a shard."""
-
-    state: str = "READY"
-    attempt: int = 0
-    failures: int = 0
-    progress: int = 0
-    digest: str = ""
-
-
-@dataclass
-class Model:
-    """A job, in the plainest Python."""
-
-    state: str = "QUEUED"
-    shards: list[Shard] = field(default_factory=lambda: [Shard() for _ in SHARDS])
-    high: int = 0
-    round: int = 0
-    created: bool = False
-
-    @property
-    def waiting(self) -> str:
-        """The state of a job whose shards may be claimed."""
-        return "RUNNING" if any(shard.attempt for shard in self.shards) else "QUEUED"
-
-    def images(self) -> int:
-        """Images done now."""
-        done = sum(len(PLAN.span(k)) for k in SHARDS if self.shards[k].state == "DONE")
-        return done + sum(shard.progress for shard in self.shards if shard.state == "LEASED")
-
-    def count(self, state: str) -> int:
-        """Shards in a state."""
-        return sum(shard.state == state for shard in self.shards)
-
-    def settle(self) -> None:
-        """What follows from any change."""
-        self.high = max(self.high, self.images())
-        if self.state in ("RUNNING", "PAUSED") and self.count("DONE") + self.count("FAILED") == PLAN.shards:
-            self.state = "FINALIZING"
-
-    def fail(self, k: int) -> None:
-        """End an attempt that failed."""
-        shard = self.shards[k]
-        shard.failures += 1
-        shard.state = "READY" if shard.failures < MAX_ATTEMPTS else "FAILED"
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -113,11 +62,11 @@ class LedgerMachine(RuleBasedStateMachine):
         self.do(self.client.aclose())
         self.loop.close()
 
-    @initialize()
-    def create(self) -> None:
+    @initialize(most_failed=st.sampled_from([None, 0, 1]))
+    def create(self, most_failed: int | None) -> None:
         """Begin with one job."""
-        assert self.do(self.ledger.create(PLAN))
-        self.model.created = True
+        assert self.do(self.ledger.create(dataclasses.replace(PLAN, max_failed_shards=most_failed)))
+        self.model.created, self.model.most_failed = True, most_failed
         self.do(self.ledger.beat("w", 2))
 
     def lease(self, k: int, back: int) -> Lease:
@@ -166,7 +115,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.model.state in ("RUNNING", "PAUSED", "CANCELLING")
             and shard.state in ("LEASED", "READY")
             and shard.attempt == lease.attempt
-        )
+        ) or (self.model.state == "FINALIZING" and self.holds(lease))
         with contextlib.suppress(LeaseEnded):
             self.do(self.ledger.commit(lease, digest=digest, images=len(PLAN.span(k))))
             assert agrees or counts
@@ -240,8 +189,9 @@ class LedgerMachine(RuleBasedStateMachine):
         if ended:
             model.state, model.round = model.waiting, model.round + 1
             for shard in model.shards:
-                if shard.state == "FAILED":
+                if shard.state in ("FAILED", "READY"):
                     shard.state, shard.failures = "READY", 0
+            self.hinted.clear()
 
     def dispatch(self) -> None:
         """The dispatcher sends hints, of ready shards only, never more than its slots allow."""
@@ -257,6 +207,7 @@ class LedgerMachine(RuleBasedStateMachine):
         """The dispatcher signs the job off."""
         model = self.model
         after = "PARTIALLY_SUCCEEDED" if model.count("FAILED") else "SUCCEEDED"
+        after = "FAILED" if model.count("DONE") + model.count("FAILED") < PLAN.shards else after
         after = "CANCELLED" if model.state == "CANCELLING" else after
         before: Any = model.state
         assert not self.do(self.ledger.finish(PLAN.job, before, after, retry_round=model.round + 1))  # type: ignore[arg-type]
