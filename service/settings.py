@@ -65,6 +65,11 @@ class Settings(BaseSettings):
     backend_patience_s: float = Field(
         120.0, ge=0, description="Seconds for which a worker asks a model again that does not answer, until it fails."
     )
+    job_ttl_s: float = Field(
+        0.0,
+        ge=0,
+        description="Seconds after its end until a job that names no ttl is deleted with its files; 0: kept.",
+    )
     worker_name: str = Field("", description="Name of this worker in jobs and logs. Default: the host's name.")
     worker_processes: int = Field(1, ge=1, description="Shards that one worker strikes at a time.")
     messages_per_slot: int = Field(2, ge=1, description="Hints kept in the broker for each worker process.")

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 
 from service.errors import FailedPrecondition
+from service.jobs.faults import crash_point
 from service.jobs.ledger import Ledger, no_job
 from service.jobs.output import OutputError
 from service.jobs.plan import FILE_NAME, Plan
 from service.jobs.store import Store
+
+GO_ON_AFTER_S = 10.0
 
 
 class Control:
@@ -35,15 +38,16 @@ class Control:
     async def delete(self, job: str, store: Store) -> None:
         """Delete a job that has ended: its folder below `store`, then what the ledger knows of it.
 
-        From the first step on nobody can do anything with the job; what was broken off is done by the next call.
+        From the first step on nobody can do anything with the job; what was broken off is done by the next call, or by
+        the dispatcher after a while.
         """
-        await self._ask("delete", job, "cancel it first, or delete it with force")
+        await self._ask("delete", job, "cancel it first, or delete it with force", round(GO_ON_AFTER_S * 1000))
         plan = (await self._ledger.job(job)).plan
         await asyncio.to_thread(_remove_files, store, plan)
         await self._ledger.run("forget", job, plan.request_id)
 
-    async def _ask(self, name: str, job: str, rule: str) -> None:
-        why = (await self._ledger.run(name, job)).get("why")
+    async def _ask(self, name: str, job: str, rule: str, *arguments: int) -> None:
+        why = (await self._ledger.run(name, job, *arguments)).get("why")
         if why == "unknown":
             raise no_job(job)
         if why:
@@ -62,6 +66,7 @@ def _remove_files(store: Store, plan: Plan) -> None:
         found = output.read(FILE_NAME)
         if found is None or found == plan.to_json():
             output.remove(FILE_NAME)
+            crash_point("mid_delete")
             output.remove_folder()
     except (OSError, OutputError) as error:
         raise FailedPrecondition(f"the output cannot be removed: {error}", reason="OUTPUT_UNAVAILABLE") from error

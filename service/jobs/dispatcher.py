@@ -20,6 +20,7 @@ from service import logs
 from service.errors import MintageError
 from service.jobs import presence
 from service.jobs.broker import QUEUE_KEY, TASK, celery_app
+from service.jobs.cleanup import Cleanup
 from service.jobs.finalize import finalize
 from service.jobs.ledger import Ledger, connect
 from service.jobs.rebuild import rebuild
@@ -64,6 +65,7 @@ class Dispatcher:
         self._name = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
         self._incarnation = ""
         self._finishing: dict[str, asyncio.Task[None]] = {}
+        self._cleanup = Cleanup(self._ledger, self._store)
 
     async def run(self) -> None:
         """Lead if nobody else does, for ever; errors of Redis are waited out."""
@@ -98,15 +100,16 @@ class Dispatcher:
         if dispatch.hints:
             await asyncio.to_thread(self._send, dispatch.hints)
         await self._finish()
+        await self._cleanup.look()
         return dispatch.busy
 
     async def _rebuild(self) -> None:
-        """Index what is on disk but not in the ledger, when this one begins to lead and when Redis has started anew."""
-        incarnation = await self._ledger.incarnation()
-        if incarnation != self._incarnation:
+        """Index what is on disk but not in the ledger: when this one begins to lead, and after Redis began anew."""
+        if await self._ledger.incarnation() != self._incarnation:
             jobs = await rebuild(self._ledger, self._store)
             log.info("the dispatcher leads", name=self._name, jobs_rebuilt=jobs)
-            self._incarnation = incarnation
+            await self._ledger.rebuilt()
+            self._incarnation = await self._ledger.incarnation()
 
     async def _expire(self) -> None:
         """Take back leases that ran out and remove what their attempts left."""
@@ -181,6 +184,7 @@ class Dispatcher:
         for task in self._finishing.values():
             task.cancel()
         await asyncio.gather(*self._finishing.values(), return_exceptions=True)
+        await self._cleanup.close()
         with contextlib.suppress(MintageError):
             await self._ledger.lead(self._name, lease_s=0)
         await self._redis.aclose()

@@ -7,6 +7,7 @@ call whose answer was lost) and then answers as it did at first.
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,8 @@ from service.jobs.plan import Plan
 from service.jobs.scripts import PREFIX, Scripts, translated
 from service.jobs.views import Dispatch, JobState, JobView, Lease, ShardView, job_view, shard_view
 from service.settings import Settings
+
+REBUILT = PREFIX + "rebuilt"
 
 
 class LeaseEnded(Exception):
@@ -209,9 +212,15 @@ class Ledger:
             await self._redis.blpop([PREFIX + "wake"], timeout=timeout_s)
 
     async def incarnation(self) -> str:
-        """Return what changes when Redis starts anew, perhaps without the last second's writes."""
+        """Return what changes when Redis starts anew, perhaps without the last second's writes, or is emptied."""
         with translated():
-            return str((await self._redis.info("server"))["run_id"])
+            run_id = (await self._redis.info("server"))["run_id"]
+            return f"{run_id} {await self._redis.get(REBUILT)!r}"
+
+    async def rebuilt(self) -> None:
+        """Note that every job on disk is indexed; that note is lost with the index."""
+        with translated():
+            await self._redis.set(REBUILT, secrets.token_hex(8), nx=True)
 
     async def job(self, job: str) -> JobView:
         """Return one job.
@@ -269,6 +278,8 @@ def _creation(plan: Plan, fields: Mapping[str, str | int]) -> list[str | int]:
         "priority": plan.priority,
         "client": plan.client,
     }
+    if plan.ttl_ms:
+        known["ttl"] = plan.ttl_ms
     if plan.max_failed_shards is not None:
         known["max_failed"] = plan.max_failed_shards
     if plan.labels:

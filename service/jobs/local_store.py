@@ -154,6 +154,14 @@ class LocalOutput:
         except FileNotFoundError:
             return None
 
+    def modified_ms(self, name: str) -> int:
+        """Return when a file was written, in milliseconds since 1970; 0 if there is none."""
+        try:
+            with self.open(name) as file:
+                return os.fstat(file.fileno()).st_mtime_ns // 1_000_000
+        except FileNotFoundError:
+            return 0
+
     def names(self, folder: str = "") -> list[str]:
         """Return the sorted names in the job's folder, or in one below it; none if it does not exist."""
         try:

@@ -66,6 +66,9 @@ class Output(Protocol):
     def size(self, name: str) -> int | None:
         """Return a file's size in bytes, or None if there is none."""
 
+    def modified_ms(self, name: str) -> int:
+        """Return when a file was written, in milliseconds since 1970 by the store's clock; 0 if there is none."""
+
     def names(self, folder: str = "") -> list[str]:
         """Return the sorted names in the job's folder, or in one below it; none if it does not exist."""
 

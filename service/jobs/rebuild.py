@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import structlog
 
-from service.jobs.finalize import Ending, read_ending
+from service.jobs.finalize import MANIFEST, Ending, read_ending
 from service.jobs.ledger import Ledger
 from service.jobs.output import OutputError
 from service.jobs.plan import FILE_NAME, Plan, PlanError, read_plan
@@ -67,11 +67,16 @@ async def _index(ledger: Ledger, store: Store, plan: Plan) -> None:
             {shard: ending.digests[shard] for shard in page if shard in ending.digests},
             {shard: ending.errors[shard] for shard in page if shard in ending.errors},
         )
-    await ledger.restore(plan, _fields(plan, ending))
+    ended_ms = await asyncio.to_thread(output.modified_ms, MANIFEST)
+    await ledger.restore(plan, {**_fields(plan, ending), "ended": ended_ms})
 
 
 def _fields(plan: Plan, ending: Ending) -> dict[str, str | int]:
-    """What the ledger knew of a job that has ended, except its times and attempts."""
+    """What the ledger knew of a job that has ended, except its times and attempts.
+
+    Its end is the time of the manifest's file; the manifest itself has none, so that its bytes are the same whoever
+    writes it and whenever.
+    """
     images = sum(len(plan.span(shard)) for shard in ending.digests)
     return {
         "state": ending.state,

@@ -145,7 +145,9 @@ class JobServicer(JobVerificationServicer):
         """Create the job, or find out what it would be."""
 
         async def signed(job: str) -> Plan:
-            return dataclasses.replace(await make_plan(job), client=client_of(context))
+            plan = await make_plan(job)
+            ttl_ms = plan.ttl_ms or round(self._settings.job_ttl_s * 1000)
+            return dataclasses.replace(plan, client=client_of(context), ttl_ms=ttl_ms)
 
         accept = rehearse if request.validate_only else submit
         view = await accept(self._ledger, self._store, signed, request_id=request.request_id, digest=digest)

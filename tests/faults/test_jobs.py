@@ -9,6 +9,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from mintage.v1 import jobs_pb2
 
 from tests.faults.engine import Engine, running_engine, samples, wait_until
@@ -77,6 +78,24 @@ def test_a_source_that_was_changed_is_not_scored(engine: Engine) -> None:
     shard.write_bytes(data)
     job = engine.wait_for(engine.score(source.name).name, State.STATE_FAILED)
     assert "OUTPUT_DAMAGED" in job.error and "000001.tar was changed" in job.error
+
+
+def test_an_expired_job_is_deleted_also_by_another_dispatcher_if_the_first_one_dies(engine: Engine) -> None:
+    once = engine.logs.parent / "once"
+    once.touch()
+    dispatcher = engine.start("dispatcher", MINTAGE_CRASH_AT="mid_delete", MINTAGE_CRASH_ONCE=str(once))
+    engine.start("worker")
+    engine.wait_for_workers(1)
+    kept = engine.sample(10, 5)
+    job = engine.sample(10, 5, ttl=Duration(seconds=1))
+    folder = Path(job.output_uri)
+    wait_until(lambda: not once.exists(), "the crash")
+    dispatcher.wait(10)
+    assert folder.exists() and not (folder / "plan.json").exists()
+    assert engine.job(job.name).state == State.STATE_DELETING
+    engine.start("dispatcher")
+    wait_until(lambda: not folder.exists(), "the end of the deletion", timeout_s=30)
+    assert samples(engine.wait_for(kept.name)) == list(range(10))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")

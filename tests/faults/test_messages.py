@@ -108,6 +108,22 @@ def test_a_redis_that_forgot_everything_is_told_again_by_the_plans(tmp_path: Pat
         assert engine.sample(10, 5, request_id="one").name == ended.name
 
 
+def test_a_redis_that_is_emptied_while_it_runs_is_told_again_at_once(engine: Engine) -> None:
+    engine.start_all()
+    ended = engine.wait_for(engine.sample(10, 5).name)
+    engine.models.pass_gate.clear()
+    engine.models.open_for = 6
+    running = engine.sample(40, 5)
+    wait_until(lambda: engine.job(running.name).progress.shards_done >= 1, "a finished shard")
+    with contextlib.closing(engine.valkey.client()) as client:
+        client.flushall()
+    engine.models.pass_gate.set()
+    job = wait_until_known(engine, running.name)
+    assert samples(engine.wait_for(job.name)) == list(range(40))
+    again = wait_until_known(engine, ended.name)
+    assert (again.state, again.root_digest) == (ended.state, ended.root_digest) and again.HasField("end_time")
+
+
 def wait_until_known(engine: Engine, name: str) -> jobs_pb2.Job:
     """Wait until the ledger knows a job again."""
     from service.errors import NotFound

@@ -6,7 +6,8 @@ if rec.s == 'D' and rec.d == ARGV[4] then return answer({ok = true}) end
 local state = state_of(job)
 local running = state == 'RUNNING' or state == 'PAUSED' or state == 'CANCELLING'
 local given_up = state == 'FINALIZING' and rec.s == 'L' -- there were too many failures, but this one is done
-if not (running or given_up) or rec.a ~= tonumber(ARGV[3]) or (rec.s ~= 'L' and rec.s ~= 'R') then return answer({why = 'fenced'}) end
+local mine = rec.a == tonumber(ARGV[3]) and (rec.s == 'L' or rec.s == 'R')
+if not (running or given_up) or not mine then return answer({why = 'fenced'}) end
 
 if rec.s == 'L' then
   if rec.t then

@@ -7,7 +7,10 @@ redis.call('ZADD', P .. 'jobs', 0, job)
 if ARGV[2] ~= '' then
   redis.call('SET', P .. 'request:' .. ARGV[2], cjson.encode({digest = ARGV[3], job = job}), 'NX')
 end
-if goes_on(state_of(job)) then
+if has_ended(state_of(job)) then
+  redis.call('HSET', job_key(job), 'ended', math.min(num(job, 'ended'), now())) -- a file's time may be anything
+  expire_later(job)
+elseif goes_on(state_of(job)) then
   redis.call('ZADD', P .. 'open', 0, job)
   wake()
 end

@@ -1,7 +1,8 @@
--- Begin to delete a job that has ended: nobody can do anything with it any more. ARGV: job.
+-- Begin to delete a job that has ended: nobody can do anything with it any more. If that is broken off, the dispatcher goes
+-- on with it later. ARGV: job, how much later.
 local state = state_of(ARGV[1])
 if not state then return answer({why = 'unknown'}) end
-local ended = state == 'SUCCEEDED' or state == 'PARTIALLY_SUCCEEDED' or state == 'FAILED' or state == 'CANCELLED'
-if state ~= 'DELETING' and not ended then return answer({why = state}) end
-if ended then set_state(ARGV[1], 'DELETING') end
+if state ~= 'DELETING' and not has_ended(state) then return answer({why = state}) end
+set_state(ARGV[1], 'DELETING')
+redis.call('ZADD', P .. 'expiring', now() + tonumber(ARGV[2]), ARGV[1])
 return answer({ok = true})

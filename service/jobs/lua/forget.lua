@@ -6,4 +6,5 @@ local text = redis.call('GET', key)
 if text and cjson.decode(text).job == job then redis.call('DEL', key) end
 redis.call('UNLINK', job_key(job), shards_key(job), ready_key(job))
 redis.call('ZREM', P .. 'jobs', job)
+redis.call('ZREM', P .. 'expiring', job)
 return answer({forgotten = true})

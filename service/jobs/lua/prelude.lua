@@ -4,10 +4,12 @@
 --   jobs                zset, all ids, in order of their names (they begin with the time)
 --   open                zset, ids of jobs that may have shards to hand out
 --   ending              zset, ids of jobs that the dispatcher must finish
+--   expiring            zset, ids of jobs that the dispatcher must delete -> when
 --   leases              zset "job shard" -> end of the lease
 --   hints               zset "job shard" -> when its message was last sent
 --   workers             zset "slots name" -> last sign of life
 --   turns               hash, whose turn it is: 'now', 'client NAME', 'jobs NAME' in turns (dispatch.lua)
+--   rebuilt             set after the jobs on disk were indexed; gone when Redis was emptied
 --   wake                list, rings when there is something to do
 --   request:{id}        {digest, job} of a request id
 --   job:{id}            hash: plan, what jobs are listed by (state, kind, client, labels), counters (below)
@@ -35,6 +37,9 @@ local function member(job, shard) return job .. ' ' .. shard end
 local function num(job, field) return tonumber(redis.call('HGET', job_key(job), field) or '0') end
 local function state_of(job) return redis.call('HGET', job_key(job), 'state') end
 local function goes_on(state) return state == 'QUEUED' or state == 'RUNNING' end
+local function has_ended(state)
+  return state == 'SUCCEEDED' or state == 'PARTIALLY_SUCCEEDED' or state == 'FAILED' or state == 'CANCELLED'
+end
 local function wake()
   redis.call('LPUSH', P .. 'wake', '1')
   redis.call('LTRIM', P .. 'wake', 0, 0)
@@ -118,6 +123,12 @@ local function reopen(job)
   set_state(job, redis.call('HEXISTS', job_key(job), 'started') == 1 and 'RUNNING' or 'QUEUED')
   redis.call('ZADD', P .. 'open', 0, job)
   wake()
+end
+
+-- Delete a job that has ended when its time has come, if it has one.
+local function expire_later(job)
+  local ttl = num(job, 'ttl')
+  if ttl > 0 then redis.call('ZADD', P .. 'expiring', num(job, 'ended') + ttl, job) end
 end
 
 local function wake_if_ending(job)

@@ -21,6 +21,7 @@ repeat
     end
   end
 until cursor == '0'
+redis.call('ZREM', P .. 'expiring', job)
 redis.call('HDEL', job_key(job), 'ended', 'error', 'root', 'result')
 redis.call('HSET', job_key(job), 'failed', 0)
 redis.call('HINCRBY', job_key(job), 'round', 1)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from tests.service.jobs.plans import sample_plan
 
-PLAN = sample_plan(count=18)
+PLAN = sample_plan(count=18, ttl_ms=3_600_000)
 SHARDS = range(PLAN.shards)
 MAX_ATTEMPTS = 2
 
@@ -37,6 +37,11 @@ class Model:
     def waiting(self) -> str:
         """The state of a job whose shards may be claimed."""
         return "RUNNING" if any(shard.attempt for shard in self.shards) else "QUEUED"
+
+    @property
+    def gone(self) -> bool:
+        """Whether it has ended, and may be deleted or is being."""
+        return self.state in ("SUCCEEDED", "PARTIALLY_SUCCEEDED", "FAILED", "CANCELLED", "DELETING")
 
     def images(self) -> int:
         """Images done now."""

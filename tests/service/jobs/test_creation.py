@@ -13,7 +13,8 @@ from google.protobuf.duration_pb2 import Duration
 from mintage.v1 import jobs_pb2
 
 from service.jobs.plan import read_plan
-from tests.service.jobs.job_api import SAMPLE, Api, Code, State, Use, refused, wrong_fields
+from service.settings import Settings
+from tests.service.jobs.job_api import SAMPLE, Api, Code, State, Use, refused, serving, wrong_fields
 from tests.valkey import Valkey
 
 
@@ -285,3 +286,18 @@ def test_a_request_with_another_wish_is_another_request(with_api: Use, wish: dic
         assert (await api.sample(request_id="two", **wish)).name == asked.name != job.name
 
     with_api(act)
+
+
+def test_a_job_without_a_time_to_be_kept_gets_that_of_the_server(tmp_path: Path, valkey: Valkey) -> None:
+    settings = Settings.model_validate({"state_dir": tmp_path, "redis_url": valkey.url, "job_ttl_s": 90.5})
+
+    async def act() -> None:
+        async with serving(settings) as api:
+            job = await api.sample(request_id="one")
+            assert job.ttl.ToMilliseconds() == 90_500
+            assert (await api.sample(ttl=Duration(seconds=5))).ttl.ToSeconds() == 5
+        changed = settings.model_copy(update={"job_ttl_s": 0.0})
+        async with serving(changed) as api:
+            assert (await api.sample(request_id="one")).ttl.ToMilliseconds() == 90_500
+
+    asyncio.run(act())

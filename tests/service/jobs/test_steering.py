@@ -177,7 +177,7 @@ def test_a_deletion_that_was_broken_off_goes_on_and_allows_nothing_else(with_api
     async def act(api: Api) -> None:
         job = await api.sample()
         await api.strike_all(job)
-        await api.ledger.run("delete", job.name[5:])  # and then the server died
+        await api.ledger.run("delete", job.name[5:], 0)  # and then the server died
         await refused(api.stub.PauseJob(jobs_pb2.PauseJobRequest(name=job.name)), Code.FAILED_PRECONDITION)
         await refused(
             api.stub.RetryFailedShards(jobs_pb2.RetryFailedShardsRequest(name=job.name)), Code.FAILED_PRECONDITION
