@@ -18,7 +18,7 @@ from mintage.errors import from_rpc
 from mintage.neuron_methods import AsyncNeuronMethods
 from mintage.pictures import Pictures, to_pil
 from mintage.retries import Attempts, Retries
-from mintage.shards import ShardReader
+from mintage.shards import FileReader, ShardReader
 from mintage.v1 import jobs_pb2, models_pb2, verification_pb2
 
 T = TypeVar("T")
@@ -205,30 +205,28 @@ class AsyncClient(AsyncNeuronMethods):
 
     async def read_shard(self, name: str, index: int) -> AsyncIterator[bytes]:
         """As `Client.read_shard`."""
-        reader, call = ShardReader(), job_calls.read_shard(name, index)
-        stream = callable_of(self._channel.unary_stream, call)(call.request)
-        try:
-            async for part in stream:
-                yield reader.take(part)
-        except grpc.RpcError as error:
-            raise from_rpc(error) from None
-        finally:
-            stream.cancel()
+        reader = ShardReader()
+        async for part in self._stream(job_calls.read_shard(name, index)):
+            yield reader.take(part)
+        reader.check()
+
+    async def files(self, name: str) -> list[jobs_pb2.JobFile]:
+        """As `Client.files`."""
+        return list(await self._run(job_calls.list_files(name)))
+
+    async def read_file(self, name: str, file_name: str) -> AsyncIterator[bytes]:
+        """As `Client.read_file`."""
+        reader = FileReader()
+        async for part in self._stream(job_calls.read_file(name, file_name)):
+            yield reader.take(part)
         reader.check()
 
     async def verify(
         self, name: str, *, strike: int = 0, seed: int = 0
     ) -> AsyncIterator[verification_pb2.VerifyJobResponse]:
         """As `Client.verify`."""
-        call = job_calls.verify_job(name, strike=strike, seed=seed)
-        stream = callable_of(self._channel.unary_stream, call)(call.request)
-        try:
-            async for part in stream:
-                yield part
-        except grpc.RpcError as error:
-            raise from_rpc(error) from None
-        finally:
-            stream.cancel()
+        async for part in self._stream(job_calls.verify_job(name, strike=strike, seed=seed)):
+            yield part
 
     def shards(self, name: str) -> AsyncIterator[jobs_pb2.Shard]:
         """As `Client.shards`."""
@@ -254,6 +252,17 @@ class AsyncClient(AsyncNeuronMethods):
                 return call.read(await method(call.request, timeout=attempts.remaining_s(), metadata=self._metadata))
             except grpc.RpcError as error:
                 await asyncio.sleep(attempts.pause_after(from_rpc(error)))
+
+    async def _stream(self, call: Call[T]) -> AsyncIterator[Any]:
+        """The answers of a stream, which is cancelled when nobody wants more."""
+        stream = callable_of(self._channel.unary_stream, call)(call.request, metadata=self._metadata)
+        try:
+            async for answer in stream:
+                yield answer
+        except grpc.RpcError as error:
+            raise from_rpc(error) from None
+        finally:
+            stream.cancel()
 
     async def _items(self, page_of: Callable[[str], Call[Page[T]]]) -> AsyncIterator[T]:
         token = ""

@@ -31,7 +31,7 @@ from mintage.neuron_calls import Detections, Neuron, OptimalStimulus, TopStimuli
 from mintage.neuron_methods import NeuronMethods
 from mintage.pictures import Pictures, to_pil
 from mintage.retries import Attempts, Retries
-from mintage.shards import ShardReader
+from mintage.shards import FileReader, ShardReader
 from mintage.v1 import jobs_pb2, models_pb2, verification_pb2
 
 __all__ = [
@@ -247,6 +247,24 @@ class Client(NeuronMethods):
         reader = ShardReader()
         try:
             for part in self._stream(job_calls.read_shard(name, index)):
+                yield reader.take(part)
+        except grpc.RpcError as error:
+            raise from_rpc(error) from None
+        reader.check()
+
+    def files(self, name: str) -> list[jobs_pb2.JobFile]:
+        """The files of a job beside its shards: plan, manifest, contact sheet, scores, report."""
+        return list(self._run(job_calls.list_files(name)))
+
+    def read_file(self, name: str, file_name: str) -> Iterator[bytes]:
+        """The bytes of one of these files, piece by piece.
+
+        Raises:
+            Damaged: at the end, if they are not what the server read.
+        """
+        reader = FileReader()
+        try:
+            for part in self._stream(job_calls.read_file(name, file_name)):
                 yield reader.take(part)
         except grpc.RpcError as error:
             raise from_rpc(error) from None

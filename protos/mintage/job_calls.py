@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
@@ -136,6 +136,18 @@ def read_shard(job: str, index: int) -> Call[jobs_pb2.ReadShardResponse]:
     """A stream of the parts of a shard's file."""
     request = made(jobs_pb2.ReadShardRequest, name=job_name(job), index=index)
     return Call(_JOBS + "ReadShard", request, jobs_pb2.ReadShardResponse, lambda part: part)
+
+
+def list_files(job: str) -> Call[Iterable[jobs_pb2.JobFile]]:
+    """The files beside a job's shards."""
+    request = jobs_pb2.ListJobFilesRequest(name=job_name(job))
+    return Call(_JOBS + "ListJobFiles", request, jobs_pb2.ListJobFilesResponse, lambda a: a.files)
+
+
+def read_file(job: str, file_name: str) -> Call[jobs_pb2.ReadJobFileResponse]:
+    """A stream of the parts of a file beside a job's shards."""
+    request = made(jobs_pb2.ReadJobFileRequest, name=job_name(job), file_name=file_name)
+    return Call(_JOBS + "ReadJobFile", request, jobs_pb2.ReadJobFileResponse, lambda part: part)
 
 
 def list_shards(job: str, token: str) -> Call[Page[jobs_pb2.Shard]]:

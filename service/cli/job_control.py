@@ -1,19 +1,12 @@
-"""The verbs that steer a job: `mintage jobs pause|resume|cancel|retry|rm JOB`, and `read`, which fetches one shard.
+"""The verbs that steer a job: `mintage jobs pause|resume|cancel|retry|rm JOB`.
 
 mintage jobs pause 01kat7x2m9q3zc5d
 mintage jobs retry 01kat7x2m9q3zc5d            # waits; exit status 1 if shards failed again
-mintage jobs read 01kat7x2m9q3zc5d 0 --to 000000.tar
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import os
-import sys
-from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,7 +17,6 @@ from service.cli.console import (
     ApiOption,
     JsonOption,
     connect,
-    fail,
     friendly_errors,
     print_json,
     to_dict,
@@ -86,41 +78,9 @@ def remove(
         typer.echo(f"{name} is deleted")
 
 
-def read(
-    job: JobArgument,
-    shard: Annotated[int, typer.Argument(metavar="SHARD", min=0, help="Number of the shard, from 0.")],
-    *,
-    to: Annotated[Path | None, typer.Option("--to", metavar="FILE", help="Where to write it. Default: stdout.")] = None,
-    api: ApiOption = DEFAULT_API,
-    as_json: JsonOption = False,
-) -> None:
-    """Fetch the file of one finished shard, checked against its digest; FILE appears whole or not at all.
-
-    --json says what was written, and needs --to.
-    """
-    if as_json and to is None:
-        fail("--json needs --to FILE: the shard itself goes to stdout otherwise")
-    digest, size = hashlib.sha256(), 0
-    with friendly_errors(), connect(api) as client, _target(to) as file:
-        for data in client.read_shard(job, shard):
-            file.write(data)
-            digest.update(data)
-            size += len(data)
-    if as_json:
-        print_json(
-            {
-                "name": f"jobs/{job.removeprefix('jobs/')}",
-                "shard": shard,
-                "file": str(to),
-                "size_bytes": size,
-                "digest": digest.hexdigest(),
-            }
-        )
-
-
 def register(jobs: typer.Typer) -> None:
     """Add the verbs."""
-    for verb in (cancel, pause, resume, retry, read):
+    for verb in (cancel, pause, resume, retry):
         jobs.command()(verb)
     jobs.command("rm")(remove)
 
@@ -130,19 +90,3 @@ def _print_state(job: Job, *, as_json: bool) -> None:
         print_json(to_dict(job))
     else:
         typer.echo(f"{job.name} is {job_progress.state_name(job)}")
-
-
-@contextlib.contextmanager
-def _target(path: Path | None) -> Iterator[BinaryIO]:
-    """Open where the bytes go; a file gets its name only when all of it has come."""
-    if path is None:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            yield file
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

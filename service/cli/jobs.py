@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli import job_control, job_progress, job_verify
+from service.cli import job_control, job_files, job_progress, job_verify
 from service.cli.console import (
     DEFAULT_API,
     FAILED,
@@ -194,6 +194,7 @@ def watch_with_bar(client: Client, name: str, *, on_change: Callable[[Job], None
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
     job_control.register(jobs)
+    job_files.register(jobs)
     job_verify.register(jobs)
     app.add_typer(jobs)
 

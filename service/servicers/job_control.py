@@ -1,22 +1,15 @@
-"""The calls of JobService that steer a job, and the one that reads a shard."""
+"""The calls of JobService that steer a job."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
-from typing import Any, BinaryIO
+from typing import Any
 
 from mintage.v1 import jobs_pb2, jobs_pb2_grpc
 from redis.asyncio import Redis
 
-from service.errors import FailedPrecondition, NotFound
 from service.jobs.control import Control
-from service.jobs.formats.choice import layout_of
 from service.jobs.ledger import Ledger
-from service.jobs.output import Output, OutputError
-from service.jobs.plan import Plan
-from service.jobs.shards import read_marker
 from service.jobs.store import open_store
 from service.servicers.job_messages import job_message
 from service.settings import Settings
@@ -71,26 +64,6 @@ class JobControlServicer(jobs_pb2_grpc.JobServiceServicer):
         await self._control.delete(job, self._store)
         return jobs_pb2.DeleteJobResponse()
 
-    async def ReadShard(
-        self, request: jobs_pb2.ReadShardRequest, context: Any
-    ) -> AsyncIterator[jobs_pb2.ReadShardResponse]:
-        """Stream the file of a finished shard."""
-        plan = (await self._ledger.job(checked_name(request.name))).plan
-        await self._check_done(plan, request.index)
-        try:
-            async for part in _parts(self._store.output(plan.prefix), plan, request.index):
-                yield part
-        except (OutputError, OSError) as error:
-            raise FailedPrecondition(f"the shard cannot be read: {error}", reason="OUTPUT_DAMAGED") from error
-
-    async def _check_done(self, plan: Plan, shard: int) -> None:
-        """Refuse a shard that does not exist or is not finished."""
-        inside = 0 <= shard < plan.shards
-        views = await self._ledger.shards(plan.job, first=shard, limit=1) if inside else []
-        if not views or views[0].state != "DONE":
-            why = f"is {views[0].state}, not finished" if views else f"does not exist: there are {plan.shards:,}"
-            raise NotFound(f"shard {shard} of jobs/{plan.job} {why}", reason="SHARD_NOT_FINISHED")
-
     async def _job(self, job: str) -> jobs_pb2.Job:
         return job_message(await self._ledger.job(job), self._store)
 
@@ -105,22 +78,3 @@ def checked_name(name: str) -> str:
     job = violations.job_name("name", name)
     violations.check()
     return job
-
-
-async def _parts(output: Output, plan: Plan, shard: int) -> AsyncIterator[jobs_pb2.ReadShardResponse]:
-    """Read a shard's file piece by piece in threads, after what its marker says."""
-    layout = layout_of(plan)
-    marker = await asyncio.to_thread(read_marker, output, shard)
-    size = await asyncio.to_thread(layout.size, output, shard)
-    if marker is None or size != marker.bytes:
-        raise OutputError(f"{layout.name(shard)} is missing or was changed: it is not what its marker says")
-    header = jobs_pb2.ShardHeader(digest=marker.digest, size_bytes=size, file_name=layout.file_name(shard))
-    yield jobs_pb2.ReadShardResponse(header=header)
-    with contextlib.ExitStack() as stack:
-        file = await asyncio.to_thread(stack.enter_context, layout.open(output, shard))
-        while data := await asyncio.to_thread(_read, file):
-            yield jobs_pb2.ReadShardResponse(data=data)
-
-
-def _read(file: BinaryIO) -> bytes:
-    return file.read(READ_BYTES)

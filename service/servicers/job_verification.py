@@ -16,7 +16,7 @@ from service.jobs.plan import Plan
 from service.jobs.restrike import Maker, Restrike, find_model
 from service.jobs.verify import Progress, Verification
 from service.registry import Registry
-from service.servicers.job_control import JobControlServicer
+from service.servicers.job_files import JobFileServicer
 from service.settings import Settings
 from service.validation import Violations
 
@@ -25,7 +25,7 @@ HASHING_AT_ONCE = 2
 PROGRESS_S = 0.2
 
 
-class JobVerificationServicer(JobControlServicer):
+class JobVerificationServicer(JobFileServicer):
     """Answers the part of JobService that verifies."""
 
     def __init__(self, settings: Settings, redis: Redis, registry: Registry, maker: Maker) -> None:

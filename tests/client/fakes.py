@@ -71,7 +71,7 @@ class Script:
         for service, kinds in _SCRIPTED.items():
             handlers = {}
             for method, (request, answer) in kinds.items():
-                shape = "unary_stream" if method in ("WatchJob", "ReadShard", "VerifyJob") else "unary_unary"
+                shape = "unary_stream" if method in _STREAMS else "unary_unary"
                 make = getattr(grpc, f"{shape}_rpc_method_handler")
                 handlers[method] = make(
                     self._step, request_deserializer=request.FromString, response_serializer=answer.SerializeToString
@@ -85,6 +85,7 @@ class Script:
             server.stop(None).wait()
 
 
+_STREAMS = ("WatchJob", "ReadShard", "ReadJobFile", "VerifyJob")
 _SCRIPTED: dict[str, dict[str, tuple[Any, Any]]] = {
     "mintage.v1.ModelService": {
         "GetModel": (models_pb2.GetModelRequest, models_pb2.GetModelResponse),
@@ -103,6 +104,8 @@ _SCRIPTED: dict[str, dict[str, tuple[Any, Any]]] = {
         "RetryFailedShards": (jobs_pb2.RetryFailedShardsRequest, jobs_pb2.RetryFailedShardsResponse),
         "DeleteJob": (jobs_pb2.DeleteJobRequest, jobs_pb2.DeleteJobResponse),
         "ReadShard": (jobs_pb2.ReadShardRequest, jobs_pb2.ReadShardResponse),
+        "ListJobFiles": (jobs_pb2.ListJobFilesRequest, jobs_pb2.ListJobFilesResponse),
+        "ReadJobFile": (jobs_pb2.ReadJobFileRequest, jobs_pb2.ReadJobFileResponse),
         "VerifyJob": (verification_pb2.VerifyJobRequest, verification_pb2.VerifyJobResponse),
     },
 }

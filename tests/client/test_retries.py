@@ -325,6 +325,42 @@ def test_a_shard_is_read_with_asyncio_too(script: Script) -> None:
     run(test())
 
 
+def file_of(*data: bytes, digest: bool = True) -> Step:
+    """Answer with a size, these parts, and the digest of b"abcde"."""
+
+    def step(request: Any, context: grpc.ServicerContext) -> Iterator[jobs_pb2.ReadJobFileResponse]:
+        yield jobs_pb2.ReadJobFileResponse(file=jobs_pb2.JobFile(name="a.json", size_bytes=5))
+        for part in data:
+            yield jobs_pb2.ReadJobFileResponse(data=part)
+        if digest:
+            yield jobs_pb2.ReadJobFileResponse(digest=hashlib.sha256(b"abcde").hexdigest())
+
+    return step
+
+
+def test_another_file_is_read_and_checked_too(script: Script, client: Client) -> None:
+    listed = jobs_pb2.ListJobFilesResponse(files=[jobs_pb2.JobFile(name="a.json", size_bytes=5)])
+    script.then(answers(listed), file_of(b"abc", b"de"), file_of(b"abc", b"dx"), file_of(b"abcde", digest=False))
+    assert client.files("a") == list(listed.files)
+    assert b"".join(client.read_file("a", "a.json")) == b"abcde"
+    assert (script.requests[1].name, script.requests[1].file_name) == ("jobs/a", "a.json")
+    for _ in range(2):
+        with pytest.raises(Damaged):
+            list(client.read_file("a", "a.json"))
+
+
+def test_another_file_is_read_with_asyncio_too(script: Script) -> None:
+    async def test() -> None:
+        script.then(answers(jobs_pb2.ListJobFilesResponse()), file_of(b"abcde"), file_of())
+        async with AsyncClient(script.address) as client:
+            assert await client.files("a") == []
+            assert b"".join([part async for part in client.read_file("a", "a.json")]) == b"abcde"
+            with pytest.raises(Damaged):
+                _ = [part async for part in client.read_file("a", "a.json")]
+
+    run(test())
+
+
 def verified(request: Any, context: grpc.ServicerContext) -> Iterator[verification_pb2.VerifyJobResponse]:
     """Answer with progress, then with a verdict."""
     yield verification_pb2.VerifyJobResponse(progress=verification_pb2.VerificationProgress(shards_checked=1))

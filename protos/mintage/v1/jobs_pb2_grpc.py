@@ -92,6 +92,16 @@ class JobServiceStub:
                 request_serializer=mintage_dot_v1_dot_jobs__pb2.ReadShardRequest.SerializeToString,
                 response_deserializer=mintage_dot_v1_dot_jobs__pb2.ReadShardResponse.FromString,
                 _registered_method=True)
+        self.ListJobFiles = channel.unary_unary(
+                '/mintage.v1.JobService/ListJobFiles',
+                request_serializer=mintage_dot_v1_dot_jobs__pb2.ListJobFilesRequest.SerializeToString,
+                response_deserializer=mintage_dot_v1_dot_jobs__pb2.ListJobFilesResponse.FromString,
+                _registered_method=True)
+        self.ReadJobFile = channel.unary_stream(
+                '/mintage.v1.JobService/ReadJobFile',
+                request_serializer=mintage_dot_v1_dot_jobs__pb2.ReadJobFileRequest.SerializeToString,
+                response_deserializer=mintage_dot_v1_dot_jobs__pb2.ReadJobFileResponse.FromString,
+                _registered_method=True)
         self.ListShards = channel.unary_unary(
                 '/mintage.v1.JobService/ListShards',
                 request_serializer=mintage_dot_v1_dot_jobs__pb2.ListShardsRequest.SerializeToString,
@@ -209,6 +219,22 @@ class JobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListJobFiles(self, request, context):
+        """Lists the files of a job beside its shards: plan, manifest, contact sheet, scores, report. Fails with NOT_FOUND if the
+        job does not exist.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadJobFile(self, request, context):
+        """Streams one of these files: first its size, then its bytes in order, last their digest. Fails with NOT_FOUND if the job
+        or the file does not exist.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListShards(self, request, context):
         """Lists a job's shards in order. Fails with NOT_FOUND if the job does not exist.
         """
@@ -286,6 +312,16 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.ReadShard,
                     request_deserializer=mintage_dot_v1_dot_jobs__pb2.ReadShardRequest.FromString,
                     response_serializer=mintage_dot_v1_dot_jobs__pb2.ReadShardResponse.SerializeToString,
+            ),
+            'ListJobFiles': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListJobFiles,
+                    request_deserializer=mintage_dot_v1_dot_jobs__pb2.ListJobFilesRequest.FromString,
+                    response_serializer=mintage_dot_v1_dot_jobs__pb2.ListJobFilesResponse.SerializeToString,
+            ),
+            'ReadJobFile': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadJobFile,
+                    request_deserializer=mintage_dot_v1_dot_jobs__pb2.ReadJobFileRequest.FromString,
+                    response_serializer=mintage_dot_v1_dot_jobs__pb2.ReadJobFileResponse.SerializeToString,
             ),
             'ListShards': grpc.unary_unary_rpc_method_handler(
                     servicer.ListShards,
@@ -597,6 +633,60 @@ class JobService:
             '/mintage.v1.JobService/ReadShard',
             mintage_dot_v1_dot_jobs__pb2.ReadShardRequest.SerializeToString,
             mintage_dot_v1_dot_jobs__pb2.ReadShardResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListJobFiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mintage.v1.JobService/ListJobFiles',
+            mintage_dot_v1_dot_jobs__pb2.ListJobFilesRequest.SerializeToString,
+            mintage_dot_v1_dot_jobs__pb2.ListJobFilesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadJobFile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/mintage.v1.JobService/ReadJobFile',
+            mintage_dot_v1_dot_jobs__pb2.ReadJobFileRequest.SerializeToString,
+            mintage_dot_v1_dot_jobs__pb2.ReadJobFileResponse.FromString,
             options,
             channel_credentials,
             insecure,

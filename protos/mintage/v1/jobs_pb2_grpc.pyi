@@ -90,6 +90,14 @@ class JobServiceStub:
     the job or the shard does not exist or the shard is not finished, FAILED_PRECONDITION if its file is missing or has
     another size than its marker says. The caller compares the digest.
     """
+    ListJobFiles: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.ListJobFilesRequest, _jobs_pb2.ListJobFilesResponse]
+    """Lists the files of a job beside its shards: plan, manifest, contact sheet, scores, report. Fails with NOT_FOUND if the
+    job does not exist.
+    """
+    ReadJobFile: _grpc.UnaryStreamMultiCallable[_jobs_pb2.ReadJobFileRequest, _jobs_pb2.ReadJobFileResponse]
+    """Streams one of these files: first its size, then its bytes in order, last their digest. Fails with NOT_FOUND if the job
+    or the file does not exist.
+    """
     ListShards: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.ListShardsRequest, _jobs_pb2.ListShardsResponse]
     """Lists a job's shards in order. Fails with NOT_FOUND if the job does not exist."""
     VerifyJob: _grpc.UnaryStreamMultiCallable[_verification_pb2.VerifyJobRequest, _verification_pb2.VerifyJobResponse]
@@ -162,6 +170,14 @@ class JobServiceAsyncStub(JobServiceStub):
     """Streams the file of one finished shard: first its digest and size, then its bytes in order. Fails with NOT_FOUND if
     the job or the shard does not exist or the shard is not finished, FAILED_PRECONDITION if its file is missing or has
     another size than its marker says. The caller compares the digest.
+    """
+    ListJobFiles: _aio.UnaryUnaryMultiCallable[_jobs_pb2.ListJobFilesRequest, _jobs_pb2.ListJobFilesResponse]  # type: ignore[assignment]
+    """Lists the files of a job beside its shards: plan, manifest, contact sheet, scores, report. Fails with NOT_FOUND if the
+    job does not exist.
+    """
+    ReadJobFile: _aio.UnaryStreamMultiCallable[_jobs_pb2.ReadJobFileRequest, _jobs_pb2.ReadJobFileResponse]  # type: ignore[assignment]
+    """Streams one of these files: first its size, then its bytes in order, last their digest. Fails with NOT_FOUND if the job
+    or the file does not exist.
     """
     ListShards: _aio.UnaryUnaryMultiCallable[_jobs_pb2.ListShardsRequest, _jobs_pb2.ListShardsResponse]  # type: ignore[assignment]
     """Lists a job's shards in order. Fails with NOT_FOUND if the job does not exist."""
@@ -298,6 +314,26 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         """Streams the file of one finished shard: first its digest and size, then its bytes in order. Fails with NOT_FOUND if
         the job or the shard does not exist or the shard is not finished, FAILED_PRECONDITION if its file is missing or has
         another size than its marker says. The caller compares the digest.
+        """
+
+    @_abc_1.abstractmethod
+    def ListJobFiles(
+        self,
+        request: _jobs_pb2.ListJobFilesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_pb2.ListJobFilesResponse, _abc.Awaitable[_jobs_pb2.ListJobFilesResponse]]:
+        """Lists the files of a job beside its shards: plan, manifest, contact sheet, scores, report. Fails with NOT_FOUND if the
+        job does not exist.
+        """
+
+    @_abc_1.abstractmethod
+    def ReadJobFile(
+        self,
+        request: _jobs_pb2.ReadJobFileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_jobs_pb2.ReadJobFileResponse], _abc.AsyncIterator[_jobs_pb2.ReadJobFileResponse]]:
+        """Streams one of these files: first its size, then its bytes in order, last their digest. Fails with NOT_FOUND if the job
+        or the file does not exist.
         """
 
     @_abc_1.abstractmethod

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 from pathlib import Path
 from typing import Any
 
-import grpc
-import pytest
 from mintage.v1 import jobs_pb2
 
-from service.jobs.local_store import LocalStore
-from service.jobs.shards import publish
 from service.settings import Settings
 from tests.service.jobs.job_api import Api, Code, State, Use, refused, serving, wrong_fields
-from tests.service.jobs.test_shards import marker_of
 from tests.valkey import Valkey, free_port
 
 
@@ -106,45 +100,12 @@ def test_a_paused_job_can_be_cancelled(with_api: Use) -> None:
     with_api(act)
 
 
-def test_what_does_not_exist_cannot_be_steered_or_read(with_api: Use) -> None:
+def test_what_does_not_exist_cannot_be_steered(with_api: Use) -> None:
     async def act(api: Api) -> None:
         name = "jobs/nosuch"
         await refused(api.stub.PauseJob(jobs_pb2.PauseJobRequest(name=name)), Code.NOT_FOUND)
         await refused(api.stub.ResumeJob(jobs_pb2.ResumeJobRequest(name=name)), Code.NOT_FOUND)
         await refused(api.stub.RetryFailedShards(jobs_pb2.RetryFailedShardsRequest(name=name)), Code.NOT_FOUND)
-        await refused(api.stub.ReadShard(jobs_pb2.ReadShardRequest(name=name)).read(), Code.NOT_FOUND)
-
-    with_api(act)
-
-
-async def shard_parts(api: Api, name: str, index: int = 0) -> list[jobs_pb2.ReadShardResponse]:
-    stream = api.stub.ReadShard(jobs_pb2.ReadShardRequest(name=name, index=index))
-    return [part async for part in stream]
-
-
-def test_a_shard_is_read_after_it_was_committed_and_not_before(with_api: Use) -> None:
-    async def act(api: Api) -> None:
-        job = await api.sample()
-        for index in (0, 3, -1):
-            with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await shard_parts(api, job.name, index)
-            assert caught.value.code() == Code.NOT_FOUND
-        plan = (await api.ledger.job(job.name[5:])).plan
-        output, data = LocalStore(api.outputs).output(plan.prefix), bytes(range(256)) * 10_000
-        marker = marker_of(plan, 0, hashlib.sha256(data).hexdigest(), len(data))
-        with output.temporary("t") as temporary:
-            temporary.file.write(data)
-            publish(output, plan, marker, temporary)
-        await api.strike_all(job)
-        header, *parts = await shard_parts(api, job.name)
-        assert (header.header.digest, header.header.size_bytes) == (marker.digest, len(data))
-        assert header.header.file_name == "000000.tar"
-        assert b"".join(part.data for part in parts) == data and len(parts) == 3
-        file = Path(job.output_uri) / "shards/000000.tar"
-        file.write_bytes(data[:-1])
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await shard_parts(api, job.name)
-        assert caught.value.code() == Code.FAILED_PRECONDITION and "was changed" in str(caught.value.details())
 
     with_api(act)
 
