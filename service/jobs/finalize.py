@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO
 
@@ -14,10 +13,11 @@ from PIL import Image
 
 from service.jobs import png, score
 from service.jobs.faults import crash_point
-from service.jobs.formats.choice import layout_of, open_images
+from service.jobs.formats.choice import open_images
+from service.jobs.markers import finished_markers, root_digest
 from service.jobs.output import Output, OutputError
 from service.jobs.plan import Plan, canonical_json
-from service.jobs.shards import Marker, data_name, read_marker
+from service.jobs.shards import Marker
 from service.jobs.store import Store
 from service.jobs.views import JobState
 
@@ -63,7 +63,7 @@ def finalize(store: Store, plan: Plan, *, cancelled: bool, errors: Mapping[int, 
     ending = read_ending(output)
     if ending is None or ending.round < retry_round:
         try:
-            ending = _ending(output, plan, cancelled=cancelled, errors=errors)
+            ending = _ending(store, output, plan, cancelled=cancelled, errors=errors)
         except OutputError as error:
             ending = Ending("FAILED", f"OUTPUT_DAMAGED: {error}")
         ending = replace(ending, round=retry_round)
@@ -96,16 +96,8 @@ def read_ending(output: Output) -> Ending | None:
     )
 
 
-def root_digest(digests: Iterable[str]) -> str:
-    """SHA-256 over the shard digests in order, one a line: what `sha256sum | cut -c1-64 | sha256sum` prints."""
-    total = hashlib.sha256()
-    for digest in digests:
-        total.update(digest.encode() + b"\n")
-    return total.hexdigest()
-
-
-def _ending(output: Output, plan: Plan, *, cancelled: bool, errors: Mapping[int, str]) -> Ending:
-    markers = list(_markers(output, plan))
+def _ending(store: Store, output: Output, plan: Plan, *, cancelled: bool, errors: Mapping[int, str]) -> Ending:
+    markers = list(finished_markers(output, plan))
     digests = {marker.shard: marker.digest for marker in markers}
     missing = {shard: errors.get(shard, "") for shard in range(plan.shards) if shard not in digests and not cancelled}
     digest = root_digest(digests.values())
@@ -121,16 +113,17 @@ def _ending(output: Output, plan: Plan, *, cancelled: bool, errors: Mapping[int,
     if missing:
         state: JobState = "PARTIALLY_SUCCEEDED" if markers and plan.sampling else "FAILED"
         return Ending(state, _failure(plan, missing), digest, None, digests, missing)
-    return Ending("SUCCEEDED", "", digest, _result(output, plan, markers), digests)
+    return Ending("SUCCEEDED", "", digest, _result(store, output, plan, markers), digests)
 
 
-def _result(output: Output, plan: Plan, markers: list[Marker]) -> dict[str, Any] | None:
+def _result(store: Store, output: Output, plan: Plan, markers: list[Marker]) -> dict[str, Any] | None:
     """Return the result of a score job, if it scored exactly the images that its plan names."""
     if plan.scoring is None:
         return None
-    if root_digest(marker.source_digest for marker in markers) != plan.scoring.source_root_digest:
+    sources = root_digest(marker.source_digest for marker in markers)
+    if plan.scoring.source_job and sources != plan.scoring.source_root_digest:
         raise OutputError(f"the images of the source jobs/{plan.scoring.source_job} are not those of its manifest")
-    return score.reduce(output, plan, markers)
+    return score.reduce(store, output, plan, markers)
 
 
 def _failure(plan: Plan, missing: Mapping[int, str]) -> str:
@@ -144,18 +137,6 @@ def _too_many(plan: Plan, errors: Mapping[int, str]) -> str:
         f"TOO_MANY_FAILED_SHARDS: {len(errors)} of {plan.shards} shards failed, at most {plan.max_failed_shards} may; "
         f"shard {first}: {errors[first]}"
     )
-
-
-def _markers(output: Output, plan: Plan) -> Iterator[Marker]:
-    """Return the markers of all finished shards in order; their files must be there in their full size."""
-    for shard in range(plan.shards):
-        marker = read_marker(output, shard)
-        if marker is not None:
-            if marker.plan_digest != plan.digest:
-                raise OutputError(f"the marker of shard {shard} belongs to another plan")
-            if layout_of(plan).size(output, shard) != marker.bytes:
-                raise OutputError(f"{data_name(plan, shard)} is missing or was changed: it is not what its marker says")
-            yield marker
 
 
 def _write_manifest(file: BinaryIO, plan: Plan, ending: Ending) -> None:

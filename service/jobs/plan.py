@@ -8,11 +8,11 @@ import json
 import secrets
 import time
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from service.validation import LABEL_NAME, MAX_LABEL_VALUE, OUTPUT_PREFIX
+from service.validation import CONCEPT, LABEL_NAME, MAX_LABEL_VALUE, OUTPUT_PREFIX
 
 FILE_NAME = "plan.json"
 MAX_COUNT = 100_000_000
@@ -22,6 +22,7 @@ MAX_PRIORITY = 10
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _WISHES = {"priority": 0, "client": "", "labels": {}, "ttl_ms": 0, "max_failed_shards": None}
+_ALWAYS_SCORED = ("source_job", "source_prefix", "source_root_digest", "splits", "classes")
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -44,16 +45,44 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scoring:
-    """What only a score job has. The source's root digest pins every byte that is scored."""
+class ScoredConcept:
+    """A concept whose neuron is asked: detected if sign * activation is above the threshold."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
-    source_job: JobId
-    source_prefix: Prefix
-    source_root_digest: Digest
+    name: Annotated[str, Field(pattern=rf"^{CONCEPT.pattern}$")]
+    sign: Literal[-1, 1]
+    threshold: Annotated[float, Field(allow_inf_nan=False)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scoring:
+    """What only a score job has: whose images, what is asked of them, and what they are compared with.
+
+    The images are those of `source_job`, where the root digest pins every byte that is scored, or of `source_folder`
+    below the input folder, where `source_listing` is the digest of the list of its files. A classifier has `classes`,
+    an autoencoder `concepts`; `features` is how many of an image are kept, 0 for none.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    source_job: JobId | Literal[""]
+    source_prefix: Prefix | Literal[""]
+    source_root_digest: Digest | Literal[""]
     splits: Positive
-    classes: Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
+    classes: Annotated[tuple[str, ...], Field(strict=False)]
+    features: Natural = 0
+    concepts: Annotated[tuple[ScoredConcept, ...], Field(strict=False)] = ()
+    source_folder: Prefix | Literal[""] = ""
+    source_listing: Digest | Literal[""] = ""
+    reference_job: JobId | Literal[""] = ""
+    reference_prefix: Prefix | Literal[""] = ""
+    reference_root_digest: Digest | Literal[""] = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields for the canonical JSON; what earlier versions did not know is left out if it is empty."""
+        fields = dataclasses.asdict(self)
+        return {name: value for name, value in fields.items() if name in _ALWAYS_SCORED or value}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +147,7 @@ class Plan:
     def to_json(self) -> bytes:
         """Return the canonical JSON: sorted names, no spaces, one line; wishes that nobody had are left out."""
         fields = dataclasses.asdict(self)
+        fields["scoring"] = self.scoring.to_dict() if self.scoring else None
         left_out = {name for name, default in _WISHES.items() if fields[name] == default}
         return canonical_json({name: value for name, value in fields.items() if name not in left_out})
 

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from service.admission import Deadline
 from service.errors import FailedPrecondition, NotFound
 from service.inference import Generated
+from service.jobs.devices import check_device
 from service.jobs.findings import Finding
 from service.jobs.formats.choice import open_images
 from service.jobs.output import Output, OutputError
 from service.jobs.plan import Plan
 from service.jobs.strike import patiently
-from service.jobs.work import check_device
 from service.registry import ModelRecord, Registry
 
 

@@ -1,58 +1,62 @@
-"""The result of a score job, added up in shard order; the sums are exact, so its bits depend on the images alone."""
+"""The result of a score job, added up in shard order; its bits depend on the images alone, not on who finished when."""
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load
 
+from service.jobs.comparison import compared
+from service.jobs.feature_statistics import StatisticsSums
 from service.jobs.output import Output, OutputError
-from service.jobs.plan import Plan, canonical_json
-from service.jobs.shards import Marker, data_name
-from training.scores.classifier_score import ScoreSums
+from service.jobs.plan import Plan, Scoring, canonical_json
+from service.jobs.score_chunks import Chunk, chunks, count_readable
+from service.jobs.shards import Marker
+from service.jobs.store import Store
+from training.scores.classifier_score import ScoreError, ScoreSums
 
 FILE_NAME = "score.json"
+UNIT = 2**40  # p(generated) is added up in units of 2^-40, where addition is exact
 
 
-def reduce(output: Output, plan: Plan, markers: Sequence[Marker]) -> dict[str, Any]:
-    """Add up all shards in order, write `score.json` and return what it holds.
+def reduce(store: Store, output: Output, plan: Plan, markers: Sequence[Marker]) -> dict[str, Any]:
+    """Add up all shards in order, write `images.parquet` and `score.json`, and return what the latter holds.
+
+    Memory does not grow with the number of images, except by the number of shards.
 
     Raises:
         OutputError: if a shard was changed, or the scores are of other images than the plan's.
     """
     scoring = plan.scoring
     assert scoring is not None  # noqa: S101 - only score jobs are reduced
-    sums: ScoreSums | None = None
-    counts = np.zeros(len(scoring.classes), np.int64)
-    generated: list[float] = []
-    for marker in markers:
-        tensors = _tensors(output, plan, marker)
-        part = _sums(tensors["probabilities"], plan, marker, scoring.splits)
-        sums = part if sums is None else sums + part
-        counts += np.bincount(tensors["probabilities"].argmax(axis=1), minlength=len(counts))
-        generated += [math.fsum(tensors["generated"])] if "generated" in tensors else []
-    assert sums is not None  # noqa: S101 - a plan has at least one shard
-    score = sums.score()
-    result = {
-        "mean": score.mean,
-        "standard_deviation": score.std,
-        "splits": scoring.splits,
-        "images": plan.count,
-        "classifier_digest": plan.model_digest,
-        "mean_generated_probability": math.fsum(generated) / plan.count if len(generated) == len(markers) else None,
-        "class_counts": counts.tolist(),
-        "classes": list(scoring.classes),
-        "source_job": scoring.source_job,
-        "source_root_digest": scoring.source_root_digest,
-    }
+    from service.jobs.image_table import ImageTable  # noqa: PLC0415 - only the dispatcher needs Arrow
+
+    images = count_readable(output, plan, markers)
+    parts: list[_Classes | _Concepts] = [_Classes(scoring, images) if scoring.classes else _Concepts(scoring)]
+    sums = StatisticsSums(images, scoring.features) if scoring.reference_job and scoring.features else None
+    with _explained(), ImageTable(store, output, plan) as table:
+        for chunk in chunks(output, plan, markers):
+            for part in parts:
+                part.add(chunk)
+            table.add(chunk)
+            if sums is not None:
+                sums.add(chunk)
+        table.publish()
+        result = {
+            "images": images,
+            "model_digest": plan.model_digest,
+            "source_job": scoring.source_job,
+            "source_root_digest": scoring.source_root_digest,
+            **parts[0].result(),
+            **({"comparison": compared(store, plan, sums.statistics())} if sums is not None else {}),
+        }
     output.put(FILE_NAME, canonical_json(result))
-    return result
+    return read(output) or result
 
 
 def read(output: Output) -> dict[str, Any] | None:
@@ -61,16 +65,79 @@ def read(output: Output) -> dict[str, Any] | None:
     return None if data is None else dict(json.loads(data))
 
 
-def _sums(probabilities: NDArray[np.float32], plan: Plan, marker: Marker, splits: int) -> ScoreSums:
+class _Classes:
+    """What a classifier says of all images."""
+
+    def __init__(self, scoring: Scoring, images: int) -> None:
+        self._scoring, self._images, self._splits = scoring, images, min(scoring.splits, images)
+        self._sums: ScoreSums | None = None
+        self._counts = np.zeros(len(scoring.classes), np.int64)
+        self._generated: int | None = None
+
+    def add(self, chunk: Chunk) -> None:
+        probabilities = chunk.columns["probabilities"]
+        if not len(probabilities):
+            return
+        part = ScoreSums.of(probabilities, first=chunk.first, total=self._images, splits=self._splits)
+        self._sums = part if self._sums is None else self._sums + part
+        self._counts += np.bincount(probabilities.argmax(axis=1), minlength=len(self._counts))
+        if "generated" in chunk.columns:
+            units = np.rint(chunk.columns["generated"].astype(np.float64) * UNIT).astype(np.int64)
+            self._generated = (self._generated or 0) + int(units.sum())
+
+    def result(self) -> dict[str, Any]:
+        if self._sums is None:
+            raise OutputError("there is no image to score")
+        score = self._sums.score()
+        mean = None if self._generated is None else self._generated / UNIT / self._images
+        return {
+            "mean": score.mean,
+            "standard_deviation": score.std,
+            "splits": self._splits,
+            "mean_generated_probability": mean,
+            "class_counts": self._counts.tolist(),
+            "classes": list(self._scoring.classes),
+        }
+
+
+class _Concepts:
+    """What concept neurons say of all images."""
+
+    def __init__(self, scoring: Scoring) -> None:
+        self._scoring = scoring
+        self._images = 0
+        self._detected = np.zeros(len(scoring.concepts), np.int64)
+        self._activations: list[list[float]] = [[] for _ in scoring.concepts]
+
+    def add(self, chunk: Chunk) -> None:
+        self._images += chunk.count
+        self._detected += np.count_nonzero(chunk.columns["detected"], axis=0)
+        activations: NDArray[np.float64] = chunk.columns["activations"].astype(np.float64)
+        for sums, column in zip(self._activations, activations.T, strict=True):
+            sums.append(math.fsum(column.tolist()))
+
+    def result(self) -> dict[str, Any]:
+        if not self._images:
+            raise OutputError("there is no image to score")
+        found = zip(self._scoring.concepts, self._detected.tolist(), self._activations, strict=True)
+        return {
+            "concepts": [
+                {
+                    "concept": concept.name,
+                    "detected": detected,
+                    "mean_activation": math.fsum(sums) / self._images,
+                    "threshold": concept.threshold,
+                    "sign": concept.sign,
+                }
+                for concept, detected, sums in found
+            ]
+        }
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Turn scores that cannot be added up into OutputError: they are not what a model says."""
     try:
-        return ScoreSums.of(probabilities, first=marker.first_index, total=plan.count, splits=splits)
-    except ValueError as error:
-        raise OutputError(f"{data_name(plan, marker.shard)}: {error}") from error
-
-
-def _tensors(output: Output, plan: Plan, marker: Marker) -> dict[str, NDArray[np.float32]]:
-    """Read one shard, checked against its marker."""
-    data = output.read(data_name(plan, marker.shard))
-    if data is None or hashlib.sha256(data).hexdigest() != marker.digest:
-        raise OutputError(f"{data_name(plan, marker.shard)} is missing or was changed: it is not what its marker says")
-    return load(data)
+        yield
+    except ScoreError as error:
+        raise OutputError(f"the scores cannot be added up: {error}") from error

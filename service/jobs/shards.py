@@ -1,22 +1,18 @@
 """A shard's file and its marker: written the same way every time, published once, read back with suspicion.
 
-`formats` has the files of sample jobs. A score job's shard is a safetensors file of `probabilities` float32 [n, K] and,
-where the classifier can say, `generated` float32 [n]. A shard exists if its file does; the marker is written after it.
+`formats` has the files of sample jobs, `score_shards` those of score jobs. A shard exists if its file does; the marker
+is written after it.
 """
 
 from __future__ import annotations
 
-import struct
 from dataclasses import asdict, dataclass
-from typing import Annotated, BinaryIO, ClassVar
+from typing import Annotated, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from service.jobs.faults import crash_point
 from service.jobs.formats.choice import layout_of
-from service.jobs.formats.layout import ShardWriter
 from service.jobs.output import Output, OutputError, Temporary
 from service.jobs.plan import Digest, Natural, Plan, Positive, canonical_json
 
@@ -59,42 +55,6 @@ def marker_name(shard: int) -> str:
 def temporary_label(shard: int, attempt: int) -> str:
     """Beginning of the name of an attempt's temporary file."""
     return f"{shard:06d}.{attempt}."
-
-
-class TensorWriter(ShardWriter):
-    """Writes the shard of a score job. `generated` (4 bytes an image) waits in memory for its place at the end."""
-
-    def __init__(self, file: BinaryIO, plan: Plan, shard: int) -> None:
-        super().__init__(file)
-        assert plan.scoring is not None  # noqa: S101 - only score jobs have tensors
-        self._shape = (len(plan.span(shard)), len(plan.scoring.classes))
-        self._generated: list[NDArray[np.float32]] | None = None
-
-    def add(self, probabilities: NDArray[np.float32], generated: NDArray[np.float32] | None) -> None:
-        """Append probabilities float32 [N, K] and p(generated) float32 [N] of the next images."""
-        if self.size == 0:
-            self._generated = None if generated is None else []
-            self.write(self._header())
-        if (generated is None) != (self._generated is None):
-            raise ValueError("the classifier says p(generated) of some images only")
-        self.write(probabilities.astype("<f4").tobytes())
-        if self._generated is not None and generated is not None:
-            self._generated.append(generated)
-
-    def finish(self) -> None:
-        """Append what waited."""
-        for generated in self._generated or ():
-            self.write(generated.astype("<f4").tobytes())
-
-    def _header(self) -> bytes:
-        count, classes = self._shape
-        end = 4 * count * classes
-        tensors = {"probabilities": {"dtype": "F32", "shape": [count, classes], "data_offsets": [0, end]}}
-        if self._generated is not None:
-            tensors["generated"] = {"dtype": "F32", "shape": [count], "data_offsets": [end, end + 4 * count]}
-        text = canonical_json(tensors).rstrip()
-        text += b" " * (-len(text) % 8)
-        return struct.pack("<Q", len(text)) + text
 
 
 def publish(output: Output, plan: Plan, marker: Marker, temporary: Temporary) -> None:

@@ -22,9 +22,10 @@ from service.jobs.ledger import LeaseEnded, Ledger
 from service.jobs.output import OutputError, Temporary
 from service.jobs.plan import Plan
 from service.jobs.shards import DeterminismError, Marker, adopt, publish, temporary_label
+from service.jobs.sources.choice import source_digest
 from service.jobs.store import open_store
 from service.jobs.views import Lease
-from service.jobs.work import RequestSize, Work, source_digest, work_on
+from service.jobs.work import RequestSize, Work, work_on
 from service.settings import Settings
 
 REQUESTS_IN_FLIGHT = 2
@@ -156,7 +157,7 @@ class Attempt:
             work = await asyncio.to_thread(stack.enter_context, opening)
             await self._fill(work)
             await asyncio.to_thread(work.finish)
-            marker = replace(blank, digest=work.writer.digest, bytes=work.writer.size)
+            marker = await asyncio.to_thread(_completed, blank, work)
             return await self._publish(marker, temporary)
 
     async def _fill(self, work: Work) -> None:
@@ -219,6 +220,12 @@ class Attempt:
             encoder=layout_of(self._plan).encoder,
             source_digest=source_digest(self._striker.store, self._plan, self._lease.shard),
         )
+
+
+def _completed(blank: Marker, work: Work) -> Marker:
+    """Return the marker of what was written."""
+    scored = work.source_digest or blank.source_digest
+    return replace(blank, digest=work.writer.digest, bytes=work.writer.size, source_digest=scored)
 
 
 async def patiently(call: Callable[[], Awaitable[T]], patience_s: float) -> T:

@@ -1,4 +1,4 @@
-"""What is done to the samples of a shard: made by a generator (Sampling), or scored by a classifier (Scoring).
+"""What is done to the samples of a shard: made by a generator (Sampling), or scored by a model (Scoring).
 
 `Strike` asks for the input of each request in order, sends it, and stores the answers in order. The three methods block
 and run in threads, one at a time each.
@@ -11,12 +11,14 @@ from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 from service import envelope
-from service.errors import FailedPrecondition
-from service.jobs.formats.choice import image_layout_of, layout_of, open_images
-from service.jobs.formats.layout import ImageReader, ImageWriter, ShardWriter
-from service.jobs.output import Output, OutputError, Temporary
-from service.jobs.plan import FILE_NAME, Plan, PlanError, Scoring, read_plan
-from service.jobs.shards import Marker, TensorWriter, data_name, read_marker
+from service.jobs.devices import check_device
+from service.jobs.formats.choice import image_layout_of
+from service.jobs.formats.layout import ImageWriter, ShardWriter
+from service.jobs.output import Temporary
+from service.jobs.plan import Plan
+from service.jobs.score_work import ScoreWork, answer_bytes
+from service.jobs.shards import Marker
+from service.jobs.sources.choice import open_source
 from service.jobs.store import Store
 
 REQUEST_BYTES = 4 << 20
@@ -30,6 +32,10 @@ class Work(Protocol):
     @property
     def writer(self) -> ImageWriter | ShardWriter:
         """Where the shard goes."""
+
+    @property
+    def source_digest(self) -> str:
+        """Digest of what was scored, if it was not known before; after `finish`."""
 
     def request(self, indices: range) -> Mapping[str, bytes]:
         """Return the input of one request; called in order."""
@@ -46,6 +52,7 @@ class SampleWork:
 
     def __init__(self, plan: Plan, shard: int, temporary: Temporary) -> None:
         self.writer = image_layout_of(plan).writer(temporary, shard)
+        self.source_digest = ""
         self._plan = plan
 
     def request(self, indices: range) -> Mapping[str, bytes]:
@@ -65,75 +72,18 @@ class SampleWork:
         self.writer.finish()
 
 
-class ScoreWork:
-    """Scores the images of a finished shard of the source job."""
-
-    def __init__(self, plan: Plan, shard: int, temporary: Temporary, source: ImageReader) -> None:
-        assert plan.scoring is not None  # noqa: S101 - this is a score job
-        self.writer = TensorWriter(temporary.file, plan, shard)
-        self._plan, self._source, self._classes = plan, source, len(plan.scoring.classes)
-
-    def request(self, indices: range) -> Mapping[str, bytes]:
-        """Read the next images of the source."""
-        return envelope.classify_request(self._source.read(indices))
-
-    def store(self, indices: range, answer: bytes) -> None:
-        """Append probabilities."""
-        scored = envelope.read_classifications(answer, (len(indices), self._classes))
-        check_device(self._plan, scored.device_class, scored.torch_version)
-        self.writer.add(scored.probabilities, scored.generated)
-
-    def finish(self) -> None:
-        """End the tensors."""
-        self.writer.finish()
-
-
 @contextlib.contextmanager
 def work_on(store: Store, plan: Plan, marker: Marker, temporary: Temporary) -> Iterator[Work]:
     """Open what the marker's shard of a plan needs.
 
     Raises:
-        OutputError: if the shard to score is not the one that the marker names.
+        OutputError: if the images to score are not those that the marker names.
     """
     if plan.scoring is None:
         yield SampleWork(plan, marker.shard, temporary)
         return
-    output = store.output(plan.scoring.source_prefix)
-    source = _source_plan(output, plan.scoring)
-    if layout_of(source).digest(output, marker.shard)[0] != marker.source_digest:
-        name = f"{source.prefix}/{data_name(source, marker.shard)}"
-        raise OutputError(f"{name} was changed: it is not what its marker says")
-    with open_images(output, source, marker.shard) as images:
-        yield ScoreWork(plan, marker.shard, temporary, images)
-
-
-def _source_plan(output: Output, scoring: Scoring) -> Plan:
-    """Return the plan of the job whose images are scored.
-
-    Raises:
-        OutputError: if it is not there.
-    """
-    try:
-        plan = read_plan(output.read(FILE_NAME) or b"")
-    except PlanError as error:
-        raise OutputError(f"{scoring.source_prefix}/{FILE_NAME}: {error}") from error
-    if plan.job != scoring.source_job:
-        raise OutputError(f"{scoring.source_prefix} belongs to jobs/{plan.job}, not to jobs/{scoring.source_job}")
-    return plan
-
-
-def source_digest(store: Store, plan: Plan, shard: int) -> str:
-    """Return the digest of the shard that a score job's shard scores; empty for a sample job.
-
-    Raises:
-        OutputError: if the source's marker is missing or damaged.
-    """
-    if plan.scoring is None:
-        return ""
-    marker = read_marker(store.output(plan.scoring.source_prefix), shard)
-    if marker is None:
-        raise OutputError(f"{plan.scoring.source_prefix} lacks the marker of shard {shard}")
-    return marker.digest
+    with open_source(store, plan, marker.shard, digest=marker.source_digest) as source:
+        yield ScoreWork(plan, marker.shard, temporary, source)
 
 
 class RequestSize:
@@ -151,7 +101,7 @@ class RequestSize:
 
         Only where one micro-batch alone is too large for a message is it cut, at the price of computing it twice.
         """
-        image_bytes = plan.height * plan.width * plan.channels
+        image_bytes = max(plan.height * plan.width * plan.channels, answer_bytes(plan))
         most = min(REQUEST_IMAGES, REQUEST_BYTES // image_bytes) // plan.micro_batch
         batches = max(min(self.micro_batches, most), 1)
         end = (start // plan.micro_batch + batches) * plan.micro_batch
@@ -163,17 +113,3 @@ class RequestSize:
             self.micro_batches = min(2 * self.micro_batches, REQUEST_IMAGES)
         elif seconds > SLOW_S:
             self.micro_batches = max(self.micro_batches // 2, 1)
-
-
-def check_device(plan: Plan, device_class: str, torch_version: str) -> None:
-    """Refuse an answer from another kind of device, or another torch, than the plan promises equal bytes for.
-
-    Raises:
-        FailedPrecondition: if it is from another.
-    """
-    if (device_class, torch_version) != (plan.device_class, plan.torch_version):
-        text = (
-            f"the plan was made for {plan.device_class} and torch {plan.torch_version}, but the model now runs on "
-            f"{device_class} and torch {torch_version}"
-        )
-        raise FailedPrecondition(text, reason="DEVICE_CHANGED")

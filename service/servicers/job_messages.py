@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -15,6 +14,7 @@ from service.jobs.plan import Plan
 from service.jobs.store import Store
 from service.jobs.time_left import TimeLeft
 from service.jobs.views import JobView, ShardView
+from service.servicers.score_messages import score_spec, show_result
 from service.validation import Violations
 
 _TOKENS = {"job": re.compile(r"job:([a-z0-9]{1,40})"), "shard": re.compile(r"shard:([0-9]{1,9})")}
@@ -33,7 +33,6 @@ def job_message(view: JobView, store: Store) -> jobs_pb2.Job:
         end_time=_timestamp(view.end_time_ms),
         output_uri=store.uri(plan.prefix),
         root_digest=view.root_digest,
-        classifier_score=_score(view.result) if view.result else None,
         priority=plan.priority,
         client=plan.client,
         labels=plan.labels,
@@ -43,10 +42,11 @@ def job_message(view: JobView, store: Store) -> jobs_pb2.Job:
         message.ttl.FromMilliseconds(plan.ttl_ms)
         if view.terminal:
             message.expire_time.FromMilliseconds(view.end_time_ms + plan.ttl_ms)
-    if plan.sampling:
-        message.sample.CopyFrom(_sample_spec(plan))
+    if plan.scoring:
+        message.score.CopyFrom(score_spec(plan))
+        show_result(message, view.result or {})
     else:
-        message.score.CopyFrom(_score_spec(plan))
+        message.sample.CopyFrom(_sample_spec(plan))
     return message
 
 
@@ -125,29 +125,6 @@ def _sample_spec(plan: Plan) -> jobs_pb2.SampleSpec:
         count=plan.count,
         shard_size=plan.shard_size,
         max_images_per_second=plan.sampling.max_images_per_second,
-    )
-
-
-def _score_spec(plan: Plan) -> jobs_pb2.ScoreSpec:
-    assert plan.scoring is not None  # noqa: S101 - only of score jobs
-    return jobs_pb2.ScoreSpec(
-        model=f"models/{plan.model}",
-        model_digest=plan.model_digest,
-        source_job=f"jobs/{plan.scoring.source_job}",
-        splits=plan.scoring.splits,
-    )
-
-
-def _score(result: dict[str, Any]) -> jobs_pb2.ClassifierScore:
-    return jobs_pb2.ClassifierScore(
-        mean=result["mean"],
-        standard_deviation=result["standard_deviation"],
-        splits=result["splits"],
-        images=result["images"],
-        classifier_digest=result["classifier_digest"],
-        mean_generated_probability=result["mean_generated_probability"],
-        class_counts=result["class_counts"],
-        classes=result["classes"],
     )
 
 

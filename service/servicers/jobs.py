@@ -10,7 +10,6 @@ from typing import Any
 
 from mintage.v1 import jobs_pb2
 
-from service.errors import FailedPrecondition
 from service.jobs.listing import Wanted, page
 from service.jobs.plan import (
     MAX_COUNT,
@@ -18,7 +17,6 @@ from service.jobs.plan import (
     MAX_SHARDS,
     Plan,
     Sampling,
-    Scoring,
     request_digest,
 )
 from service.jobs.submit import rehearse, submit
@@ -29,11 +27,12 @@ from service.servicers.job_control import checked_name
 from service.servicers.job_messages import job_message, page_token, shard_message, token_value, unmade_job_message
 from service.servicers.job_requests import RESERVED_PREFIX, Creation, check_common, check_labels, wishes
 from service.servicers.job_verification import JobVerificationServicer
+from service.servicers.score_requests import checked_score, parameters, score_plan
 from service.servicers.watching import seen_before
 from service.validation import Violations
 
-DEFAULT_SHARD_SIZE, DEFAULT_SPLITS = 1000, 10
-MAX_RATE, LEAST_RATE, MAX_SPLITS = 1_000_000, 0.001, 1000
+DEFAULT_SHARD_SIZE = 1000
+MAX_RATE, LEAST_RATE = 1_000_000, 0.001
 JOB_PAGE, SHARD_PAGE, LARGEST_PAGE = 50, 100, 1000
 WATCH_S = 0.15
 
@@ -68,21 +67,14 @@ class JobServicer(JobVerificationServicer):
         self, request: jobs_pb2.CreateScoreJobRequest, context: Any
     ) -> jobs_pb2.CreateScoreJobResponse:
         """Accept a score job."""
-        model, source = _checked_score(request)
-        digest = request_digest(
-            {
-                "kind": "score",
-                "model": model,
-                "source_job": source,
-                "splits": request.splits,
-                "output_prefix": request.output_prefix,
-                **wishes(request),
-            }
-        )
+        asked = checked_score(request)
+        digest = request_digest(parameters(request, asked))
 
         async def make_plan(job: str) -> Plan:
-            record = self._registry.find(model, "classifier")
-            return _score_plan(request, job, digest, record, await self._ledger.job(source))
+            record = self._registry.find(asked.model)
+            source = await self._ledger.job(asked.source)
+            reference = await self._ledger.job(asked.reference) if asked.reference else None
+            return score_plan(request, _identity(request, job, digest, record), record, source, reference)
 
         return jobs_pb2.CreateScoreJobResponse(job=await self._submit(make_plan, request, digest, context))
 
@@ -176,17 +168,6 @@ def _checked_sample(request: jobs_pb2.CreateSampleJobRequest) -> str:
     return model
 
 
-def _checked_score(request: jobs_pb2.CreateScoreJobRequest) -> tuple[str, str]:
-    """Check every field that can be checked alone; returns the model's name and the source job."""
-    violations = Violations()
-    model = violations.model_name("model", request.model)
-    source = violations.job_name("source_job", request.source_job)
-    violations.in_range("splits", request.splits, 0, MAX_SPLITS)
-    check_common(request, violations)
-    violations.check()
-    return model, source
-
-
 def _sample_plan(request: jobs_pb2.CreateSampleJobRequest, job: str, digest: str, record: ModelRecord) -> Plan:
     return Plan(
         **_identity(request, job, digest, record),
@@ -198,51 +179,6 @@ def _sample_plan(request: jobs_pb2.CreateSampleJobRequest, job: str, digest: str
         format="webdataset-png",
         sampling=Sampling(seed=request.seed, max_images_per_second=request.max_images_per_second),
     )
-
-
-def _score_plan(
-    request: jobs_pb2.CreateScoreJobRequest, job: str, digest: str, record: ModelRecord, source: JobView
-) -> Plan:
-    """Cut a score job as its source was cut.
-
-    Raises:
-        FailedPrecondition: if the source is no finished sample job of images that the classifier takes.
-        InvalidArgument: if there are more splits than images.
-    """
-    plan = source.plan
-    _check_source(source, record)
-    if request.splits > plan.count:
-        violations = Violations()
-        violations.add("splits", f"must be at most {plan.count:,}, the number of images, not {request.splits:,}")
-        violations.check()
-    return Plan(
-        **_identity(request, job, digest, record),
-        height=plan.height,
-        width=plan.width,
-        channels=plan.channels,
-        count=plan.count,
-        shard_size=plan.shard_size,
-        format="safetensors",
-        scoring=Scoring(
-            source_job=plan.job,
-            source_prefix=plan.prefix,
-            source_root_digest=source.root_digest,
-            splits=request.splits or min(DEFAULT_SPLITS, plan.count),
-            classes=record.classes,
-        ),
-    )
-
-
-def _check_source(source: JobView, record: ModelRecord) -> None:
-    plan, name = source.plan, f"jobs/{source.plan.job}"
-    if plan.sampling is None:
-        raise FailedPrecondition(f"{name} is no sample job", reason="WRONG_JOB_KIND")
-    if source.state != "SUCCEEDED":
-        raise FailedPrecondition(f"{name} has not succeeded: it is {source.state}", reason="SOURCE_NOT_SUCCEEDED")
-    made, taken = (plan.height, plan.width, plan.channels), (record.height, record.width, record.channels)
-    if made != taken:
-        text = f"{name} has images {made}, but models/{record.name} takes {taken} (height, width, channels)"
-        raise FailedPrecondition(text, reason="IMAGE_SIZES_DIFFER")
 
 
 def _identity(

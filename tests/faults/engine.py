@@ -54,17 +54,19 @@ class Models:
 
     def __init__(self, **options: Any) -> None:
         self.records = {
-            record.name: record for kind in ("generator", "classifier") if (record := model_record(kind, **options))
+            record.name: record
+            for kind in ("generator", "classifier", "neurons")
+            if (record := model_record(kind, **options))
         }
 
     def answered(self, record: Any) -> None:
         """Note that a model has answered."""
 
-    def find(self, name: str, kind: str) -> Any:
+    def find(self, name: str, kind: str | None = None) -> Any:
         """Return a model's record."""
         if name not in self.records:
             raise NotFound(f"no model {name}")
-        if self.records[name].kind != kind:
+        if kind is not None and self.records[name].kind != kind:
             raise FailedPrecondition(f"{name} is no {kind}")
         return self.records[name]
 
@@ -158,9 +160,9 @@ class Engine:
         )
         return self.call(lambda api: api.CreateSampleJob(request, None)).job
 
-    def score(self, source: str, **fields: Any) -> jobs_pb2.Job:
-        """Create a score job."""
-        request = jobs_pb2.CreateScoreJobRequest(model="models/judge", source_job=source, **fields)
+    def score(self, source: str, model: str = "models/judge", **fields: Any) -> jobs_pb2.Job:
+        """Create a score job; without a source the fields name a folder."""
+        request = jobs_pb2.CreateScoreJobRequest(model=model, source_job=source, **fields)
         return self.call(lambda api: api.CreateScoreJob(request, None)).job
 
     def job(self, name: str) -> jobs_pb2.Job:

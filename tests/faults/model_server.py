@@ -16,12 +16,19 @@ from mintage.torchserve import inference_pb2, inference_pb2_grpc
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
+from service.neurons import Concept, UnitShape
 from service.registry import ModelRecord
 
 DEVICE, TORCH = "cpu", "2.13.0"
 CLASSES = ("zero", "one", "two")
 HEIGHT, WIDTH, CHANNELS = 8, 6, 3
-GENERATOR_DIGEST, CLASSIFIER_DIGEST = (hashlib.sha256(name).hexdigest() for name in (b"generator", b"classifier"))
+FEATURES = 4
+CONCEPTS = (
+    Concept("dark", 1, 3, -1, -100.0, 0.1, 0.0, 0.8, 0.7, 0.9, 0.85, 40, 60),
+    Concept("light", 1, 1, 1, 120.0, 0.1, 0.0, 0.75, 0.65, 0.85, 0.8, 30, 70),
+)
+NAMES = {"generator": "digits", "classifier": "judge", "neurons": "eyes"}
+GENERATOR_DIGEST = hashlib.sha256(b"generator").hexdigest()
 
 
 def made_images(seed: int, indices: range, shape: tuple[int, int, int] = (HEIGHT, WIDTH, CHANNELS)) -> NDArray[Any]:
@@ -37,6 +44,13 @@ def made_probabilities(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     sums = images.reshape(len(images), -1)[:, : len(CLASSES)].astype(np.float64) + 1
     probabilities: NDArray[np.float32] = (sums / sums.sum(axis=1, keepdims=True)).astype(np.float32)
     return probabilities
+
+
+def made_features(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The features of images: float32 [N, F]."""
+    pixels = images.reshape(len(images), -1).astype(np.float32) / 255
+    features: NDArray[np.float32] = np.stack([pixels[:, k::FEATURES].mean(axis=1) for k in range(FEATURES)], axis=1)
+    return features
 
 
 class ModelServer(inference_pb2_grpc.InferenceAPIsServiceServicer):
@@ -77,8 +91,15 @@ class ModelServer(inference_pb2_grpc.InferenceAPIsServiceServicer):
             indices = range(asked["first_index"], asked["first_index"] + asked["count"])
             return self._blob(images=made_images(asked["seed"], indices, self.shape))
         images = np.frombuffer(inputs["pixels"], np.uint8).reshape(asked["shape"])
+        features = {"features": made_features(images)} if asked.get("features") else {}
+        if asked["op"] == "detect":
+            levels = images.reshape(len(images), -1).mean(axis=1, dtype=np.float64).astype(np.float32)
+            activations = np.stack([levels, levels], axis=1)
+            detected = np.stack([levels < 100, levels > 120], axis=1)
+            confidences = np.full(detected.shape, 0.5, np.float32)
+            return self._blob(activations=activations, detected=detected, confidences=confidences, **features)
         generated = (images.reshape(len(images), -1)[:, 0] / 255).astype(np.float32)
-        return self._blob(probabilities=made_probabilities(images), generated=generated)
+        return self._blob(probabilities=made_probabilities(images), generated=generated, **features)
 
     def _blob(self, **tensors: NDArray[Any]) -> bytes:
         header = {"status": "ok", "message": "", "device_class": self.device, "torch_version": TORCH}
@@ -101,9 +122,8 @@ def running_model_server(**options: Any) -> Iterator[ModelServer]:
 
 
 def model_record(kind: Any, *, micro_batch: int = 4, shape: tuple[int, int, int] = (HEIGHT, WIDTH, CHANNELS)) -> Any:
-    """The record of the generator or the classifier that the server plays."""
-    name = "digits" if kind == "generator" else "judge"
-    digest = GENERATOR_DIGEST if kind == "generator" else CLASSIFIER_DIGEST
+    """The record of the generator, the classifier or the neurons that the server plays."""
+    name, digest = NAMES[kind], hashlib.sha256(kind.encode()).hexdigest()
     return ModelRecord(
         name=name,
         digest=digest,
@@ -120,4 +140,7 @@ def model_record(kind: Any, *, micro_batch: int = 4, shape: tuple[int, int, int]
         torch_version=TORCH,
         recipe="formula",
         load_time=0.0,
+        stages=(UnitShape(FEATURES, 1, 1),) if kind == "neurons" else (),
+        concepts=CONCEPTS if kind == "neurons" else (),
+        features=FEATURES if kind != "generator" else 0,
     )

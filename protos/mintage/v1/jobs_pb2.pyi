@@ -185,6 +185,7 @@ class Job(_message.Message):
     MAX_FAILED_SHARDS_FIELD_NUMBER: _builtins.int
     COMPARISON_FIELD_NUMBER: _builtins.int
     CONCEPT_SCORES_FIELD_NUMBER: _builtins.int
+    IMAGES_UNREADABLE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, `jobs/{job}`."""
     state: Global___Job.State.ValueType
@@ -201,6 +202,8 @@ class Job(_message.Message):
     """Who asked: metadata `mintage-client` of the call that created it, else the address of the caller."""
     max_failed_shards: _builtins.int
     """Most shards that may fail; one more ends the job in STATE_FAILED. Absent if any number may."""
+    images_unreadable: _builtins.int
+    """Images of a folder that a score job could not read and left out; 0 until it has succeeded."""
     @_builtins.property
     def sample(self) -> Global___SampleSpec:
         """Makes images."""
@@ -272,10 +275,11 @@ class Job(_message.Message):
         max_failed_shards: _builtins.int | None = ...,
         comparison: Global___Comparison | None = ...,
         concept_scores: _abc.Iterable[Global___ConceptScore] | None = ...,
+        images_unreadable: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_failed_shards", b"_max_failed_shards", "classifier_score", b"classifier_score", "comparison", b"comparison", "create_time", b"create_time", "end_time", b"end_time", "expire_time", b"expire_time", "max_failed_shards", b"max_failed_shards", "progress", b"progress", "sample", b"sample", "score", b"score", "spec", b"spec", "start_time", b"start_time", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_failed_shards", b"_max_failed_shards", "classifier_score", b"classifier_score", "client", b"client", "comparison", b"comparison", "concept_scores", b"concept_scores", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "labels", b"labels", "max_failed_shards", b"max_failed_shards", "name", b"name", "output_uri", b"output_uri", "priority", b"priority", "progress", b"progress", "root_digest", b"root_digest", "sample", b"sample", "score", b"score", "spec", b"spec", "start_time", b"start_time", "state", b"state", "ttl", b"ttl"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_failed_shards", b"_max_failed_shards", "classifier_score", b"classifier_score", "client", b"client", "comparison", b"comparison", "concept_scores", b"concept_scores", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "images_unreadable", b"images_unreadable", "labels", b"labels", "max_failed_shards", b"max_failed_shards", "name", b"name", "output_uri", b"output_uri", "priority", b"priority", "progress", b"progress", "root_digest", b"root_digest", "sample", b"sample", "score", b"score", "spec", b"spec", "start_time", b"start_time", "state", b"state", "ttl", b"ttl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_failed_shards: _TypeAlias = _typing.Literal["max_failed_shards"]  # noqa: Y015
     _WhichOneofArgType__max_failed_shards: _TypeAlias = _typing.Literal["_max_failed_shards", b"_max_failed_shards"]  # noqa: Y015
@@ -539,7 +543,8 @@ Global___ClassifierScore: _TypeAlias = ClassifierScore  # noqa: Y015
 @_typing.final
 class Comparison(_message.Message):
     """How scored images compare with those of a reference, over the features of a served model: neither FID nor KID, which
-    are those of one ImageNet network. Comparable only between results of the same model and numbers of images.
+    are those of one ImageNet network. Comparable only between results of the same model and numbers of images. All but the
+    Frechet distance are over at most 10,000 images of each set, chosen once for all.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -556,6 +561,7 @@ class Comparison(_message.Message):
     RECALL_FIELD_NUMBER: _builtins.int
     DENSITY_FIELD_NUMBER: _builtins.int
     COVERAGE_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
     reference_job: _builtins.str
     """Resource name of the score job over the reference."""
     reference_images: _builtins.int
@@ -569,17 +575,25 @@ class Comparison(_message.Message):
     frechet_distance: _builtins.float
     """Frechet distance between the features, 0 or more; absent if there are not more images than features."""
     kernel_distance: _builtins.float
-    """Unbiased squared maximum mean discrepancy with the kernel (x y / F + 1)^3, mean over random subsets."""
+    """Unbiased squared maximum mean discrepancy with the kernel (x y / F + 1)^3, mean over random subsets; absent if there
+    are fewer than two images.
+    """
     kernel_distance_deviation: _builtins.float
     """Its standard deviation over the subsets."""
     precision: _builtins.float
-    """Share of images that look like some of the reference, from 0 to 1."""
+    """Share of images that look like some of the reference, from 0 to 1; absent, as the next three, if there are not more
+    images than neighbours.
+    """
     recall: _builtins.float
     """Share of the reference that looks like some images, from 0 to 1."""
     density: _builtins.float
     """Mean number of balls of the reference around an image, over the number of neighbours; 0 or more."""
     coverage: _builtins.float
     """Share of the reference with an image in its ball, from 0 to 1."""
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Why a number is absent, in words."""
+
     def __init__(
         self,
         *,
@@ -589,20 +603,46 @@ class Comparison(_message.Message):
         features: _builtins.int = ...,
         model_digest: _builtins.str = ...,
         frechet_distance: _builtins.float | None = ...,
-        kernel_distance: _builtins.float = ...,
-        kernel_distance_deviation: _builtins.float = ...,
-        precision: _builtins.float = ...,
-        recall: _builtins.float = ...,
-        density: _builtins.float = ...,
-        coverage: _builtins.float = ...,
+        kernel_distance: _builtins.float | None = ...,
+        kernel_distance_deviation: _builtins.float | None = ...,
+        precision: _builtins.float | None = ...,
+        recall: _builtins.float | None = ...,
+        density: _builtins.float | None = ...,
+        coverage: _builtins.float | None = ...,
+        notes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_frechet_distance", b"_frechet_distance", "frechet_distance", b"frechet_distance"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_coverage", b"_coverage", "_density", b"_density", "_frechet_distance", b"_frechet_distance", "_kernel_distance", b"_kernel_distance", "_kernel_distance_deviation", b"_kernel_distance_deviation", "_precision", b"_precision", "_recall", b"_recall", "coverage", b"coverage", "density", b"density", "frechet_distance", b"frechet_distance", "kernel_distance", b"kernel_distance", "kernel_distance_deviation", b"kernel_distance_deviation", "precision", b"precision", "recall", b"recall"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_frechet_distance", b"_frechet_distance", "coverage", b"coverage", "density", b"density", "features", b"features", "frechet_distance", b"frechet_distance", "images", b"images", "kernel_distance", b"kernel_distance", "kernel_distance_deviation", b"kernel_distance_deviation", "model_digest", b"model_digest", "precision", b"precision", "recall", b"recall", "reference_images", b"reference_images", "reference_job", b"reference_job"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_coverage", b"_coverage", "_density", b"_density", "_frechet_distance", b"_frechet_distance", "_kernel_distance", b"_kernel_distance", "_kernel_distance_deviation", b"_kernel_distance_deviation", "_precision", b"_precision", "_recall", b"_recall", "coverage", b"coverage", "density", b"density", "features", b"features", "frechet_distance", b"frechet_distance", "images", b"images", "kernel_distance", b"kernel_distance", "kernel_distance_deviation", b"kernel_distance_deviation", "model_digest", b"model_digest", "notes", b"notes", "precision", b"precision", "recall", b"recall", "reference_images", b"reference_images", "reference_job", b"reference_job"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__coverage: _TypeAlias = _typing.Literal["coverage"]  # noqa: Y015
+    _WhichOneofArgType__coverage: _TypeAlias = _typing.Literal["_coverage", b"_coverage"]  # noqa: Y015
+    _WhichOneofReturnType__density: _TypeAlias = _typing.Literal["density"]  # noqa: Y015
+    _WhichOneofArgType__density: _TypeAlias = _typing.Literal["_density", b"_density"]  # noqa: Y015
     _WhichOneofReturnType__frechet_distance: _TypeAlias = _typing.Literal["frechet_distance"]  # noqa: Y015
     _WhichOneofArgType__frechet_distance: _TypeAlias = _typing.Literal["_frechet_distance", b"_frechet_distance"]  # noqa: Y015
+    _WhichOneofReturnType__kernel_distance: _TypeAlias = _typing.Literal["kernel_distance"]  # noqa: Y015
+    _WhichOneofArgType__kernel_distance: _TypeAlias = _typing.Literal["_kernel_distance", b"_kernel_distance"]  # noqa: Y015
+    _WhichOneofReturnType__kernel_distance_deviation: _TypeAlias = _typing.Literal["kernel_distance_deviation"]  # noqa: Y015
+    _WhichOneofArgType__kernel_distance_deviation: _TypeAlias = _typing.Literal["_kernel_distance_deviation", b"_kernel_distance_deviation"]  # noqa: Y015
+    _WhichOneofReturnType__precision: _TypeAlias = _typing.Literal["precision"]  # noqa: Y015
+    _WhichOneofArgType__precision: _TypeAlias = _typing.Literal["_precision", b"_precision"]  # noqa: Y015
+    _WhichOneofReturnType__recall: _TypeAlias = _typing.Literal["recall"]  # noqa: Y015
+    _WhichOneofArgType__recall: _TypeAlias = _typing.Literal["_recall", b"_recall"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__coverage) -> _WhichOneofReturnType__coverage | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__density) -> _WhichOneofReturnType__density | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__frechet_distance) -> _WhichOneofReturnType__frechet_distance | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__kernel_distance) -> _WhichOneofReturnType__kernel_distance | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__kernel_distance_deviation) -> _WhichOneofReturnType__kernel_distance_deviation | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__precision) -> _WhichOneofReturnType__precision | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__recall) -> _WhichOneofReturnType__recall | None: ...
 
 Global___Comparison: _TypeAlias = Comparison  # noqa: Y015
 

@@ -187,6 +187,49 @@ def test_an_output_folder_that_leads_elsewhere_is_refused(with_api: Use, tmp_pat
     with_api(act)
 
 
+def test_a_score_job_is_compared_with_one_of_the_same_model(with_api: Use) -> None:
+    async def act(api: Api) -> None:
+        source = await api.sample()
+        await api.strike_all(source)
+        reference = await api.score(source.name)
+        unfinished = await refused(api.score(source.name, reference_job=reference.name), Code.FAILED_PRECONDITION)
+        assert "the reference" in unfinished and "QUEUED" in unfinished
+        await api.strike_all(reference)
+        job = await api.score(source.name, reference_job=reference.name)
+        assert job.score.reference_job == reference.name
+        scoring = (await api.ledger.job(job.name[5:])).plan.scoring
+        assert scoring is not None and (scoring.features, scoring.reference_root_digest) == (4, "e" * 64)
+        await refused(api.score(source.name, reference_job="jobs/nosuch"), Code.NOT_FOUND)
+        assert "no score job" in await refused(
+            api.score(source.name, reference_job=source.name), Code.FAILED_PRECONDITION
+        )
+        assert await wrong_fields(api.score(source.name, reference_job="x")) == ["reference_job"]
+        judge = api.models.records["judge"]
+        api.models.records["judge"] = dataclasses.replace(judge, digest="f" * 64)
+        other = await refused(api.score(source.name, reference_job=reference.name), Code.FAILED_PRECONDITION)
+        assert "two models cannot be compared" in other
+        api.models.records["judge"] = dataclasses.replace(judge, features=0)
+        assert "no features" in await refused(
+            api.score(source.name, reference_job=reference.name), Code.FAILED_PRECONDITION
+        )
+
+    with_api(act)
+
+
+def test_neurons_score_by_the_concepts_that_they_know(with_api: Use) -> None:
+    async def act(api: Api) -> None:
+        source = await api.sample()
+        await api.strike_all(source)
+        job = await api.score(source.name, model="models/eyes")
+        scoring = (await api.ledger.job(job.name[5:])).plan.scoring
+        assert scoring is not None and scoring.classes == () and scoring.features == 4
+        assert [(c.name, c.sign, c.threshold) for c in scoring.concepts] == [("dark", -1, -100.0), ("light", 1, 120.0)]
+        api.models.records["eyes"] = dataclasses.replace(api.models.records["eyes"], concepts=())
+        assert "no concept" in await refused(api.score(source.name, model="models/eyes"), Code.FAILED_PRECONDITION)
+
+    with_api(act)
+
+
 def test_a_score_job_is_cut_as_its_source_was(with_api: Use) -> None:
     async def act(api: Api) -> None:
         source = await api.sample()

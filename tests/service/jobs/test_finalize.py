@@ -15,8 +15,9 @@ from service.jobs.finalize import finalize, read_ending
 from service.jobs.formats.tar import TarWriter
 from service.jobs.local_store import LocalStore
 from service.jobs.plan import Plan
-from service.jobs.shards import TensorWriter, publish
-from service.jobs.work import source_digest
+from service.jobs.score_shards import ScoreWriter
+from service.jobs.shards import publish
+from service.jobs.sources.choice import source_digest
 from tests.service.jobs.plans import sample_plan, score_plan
 from tests.service.jobs.test_shards import marker_of
 from training.scores.classifier_score import classifier_score
@@ -152,8 +153,8 @@ def scored(root: Path, *, generated: bool = True) -> tuple[Plan, np.ndarray]:
     for shard in range(plan.shards):
         rows = slice(plan.span(shard).start, plan.span(shard).stop)
         with output.temporary("t") as temporary:
-            writer = TensorWriter(temporary.file, plan, shard)
-            writer.add(probabilities[rows], chance[rows] if generated else None)
+            writer = ScoreWriter(temporary.file, plan, shard)
+            writer.add(probabilities=probabilities[rows], generated=chance[rows] if generated else None)
             writer.finish()
             marker = marker_of(plan, shard, writer.digest, writer.size)
             publish(

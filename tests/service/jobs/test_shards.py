@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import load, load_file
 
 from service.jobs.formats.choice import open_images
 from service.jobs.formats.tar import TarWriter
@@ -19,12 +18,11 @@ from service.jobs.plan import Plan
 from service.jobs.shards import (
     DeterminismError,
     Marker,
-    TensorWriter,
     adopt,
     publish,
     read_marker,
 )
-from tests.service.jobs.plans import sample_plan, score_plan
+from tests.service.jobs.plans import sample_plan
 
 PLAN = sample_plan()
 
@@ -168,29 +166,3 @@ def test_a_damaged_marker_is_named(output: LocalOutput) -> None:
     output.put("shards/000000.json", b"{}")
     with pytest.raises(OutputError, match=r"000000\.json is damaged"):
         read_marker(output, 0)
-
-
-def test_probabilities_are_written_as_safetensors(output: LocalOutput, tmp_path: Path) -> None:
-    plan = score_plan(PLAN, "b" * 64)
-    probabilities = np.array([[0.25, 0.75], [1, 0], [0.5, 0.5], [0, 1]], np.float32)
-    generated = np.array([0.1, 0.2, 0.3, 0.4], np.float32)
-    for name, cut in (("one", [4]), ("two", [1, 4])):
-        with (tmp_path / name).open("w+b") as file:
-            writer = TensorWriter(file, plan, 0)
-            for start, stop in zip([0, *cut], cut, strict=False):
-                writer.add(probabilities[start:stop], generated[start:stop])
-            writer.finish()
-        assert writer.digest == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
-    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
-    tensors = load_file(tmp_path / "one")
-    assert (tensors["probabilities"] == probabilities).all() and (tensors["generated"] == generated).all()
-
-
-def test_a_classifier_that_cannot_tell_generated_images_leaves_that_out() -> None:
-    file = io.BytesIO()
-    writer = TensorWriter(file, score_plan(PLAN, "b" * 64), 0)
-    writer.add(np.full((4, 2), 0.5, np.float32), None)
-    writer.finish()
-    assert list(load(file.getvalue())) == ["probabilities"]
-    with pytest.raises(ValueError, match="some images only"):
-        writer.add(np.full((1, 2), 0.5, np.float32), np.ones(1, np.float32))
