@@ -19,7 +19,7 @@ TOP = {
     "benchmarks/serving.py": "Generate beside the bare network and the bare model server, one table",
     "benchmarks/training.py": "training steps beside the plain loop of a textbook, one table",
     "benchmarks/techniques.py": "what each technique of Salimans et al. 2016 is worth, one table",
-    "docs/": "architecture, operations, results, dependencies",
+    "docs/": "API, architecture, operations, reliability, results, training, dependencies",
     "tests/": "what the product promises; mirrors the source, with e2e/ (real processes) and faults/ (real kills)",
 }
 PACKAGES = [

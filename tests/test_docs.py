@@ -19,6 +19,12 @@ def test_the_tree_in_the_readme_is_that_of_the_files() -> None:
     assert check.returncode == 0, "run: python docs/tree.py"
 
 
+def test_the_reference_of_the_api_is_that_of_the_contract() -> None:
+    check = subprocess.run([sys.executable, ROOT / "docs" / "api.py", "--check"], check=False)
+
+    assert check.returncode == 0, "run: python docs/api.py"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_and_pictures_lead_to_files(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#]+)\)", page.read_text())
