@@ -99,6 +99,7 @@ class AsyncClient(AsyncNeuronMethods):
         labels: Mapping[str, str] | None = None,
         ttl_s: float = 0.0,
         max_failed_shards: int | None = None,
+        format: str = "webdataset",  # noqa: A002 - as the field is called
         validate_only: bool = False,
     ) -> jobs_pb2.Job:
         """As `Client.create_sample_job`."""
@@ -115,6 +116,7 @@ class AsyncClient(AsyncNeuronMethods):
                 labels=labels,
                 ttl_s=ttl_s,
                 max_failed_shards=max_failed_shards,
+                format=format,
                 validate_only=validate_only,
             )
         )

@@ -130,13 +130,15 @@ class Client(NeuronMethods):
         labels: Mapping[str, str] | None = None,
         ttl_s: float = 0.0,
         max_failed_shards: int | None = None,
+        format: str = "webdataset",  # noqa: A002 - as the field is called
         validate_only: bool = False,
     ) -> jobs_pb2.Job:
         """Create a durable job that makes `count` images; the server chooses what is 0 or empty.
 
         The same request_id gives the same job; by default each call has a new one. `ttl_s` seconds after its end the
-        job is deleted with its files; one more failed shard than `max_failed_shards` ends it. With `validate_only`
-        nothing is created: the answer is the job as it would be, without a name.
+        job is deleted with its files; one more failed shard than `max_failed_shards` ends it. `format` is `webdataset`,
+        `png`, `parquet` or `npz`. With `validate_only` nothing is created: the answer is the job as it would be,
+        without a name.
         """
         return self._run(
             job_calls.create_sample_job(
@@ -151,6 +153,7 @@ class Client(NeuronMethods):
                 labels=labels,
                 ttl_s=ttl_s,
                 max_failed_shards=max_failed_shards,
+                format=format,
                 validate_only=validate_only,
             )
         )

@@ -26,6 +26,7 @@ def create_sample_job(
     labels: Mapping[str, str] | None,
     ttl_s: float,
     max_failed_shards: int | None,
+    format: str,  # noqa: A002 - as the field is called
     validate_only: bool,
 ) -> Call[jobs_pb2.Job]:
     """Create a sample job; it may be repeated because it carries a request id."""
@@ -42,6 +43,7 @@ def create_sample_job(
         labels=labels,
         ttl=duration_of(ttl_s),
         max_failed_shards=max_failed_shards,
+        format=_format(format),
         validate_only=validate_only,
     )
     return Call(_JOBS + "CreateSampleJob", request, jobs_pb2.CreateSampleJobResponse, _job)
@@ -167,6 +169,18 @@ def job_name(name: str) -> str:
     return name if name.startswith("jobs/") else f"jobs/{name}"
 
 
+def format_name(format: jobs_pb2.OutputFormat.ValueType) -> str:  # noqa: A002 - as the field is called
+    """What people call a format: `webdataset`, `png`, `parquet` or `npz`."""
+    return jobs_pb2.OutputFormat.Name(format).removeprefix(_FORMAT).lower()
+
+
+def _format(name: str) -> jobs_pb2.OutputFormat.ValueType:
+    known = [format_name(number) for number in jobs_pb2.OutputFormat.values() if number]
+    if name not in known:
+        raise InputError(f"the format must be one of {', '.join(known)}, not {name}")
+    return jobs_pb2.OutputFormat.Value(_FORMAT + name.upper())
+
+
 def duration_of(seconds: float) -> Duration | None:
     """A duration; none for 0."""
     if not seconds:
@@ -182,6 +196,7 @@ def has_ended(job: jobs_pb2.Job) -> bool:
     return job.state in _TERMINAL
 
 
+_FORMAT = "OUTPUT_FORMAT_"
 _JOBS = "/mintage.v1.JobService/"
 _TERMINAL = frozenset(
     (

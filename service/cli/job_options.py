@@ -25,11 +25,23 @@ class Kind(Enum):
     SCORE = "score"
 
 
+class Format(Enum):
+    """How images are laid out."""
+
+    WEBDATASET = "webdataset"
+    PNG = "png"
+    PARQUET = "parquet"
+    NPZ = "npz"
+
+
 PrefixOption = Annotated[
     str, typer.Option("--output", metavar="FOLDER", help="Folder below the server's output folder. Default: jobs/JOB.")
 ]
 PriorityOption = Annotated[
     int, typer.Option(min=-10, max=10, help="Each step is worth 1.25 times the share of your other jobs.")
+]
+FormatOption = Annotated[
+    Format, typer.Option("--format", help="webdataset (tars), png (folders), parquet (Hugging Face) or npz (ADM).")
 ]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Check everything, the model too, and show the job; create nothing.")

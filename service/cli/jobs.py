@@ -28,6 +28,8 @@ from service.cli.console import (
 from service.cli.job_control import JobArgument, WaitOption
 from service.cli.job_options import (
     DryRunOption,
+    Format,
+    FormatOption,
     Kind,
     LabelOption,
     MaxFailedOption,
@@ -61,12 +63,13 @@ def sample(
     label: LabelOption = None,
     ttl: TtlOption = "",
     max_failed_shards: MaxFailedOption = None,
+    format_: FormatOption = Format.WEBDATASET,
     dry_run: DryRunOption = False,
     wait: WaitOption = True,
     api: ApiOption = DEFAULT_API,
     as_json: JsonOption = False,
 ) -> None:
-    """Make images in bulk: WebDataset tar files, each with its checksum, and a manifest."""
+    """Make images in bulk: WebDataset tars, PNG folders, Parquet or npz, each with its checksum, and a manifest."""
     with friendly_errors(), connect(api) as client:
         job = client.create_sample_job(
             model,
@@ -80,6 +83,7 @@ def sample(
             labels=labels_of(label),
             ttl_s=seconds_of(ttl),
             max_failed_shards=max_failed_shards,
+            format=format_.value,
             validate_only=dry_run,
         )
         _created(client, job, wait=wait and not dry_run, as_json=as_json)
@@ -241,6 +245,7 @@ def _print_job(job: Job) -> None:
         ("state", job_progress.state_name(job) if job.name else ""),
         ("work", _what(job)),
         ("images", f"{job.progress.images_done:,} of {job.progress.images_total:,}"),
+        ("format", _format(job)),
         ("shards", job_progress.shard_counts(job)),
         ("speed", job_progress.speed(job)),
         ("priority", job.priority),
@@ -283,6 +288,12 @@ def _what(job: Job) -> str:
     if job.WhichOneof("spec") == "sample":
         return f"sample {job.sample.model.removeprefix('models/')}, seed {job.sample.seed}"
     return f"score {job.score.source_job.removeprefix('jobs/')} by {job.score.model.removeprefix('models/')}"
+
+
+def _format(job: Job) -> str:
+    from mintage.job_calls import format_name
+
+    return format_name(job.sample.format) if job.WhichOneof("spec") == "sample" else ""
 
 
 def _shard_row(shard: Shard) -> tuple[Any, ...]:

@@ -13,11 +13,11 @@ from PIL import Image
 
 from service.jobs import png, score
 from service.jobs.faults import crash_point
-from service.jobs.formats.choice import open_images
+from service.jobs.formats.choice import image_layout_of, open_images
+from service.jobs.marker import Marker
 from service.jobs.markers import finished_markers, root_digest
 from service.jobs.output import Output, OutputError
 from service.jobs.plan import Plan, canonical_json
-from service.jobs.shards import Marker
 from service.jobs.store import Store
 from service.jobs.views import JobState
 
@@ -37,6 +37,7 @@ class Ending:
     digests: dict[int, str] = field(default_factory=dict)
     errors: dict[int, str] = field(default_factory=dict)
     round: int = 0
+    files: dict[str, str] = field(default_factory=dict)
 
     @property
     def result_json(self) -> str:
@@ -93,6 +94,7 @@ def read_ending(output: Output) -> Ending | None:
         {shard["shard"]: shard["digest"] for shard in manifest["shards"]},
         {failure["shard"]: failure["error"] for failure in manifest["failures"]},
         manifest.get("round", 0),
+        manifest.get("files", {}),
     )
 
 
@@ -112,8 +114,15 @@ def _ending(store: Store, output: Output, plan: Plan, *, cancelled: bool, errors
         return Ending("FAILED", _too_many(plan, errors), digest, None, digests, failed)
     if missing:
         state: JobState = "PARTIALLY_SUCCEEDED" if markers and plan.sampling else "FAILED"
-        return Ending(state, _failure(plan, missing), digest, None, digests, missing)
-    return Ending("SUCCEEDED", "", digest, _result(store, output, plan, markers), digests)
+        files = _sum_up(output, plan, digests) if markers else {}
+        return Ending(state, _failure(plan, missing), digest, None, digests, missing, files=files)
+    result = _result(store, output, plan, markers)
+    return Ending("SUCCEEDED", "", digest, result, digests, files=_sum_up(output, plan, digests))
+
+
+def _sum_up(output: Output, plan: Plan, digests: Mapping[int, str]) -> dict[str, str]:
+    """Write what the format has besides shards; returns its digests by name."""
+    return image_layout_of(plan).sum_up(output, digests) if plan.sampling else {}
 
 
 def _result(store: Store, output: Output, plan: Plan, markers: list[Marker]) -> dict[str, Any] | None:
@@ -148,7 +157,9 @@ def _write_manifest(file: BinaryIO, plan: Plan, ending: Ending) -> None:
         line = {"shard": shard, "first_index": span.start, "count": len(span), "digest": digest}
         file.write((b",\n" if number else b"\n") + canonical_json(line).rstrip())
     failures = [{"shard": shard, "error": error} for shard, error in sorted(ending.errors.items())]
-    tail = {"failures": failures, "root_digest": ending.root_digest, "round": ending.round}
+    tail: dict[str, Any] = {"failures": failures, "root_digest": ending.root_digest, "round": ending.round}
+    if ending.files:
+        tail["files"] = ending.files
     file.write(b"],\n" + canonical_json(tail)[1:])
 
 

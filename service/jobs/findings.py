@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from service.jobs.finalize import MANIFEST
 from service.jobs.formats.choice import layout_of
+from service.jobs.formats.folder import StrangeFileError
+from service.jobs.marker import marker_name, read_marker
 from service.jobs.output import Output, OutputError
 from service.jobs.plan import FILE_NAME, MAX_SHARDS, Digest, Plan
-from service.jobs.shards import data_name, marker_name, read_marker
+from service.jobs.shards import data_name
 from service.jobs.views import JobView
 
 Kind = Literal["MISSING", "WRONG_DIGEST", "WRONG_MARKER", "WRONG_IMAGE", "WRONG_MANIFEST"]
@@ -53,6 +56,7 @@ class Manifest:
     state: str
     root_digest: str
     shards: list[ListedShard]
+    files: dict[str, Digest] = field(default_factory=dict)
 
     @property
     def digests(self) -> dict[int, str]:
@@ -110,11 +114,26 @@ def shard_findings(output: Output, plan: Plan, shard: int, expected: str) -> Ite
         size = bytes_found if found == expected else None
         if found != expected:
             yield Finding("WRONG_DIGEST", shard, expected, found, f"{name} was changed")
-    except FileNotFoundError:
-        yield Finding("MISSING", shard, expected, detail=f"{name} is missing")
+    except FileNotFoundError as error:
+        yield Finding("MISSING", shard, expected, detail=f"{error.filename or name} is missing")
+    except StrangeFileError as error:
+        yield Finding("WRONG_DIGEST", shard, expected, detail=str(error))
     except (OSError, OutputError) as error:
         yield Finding("MISSING", shard, expected, detail=f"{name} cannot be read: {error}")
     yield from _marker_findings(output, plan, shard, expected, size)
+
+
+def file_findings(output: Output, name: str, expected: str) -> Iterator[Finding]:
+    """Compare a file of the whole job, such as the shards joined into one, with what the manifest says of it."""
+    try:
+        with output.open(name) as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+        if found != expected:
+            yield Finding("WRONG_DIGEST", None, expected, found, f"{name} was changed")
+    except FileNotFoundError:
+        yield Finding("MISSING", None, expected, detail=f"{name} is missing")
+    except (OSError, OutputError) as error:
+        yield Finding("MISSING", None, expected, detail=f"{name} cannot be read: {error}")
 
 
 def _marker_findings(output: Output, plan: Plan, shard: int, expected: str, size: int | None) -> Iterator[Finding]:

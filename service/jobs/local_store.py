@@ -18,14 +18,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 from service.jobs.faults import crash_point
-from service.jobs.output import TEMPORARY, OutputError, Temporary
+from service.jobs.output import TEMPORARY, AnyTemporary, OutputError, Temporary, TemporaryFolder
 from service.jobs.plan import FILE_NAME
 
 BLOCK = 1 << 20
 REMOVE_TRIES = 10
+_DEAD = "dead."
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NOT_PLAIN = (errno.ELOOP, errno.ENXIO)
+_TAKEN = (errno.EEXIST, errno.ENOTEMPTY)
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -93,12 +95,25 @@ class LocalOutput:
                 with contextlib.suppress(OSError):  # what could not be flushed to a full disk
                     file.close()
 
-    def publish(self, temporary: Temporary, name: str) -> bool:
-        """Give a temporary file its name for good, unless the name is taken; tell whether this call did.
+    @contextlib.contextmanager
+    def temporary_folder(self, label: str) -> Iterator[TemporaryFolder]:
+        """Make a new folder in `.tmp/`; it is gone from there when the block ends."""
+        name = f"{label}.{secrets.token_hex(4)}"
+        with self._folder(TEMPORARY, create=True) as folder:
+            os.mkdir(name, 0o755, dir_fd=folder)
+            try:
+                descriptor = os.open(name, _FOLDER, dir_fd=folder)
+                try:
+                    yield TemporaryFolder(name, descriptor)
+                finally:
+                    os.close(descriptor)
+            finally:
+                _discard(folder, name)
 
-        Raises:
-            FileNotFoundError: if the temporary file was removed meanwhile: the attempt counts as dead.
-        """
+    def publish(self, temporary: AnyTemporary, name: str) -> bool:
+        """Give a temporary file or folder its name for good, unless the name is taken; tell whether this call did."""
+        if isinstance(temporary, TemporaryFolder):
+            return self._publish_folder(temporary, name)
         temporary.file.flush()
         os.fsync(temporary.file.fileno())
         crash_point("after_fsync")
@@ -108,6 +123,28 @@ class LocalOutput:
                 os.link(temporary.name, last, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
             except FileExistsError:
                 return False
+            os.fsync(target)
+        return True
+
+    def _publish_folder(self, temporary: TemporaryFolder, name: str) -> bool:
+        """Rename a folder once all that is in it is on the disk; a rename replaces no folder that holds anything."""
+        for file in os.listdir(temporary.descriptor):  # noqa: PTH208 - pathlib knows no descriptors
+            descriptor = os.open(file, _READ, dir_fd=temporary.descriptor)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        os.fsync(temporary.descriptor)
+        crash_point("after_fsync")
+        *folders, last = name.split("/")
+        with self._folder(TEMPORARY, create=True) as source, self._folder(*folders, create=True) as target:
+            try:
+                with _confined(name):
+                    os.rename(temporary.name, last, src_dir_fd=source, dst_dir_fd=target)
+            except OSError as error:
+                if error.errno in _TAKEN:
+                    return False
+                raise
             os.fsync(target)
         return True
 
@@ -170,12 +207,20 @@ class LocalOutput:
         except FileNotFoundError:
             return []
 
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Return what lies in a folder below the job's, with sizes in bytes; nothing if it does not exist."""
+        try:
+            with self._folder(*folder.split("/")) as descriptor, os.scandir(descriptor) as entries:
+                return {entry.name: entry.stat(follow_symlinks=False).st_size for entry in entries}
+        except FileNotFoundError:
+            return {}
+
     def remove_temporaries(self, label: str = "") -> None:
-        """Remove what dead attempts left in `.tmp/`: the files whose names begin with `label`."""
+        """Remove what dead attempts left in `.tmp/`: the files and folders whose names begin with `label`."""
         for name in self.names(TEMPORARY):
             if name.startswith(label):
                 with contextlib.suppress(FileNotFoundError), self._folder(TEMPORARY) as folder:
-                    os.unlink(name, dir_fd=folder)
+                    _discard(folder, name)
         if not label:
             with contextlib.suppress(OSError), self._folder() as folder:
                 os.rmdir(TEMPORARY, dir_fd=folder)
@@ -222,6 +267,22 @@ class LocalOutput:
             yield descriptor
         finally:
             os.close(descriptor)
+
+
+def _discard(folder: int, name: str) -> None:
+    """Remove a temporary file, or a folder with all in it, if it is still there.
+
+    A folder gets another name first, in one step: an attempt that is not quite dead publishes it whole or not at all.
+    """
+    try:
+        os.unlink(name, dir_fd=folder)
+    except FileNotFoundError:
+        pass
+    except IsADirectoryError:
+        dead = f"{_DEAD}{secrets.token_hex(8)}"
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(name, dead, src_dir_fd=folder, dst_dir_fd=folder)
+            shutil.rmtree(dead, dir_fd=folder)
 
 
 def _step(parent: int, segment: str, *, create: bool) -> int:

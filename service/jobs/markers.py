@@ -6,9 +6,10 @@ import hashlib
 from collections.abc import Iterable, Iterator
 
 from service.jobs.formats.choice import layout_of
+from service.jobs.marker import Marker, read_marker
 from service.jobs.output import Output, OutputError
 from service.jobs.plan import Plan
-from service.jobs.shards import Marker, data_name, read_marker
+from service.jobs.shards import data_name
 
 
 def finished_markers(output: Output, plan: Plan) -> Iterator[Marker]:

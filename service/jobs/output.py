@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
 TEMPORARY = ".tmp"
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class OutputError(Exception):
@@ -23,6 +25,26 @@ class Temporary:
 
     name: str
     file: BinaryIO
+
+
+@dataclass(slots=True)
+class TemporaryFolder:
+    """A folder of files that has no name in the job's folder yet; `descriptor` is of a local folder, open."""
+
+    name: str
+    descriptor: int
+
+    def add(self, name: str, data: bytes) -> None:
+        """Write a file into it.
+
+        Raises:
+            FileNotFoundError: if the folder was removed meanwhile: the attempt counts as dead.
+        """
+        with os.fdopen(os.open(name, _CREATE, 0o644, dir_fd=self.descriptor), "wb") as file:
+            file.write(data)
+
+
+AnyTemporary = Temporary | TemporaryFolder
 
 
 class Output(Protocol):
@@ -40,11 +62,14 @@ class Output(Protocol):
     def temporary(self, label: str) -> AbstractContextManager[Temporary]:
         """Open a new file without a name, readable and writable; unless published, it is gone when the block ends."""
 
-    def publish(self, temporary: Temporary, name: str) -> bool:
-        """Give a temporary file its name for good, unless the name is taken; tell whether this call did.
+    def temporary_folder(self, label: str) -> AbstractContextManager[TemporaryFolder]:
+        """Make a new folder without a name; unless published, it is gone with its files when the block ends."""
+
+    def publish(self, temporary: AnyTemporary, name: str) -> bool:
+        """Give a temporary file or folder its name for good, unless the name is taken; tell whether this call did.
 
         Raises:
-            FileNotFoundError: if the temporary file was removed meanwhile: the attempt counts as dead.
+            FileNotFoundError: if it was removed meanwhile: the attempt counts as dead.
         """
 
     def replace(self, temporary: Temporary, name: str) -> None:
@@ -72,8 +97,11 @@ class Output(Protocol):
     def names(self, folder: str = "") -> list[str]:
         """Return the sorted names in the job's folder, or in one below it; none if it does not exist."""
 
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Return what lies in a folder below the job's, with sizes in bytes; nothing if it does not exist."""
+
     def remove_temporaries(self, label: str = "") -> None:
-        """Remove what dead attempts left: the temporary files whose names begin with `label`."""
+        """Remove what dead attempts left: the temporary files and folders whose names begin with `label`."""
 
     def remove(self, name: str) -> None:
         """Remove a file of the job's folder, if it is there."""

@@ -116,7 +116,7 @@ class Plan:
 
     count: Annotated[int, Field(ge=1, le=MAX_COUNT)]
     shard_size: Annotated[int, Field(ge=1, le=MAX_SHARD_SIZE)]
-    format: Literal["webdataset-png", "safetensors"]
+    format: Literal["webdataset-png", "png-folder", "parquet", "npz", "safetensors"]
     sampling: Sampling | None = None
     scoring: Scoring | None = None
     priority: Annotated[int, Field(ge=-MAX_PRIORITY, le=MAX_PRIORITY)] = 0
@@ -168,6 +168,8 @@ def read_plan(data: bytes | str) -> Plan:
         raise PlanError(f"not a plan of version 1: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}") from None
     if (plan.sampling is None) == (plan.scoring is None):
         raise PlanError("a plan has exactly one of sampling and scoring")
+    if (plan.format == "safetensors") != (plan.scoring is not None):
+        raise PlanError(f"format: no {plan.kind} job is written as {plan.format}")
     return plan
 
 

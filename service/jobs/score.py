@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from service.jobs.comparison import compared
 from service.jobs.feature_statistics import StatisticsSums
+from service.jobs.marker import Marker
 from service.jobs.output import Output, OutputError
 from service.jobs.plan import Plan, Scoring, canonical_json
 from service.jobs.score_chunks import Chunk, chunks, count_readable
-from service.jobs.shards import Marker
 from service.jobs.store import Store
 from training.scores.classifier_score import ScoreError, ScoreSums
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from service.jobs.marker import Marker
 from service.jobs.output import Output, OutputError
 from service.jobs.plan import Plan
 from service.jobs.score_shards import ScoreReader, open_scores
-from service.jobs.shards import Marker
 
 ROWS = 2048  # of one chunk; 32 MiB of the most features
 

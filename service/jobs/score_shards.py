@@ -24,9 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.jobs.formats.layout import ShardWriter
+from service.jobs.marker import Marker
 from service.jobs.output import Output, OutputError, file_digest
 from service.jobs.plan import Plan, canonical_json
-from service.jobs.shards import Marker, data_name
+from service.jobs.shards import data_name
 
 MOST_HEADER_BYTES = 1 << 16
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "BOOL": np.dtype(np.bool_)}

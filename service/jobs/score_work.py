@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from service import envelope, neuron_envelope
 from service.jobs.devices import check_device
-from service.jobs.output import Temporary
+from service.jobs.formats.layout import opened
+from service.jobs.output import AnyTemporary
 from service.jobs.plan import Plan, Scoring
 from service.jobs.score_shards import ScoreWriter, columns_of
 from service.jobs.sources.source import Source
@@ -32,9 +33,9 @@ class Question(Protocol):
 class ScoreWork:
     """Scores the images of one shard; see `service.jobs.work.Work`."""
 
-    def __init__(self, plan: Plan, shard: int, temporary: Temporary, source: Source) -> None:
+    def __init__(self, plan: Plan, shard: int, temporary: AnyTemporary, source: Source) -> None:
         assert plan.scoring is not None  # noqa: S101 - this is a score job
-        self.writer = ScoreWriter(temporary.file, plan, shard)
+        self.writer = ScoreWriter(opened(temporary), plan, shard)
         self.source_digest = ""
         self._source = source
         self._question: Question = _Classify(plan) if plan.scoring.classes else _Detect(plan)

@@ -6,40 +6,17 @@ is written after it.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Annotated, ClassVar
-
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from dataclasses import asdict
 
 from service.jobs.faults import crash_point
 from service.jobs.formats.choice import layout_of
-from service.jobs.output import Output, OutputError, Temporary
-from service.jobs.plan import Digest, Natural, Plan, Positive, canonical_json
+from service.jobs.marker import Marker, marker_name, read_marker
+from service.jobs.output import AnyTemporary, Output, OutputError
+from service.jobs.plan import Plan, canonical_json
 
 
 class DeterminismError(Exception):
     """Raised when a shard was struck twice with different bytes; the first file stays."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Marker:
-    """What is known of a finished shard: `{shard}.json` beside it."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
-
-    shard: Natural
-    first_index: Natural
-    count: Positive
-    digest: Digest
-    bytes: Natural
-    attempt: Natural
-    worker: str
-    plan_digest: Digest
-    encoder: str
-    source_digest: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
-
-
-_MARKER = TypeAdapter(Marker)
 
 
 def data_name(plan: Plan, shard: int) -> str:
@@ -47,25 +24,21 @@ def data_name(plan: Plan, shard: int) -> str:
     return layout_of(plan).name(shard)
 
 
-def marker_name(shard: int) -> str:
-    """Name of a shard's marker below the job's folder."""
-    return f"shards/{shard:06d}.json"
-
-
 def temporary_label(shard: int, attempt: int) -> str:
     """Beginning of the name of an attempt's temporary file."""
     return f"{shard:06d}.{attempt}."
 
 
-def publish(output: Output, plan: Plan, marker: Marker, temporary: Temporary) -> None:
+def publish(output: Output, plan: Plan, marker: Marker, temporary: AnyTemporary) -> None:
     """Publish a written shard and its marker; a shard that is there already must have the same bytes.
 
     Raises:
         DeterminismError: if it has not.
+        OutputError: if what is there already is no whole shard.
     """
     name = data_name(plan, marker.shard)
     if not output.publish(temporary, name):
-        _same(plan, marker, layout_of(plan).digest(output, marker.shard)[0])
+        _same(plan, marker, _kept_digest(output, plan, marker.shard))
     crash_point("after_publish")
     _mark(output, plan, marker)
     crash_point("after_marker")
@@ -97,19 +70,11 @@ def adopt(output: Output, plan: Plan, orphan: Marker) -> Marker | None:
     return marker
 
 
-def read_marker(output: Output, shard: int) -> Marker | None:
-    """Return a shard's marker, or None if there is none.
-
-    Raises:
-        OutputError: if it is damaged.
-    """
-    data = output.read(marker_name(shard))
-    if data is None:
-        return None
+def _kept_digest(output: Output, plan: Plan, shard: int) -> str:
     try:
-        return _MARKER.validate_json(data)
-    except ValidationError:
-        raise OutputError(f"{marker_name(shard)} is damaged") from None
+        return layout_of(plan).digest(output, shard)[0]
+    except FileNotFoundError as error:
+        raise OutputError(f"{error.filename or data_name(plan, shard)} is missing") from error
 
 
 def _same(plan: Plan, marker: Marker, digest: str) -> None:

@@ -19,9 +19,10 @@ from service.errors import DeadlineExceeded, MintageError, ResourceExhausted, Un
 from service.jobs.faults import crash_point
 from service.jobs.formats.choice import layout_of
 from service.jobs.ledger import LeaseEnded, Ledger
-from service.jobs.output import OutputError, Temporary
+from service.jobs.marker import Marker
+from service.jobs.output import AnyTemporary, OutputError
 from service.jobs.plan import Plan
-from service.jobs.shards import DeterminismError, Marker, adopt, publish, temporary_label
+from service.jobs.shards import DeterminismError, adopt, publish, temporary_label
 from service.jobs.sources.choice import source_digest
 from service.jobs.store import open_store
 from service.jobs.views import Lease
@@ -199,7 +200,7 @@ class Attempt:
         self._done += len(indices)
         crash_point("mid_shard")
 
-    async def _publish(self, marker: Marker, temporary: Temporary) -> Marker:
+    async def _publish(self, marker: Marker, temporary: AnyTemporary) -> Marker:
         """Publish what was written, if the lease is still held."""
         await self._renew()
         await asyncio.to_thread(publish, self._output, self._plan, marker, temporary)

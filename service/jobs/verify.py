@@ -15,6 +15,7 @@ from service.errors import FailedPrecondition
 from service.jobs.findings import (
     Finding,
     Manifest,
+    file_findings,
     manifest_findings,
     plan_findings,
     read_manifest,
@@ -63,6 +64,7 @@ class Verification:
         self._restrike, self._room = restrike, room
         self._output = store.output(view.plan.prefix, existing=True)
         self._listed: dict[int, str] | None = None
+        self._files: dict[str, str] = {}
         self._committed: list[int] = []
 
     async def run(self) -> AsyncIterator[list[Finding]]:
@@ -81,6 +83,10 @@ class Verification:
             yield found
         self.progress.shards_total = self.progress.shards_checked
         yield list(self._root_findings(root.hexdigest()))
+        for name, digest in self._files.items():
+            async with self._room:
+                found = await asyncio.to_thread(self._check_file, name, digest)
+            yield found
         async for findings in self._strike_again():
             yield findings
         await self._check_unchanged()
@@ -92,6 +98,7 @@ class Verification:
         if isinstance(manifest, Manifest):
             found += manifest_findings(self._view, manifest)
             self._listed = manifest.digests
+            self._files = manifest.files
         else:
             found.append(manifest)
         self.progress.shards_total = max(self._view.shards_done, len(self._listed or {}))
@@ -115,6 +122,9 @@ class Verification:
             detail = "manifest.json has another digest" if listed else "manifest.json does not list the shard"
             found.append(Finding("WRONG_MANIFEST", shard, digest, listed, detail))
         return found
+
+    def _check_file(self, name: str, digest: str) -> list[Finding]:
+        return list(file_findings(self._output, name, digest))
 
     @property
     def _signed(self) -> bool:

@@ -14,10 +14,10 @@ from service import envelope
 from service.jobs.devices import check_device
 from service.jobs.formats.choice import image_layout_of
 from service.jobs.formats.layout import ImageWriter, ShardWriter
-from service.jobs.output import Temporary
+from service.jobs.marker import Marker
+from service.jobs.output import AnyTemporary
 from service.jobs.plan import Plan
 from service.jobs.score_work import ScoreWork, answer_bytes
-from service.jobs.shards import Marker
 from service.jobs.sources.choice import open_source
 from service.jobs.store import Store
 
@@ -50,7 +50,7 @@ class Work(Protocol):
 class SampleWork:
     """Makes images."""
 
-    def __init__(self, plan: Plan, shard: int, temporary: Temporary) -> None:
+    def __init__(self, plan: Plan, shard: int, temporary: AnyTemporary) -> None:
         self.writer = image_layout_of(plan).writer(temporary, shard)
         self.source_digest = ""
         self._plan = plan
@@ -73,7 +73,7 @@ class SampleWork:
 
 
 @contextlib.contextmanager
-def work_on(store: Store, plan: Plan, marker: Marker, temporary: Temporary) -> Iterator[Work]:
+def work_on(store: Store, plan: Plan, marker: Marker, temporary: AnyTemporary) -> Iterator[Work]:
     """Open what the marker's shard of a plan needs.
 
     Raises:

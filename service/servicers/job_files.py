@@ -13,9 +13,9 @@ from mintage.v1 import jobs_pb2
 
 from service.errors import FailedPrecondition, NotFound
 from service.jobs.formats.choice import layout_of
+from service.jobs.marker import read_marker
 from service.jobs.output import Output, OutputError
 from service.jobs.plan import Plan
-from service.jobs.shards import read_marker
 from service.servicers.job_control import JobControlServicer, checked_name
 from service.validation import Violations
 

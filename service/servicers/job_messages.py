@@ -14,6 +14,7 @@ from service.jobs.plan import Plan
 from service.jobs.store import Store
 from service.jobs.time_left import TimeLeft
 from service.jobs.views import JobView, ShardView
+from service.servicers.job_requests import FORMAT_NUMBERS
 from service.servicers.score_messages import score_spec, show_result
 from service.validation import Violations
 
@@ -125,6 +126,7 @@ def _sample_spec(plan: Plan) -> jobs_pb2.SampleSpec:
         count=plan.count,
         shard_size=plan.shard_size,
         max_images_per_second=plan.sampling.max_images_per_second,
+        format=FORMAT_NUMBERS[plan.format],
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from google.protobuf.duration_pb2 import Duration
 from mintage.v1 import jobs_pb2
@@ -14,6 +14,14 @@ from service.validation import LABEL_NAME, MAX_LABEL_VALUE, OUTPUT_PREFIX, REQUE
 RESERVED_PREFIX = "jobs"
 MAX_LABELS = 32
 MIN_TTL_MS, MAX_TTL_MS = 1000, 3653 * 86_400_000  # a second, ten years
+
+FORMATS: dict[jobs_pb2.OutputFormat.ValueType, Literal["webdataset-png", "png-folder", "parquet", "npz"]] = {
+    jobs_pb2.OUTPUT_FORMAT_WEBDATASET: "webdataset-png",
+    jobs_pb2.OUTPUT_FORMAT_PNG: "png-folder",
+    jobs_pb2.OUTPUT_FORMAT_PARQUET: "parquet",
+    jobs_pb2.OUTPUT_FORMAT_NPZ: "npz",
+}
+FORMAT_NUMBERS: dict[str, jobs_pb2.OutputFormat.ValueType] = {name: number for number, name in FORMATS.items()}
 
 Creation = jobs_pb2.CreateSampleJobRequest | jobs_pb2.CreateScoreJobRequest
 

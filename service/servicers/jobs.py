@@ -25,7 +25,7 @@ from service.registry import ModelRecord
 from service.servicers.callers import client_of
 from service.servicers.job_control import checked_name
 from service.servicers.job_messages import job_message, page_token, shard_message, token_value, unmade_job_message
-from service.servicers.job_requests import RESERVED_PREFIX, Creation, check_common, check_labels, wishes
+from service.servicers.job_requests import FORMATS, RESERVED_PREFIX, Creation, check_common, check_labels, wishes
 from service.servicers.job_verification import JobVerificationServicer
 from service.servicers.score_requests import checked_score, parameters, score_plan
 from service.servicers.watching import seen_before
@@ -54,6 +54,7 @@ class JobServicer(JobVerificationServicer):
                 "shard_size": request.shard_size,
                 "output_prefix": request.output_prefix,
                 "max_images_per_second": request.max_images_per_second,
+                **({} if request.format == jobs_pb2.OUTPUT_FORMAT_WEBDATASET else {"format": request.format}),
                 **wishes(request),
             }
         )
@@ -163,6 +164,9 @@ def _checked_sample(request: jobs_pb2.CreateSampleJobRequest) -> str:
     if rate and not LEAST_RATE <= rate <= MAX_RATE:
         violations.add("max_images_per_second", f"must be 0 or from {LEAST_RATE} to {MAX_RATE:,}, not {rate:,}")
     request.max_images_per_second = rate or 0.0
+    request.format = request.format or jobs_pb2.OUTPUT_FORMAT_WEBDATASET
+    if request.format not in FORMATS:
+        violations.add("format", f"must be a format that this server knows, not {request.format}")
     check_common(request, violations)
     violations.check()
     return model
@@ -176,7 +180,7 @@ def _sample_plan(request: jobs_pb2.CreateSampleJobRequest, job: str, digest: str
         channels=record.channels,
         count=request.count,
         shard_size=request.shard_size,
-        format="webdataset-png",
+        format=FORMATS[request.format],
         sampling=Sampling(seed=request.seed, max_images_per_second=request.max_images_per_second),
     )
 

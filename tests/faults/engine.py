@@ -254,8 +254,8 @@ def files(job: jobs_pb2.Job) -> dict[str, bytes]:
     """Every shard of a job, and that nothing else was left behind."""
     folder = Path(job.output_uri)
     assert not (folder / ".tmp").exists(), list((folder / ".tmp").iterdir())
-    shards = [path for path in folder.glob("shards/*") if path.suffix != ".json"]
-    return {path.name: path.read_bytes() for path in sorted(shards)}
+    data = [path for name in ("shards", "images", "data") for path in folder.glob(f"{name}/**/*") if path.is_file()]
+    return {path.name: path.read_bytes() for path in sorted([*data, *folder.glob("*.npz")]) if path.suffix != ".json"}
 
 
 @contextlib.contextmanager

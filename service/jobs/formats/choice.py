@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
+from service.jobs.formats.folder import FolderLayout
 from service.jobs.formats.layout import ImageLayout, ImageReader, Layout
+from service.jobs.formats.npz import NpzLayout
+from service.jobs.formats.parquet import ParquetLayout
 from service.jobs.formats.tar import TarLayout
 from service.jobs.formats.tensors import TensorLayout
 from service.jobs.output import Output, OutputError
 from service.jobs.plan import Plan
 
-_IMAGES: dict[str, type[ImageLayout]] = {"webdataset-png": TarLayout}
+_IMAGES: dict[str, type[ImageLayout]] = {
+    "webdataset-png": TarLayout,
+    "png-folder": FolderLayout,
+    "parquet": ParquetLayout,
+    "npz": NpzLayout,
+}
 
 
 def layout_of(plan: Plan) -> Layout:

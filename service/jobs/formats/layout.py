@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import BinaryIO, ClassVar, Protocol
@@ -13,28 +14,39 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.jobs.output import Output, OutputError, Temporary, file_digest
+from service.jobs.output import AnyTemporary, Output, OutputError, Temporary
 from service.jobs.plan import Plan
 
 
-class ShardWriter:
-    """Hashes and counts what goes into a shard's file. Memory does not grow with the shard."""
+class Tally:
+    """Hashes and counts bytes as they come."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+    def __init__(self) -> None:
         self._hash = hashlib.sha256()
         self.size = 0
 
-    def write(self, data: bytes) -> None:
-        """Append bytes."""
+    def count(self, data: bytes) -> None:
+        """Take the next bytes into account."""
         self._hash.update(data)
-        self._file.write(data)
         self.size += len(data)
 
     @property
     def digest(self) -> str:
-        """SHA-256 of what was written, in hexadecimal."""
+        """SHA-256 of all bytes so far, in hexadecimal."""
         return self._hash.hexdigest()
+
+
+class ShardWriter(Tally):
+    """Writes a shard's file, hashing and counting. Memory does not grow with the shard."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__()
+        self._file = file
+
+    def write(self, data: bytes) -> None:
+        """Append bytes."""
+        self.count(data)
+        self._file.write(data)
 
 
 class ImageWriter(Protocol):
@@ -96,9 +108,9 @@ class Layout(ABC):
     def digest(self, output: Output, shard: int) -> tuple[str, int]:
         """Hash a shard: returns its SHA-256 in hexadecimal and its size in bytes. Memory stays small."""
         with self.open(output, shard) as file:
-            return file_digest(file), file.tell()
+            return hashlib.file_digest(file, "sha256").hexdigest(), file.tell()  # type: ignore[arg-type]
 
-    def temporary(self, output: Output, label: str) -> AbstractContextManager[Temporary]:
+    def temporary(self, output: Output, label: str) -> AbstractContextManager[AnyTemporary]:
         """Open what a shard is written into before it has its name."""
         return output.temporary(label)
 
@@ -113,12 +125,25 @@ class ImageLayout(Layout):
         return self.plan.height, self.plan.width, self.plan.channels
 
     @abstractmethod
-    def writer(self, temporary: Temporary, shard: int) -> ImageWriter:
+    def writer(self, temporary: AnyTemporary, shard: int) -> ImageWriter:
         """Write a shard into a temporary of this layout."""
 
     @abstractmethod
     def images(self, output: Output, shard: int) -> AbstractContextManager[ImageReader]:
         """Open a shard for reading its images."""
+
+    def sum_up(self, output: Output, digests: Mapping[int, str]) -> dict[str, str]:
+        """Write what belongs to the end of a job in this format; doing it again writes the same.
+
+        Args:
+            output: the job's folder.
+            digests: the finished shards in order, with the digests that their markers say.
+        Returns: the digests of what was written, by name.
+
+        Raises:
+            OutputError: if a shard that had to be read is not what its marker says.
+        """
+        return {}
 
 
 def decoded(data: bytes, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
@@ -135,3 +160,10 @@ def decoded(data: bytes, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
             return np.asarray(image).reshape(shape)
     except (OSError, SyntaxError) as error:
         raise OutputError("an image of the source is damaged") from error
+
+
+def opened(temporary: AnyTemporary) -> BinaryIO:
+    """Return the file of a temporary that is a file."""
+    if not isinstance(temporary, Temporary):
+        raise TypeError("this format writes one file")
+    return temporary.file

@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.jobs import png
-from service.jobs.formats.layout import ImageLayout, ShardWriter, decoded
-from service.jobs.output import Output, OutputError, Temporary
+from service.jobs.formats.layout import ImageLayout, ShardWriter, decoded, opened
+from service.jobs.output import AnyTemporary, Output, OutputError
 from service.jobs.plan import Plan, canonical_json
 
 BLOCK = 512
+END = bytes(2 * BLOCK)
 MAX_SAMPLE_BYTES = 1 << 28
 
 
@@ -29,9 +30,9 @@ class TarLayout(ImageLayout):
     encoder = png.ENCODER
     suffix = "tar"
 
-    def writer(self, temporary: Temporary, shard: int) -> TarWriter:
+    def writer(self, temporary: AnyTemporary, shard: int) -> TarWriter:
         """Write a shard into a temporary file."""
-        return TarWriter(temporary.file, self.plan)
+        return TarWriter(opened(temporary), self.plan)
 
     @contextlib.contextmanager
     def images(self, output: Output, shard: int) -> Iterator[TarReader]:
@@ -45,20 +46,16 @@ class TarWriter(ShardWriter):
 
     def __init__(self, file: BinaryIO, plan: Plan) -> None:
         super().__init__(file)
-        self._facts = facts(plan)
+        self._plan = plan
 
     def add(self, first_index: int, images: NDArray[np.uint8]) -> None:
         """Append images uint8 [N, H, W, C] of consecutive indices."""
         for index, image in enumerate(png.encode(images), start=first_index):
-            self._member(f"{index:09d}.png", image)
-            self._member(f"{index:09d}.json", canonical_json({"index": index, **self._facts}))
+            self.write(sample(self._plan, index, image))
 
     def finish(self) -> None:
-        """End the tar: two empty blocks."""
-        self.write(bytes(2 * BLOCK))
-
-    def _member(self, name: str, data: bytes) -> None:
-        self.write(member(name, data))
+        """End the tar."""
+        self.write(END)
 
 
 class TarReader:
@@ -88,13 +85,24 @@ class TarReader:
         return data
 
 
-def facts(plan: Plan) -> dict[str, str | int]:
-    """What each sample's `.json` says besides its index."""
+def sample(plan: Plan, index: int, image: bytes) -> bytes:
+    """Return one sample as it lies in a tar: its PNG file, then its facts."""
+    facts = _facts(plan, index)
+    return _member(f"{index:09d}.png", image) + _member(f"{index:09d}.json", facts)
+
+
+def sample_size(plan: Plan, index: int, image_size: int) -> int:
+    """Return the bytes that one sample takes in a tar, from the size of its PNG file."""
+    return sum(BLOCK + size + -size % BLOCK for size in (image_size, len(_facts(plan, index))))
+
+
+def _facts(plan: Plan, index: int) -> bytes:
+    """What a sample's `.json` says."""
     assert plan.sampling is not None  # noqa: S101 - only sample jobs have samples
-    return {"model_digest": plan.model_digest, "seed": plan.sampling.seed}
+    return canonical_json({"index": index, "model_digest": plan.model_digest, "seed": plan.sampling.seed})
 
 
-def member(name: str, data: bytes) -> bytes:
+def _member(name: str, data: bytes) -> bytes:
     """Return a plain file as it lies in a tar: header, bytes, zeros up to a whole block."""
     return _header(name, len(data)) + data + bytes(-len(data) % BLOCK)
 

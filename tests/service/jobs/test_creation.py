@@ -81,6 +81,7 @@ def test_every_wrong_field_is_named_at_once(with_api: Use) -> None:
         ("ttl", Duration(seconds=2**62)),
         ("max_failed_shards", -1),
         ("max_failed_shards", 2**40),
+        ("format", 5),
         ("model", "models/../x"),
         ("model", "models/A"),
     ],
@@ -89,6 +90,21 @@ def test_a_wrong_value_is_an_invalid_argument(with_api: Use, field: str, value: 
     async def act(api: Api) -> None:
         assert await wrong_fields(api.sample(**{field: value})) == [field]
         assert not api.outputs.exists()
+
+    with_api(act)
+
+
+def test_the_format_is_kept_and_tells_two_requests_apart(with_api: Use) -> None:
+    async def act(api: Api) -> None:
+        default = await api.sample(request_id="one")
+        assert default.sample.format == jobs_pb2.OUTPUT_FORMAT_WEBDATASET
+        again = await api.sample(request_id="one", format=jobs_pb2.OUTPUT_FORMAT_WEBDATASET)
+        assert again.name == default.name
+        await refused(api.sample(request_id="one", format=jobs_pb2.OUTPUT_FORMAT_NPZ), Code.ALREADY_EXISTS)
+        for number in jobs_pb2.OutputFormat.values()[1:]:
+            job = await api.sample(format=number)
+            assert job.sample.format == number
+            assert read_plan((Path(job.output_uri) / "plan.json").read_bytes()).count == 10
 
     with_api(act)
 

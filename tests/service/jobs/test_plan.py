@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.jobs.plan import PlanError, new_job_id, read_plan, request_digest
+from service.jobs.plan import Plan, PlanError, new_job_id, read_plan, request_digest
 from service.validation import JOB_NAME
 from tests.service.jobs.plans import sample_plan, score_plan
 
@@ -45,6 +45,19 @@ def test_a_damaged_or_newer_plan_is_refused_by_name_of_the_field(name: str, valu
     fields = json.loads(sample_plan().to_json()) | {name: value}
     with pytest.raises(PlanError, match=name):
         read_plan(json.dumps(fields))
+
+
+@pytest.mark.parametrize(
+    "plan", [sample_plan(format="safetensors"), score_plan(sample_plan(), "b" * 64, format="parquet")]
+)
+def test_a_plan_in_a_format_of_the_other_kind_is_refused(plan: Plan) -> None:
+    with pytest.raises(PlanError, match="format"):
+        read_plan(plan.to_json())
+
+
+def test_a_plan_in_tars_has_the_bytes_that_it_always_had() -> None:
+    digest = "7cdc9ee693689b56c398c1883eeb89b2c6ae9ff6b709628e63f8a08f716d135e"
+    assert sample_plan().digest == digest
 
 
 def test_a_plan_of_both_kinds_is_refused() -> None:

@@ -14,10 +14,11 @@ import pytest
 from safetensors.numpy import load, load_file
 
 from service.jobs.local_store import LocalOutput
+from service.jobs.marker import Marker
 from service.jobs.output import OutputError
 from service.jobs.plan import Plan, ScoredConcept
 from service.jobs.score_shards import Read, ScoreWriter, open_scores, what_was_read
-from service.jobs.shards import Marker, publish
+from service.jobs.shards import publish
 from tests.service.jobs.plans import sample_plan, score_plan
 from tests.service.jobs.test_shards import marker_of
 

@@ -13,15 +13,10 @@ import pytest
 from service.jobs.formats.choice import open_images
 from service.jobs.formats.tar import TarWriter
 from service.jobs.local_store import LocalOutput
+from service.jobs.marker import Marker, read_marker
 from service.jobs.output import OutputError
 from service.jobs.plan import Plan
-from service.jobs.shards import (
-    DeterminismError,
-    Marker,
-    adopt,
-    publish,
-    read_marker,
-)
+from service.jobs.shards import DeterminismError, adopt, publish
 from tests.service.jobs.plans import sample_plan
 
 PLAN = sample_plan()

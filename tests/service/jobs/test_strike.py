@@ -13,8 +13,8 @@ import pytest
 from service.errors import Internal, MintageError, Unavailable
 from service.jobs.control import Control
 from service.jobs.ledger import Ledger, connect
+from service.jobs.marker import read_marker
 from service.jobs.plan import Plan
-from service.jobs.shards import read_marker
 from service.jobs.store import open_store
 from service.jobs.strike import Striker, failure_text, patiently
 from service.jobs.submit import write_plan

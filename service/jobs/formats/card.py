@@ -1,0 +1,49 @@
+"""The dataset card, `README.md`, that Hugging Face datasets and people find in the folder of a Parquet job."""
+
+from __future__ import annotations
+
+from service.jobs.plan import Plan
+
+FILE_NAME = "README.md"
+
+
+def card(plan: Plan, count: int) -> bytes:
+    """Return the card of a job that made `count` images."""
+    assert plan.sampling is not None  # noqa: S101 - only sample jobs make images
+    missing = f" of {plan.count:,} planned" if count != plan.count else ""
+    text = f"""---
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: data/train-*.parquet
+dataset_info:
+  features:
+  - name: image
+    dtype: image
+  - name: index
+    dtype: int64
+---
+
+# {count:,}{missing} images of {plan.model}
+
+Synthetic images, {plan.height} x {plan.width} pixels, {"grey" if plan.channels == 1 else "RGB"}, made by Mintage.
+
+| | |
+| --- | --- |
+| job | `jobs/{plan.job}` |
+| model | `{plan.model}`, archive `{plan.model_digest}` |
+| seed | {plan.sampling.seed} |
+| made on | {plan.device_class}, torch {plan.torch_version} |
+
+`index` is the number of the sample: the same model, seed and index give the same image on the same kind of device.
+
+```python
+from datasets import load_dataset
+
+images = load_dataset("path/of/this/folder", split="train")
+```
+
+`manifest.json` lists the SHA-256 of every file, `shards/` what is known of each.
+"""
+    return text.encode()
