@@ -6,6 +6,7 @@
     ├── AlreadyExists        the request id or the output prefix is taken
     ├── FailedPrecondition   right request, wrong moment or wrong kind of thing
     ├── ResourceExhausted    too much at once; says when to try again
+    ├── QuotaExceeded        a client has all that it may have; says when to try again, where waiting helps
     ├── Unavailable          a part does not answer now; says when to try again
     ├── DeadlineExceeded     the caller's time ran out
     ├── Cancelled            the caller went away
@@ -101,6 +102,18 @@ class ResourceExhausted(_Retryable):
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
     reason = "OVERLOADED"
+
+
+class QuotaExceeded(MintageError):
+    """Raised when a client has all that it may have."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    reason = "QUOTA_EXCEEDED"
+
+    def __init__(self, message: str, *, retry_after_s: float | None, metadata: Mapping[str, str]) -> None:
+        """Keep when to try again, in seconds; None where waiting alone does not help."""
+        super().__init__(message, metadata=metadata)
+        self.retry_after_s = retry_after_s
 
 
 class Unavailable(_Retryable):

@@ -65,6 +65,13 @@ class Settings(BaseSettings):
     backend_patience_s: float = Field(
         120.0, ge=0, description="Seconds for which a worker asks a model again that does not answer, until it fails."
     )
+    quota_jobs: int = Field(0, ge=0, description="Most jobs of one client that have not ended; 0: any.")
+    quota_images: int = Field(0, ge=0, description="Most images of such jobs of one client together; 0: any.")
+    quota_bytes: int = Field(
+        0,
+        ge=0,
+        description="Bytes of finished shards of one client, of ended jobs too, at which it gets no more jobs; 0: any.",
+    )
     job_ttl_s: float = Field(
         0.0,
         ge=0,

@@ -28,7 +28,10 @@ SHEET_IMAGES, SHEET_COLUMNS, SHEET_TILE = 64, 8, 128
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a job ended: what goes into its manifest, and from there into the ledger."""
+    """How a job ended: what goes into its manifest, and from there into the ledger.
+
+    `size_bytes` is that of all finished shards; None in a manifest of a time before it was written down.
+    """
 
     state: JobState
     error: str = ""
@@ -38,6 +41,7 @@ class Ending:
     errors: dict[int, str] = field(default_factory=dict)
     round: int = 0
     files: dict[str, str] = field(default_factory=dict)
+    size_bytes: int | None = None
 
     @property
     def result_json(self) -> str:
@@ -95,6 +99,7 @@ def read_ending(output: Output) -> Ending | None:
         {failure["shard"]: failure["error"] for failure in manifest["failures"]},
         manifest.get("round", 0),
         manifest.get("files", {}),
+        manifest.get("bytes"),
     )
 
 
@@ -102,22 +107,25 @@ def _ending(store: Store, output: Output, plan: Plan, *, cancelled: bool, errors
     markers = list(finished_markers(output, plan))
     digests = {marker.shard: marker.digest for marker in markers}
     missing = {shard: errors.get(shard, "") for shard in range(plan.shards) if shard not in digests and not cancelled}
-    digest = root_digest(digests.values())
+    digest, size_bytes = root_digest(digests.values()), sum(marker.bytes for marker in markers)
     if markers and plan.sampling:
         with output.temporary(CONTACT_SHEET) as temporary:
             temporary.file.write(_contact_sheet(output, plan, markers))
             output.replace(temporary, CONTACT_SHEET)
     if cancelled:
-        return Ending("CANCELLED", "", digest, None, digests)
+        return Ending("CANCELLED", "", digest, None, digests, size_bytes=size_bytes)
     if plan.max_failed_shards is not None and len(errors) > plan.max_failed_shards:
         failed = {shard: error for shard, error in errors.items() if shard not in digests}
-        return Ending("FAILED", _too_many(plan, errors), digest, None, digests, failed)
+        return Ending("FAILED", _too_many(plan, errors), digest, None, digests, failed, size_bytes=size_bytes)
     if missing:
         state: JobState = "PARTIALLY_SUCCEEDED" if markers and plan.sampling else "FAILED"
         files = _sum_up(output, plan, digests) if markers else {}
-        return Ending(state, _failure(plan, missing), digest, None, digests, missing, files=files)
+        return Ending(
+            state, _failure(plan, missing), digest, None, digests, missing, files=files, size_bytes=size_bytes
+        )
     result = _result(store, output, plan, markers)
-    return Ending("SUCCEEDED", "", digest, result, digests, files=_sum_up(output, plan, digests))
+    files = _sum_up(output, plan, digests)
+    return Ending("SUCCEEDED", "", digest, result, digests, files=files, size_bytes=size_bytes)
 
 
 def _sum_up(output: Output, plan: Plan, digests: Mapping[int, str]) -> dict[str, str]:
@@ -160,6 +168,8 @@ def _write_manifest(file: BinaryIO, plan: Plan, ending: Ending) -> None:
     tail: dict[str, Any] = {"failures": failures, "root_digest": ending.root_digest, "round": ending.round}
     if ending.files:
         tail["files"] = ending.files
+    if ending.size_bytes is not None:
+        tail["bytes"] = ending.size_bytes
     file.write(b"],\n" + canonical_json(tail)[1:])
 
 

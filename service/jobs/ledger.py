@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
 
-from service.errors import AlreadyExists, NotFound
+from service.errors import NotFound
 from service.jobs.plan import Plan
 from service.jobs.scripts import PREFIX, Scripts, translated
 from service.jobs.views import Dispatch, JobState, JobView, Lease, ShardView, job_view, shard_view
@@ -55,29 +55,6 @@ class Ledger:
     def __init__(self, client: Redis) -> None:
         self._redis = client
         self._scripts = Scripts(client)
-
-    async def reserve(self, request_id: str, digest: str, job: str) -> str:
-        """Tie a request id to a job id, once; returns the job it belongs to, `job` if it was free.
-
-        Raises:
-            AlreadyExists: if it was used with other parameters.
-        """
-        reply = await self.run("reserve", request_id, digest, job)
-        if "taken" in reply:
-            raise AlreadyExists(
-                f"request_id was used for jobs/{reply['taken']} with other parameters; choose another one",
-                reason="REQUEST_ID_TAKEN",
-                metadata={"job": f"jobs/{reply['taken']}"},
-            )
-        return str(reply["job"])
-
-    async def requested(self, request_id: str, digest: str) -> str:
-        """Return the job id that a request id is tied to, '' if it is free; raises as `reserve`, and ties nothing."""
-        return await self.reserve(request_id, digest, "")
-
-    async def release(self, request_id: str, job: str) -> None:
-        """Untie a request id from a job that never came to be."""
-        await self.run("release", request_id, job)
 
     async def create(self, plan: Plan) -> bool:
         """Index a job whose plan is on disk; tells whether it was new."""
@@ -131,13 +108,13 @@ class Ledger:
             raise LeaseEnded(reply["why"])
         return float(reply["wait_ms"]) / 1000
 
-    async def commit(self, lease: Lease, *, digest: str, images: int) -> None:
-        """Finish a shard whose file and marker are in place.
+    async def commit(self, lease: Lease, *, digest: str, images: int, size_bytes: int) -> None:
+        """Finish a shard whose file, of this size, and marker are in place.
 
         Raises:
             LeaseEnded: if another attempt has the shard or the job has ended.
         """
-        reply = await self.run("commit", lease.job, lease.shard, lease.attempt, digest, images)
+        reply = await self.run("commit", lease.job, lease.shard, lease.attempt, digest, images, size_bytes)
         if "why" in reply:
             raise LeaseEnded(reply["why"])
 
@@ -277,6 +254,8 @@ def _creation(plan: Plan, fields: Mapping[str, str | int]) -> list[str | int]:
         "kind": plan.kind,
         "priority": plan.priority,
         "client": plan.client,
+        "images": plan.count,
+        "backend": plan.backend_name,
     }
     if plan.ttl_ms:
         known["ttl"] = plan.ttl_ms

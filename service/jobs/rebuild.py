@@ -9,7 +9,8 @@ import structlog
 
 from service.jobs.finalize import MANIFEST, Ending, read_ending
 from service.jobs.ledger import Ledger
-from service.jobs.output import OutputError
+from service.jobs.marker import read_marker
+from service.jobs.output import Output, OutputError
 from service.jobs.plan import FILE_NAME, Plan, PlanError, read_plan
 from service.jobs.store import Store
 
@@ -68,7 +69,16 @@ async def _index(ledger: Ledger, store: Store, plan: Plan) -> None:
             {shard: ending.errors[shard] for shard in page if shard in ending.errors},
         )
     ended_ms = await asyncio.to_thread(output.modified_ms, MANIFEST)
-    await ledger.restore(plan, {**_fields(plan, ending), "ended": ended_ms})
+    size_bytes = await asyncio.to_thread(_size_bytes, output, ending)
+    await ledger.restore(plan, {**_fields(plan, ending), "ended": ended_ms, "bytes": size_bytes})
+
+
+def _size_bytes(output: Output, ending: Ending) -> int:
+    """Return the bytes of a job's finished shards, from the markers where the manifest does not say."""
+    if ending.size_bytes is not None:
+        return ending.size_bytes
+    markers = (read_marker(output, shard) for shard in ending.digests)
+    return sum(marker.bytes for marker in markers if marker)
 
 
 def _fields(plan: Plan, ending: Ending) -> dict[str, str | int]:

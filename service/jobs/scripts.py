@@ -16,7 +16,7 @@ from service.errors import ResourceExhausted, Unavailable
 
 PREFIX = "mintage:"
 _SCRIPTS = resources.files("service.jobs") / "lua"
-_PRELUDE = (_SCRIPTS / "prelude.lua").read_text()
+_SHARED = (_SCRIPTS / "prelude.lua").read_text() + (_SCRIPTS / "accounts.lua").read_text()
 
 
 class Scripts:
@@ -37,7 +37,7 @@ class Scripts:
 
 def script(name: str) -> str:
     """Return the text of one Lua script, with what all of them share before it."""
-    return _PRELUDE + (_SCRIPTS / f"{name}.lua").read_text()
+    return _SHARED + (_SCRIPTS / f"{name}.lua").read_text()
 
 
 @contextlib.contextmanager

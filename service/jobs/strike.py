@@ -148,7 +148,9 @@ class Attempt:
         if marker is None:
             marker = await self._make(blank)
         crash_point("before_commit")
-        await self._striker.ledger.commit(self._lease, digest=marker.digest, images=marker.count)
+        await self._striker.ledger.commit(
+            self._lease, digest=marker.digest, images=marker.count, size_bytes=marker.bytes
+        )
 
     async def _make(self, blank: Marker) -> Marker:
         label = temporary_label(self._lease.shard, self._lease.attempt)

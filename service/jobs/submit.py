@@ -1,4 +1,4 @@
-"""Accepting a job: the request id is tied to it, its plan is on disk, the ledger knows it; only then is it answered.
+"""Accepting a job: it is reserved, its plan is on disk, the ledger knows it; only then is it answered.
 
 A crash in between leaves nothing that is in the way: the same request goes on where the first one stopped, and a plan
 that the ledger never heard of is found by the dispatcher.
@@ -15,17 +15,21 @@ from service.errors import AlreadyExists, FailedPrecondition, ResourceExhausted
 from service.jobs.ledger import Ledger
 from service.jobs.output import TEMPORARY, Output, OutputError
 from service.jobs.plan import FILE_NAME, Plan, PlanError, new_job_id, read_plan
+from service.jobs.reservations import Reservations
 from service.jobs.store import Store
 from service.jobs.views import JobView, job_view
 
+MakePlan = Callable[[str], Awaitable[Plan]]
+
 
 async def submit(
-    ledger: Ledger, store: Store, make_plan: Callable[[str], Awaitable[Plan]], *, request_id: str, digest: str
+    ledger: Ledger, reservations: Reservations, store: Store, make_plan: MakePlan, *, request_id: str, digest: str
 ) -> JobView:
     """Make a job durable and return it; the same request id and parameters give the same job.
 
     Args:
         ledger: the ledger.
+        reservations: request ids and quotas.
         store: where jobs write.
         make_plan: makes the plan of a job id; called only if the request is new.
         request_id: the caller's, or ''.
@@ -35,34 +39,39 @@ async def submit(
         AlreadyExists: if the request id was used with other parameters, or the prefix belongs to another job.
         FailedPrecondition: if the output folder cannot be written.
         ResourceExhausted: if its disk is full.
+        QuotaExceeded: if the client has all that it may have.
     """
-    job = new_job_id()
-    if request_id:
-        job = await ledger.reserve(request_id, digest, job)
-        if not await ledger.unknown([job]):
-            return await ledger.job(job)
-    try:
-        plan = await asyncio.to_thread(write_plan, store, await make_plan(job))
-    except Exception:
-        if request_id:
-            await ledger.release(request_id, job)
-        raise
-    await ledger.create(plan)
+    job = await reservations.requested(request_id, digest) if request_id else ""
+    while not job or await ledger.unknown([job]):
+        plan = await make_plan(job or new_job_id())
+        job = await reservations.reserve(plan)
+        if job == plan.job:
+            await _write(ledger, reservations, store, plan)
     return await ledger.job(job)
 
 
+async def _write(ledger: Ledger, reservations: Reservations, store: Store, plan: Plan) -> None:
+    try:
+        plan = await asyncio.to_thread(write_plan, store, plan)
+    except Exception:
+        await reservations.release(plan)
+        raise
+    await ledger.create(plan)
+
+
 async def rehearse(
-    ledger: Ledger, store: Store, make_plan: Callable[[str], Awaitable[Plan]], *, request_id: str, digest: str
+    ledger: Ledger, reservations: Reservations, store: Store, make_plan: MakePlan, *, request_id: str, digest: str
 ) -> JobView:
     """Do as `submit`, but write nothing: return the job as it would be, at revision 0, or the one that there is.
 
     Raises:
-        AlreadyExists, FailedPrecondition: as `submit`.
+        AlreadyExists, FailedPrecondition, QuotaExceeded: as `submit`.
     """
-    known = await ledger.requested(request_id, digest) if request_id else ""
+    known = await reservations.requested(request_id, digest) if request_id else ""
     if known and not await ledger.unknown([known]):
         return await ledger.job(known)
     plan = await make_plan(new_job_id())
+    await reservations.check(plan)
     await asyncio.to_thread(check_folder, store, plan)
     return job_view({"plan": plan.to_json().decode(), "state": "QUEUED"}, 0)
 

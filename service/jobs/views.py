@@ -41,6 +41,7 @@ class JobView:
     revision: int
     images_done: int
     images_committed: int
+    bytes_committed: int
     shards_running: int
     shards_done: int
     shards_failed: int
@@ -103,6 +104,7 @@ def job_view(fields: dict[str, str], now_ms: int) -> JobView:
         revision=number("rev"),
         images_done=number("high"),
         images_committed=number("committed"),
+        bytes_committed=number("bytes"),
         shards_running=number("running"),
         shards_done=number("done"),
         shards_failed=number("failed"),

@@ -101,6 +101,7 @@ def _progress(view: JobView) -> jobs_pb2.JobProgress:
         images_total=view.plan.count,
         images_done=view.images_done,
         images_committed=view.images_committed,
+        bytes_committed=view.bytes_committed,
         shards_total=view.plan.shards,
         shards_running=view.shards_running,
         shards_done=view.shards_done,

@@ -19,6 +19,7 @@ from service.jobs.plan import (
     Sampling,
     request_digest,
 )
+from service.jobs.reservations import Quotas, Reservations
 from service.jobs.submit import rehearse, submit
 from service.jobs.views import JobView
 from service.registry import ModelRecord
@@ -143,7 +144,10 @@ class JobServicer(JobVerificationServicer):
             return dataclasses.replace(plan, client=client_of(context), ttl_ms=ttl_ms)
 
         accept = rehearse if request.validate_only else submit
-        view = await accept(self._ledger, self._store, signed, request_id=request.request_id, digest=digest)
+        reservations = Reservations(self._ledger, Quotas.from_settings(self._settings))
+        view = await accept(
+            self._ledger, reservations, self._store, signed, request_id=request.request_id, digest=digest
+        )
         return self._message(view) if view.revision else unmade_job_message(view, self._store)
 
     def _message(self, view: JobView) -> jobs_pb2.Job:

@@ -1,5 +1,5 @@
 -- Finish a shard whose file and marker are in place. Whoever comes second with the same bytes agrees.
--- ARGV: job, shard, attempt, digest, images.
+-- ARGV: job, shard, attempt, digest, images, bytes.
 local job, shard, at = ARGV[1], ARGV[2], now()
 local rec = load_shard(job, shard)
 if rec.s == 'D' and rec.d == ARGV[4] then return answer({ok = true}) end
@@ -22,6 +22,8 @@ rec.s, rec.d, rec.e = 'D', ARGV[4], nil
 save_shard(job, shard, rec)
 redis.call('HINCRBY', job_key(job), 'done', 1)
 redis.call('HINCRBY', job_key(job), 'committed', ARGV[5])
+redis.call('HINCRBY', job_key(job), 'bytes', ARGV[6])
+add_bytes(redis.call('HGET', job_key(job), 'client'), tonumber(ARGV[6]))
 advance(job, at)
 close_if_complete(job)
 wake_if_ending(job)

@@ -7,6 +7,9 @@ redis.call('ZADD', P .. 'jobs', 0, job)
 if ARGV[2] ~= '' then
   redis.call('SET', P .. 'request:' .. ARGV[2], cjson.encode({digest = ARGV[3], job = job}), 'NX')
 end
+add_bytes(redis.call('HGET', job_key(job), 'client'), num(job, 'bytes'))
+redis.call('ZREM', P .. 'reserved', job)
+if not has_ended(state_of(job)) then hold_again(job) end
 if has_ended(state_of(job)) then
   redis.call('HSET', job_key(job), 'ended', math.min(num(job, 'ended'), now())) -- a file's time may be anything
   expire_later(job)

@@ -5,6 +5,7 @@ if not same or num(job, 'running') > 0 then return answer({why = 'fenced'}) end
 redis.call('HSET', job_key(job), 'ended', now(), 'error', ARGV[4], 'root', ARGV[5], 'result', ARGV[6])
 set_state(job, ARGV[3])
 expire_later(job)
+let_go(job)
 redis.call('ZREM', P .. 'ending', job)
 redis.call('ZREM', P .. 'open', job)
 redis.call('DEL', ready_key(job))

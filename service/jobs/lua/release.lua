@@ -1,8 +1,7 @@
--- Untie a request id whose job never came to be. ARGV: request id, job id.
-local key = P .. 'request:' .. ARGV[1]
+-- Undo what was reserved for a job that never came to be. ARGV: request id, job.
+local key, job = P .. 'request:' .. ARGV[1], ARGV[2]
+if redis.call('EXISTS', job_key(job)) == 1 then return answer({released = false}) end
 local text = redis.call('GET', key)
-if text and cjson.decode(text).job == ARGV[2] and redis.call('EXISTS', job_key(ARGV[2])) == 0 then
-  redis.call('DEL', key)
-  return answer({released = true})
-end
-return answer({released = false})
+if text and cjson.decode(text).job == job then redis.call('DEL', key) end
+let_go(job)
+return answer({released = true})

@@ -1,11 +1,20 @@
--- Tie a request id to a job id. ARGV: request id, digest of the parameters, candidate job id; if that is empty, only look.
-local key = P .. 'request:' .. ARGV[1]
-local text = redis.call('GET', key)
-if not text then
-  if ARGV[3] == '' then return answer({job = ''}) end
-  redis.call('SET', key, cjson.encode({digest = ARGV[2], job = ARGV[3]}))
-  return answer({job = ARGV[3]})
+-- Tie a request id to a job and count the job for its client, unless a quota forbids it. ARGV: request id, digest of the
+-- parameters, job, backend name, client, images, most jobs, most images, most bytes (0: any).
+let_go_of_the_unborn()
+local key, job = P .. 'request:' .. ARGV[1], ARGV[3]
+local text = ARGV[1] ~= '' and redis.call('GET', key)
+if text then
+  local known = cjson.decode(text)
+  if known.digest ~= ARGV[2] then return answer({taken = known.job}) end
+  if known.job ~= job then return answer({job = known.job}) end
 end
-local known = cjson.decode(text)
-if known.digest ~= ARGV[2] then return answer({taken = known.job}) end
-return answer({job = known.job})
+if redis.call('EXISTS', job_key(job)) == 1 then return answer({job = job}) end
+
+if redis.call('HEXISTS', P .. 'held', job) == 0 then
+  local over = over_quota(ARGV[5], tonumber(ARGV[6]), ARGV[7], ARGV[8], ARGV[9])
+  if over then return answer(over) end
+  hold(job, ARGV[5], ARGV[6], ARGV[4])
+end
+redis.call('ZADD', P .. 'reserved', now() + UNBORN_MS, job)
+if ARGV[1] ~= '' then redis.call('SET', key, cjson.encode({digest = ARGV[2], job = job})) end
+return answer({job = job})

@@ -54,7 +54,7 @@ class Api:
         for shard in range(plan.shards):
             lease = await self.ledger.claim(plan.job, shard, owner=str(shard), worker="w", lease_s=60)
             assert isinstance(lease, Lease)
-            await self.ledger.commit(lease, digest="d" * 64, images=len(plan.span(shard)))
+            await self.ledger.commit(lease, digest="d" * 64, images=len(plan.span(shard)), size_bytes=100)
         assert await self.ledger.finish(plan.job, "FINALIZING", "SUCCEEDED", root_digest="e" * 64)
 
 

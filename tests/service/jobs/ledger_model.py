@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from tests.service.jobs.plans import sample_plan
 
-PLAN = sample_plan(count=18, ttl_ms=3_600_000)
+PLAN = sample_plan(count=18, ttl_ms=3_600_000, client="lab")
 SHARDS = range(PLAN.shards)
 MAX_ATTEMPTS = 2
 

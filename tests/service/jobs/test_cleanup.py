@@ -14,6 +14,7 @@ from service.jobs.ledger import Ledger
 from service.jobs.local_store import LocalStore
 from service.jobs.plan import Plan
 from service.jobs.rebuild import rebuild
+from service.jobs.reservations import Quotas, Reservations
 from service.jobs.submit import write_plan
 from tests.service.jobs.ledgers import Use
 from tests.service.jobs.plans import sample_plan
@@ -70,7 +71,7 @@ def test_a_job_is_deleted_when_its_time_has_come_and_not_before(
         let_time_pass(valkey, "01x", 10 * DAY_MS)
         await clean(ledger, tmp_path)
         assert not await there(ledger, tmp_path) and await there(ledger, tmp_path, other)
-        assert await ledger.requested("one", KEPT.request_digest) == ""
+        assert await Reservations(ledger, Quotas()).requested("one", KEPT.request_digest) == ""
         assert await rebuild(ledger, LocalStore(tmp_path)) == 0
 
     with_ledger(act)

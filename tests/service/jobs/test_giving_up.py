@@ -38,7 +38,7 @@ def test_one_failure_more_than_may_be_ends_the_job_and_stops_whoever_works_on_it
         with pytest.raises(LeaseEnded, match="cancelled"):
             await ledger.renew(working, lease_s=LEASE_S, done=1)
         await ledger.hand_back(working)
-        await ledger.commit(done, digest=DIGEST, images=4)  # it was on disk already
+        await ledger.commit(done, digest=DIGEST, images=4, size_bytes=100)  # it was on disk already
         assert await ledger.ending() == [JOB]
         assert await ledger.finish(JOB, "FINALIZING", "FAILED", error="TOO_MANY")
         view = await ledger.job(JOB)

@@ -10,23 +10,13 @@ from tests.service.jobs.ledgers import DIGEST, JOB, LEASE_S, PLAN, Use, claim, d
 from tests.service.jobs.plans import sample_plan
 
 
-def test_a_request_id_whose_job_exists_is_not_released(with_ledger: Use) -> None:
-    async def act(ledger: Ledger) -> None:
-        await ledger.reserve("r", "0" * 64, JOB)
-        await ledger.create(PLAN)
-        await ledger.release("r", JOB)
-        assert await ledger.reserve("r", "0" * 64, "other") == JOB
-
-    with_ledger(act)
-
-
 def test_a_shard_is_leased_to_one_worker_at_a_time(with_ledger: Use) -> None:
     async def act(ledger: Ledger) -> None:
         await ledger.create(PLAN)
         lease = await claim(ledger)
         assert lease.attempt == 1
         assert await refused(ledger, 0) == "leased"
-        await ledger.commit(lease, digest=DIGEST, images=4)
+        await ledger.commit(lease, digest=DIGEST, images=4, size_bytes=100)
         assert await refused(ledger, 0) == "done"
         assert await refused(ledger, 3) == await refused(ledger, 999) == "unknown"
         assert await ledger.claim("nojob", 0, owner="o", worker="w", lease_s=1) == "unknown"
@@ -53,10 +43,10 @@ def test_a_lease_that_is_not_renewed_is_taken_back_and_its_holder_fenced(with_le
         with pytest.raises(LeaseEnded, match="fenced"):
             await ledger.renew(zombie, lease_s=LEASE_S, done=4)
         with pytest.raises(LeaseEnded, match="fenced"):
-            await ledger.commit(zombie, digest=DIGEST, images=4)
+            await ledger.commit(zombie, digest=DIGEST, images=4, size_bytes=100)
         await ledger.fail(zombie, "BAD: zombie", max_attempts=1, pause_s=0)
         await ledger.hand_back(zombie)
-        await ledger.commit(lease, digest=DIGEST, images=4)
+        await ledger.commit(lease, digest=DIGEST, images=4, size_bytes=100)
         assert (await ledger.job(JOB)).shards_done == 1
 
     with_ledger(act)
@@ -68,10 +58,10 @@ def test_whoever_comes_second_with_the_same_bytes_agrees(with_ledger: Use) -> No
         zombie = await claim(ledger, lease_s=0.01)
         await wait_for_expiry(ledger)
         lease = await claim(ledger, owner="second")
-        await ledger.commit(lease, digest=DIGEST, images=4)
-        await ledger.commit(zombie, digest=DIGEST, images=4)
+        await ledger.commit(lease, digest=DIGEST, images=4, size_bytes=100)
+        await ledger.commit(zombie, digest=DIGEST, images=4, size_bytes=100)
         with pytest.raises(LeaseEnded):
-            await ledger.commit(zombie, digest="e" * 64, images=4)
+            await ledger.commit(zombie, digest="e" * 64, images=4, size_bytes=100)
         view = await ledger.job(JOB)
         assert (view.shards_done, view.images_committed) == (1, 4)
 
@@ -83,7 +73,7 @@ def test_a_commit_after_the_lease_ran_out_counts_if_nobody_else_came(with_ledger
         await ledger.create(PLAN)
         lease = await claim(ledger, lease_s=0.01)
         await wait_for_expiry(ledger)
-        await ledger.commit(lease, digest=DIGEST, images=4)
+        await ledger.commit(lease, digest=DIGEST, images=4, size_bytes=100)
         assert await refused(ledger, 0) == "done"
         view = await ledger.job(JOB)
         assert (view.shards_done, view.shards_running) == (1, 0)
@@ -143,7 +133,7 @@ def test_progress_never_falls(with_ledger: Use) -> None:
         lease = await claim(ledger, owner="second")
         await ledger.renew(lease, lease_s=LEASE_S, done=1)
         seen.append((await ledger.job(JOB)).images_done)
-        await ledger.commit(lease, digest=DIGEST, images=4)
+        await ledger.commit(lease, digest=DIGEST, images=4, size_bytes=100)
         seen.append((await ledger.job(JOB)).images_done)
         assert seen == [3, 3, 3, 3, 4]
 

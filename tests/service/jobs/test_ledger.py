@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from service.errors import AlreadyExists, NotFound, ResourceExhausted, Unavailable
+from service.errors import NotFound, ResourceExhausted, Unavailable
 from service.jobs.ledger import LeaseEnded, Ledger, connect
 from service.settings import Settings
 from tests.service.jobs.ledgers import DIGEST, JOB, LEASE_S, PLAN, Use, claim, dispatch, refused
@@ -22,7 +22,7 @@ def test_a_job_goes_from_queued_to_succeeded(with_ledger: Use) -> None:
             lease = await claim(ledger, shard)
             assert (await ledger.job(JOB)).state == "RUNNING"
             await ledger.renew(lease, lease_s=LEASE_S, done=1)
-            await ledger.commit(lease, digest=DIGEST, images=len(PLAN.span(shard)))
+            await ledger.commit(lease, digest=DIGEST, images=len(PLAN.span(shard)), size_bytes=100)
         view = await ledger.job(JOB)
         assert (view.state, view.images_done, view.images_committed, view.shards_done) == ("FINALIZING", 10, 10, 3)
         assert await ledger.ending() == [JOB]
@@ -40,18 +40,6 @@ def test_creating_a_job_again_changes_nothing(with_ledger: Use) -> None:
         await claim(ledger)
         assert not await ledger.create(PLAN)
         assert (await ledger.job(JOB)).shards_running == 1
-
-    with_ledger(act)
-
-
-def test_a_request_id_belongs_to_one_job_and_its_parameters(with_ledger: Use) -> None:
-    async def act(ledger: Ledger) -> None:
-        assert await ledger.reserve("r", "a" * 64, "job1") == "job1"
-        assert await ledger.reserve("r", "a" * 64, "job2") == "job1"
-        with pytest.raises(AlreadyExists, match="jobs/job1 with other parameters"):
-            await ledger.reserve("r", "b" * 64, "job3")
-        await ledger.release("r", "job1")
-        assert await ledger.reserve("r", "b" * 64, "job3") == "job3"
 
     with_ledger(act)
 
@@ -105,7 +93,7 @@ def test_every_change_raises_the_revision(with_ledger: Use) -> None:
         revisions.append(await ledger.revision(JOB))
         await ledger.renew(lease, lease_s=LEASE_S, done=1)
         revisions.append(await ledger.revision(JOB))
-        await ledger.commit(lease, digest=DIGEST, images=4)
+        await ledger.commit(lease, digest=DIGEST, images=4, size_bytes=100)
         revisions.append(await ledger.revision(JOB))
         await ledger.cancel(JOB)
         revisions.append(await ledger.revision(JOB))

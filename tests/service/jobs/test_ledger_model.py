@@ -117,7 +117,7 @@ class LedgerMachine(RuleBasedStateMachine):
             and shard.attempt == lease.attempt
         ) or (self.model.state == "FINALIZING" and self.holds(lease))
         with contextlib.suppress(LeaseEnded):
-            self.do(self.ledger.commit(lease, digest=digest, images=len(PLAN.span(k))))
+            self.do(self.ledger.commit(lease, digest=digest, images=len(PLAN.span(k)), size_bytes=100))
             assert agrees or counts
             shard.state, shard.digest = "DONE", shard.digest or digest
         assert (shard.state == "DONE" and shard.digest == digest) == (agrees or counts)
@@ -265,6 +265,15 @@ class LedgerMachine(RuleBasedStateMachine):
             ready = {k for k in SHARDS if self.model.shards[k].state == "READY"}
             assert {k for _, k in found.hints} | self.hinted >= ready
 
+    def accounts_are_right(self) -> None:
+        """The job counts for its client, and pins its model, until it has ended; its bytes count for ever."""
+        open_jobs = 0 if self.model.gone else 1
+        expected = {"jobs": open_jobs, "images": open_jobs * PLAN.count, "bytes": 100 * self.model.count("DONE")}
+        account = self.do(self.client.hgetall("mintage:client:lab"))
+        assert {name: int(account.get(name.encode(), 0)) for name in expected} == expected
+        pins = self.do(self.client.hgetall("mintage:pins"))
+        assert pins == ({PLAN.backend_name.encode(): b"1"} if open_jobs else {})
+
     @invariant()
     def both_show_the_same(self) -> None:
         """The whole of it."""
@@ -277,6 +286,8 @@ class LedgerMachine(RuleBasedStateMachine):
         assert view.shards_failed == model.count("FAILED")
         assert view.attempts == sum(shard.attempt for shard in model.shards)
         assert (self.do(self.client.zscore("mintage:expiring", PLAN.job)) is not None) == model.gone
+        assert view.bytes_committed == 100 * model.count("DONE")
+        self.accounts_are_right()
         shown = self.do(self.ledger.shards(PLAN.job, first=0, limit=10))
         assert [(s.state, s.attempt, s.digest) for s in shown] == [(s.state, s.attempt, s.digest) for s in model.shards]
 
@@ -305,7 +316,7 @@ def test_a_terminal_state_is_final(valkey: Valkey, state: Any) -> None:
         for before in ("FINALIZING", "CANCELLING", "RUNNING"):
             assert not await ledger.finish(PLAN.job, before, "FAILED")
         with pytest.raises(LeaseEnded):
-            await ledger.commit(Lease(PLAN.job, 0, 0), digest="a" * 64, images=4)
+            await ledger.commit(Lease(PLAN.job, 0, 0), digest="a" * 64, images=4, size_bytes=100)
         assert (await ledger.job(PLAN.job)).state == state
         await client.aclose()
 

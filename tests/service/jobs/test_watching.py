@@ -24,7 +24,7 @@ async def watched(api: Api, name: str, token: str = "") -> Any:
 async def strike(api: Api, job: jobs_pb2.Job, shard: int) -> None:
     lease = await api.ledger.claim(job.name[5:], shard, owner=str(shard), worker="w", lease_s=60)
     assert isinstance(lease, Lease)
-    await api.ledger.commit(lease, digest="d" * 64, images=4)
+    await api.ledger.commit(lease, digest="d" * 64, images=4, size_bytes=100)
 
 
 def test_a_watch_goes_on_after_its_token(with_api: Use) -> None:

@@ -1,0 +1,63 @@
+-- Shared by every script, after the prelude: what each client has, and which models are needed.
+local UNBORN_MS = 600000
+
+local function client_key(client) return P .. 'client:' .. client end
+
+local function add_bytes(client, bytes)
+  if bytes == 0 then return end
+  redis.call('HINCRBY', client_key(client), 'bytes', bytes)
+end
+
+local function forget_if_idle(client)
+  local used = redis.call('HMGET', client_key(client), 'jobs', 'images', 'bytes')
+  for _, number in ipairs({used[1] or '0', used[2] or '0', used[3] or '0'}) do
+    if number ~= '0' then return end
+  end
+  redis.call('DEL', client_key(client))
+end
+
+-- Count a job for its client, and pin its model; both once only.
+local function hold(job, client, images, backend)
+  local what = cjson.encode({c = client, n = tonumber(images), b = backend})
+  if redis.call('HSETNX', P .. 'held', job, what) == 0 then return end
+  redis.call('HINCRBY', client_key(client), 'jobs', 1)
+  redis.call('HINCRBY', client_key(client), 'images', images)
+  redis.call('HINCRBY', P .. 'pins', backend, 1)
+end
+
+local function let_go(job)
+  local text = redis.call('HGET', P .. 'held', job)
+  if not text then return end
+  local what = cjson.decode(text)
+  redis.call('HDEL', P .. 'held', job)
+  redis.call('ZREM', P .. 'reserved', job)
+  redis.call('HINCRBY', client_key(what.c), 'jobs', -1)
+  redis.call('HINCRBY', client_key(what.c), 'images', 0 - what.n)
+  if redis.call('HINCRBY', P .. 'pins', what.b, -1) <= 0 then redis.call('HDEL', P .. 'pins', what.b) end
+  forget_if_idle(what.c)
+end
+
+local function hold_again(job)
+  local fields = redis.call('HMGET', job_key(job), 'client', 'images', 'backend')
+  if fields[2] then hold(job, fields[1], fields[2], fields[3]) end
+end
+
+-- Let go of jobs that never came to be.
+local function let_go_of_the_unborn()
+  for _, job in ipairs(redis.call('ZRANGEBYSCORE', P .. 'reserved', '-inf', now(), 'LIMIT', 0, 100)) do
+    redis.call('ZREM', P .. 'reserved', job)
+    if redis.call('EXISTS', job_key(job)) == 0 then let_go(job) end
+  end
+end
+
+-- Name the quota that forbids another job, if one does. Bytes are not known beforehand: they only must not be used up.
+local function over_quota(client, images, most_jobs, most_images, most_bytes)
+  local used = redis.call('HMGET', client_key(client), 'jobs', 'images', 'bytes')
+  local function over(quota, most, now_used, wanted, least)
+    most, now_used = tonumber(most), tonumber(now_used or '0')
+    if most == 0 or now_used + least <= most then return nil end
+    return {quota = quota, limit = most, used = now_used, requested = wanted}
+  end
+  return over('jobs', most_jobs, used[1], 1, 1) or over('images', most_images, used[2], images, images)
+    or over('bytes', most_bytes, used[3], 0, 1)
+end
