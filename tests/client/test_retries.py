@@ -395,3 +395,13 @@ def test_pauses_grow_and_differ() -> None:
 def test_there_is_no_time_left_after_the_deadline() -> None:
     with pytest.raises(TimedOut):
         Attempts(Retries(), repeatable=True, timeout_s=0.0).remaining_s()
+
+
+def test_a_stream_that_has_said_something_is_asked_for_again_for_as_long_as_a_server_needs_to_restart() -> None:
+    attempts = Attempts(Retries(), repeatable=True, timeout_s=None)
+    attempts.succeeded()
+    waited_s = 0.0
+    with pytest.raises(Unavailable):
+        while True:
+            waited_s += attempts.pause_after(Unavailable("gone", code=grpc.StatusCode.UNAVAILABLE))
+    assert 15 < waited_s < 60
