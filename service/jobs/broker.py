@@ -35,10 +35,10 @@ _TRANSPORT: dict[str, Any] = {
     "visibility_timeout": VISIBILITY_TIMEOUT_S,  # the lease tells that a worker died, not the broker
     "unacked_restore_interval": 10,
     "unacked_restore_throttle": 1,
-    "socket_timeout": 15,
+    "socket_timeout": 5,
     "socket_connect_timeout": 5,
     "socket_keepalive": True,
-    "health_check_interval": 25,
+    "health_check_interval": 5,  # a connection that died silently is given up after twice this
 }
 
 _CONFIGURATION: dict[str, Any] = {
