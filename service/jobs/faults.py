@@ -1,23 +1,34 @@
-"""Crash points for the fault tests: MINTAGE_CRASH_AT names the one at which the process dies, once.
+"""Crash points for the fault tests: places in the making of a job at which a process may be told to die.
 
-The file that MINTAGE_CRASH_ONCE names is removed first, so that exactly one process of a whole stack dies. Without
-these two variables nothing here does anything.
+MINTAGE_CRASHES names a folder. Whoever comes to the point `after_fsync` and finds a file of that name there, or one
+named `after_fsync@2.1` while it strikes shard 2 for the first time, removes it and dies. So of a whole stack exactly
+one process dies for each file. Without the variable nothing here does anything.
 """
 
 from __future__ import annotations
 
 import os
+from contextvars import ContextVar
 from pathlib import Path
 
 EXIT_STATUS = 137
 
+_attempt = ContextVar("attempt", default="")
+
+
+def striking(shard: int, attempt: int) -> None:
+    """Say which attempt at which shard this task is, for the crash points that it comes to."""
+    _attempt.set(f"{shard}.{attempt}")
+
 
 def crash_point(name: str) -> None:
-    """Die as by SIGKILL if this is the named crash point and nobody has died there yet."""
-    if os.environ.get("MINTAGE_CRASH_AT") != name:
+    """Die as by SIGKILL if a file asks for it."""
+    folder = os.environ.get("MINTAGE_CRASHES")
+    if folder is None:
         return
-    try:
-        Path(os.environ["MINTAGE_CRASH_ONCE"]).unlink()
-    except (KeyError, FileNotFoundError):
-        return
-    os._exit(EXIT_STATUS)
+    for file in (name, f"{name}@{_attempt.get()}"):
+        try:
+            Path(folder, file).unlink()
+        except FileNotFoundError:
+            continue
+        os._exit(EXIT_STATUS)

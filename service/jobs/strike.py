@@ -16,7 +16,7 @@ from typing import Protocol, TypeVar
 import structlog
 
 from service.errors import DeadlineExceeded, MintageError, ResourceExhausted, Unavailable
-from service.jobs.faults import crash_point
+from service.jobs.faults import crash_point, striking
 from service.jobs.formats.choice import layout_of
 from service.jobs.ledger import LeaseEnded, Ledger
 from service.jobs.marker import Marker
@@ -69,6 +69,7 @@ class Striker:
         lease = await self.ledger.claim(job, shard, owner=owner, worker=self.worker, lease_s=lease_s)
         if isinstance(lease, str):
             return lease
+        striking(lease.shard, lease.attempt)
         crash_point("after_claim")
         try:
             outcome = await self._attempt(lease)

@@ -12,6 +12,7 @@ import errno
 from collections.abc import Awaitable, Callable, Iterator
 
 from service.errors import AlreadyExists, FailedPrecondition, ResourceExhausted
+from service.jobs.faults import crash_point
 from service.jobs.ledger import Ledger
 from service.jobs.output import TEMPORARY, Output, OutputError
 from service.jobs.plan import FILE_NAME, Plan, PlanError, new_job_id, read_plan
@@ -51,12 +52,15 @@ async def submit(
 
 
 async def _write(ledger: Ledger, reservations: Reservations, store: Store, plan: Plan) -> None:
+    crash_point("after_reserve")
     try:
         plan = await asyncio.to_thread(write_plan, store, plan)
     except Exception:
         await reservations.release(plan)
         raise
+    crash_point("after_plan")
     await ledger.create(plan)
+    crash_point("after_create")
 
 
 async def rehearse(

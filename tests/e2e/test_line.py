@@ -144,6 +144,36 @@ def test_a_job_whose_worker_is_killed_ends_with_every_image_once_and_the_bytes_o
     until(lambda: stack.process(killed[0]).alive())
 
 
+@pytest.mark.parametrize("victim", ["model server", "model worker", "api", "dispatcher"])
+def test_a_job_outlives_every_other_process_too(client: Client, stack: Stack, victim: str) -> None:
+    undisturbed = finished(client, client.create_sample_job("generator", 200, seed=6, shard_size=40))
+    job = client.create_sample_job("generator", 200, seed=6, shard_size=40, max_images_per_second=100)
+    watched: list[int] = []
+    for change in client.watch(job.name):
+        if change.progress.images_done >= 48 and not any(images >= 48 for images in watched):
+            kill(stack, victim)
+        watched.append(change.progress.images_done)
+        job = change
+
+    found, expected = audit(folder_of(job), expected=200), audit(folder_of(undisturbed), expected=200)
+
+    assert job.state == Job.STATE_SUCCEEDED
+    assert watched == sorted(watched)
+    assert job.progress.attempts == job.progress.shards_total
+    assert (found.images, found.missing, found.twice, found.damaged_shards) == (200, 0, 0, 0)
+    assert found.files == expected.files
+    assert job.root_digest == undisturbed.root_digest
+
+
+def kill(stack: Stack, victim: str) -> None:
+    """SIGKILL a process of the stack; a model worker is a Python process that TorchServe has started."""
+    if victim == "model worker":
+        for worker in psutil.Process(stack.process("torchserve").pid).children(recursive=True):
+            worker.kill()
+    else:
+        stack.process({"model server": "torchserve"}.get(victim, victim)).signal_group(signal.SIGKILL)
+
+
 def test_models_come_back_after_the_model_server_is_killed(client: Client, stack: Stack) -> None:
     before = client.generate("generator", 3, seed=1)
 

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from mintage.client import Client
+from mintage.errors import ApiError
 from mintage.shards import ShardReader
 from mintage.v1 import jobs_pb2, verification_pb2
 from numpy.typing import NDArray
@@ -27,15 +29,18 @@ from service.errors import FailedPrecondition, NotFound
 from service.inference import Inference
 from service.jobs.ledger import connect
 from service.metrics import Metrics
+from service.registry import Registry
 from service.servicers.jobs import JobServicer
 from service.settings import Settings
 from service.torchserve import TorchServe
-from tests.faults.model_server import ModelServer, model_record
-from tests.valkey import Valkey, environment
+from tests.faults.model_server import ARCHIVES, ModelServer, model_record
+from tests.faults.proxy import FaultyProxy
+from tests.valkey import Valkey, environment, free_port
 
 T = TypeVar("T")
 State = jobs_pb2.Job.State
 PATIENCE_S = 60.0
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = PATIENCE_S) -> Any:
@@ -85,22 +90,27 @@ class Engine:
             "redis_url": valkey.url,
             "torchserve_inference": models.address,
             "torchserve_management": models.address,
+            "api_address": f"127.0.0.1:{free_port()}",
             "lease_s": "2",
             "retry_pause_s": "0.1",
             "log_format": "console",
             **variables,
         }
         self.settings = Settings.model_validate(values)
-        self.environment = environment(**{f"MINTAGE_{name.upper()}": value for name, value in values.items()})
+        self._crashes = state / "crashes"
+        self._crashes.mkdir()
+        names = {f"MINTAGE_{name.upper()}": value for name, value in values.items()}
+        self.environment = environment(MINTAGE_CRASHES=str(self._crashes), **names)
         self.processes: list[subprocess.Popen[bytes]] = []
 
-    def start(self, role: str, **variables: str) -> subprocess.Popen[bytes]:
-        """Start a dispatcher or a worker."""
+    def start(self, role: str, *, module: str = "service", **variables: str) -> subprocess.Popen[bytes]:
+        """Start a dispatcher, a worker or an API; `module` may be a test's own way to run it."""
         log = self.logs / f"{role}-{len(self.processes)}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "service", "serve", role],
+                [sys.executable, "-m", module, "serve", role],
                 env={**self.environment, "MINTAGE_WORKER_NAME": log.stem, **variables},
+                cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -109,12 +119,41 @@ class Engine:
         self.processes.append(process)
         return process
 
+    def start_api(self, **variables: str) -> subprocess.Popen[bytes]:
+        """Start an API that knows both models, and wait until it takes jobs."""
+        records, archives = Registry(self.settings.archives), self.settings.archives
+        archives.mkdir(parents=True, exist_ok=True)
+        for name, content in ARCHIVES.items():
+            (archives / f"{name}.mar").write_bytes(content)
+        for record in self.registry.records.values():
+            records.write(record)
+        process = self.start("api", **variables)
+        with self.client() as client:
+            wait_until(lambda: serves(client), "the API")
+        return process
+
+    def client(self, **options: Any) -> Client:
+        """A client of the API's process."""
+        return Client(self.settings.api_address, **options)
+
     def start_all(self, workers: int = 1, **variables: str) -> list[subprocess.Popen[bytes]]:
         """Start a dispatcher and workers, and wait for their signs of life; returns the workers."""
         self.start("dispatcher")
         started = [self.start("worker", **variables) for _ in range(workers)]
         self.wait_for_workers(workers)
         return started
+
+    def through(self, proxy: FaultyProxy) -> dict[str, str]:
+        """The variable that has a process find Redis behind a proxy."""
+        return {"MINTAGE_REDIS_URL": self.valkey.url.replace(f":{self.valkey.port}/", f":{proxy.port}/")}
+
+    def crash(self, point: str, *, shard: int | None = None, attempt: int = 1) -> None:
+        """Have the first process die that comes to a crash point, of a shard's attempt if one is named."""
+        (self._crashes / (point if shard is None else f"{point}@{shard}.{attempt}")).touch()
+
+    def crashes(self) -> list[str]:
+        """The crashes that were asked for and have not come to pass."""
+        return sorted(file.name for file in self._crashes.iterdir())
 
     def wait_for_workers(self, count: int) -> None:
         """Wait until so many workers have given a sign of life."""
@@ -227,6 +266,13 @@ class Engine:
     def log_text(self) -> str:
         """The end of every log."""
         return "\n".join(f"{log.name}:\n{log.read_text()[-3000:]}" for log in sorted(self.logs.iterdir()))
+
+
+def serves(client: Client) -> bool:
+    """Whether an API answers, with all that is behind it."""
+    with contextlib.suppress(ApiError):
+        return client.health()
+    return False
 
 
 def samples(job: jobs_pb2.Job) -> list[int]:

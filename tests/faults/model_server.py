@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import threading
@@ -12,7 +13,7 @@ from typing import Any
 
 import grpc
 import numpy as np
-from mintage.torchserve import inference_pb2, inference_pb2_grpc
+from mintage.torchserve import inference_pb2, inference_pb2_grpc, management_pb2, management_pb2_grpc
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
@@ -29,6 +30,7 @@ CONCEPTS = (
 )
 NAMES = {"generator": "digits", "classifier": "judge", "neurons": "eyes"}
 GENERATOR_DIGEST = hashlib.sha256(b"generator").hexdigest()
+ARCHIVES = {name: kind.encode() for kind, name in NAMES.items()}  # file name without .mar, content
 
 
 def made_images(seed: int, indices: range, shape: tuple[int, int, int] = (HEIGHT, WIDTH, CHANNELS)) -> NDArray[Any]:
@@ -53,7 +55,7 @@ def made_features(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     return features
 
 
-class ModelServer(inference_pb2_grpc.InferenceAPIsServiceServicer):
+class ModelServer(inference_pb2_grpc.InferenceAPIsServiceServicer, management_pb2_grpc.ManagementAPIsServiceServicer):
     """Counts what it is asked; `pass_gate` may be cleared to hold every answer back, `failures` are raised first."""
 
     def __init__(self, shape: tuple[int, int, int] = (HEIGHT, WIDTH, CHANNELS)) -> None:
@@ -71,6 +73,8 @@ class ModelServer(inference_pb2_grpc.InferenceAPIsServiceServicer):
     def Predictions(self, request: Any, context: Any) -> Any:
         """Answer one request."""
         asked = json.loads(request.input["request"])
+        if asked["op"] in ("describe", "canary"):
+            return inference_pb2.PredictionResponse(prediction=self._description(request.model_name))
         with self._lock:
             self.requests.append(asked)
             failure = self.failures.pop(0) if self.failures else None
@@ -101,8 +105,38 @@ class ModelServer(inference_pb2_grpc.InferenceAPIsServiceServicer):
         generated = (images.reshape(len(images), -1)[:, 0] / 255).astype(np.float32)
         return self._blob(probabilities=made_probabilities(images), generated=generated, **features)
 
+    def RegisterModel(self, request: Any, context: Any) -> Any:
+        """Say that a model is loaded; all of them always are."""
+        return management_pb2.ManagementResponse(msg="{}")
+
+    def UnregisterModel(self, request: Any, context: Any) -> Any:
+        """Say that a model is unloaded."""
+        return management_pb2.ManagementResponse(msg="{}")
+
+    def ScaleWorker(self, request: Any, context: Any) -> Any:
+        """Say that a model has as many workers as wished."""
+        return management_pb2.ManagementResponse(msg="{}")
+
+    def ListModels(self, request: Any, context: Any) -> Any:
+        """Name the models."""
+        names = [model_record(kind).backend_name for kind in NAMES]
+        return management_pb2.ManagementResponse(msg=json.dumps({"models": [{"modelName": name} for name in names]}))
+
+    def DescribeModel(self, request: Any, context: Any) -> Any:
+        """Say that a model has a ready worker."""
+        return management_pb2.ManagementResponse(msg=json.dumps([{"workers": [{"status": "READY"}]}]))
+
+    def _description(self, backend_name: str) -> bytes:
+        kind = next(kind for kind, name in NAMES.items() if backend_name.startswith(f"{name}-"))
+        facts = dataclasses.asdict(model_record(kind, shape=self.shape))
+        facts["stages"] = [[FEATURES, 1, 1]] if kind == "neurons" else []
+        return self._answer(facts)
+
     def _blob(self, **tensors: NDArray[Any]) -> bytes:
-        header = {"status": "ok", "message": "", "device_class": self.device, "torch_version": TORCH}
+        return self._answer({}, **tensors)
+
+    def _answer(self, facts: dict[str, Any], **tensors: NDArray[Any]) -> bytes:
+        header = {**facts, "status": "ok", "message": "", "device_class": self.device, "torch_version": TORCH}
         return save({"header": np.frombuffer(json.dumps(header).encode(), np.uint8), **tensors})
 
 
@@ -110,8 +144,9 @@ class ModelServer(inference_pb2_grpc.InferenceAPIsServiceServicer):
 def running_model_server(**options: Any) -> Iterator[ModelServer]:
     """Run a server on a free port for the length of a block."""
     servicer = ModelServer(**options)
-    server = grpc.server(ThreadPoolExecutor(16), options=[("grpc.max_receive_message_length", 1 << 26)])
+    server = grpc.server(ThreadPoolExecutor(32), options=[("grpc.max_receive_message_length", 1 << 26)])
     inference_pb2_grpc.add_InferenceAPIsServiceServicer_to_server(servicer, server)
+    management_pb2_grpc.add_ManagementAPIsServiceServicer_to_server(servicer, server)
     servicer.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     server.start()
     try:

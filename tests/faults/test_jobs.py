@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -12,8 +14,8 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from mintage.v1 import jobs_pb2
 
-from tests.faults.engine import Engine, running_engine, samples, wait_until
-from tests.faults.model_server import ModelServer
+from tests.faults.engine import Engine, files, running_engine, samples, wait_until
+from tests.faults.model_server import ModelServer, running_model_server
 from tests.valkey import Valkey
 
 pytestmark = pytest.mark.e2e
@@ -81,16 +83,14 @@ def test_a_source_that_was_changed_is_not_scored(engine: Engine) -> None:
 
 
 def test_an_expired_job_is_deleted_also_by_another_dispatcher_if_the_first_one_dies(engine: Engine) -> None:
-    once = engine.logs.parent / "once"
-    once.touch()
-    dispatcher = engine.start("dispatcher", MINTAGE_CRASH_AT="mid_delete", MINTAGE_CRASH_ONCE=str(once))
+    engine.crash("mid_delete")
+    dispatcher = engine.start("dispatcher")
     engine.start("worker")
     engine.wait_for_workers(1)
     kept = engine.sample(10, 5)
     job = engine.sample(10, 5, ttl=Duration(seconds=1))
     folder = Path(job.output_uri)
-    wait_until(lambda: not once.exists(), "the crash")
-    dispatcher.wait(10)
+    wait_until(lambda: dispatcher.poll() is not None, "the crash")
     assert folder.exists() and not (folder / "plan.json").exists()
     assert engine.job(job.name).state == State.STATE_DELETING
     engine.start("dispatcher")
@@ -98,29 +98,52 @@ def test_an_expired_job_is_deleted_also_by_another_dispatcher_if_the_first_one_d
     assert samples(engine.wait_for(kept.name)) == list(range(10))
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
-def test_a_full_disk_fails_the_job_and_leaves_nothing(tmp_path: Path, valkey: Valkey) -> None:
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 2 MB."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount a small disk")
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
     if subprocess.run(mount, check=False, capture_output=True).returncode != 0:
         pytest.skip("this machine allows no mounts")
-    try:
-        from tests.faults.model_server import running_model_server
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
 
-        with (
-            running_model_server(shape=(32, 32, 3)) as models,
-            running_engine(tmp_path / "state", valkey, models, output_dir=str(disk)) as engine,
-        ):
-            worker = engine.start_all()[0]
-            job = engine.sample(2000, 2000)
-            job = engine.wait_for(job.name, State.STATE_FAILED)
-            assert "NO_SPACE" in job.error and worker.poll() is None
-            assert not list(disk.rglob(".tmp/*")) and not list(disk.rglob("*.tar"))
-            small = engine.wait_for(engine.sample(10, 5).name)
-            assert samples(small) == list(range(10))
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
+
+@pytest.fixture
+def cramped(tmp_path: Path, valkey: Valkey, small_disk: Path) -> Iterator[Engine]:
+    """An engine that writes to the small disk images of 3 KB."""
+    with (
+        running_model_server(shape=(32, 32, 3)) as models,
+        running_engine(tmp_path / "state", valkey, models, output_dir=str(small_disk), retry_pause_s="1") as engine,
+    ):
+        yield engine
+
+
+def test_a_full_disk_fails_the_job_and_leaves_nothing(cramped: Engine, small_disk: Path) -> None:
+    worker = cramped.start_all()[0]
+    job = cramped.wait_for(cramped.sample(2000, 2000).name, State.STATE_FAILED)
+    assert "NO_SPACE" in job.error and worker.poll() is None
+    assert not list(small_disk.rglob(".tmp/*")) and not list(small_disk.rglob("*.tar"))
+    small = cramped.wait_for(cramped.sample(10, 5).name)
+    assert samples(small) == list(range(10))
+
+
+def test_a_job_goes_on_when_a_full_disk_has_space_again(cramped: Engine, small_disk: Path) -> None:
+    cramped.start_all()
+    calm = files(cramped.wait_for(cramped.sample(60, 60).name))
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(shutil.disk_usage(small_disk).free - (64 << 10)))
+    failed = cramped.wait_for(cramped.sample(60, 60).name, State.STATE_FAILED)
+    assert "NO_SPACE" in failed.error and not files(failed)
+    waiting = cramped.sample(60, 60)
+    wait_until(lambda: "NO_SPACE" in cramped.shards(waiting.name)[0].error, "the first attempt")
+    ballast.unlink()
+    assert files(cramped.wait_for(waiting.name)) == calm
+    cramped.retry(failed.name)
+    assert files(cramped.wait_for(failed.name)) == calm
 
 
 def test_an_idle_engine_uses_almost_no_cpu(engine: Engine, models: ModelServer) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import secrets
 from pathlib import Path
 
 import pytest
 from mintage.v1 import jobs_pb2
 
 from service.jobs.broker import QUEUE, QUEUE_KEY, TASK, celery_app
-from tests.faults.engine import Engine, running_engine, samples, wait_until
+from tests.faults.engine import Engine, files, running_engine, samples, wait_until
 from tests.faults.model_server import ModelServer
 from tests.valkey import Valkey, running_valkey
 
@@ -39,6 +41,38 @@ def test_hints_that_are_doubled_do_nothing(engine: Engine) -> None:
     job = engine.wait_for(job.name)
     assert samples(job) == list(range(30)) and job.progress.attempts == 6
     app.close()
+
+
+@pytest.mark.parametrize("fault", ["double", "drop", "reorder"])
+def test_a_whole_job_whose_every_hint_is_doubled_or_dropped_or_out_of_order(engine: Engine, fault: str) -> None:
+    seed = secrets.randbits(32)
+    print(f"{fault}, seed {seed}")
+    variables = {"MINTAGE_TEST_HINTS": fault, "MINTAGE_TEST_SEED": str(seed)}
+    unreliable = engine.start("dispatcher", module="tests.faults.unreliable", **variables)
+    for _ in range(2):
+        engine.start("worker", MINTAGE_WORKER_PROCESSES="2")
+    engine.wait_for_workers(2)
+    job = engine.wait_for(engine.sample(60, 5).name)
+    assert samples(job) == list(range(60)) and job.progress.attempts == 12
+    engine.kill(unreliable)
+    engine.start("dispatcher")
+    assert files(job) == files(engine.wait_for(engine.sample(60, 5).name))
+
+
+def test_a_queue_that_is_deleted_again_and_again_loses_nothing(engine: Engine, valkey: Valkey) -> None:
+    engine.start_all(workers=2)
+    job = engine.sample(60, 5)
+    with contextlib.closing(valkey.client()) as client:
+        for done in (1, 5, 8):
+            wait_until(functools.partial(reached, engine, job.name, done), f"{done} shards")
+            client.delete(QUEUE_KEY)
+    job = engine.wait_for(job.name)
+    assert samples(job) == list(range(60)) and job.progress.attempts == 12
+
+
+def reached(engine: Engine, name: str, shards: int) -> bool:
+    """Whether a job has so many finished shards."""
+    return engine.job(name).progress.shards_done >= shards
 
 
 def test_hints_of_nobody_are_refused_and_the_worker_goes_on(engine: Engine) -> None:

@@ -1,0 +1,87 @@
+"""The same request many times at once, from two APIs; an API that dies while jobs are created and watched."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from mintage.aio import AsyncClient
+from mintage.errors import AlreadyExists
+from mintage.retries import Retries
+from mintage.v1 import jobs_pb2
+
+from tests.faults.engine import Engine, samples
+from tests.valkey import free_port
+
+pytestmark = pytest.mark.e2e
+
+PATIENT = Retries(attempts=100, longest_pause_s=0.3)
+
+
+def test_a_hundred_same_requests_at_once_to_two_apis_are_one_job(engine: Engine) -> None:
+    addresses = [engine.settings.api_address, f"127.0.0.1:{free_port()}"]
+    engine.start_api()
+    second = engine.start("api", MINTAGE_API_ADDRESS=addresses[1])
+
+    async def ask(client: AsyncClient, count: int) -> jobs_pb2.Job | AlreadyExists:
+        try:
+            return await client.create_sample_job("digits", count, shard_size=4, request_id="one")
+        except AlreadyExists as refused:
+            return refused
+
+    async def ask_all() -> list[jobs_pb2.Job | AlreadyExists]:
+        async with AsyncClient(addresses[0], retries=PATIENT) as one, AsyncClient(addresses[1], retries=PATIENT) as two:
+            wishes = ((client, count) for _ in range(50) for client in (one, two) for count in (12, 13))
+            return list(await asyncio.gather(*(ask(client, count) for client, count in wishes)))
+
+    answers = asyncio.run(ask_all())
+    jobs = [answer for answer in answers if isinstance(answer, jobs_pb2.Job)]
+    assert len(answers) == 200 and len(jobs) == 100
+    assert len({job.name for job in jobs}) == 1
+    assert second.poll() is None
+    with engine.client() as client:
+        assert [job.name for job in client.jobs()] == [jobs[0].name]
+    assert len(list(Path(engine.settings.outputs).rglob("plan.json"))) == 1
+
+
+def test_an_api_that_is_killed_again_and_again_makes_each_request_one_job_and_loses_no_watcher(engine: Engine) -> None:
+    seed = secrets.randbits(32)
+    print("seed", seed)
+    chance = random.Random(seed)
+    engine.start_all(workers=2)
+    api = engine.start_api()
+    seen: list[jobs_pb2.Job] = []
+
+    def create_and_ask_again(number: int) -> str:
+        with engine.client(retries=PATIENT) as client:
+            first = client.create_sample_job("digits", 8, shard_size=4, request_id=f"request-{number}")
+            again = client.create_sample_job("digits", 8, shard_size=4, request_id=f"request-{number}")
+        assert first.name == again.name
+        return first.name
+
+    def watch(name: str) -> None:
+        with engine.client(retries=PATIENT) as client:
+            seen.extend(client.watch(name))
+
+    with engine.client(retries=PATIENT) as client, ThreadPoolExecutor(5) as callers:
+        long = client.create_sample_job("digits", 160, shard_size=8, max_images_per_second=20)
+        watcher = callers.submit(watch, long.name)
+        created = [callers.submit(create_and_ask_again, number) for number in range(40)]
+        for _ in range(3):
+            time.sleep(chance.uniform(0.05, 0.5))
+            engine.kill(api)
+            api = engine.start_api()
+        names = [each.result(60) for each in created]
+        watcher.result(60)
+        assert len(set(names)) == 40
+        assert {job.name for job in client.jobs()} == {*names, long.name}
+        for name in (*names, long.name):
+            assert engine.wait_for(name).state == jobs_pb2.Job.STATE_SUCCEEDED
+    assert samples(engine.job(long.name)) == list(range(160))
+    done = [job.progress.images_done for job in seen]
+    assert done == sorted(done) and seen[-1].state == jobs_pb2.Job.STATE_SUCCEEDED
