@@ -16,6 +16,7 @@ from service.validation import Violations
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+FOLDER_FORMATS = ("PNG", "JPEG", "WEBP")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 JPEG_QUALITY = 95
 CHANNELS = (1, 3)  # what an image file can hold here
@@ -47,10 +48,52 @@ def decode(
     for index, file in enumerate(files):
         try:
             decoded[index] = _decode(file, height, width, channels, max_pixels)
-        except _NotUsableError as error:
+        except UnreadableImageError as error:
             violations.add(f"{field}[{index}]", str(error))
     violations.check()
     return decoded
+
+
+class UnreadableImageError(Exception):
+    """Raised when a file is not an image that can be taken; the text goes on from its name."""
+
+
+def decode_fitted(
+    file: bytes, *, height: int, width: int, channels: int, max_pixels: int
+) -> tuple[NDArray[np.uint8], bool]:
+    """Decode an image file of any size and bring it to one size; colour and transparency are treated as by `decode`.
+
+    The largest centred part of the wanted aspect is kept and resized with Lanczos's filter, as for training data.
+
+    Args:
+        file: PNG, JPEG or WebP.
+        height: wanted, in pixels.
+        width: wanted, in pixels.
+        channels: 1 for grey, 3 for RGB.
+        max_pixels: most pixels that a header may announce.
+
+    Returns: [height, width, channels], and whether it was resized.
+
+    Raises:
+        UnreadableImageError: if it is no such image; the text says why.
+    """
+    if not file:
+        raise UnreadableImageError("is empty")
+    with _opened(file, max_pixels, FOLDER_FORMATS) as image:
+        if image.width * image.height > max_pixels:
+            raise _too_many_pixels(image.size, max_pixels)
+        try:
+            image.load()
+            pixels = _pixels(ImageOps.exif_transpose(image), channels)
+            if pixels.shape[:2] == (height, width):
+                return pixels, False
+            whole = Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
+            fitted = ImageOps.fit(whole, (width, height), method=Image.Resampling.LANCZOS)
+            return np.asarray(fitted, np.uint8).reshape(height, width, channels), True
+        except MemoryError:
+            raise
+        except Exception as error:  # decoders raise nearly anything on damaged files
+            raise UnreadableImageError("cannot be decoded: the file is damaged or incomplete") from error
 
 
 def encode_png(images: NDArray[np.uint8]) -> list[bytes]:
@@ -84,13 +127,9 @@ def most_raw_bytes(height: int, width: int, channels: int) -> int:
     return height * width * channels
 
 
-class _NotUsableError(Exception):
-    """Raised when a file is not an image that can be taken; the text says why."""
-
-
 def _decode(file: bytes, height: int, width: int, channels: int, max_pixels: int) -> NDArray[np.uint8]:
     if not file:
-        raise _NotUsableError("is empty")
+        raise UnreadableImageError("is empty")
     with _opened(file, max_pixels) as image:
         if image.width * image.height > max_pixels:
             raise _too_many_pixels(image.size, max_pixels)
@@ -101,32 +140,37 @@ def _decode(file: bytes, height: int, width: int, channels: int, max_pixels: int
             upright = ImageOps.exif_transpose(image)
             pixels = _pixels(upright, channels)
         except Exception as error:  # decoders raise nearly anything on damaged files
-            raise _NotUsableError("cannot be decoded: the file is damaged or incomplete") from error
+            raise UnreadableImageError("cannot be decoded: the file is damaged or incomplete") from error
     if upright.size != (width, height):
         raise _wrong_size(upright.size, height, width)
     return pixels
 
 
-def _opened(file: bytes, max_pixels: int) -> Image.Image:
+def _opened(file: bytes, max_pixels: int, formats: tuple[str, ...] = FORMATS) -> Image.Image:
     """Read the header only."""
     try:
-        return Image.open(io.BytesIO(file), formats=FORMATS)
+        return Image.open(io.BytesIO(file), formats=formats)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _NotUsableError(f"has more than {max_pixels:,} pixels") from error
+        raise UnreadableImageError(f"has more than {max_pixels:,} pixels") from error
     except Exception as error:  # as above
-        raise _NotUsableError("is no PNG, JPEG, WebP, BMP or GIF file") from error
+        raise UnreadableImageError(f"is no {_listed(formats)} file") from error
 
 
-def _too_many_pixels(size: tuple[int, int], max_pixels: int) -> _NotUsableError:
-    return _NotUsableError(f"has {size[0]:,} x {size[1]:,} pixels, more than {max_pixels:,}")
+def _listed(formats: tuple[str, ...]) -> str:
+    names = ["WebP" if name == "WEBP" else name for name in formats]
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def _too_many_pixels(size: tuple[int, int], max_pixels: int) -> UnreadableImageError:
+    return UnreadableImageError(f"has {size[0]:,} x {size[1]:,} pixels, more than {max_pixels:,}")
 
 
 def _whole_blocks(side: int) -> int:
     return (side + 15) // 16 * 16
 
 
-def _wrong_size(size: tuple[int, int], height: int, width: int) -> _NotUsableError:
-    return _NotUsableError(f"is {size[0]:,} x {size[1]:,} pixels, not {width:,} x {height:,}")
+def _wrong_size(size: tuple[int, int], height: int, width: int) -> UnreadableImageError:
+    return UnreadableImageError(f"is {size[0]:,} x {size[1]:,} pixels, not {width:,} x {height:,}")
 
 
 def _pixels(image: Image.Image, channels: int) -> NDArray[np.uint8]:

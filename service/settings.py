@@ -28,6 +28,9 @@ class Settings(BaseSettings):
 
     state_dir: Path = Field(default_factory=_default_state_dir, description="Folder for everything that lasts.")
     archive_dir: Path | None = Field(None, description="Folder of model archives (.mar). Default {state_dir}/archives.")
+    input_dir: Path | None = Field(
+        None, description="Folder below which folders of images may be scored. Default {state_dir}/inputs."
+    )
     output_dir: str = Field("", description="Folder that jobs write below. Default {state_dir}/outputs.")
 
     api_address: str = Field("127.0.0.1:50051", description="host:port on which the gRPC API listens.")
@@ -88,6 +91,11 @@ class Settings(BaseSettings):
     def archives(self) -> Path:
         """Folder of model archives."""
         return self.archive_dir or self.state_dir / "archives"
+
+    @property
+    def inputs(self) -> Path:
+        """Folder below which folders of images may be scored."""
+        return self.input_dir or self.state_dir / "inputs"
 
     @property
     def outputs(self) -> str:

@@ -6,6 +6,7 @@ the shards that they are of and the file's own digest. One that was changed is m
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from dataclasses import dataclass
@@ -91,7 +92,9 @@ def statistics_of(output: Output, plan: Plan, root: str) -> Statistics:
     for chunk in chunks(output, plan, markers, only=("features",)):
         sums.add(chunk)
     made = sums.statistics()
-    _keep(output, facts, made)
+    with contextlib.suppress(FileNotFoundError):  # of another that keeps the same at this moment, and tidies up
+        _keep(output, facts, made)
+    output.remove_temporaries()
     return made
 
 

@@ -70,7 +70,7 @@ def finalize(store: Store, plan: Plan, *, cancelled: bool, errors: Mapping[int, 
         try:
             ending = _ending(store, output, plan, cancelled=cancelled, errors=errors)
         except OutputError as error:
-            ending = Ending("FAILED", f"OUTPUT_DAMAGED: {error}")
+            ending = Ending("FAILED", f"{error.reason}: {error}")
         ending = replace(ending, round=retry_round)
         crash_point("before_manifest")
         with output.temporary(MANIFEST) as temporary:

@@ -13,6 +13,7 @@ The same scores give the same bytes, with the same version of Arrow.
 from __future__ import annotations
 
 import contextlib
+import itertools
 from types import TracebackType
 from typing import Any
 
@@ -29,6 +30,7 @@ from service.jobs.store import Store
 
 FILE_NAME = "images.parquet"
 ROW_GROUP = 1 << 16  # rows
+MOST_NAMED = 20  # unreadable images
 
 
 class ImageTable:
@@ -42,6 +44,7 @@ class ImageTable:
         self._stack = contextlib.ExitStack()
         self._writer: pq.ParquetWriter | None = None
         self._waiting: list[pa.Table] = []
+        self.unreadable: list[str] = []  # the first of the images that could not be read
 
     def __enter__(self) -> ImageTable:
         self._temporary = self._stack.enter_context(self._output.temporary(FILE_NAME))
@@ -78,7 +81,10 @@ class ImageTable:
     def _columns(self, chunk: Chunk) -> dict[str, pa.Array]:
         columns = {"index": pa.array(chunk.indices)}
         if self._names is not None:
-            columns["source"] = pa.array([next(self._names) for _ in chunk.indices], pa.string())
+            names = list(itertools.islice(self._names, len(chunk.indices)))
+            columns["source"] = pa.array(names, pa.string())
+            missing = [name for name, readable in zip(names, chunk.readable, strict=True) if not readable]
+            self.unreadable += missing[: MOST_NAMED - len(self.unreadable)]
         if "probabilities" in chunk.columns:
             probabilities = chunk.columns["probabilities"]
             best = probabilities.argmax(axis=1) if len(probabilities) else np.empty(0, np.int64)

@@ -9,7 +9,7 @@ import hashlib
 import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, ClassVar, Protocol
 
 TEMPORARY = ".tmp"
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -17,6 +17,8 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 class OutputError(Exception):
     """Raised when a job's folder is not as it must be: something else lies in the way, or a file was changed."""
+
+    reason: ClassVar[str] = "OUTPUT_DAMAGED"
 
 
 @dataclass(slots=True)

@@ -14,9 +14,13 @@ from numpy.typing import NDArray
 from service.jobs.comparison import compared
 from service.jobs.feature_statistics import StatisticsSums
 from service.jobs.marker import Marker
+from service.jobs.markers import root_digest
 from service.jobs.output import Output, OutputError
 from service.jobs.plan import Plan, Scoring, canonical_json
 from service.jobs.score_chunks import Chunk, chunks, count_readable
+from service.jobs.score_shards import what_was_read
+from service.jobs.sources.folder import allowed_unreadable
+from service.jobs.sources.inputs import SourceError
 from service.jobs.store import Store
 from training.scores.classifier_score import ScoreError, ScoreSums
 
@@ -37,6 +41,7 @@ def reduce(store: Store, output: Output, plan: Plan, markers: Sequence[Marker]) 
     from service.jobs.image_table import ImageTable  # noqa: PLC0415 - only the dispatcher needs Arrow
 
     images = count_readable(output, plan, markers)
+    _check_readable(plan, images)
     parts: list[_Classes | _Concepts] = [_Classes(scoring, images) if scoring.classes else _Concepts(scoring)]
     sums = StatisticsSums(images, scoring.features) if scoring.reference_job and scoring.features else None
     with _explained(), ImageTable(store, output, plan) as table:
@@ -50,9 +55,9 @@ def reduce(store: Store, output: Output, plan: Plan, markers: Sequence[Marker]) 
         result = {
             "images": images,
             "model_digest": plan.model_digest,
-            "source_job": scoring.source_job,
-            "source_root_digest": scoring.source_root_digest,
+            **_source(output, plan, markers),
             **parts[0].result(),
+            **_unreadable(plan, images, table.unreadable),
             **({"comparison": compared(store, plan, sums.statistics())} if sums is not None else {}),
         }
     output.put(FILE_NAME, canonical_json(result))
@@ -63,6 +68,38 @@ def read(output: Output) -> dict[str, Any] | None:
     """Return the result of a score job, or None if there is none."""
     data = output.read(FILE_NAME)
     return None if data is None else dict(json.loads(data))
+
+
+def _check_readable(plan: Plan, images: int) -> None:
+    """Refuse a score of a folder of which too little could be read."""
+    unreadable, most = plan.count - images, allowed_unreadable(plan.count)
+    if unreadable > most:
+        text = f"{unreadable:,} of {plan.count:,} images could not be read, at most {most:,} may"
+        raise SourceError(f"{text}; the workers' logs name them")
+
+
+def _unreadable(plan: Plan, images: int, first: list[str]) -> dict[str, Any]:
+    """Say how many images of a folder were left out, and which were the first of them."""
+    if images == plan.count:
+        return {}
+    return {"unreadable": plan.count - images, "unreadable_images": first}
+
+
+def _source(output: Output, plan: Plan, markers: Sequence[Marker]) -> dict[str, Any]:
+    """Say what was scored."""
+    scoring = plan.scoring
+    assert scoring is not None  # noqa: S101 - as above
+    if scoring.source_job:
+        return {"source_job": scoring.source_job, "source_root_digest": scoring.source_root_digest}
+    read = [what_was_read(output, plan, marker.shard) for marker in markers]
+    resized = sum(each.resized for each in read if each)
+    size = f"{plan.width}x{plan.height}"
+    return {
+        "source_folder": scoring.source_folder,
+        "source_listing": scoring.source_listing,
+        "source_digest": root_digest(each.source_digest for each in read if each),
+        "resize": f"{resized} images to {size}, largest centred part, Lanczos" if resized else "none",
+    }
 
 
 class _Classes:

@@ -157,7 +157,7 @@ class Attempt:
         label = temporary_label(self._lease.shard, self._lease.attempt)
         with contextlib.ExitStack() as stack:
             temporary = stack.enter_context(layout_of(self._plan).temporary(self._output, label))
-            opening = work_on(self._striker.store, self._plan, blank, temporary)
+            opening = work_on(self._striker.store, self._settings.inputs, self._plan, blank, temporary)
             work = await asyncio.to_thread(stack.enter_context, opening)
             await self._fill(work)
             await asyncio.to_thread(work.finish)
@@ -253,7 +253,7 @@ def failure_text(error: Exception) -> str:
     if isinstance(error, DeterminismError):
         return f"DETERMINISM_VIOLATION: {error}"
     if isinstance(error, OutputError):
-        return f"OUTPUT_DAMAGED: {error}"
+        return f"{error.reason}: {error}"
     if isinstance(error, OSError) and error.errno in DISK_FULL:
         return "NO_SPACE: the output folder's disk is full"
     if isinstance(error, OSError):

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from service.errors import AlreadyExists, FailedPrecondition, ResourceExhausted
 from service.jobs.faults import crash_point
@@ -17,14 +18,24 @@ from service.jobs.ledger import Ledger
 from service.jobs.output import TEMPORARY, Output, OutputError
 from service.jobs.plan import FILE_NAME, Plan, PlanError, new_job_id, read_plan
 from service.jobs.reservations import Reservations
+from service.jobs.sources.listing import is_listing
 from service.jobs.store import Store
 from service.jobs.views import JobView, job_view
 
-MakePlan = Callable[[str], Awaitable[Plan]]
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A plan, and the files that must lie beside it before it does, such as the list of what is scored."""
+
+    plan: Plan
+    beside: Mapping[str, bytes] = field(default_factory=dict)
+
+
+MakeDraft = Callable[[str], Awaitable[Draft]]
 
 
 async def submit(
-    ledger: Ledger, reservations: Reservations, store: Store, make_plan: MakePlan, *, request_id: str, digest: str
+    ledger: Ledger, reservations: Reservations, store: Store, make_draft: MakeDraft, *, request_id: str, digest: str
 ) -> JobView:
     """Make a job durable and return it; the same request id and parameters give the same job.
 
@@ -32,7 +43,7 @@ async def submit(
         ledger: the ledger.
         reservations: request ids and quotas.
         store: where jobs write.
-        make_plan: makes the plan of a job id; called only if the request is new.
+        make_draft: makes the plan of a job id; called only if the request is new.
         request_id: the caller's, or ''.
         digest: of the request's parameters.
 
@@ -44,19 +55,19 @@ async def submit(
     """
     job = await reservations.requested(request_id, digest) if request_id else ""
     while not job or await ledger.unknown([job]):
-        plan = await make_plan(job or new_job_id())
-        job = await reservations.reserve(plan)
-        if job == plan.job:
-            await _write(ledger, reservations, store, plan)
+        draft = await make_draft(job or new_job_id())
+        job = await reservations.reserve(draft.plan)
+        if job == draft.plan.job:
+            await _write(ledger, reservations, store, draft)
     return await ledger.job(job)
 
 
-async def _write(ledger: Ledger, reservations: Reservations, store: Store, plan: Plan) -> None:
+async def _write(ledger: Ledger, reservations: Reservations, store: Store, draft: Draft) -> None:
     crash_point("after_reserve")
     try:
-        plan = await asyncio.to_thread(write_plan, store, plan)
+        plan = await asyncio.to_thread(write_plan, store, draft.plan, draft.beside)
     except Exception:
-        await reservations.release(plan)
+        await reservations.release(draft.plan)
         raise
     crash_point("after_plan")
     await ledger.create(plan)
@@ -64,7 +75,7 @@ async def _write(ledger: Ledger, reservations: Reservations, store: Store, plan:
 
 
 async def rehearse(
-    ledger: Ledger, reservations: Reservations, store: Store, make_plan: MakePlan, *, request_id: str, digest: str
+    ledger: Ledger, reservations: Reservations, store: Store, make_draft: MakeDraft, *, request_id: str, digest: str
 ) -> JobView:
     """Do as `submit`, but write nothing: return the job as it would be, at revision 0, or the one that there is.
 
@@ -74,14 +85,16 @@ async def rehearse(
     known = await reservations.requested(request_id, digest) if request_id else ""
     if known and not await ledger.unknown([known]):
         return await ledger.job(known)
-    plan = await make_plan(new_job_id())
+    plan = (await make_draft(new_job_id())).plan
     await reservations.check(plan)
     await asyncio.to_thread(check_folder, store, plan)
     return job_view({"plan": plan.to_json().decode(), "state": "QUEUED"}, 0)
 
 
-def write_plan(store: Store, plan: Plan) -> Plan:
+def write_plan(store: Store, plan: Plan, beside: Mapping[str, bytes] | None = None) -> Plan:
     """Put the plan into its folder, durably; returns the one that an earlier try of this request wrote, if any did.
+
+    What lies `beside` it is there first; a name says what is in it, so that of a try that was broken off may stay.
 
     Raises:
         AlreadyExists: if the folder, or one above it, belongs to another job or holds other files.
@@ -91,6 +104,8 @@ def write_plan(store: Store, plan: Plan) -> Plan:
     output = store.output(plan.prefix)
     with _explained():
         _check_free(store, plan, output)
+        for name, data in (beside or {}).items():
+            output.put(name, data)
         if output.put(FILE_NAME, plan.to_json()):
             return plan
         return _same_plan(plan, output.read(FILE_NAME) or b"")
@@ -128,8 +143,10 @@ def _explained() -> Iterator[None]:
 def _check_free(store: Store, plan: Plan, output: Output) -> None:
     """Refuse a folder inside another job's, or one that holds files without being a job's."""
     _check_above(store, plan)
-    if output.read(FILE_NAME) is None and set(output.names()) - {TEMPORARY, FILE_NAME}:
-        raise _taken(plan.prefix, "is not empty")
+    if output.read(FILE_NAME) is None:
+        others = {name for name in output.names() if not is_listing(name)}
+        if others - {TEMPORARY, FILE_NAME}:
+            raise _taken(plan.prefix, "is not empty")
 
 
 def _check_above(store: Store, plan: Plan) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Protocol
 
 from service import envelope
@@ -73,8 +74,8 @@ class SampleWork:
 
 
 @contextlib.contextmanager
-def work_on(store: Store, plan: Plan, marker: Marker, temporary: AnyTemporary) -> Iterator[Work]:
-    """Open what the marker's shard of a plan needs.
+def work_on(store: Store, inputs: Path, plan: Plan, marker: Marker, temporary: AnyTemporary) -> Iterator[Work]:
+    """Open what the marker's shard of a plan needs; `inputs` is the folder below which folders may be scored.
 
     Raises:
         OutputError: if the images to score are not those that the marker names.
@@ -82,7 +83,7 @@ def work_on(store: Store, plan: Plan, marker: Marker, temporary: AnyTemporary) -
     if plan.scoring is None:
         yield SampleWork(plan, marker.shard, temporary)
         return
-    with open_source(store, plan, marker.shard, digest=marker.source_digest) as source:
+    with open_source(store, inputs, plan, marker.shard, digest=marker.source_digest) as source:
         yield ScoreWork(plan, marker.shard, temporary, source)
 
 

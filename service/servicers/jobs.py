@@ -20,7 +20,7 @@ from service.jobs.plan import (
     request_digest,
 )
 from service.jobs.reservations import Quotas, Reservations
-from service.jobs.submit import rehearse, submit
+from service.jobs.submit import Draft, rehearse, submit
 from service.jobs.views import JobView
 from service.registry import ModelRecord
 from service.servicers.callers import client_of
@@ -28,7 +28,8 @@ from service.servicers.job_control import checked_name
 from service.servicers.job_messages import job_message, page_token, shard_message, token_value, unmade_job_message
 from service.servicers.job_requests import FORMATS, RESERVED_PREFIX, Creation, check_common, check_labels, wishes
 from service.servicers.job_verification import JobVerificationServicer
-from service.servicers.score_requests import checked_score, parameters, score_plan
+from service.servicers.score_plans import folder_draft, listed, score_plan
+from service.servicers.score_requests import checked_score, parameters
 from service.servicers.watching import seen_before
 from service.validation import Violations
 
@@ -60,10 +61,10 @@ class JobServicer(JobVerificationServicer):
             }
         )
 
-        async def make_plan(job: str) -> Plan:
-            return _sample_plan(request, job, digest, self._registry.find(model, "generator"))
+        async def make_draft(job: str) -> Draft:
+            return Draft(_sample_plan(request, job, digest, self._registry.find(model, "generator")))
 
-        return jobs_pb2.CreateSampleJobResponse(job=await self._submit(make_plan, request, digest, context))
+        return jobs_pb2.CreateSampleJobResponse(job=await self._submit(make_draft, request, digest, context))
 
     async def CreateScoreJob(
         self, request: jobs_pb2.CreateScoreJobRequest, context: Any
@@ -72,13 +73,18 @@ class JobServicer(JobVerificationServicer):
         asked = checked_score(request)
         digest = request_digest(parameters(request, asked))
 
-        async def make_plan(job: str) -> Plan:
+        async def make_draft(job: str) -> Draft:
             record = self._registry.find(asked.model)
-            source = await self._ledger.job(asked.source)
             reference = await self._ledger.job(asked.reference) if asked.reference else None
-            return score_plan(request, _identity(request, job, digest, record), record, source, reference)
+            identity = _identity(request, job, digest, record)
+            if asked.folder:
+                timeout_s = context.time_remaining() if context else None
+                listing = await listed(self._settings.inputs, asked.folder, timeout_s=timeout_s)
+                return folder_draft(request, identity, record, listing, reference)
+            source = await self._ledger.job(asked.source)
+            return Draft(score_plan(request, identity, record, source, reference))
 
-        return jobs_pb2.CreateScoreJobResponse(job=await self._submit(make_plan, request, digest, context))
+        return jobs_pb2.CreateScoreJobResponse(job=await self._submit(make_draft, request, digest, context))
 
     async def GetJob(self, request: jobs_pb2.GetJobRequest, context: Any) -> jobs_pb2.GetJobResponse:
         """Get one job."""
@@ -131,17 +137,18 @@ class JobServicer(JobVerificationServicer):
 
     async def _submit(
         self,
-        make_plan: Callable[[str], Awaitable[Plan]],
+        make_draft: Callable[[str], Awaitable[Draft]],
         request: Creation,
         digest: str,
         context: Any,
     ) -> jobs_pb2.Job:
         """Create the job, or find out what it would be."""
 
-        async def signed(job: str) -> Plan:
-            plan = await make_plan(job)
-            ttl_ms = plan.ttl_ms or round(self._settings.job_ttl_s * 1000)
-            return dataclasses.replace(plan, client=client_of(context), ttl_ms=ttl_ms)
+        async def signed(job: str) -> Draft:
+            draft = await make_draft(job)
+            ttl_ms = draft.plan.ttl_ms or round(self._settings.job_ttl_s * 1000)
+            plan = dataclasses.replace(draft.plan, client=client_of(context), ttl_ms=ttl_ms)
+            return dataclasses.replace(draft, plan=plan)
 
         accept = rehearse if request.validate_only else submit
         reservations = Reservations(self._ledger, Quotas.from_settings(self._settings))

@@ -35,6 +35,7 @@ def score_spec(plan: Plan) -> jobs_pb2.ScoreSpec:
         source_job=_job(scoring.source_job),
         splits=scoring.splits,
         source_folder=scoring.source_folder,
+        source_listing=scoring.source_listing,
         reference_job=_job(scoring.reference_job),
     )
 

@@ -3,19 +3,40 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from mintage.v1 import jobs_pb2
 
 from tests.faults.engine import Engine, files, pictures, wait_until
 from tests.faults.model_server import made_features, made_probabilities
+from tests.service.jobs.sources.folders import image_files, parquet_of, picture, png, tar_of
 from training.scores.classifier_score import classifier_score
 from training.scores.frechet import Moments, frechet_distance
 from training.scores.precision_recall import precision_recall
 
 pytestmark = pytest.mark.e2e
+
+
+def one_tar(folder: Path, count: int) -> None:
+    """A folder with one tar."""
+    tar_of(folder / "a.tar", range(count))
+
+
+def one_parquet_file(folder: Path, count: int) -> None:
+    """A folder with one Parquet file."""
+    parquet_of(folder / "a.parquet", range(count))
+
+
+def markers(job: jobs_pb2.Job) -> list[str]:
+    """What each shard of a job says that it scored."""
+    return [
+        json.loads(path.read_bytes())["source_digest"] for path in sorted(Path(job.output_uri).glob("shards/*.json"))
+    ]
 
 
 def told(job: jobs_pb2.Job) -> tuple[str, str, str]:
@@ -48,6 +69,63 @@ def test_a_comparison_is_the_same_after_a_worker_was_killed_in_the_middle(engine
     assert found.recall == precision_recall(*features).recall
     score = classifier_score(made_probabilities(sets[1]))
     assert (disturbed.classifier_score.mean, disturbed.classifier_score.images) == (score.mean, 50)
+
+
+@pytest.mark.parametrize("point", ["mid_shard", "after_publish"])
+@pytest.mark.parametrize("make", [image_files, one_tar, one_parquet_file])
+def test_a_folder_is_scored_exactly_also_after_a_crash(
+    engine: Engine, tmp_path: Path, make: Callable[[Path, int], None], point: str
+) -> None:
+    make(engine.settings.inputs / "set", 20)
+    once = tmp_path / "once"
+    engine.start_all(workers=1, MINTAGE_CRASH_AT=point, MINTAGE_CRASH_ONCE=str(once))
+    calm = engine.wait_for(engine.score("", source_folder="set", shard_size=6).name)
+    once.touch()
+    job = engine.wait_for(engine.score("", source_folder="set", shard_size=6, reference_job=calm.name).name)
+    assert not once.exists(), "nobody crashed"
+    assert files(job) == files(calm) and job.classifier_score == calm.classifier_score
+    assert markers(job) == markers(calm) and all(len(digest) == 64 for digest in markers(job))
+    images = np.stack([picture(index) for index in range(20)])
+    expected = classifier_score(made_probabilities(images))
+    assert (job.classifier_score.mean, job.images_unreadable) == (expected.mean, 0)
+    assert job.comparison.frechet_distance == pytest.approx(0, abs=1e-9)
+    result = json.loads((Path(job.output_uri) / "score.json").read_bytes())
+    assert (result["source_folder"], result["resize"]) == ("set", "none") and "unreadable" not in result
+    assert result["source_digest"] == hashlib.sha256("".join(f"{d}\n" for d in markers(job)).encode()).hexdigest()
+
+
+def test_what_cannot_be_read_is_left_out_and_counted(engine: Engine) -> None:
+    folder = engine.settings.inputs / "set"
+    image_files(folder, 20)
+    for name in ("0/002.png", "1/008.png"):
+        (folder / name).write_bytes(b"no image")
+    (folder / "2/019.png").write_bytes(png(picture(19, shape=(32, 32, 3))))
+    engine.start_all()
+    job = engine.wait_for(engine.score("", source_folder="set", shard_size=6).name)
+    kept = [index for index in range(19) if index not in (2, 8)]
+    result = json.loads((Path(job.output_uri) / "score.json").read_bytes())
+    assert (job.images_unreadable, job.classifier_score.images) == (2, 18)
+    assert result["unreadable_images"] == ["0/002.png", "1/008.png"]
+    assert result["resize"].startswith("1 images to 6x8")
+    table = pq.read_table(Path(job.output_uri) / "images.parquet")
+    assert table["source"][8].as_py() == "1/008.png" and table["class"][8].as_py() is None
+    images = np.stack([picture(index) for index in kept])
+    assert np.array_equal(table["probability"].to_numpy()[kept], made_probabilities(images).max(axis=1))
+
+    (folder / "0/003.png").unlink()
+    too_few = engine.score("", source_folder="set", shard_size=6)
+    too_few = engine.wait_for(too_few.name, jobs_pb2.Job.State.STATE_FAILED)
+    assert "SOURCE_DAMAGED: 2 of 19 images could not be read, at most 1 may" in too_few.error
+
+
+def test_a_file_that_changes_meanwhile_fails_the_job_and_is_named(engine: Engine) -> None:
+    folder = engine.settings.inputs / "set"
+    image_files(folder, 12)
+    job = engine.score("", source_folder="set", shard_size=6)
+    (folder / "2/011.png").write_bytes(b"another")
+    engine.start_all()
+    job = engine.wait_for(job.name, jobs_pb2.Job.State.STATE_FAILED)
+    assert "SOURCE_DAMAGED: set/2/011.png was changed since the job was accepted" in job.error
 
 
 def test_neurons_say_what_they_see_of_a_whole_job(engine: Engine) -> None:

@@ -350,6 +350,7 @@ class ScoreSpec(_message.Message):
     SPLITS_FIELD_NUMBER: _builtins.int
     SOURCE_FOLDER_FIELD_NUMBER: _builtins.int
     REFERENCE_JOB_FIELD_NUMBER: _builtins.int
+    SOURCE_LISTING_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Resource name of the classifier, or of the autoencoder with its concept neurons."""
     model_digest: _builtins.str
@@ -362,6 +363,8 @@ class ScoreSpec(_message.Message):
     """Folder below the server's input folder whose images are scored; empty if they are of a job."""
     reference_job: _builtins.str
     """Resource name of the score job over the images that these are compared with; empty if with none."""
+    source_listing: _builtins.str
+    """SHA-256 of the list of the folder's files, with sizes and times of change, when the job was accepted."""
     def __init__(
         self,
         *,
@@ -371,10 +374,11 @@ class ScoreSpec(_message.Message):
         splits: _builtins.int = ...,
         source_folder: _builtins.str = ...,
         reference_job: _builtins.str = ...,
+        source_listing: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "model_digest", b"model_digest", "reference_job", b"reference_job", "source_folder", b"source_folder", "source_job", b"source_job", "splits", b"splits"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "model_digest", b"model_digest", "reference_job", b"reference_job", "source_folder", b"source_folder", "source_job", b"source_job", "source_listing", b"source_listing", "splits", b"splits"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

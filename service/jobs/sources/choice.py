@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 from service.jobs.plan import Plan
+from service.jobs.score_shards import what_was_read
+from service.jobs.sources.folder import open_folder
+from service.jobs.sources.inputs import InputFolder
 from service.jobs.sources.job import open_job, shard_digest
+from service.jobs.sources.listing import read_names
 from service.jobs.sources.source import Source
 from service.jobs.store import Store
 
 
-def open_source(store: Store, plan: Plan, shard: int, *, digest: str = "") -> AbstractContextManager[Source]:
+def open_source(
+    store: Store, inputs: Path, plan: Plan, shard: int, *, digest: str = ""
+) -> AbstractContextManager[Source]:
     """Open the images that a shard of a score job scores.
 
     Args:
         store: where jobs write.
+        inputs: the folder below which folders may be scored.
         plan: of the score job.
         shard: which of its shards.
         digest: what the source's shard must have, as `source_digest` says; empty leaves the check out.
@@ -24,18 +32,28 @@ def open_source(store: Store, plan: Plan, shard: int, *, digest: str = "") -> Ab
         OutputError: if the source is not what the plan says.
     """
     assert plan.scoring is not None  # noqa: S101 - only score jobs have a source
+    if plan.scoring.source_folder:
+        folder = InputFolder(inputs, plan.scoring.source_folder)
+        return open_folder(store.output(plan.prefix, existing=True), folder, plan, plan.span(shard))
     return open_job(store, plan.scoring, shard, digest=digest)
 
 
 def image_names(store: Store, plan: Plan) -> Iterator[str] | None:
     """Return where each image of a folder came from, in order; None for a job, whose images have numbers only."""
-    return None
+    if plan.scoring is None or not plan.scoring.source_folder:
+        return None
+    return read_names(store.output(plan.prefix, existing=True), plan)
 
 
 def source_digest(store: Store, plan: Plan, shard: int) -> str:
-    """Return the digest of what a shard scores, as far as it is known before; empty for a sample job.
+    """Return the digest of what a shard scores, or scored; empty for a sample job, and for a folder before it is read.
 
     Raises:
         OutputError: if the source does not say.
     """
-    return shard_digest(store, plan.scoring, shard) if plan.scoring else ""
+    if plan.scoring is None:
+        return ""
+    if plan.scoring.source_folder:
+        read = what_was_read(store.output(plan.prefix, existing=True), plan, shard)
+        return read.source_digest if read else ""
+    return shard_digest(store, plan.scoring, shard)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from mintage.v1 import jobs_pb2
 from service.jobs.plan import read_plan
 from service.settings import Settings
 from tests.service.jobs.job_api import SAMPLE, Api, Code, State, Use, refused, serving, wrong_fields
+from tests.service.jobs.sources.folders import image_files
 from tests.valkey import Valkey
 
 
@@ -228,6 +230,62 @@ def test_a_score_job_is_compared_with_one_of_the_same_model(with_api: Use) -> No
         assert "no features" in await refused(
             api.score(source.name, reference_job=reference.name), Code.FAILED_PRECONDITION
         )
+
+    with_api(act)
+
+
+def test_a_folder_is_listed_when_its_job_is_accepted(with_api: Use) -> None:
+    async def act(api: Api) -> None:
+        inputs = api.outputs.parent / "inputs"
+        image_files(inputs / "photos/cats", 7)
+        rehearsed = await api.score("", source_folder="photos/cats", shard_size=3, validate_only=True)
+        assert not list(api.outputs.rglob("*.json*"))
+        job = await api.score("", source_folder="photos/cats", shard_size=3, splits=7, request_id="one")
+        assert (job.score.source_folder, job.score.source_job, job.score.splits) == ("photos/cats", "", 7)
+        assert (job.progress.images_total, job.progress.shards_total) == (7, 3)
+        digest = rehearsed.score.source_listing
+        assert job.score.source_listing == digest
+        listing = (Path(job.output_uri) / f"source-{digest[:16]}.jsonl").read_bytes()
+        assert hashlib.sha256(listing).hexdigest() == digest and listing.count(b"\n") == 8
+        (inputs / "photos/cats/9.png").write_bytes(b"x")
+        again = await api.score("", source_folder="photos/cats", shard_size=3, splits=7, request_id="one")
+        assert again.name == job.name and again.progress.images_total == 7
+        more = await api.score("", source_folder="photos/cats")
+        assert more.progress.images_total == 8 and more.score.source_listing != digest
+
+    with_api(act)
+
+
+def test_a_listing_that_was_left_by_a_try_that_broke_off_is_in_nobodys_way(with_api: Use) -> None:
+    async def act(api: Api) -> None:
+        image_files(api.outputs.parent / "inputs/set", 3)
+        folder = api.outputs / "mine"
+        folder.mkdir(parents=True)
+        (folder / "source-0123456789abcdef.jsonl").write_bytes(b"x")
+        assert (await api.score("", source_folder="set", output_prefix="mine")).output_uri == str(folder)
+
+    with_api(act)
+
+
+def test_a_folder_that_cannot_be_scored_is_refused(with_api: Use) -> None:
+    async def act(api: Api) -> None:
+        inputs = api.outputs.parent / "inputs"
+        image_files(inputs / "set", 3)
+        (inputs / "empty").mkdir()
+        (inputs / "linked").symlink_to("/etc")
+        for folder in ("../outputs", "/etc", "set/../set", ".hidden", "a//b", "set/"):
+            assert await wrong_fields(api.score("", source_folder=folder)) == ["source_folder"]
+        assert await wrong_fields(api.score("")) == ["source_job"]
+        both = api.score("jobs/x", source_folder="set", shard_size=-1)
+        assert await wrong_fields(both) == ["shard_size", "source_folder"]
+        assert await wrong_fields(api.score("", source_folder="set", splits=4)) == ["splits"]
+        assert "MINTAGE_INPUT_DIR" in await refused(api.score("", source_folder="nosuch"), Code.NOT_FOUND)
+        assert "holds no PNG" in await refused(api.score("", source_folder="empty"), Code.FAILED_PRECONDITION)
+        assert "symbolic link" in await refused(api.score("", source_folder="linked"), Code.FAILED_PRECONDITION)
+        request = jobs_pb2.CreateScoreJobRequest(model="models/judge", source_folder="set")
+        late = api.stub.CreateScoreJob(request, timeout=0.9)
+        assert "longer deadline" in await refused(late, Code.DEADLINE_EXCEEDED)
+        assert not list(api.outputs.rglob("*.json*"))
 
     with_api(act)
 

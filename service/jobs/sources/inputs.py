@@ -1,0 +1,114 @@
+"""A folder below the input folder: listed and opened without following any symbolic link, never written."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from service.jobs.output import OutputError
+
+BLOCK = 1 << 20
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class SourceError(OutputError):
+    """Raised when the images to score are not what the plan says: a file is gone, was changed or cannot be read."""
+
+    reason = "SOURCE_DAMAGED"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class InputFile:
+    """A plain file: its path below the folder, size in bytes, and time of its last change in nanoseconds since 1970."""
+
+    name: str
+    size: int
+    changed_ns: int
+
+
+class InputFolder:
+    """The folder `{root}/{folder}`, where `folder` has been validated: no empty, '.' or '..' segment."""
+
+    def __init__(self, root: Path, folder: str) -> None:
+        self.root = root
+        self.folder = folder
+
+    def files(self, wanted: Callable[[str], bool], *, on_file: Callable[[], None] = lambda: None) -> list[InputFile]:
+        """List the plain files whose names are wanted, also in subfolders, in order of their paths.
+
+        What begins with a dot, and symbolic links, are passed over.
+
+        Args:
+            wanted: says by its name whether a file is listed.
+            on_file: called for each file that is looked at; may raise to stop.
+
+        Raises:
+            FileNotFoundError: if there is no such folder.
+            SourceError: if it is a symbolic link or no folder.
+        """
+        found = []
+        with self._opened(*self.folder.split("/")) as top:
+            for above, folders, files, descriptor in os.fwalk(".", dir_fd=top, follow_symlinks=False):
+                folders[:] = [name for name in folders if not name.startswith(".")]
+                prefix = above.removeprefix(".").removeprefix("/")
+                for name in files:
+                    on_file()
+                    if name.startswith(".") or not wanted(name):
+                        continue
+                    status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+                    if stat.S_ISREG(status.st_mode):
+                        path = f"{prefix}/{name}" if prefix else name
+                        found.append(InputFile(path, status.st_size, status.st_mtime_ns))
+        return sorted(found)
+
+    @contextlib.contextmanager
+    def open(self, file: InputFile) -> Iterator[BinaryIO]:
+        """Open a file that was listed.
+
+        Raises:
+            SourceError: if it is gone, or is not what was listed.
+        """
+        *folders, last = f"{self.folder}/{file.name}".split("/")
+        try:
+            with self._opened(*folders) as folder:
+                descriptor = os.open(last, _READ, dir_fd=folder)
+        except FileNotFoundError:
+            raise SourceError(f"{self._shown(file)} is gone since the job was accepted") from None
+        except OSError as error:
+            raise SourceError(f"{self._shown(file)} cannot be opened: {error.strerror}") from error
+        with os.fdopen(descriptor, "rb", buffering=BLOCK) as opened:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise SourceError(f"{self._shown(file)} is no plain file any more")
+            if (status.st_size, status.st_mtime_ns) != (file.size, file.changed_ns):
+                raise SourceError(f"{self._shown(file)} was changed since the job was accepted")
+            yield opened
+
+    def _shown(self, file: InputFile) -> str:
+        return ascii(f"{self.folder}/{file.name}")[1:-1]
+
+    @contextlib.contextmanager
+    def _opened(self, *segments: str) -> Iterator[int]:
+        """Open a folder segment by segment from the root."""
+        descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for segment in segments:
+                parent = descriptor
+                try:
+                    descriptor = os.open(segment, _FOLDER, dir_fd=parent)
+                except OSError as error:
+                    if error.errno in (errno.ELOOP, errno.ENOTDIR):
+                        text = f"{segment!a} in the input folder is a symbolic link or no folder"
+                        raise SourceError(text) from error
+                    raise
+                os.close(parent)
+            yield descriptor
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,183 @@
+"""What a folder held when its job was accepted: `source-{digest}.jsonl` in the job's folder, a line a file.
+
+    {"layout":"images"}
+    {"name":"cats/7.png","size":5123,"changed_ns":1700000000000000000,"images":1}
+
+It fixes which images there are and which number each has; the plan has its digest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, BinaryIO, ClassVar, Literal
+
+from pydantic import ConfigDict, TypeAdapter
+
+from service.jobs.output import Output, file_digest
+from service.jobs.plan import Natural, Plan, Positive, canonical_json
+from service.jobs.sources.inputs import InputFile, InputFolder, SourceError
+from service.jobs.sources.parquet import count_rows
+from service.jobs.sources.tars import IMAGE_SUFFIXES, mark_images
+
+LayoutName = Literal["images", "tars", "parquet"]
+_SUFFIXES: dict[LayoutName, tuple[str, ...]] = {
+    "images": IMAGE_SUFFIXES,
+    "tars": (".tar",),
+    "parquet": (".parquet",),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A file of the folder and how many images it holds; `marks` says where every 1000th image of a tar begins."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
+
+    name: str
+    size: Natural
+    changed_ns: int
+    images: Positive
+    marks: list[Natural] | None = None
+
+    @property
+    def file(self) -> InputFile:
+        """What it was when it was listed."""
+        return InputFile(self.name, self.size, self.changed_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A whole listing as the bytes of its file, and how many images it names."""
+
+    data: bytes
+    images: int
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the file."""
+        return hashlib.sha256(self.data).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Images of one file that a shard needs: index of the first one in the job, and which of the file's they are."""
+
+    listed: Listed
+    first_index: int
+    images: range
+
+
+_LISTED = TypeAdapter(Listed)
+
+
+def file_name(digest: str) -> str:
+    """Name of a listing beside its plan: two requests for one folder never meet."""
+    return f"source-{digest[:16]}.jsonl"
+
+
+def is_listing(name: str) -> bool:
+    """Say whether a file beside a plan is a listing."""
+    return name.startswith("source-") and name.endswith(".jsonl")
+
+
+def list_folder(folder: InputFolder, *, on_file: Callable[[], None] = lambda: None) -> Listing:
+    """List a folder of image files, of tars, or of Parquet files; blocks.
+
+    Args:
+        folder: to list.
+        on_file: called for each file and each image of a tar; may raise to stop.
+
+    Raises:
+        FileNotFoundError: if there is no such folder.
+        SourceError: if it holds no image, files of several kinds, or one that cannot be read.
+    """
+    suffixes = tuple(suffix for each in _SUFFIXES.values() for suffix in each)
+    files = folder.files(lambda name: name.lower().endswith(suffixes), on_file=on_file)
+    layout = _layout(files, folder.folder)
+    lines, images = [canonical_json({"layout": layout})], 0
+    for file in files:
+        if not file.name.isprintable():  # nor is what is no UTF-8
+            raise SourceError(f"{file.name!a} is no name that can be printed; rename the file")
+        entry = _entry(folder, file, layout, on_file)
+        if entry["images"]:
+            lines.append(canonical_json(entry))
+            images += entry["images"]
+    if not images:
+        raise SourceError(f"{folder.folder} holds no image")
+    return Listing(b"".join(lines), images)
+
+
+def read_parts(output: Output, plan: Plan, span: range) -> tuple[LayoutName, list[Part]]:
+    """Return the layout of a plan's source, and the files that hold the images of a span.
+
+    Raises:
+        SourceError: if the listing is missing or was changed.
+    """
+    with _opened(output, plan) as file:
+        layout = json.loads(file.readline())["layout"]
+        return layout, list(_parts(file, span))
+
+
+def read_names(output: Output, plan: Plan) -> Iterator[str]:
+    """Return where each image came from, in order: the file, and `#number` where a file holds many.
+
+    Raises:
+        SourceError: as `read_parts`.
+    """
+    with _opened(output, plan) as file:
+        many = json.loads(file.readline())["layout"] != "images"
+        for line in file:
+            listed = _LISTED.validate_json(line)
+            for number in range(listed.images):
+                yield f"{listed.name}#{number}" if many else listed.name
+
+
+def _layout(files: list[InputFile], folder: str) -> LayoutName:
+    found = [name for name, ends in _SUFFIXES.items() if any(file.name.lower().endswith(ends) for file in files)]
+    if not found:
+        raise SourceError(f"{folder} holds no PNG, JPEG or WebP file, no tar and no Parquet file")
+    if len(found) > 1:
+        raise SourceError(f"{folder} holds {' and '.join(found)}; give a folder with one kind of files")
+    return found[0]
+
+
+def _entry(folder: InputFolder, file: InputFile, layout: LayoutName, on_file: Callable[[], None]) -> dict[str, Any]:
+    facts = asdict(file)
+    if layout == "images":
+        return {**facts, "images": 1}
+    with folder.open(file) as opened:
+        if layout == "parquet":
+            return {**facts, "images": count_rows(opened, file.name)}
+        count, marks = mark_images(opened, file.name, on_file=on_file)
+        return {**facts, "images": count, "marks": marks}
+
+
+@contextlib.contextmanager
+def _opened(output: Output, plan: Plan) -> Iterator[BinaryIO]:
+    """Open the listing of a plan, hashed first."""
+    assert plan.scoring is not None  # noqa: S101 - only score jobs have a source
+    name = file_name(plan.scoring.source_listing)
+    try:
+        with output.open(name) as file:
+            if file_digest(file) != plan.scoring.source_listing:
+                raise SourceError(f"{name} was changed: it is not what the plan says")
+            file.seek(0)
+            yield file
+    except FileNotFoundError:
+        raise SourceError(f"{name} is missing: it says which images are scored") from None
+
+
+def _parts(file: BinaryIO, span: range) -> Iterator[Part]:
+    first = 0
+    for line in file:
+        if first >= span.stop:
+            return
+        listed = _LISTED.validate_json(line)
+        begin, end = max(span.start - first, 0), min(span.stop - first, listed.images)
+        if begin < end:
+            yield Part(listed, first + begin, range(begin, end))
+        first += listed.images
