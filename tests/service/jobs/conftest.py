@@ -15,6 +15,14 @@ from tests.service.jobs import ledgers
 from tests.service.jobs.job_api import Api, Use, serving
 from tests.valkey import Valkey
 
+ON_REDIS_TOO = ("test_ledger", "test_ledger_model", "test_fair_share", "test_listing")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Drive the ledger on Valkey and on the oldest Redis that it promises to work on."""
+    if metafunc.module.__name__.endswith(ON_REDIS_TOO) and "valkey_server" in metafunc.fixturenames:
+        metafunc.parametrize("valkey_server", ["valkey", "redis"], indirect=True)
+
 
 @pytest.fixture
 def with_api(tmp_path: Path, valkey: Valkey) -> Use:

@@ -145,3 +145,12 @@ def test_a_full_redis_is_overloaded_and_can_still_be_read(with_ledger: Use, valk
             client.close()
 
     with_ledger(act)
+
+
+def test_the_oldest_server_that_is_promised_is_among_those_tested(
+    valkey: Valkey, request: pytest.FixtureRequest
+) -> None:
+    client = valkey.client()
+    version = str(client.info("server")["redis_version"])
+    client.close()
+    assert version.startswith("6.2.") == (request.node.callspec.params["valkey_server"] == "redis")
