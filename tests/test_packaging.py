@@ -61,5 +61,5 @@ def test_every_direct_dependency_has_a_reason_in_the_docs() -> None:
 
     reasons = (ROOT / "docs" / "dependencies.md").read_text()
 
-    names = {re.split(r"[\[<>=]", item)[0] for item in listed}
+    names = {re.split(r"[\[<>=; ]", item)[0] for item in listed}
     assert sorted(name for name in names if f"| {name} |" not in reasons) == []

@@ -230,9 +230,9 @@ class AsyncClient(AsyncNeuronMethods):
         async for part in self._stream(job_calls.verify_job(name, strike=strike, seed=seed)):
             yield part
 
-    def shards(self, name: str) -> AsyncIterator[jobs_pb2.Shard]:
+    def shards(self, name: str, states: Sequence[jobs_pb2.Shard.State.ValueType] = ()) -> AsyncIterator[jobs_pb2.Shard]:
         """As `Client.shards`."""
-        return self._items(lambda token: job_calls.list_shards(name, token))
+        return self._items(lambda token: job_calls.list_shards(name, token, states))
 
     async def health(self, service: str = "", *, timeout_s: float = HEALTH_TIMEOUT_S) -> bool:
         """As `Client.health`."""

@@ -283,9 +283,9 @@ class Client(NeuronMethods):
         except grpc.RpcError as error:
             raise from_rpc(error) from None
 
-    def shards(self, name: str) -> Iterator[jobs_pb2.Shard]:
-        """The shards of a job in order, fetched as they are asked for."""
-        return self._items(lambda token: job_calls.list_shards(name, token))
+    def shards(self, name: str, states: Sequence[jobs_pb2.Shard.State.ValueType] = ()) -> Iterator[jobs_pb2.Shard]:
+        """The shards of a job in order, or those in these states, fetched as they are asked for."""
+        return self._items(lambda token: job_calls.list_shards(name, token, states))
 
     def health(self, service: str = "", *, timeout_s: float = HEALTH_TIMEOUT_S) -> bool:
         """Whether the server, a service such as `mintage.v1.JobService`, or `models/{model}` works now."""

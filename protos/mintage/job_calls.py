@@ -152,9 +152,11 @@ def read_file(job: str, file_name: str) -> Call[jobs_pb2.ReadJobFileResponse]:
     return Call(_JOBS + "ReadJobFile", request, jobs_pb2.ReadJobFileResponse, lambda part: part)
 
 
-def list_shards(job: str, token: str) -> Call[Page[jobs_pb2.Shard]]:
-    """A page of a job's shards in order."""
-    request = jobs_pb2.ListShardsRequest(name=job_name(job), page_token=token)
+def list_shards(
+    job: str, token: str, states: Sequence[jobs_pb2.Shard.State.ValueType] = ()
+) -> Call[Page[jobs_pb2.Shard]]:
+    """A page of a job's shards in order; only those in certain states, if any are named."""
+    request = jobs_pb2.ListShardsRequest(name=job_name(job), page_token=token, states=states)
     return Call(_JOBS + "ListShards", request, jobs_pb2.ListShardsResponse, lambda a: Page(a.shards, a.next_page_token))
 
 

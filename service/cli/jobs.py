@@ -36,6 +36,7 @@ from service.cli.job_options import (
     PrefixOption,
     PriorityOption,
     RequestIdOption,
+    ShardState,
     TtlOption,
     kind_of,
     labels_of,
@@ -172,10 +173,20 @@ def watch(job: JobArgument, api: ApiOption = DEFAULT_API, as_json: JsonOption = 
 
 
 @jobs.command()
-def shards(job: JobArgument, api: ApiOption = DEFAULT_API, as_json: JsonOption = False) -> None:
+def shards(
+    job: JobArgument,
+    state: Annotated[
+        list[ShardState] | None, typer.Option("--state", help="Only shards in this state; may be repeated.")
+    ] = None,
+    api: ApiOption = DEFAULT_API,
+    as_json: JsonOption = False,
+) -> None:
     """List the shards of a job in order."""
+    from mintage.v1 import jobs_pb2
+
+    states = [jobs_pb2.Shard.State.Value(f"STATE_{each.name}") for each in state or ()]
     with friendly_errors(), connect(api) as client:
-        found = list(client.shards(job))
+        found = list(client.shards(job, states))
     if as_json:
         print_json([to_dict(shard) for shard in found])
     else:

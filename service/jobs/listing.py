@@ -1,14 +1,14 @@
-"""Lists of jobs: by state, kind, client and labels, page by page, with bounded work a call."""
+"""Lists of jobs and of their shards: of those that are wanted, page by page, with bounded work a call."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from service.jobs.ledger import Ledger
-from service.jobs.views import JobView
+from service.jobs.views import JobView, ShardView
 
 LOOKS = 1000  # jobs that one script looks at: a millisecond or two of Redis's time
 SCRIPTS = 50
@@ -56,3 +56,34 @@ async def page(ledger: Ledger, wanted: Wanted, *, after: str, size: int) -> tupl
     if len(ids) > size:
         last = ids[size - 1]
     return await ledger.views(ids[:size]), last
+
+
+async def shard_page(
+    ledger: Ledger, job: str, states: Collection[str], *, first: int, size: int
+) -> tuple[list[ShardView], int]:
+    """Return the next shards that are in one of these states, in order, and the number of the shard to go on with.
+
+    A page may have fewer shards than `size` though there are more, as that of `page`.
+
+    Args:
+        ledger: the ledger.
+        job: the job's id.
+        states: which; none means all.
+        first: the shard to begin with.
+        size: at most this many.
+
+    Raises:
+        NotFound: if the job does not exist.
+    """
+    found: list[ShardView] = []
+    for _ in range(SCRIPTS):
+        shards = await ledger.shards(job, first=first, limit=LOOKS if states else size)
+        for shard in shards:
+            if len(found) == size:
+                return found, first
+            first = shard.index + 1
+            if not states or shard.state in states:
+                found.append(shard)
+        if len(found) == size or not shards:
+            break
+    return found, first

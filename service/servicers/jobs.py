@@ -10,7 +10,7 @@ from typing import Any
 
 from mintage.v1 import jobs_pb2
 
-from service.jobs.listing import Wanted, page
+from service.jobs.listing import Wanted, page, shard_page
 from service.jobs.plan import (
     MAX_COUNT,
     MAX_SHARD_SIZE,
@@ -126,13 +126,15 @@ class JobServicer(JobVerificationServicer):
         job = violations.job_name("name", request.name)
         size = _page_size(request.page_size, SHARD_PAGE, violations)
         first = int(token_value("shard", request.page_token, violations) or 0)
+        if not set(request.states) <= set(jobs_pb2.Shard.State.values()):
+            violations.add("states", "names a state that no shard has")
         violations.check()
         plan = (await self._ledger.job(job)).plan
-        shards = await self._ledger.shards(job, first=first, limit=size)
-        last = first + len(shards)
+        states = {jobs_pb2.Shard.State.Name(state).removeprefix("STATE_") for state in request.states}
+        shards, last = await shard_page(self._ledger, job, states, first=first, size=size)
         return jobs_pb2.ListShardsResponse(
             shards=[shard_message(plan, shard) for shard in shards],
-            next_page_token=page_token("shard", str(last)) if shards and last < plan.shards else "",
+            next_page_token=page_token("shard", str(last)) if first < last < plan.shards else "",
         )
 
     async def _submit(

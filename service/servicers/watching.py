@@ -35,6 +35,7 @@ class Seen:
     images_committed: Count = 0
     shards_done: Count = 0
     attempts: Count = 0
+    bytes_committed: Count = 0
 
     def token(self) -> str:
         """Return it as a resume token."""
@@ -69,5 +70,5 @@ def seen_before(job: str, token: str, violations: Violations) -> Seen:
     return seen
 
 
-_NUMBERS = ("images_done", "images_committed", "shards_done", "attempts")
+_NUMBERS = ("images_done", "images_committed", "shards_done", "attempts", "bytes_committed")
 _SEEN = TypeAdapter(Seen)

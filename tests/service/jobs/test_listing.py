@@ -9,6 +9,7 @@ import pytest
 from mintage.v1 import jobs_pb2
 
 from service.jobs.plan import Plan
+from service.jobs.views import Lease
 from tests.service.jobs.job_api import Api, State, Use, wrong_fields
 from tests.service.jobs.plans import sample_plan, score_plan
 
@@ -153,5 +154,29 @@ def test_a_search_that_finds_little_ends_its_page_early_and_goes_on(
         first = await api.stub.ListJobs(jobs_pb2.ListJobsRequest(client="rare"))
         assert not first.jobs and first.next_page_token
         assert await names(api, 50, client="rare") == ["jobs/010005"]
+
+    with_api(act)
+
+
+def test_shards_are_listed_by_state_whatever_the_page(with_api: Use) -> None:
+    async def act(api: Api) -> None:
+        job = await api.sample(count=2500, shard_size=1)
+        done = [3, 4, 1500, 2499]
+        for shard in done:
+            lease = await api.ledger.claim(job.name[5:], shard, owner=str(shard), worker="w", lease_s=60)
+            assert isinstance(lease, Lease)
+            await api.ledger.commit(lease, digest="d" * 64, images=1, size_bytes=1)
+        for size in (1, 2, 3, 4, 1000):
+            token, found, pages = "", [], 0
+            while pages == 0 or token:
+                request = jobs_pb2.ListShardsRequest(
+                    name=job.name, page_size=size, page_token=token, states=[jobs_pb2.Shard.STATE_DONE]
+                )
+                page = await api.stub.ListShards(request)
+                found += [shard.index for shard in page.shards]
+                token, pages = page.next_page_token, pages + 1
+            assert found == done
+        wrong = jobs_pb2.ListShardsRequest(name=job.name, states=[99])  # type: ignore[list-item]
+        assert await wrong_fields(api.stub.ListShards(wrong)) == ["states"]
 
     with_api(act)

@@ -71,7 +71,8 @@ def test_progress_never_falls_where_redis_was_emptied(with_api: Use, valkey: Val
         async with asyncio.timeout(10):
             for again in (stream, await watched(api, job.name, before.resume_token)):
                 progress = (await again.read()).job.progress
-                assert (progress.images_done, progress.shards_done, progress.attempts) == (8, 2, 2)
+                counts = (progress.images_done, progress.shards_done, progress.attempts, progress.bytes_committed)
+                assert counts == (8, 2, 2, 200)
 
     with_api(act)
 
