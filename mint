@@ -35,7 +35,7 @@ install_torch() {
 
 install() {
   python=$(find_python)
-  if [ "$1" = test ]; then size='335 MB'; else size='245 MB'; fi
+  if [ "$1" = test ]; then size='345 MB'; else size='245 MB'; fi
   say "mint: preparing .venv with $("$python" --version): about $size of locked wheels, fetched once; pip's cache is used"
   system=; has_torch "$python" && { system=--system-site-packages; say "mint: using the torch that $python has"; }
   quiet=; [ -t 2 ] || quiet=--quiet
