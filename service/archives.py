@@ -10,6 +10,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from service.errors import FailedPrecondition, NotFound
+
 CHUNK_BYTES = 2**20
 
 
@@ -41,6 +43,22 @@ def keep(archive: Path) -> str:
 def forget(folder: Path, digest: str) -> None:
     """Remove the copy of one digest."""
     kept(folder, digest).unlink(missing_ok=True)
+
+
+def check(path: Path, digest: str) -> None:
+    """Make sure that a kept archive is there and whole.
+
+    Raises:
+        NotFound: if the file is gone.
+        FailedPrecondition: if it is damaged.
+    """
+    try:
+        found = sha256_of(path)
+    except FileNotFoundError:
+        raise NotFound(f"the archive folder has no {path.name}", reason="ARCHIVE_NOT_FOUND") from None
+    if found != digest:
+        text = f"{path.name} is damaged: its sha256 is {found[:12]}...; load the archive again"
+        raise FailedPrecondition(text, reason="ARCHIVE_DAMAGED")
 
 
 def sha256_of(path: Path) -> str:

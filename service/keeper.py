@@ -19,6 +19,7 @@ from service import envelope
 from service.errors import DeadlineExceeded, MintageError
 from service.loader import Loader
 from service.model_server import ModelServer
+from service.pins import NoPins, Pins
 from service.registry import ModelRecord, Registry
 from service.validation import ARCHIVE, MODEL_NAME, Violations, shown
 
@@ -49,6 +50,7 @@ class _Care:
 
     attempts: _Attempts = field(default_factory=_Attempts)
     silent_since: float | None = None
+    unneeded_since: float | None = None
 
 
 class Keeper:
@@ -63,6 +65,8 @@ class Keeper:
         list_timeout_s: A model server that does not list its models within this time does not answer.
         canary_timeout_s: Longest time of a canary; it waits its turn among all the requests of a model.
         restart_after_s: A loaded model that has not answered for so long is unloaded and loaded again.
+        pins: Which models jobs need: these are looked after as well.
+        let_go_after_s: A model without a name that no job has needed for so long is unloaded.
     """
 
     def __init__(
@@ -76,6 +80,8 @@ class Keeper:
         list_timeout_s: float = 5.0,
         canary_timeout_s: float = 10.0,
         restart_after_s: float = 60.0,
+        pins: Pins | None = None,
+        let_go_after_s: float = 60.0,
     ) -> None:
         self._server = server
         self._registry = registry
@@ -84,6 +90,8 @@ class Keeper:
         self._list_timeout_s = list_timeout_s
         self._canary_timeout_s = canary_timeout_s
         self._restart_after_s = restart_after_s
+        self._pins = pins or NoPins()
+        self._let_go_after_s = let_go_after_s
         self._care: dict[str, _Care] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._loads = {name: _Attempts() for name in wanted or {}}
@@ -119,9 +127,24 @@ class Keeper:
             if entry.record is not None:
                 self._archives.pop(entry.name, None)
                 self._begin(entry.name, self._look_after(entry.record, loaded))
+        await self._begin_retired(loaded)
         for name, archive in self._archives.items():
             self._begin(name, self._load_wanted(name, archive))
         self._begin("/sweep", self._loader.sweep(loaded))
+
+    async def _begin_retired(self, loaded: Collection[str]) -> None:
+        """Look after the models that are kept for jobs alone; where it is not known whether they are needed, too."""
+        retired = self._loader.retired.records()
+        needed = await self._pins.needed() if retired else None
+        for record in retired:
+            care = self._care.setdefault(record.backend_name, _Care())
+            if needed is None or record.backend_name in needed:
+                care.unneeded_since = None
+            else:
+                care.unneeded_since = care.unneeded_since or time.monotonic()
+            let_go = care.unneeded_since and time.monotonic() - care.unneeded_since >= self._let_go_after_s
+            work = self._loader.let_go(record) if let_go else self._look_after(record, loaded)
+            self._begin(f"/retired/{record.backend_name}", work)
 
     async def settled(self) -> None:
         """Wait until everything that `look` started has ended."""
@@ -174,7 +197,7 @@ class Keeper:
             care.attempts.failed()
             self._registry.mark(record, "failed", error.message)
         else:
-            self._care[record.backend_name] = _Care()
+            care.attempts, care.silent_since = _Attempts(), None
 
     async def _canary(self, record: ModelRecord, care: _Care) -> None:
         start = time.monotonic()

@@ -11,7 +11,6 @@ import dataclasses
 import re
 import time
 from collections.abc import Coroutine, Iterable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
@@ -26,6 +25,7 @@ from service.errors import (
     Unavailable,
 )
 from service.model_server import ModelServer
+from service.pins import NoPins, Pins, Retired
 from service.registry import ModelRecord, Registry, backend_name
 
 T = TypeVar("T")
@@ -43,12 +43,17 @@ class Loader:
         server: Where the models are.
         registry: What should be loaded.
         response_timeout_s: Watchdog: a worker that is silent for longer is started again.
+        pins: Which models jobs need.
     """
 
-    def __init__(self, server: ModelServer, registry: Registry, *, response_timeout_s: float) -> None:
+    def __init__(
+        self, server: ModelServer, registry: Registry, *, response_timeout_s: float, pins: Pins | None = None
+    ) -> None:
         self._server = server
         self._registry = registry
         self._response_timeout_s = response_timeout_s
+        self._pins = pins or NoPins()
+        self.retired = Retired(registry.archives)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def load(self, name: str, archive: str, workers: int) -> ModelRecord:
@@ -63,7 +68,7 @@ class Loader:
         return await self._to_the_end(self._load(name, archive, workers))
 
     async def unload(self, name: str) -> None:
-        """Unload a model.
+        """Unload a model; the model server keeps it while jobs need it.
 
         Raises:
             NotFound: if no model of that name is loaded.
@@ -87,14 +92,13 @@ class Loader:
             NotFound, FailedPrecondition, Unavailable: as `load`.
         """
         with self._registry.try_lock(record.name) as held:
-            entry = self._registry.entry(record.name) if held else None
-            if entry is None or entry.record != record:
+            if not held or not self._is_wanted(record):
                 return
             await asyncio.to_thread(self._keep_again, record)
             started = await self._start(record.name, record.archive, record.digest, record.workers)
             restored = dataclasses.replace(started, load_time=record.load_time)
-            if restored != record:  # another device or torch version than before
-                self._registry.write(restored)
+            if restored != record and not self.retired.find(record.backend_name):
+                self._registry.write(restored)  # another device or torch version than before
             self._registry.answered(restored)
             log.info("model restored", model=record.name, digest=record.digest)
 
@@ -103,6 +107,17 @@ class Loader:
         with self._registry.try_lock(record.name) as held:
             if held:
                 await self._stop(record.backend_name)
+
+    async def let_go(self, record: ModelRecord) -> None:
+        """Unload a model that no job needs any more and no name stands for; do nothing if somebody else is at it."""
+        with self._registry.try_lock(record.name) as held:
+            if not held or self.retired.find(record.backend_name) is None:
+                return
+            entry = self._registry.entry(record.name)
+            if entry is not None and entry.record is not None and entry.record.backend_name == record.backend_name:
+                self.retired.remove(record)
+                return
+            await self._let_go_unless_needed(record)
 
     async def sweep(self, loaded: Iterable[str]) -> None:
         """Unload backend names of ours that no record names, unless somebody is loading that model now."""
@@ -126,24 +141,29 @@ class Loader:
             digest = await asyncio.to_thread(archives.keep, self._registry.archive(archive))
             entry = self._registry.entry(name)
             old = entry.record if entry is not None else None
-            if old is not None and old.digest == digest:
-                workers = old.workers
-            record = await self._start(name, archive, digest, workers)
+            same = old if old is not None and old.digest == digest else self.retired.find(backend_name(name, digest))
+            record = await self._start(name, archive, digest, same.workers if same else workers)
             if old is not None and old.digest == digest:
                 self._registry.answered(old)
                 return old
-            await self._adopt(record)
             if old is not None:
-                await self._drop(old)
+                self.retired.write(old)
+            await self._adopt(record)
+            self.retired.remove(record)
+            if old is not None:
+                await self._let_go_unless_needed(old)
             return record
 
     async def _unload(self, name: str) -> None:
         async with self._registry.lock(name):
             entry = self._registry.entry(name)
+            old = entry.record if entry is not None else None
+            if old is not None:
+                self.retired.write(old)
             self._registry.remove(name)
             log.info("model unloaded", model=name)
-            if entry is not None and entry.record is not None:
-                await self._drop(entry.record)
+            if old is not None:
+                await self._let_go_unless_needed(old)
 
     async def _scale(self, name: str, workers: int) -> ModelRecord:
         async with self._registry.lock(name):
@@ -164,6 +184,7 @@ class Loader:
         backend = backend_name(name, digest)
         entry = self._registry.entry(name)
         recorded = entry is not None and entry.record is not None and entry.record.backend_name == backend
+        recorded = recorded or self.retired.find(backend) is not None
         try:
             if not recorded:
                 await self._stop(backend)  # left by a crash, with who knows how many workers
@@ -186,7 +207,7 @@ class Loader:
 
     async def _register(self, backend: str, workers: int, digest: str) -> None:
         path = archives.kept(self._registry.archives, digest)
-        await _check_digest(path, digest)
+        await asyncio.to_thread(archives.check, path, digest)
         try:
             await self._server.register(
                 path.name,
@@ -223,6 +244,19 @@ class Loader:
             if found != record.digest:
                 self._forget(found)
 
+    async def _let_go_unless_needed(self, record: ModelRecord) -> None:
+        """Unload a retired model, unless jobs need it or that is not known; then the keeper asks again.
+
+        A creation pins its model first and looks whether it is still the one of that name then; a load writes the new
+        record first and looks for pins then. So one of the two always sees the other.
+        """
+        needed = await self._pins.needed()
+        if needed is None or record.backend_name in needed:
+            log.info("model kept for jobs", model=record.name, digest=record.digest)
+            return
+        self.retired.remove(record)
+        await self._drop(record)
+
     async def _drop(self, record: ModelRecord) -> None:
         """Unload what no record names any more, and let go of its archive."""
         await self._stop(record.backend_name)
@@ -230,7 +264,8 @@ class Loader:
 
     def _forget(self, digest: str) -> None:
         """Remove the copy of an archive that no record names."""
-        if all(entry.record is None or entry.record.digest != digest for entry in self._registry.entries()):
+        entries = (entry.record for entry in self._registry.entries())
+        if all(record is None or record.digest != digest for record in [*entries, *self.retired.records()]):
             archives.forget(self._registry.archives, digest)
 
     async def _stop(self, backend: str) -> None:
@@ -245,7 +280,13 @@ class Loader:
     def _is_recorded(self, name: str, backend: str) -> bool:
         """Whether a record names this backend; a damaged record may name any."""
         entry = self._registry.entry(name)
-        return entry is not None and (entry.record is None or entry.record.backend_name == backend)
+        by_name = entry is not None and (entry.record is None or entry.record.backend_name == backend)
+        return by_name or self.retired.find(backend) is not None
+
+    def _is_wanted(self, record: ModelRecord) -> bool:
+        """Whether a record is still the one of its name, or retired."""
+        entry = self._registry.entry(record.name)
+        return (entry is not None and entry.record == record) or self.retired.find(record.backend_name) is not None
 
     async def _to_the_end(self, operation: Coroutine[Any, Any, T]) -> T:
         """Await an operation that goes on when its caller is cancelled."""
@@ -258,19 +299,3 @@ class Loader:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # a caller who is still there gets it from `shield`
-
-
-async def _check_digest(path: Path, digest: str) -> None:
-    """Make sure that a kept archive is there and whole.
-
-    Raises:
-        NotFound: if the file is gone.
-        FailedPrecondition: if it is damaged.
-    """
-    try:
-        found = await asyncio.to_thread(archives.sha256_of, path)
-    except FileNotFoundError:
-        raise NotFound(f"the archive folder has no {path.name}", reason="ARCHIVE_NOT_FOUND") from None
-    if found != digest:
-        text = f"{path.name} is damaged: its sha256 is {found[:12]}...; load the archive again"
-        raise FailedPrecondition(text, reason="ARCHIVE_DAMAGED")

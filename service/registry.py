@@ -182,11 +182,7 @@ class Registry:
         Raises:
             FailedPrecondition: if the file cannot be written.
         """
-        try:
-            _write_whole(self._folder / f"{record.name}.json", _RECORD.dump_json(record, indent=2))
-        except OSError as error:
-            text = f"the record of models/{record.name} cannot be written: {error.strerror}"
-            raise FailedPrecondition(text, reason="RECORD_NOT_WRITTEN") from error
+        write_record(self._folder / f"{record.name}.json", record)
 
     def remove(self, name: str) -> None:
         """Make a model one that need not be loaded.
@@ -198,7 +194,7 @@ class Registry:
             (self._folder / f"{name}.json").unlink()
         except FileNotFoundError:
             raise NotFound(f"no model models/{name} is loaded", reason="MODEL_NOT_FOUND") from None
-        _sync_folder(self._folder)
+        sync_folder(self._folder)
 
     @contextlib.asynccontextmanager
     async def lock(self, name: str) -> AsyncIterator[None]:
@@ -229,11 +225,24 @@ class Registry:
         version = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
         known = self._read.get(name)
         if known is None or known[0] != version:
-            known = self._read[name] = (version, _parse(name, path.read_bytes()))
+            known = self._read[name] = (version, parse_record(name, path.read_bytes()))
         return known[1]
 
 
-def _parse(name: str, text: bytes) -> ModelRecord | None:
+def write_record(path: Path, record: ModelRecord) -> None:
+    """Write a record whole, durably, over the one that was there.
+
+    Raises:
+        FailedPrecondition: if the file cannot be written.
+    """
+    try:
+        _write_whole(path, _RECORD.dump_json(record, indent=2))
+    except OSError as error:
+        text = f"the record of models/{record.name} cannot be written: {error.strerror}"
+        raise FailedPrecondition(text, reason="RECORD_NOT_WRITTEN") from error
+
+
+def parse_record(name: str, text: bytes) -> ModelRecord | None:
     """Read a record that may be damaged: whatever is not exactly a record of that name counts as damaged."""
     try:
         record = _RECORD.validate_json(text, strict=True)
@@ -262,10 +271,11 @@ def _write_whole(path: Path, content: bytes) -> None:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make what was done to the names in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -37,6 +37,7 @@ from service.health import Health, HealthServicer
 from service.inference import Inference
 from service.interceptors import CallInterceptor
 from service.jobs import ledger
+from service.jobs.pins import LedgerPins
 from service.keeper import Keeper, parse_wanted
 from service.loader import Loader
 from service.metrics import Metrics
@@ -144,8 +145,10 @@ def _build(settings: Settings, models: ModelServer, redis: Redis, pool: ThreadPo
     server = grpc.aio.server(interceptors=[interceptor], options=_options(settings))
     address = _bind(server, settings.api_address)
     registry = Registry(settings.archives)
-    loader = Loader(models, registry, response_timeout_s=RESPONSE_TIMEOUT_DEADLINES * settings.max_deadline_s)
-    keeper = Keeper(models, registry, loader, wanted=parse_wanted(settings.load_models))
+    pins = LedgerPins(redis)
+    response_timeout_s = RESPONSE_TIMEOUT_DEADLINES * settings.max_deadline_s
+    loader = Loader(models, registry, response_timeout_s=response_timeout_s, pins=pins)
+    keeper = Keeper(models, registry, loader, wanted=parse_wanted(settings.load_models), pins=pins)
     health = Health(registry, keeper, redis)
     admissions = Admissions(
         concurrent=settings.max_concurrent,

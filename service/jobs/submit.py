@@ -35,7 +35,14 @@ MakeDraft = Callable[[str], Awaitable[Draft]]
 
 
 async def submit(
-    ledger: Ledger, reservations: Reservations, store: Store, make_draft: MakeDraft, *, request_id: str, digest: str
+    ledger: Ledger,
+    reservations: Reservations,
+    store: Store,
+    make_draft: MakeDraft,
+    *,
+    request_id: str,
+    digest: str,
+    confirm: Callable[[Plan], None] = lambda _: None,
 ) -> JobView:
     """Make a job durable and return it; the same request id and parameters give the same job.
 
@@ -46,6 +53,7 @@ async def submit(
         make_draft: makes the plan of a job id; called only if the request is new.
         request_id: the caller's, or ''.
         digest: of the request's parameters.
+        confirm: called when the plan pins its model; raises if that is no longer the model to use.
 
     Raises:
         AlreadyExists: if the request id was used with other parameters, or the prefix belongs to another job.
@@ -58,13 +66,16 @@ async def submit(
         draft = await make_draft(job or new_job_id())
         job = await reservations.reserve(draft.plan)
         if job == draft.plan.job:
-            await _write(ledger, reservations, store, draft)
+            await _write(ledger, reservations, store, draft, confirm)
     return await ledger.job(job)
 
 
-async def _write(ledger: Ledger, reservations: Reservations, store: Store, draft: Draft) -> None:
+async def _write(
+    ledger: Ledger, reservations: Reservations, store: Store, draft: Draft, confirm: Callable[[Plan], None]
+) -> None:
     crash_point("after_reserve")
     try:
+        confirm(draft.plan)
         plan = await asyncio.to_thread(write_plan, store, draft.plan, draft.beside)
     except Exception:
         await reservations.release(draft.plan)

@@ -10,6 +10,7 @@ from typing import Any
 
 from mintage.v1 import jobs_pb2
 
+from service.errors import Unavailable
 from service.jobs.listing import Wanted, page, shard_page
 from service.jobs.plan import (
     MAX_COUNT,
@@ -152,12 +153,22 @@ class JobServicer(JobVerificationServicer):
             plan = dataclasses.replace(draft.plan, client=client_of(context), ttl_ms=ttl_ms)
             return dataclasses.replace(draft, plan=plan)
 
-        accept = rehearse if request.validate_only else submit
         reservations = Reservations(self._ledger, Quotas.from_settings(self._settings))
-        view = await accept(
-            self._ledger, reservations, self._store, signed, request_id=request.request_id, digest=digest
-        )
+        parts = (self._ledger, reservations, self._store, signed)
+        if request.validate_only:
+            view = await rehearse(*parts, request_id=request.request_id, digest=digest)
+        else:
+            view = await submit(*parts, request_id=request.request_id, digest=digest, confirm=self._confirm)
         return self._message(view) if view.revision else unmade_job_message(view, self._store)
+
+    def _confirm(self, plan: Plan) -> None:
+        """Refuse a plan whose model was replaced a moment ago, before the plan pinned it.
+
+        Raises:
+            Unavailable: if it was; the same request may be made again at once.
+        """
+        if self._registry.find(plan.model).digest != plan.model_digest:
+            raise Unavailable(f"models/{plan.model} was replaced at this moment; try again", reason="MODEL_REPLACED")
 
     def _message(self, view: JobView) -> jobs_pb2.Job:
         return job_message(view, self._store)

@@ -184,6 +184,30 @@ def test_models_come_back_after_the_model_server_is_killed(client: Client, stack
     assert np.array_equal(client.generate("generator", 3, seed=1), before)
 
 
+def test_a_job_goes_on_with_its_model_when_that_is_replaced_unloaded_and_lost(
+    client: Client, stack: Stack, run: Path
+) -> None:
+    pack(run, "generator", stack.settings.archives / "swapped.mar", micro_batch=16)
+    first = client.load_model("swapped", "swapped.mar")
+    undisturbed = finished(client, client.create_sample_job("swapped", 400, seed=3, shard_size=40))
+    job = client.create_sample_job("swapped", 400, seed=3, shard_size=40, max_images_per_second=40)
+    until(lambda: client.job(job.name).progress.images_done > 0)
+
+    pack(run, "generator", stack.settings.archives / "swapped.mar", micro_batch=8)
+    second = client.load_model("swapped", "swapped.mar")
+    assert second.digest != first.digest == job.sample.model_digest
+    assert len(client.generate("swapped", 3, seed=1)) == 3
+    client.unload_model("swapped")
+    with pytest.raises(ClientError, match="no model"):
+        client.generate("swapped", 3, seed=1)
+    stack.process("torchserve").signal_group(signal.SIGKILL)
+    job = finished(client, job)
+
+    assert job.state == Job.STATE_SUCCEEDED, job.error
+    assert job.root_digest == undisturbed.root_digest
+    until(client.health)
+
+
 def test_a_cancelled_job_stops_and_keeps_its_finished_shards(client: Client) -> None:
     job = client.create_sample_job("generator", 10_000, shard_size=50, max_images_per_second=200)
     for change in client.watch(job.name):

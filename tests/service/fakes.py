@@ -159,6 +159,15 @@ class FakeRedis:
             raise RedisConnectionError("secret address")
         return True
 
+    def register_script(self, _: str) -> Callable[..., Coroutine[Any, Any, str]]:
+        """Know a script: the one that names the models which jobs need."""
+
+        async def run(**_: Any) -> str:
+            await self.ping()
+            return '{"known": true, "backends": []}'
+
+        return run
+
 
 def pixels(seed: int, index: int, description: ModelDescription = GENERATOR) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """The image that the fake makes of a sample: other for each (seed, index)."""

@@ -84,7 +84,8 @@ class ModelServiceServicer:
     def LoadModel(self, request, context):
         """Loads an archive and returns when a real inference by every new model has succeeded. Loading the digest that is
         loaded already changes nothing and succeeds. A model of that name but another digest is replaced after the new one
-        has proven itself; if the new one fails, the old one keeps serving.
+        has proven itself; if the new one fails, the old one keeps serving. Jobs that were accepted before go on with the old
+        digest: the model server keeps it for them until the last one has ended.
 
         Fails with INVALID_ARGUMENT for a bad name, NOT_FOUND if the archive is not in the archive folder,
         FAILED_PRECONDITION if the archive cannot be served (its weights are damaged, say).
@@ -94,7 +95,8 @@ class ModelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UnloadModel(self, request, context):
-        """Unloads a model. Fails with NOT_FOUND if no model of that name is loaded.
+        """Unloads a model: from now on it is NOT_FOUND. While jobs that have not ended need it, the model server keeps it for them
+        alone. Fails with NOT_FOUND if no model of that name is loaded.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

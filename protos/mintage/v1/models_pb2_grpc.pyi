@@ -42,13 +42,16 @@ class ModelServiceStub:
     LoadModel: _grpc.UnaryUnaryMultiCallable[_models_pb2.LoadModelRequest, _models_pb2.LoadModelResponse]
     """Loads an archive and returns when a real inference by every new model has succeeded. Loading the digest that is
     loaded already changes nothing and succeeds. A model of that name but another digest is replaced after the new one
-    has proven itself; if the new one fails, the old one keeps serving.
+    has proven itself; if the new one fails, the old one keeps serving. Jobs that were accepted before go on with the old
+    digest: the model server keeps it for them until the last one has ended.
 
     Fails with INVALID_ARGUMENT for a bad name, NOT_FOUND if the archive is not in the archive folder,
     FAILED_PRECONDITION if the archive cannot be served (its weights are damaged, say).
     """
     UnloadModel: _grpc.UnaryUnaryMultiCallable[_models_pb2.UnloadModelRequest, _models_pb2.UnloadModelResponse]
-    """Unloads a model. Fails with NOT_FOUND if no model of that name is loaded."""
+    """Unloads a model: from now on it is NOT_FOUND. While jobs that have not ended need it, the model server keeps it for them
+    alone. Fails with NOT_FOUND if no model of that name is loaded.
+    """
     ScaleModel: _grpc.UnaryUnaryMultiCallable[_models_pb2.ScaleModelRequest, _models_pb2.ScaleModelResponse]
     """Sets the number of worker processes of a model and returns when they are ready.
     Fails with NOT_FOUND, and with INVALID_ARGUMENT for a number outside the range.
@@ -68,13 +71,16 @@ class ModelServiceAsyncStub(ModelServiceStub):
     LoadModel: _aio.UnaryUnaryMultiCallable[_models_pb2.LoadModelRequest, _models_pb2.LoadModelResponse]  # type: ignore[assignment]
     """Loads an archive and returns when a real inference by every new model has succeeded. Loading the digest that is
     loaded already changes nothing and succeeds. A model of that name but another digest is replaced after the new one
-    has proven itself; if the new one fails, the old one keeps serving.
+    has proven itself; if the new one fails, the old one keeps serving. Jobs that were accepted before go on with the old
+    digest: the model server keeps it for them until the last one has ended.
 
     Fails with INVALID_ARGUMENT for a bad name, NOT_FOUND if the archive is not in the archive folder,
     FAILED_PRECONDITION if the archive cannot be served (its weights are damaged, say).
     """
     UnloadModel: _aio.UnaryUnaryMultiCallable[_models_pb2.UnloadModelRequest, _models_pb2.UnloadModelResponse]  # type: ignore[assignment]
-    """Unloads a model. Fails with NOT_FOUND if no model of that name is loaded."""
+    """Unloads a model: from now on it is NOT_FOUND. While jobs that have not ended need it, the model server keeps it for them
+    alone. Fails with NOT_FOUND if no model of that name is loaded.
+    """
     ScaleModel: _aio.UnaryUnaryMultiCallable[_models_pb2.ScaleModelRequest, _models_pb2.ScaleModelResponse]  # type: ignore[assignment]
     """Sets the number of worker processes of a model and returns when they are ready.
     Fails with NOT_FOUND, and with INVALID_ARGUMENT for a number outside the range.
@@ -109,7 +115,8 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_models_pb2.LoadModelResponse, _abc.Awaitable[_models_pb2.LoadModelResponse]]:
         """Loads an archive and returns when a real inference by every new model has succeeded. Loading the digest that is
         loaded already changes nothing and succeeds. A model of that name but another digest is replaced after the new one
-        has proven itself; if the new one fails, the old one keeps serving.
+        has proven itself; if the new one fails, the old one keeps serving. Jobs that were accepted before go on with the old
+        digest: the model server keeps it for them until the last one has ended.
 
         Fails with INVALID_ARGUMENT for a bad name, NOT_FOUND if the archive is not in the archive folder,
         FAILED_PRECONDITION if the archive cannot be served (its weights are damaged, say).
@@ -121,7 +128,9 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _models_pb2.UnloadModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_models_pb2.UnloadModelResponse, _abc.Awaitable[_models_pb2.UnloadModelResponse]]:
-        """Unloads a model. Fails with NOT_FOUND if no model of that name is loaded."""
+        """Unloads a model: from now on it is NOT_FOUND. While jobs that have not ended need it, the model server keeps it for them
+        alone. Fails with NOT_FOUND if no model of that name is loaded.
+        """
 
     @_abc_1.abstractmethod
     def ScaleModel(
