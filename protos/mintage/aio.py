@@ -124,8 +124,11 @@ class AsyncClient(AsyncNeuronMethods):
     async def create_score_job(
         self,
         model: str,
-        source_job: str,
+        source_job: str = "",
         *,
+        source_folder: str = "",
+        reference_job: str = "",
+        shard_size: int = 0,
         splits: int = 0,
         output_prefix: str = "",
         request_id: str | None = None,
@@ -140,6 +143,9 @@ class AsyncClient(AsyncNeuronMethods):
             job_calls.create_score_job(
                 model,
                 source_job,
+                source_folder=source_folder,
+                reference_job=reference_job,
+                shard_size=shard_size,
                 splits=splits,
                 output_prefix=output_prefix,
                 request_id=request_id,

@@ -161,8 +161,11 @@ class Client(NeuronMethods):
     def create_score_job(
         self,
         model: str,
-        source_job: str,
+        source_job: str = "",
         *,
+        source_folder: str = "",
+        reference_job: str = "",
+        shard_size: int = 0,
         splits: int = 0,
         output_prefix: str = "",
         request_id: str | None = None,
@@ -172,11 +175,19 @@ class Client(NeuronMethods):
         max_failed_shards: int | None = None,
         validate_only: bool = False,
     ) -> jobs_pb2.Job:
-        """Create a job that scores the images of a finished sample job with a classifier; `validate_only` as above."""
+        """Create a job that scores images with a classifier, or with the concept neurons of an autoencoder.
+
+        The images are those of a finished sample job, or of a folder below the server's input folder, which is cut into
+        shards of `shard_size`. They are compared with those of `reference_job`, a finished score job by the same model.
+        The other parameters are as above.
+        """
         return self._run(
             job_calls.create_score_job(
                 model,
                 source_job,
+                source_folder=source_folder,
+                reference_job=reference_job,
+                shard_size=shard_size,
                 splits=splits,
                 output_prefix=output_prefix,
                 request_id=request_id,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli import job_control, job_files, job_progress, job_verify
+from service.cli import job_control, job_files, job_progress, job_score, job_verify
 from service.cli.console import (
     DEFAULT_API,
     FAILED,
@@ -42,6 +42,7 @@ from service.cli.job_options import (
     labels_of,
     seconds_of,
 )
+from service.cli.job_scores_shown import score_facts
 
 if TYPE_CHECKING:
     from mintage.client import Client
@@ -87,41 +88,7 @@ def sample(
             format=format_.value,
             validate_only=dry_run,
         )
-        _created(client, job, wait=wait and not dry_run, as_json=as_json)
-
-
-@jobs.command()
-def score(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A loaded classifier.")],
-    source: Annotated[str, typer.Argument(metavar="JOB", help="A sample job that has succeeded.")],
-    *,
-    splits: Annotated[int, typer.Option(min=0, max=1000, help="Parts for mean and deviation; 0 chooses 10.")] = 0,
-    output: PrefixOption = "",
-    request_id: RequestIdOption = None,
-    priority: PriorityOption = 0,
-    label: LabelOption = None,
-    ttl: TtlOption = "",
-    max_failed_shards: MaxFailedOption = None,
-    dry_run: DryRunOption = False,
-    wait: WaitOption = True,
-    api: ApiOption = DEFAULT_API,
-    as_json: JsonOption = False,
-) -> None:
-    """Score the images of a sample job with a classifier, in bulk."""
-    with friendly_errors(), connect(api) as client:
-        job = client.create_score_job(
-            model,
-            source,
-            splits=splits,
-            output_prefix=output,
-            request_id=request_id,
-            priority=priority,
-            labels=labels_of(label),
-            ttl_s=seconds_of(ttl),
-            max_failed_shards=max_failed_shards,
-            validate_only=dry_run,
-        )
-        _created(client, job, wait=wait and not dry_run, as_json=as_json)
+        created(client, job, wait=wait and not dry_run, as_json=as_json)
 
 
 @jobs.command("ls")
@@ -210,11 +177,13 @@ def register(app: typer.Typer) -> None:
     """Add the verbs."""
     job_control.register(jobs)
     job_files.register(jobs)
+    job_score.register(jobs)
     job_verify.register(jobs)
     app.add_typer(jobs)
 
 
-def _created(client: Client, job: Job, *, wait: bool, as_json: bool) -> None:
+def created(client: Client, job: Job, *, wait: bool, as_json: bool) -> None:
+    """Show a job that was created: to its end, or at once."""
     if wait:
         _follow(client, job.name, as_json=as_json)
     elif as_json:
@@ -270,7 +239,7 @@ def _print_job(job: Job) -> None:
         ("started", _time(job.start_time) if job.HasField("start_time") else ""),
         ("ended", _time(job.end_time) if job.HasField("end_time") else ""),
         ("kept", _kept(job)),
-        *_score_facts(job),
+        *score_facts(job),
     ]
     console().print(table(("", ""), [fact for fact in facts if fact[1]]))
 
@@ -282,23 +251,11 @@ def _kept(job: Job) -> str:
     return f"{job.ttl.ToTimedelta()} after its end, then it is deleted" if job.HasField("ttl") else ""
 
 
-def _score_facts(job: Job) -> list[tuple[str, Any]]:
-    if not job.HasField("classifier_score"):
-        return []
-    score = job.classifier_score
-    facts: list[tuple[str, Any]] = [
-        ("classifier score", f"{score.mean:.4f} ± {score.standard_deviation:.4f} over {score.splits} splits")
-    ]
-    if score.HasField("mean_generated_probability"):
-        facts.append(("p(generated)", f"{score.mean_generated_probability:.4f} on average"))
-    counts = zip(score.classes, score.class_counts, strict=False)
-    return [*facts, ("classes", ", ".join(f"{name} {count:,}" for name, count in counts))]
-
-
 def _what(job: Job) -> str:
     if job.WhichOneof("spec") == "sample":
         return f"sample {job.sample.model.removeprefix('models/')}, seed {job.sample.seed}"
-    return f"score {job.score.source_job.removeprefix('jobs/')} by {job.score.model.removeprefix('models/')}"
+    scored = job.score.source_job.removeprefix("jobs/") or f"folder {job.score.source_folder}"
+    return f"score {scored} by {job.score.model.removeprefix('models/')}"
 
 
 def _format(job: Job) -> str:
