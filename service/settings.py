@@ -6,10 +6,11 @@ import functools
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 SECRETS_DIR = Path("/run/secrets")
+S3 = "s3://"
 
 
 def _default_state_dir() -> Path:
@@ -31,7 +32,19 @@ class Settings(BaseSettings):
     input_dir: Path | None = Field(
         None, description="Folder below which folders of images may be scored. Default {state_dir}/inputs."
     )
-    output_dir: str = Field("", description="Folder that jobs write below. Default {state_dir}/outputs.")
+    output_dir: str = Field(
+        "", description="Folder that jobs write below, or s3://bucket/prefix. Default {state_dir}/outputs."
+    )
+    spool_dir: Path | None = Field(
+        None, description="Folder for files on their way to an object store. Default {state_dir}/spool."
+    )
+    s3_endpoint: str = Field("", description="https:// address of an S3-compatible store. Default: that of AWS.")
+    s3_region: str = Field("us-east-1", description="Region of the bucket.")
+    s3_access_key_id: SecretStr = Field(
+        SecretStr(""), description="Key of the object store. Default: what AWS's own tools would find."
+    )
+    s3_secret_access_key: SecretStr = Field(SecretStr(""), description="The secret of that key.")
+    s3_allow_http: bool = Field(False, description="Let s3_endpoint be http://, which everyone on the way can read.")
 
     api_address: str = Field("127.0.0.1:50051", description="host:port on which the gRPC API listens.")
     metrics_port: int = Field(
@@ -87,6 +100,18 @@ class Settings(BaseSettings):
     log_format: Literal["json", "console"] = Field("json", description="One JSON object a line, or text for people.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
 
+    @model_validator(mode="after")
+    def _check_store(self) -> Settings:
+        """Refuse an object store that could not be reached as it is written."""
+        scheme, separator, rest = self.output_dir.partition("://")
+        if separator and (scheme != "s3" or not rest.partition("/")[0]):
+            raise ValueError(f"output_dir must be a folder or s3://bucket/prefix, not {self.output_dir}")
+        if self.s3_endpoint.startswith("http://") and not self.s3_allow_http:
+            raise ValueError("s3_endpoint is http://; use https://, or set s3_allow_http where the network is trusted")
+        if bool(self.s3_access_key_id.get_secret_value()) != bool(self.s3_secret_access_key.get_secret_value()):
+            raise ValueError("s3_access_key_id and s3_secret_access_key are given together or not at all")
+        return self
+
     @property
     def archives(self) -> Path:
         """Folder of model archives."""
@@ -96,6 +121,11 @@ class Settings(BaseSettings):
     def inputs(self) -> Path:
         """Folder below which folders of images may be scored."""
         return self.input_dir or self.state_dir / "inputs"
+
+    @property
+    def spool(self) -> Path:
+        """Folder for files on their way to an object store."""
+        return self.spool_dir or self.state_dir / "spool"
 
     @property
     def outputs(self) -> str:

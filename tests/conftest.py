@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.valkey import Valkey, running_valkey
+
+if TYPE_CHECKING:
+    from tests.s3 import S3Server
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -31,6 +35,22 @@ def valkey(valkey_server: Valkey) -> Valkey:
     client.flushall()
     client.close()
     return valkey_server
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """One S3 server for the whole run."""
+    from tests.s3 import running_s3  # with boto3, which takes its time
+
+    with running_s3(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def s3(s3_server: S3Server) -> S3Server:
+    """The S3 server with one empty bucket."""
+    s3_server.clear()
+    return s3_server
 
 
 def _program(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +15,7 @@ from service.cli.console import FAILED, errors_console, fail, friendly_errors
 if TYPE_CHECKING:
     from service.processes.stack import Stack
 
+STORE_VARIABLES = ("MINTAGE_OUTPUT_DIR", "MINTAGE_SPOOL_DIR", "MINTAGE_S3_")
 LOADING_S = 120.0  # the longest wait for the shipped models
 
 
@@ -32,7 +34,7 @@ def up(
     with friendly_errors():
         folder = state or Settings().state_dir
         try:
-            wanted = {"MINTAGE_LOAD_MODELS": shipped.pack_missing(folder / "archives")}
+            wanted = {**_store_variables(), "MINTAGE_LOAD_MODELS": shipped.pack_missing(folder / "archives")}
             with Stack(folder, api_address=address, workers=workers, overrides=wanted) as stack:
                 bring_up(stack)
                 wait_for_models(
@@ -41,6 +43,11 @@ def up(
                 wait_for_ctrl_c(stack)
         except KeyboardInterrupt:
             errors_console().print("stopped; nothing is left running")
+
+
+def _store_variables() -> dict[str, str]:
+    """Return the variables that say where jobs write."""
+    return {name: value for name, value in os.environ.items() if name.startswith(STORE_VARIABLES)}
 
 
 def bring_up(stack: Stack) -> None:

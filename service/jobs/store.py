@@ -8,7 +8,7 @@ from typing import Protocol
 
 from service.jobs.local_store import LocalStore
 from service.jobs.output import Output
-from service.settings import Settings
+from service.settings import S3, Settings
 
 
 class Store(Protocol):
@@ -25,7 +25,7 @@ class Store(Protocol):
         """Return the prefixes of all folders that hold a plan, in order."""
 
     def check_writable(self, prefix: str) -> None:
-        """Find out, without writing, whether a job's folder could be written; a full disk is not noticed.
+        """Find out, as far as it can be without writing, whether a job's folder could be written.
 
         Raises:
             OSError: if not.
@@ -37,4 +37,8 @@ class Store(Protocol):
 
 def open_store(settings: Settings) -> Store:
     """Return the store that jobs write to. It may be kept; opening it asks nobody anything."""
+    if settings.outputs.startswith(S3):
+        from service.jobs.object_store import open_object_store  # noqa: PLC0415 - only those who use it need it
+
+        return open_object_store(settings)
     return LocalStore(Path(settings.outputs))

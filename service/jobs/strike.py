@@ -144,8 +144,8 @@ class Attempt:
 
     async def _strike(self) -> None:
         """Adopt the shard if its file is there; else make it. Then commit it."""
-        blank = await asyncio.to_thread(self._blank)
-        marker = await asyncio.to_thread(adopt, self._output, self._plan, blank)
+        blank = await self._patiently(self._blank)
+        marker = await self._patiently(lambda: adopt(self._output, self._plan, blank))
         if marker is None:
             marker = await self._make(blank)
         crash_point("before_commit")
@@ -156,9 +156,11 @@ class Attempt:
     async def _make(self, blank: Marker) -> Marker:
         label = temporary_label(self._lease.shard, self._lease.attempt)
         with contextlib.ExitStack() as stack:
-            temporary = stack.enter_context(layout_of(self._plan).temporary(self._output, label))
-            opening = work_on(self._striker.store, self._settings.inputs, self._plan, blank, temporary)
-            work = await asyncio.to_thread(stack.enter_context, opening)
+            layout, store = layout_of(self._plan), self._striker.store
+            temporary = await self._patiently(lambda: stack.enter_context(layout.temporary(self._output, label)))
+            work = await self._patiently(
+                lambda: stack.enter_context(work_on(store, self._settings.inputs, self._plan, blank, temporary))
+            )
             await self._fill(work)
             await asyncio.to_thread(work.finish)
             marker = await asyncio.to_thread(_completed, blank, work)
@@ -206,8 +208,12 @@ class Attempt:
     async def _publish(self, marker: Marker, temporary: AnyTemporary) -> Marker:
         """Publish what was written, if the lease is still held."""
         await self._renew()
-        await asyncio.to_thread(publish, self._output, self._plan, marker, temporary)
+        await self._patiently(lambda: publish(self._output, self._plan, marker, temporary))
         return marker
+
+    async def _patiently(self, call: Callable[[], T]) -> T:
+        """Do in a thread what needs the store, which is waited for as the model server is."""
+        return await patiently(lambda: asyncio.to_thread(call), self._settings.backend_patience_s)
 
     def _blank(self) -> Marker:
         """Return the shard's marker, still without digest and size."""

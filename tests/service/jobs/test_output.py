@@ -1,136 +1,196 @@
+"""What holds of a job's folder wherever it is: on this machine, or in a bucket."""
+
 from __future__ import annotations
 
-import contextlib
-import os
-import resource
-import signal
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from service.jobs.local_store import LocalOutput
-from service.jobs.output import OutputError
+from service.jobs.finalize import finalize
+from service.jobs.output import Output
+from service.jobs.store import Store, open_store
+from service.jobs.submit import write_plan
+from service.settings import Settings
+from tests.service.jobs.formats.test_formats import FORMATS, strike
+from tests.service.jobs.plans import sample_plan
+
+
+@dataclass
+class Place:
+    """A store, and how its files are seen by others."""
+
+    store: Store
+    root: Path
+    s3: Any = None
+
+    def everything(self) -> dict[str, bytes]:
+        """Every file by its name below the root."""
+        if self.s3 is not None:
+            objects: dict[str, bytes] = self.s3.objects("base/")
+            return {key.removeprefix("base/"): data for key, data in objects.items()}
+        files = [path for path in self.root.rglob("*") if path.is_file()]
+        return {path.relative_to(self.root).as_posix(): path.read_bytes() for path in files}
+
+    def spooled(self) -> list[Path]:
+        """Temporary files and folders."""
+        return [*self.root.rglob(".tmp/*")]
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    if request.param == "folder":
+        settings = Settings.model_validate({"state_dir": tmp_path})
+        return Place(open_store(settings), Path(settings.outputs))
+    server = request.getfixturevalue("s3")
+    settings = Settings.model_validate({"state_dir": tmp_path, **server.settings("base")})
+    return Place(open_store(settings), tmp_path, server)
 
 
 @pytest.fixture
-def output(tmp_path: Path) -> LocalOutput:
-    return LocalOutput(tmp_path / "outputs", "a/b")
+def output(place: Place) -> Output:
+    return place.store.output("a/b")
 
 
-def everything(root: Path) -> list[str]:
-    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
-
-
-def test_the_first_writer_of_a_name_wins(output: LocalOutput) -> None:
+def test_the_first_writer_of_a_name_wins(place: Place, output: Output) -> None:
     assert output.put("shards/0.json", b"first")
     assert not output.put("shards/0.json", b"second")
+    with output.temporary("0.tar") as temporary:
+        temporary.file.write(b"third")
+        assert not output.publish(temporary, "shards/0.json")
     assert output.read("shards/0.json") == b"first"
-    assert everything(output.root) == ["a/b/shards/0.json"]
+    assert place.everything() == {"a/b/shards/0.json": b"first"}
 
 
-def test_a_file_that_was_never_published_leaves_nothing(output: LocalOutput) -> None:
+def test_what_was_never_published_leaves_nothing(place: Place, output: Output) -> None:
     with pytest.raises(KeyError), output.temporary("x.") as temporary:
         temporary.file.write(b"half")
         raise KeyError
-    assert everything(output.root) == []
+    with pytest.raises(KeyError), output.temporary_folder("x.") as folder:
+        folder.add("0.png", b"half")
+        raise KeyError
+    assert place.everything() == {} and place.spooled() == []
 
 
-def test_an_attempt_whose_temporary_file_was_removed_cannot_publish(output: LocalOutput) -> None:
-    with output.temporary("000001.2.") as temporary:
-        output.remove_temporaries("000001.2.")
-        with pytest.raises(FileNotFoundError):
-            output.publish(temporary, "shards/000001.tar")
-    assert everything(output.root) == []
-
-
-def test_only_the_dead_attempts_files_are_removed(output: LocalOutput) -> None:
-    with output.temporary("000001.2.") as temporary:
-        output.remove_temporaries("000001.1.")
-        output.remove_temporaries("000011.2.")
-        temporary.file.write(b"x")
-        assert output.publish(temporary, "shards/000001.tar")
-
-
-def test_the_temporary_folder_goes_with_its_last_file(output: LocalOutput) -> None:
-    output.put("x", b"")
-    output.remove_temporaries()
-    assert output.names() == ["x"]
-
-
-def test_what_is_not_there_is_none(output: LocalOutput) -> None:
+def test_what_is_not_there_is_none(place: Place, output: Output) -> None:
     assert output.read("plan.json") is None
     assert output.size("plan.json") is None
-    assert output.names() == output.names("shards") == []
+    assert output.modified_ms("plan.json") == 0
+    assert output.names() == output.names("shards") == [] and output.sizes("shards") == {}
+    with pytest.raises(FileNotFoundError), output.open("plan.json"):
+        pass
+    output.remove("plan.json")
+    output.remove_folder()
 
 
-@pytest.mark.parametrize("where", ["a", "a/b", "a/b/shards", "a/b/.tmp"])
-def test_a_symbolic_link_leads_nowhere(output: LocalOutput, where: str, tmp_path: Path) -> None:
-    outside = tmp_path / "outside"
-    outside.mkdir()
-    link = output.root / where
-    link.parent.mkdir(parents=True)
-    link.symlink_to(outside, target_is_directory=True)
-    with pytest.raises(OutputError, match=r"no plain file or folder|symbolic link"):
-        output.put("shards/000000.tar", b"escaped")
-    assert everything(outside) == []
+def test_a_file_is_read_from_any_place(output: Output) -> None:
+    data = bytes(range(256)) * 100_000
+    with output.temporary("t") as temporary:
+        temporary.file.write(data)
+        assert output.publish(temporary, "shards/0.tar")
+    assert output.size("shards/0.tar") == len(data)
+    with output.open("shards/0.tar") as file:
+        assert file.read(1000) == data[:1000]
+        file.seek(20_000_000)
+        assert (file.read(10), file.tell()) == (data[20_000_000:20_000_010], 20_000_010)
+        file.seek(0)
+        assert file.read() == data and file.read() == b""
 
 
-def test_a_symbolic_link_is_not_read(output: LocalOutput, tmp_path: Path) -> None:
-    (tmp_path / "secret").write_bytes(b"secret")
-    output.put("other", b"")
-    (output.root / "a/b/plan.json").symlink_to(tmp_path / "secret")
-    with pytest.raises(OutputError, match="symbolic link"):
-        output.read("plan.json")
-    assert not output.put("plan.json", b"new")
+def test_only_what_sums_up_a_job_is_replaced(place: Place, output: Output) -> None:
+    for data in (b"one", b"two"):
+        with output.temporary("sheet.png") as temporary:
+            temporary.file.write(data)
+            output.replace(temporary, "sheet.png")
+    assert place.everything() == {"a/b/sheet.png": b"two"}
+    assert output.modified_ms("sheet.png") > 1_700_000_000_000
 
 
-def test_a_pipe_does_not_block_the_reader(output: LocalOutput) -> None:
-    output.put("other", b"")
-    os.mkfifo(output.root / "a/b/plan.json")
-    with pytest.raises(OutputError, match="no plain file"):
-        output.read("plan.json")
+def test_names_and_sizes_are_of_one_folder(output: Output) -> None:
+    for name, data in (("plan.json", b"1"), ("shards/0.tar", b"22"), ("shards/0.json", b"333"), ("shards/x/y", b"")):
+        output.put(name, data)
+    output.remove_temporaries()
+    assert output.names() == ["plan.json", "shards"]
+    sizes = output.sizes("shards")
+    assert sorted(sizes) == ["0.json", "0.tar", "x"] and (sizes["0.tar"], sizes["0.json"]) == (2, 3)
 
 
-def test_a_file_in_the_place_of_a_folder_is_named(output: LocalOutput) -> None:
-    output.root.mkdir()
-    (output.root / "a").write_text("in the way")
-    with pytest.raises(OutputError, match="remove it"):
-        output.put("x", b"")
+def test_a_folder_is_published_whole_and_never_over_another(place: Place, output: Output) -> None:
+    for data, expected in ((b"one", True), (b"one", False)):
+        with output.temporary_folder("0.") as folder:
+            for name in ("0.png", "1.png"):
+                folder.add(name, data)
+            assert output.publish(folder, "images/000000") is expected
+    assert place.everything() == {"a/b/images/000000/0.png": b"one", "a/b/images/000000/1.png": b"one"}
+    assert place.spooled() == []
 
 
-@contextlib.contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """Let the kernel refuse longer files, as a full disk does."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, ignored)
+def test_a_prefix_is_not_one_that_begins_like_it(place: Place) -> None:
+    first, second = place.store.output("a/b"), place.store.output("a/bc")
+    first.put("plan.json", b"1")
+    second.put("plan.json", b"2")
+    first.remove_temporaries()
+    assert first.names() == ["plan.json"]
+    first.remove_folder()
+    assert place.everything() == {"a/bc/plan.json": b"2"}
+    assert list(place.store.plan_prefixes()) == ["a/bc"]
 
 
-def test_a_full_disk_leaves_no_temporary_file(output: LocalOutput) -> None:
-    with largest_file(10_000), pytest.raises(OSError, match="File too large"):
-        output.put("big", bytes(5_000_000))
-    assert everything(output.root) == []
-    assert output.put("big", b"small")
+def test_every_plan_is_found_and_nothing_below_a_job_is_taken_for_one(place: Place) -> None:
+    assert list(place.store.plan_prefixes()) == []
+    for prefix in ("jobs/x", "jobs/y", "deep/er/and/deeper", "alone", "no/plan"):
+        place.store.output(prefix).put("other.txt" if prefix == "no/plan" else "plan.json", b"")
+    place.store.output("jobs/x").put("shards/plan.json", b"")
+    assert sorted(place.store.plan_prefixes()) == ["alone", "deep/er/and/deeper", "jobs/x", "jobs/y"]
 
 
-def test_a_late_writer_brings_no_removed_folder_back(tmp_path: Path) -> None:
-    first, late = LocalOutput(tmp_path, "a/b"), LocalOutput(tmp_path, "a/b", existing=True)
-    first.put("plan.json", b"x")
-    (tmp_path / "outside").mkdir()
-    (tmp_path / "a/b/link").symlink_to(tmp_path / "outside")
-    with late.temporary("t") as temporary:
+def test_a_folder_is_removed_with_all_that_is_in_it(
+    place: Place, output: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.jobs.object_output.KEYS_AT_ONCE", 3)
+    place.store.output("a").put("kept", b"")
+    for number in range(10):
+        output.put(f"shards/{number % 2}/{number}", b"")
+    output.remove("shards/0/0")
+    output.remove_folder()
+    assert place.everything() == {"a/kept": b""}
+
+
+def test_a_late_writer_brings_no_deleted_job_back(place: Place, output: Output) -> None:
+    late = place.store.output("a/b", existing=True)
+    with pytest.raises(FileNotFoundError), late.temporary("t"):
+        pass
+    output.put("plan.json", b"x")
+    with late.temporary("t") as temporary, late.temporary_folder("u") as folder:
         temporary.file.write(b"x")
-        first.remove_folder()
+        folder.add("0.png", b"x")
+        output.remove("plan.json")
+        output.remove_folder()
         with pytest.raises(FileNotFoundError):
             late.publish(temporary, "shards/000000.tar")
+        with pytest.raises(FileNotFoundError):
+            late.publish(folder, "images/000000")
+        with pytest.raises(FileNotFoundError):
+            late.replace(temporary, "contact-sheet.png")
     for name in ("shards/000000.json", "manifest.json"):
         with pytest.raises(FileNotFoundError):
             late.put(name, b"x")
-    first.remove_folder()
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "outside"]
+    assert place.everything() == {} and place.spooled() == []
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_job_of_any_format_is_made_and_signed_off_alike(place: Place, tmp_path: Path, name: str) -> None:
+    plan = sample_plan(format=name)
+    here = open_store(Settings.model_validate({"state_dir": tmp_path / "here"}))
+    endings = []
+    for store in (place.store, here):
+        write_plan(store, plan)
+        for shard in range(plan.shards):
+            strike(store.output(plan.prefix, existing=True), plan, shard)
+            strike(store.output(plan.prefix, existing=True), plan, shard, step=1)
+        endings.append(finalize(store, plan, cancelled=False, errors={}))
+    assert endings[0] == endings[1] and endings[0].state == "SUCCEEDED"
+    files = [path for path in (tmp_path / "here/outputs").rglob("*") if path.is_file()]
+    expected = {path.relative_to(tmp_path / "here/outputs").as_posix(): path.read_bytes() for path in files}
+    assert place.everything() == expected and place.spooled() == []

@@ -15,7 +15,7 @@ from service.jobs.formats.choice import image_layout_of, open_images
 from service.jobs.formats.tar import TarWriter
 from service.jobs.local_store import LocalOutput, LocalStore
 from service.jobs.marker import Marker, marker_name, read_marker
-from service.jobs.output import OutputError
+from service.jobs.output import Output, OutputError
 from service.jobs.plan import Plan
 from service.jobs.shards import adopt, publish
 from tests.service.jobs.plans import sample_plan
@@ -33,7 +33,7 @@ def pictures(indices: range, plan: Plan) -> np.ndarray:
     return images
 
 
-def strike(output: LocalOutput, plan: Plan, shard: int = 0, *, step: int = 3, change: int = 0) -> Marker:
+def strike(output: Output, plan: Plan, shard: int = 0, *, step: int = 3, change: int = 0) -> Marker:
     """Write and publish a shard, `step` images at a time."""
     layout, span = image_layout_of(plan), plan.span(shard)
     with layout.temporary(output, "000000.1.") as temporary:

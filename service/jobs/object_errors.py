@@ -1,0 +1,92 @@
+"""What an object store's errors mean: FileNotFoundError, or an error of the service that says what to do."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+from collections.abc import Iterator
+
+from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedError, UnauthenticatedError
+
+from service.errors import FailedPrecondition, Unavailable
+
+RETRY_AFTER_S = 5.0
+_CODE = re.compile(r"<Code>([A-Za-z0-9]{1,60})</Code>")
+_STATUS = re.compile(r"status code: ([0-9]{3})")
+_WRONG = re.compile(r"400|401|403|404|405|411|501")
+_REDIRECT = "Received redirect"
+_REASON = "OUTPUT_UNAVAILABLE"
+
+
+@contextlib.contextmanager
+def explained(bucket: str, name: str) -> Iterator[None]:
+    """Turn the errors of a call about one object; what the server says is quoted by its code only.
+
+    Raises:
+        FileNotFoundError: if there is no such object.
+        FailedPrecondition: if the bucket does not exist, or the keys, the region or the endpoint are wrong.
+        Unavailable: if the store does not answer, or only with errors of its own; the outcome is not known then.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        if _code(error) == "NoSuchBucket":
+            raise _no_bucket(bucket) from None
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name) from None
+    except (PermissionDeniedError, UnauthenticatedError, PermissionError) as error:
+        text = (
+            f"the object store refuses access to the bucket {bucket} ({_said(error)}); check MINTAGE_S3_ACCESS_KEY_ID, "
+            f"MINTAGE_S3_SECRET_ACCESS_KEY and what these keys may do"
+        )
+        raise FailedPrecondition(text, reason=_REASON) from None
+    except BaseError as error:
+        if _code(error) == "NoSuchBucket":
+            raise _no_bucket(bucket) from None
+        if _WRONG.fullmatch(_status(error)) or _REDIRECT in str(error):
+            text = (
+                f"the object store does not take requests for the bucket {bucket} ({_said(error)}); check "
+                f"MINTAGE_OUTPUT_DIR, MINTAGE_S3_ENDPOINT and MINTAGE_S3_REGION"
+            )
+            raise FailedPrecondition(text, reason=_REASON) from None
+        text = f"the object store does not answer for the bucket {bucket} ({_said(error)})"
+        raise Unavailable(text, retry_after_s=RETRY_AFTER_S, reason="STORE_UNAVAILABLE") from None
+
+
+def is_conflict(error: AlreadyExistsError) -> bool:
+    """Whether a put met another one under way: nobody knows yet whether the object is there."""
+    return _status(error) == "409"
+
+
+def conflict(bucket: str) -> Unavailable:
+    """Return the error for a put that met others for too long."""
+    return Unavailable(
+        f"the object store is busy with the same object in the bucket {bucket}",
+        retry_after_s=RETRY_AFTER_S,
+        reason="STORE_UNAVAILABLE",
+    )
+
+
+def _no_bucket(bucket: str) -> FailedPrecondition:
+    return FailedPrecondition(
+        f"the object store has no bucket {bucket}; create it, or set MINTAGE_OUTPUT_DIR to another", reason=_REASON
+    )
+
+
+def _code(error: Exception) -> str:
+    match = _CODE.search(str(error))
+    return match[1] if match else ""
+
+
+def _status(error: Exception) -> str:
+    match = _STATUS.search(str(error))
+    return match[1] if match else ""
+
+
+def _said(error: Exception) -> str:
+    """What may be shown: a code or a status. The whole text has addresses, and may have parts of a signature."""
+    status = _status(error)
+    if _REDIRECT in str(error):
+        return "it is somewhere else"
+    return _code(error) or (f"status {status}" if status else "no connection")
