@@ -16,7 +16,7 @@ from service.errors import ResourceExhausted, Unavailable
 
 PREFIX = "mintage:"
 _SCRIPTS = resources.files("service.jobs") / "lua"
-_SHARED = (_SCRIPTS / "prelude.lua").read_text() + (_SCRIPTS / "accounts.lua").read_text()
+_SHARED = "".join((_SCRIPTS / f"{name}.lua").read_text() for name in ("prelude", "turns", "transitions", "accounts"))
 
 
 class Scripts:

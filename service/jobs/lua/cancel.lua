@@ -4,7 +4,7 @@ local state = state_of(job)
 if not state then return answer({why = 'unknown'}) end
 if goes_on(state) or state == 'PAUSED' then
   set_state(job, 'CANCELLING')
-  redis.call('ZREM', P .. 'open', job)
+  shut_job(job)
   redis.call('ZADD', P .. 'ending', 0, job)
   redis.call('DEL', ready_key(job))
   wake()

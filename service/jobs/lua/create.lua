@@ -14,7 +14,7 @@ if has_ended(state_of(job)) then
   redis.call('HSET', job_key(job), 'ended', math.min(num(job, 'ended'), now())) -- a file's time may be anything
   expire_later(job)
 elseif goes_on(state_of(job)) then
-  redis.call('ZADD', P .. 'open', 0, job)
+  open_job(job)
   wake()
 end
 return answer({created = true})

@@ -74,6 +74,52 @@ def test_many_jobs_give_a_client_no_more_than_one_does(valkey: Valkey) -> None:
     assert jain([got[plan.job] for plan in greedy]) >= 0.95
 
 
+def test_however_many_jobs_are_open_each_takes_its_turn(valkey: Valkey) -> None:
+    crowd = [plan_of(number, client="crowd") for number in range(1500)]
+    late = plan_of(9999, client="late")
+    got = shares(valkey, [*crowd, late], 3000)
+    assert got.pop(late.job) == pytest.approx(1500, abs=2)
+    assert len(got) == 1500 and set(got.values()) == {1}
+
+
+def test_whoever_waits_with_a_failed_shard_holds_nobody_up_and_is_not_forgotten(valkey: Valkey) -> None:
+    async def act() -> None:
+        client = connect(Settings.model_validate({"redis_url": valkey.url}))
+        ledger = Ledger(client)
+        waiting = sample_plan(job="01a", count=1, shard_size=1)
+        await ledger.create(waiting)
+        lease = await ledger.claim("01a", 0, owner="o", worker="w", lease_s=60)
+        assert isinstance(lease, Lease)
+        await ledger.fail(lease, "BAD: so", max_attempts=3, pause_s=60)
+        other = plan_of(1)
+        await ledger.create(other)
+        assert await hand_out(ledger, 40) == {other.job: 40}
+        await client.zadd("mintage:waiting", {"01a": 1}, xx=True)  # a minute passes
+        await client.zadd("mintage:job:01a:ready", {"0": 1}, xx=True)
+        assert (await hand_out(ledger, 40))["01a"] == 1
+        await client.aclose()
+
+    asyncio.run(act())
+
+
+def test_a_job_that_comes_back_after_all_were_idle_owes_nothing_for_its_past(valkey: Valkey) -> None:
+    async def act() -> None:
+        client = connect(Settings.model_validate({"redis_url": valkey.url}))
+        ledger = Ledger(client)
+        first, second = plan_of(1), plan_of(2)
+        await ledger.create(first)
+        await hand_out(ledger, 200)
+        await Control(ledger).pause(first.job)
+        await ledger.dispatch(QUEUE_KEY, per_slot=2, lost_after_s=60, dead_after_s=60)
+        await ledger.create(second)
+        await Control(ledger).resume(first.job)
+        got = await hand_out(ledger, 100)
+        assert got[first.job] == pytest.approx(50, abs=2)
+        await client.aclose()
+
+    asyncio.run(act())
+
+
 def test_priority_weighs_the_jobs_of_one_client_and_starves_none(valkey: Valkey) -> None:
     plans = [plan_of(number, priority=priority) for number, priority in enumerate((-10, 0, 3))]
     got = shares(valkey, plans, 1600)
