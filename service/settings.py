@@ -78,6 +78,9 @@ class Settings(BaseSettings):
     retry_pause_s: float = Field(
         1.0, ge=0, description="Seconds until a shard is tried again after its first failure; doubles each time."
     )
+    space_pause_s: float = Field(
+        30.0, ge=0, description="The same, after the output folder's disk was full: time to make room."
+    )
     backend_patience_s: float = Field(
         120.0, ge=0, description="Seconds for which a worker asks a model again that does not answer, until it fails."
     )

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.jobs import png, score
+from service.jobs import png, score, wishes
 from service.jobs.faults import crash_point
 from service.jobs.formats.choice import image_layout_of, open_images
 from service.jobs.marker import Marker
@@ -80,6 +80,7 @@ def finalize(store: Store, plan: Plan, *, cancelled: bool, errors: Mapping[int, 
             elif not output.publish(temporary, MANIFEST):
                 ending = read_ending(output) or ending
         crash_point("after_manifest")
+    output.remove(wishes.FILE_NAME)
     output.remove_temporaries()
     return ending
 

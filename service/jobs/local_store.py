@@ -170,9 +170,10 @@ class LocalOutput:
         *folders, last = name.split("/")
         with self._folder(*folders) as folder, _confined(name):
             descriptor = os.open(last, _READ, dir_fd=folder)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OutputError(f"{self.prefix}/{name} is no plain file")
         with os.fdopen(descriptor, "rb", buffering=BLOCK) as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise OutputError(f"{self.prefix}/{name} is no plain file")
             yield file
 
     def read(self, name: str) -> bytes | None:

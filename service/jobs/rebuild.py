@@ -13,6 +13,7 @@ from service.jobs.marker import read_marker
 from service.jobs.output import Output, OutputError
 from service.jobs.plan import FILE_NAME, Plan, PlanError, read_plan
 from service.jobs.store import Store
+from service.jobs.wishes import wished_state
 
 BATCH = 500
 
@@ -22,16 +23,20 @@ log = structlog.get_logger(__name__)
 async def rebuild(ledger: Ledger, store: Store) -> int:
     """Index every job that the ledger lacks; returns how many.
 
-    A job that has ended comes back as its manifest says. Any other begins anew: its finished shards are found on disk
-    by the workers that claim them, and only hashed.
+    A job that has ended comes back as its manifest says. Any other begins anew, paused or being cancelled if it was:
+    its finished shards are found on disk by the workers that claim them, and only hashed. One whose files are damaged
+    is left out.
     """
     plans = await asyncio.to_thread(lambda: list(stored_plans(store)))
     rebuilt = 0
     for first in range(0, len(plans), BATCH):
         batch = {plan.job: plan for plan in plans[first : first + BATCH]}
         for job in await ledger.unknown(list(batch)):
-            await _index(ledger, store, batch[job])
-            rebuilt += 1
+            try:
+                await _index(ledger, store, batch[job])
+                rebuilt += 1
+            except (OSError, OutputError, ValueError, LookupError, TypeError) as error:
+                log.error("a job cannot be indexed", job=job, error=f"{type(error).__name__}: {error}")
     return rebuilt
 
 
@@ -59,7 +64,7 @@ async def _index(ledger: Ledger, store: Store, plan: Plan) -> None:
     output = store.output(plan.prefix)
     ending = await asyncio.to_thread(read_ending, output)
     if ending is None:
-        await ledger.create(plan)
+        await ledger.restore(plan, {"state": await asyncio.to_thread(wished_state, output)})
         return
     for first in range(0, plan.shards, BATCH):
         page = range(first, min(first + BATCH, plan.shards))

@@ -91,9 +91,8 @@ class Striker:
             text = failure_text(error)
             if text.startswith("INTERNAL"):
                 log.exception("strike", job=lease.job, shard=lease.shard, attempt=lease.attempt)
-            await self.ledger.fail(
-                lease, text, max_attempts=self.settings.max_attempts, pause_s=self.settings.retry_pause_s
-            )
+            pause_s = self.settings.space_pause_s if text.startswith("NO_SPACE") else self.settings.retry_pause_s
+            await self.ledger.fail(lease, text, max_attempts=self.settings.max_attempts, pause_s=pause_s)
             return text
         return "done"
 

@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from service.jobs.control import Control
 from service.jobs.ledger import Ledger
 from service.jobs.store import open_store
+from service.jobs.wishes import remember
 from service.servicers.job_messages import job_message
 from service.settings import Settings
 from service.validation import Violations
@@ -32,19 +33,19 @@ class JobControlServicer(jobs_pb2_grpc.JobServiceServicer):
         """Ask a job to stop."""
         job = checked_name(request.name)
         await self._ledger.cancel(job)
-        return jobs_pb2.CancelJobResponse(job=await self._job(job))
+        return jobs_pb2.CancelJobResponse(job=await self._remembered(job))
 
     async def PauseJob(self, request: jobs_pb2.PauseJobRequest, context: Any) -> jobs_pb2.PauseJobResponse:
         """Pause a job."""
         job = checked_name(request.name)
         await self._control.pause(job)
-        return jobs_pb2.PauseJobResponse(job=await self._job(job))
+        return jobs_pb2.PauseJobResponse(job=await self._remembered(job))
 
     async def ResumeJob(self, request: jobs_pb2.ResumeJobRequest, context: Any) -> jobs_pb2.ResumeJobResponse:
         """Let a paused job go on."""
         job = checked_name(request.name)
         await self._control.resume(job)
-        return jobs_pb2.ResumeJobResponse(job=await self._job(job))
+        return jobs_pb2.ResumeJobResponse(job=await self._remembered(job))
 
     async def RetryFailedShards(
         self, request: jobs_pb2.RetryFailedShardsRequest, context: Any
@@ -59,10 +60,14 @@ class JobControlServicer(jobs_pb2_grpc.JobServiceServicer):
         job = checked_name(request.name)
         if request.force:
             await self._ledger.cancel(job)
+            await remember(self._ledger, self._store, job)
             while (view := await self._ledger.job(job)).state != "DELETING" and not view.terminal:
                 await asyncio.sleep(WAIT_S)
         await self._control.delete(job, self._store)
         return jobs_pb2.DeleteJobResponse()
+
+    async def _remembered(self, job: str) -> jobs_pb2.Job:
+        return job_message(await remember(self._ledger, self._store, job), self._store)
 
     async def _job(self, job: str) -> jobs_pb2.Job:
         return job_message(await self._ledger.job(job), self._store)

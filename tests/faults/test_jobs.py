@@ -117,7 +117,7 @@ def cramped(tmp_path: Path, valkey: Valkey, small_disk: Path) -> Iterator[Engine
     """An engine that writes to the small disk images of 3 KB."""
     with (
         running_model_server(shape=(32, 32, 3)) as models,
-        running_engine(tmp_path / "state", valkey, models, output_dir=str(small_disk), retry_pause_s="1") as engine,
+        running_engine(tmp_path / "state", valkey, models, output_dir=str(small_disk), space_pause_s="1") as engine,
     ):
         yield engine
 

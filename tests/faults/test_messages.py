@@ -149,6 +149,8 @@ def test_a_redis_that_is_emptied_while_it_runs_is_told_again_at_once(engine: Eng
     engine.models.open_for = 6
     running = engine.sample(40, 5)
     wait_until(lambda: engine.job(running.name).progress.shards_done >= 1, "a finished shard")
+    paused = engine.sample(10, 5)
+    engine.pause(paused.name)
     with contextlib.closing(engine.valkey.client()) as client:
         client.flushall()
     engine.models.pass_gate.set()
@@ -156,6 +158,9 @@ def test_a_redis_that_is_emptied_while_it_runs_is_told_again_at_once(engine: Eng
     assert samples(engine.wait_for(job.name)) == list(range(40))
     again = wait_until_known(engine, ended.name)
     assert (again.state, again.root_digest) == (ended.state, ended.root_digest) and again.HasField("end_time")
+    assert engine.job(paused.name).state == jobs_pb2.Job.STATE_PAUSED
+    engine.resume(paused.name)
+    engine.wait_for(paused.name)
 
 
 def wait_until_known(engine: Engine, name: str) -> jobs_pb2.Job:

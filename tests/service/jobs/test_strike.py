@@ -71,7 +71,7 @@ def on_bench(
     **settings: Any,
 ) -> None:
     """Run a coroutine function with a striker and one job."""
-    variables = {"retry_pause_s": 0, "backend_patience_s": 0.5, **settings}
+    variables = {"retry_pause_s": 0, "space_pause_s": 0, "backend_patience_s": 0.5, **settings}
     chosen = Settings.model_validate({"state_dir": tmp_path, "redis_url": valkey.url, **variables})
 
     async def run() -> None:
