@@ -257,6 +257,8 @@ def _creation(plan: Plan, fields: Mapping[str, str | int]) -> list[str | int]:
         "images": plan.count,
         "backend": plan.backend_name,
     }
+    if plan.scoring and (needs := [plan.scoring.source_job, plan.scoring.reference_job]) != ["", ""]:
+        known["needs"] = " ".join(filter(None, needs))
     if plan.ttl_ms:
         known["ttl"] = plan.ttl_ms
     if plan.max_failed_shards is not None:

@@ -242,7 +242,9 @@ class Job(_message.Message):
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When it is deleted with its files; set once it has ended, if it has a `ttl`."""
+        """When it is deleted with its files, or later if a score job that has not ended needs them; set once it has ended, if it
+        has a `ttl`.
+        """
 
     @_builtins.property
     def comparison(self) -> Global___Comparison:

@@ -193,7 +193,7 @@ class JobServiceServicer:
 
     def RetryFailedShards(self, request, context):
         """Gives the failed shards of a job that has ended fresh attempts; the job runs again and its manifest is written anew.
-        Finished shards stay as they are. Repeating the call while the job runs again changes nothing and succeeds. Fails with
+        Finished shards stay as they are; those that were never begun because too many had failed are made too. Repeating the call while the job runs again changes nothing and succeeds. Fails with
         NOT_FOUND if the job does not exist, FAILED_PRECONDITION unless it is STATE_PARTIALLY_SUCCEEDED or STATE_FAILED with at
         least one failed shard.
         """

@@ -76,7 +76,7 @@ class JobServiceStub:
     """
     RetryFailedShards: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.RetryFailedShardsRequest, _jobs_pb2.RetryFailedShardsResponse]
     """Gives the failed shards of a job that has ended fresh attempts; the job runs again and its manifest is written anew.
-    Finished shards stay as they are. Repeating the call while the job runs again changes nothing and succeeds. Fails with
+    Finished shards stay as they are; those that were never begun because too many had failed are made too. Repeating the call while the job runs again changes nothing and succeeds. Fails with
     NOT_FOUND if the job does not exist, FAILED_PRECONDITION unless it is STATE_PARTIALLY_SUCCEEDED or STATE_FAILED with at
     least one failed shard.
     """
@@ -157,7 +157,7 @@ class JobServiceAsyncStub(JobServiceStub):
     """
     RetryFailedShards: _aio.UnaryUnaryMultiCallable[_jobs_pb2.RetryFailedShardsRequest, _jobs_pb2.RetryFailedShardsResponse]  # type: ignore[assignment]
     """Gives the failed shards of a job that has ended fresh attempts; the job runs again and its manifest is written anew.
-    Finished shards stay as they are. Repeating the call while the job runs again changes nothing and succeeds. Fails with
+    Finished shards stay as they are; those that were never begun because too many had failed are made too. Repeating the call while the job runs again changes nothing and succeeds. Fails with
     NOT_FOUND if the job does not exist, FAILED_PRECONDITION unless it is STATE_PARTIALLY_SUCCEEDED or STATE_FAILED with at
     least one failed shard.
     """
@@ -289,7 +289,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.RetryFailedShardsResponse, _abc.Awaitable[_jobs_pb2.RetryFailedShardsResponse]]:
         """Gives the failed shards of a job that has ended fresh attempts; the job runs again and its manifest is written anew.
-        Finished shards stay as they are. Repeating the call while the job runs again changes nothing and succeeds. Fails with
+        Finished shards stay as they are; those that were never begun because too many had failed are made too. Repeating the call while the job runs again changes nothing and succeeds. Fails with
         NOT_FOUND if the job does not exist, FAILED_PRECONDITION unless it is STATE_PARTIALLY_SUCCEEDED or STATE_FAILED with at
         least one failed shard.
         """

@@ -16,13 +16,18 @@ local function forget_if_idle(client)
   redis.call('DEL', client_key(client))
 end
 
--- Count a job for its client, and pin its model; both once only.
-local function hold(job, client, images, backend)
-  local what = cjson.encode({c = client, n = tonumber(images), b = backend})
-  if redis.call('HSETNX', P .. 'held', job, what) == 0 then return end
+local function count(key, field, more)
+  if redis.call('HINCRBY', P .. key, field, more) <= 0 then redis.call('HDEL', P .. key, field) end
+end
+
+-- Count a job for its client, pin its model, and keep the jobs whose files it needs, named in a row; all once only.
+local function hold(job, client, images, backend, needs)
+  local what = {c = client, n = tonumber(images), b = backend, s = needs or ''}
+  if redis.call('HSETNX', P .. 'held', job, cjson.encode(what)) == 0 then return end
   redis.call('HINCRBY', client_key(client), 'jobs', 1)
   redis.call('HINCRBY', client_key(client), 'images', images)
-  redis.call('HINCRBY', P .. 'pins', backend, 1)
+  count('pins', backend, 1)
+  for source in what.s:gmatch('%S+') do count('needed', source, 1) end
 end
 
 local function let_go(job)
@@ -33,13 +38,14 @@ local function let_go(job)
   redis.call('ZREM', P .. 'reserved', job)
   redis.call('HINCRBY', client_key(what.c), 'jobs', -1)
   redis.call('HINCRBY', client_key(what.c), 'images', 0 - what.n)
-  if redis.call('HINCRBY', P .. 'pins', what.b, -1) <= 0 then redis.call('HDEL', P .. 'pins', what.b) end
+  count('pins', what.b, -1)
+  for source in what.s:gmatch('%S+') do count('needed', source, -1) end
   forget_if_idle(what.c)
 end
 
 local function hold_again(job)
-  local fields = redis.call('HMGET', job_key(job), 'client', 'images', 'backend')
-  if fields[2] then hold(job, fields[1], fields[2], fields[3]) end
+  local fields = redis.call('HMGET', job_key(job), 'client', 'images', 'backend', 'needs')
+  if fields[2] then hold(job, fields[1], fields[2], fields[3], fields[4]) end
 end
 
 -- Let go of jobs that never came to be.

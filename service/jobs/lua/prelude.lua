@@ -12,9 +12,10 @@
 --   workers             zset "slots name" -> last sign of life
 --   turns               hash, whose turn it is: 'now', 'client NAME', 'jobs NAME' in turns (turns.lua)
 --   rebuilt             set after the jobs on disk were indexed; gone when Redis was emptied
---   held                hash job -> what it counts for while it has not ended: client c, images n, backend name b
+--   held                hash job -> what it counts for while it has not ended: client c, images n, backend name b, jobs s
 --   reserved            zset, ids of jobs in `held` that are just being created -> when that counts as broken off
 --   client:{name}       hash: `jobs` and `images` of jobs in `held`, `bytes` of the finished shards of all jobs
+--   needed              hash job -> number of jobs in `held` that need its files
 --   pins                hash backend name -> number of jobs in `held` that need it
 --   wake                list, rings when there is something to do
 --   request:{id}        {digest, job} of a request id

@@ -1,13 +1,17 @@
--- Begin to delete the jobs whose time has come, and name them, with those whose deletion was broken off. ARGV: most at a
--- time, pause until one that is still there is named again.
+-- Begin to delete the jobs whose time has come, and name them, with those whose deletion was broken off. One whose files
+-- another job needs is kept until that has ended. ARGV: most at a time, pause until one that is still there is looked at again.
 let_go_of_the_unborn()
 local at, jobs = now(), {}
-for _, job in ipairs(redis.call('ZRANGEBYSCORE', P .. 'expiring', '-inf', at, 'LIMIT', 0, ARGV[1])) do
+for _, job in ipairs(redis.call('ZRANGEBYSCORE', P .. 'expiring', '-inf', at, 'LIMIT', 0, 1000)) do
   local state = state_of(job)
-  if state == 'DELETING' or has_ended(state) then
-    if state ~= 'DELETING' then set_state(job, 'DELETING') end
+  local ended = has_ended(state)
+  if ended or state == 'DELETING' then
     redis.call('ZADD', P .. 'expiring', at + tonumber(ARGV[2]), job)
-    table.insert(jobs, job)
+    if not (ended and redis.call('HEXISTS', P .. 'needed', job) == 1) then
+      if ended then set_state(job, 'DELETING') end
+      table.insert(jobs, job)
+      if #jobs == tonumber(ARGV[1]) then break end
+    end
   else
     redis.call('ZREM', P .. 'expiring', job)
   end

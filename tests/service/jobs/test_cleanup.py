@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import NoReturn
+
+import pytest
 
 from service.errors import FailedPrecondition
 from service.jobs.cleanup import Cleanup
@@ -17,7 +20,7 @@ from service.jobs.rebuild import rebuild
 from service.jobs.reservations import Quotas, Reservations
 from service.jobs.submit import write_plan
 from tests.service.jobs.ledgers import Use
-from tests.service.jobs.plans import sample_plan
+from tests.service.jobs.plans import sample_plan, score_plan
 from tests.valkey import Valkey
 
 DAY_MS = 86_400_000
@@ -154,6 +157,31 @@ def test_a_job_that_redis_forgot_ends_when_its_manifest_was_written(
             assert client.zscore("mintage:expiring", JOB) == view.end_time_ms + DAY_MS
         client.close()
         let_time_pass(valkey, JOB, DAY_MS + 60_000)
+        await clean(ledger, tmp_path)
+        assert not await there(ledger, tmp_path)
+
+    with_ledger(act)
+
+
+@pytest.mark.parametrize("as_reference", [False, True])
+def test_a_job_whose_images_are_being_scored_is_kept_until_that_has_ended(
+    with_ledger: Use, valkey: Valkey, tmp_path: Path, as_reference: bool
+) -> None:
+    scoring = score_plan(KEPT, "b" * 64, ttl_ms=0, request_id="")
+    if as_reference:
+        assert scoring.scoring is not None
+        other = dataclasses.replace(scoring.scoring, source_job="01other", reference_job=JOB)
+        scoring = dataclasses.replace(scoring, scoring=other)
+
+    async def act(ledger: Ledger) -> None:
+        await end(ledger, tmp_path)
+        await ledger.create(scoring)
+        let_time_pass(valkey, JOB, DAY_MS)
+        await clean(ledger, tmp_path)
+        assert await there(ledger, tmp_path)
+        await ledger.cancel(scoring.job)
+        assert await ledger.finish(scoring.job, "CANCELLING", "CANCELLED")
+        let_time_pass(valkey, JOB, 10_001)
         await clean(ledger, tmp_path)
         assert not await there(ledger, tmp_path)
 
