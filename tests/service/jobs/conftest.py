@@ -10,12 +10,28 @@ from typing import Any
 import pytest
 
 from service.jobs.ledger import Ledger, connect
+from service.jobs.store import open_store
+from service.jobs.strike import Striker
+from service.jobs.submit import write_plan
+from service.servicers.jobs import JobServicer
 from service.settings import Settings
-from tests.service.jobs import ledgers
+from tests.faults.engine import Models
+from tests.service.jobs import ledgers, verification
 from tests.service.jobs.job_api import Api, Use, serving
+from tests.service.jobs.test_strike import Backend
 from tests.valkey import Valkey
 
-ON_REDIS_TOO = ("test_ledger", "test_ledger_model", "test_fair_share", "test_listing")
+ON_REDIS_TOO = (
+    "test_ledger",
+    "test_ledger_model",
+    "test_leases",
+    "test_dispatch",
+    "test_giving_up",
+    "test_fair_share",
+    "test_listing",
+    "test_quotas",
+    "test_cleanup",
+)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -55,3 +71,27 @@ def with_ledger(valkey: Valkey) -> ledgers.Use:
         asyncio.run(run())
 
     return use
+
+
+@pytest.fixture
+def with_job(tmp_path: Path, valkey: Valkey) -> verification.Use:
+    """Run a coroutine function with a finished job."""
+    variables = {"state_dir": tmp_path, "redis_url": valkey.url, "backend_patience_s": 1.0}
+    settings = Settings.model_validate(variables)
+
+    async def run(act: verification.Act) -> None:
+        client = connect(settings)
+        try:
+            ledger, maker, models = Ledger(client), verification.Maker(), Models(shape=verification.SHAPE)
+            await ledger.create(write_plan(open_store(settings), verification.PLAN))
+            for shard in range(verification.PLAN.shards):
+                assert await Striker(settings, ledger, Backend(), "w").strike(verification.PLAN.job, shard) == "done"
+            await verification.sign_off(settings, ledger)
+            registry: Any = models
+            await act(
+                verification.Bench(settings, ledger, maker, models, JobServicer(settings, client, registry, maker))
+            )
+        finally:
+            await client.aclose()
+
+    return lambda act: asyncio.run(run(act))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -72,6 +73,10 @@ async def serving(settings: Settings) -> AsyncIterator[Api]:
             yield Api(jobs_pb2_grpc.JobServiceStub(channel), Ledger(client), models, Path(settings.outputs))
     finally:
         await server.stop(None)
+        left = asyncio.all_tasks() - {asyncio.current_task()}  # a stopped server leaves calls behind for a moment
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
         await client.aclose()
 
 
