@@ -15,7 +15,10 @@ from service.cli.console import FAILED, errors_console, fail, friendly_errors
 if TYPE_CHECKING:
     from service.processes.stack import Stack
 
-STORE_VARIABLES = ("MINTAGE_OUTPUT_DIR", "MINTAGE_SPOOL_DIR", "MINTAGE_S3_")
+OF_THE_STACK = {
+    *("state_dir", "archive_dir", "api_address", "redis_url", "load_models", "worker_name"),
+    *("torchserve_inference", "torchserve_management"),
+}
 LOADING_S = 120.0  # the longest wait for the shipped models
 
 
@@ -34,7 +37,7 @@ def up(
     with friendly_errors():
         folder = state or Settings().state_dir
         try:
-            wanted = {**_store_variables(), "MINTAGE_LOAD_MODELS": shipped.pack_missing(folder / "archives")}
+            wanted = {**_inherited(), "MINTAGE_LOAD_MODELS": shipped.pack_missing(folder / "archives")}
             with Stack(folder, api_address=address, workers=workers, overrides=wanted) as stack:
                 bring_up(stack)
                 wait_for_models(
@@ -45,9 +48,12 @@ def up(
             errors_console().print("stopped; nothing is left running")
 
 
-def _store_variables() -> dict[str, str]:
-    """Return the variables that say where jobs write."""
-    return {name: value for name, value in os.environ.items() if name.startswith(STORE_VARIABLES)}
+def _inherited() -> dict[str, str]:
+    """Return the variables of settings that hold for the stack too: all but those that it chooses itself."""
+    from service.settings import Settings
+
+    names = {f"MINTAGE_{field.upper()}" for field in set(Settings.model_fields) - OF_THE_STACK}
+    return {name: value for name, value in os.environ.items() if name in names}
 
 
 def bring_up(stack: Stack) -> None:

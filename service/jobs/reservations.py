@@ -97,7 +97,7 @@ def _check(reply: dict[str, Any], client: str) -> None:
         "images": ("images in jobs that have not ended", "wait until a job has ended, cancel one, or ask for fewer"),
         "bytes": ("bytes of finished shards", "delete a job that is no longer needed (`mintage jobs rm`)"),
     }[quota]
-    more = f", {requested:,} more are asked for" if requested else ""
+    more = f", asked for: {requested:,} more" if requested else ""
     who = f"the client {client}" if client else "this client"
     raise QuotaExceeded(
         f"the quota of {who} is used up: {used:,} of {limit:,} {what}{more}; {way_out}",

@@ -140,7 +140,7 @@ def test_an_api_that_is_not_there_says_what_to_do(mintage: Any) -> None:
 
 
 def test_every_setting_is_listed_and_secrets_are_masked(mintage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MINTAGE_REDIS_URL", "redis://:secret@host/0")
+    monkeypatch.setenv("MINTAGE_REDIS_URL", "redis://:swordfish@host/0")
     monkeypatch.setenv("MINTAGE_MAX_WAITING", "17")
     from service.settings import Settings
 
@@ -150,6 +150,6 @@ def test_every_setting_is_listed_and_secrets_are_masked(mintage: Any, monkeypatc
     assert all(one["meaning"] for one in found.values())
     table = mintage("settings").stdout
     assert "MINTAGE_MAX_WAITING" in table
-    assert "secret" not in table + str(found["MINTAGE_REDIS_URL"])
+    assert "swordfish" not in table + str(found["MINTAGE_REDIS_URL"])
     monkeypatch.setenv("MINTAGE_MAX_WAITING", "many")
     assert mintage("settings", status=2).stderr.startswith("mintage: MINTAGE_MAX_WAITING: ")
