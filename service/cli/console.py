@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 DEFAULT_API = "127.0.0.1:50051"
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+FIRST_WIDTH = 40  # so much of a table's first column is never cut, however narrow the terminal
 
 ApiOption = Annotated[
     str, typer.Option("--api", envvar="MINTAGE_API_ADDRESS", metavar="HOST:PORT", help="Address of the Mintage API.")
@@ -103,9 +104,11 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Seque
     from rich.text import Text
 
     built = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
+    widest = max((len(str(row[0])) for row in rows), default=0)
+    for number, column in enumerate(columns):
         justify: Literal["right", "left"] = "right" if column in right else "left"
-        built.add_column(column, justify=justify, overflow="fold", no_wrap=column == columns[0], min_width=len(column))
+        least = len(column) if number else max(len(column), min(widest, FIRST_WIDTH))
+        built.add_column(column, justify=justify, overflow="fold", no_wrap=number == 0, min_width=least)
     for row in rows:
         built.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
     return built

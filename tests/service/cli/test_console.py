@@ -7,7 +7,7 @@ import typer
 from mintage.errors import ApiError, InputError, NotFound, Unavailable
 
 import service.errors
-from service.cli.console import friendly_errors
+from service.cli.console import friendly_errors, table
 from training.errors import DivergedError, RecipeError
 
 
@@ -54,3 +54,12 @@ def test_an_exit_passes() -> None:
     with pytest.raises(typer.Exit) as exit_, friendly_errors():
         raise typer.Exit(3)
     assert exit_.value.exit_code == 3
+
+
+def test_the_first_column_of_a_table_is_never_cut() -> None:
+    from rich.console import Console
+
+    narrow = Console(width=60)
+    with narrow.capture() as shown:
+        narrow.print(table(("", ""), [("classifier score", "1 " * 60), ("root digest", "a" * 64)]))
+    assert "classifier score" in shown.get() and "root digest" in shown.get()
