@@ -1,7 +1,8 @@
 """Every check and every test, in one command: ./mint test [options of pytest].
 
 Static checks run first and do not stop each other; then pytest runs, whose closing line is the last one printed.
-`./mint test --fast` leaves out the tests that start real processes.
+`./mint test --fast` leaves out the tests that start real processes. `./mint test --soak 10m [--seed N]` runs the soak
+alone: random faults for so long, then a check of everything that happened (`tests/soak`).
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ CHECKS = {
 
 
 def main(arguments: list[str]) -> int:
-    """Run the checks, then pytest; returns the exit status."""
+    """Run the checks, then pytest; or the soak. Returns the exit status."""
+    if "--soak" in arguments:
+        return subprocess.run([sys.executable, "-m", "tests.soak", *arguments], cwd=ROOT, check=False).returncode
     failed = [name for name, command in CHECKS.items() if not passes(name, command)]
     if failed:
         print(f"checks that failed: {', '.join(failed)} (the tests run all the same)", flush=True)

@@ -45,7 +45,7 @@ class Valkey:
                 [self.program or ours, *arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
         deadline = time.monotonic() + 10
-        while not self._answers():
+        while not self.answers():
             assert self.process.poll() is None and time.monotonic() < deadline, (self.folder / "valkey.log").read_text()
             time.sleep(0.01)
 
@@ -55,7 +55,7 @@ class Valkey:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait()
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
         with contextlib.closing(self.client()) as client, contextlib.suppress(redis.exceptions.ConnectionError):
             return bool(client.ping())
         return False

@@ -120,17 +120,21 @@ class Engine:
         return process
 
     def start_api(self, **variables: str) -> subprocess.Popen[bytes]:
-        """Start an API that knows both models, and wait until it takes jobs."""
+        """Start an API that knows all models, and wait until it takes jobs."""
+        self.record_models()
+        process = self.start("api", **variables)
+        with self.client() as client:
+            wait_until(lambda: serves(client), "the API")
+        return process
+
+    def record_models(self) -> None:
+        """Put the models on record, for an API to begin with."""
         records, archives = Registry(self.settings.archives), self.settings.archives
         archives.mkdir(parents=True, exist_ok=True)
         for name, content in ARCHIVES.items():
             (archives / f"{name}.mar").write_bytes(content)
         for record in self.registry.records.values():
             records.write(record)
-        process = self.start("api", **variables)
-        with self.client() as client:
-            wait_until(lambda: serves(client), "the API")
-        return process
 
     def client(self, **options: Any) -> Client:
         """A client of the API's process."""

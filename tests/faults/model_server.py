@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -64,6 +65,7 @@ class ModelServer(inference_pb2_grpc.InferenceAPIsServiceServicer, management_pb
         self.requests: list[dict[str, Any]] = []
         self.failures: list[grpc.StatusCode] = []
         self.poison = range(0)  # images that cannot be made
+        self.takes_s = 0.0  # what every request takes
         self.pass_gate = threading.Event()
         self.pass_gate.set()
         self.open_for = 0  # requests that pass a closed gate
@@ -80,6 +82,7 @@ class ModelServer(inference_pb2_grpc.InferenceAPIsServiceServicer, management_pb
             failure = self.failures.pop(0) if self.failures else None
             passes = self.open_for > 0
             self.open_for -= passes
+        time.sleep(self.takes_s)
         if failure is not None:
             context.abort(failure, "as the test wants it")
         if asked.get("first_index", -1) in self.poison:

@@ -1,0 +1,1 @@
+"""A soak: many clients, random kills, everything written down, and the story checked afterwards."""
