@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import functools
+import re
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 SECRETS_DIR = Path("/run/secrets")
 S3 = "s3://"
+_OUTPUT_URL = re.compile(r"s3://[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9](/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?", re.ASCII)
+_ENDPOINT = re.compile(r"https?://[A-Za-z0-9.\[\]:_-]+(/[A-Za-z0-9._-]*)*", re.ASCII)
+_REGION = re.compile(r"[A-Za-z0-9-]+", re.ASCII)
+_KEY = re.compile(r"[!-~]*", re.ASCII)
 
 
 def _default_state_dir() -> Path:
@@ -24,6 +30,7 @@ class Settings(BaseSettings):
         env_prefix="MINTAGE_",
         extra="ignore",
         frozen=True,
+        hide_input_in_errors=True,
         secrets_dir=SECRETS_DIR if SECRETS_DIR.is_dir() else None,
     )
 
@@ -103,12 +110,38 @@ class Settings(BaseSettings):
     log_format: Literal["json", "console"] = Field("json", description="One JSON object a line, or text for people.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
 
+    @field_validator("output_dir")
+    @classmethod
+    def _check_output(cls, value: str) -> str:
+        if "://" in value and not _OUTPUT_URL.fullmatch(value):
+            rule = "a folder or s3://bucket/prefix, with letters, digits and -_. in both"
+            raise ValueError(f"must be {rule}, not {value!r}")
+        return value
+
+    @field_validator("s3_endpoint")
+    @classmethod
+    def _check_endpoint(cls, value: str) -> str:
+        if value and not (_ENDPOINT.fullmatch(value) and _has_host(value)):
+            raise ValueError("must be https://host or https://host:port, without a user or a password")
+        return value
+
+    @field_validator("s3_region")
+    @classmethod
+    def _check_region(cls, value: str) -> str:
+        if not _REGION.fullmatch(value):
+            raise ValueError(f"must be the name of a region, such as us-east-1, not {value!r}")
+        return value
+
+    @field_validator("s3_access_key_id", "s3_secret_access_key")
+    @classmethod
+    def _check_key(cls, value: SecretStr) -> SecretStr:
+        if not _KEY.fullmatch(value.get_secret_value()):
+            raise ValueError("holds a space, a line break or another character that no key has")
+        return value
+
     @model_validator(mode="after")
     def _check_store(self) -> Settings:
         """Refuse an object store that could not be reached as it is written."""
-        scheme, separator, rest = self.output_dir.partition("://")
-        if separator and (scheme != "s3" or not rest.partition("/")[0]):
-            raise ValueError(f"output_dir must be a folder or s3://bucket/prefix, not {self.output_dir}")
         if self.s3_endpoint.startswith("http://") and not self.s3_allow_http:
             raise ValueError("s3_endpoint is http://; use https://, or set s3_allow_http where the network is trusted")
         if bool(self.s3_access_key_id.get_secret_value()) != bool(self.s3_secret_access_key.get_secret_value()):
@@ -140,3 +173,12 @@ class Settings(BaseSettings):
 def settings() -> Settings:
     """Read the environment once a process."""
     return Settings()
+
+
+def _has_host(url: str) -> bool:
+    """Whether a URL names a host, and a port that there can be if it names one."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False

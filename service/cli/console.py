@@ -138,7 +138,7 @@ def _explained(error: Exception) -> str:
     if isinstance(error, Unavailable) and not error.reason:
         return f"no Mintage API answers; start one with `mintage up`, or say where it is with --api ({error})"
     if _is_wrong_setting(error):
-        return "; ".join(f"MINTAGE_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
+        return "; ".join(_wrong_setting(one["loc"], one["msg"]) for one in error.errors())
     return str(error)
 
 
@@ -146,6 +146,12 @@ def _is_wrong_setting(error: Exception) -> TypeGuard[ValidationError]:
     from pydantic import ValidationError
 
     return isinstance(error, ValidationError) and error.title == "Settings"
+
+
+def _wrong_setting(where: tuple[int | str, ...], message: str) -> str:
+    """What is wrong with a setting, or with several together."""
+    text = message.removeprefix("Value error, ")
+    return f"MINTAGE_{str(where[0]).upper()}: {text}" if where else text
 
 
 def _one_line(message: str) -> str:

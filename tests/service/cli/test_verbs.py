@@ -153,3 +153,12 @@ def test_every_setting_is_listed_and_secrets_are_masked(mintage: Any, monkeypatc
     assert "swordfish" not in table + str(found["MINTAGE_REDIS_URL"])
     monkeypatch.setenv("MINTAGE_MAX_WAITING", "many")
     assert mintage("settings", status=2).stderr.startswith("mintage: MINTAGE_MAX_WAITING: ")
+
+
+def test_settings_that_do_not_fit_together_are_named_and_no_secret_is(
+    mintage: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINTAGE_S3_SECRET_ACCESS_KEY", "swordfish")
+    errors = mintage("settings", status=2).stderr
+    assert errors.startswith("mintage: s3_access_key_id and s3_secret_access_key are given together")
+    assert "swordfish" not in errors
