@@ -30,6 +30,7 @@ class Faults:
     method: str = ""
     statuses: list[int] = field(default_factory=list)  # answered instead of passing the request on
     lost_answers: int = 0  # passed on, but the answer never arrives
+    bytes_per_s: int = 0  # how fast it reads; 0 is at once
     down: bool = False  # connections are closed at once
     requests: list[str] = field(default_factory=list)
     refused: int = 0  # while it is down
@@ -90,7 +91,7 @@ class _Handler(BaseHTTPRequestHandler):
         super().handle_one_request()
 
     def _pass_on(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = b"".join(self._body())
         faults = self.faults
         faults.requests.append(f"{self.command} {self.path}")
         meant = faults.method in ("", self.command)
@@ -111,6 +112,16 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             kept = {name: value for name, value in response.getheaders() if name.lower() not in _OWN}
             self._answer(response.status, data, kept, length=response.getheader("Content-Length"))
+
+    def _body(self) -> Iterator[bytes]:
+        """The request's body, as slowly as is wished."""
+        left = int(self.headers.get("Content-Length", 0))
+        while left:
+            part = self.rfile.read(min(left, 1 << 20))
+            left -= len(part)
+            if self.faults.bytes_per_s:
+                time.sleep(len(part) / self.faults.bytes_per_s)
+            yield part
 
     do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = _pass_on
 

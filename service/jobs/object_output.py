@@ -27,7 +27,7 @@ from service.jobs.spool import Spool
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-LARGEST_PUT = 5 << 30  # what S3 takes in one piece
+SMALL_PUT, LARGEST_PUT = 1 << 20, 5 << 30  # what S3 takes in one piece
 READ_BYTES, BUFFER_BYTES = 8 << 20, 1 << 20
 PART_BYTES, MOST_PARTS = 8 << 20, 9000
 FILES_AT_ONCE = 8
@@ -191,10 +191,11 @@ class ObjectOutput:
 
     def _create(self, name: str, data: Buffer) -> bool:
         """Put an object unless it is there. If an answer gets lost and the call is repeated, it is there."""
+        store = self._bucket.calls if len(memoryview(data)) <= SMALL_PUT else self._bucket.uploads
         for pause_s in CONFLICT_PAUSES_S:
             with self._explained(name):
                 try:
-                    obstore.put(self._bucket.uploads, self._key(name), data, mode="create", use_multipart=False)
+                    obstore.put(store, self._key(name), data, mode="create", use_multipart=False)
                 except AlreadyExistsError as error:
                     if not is_conflict(error):
                         return False

@@ -88,7 +88,7 @@ def _client(settings: Settings, bucket: str, timeout_s: int) -> S3Store:
         client_options={
             "allow_http": settings.s3_allow_http,
             "connect_timeout": timedelta(seconds=CONNECT_S),
-            "read_timeout": timedelta(seconds=CALL_S),
+            "read_timeout": timedelta(seconds=timeout_s),  # runs while a request is sent, too
             "timeout": timedelta(seconds=timeout_s),
         },
         retry_config={
