@@ -165,6 +165,7 @@ class Dispatcher:
             log.info("job", job=job, state=ending.state, error=ending.error)
         except MintageError as error:
             log.warning("a job waits for its end", job=job, error=error.message)
+            await asyncio.sleep(IDLE_S)
         except Exception:
             log.exception("a job cannot be finished now", job=job)
             await asyncio.sleep(FINISH_AGAIN_S)

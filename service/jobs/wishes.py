@@ -7,6 +7,7 @@ from typing import Final
 
 import structlog
 
+from service.errors import MintageError
 from service.jobs.ledger import Ledger
 from service.jobs.output import Output, OutputError
 from service.jobs.store import Store
@@ -21,7 +22,8 @@ log = structlog.get_logger(__name__)
 async def remember(ledger: Ledger, store: Store, job: str) -> JobView:
     """Write down what was asked of a job, as its state tells, and return the job.
 
-    A full disk is no reason to refuse: it may be why somebody pauses. Then the ledger alone knows.
+    A full disk or a store that is away is no reason to refuse: it may be why somebody pauses. Then the ledger alone
+    knows.
 
     Raises:
         NotFound: if it does not exist.
@@ -31,7 +33,7 @@ async def remember(ledger: Ledger, store: Store, job: str) -> JobView:
         output = store.output(view.plan.prefix, existing=True)
         try:
             await asyncio.to_thread(_write, output, _TEXTS.get(view.state))
-        except (OSError, OutputError) as error:
+        except (OSError, OutputError, MintageError) as error:
             log.warning("a wish is not written down", job=job, state=view.state, error=str(error))
     return view
 

@@ -136,9 +136,13 @@ class Finding(_message.Message):
         KIND_UNSPECIFIED: Finding._Kind.ValueType  # 0
         """Never used by a server."""
         KIND_MISSING: Finding._Kind.ValueType  # 1
-        """A committed shard's file is not there, or is no plain file."""
+        """A committed shard's file, an image of a shard that is a folder, or a file that the manifest lists beside the shards,
+        is not there, or is no plain file.
+        """
         KIND_WRONG_DIGEST: Finding._Kind.ValueType  # 2
-        """A shard's file has other bytes than were committed."""
+        """A shard's file has other bytes than were committed, a shard that is a folder holds anything else, or a file that
+        the manifest lists beside the shards was changed.
+        """
         KIND_WRONG_MARKER: Finding._Kind.ValueType  # 3
         """A shard's marker is missing or damaged, or says something else than was committed."""
         KIND_WRONG_IMAGE: Finding._Kind.ValueType  # 4
@@ -152,9 +156,13 @@ class Finding(_message.Message):
     KIND_UNSPECIFIED: Finding.Kind.ValueType  # 0
     """Never used by a server."""
     KIND_MISSING: Finding.Kind.ValueType  # 1
-    """A committed shard's file is not there, or is no plain file."""
+    """A committed shard's file, an image of a shard that is a folder, or a file that the manifest lists beside the shards,
+    is not there, or is no plain file.
+    """
     KIND_WRONG_DIGEST: Finding.Kind.ValueType  # 2
-    """A shard's file has other bytes than were committed."""
+    """A shard's file has other bytes than were committed, a shard that is a folder holds anything else, or a file that
+    the manifest lists beside the shards was changed.
+    """
     KIND_WRONG_MARKER: Finding.Kind.ValueType  # 3
     """A shard's marker is missing or damaged, or says something else than was committed."""
     KIND_WRONG_IMAGE: Finding.Kind.ValueType  # 4

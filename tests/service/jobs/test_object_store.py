@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -14,13 +15,17 @@ import pytest
 
 from service.errors import FailedPrecondition, Unavailable
 from service.jobs import object_store
+from service.jobs.control import Control
+from service.jobs.ledger import Ledger, connect
 from service.jobs.output import Output
 from service.jobs.spool import Spool
 from service.jobs.store import open_store
 from service.jobs.submit import check_folder, write_plan
+from service.jobs.wishes import remember
 from service.settings import Settings
 from tests.s3 import KEY, SECRET, S3Server
 from tests.service.jobs.plans import sample_plan
+from tests.valkey import Valkey
 
 
 @pytest.fixture(autouse=True)
@@ -105,6 +110,24 @@ def test_a_store_that_is_away_is_unavailable(s3: S3Server, output: Output) -> No
         assert caught.value.reason == "STORE_UNAVAILABLE"
     s3.faults.down = False
     assert output.read("here") == b"x"
+
+
+def test_a_job_may_be_paused_while_the_store_is_away(s3: S3Server, tmp_path: Path, valkey: Valkey) -> None:
+    settings = settings_of(s3, tmp_path, redis_url=valkey.url)
+    store = open_store(settings)
+
+    async def act() -> None:
+        client = connect(settings)
+        try:
+            ledger = Ledger(client)
+            await ledger.create(write_plan(store, sample_plan()))
+            await Control(ledger).pause(sample_plan().job)
+            s3.faults.down = True
+            assert (await remember(ledger, store, sample_plan().job)).state == "PAUSED"
+        finally:
+            await client.aclose()
+
+    asyncio.run(act())
 
 
 def test_a_bucket_that_does_not_exist_is_named(s3: S3Server, tmp_path: Path) -> None:
