@@ -69,6 +69,7 @@ class LocalOutput:
         self.root = root
         self.prefix = prefix
         self._existing = existing
+        self._plan: bytes | None = None
 
     def put(self, name: str, data: bytes) -> bool:
         """Write a whole small file unless its name is taken; tell whether this call wrote it.
@@ -258,16 +259,33 @@ class LocalOutput:
         create_job = create and not self._existing
         if create_job:
             self.root.mkdir(parents=True, exist_ok=True)
-        segments = [*((name, create_job) for name in self.prefix.split("/")), *((name, create) for name in below)]
         descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            for segment, create_this in segments:
-                parent = descriptor
-                descriptor = _step(parent, segment, create=create_this)
-                os.close(parent)
+            for segment in self.prefix.split("/"):
+                descriptor = _into(descriptor, segment, create=create_job)
+            if self._existing:
+                self._check_job(descriptor, writing=create)
+            for segment in below:
+                descriptor = _into(descriptor, segment, create=create)
             yield descriptor
         finally:
             os.close(descriptor)
+
+    def _check_job(self, folder: int, *, writing: bool) -> None:
+        """Refuse to write if the folder is by now another job's: its plan is not the one that was there at first."""
+        plan = _read_plan(folder)
+        if self._plan is None:
+            self._plan = plan
+        if writing and plan != self._plan:
+            raise FileNotFoundError(errno.ENOENT, "the job was deleted", FILE_NAME)
+
+
+def _read_plan(folder: int) -> bytes:
+    try:
+        with os.fdopen(os.open(FILE_NAME, _READ, dir_fd=folder), "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
 
 
 def _discard(folder: int, name: str) -> None:
@@ -284,6 +302,13 @@ def _discard(folder: int, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.rename(name, dead, src_dir_fd=folder, dst_dir_fd=folder)
             shutil.rmtree(dead, dir_fd=folder)
+
+
+def _into(parent: int, segment: str, *, create: bool) -> int:
+    """Step from one folder into another, closing the first."""
+    descriptor = _step(parent, segment, create=create)
+    os.close(parent)
+    return descriptor
 
 
 def _step(parent: int, segment: str, *, create: bool) -> int:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 SMALL_PUT, LARGEST_PUT = 1 << 20, 5 << 30  # what S3 takes in one piece
 READ_BYTES, BUFFER_BYTES = 8 << 20, 1 << 20
 PART_BYTES, MOST_PARTS = 8 << 20, 9000
-FILES_AT_ONCE = 8
+FILES_AT_ONCE, FILES_A_CHECK = 8, 64
 KEYS_AT_ONCE = 1000
 REMOVE_TRIES = 10
 CONFLICT_PAUSES_S = (0.1, 0.2, 0.4, 0.8, 1.6)
@@ -112,6 +112,9 @@ class ObjectOutput:
     @contextlib.contextmanager
     def open(self, name: str) -> Iterator[BinaryIO]:
         """Open an object for reading, a few MiB at a time."""
+        if self._plan_tag is None:  # what is written because of what was read here must be of the same job
+            with contextlib.suppress(FileNotFoundError):
+                self._check_job()
         with self._explained(name):
             file = obstore.open_reader(self._bucket.calls, self._key(name), buffer_size=READ_BYTES)
         with io.BufferedReader(_Object(file, self._bucket.name, name), BUFFER_BYTES) as reader:
@@ -181,13 +184,16 @@ class ObjectOutput:
                 return self._create(f"{name}/{file}", opened.read())
 
         files = sorted(os.listdir(folder.descriptor))  # noqa: PTH208 - pathlib knows no descriptors
-        written = []
+        written = 0
         with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
-            for file, done in zip(files, pool.map(put, files), strict=True):
-                written += [file] if done else []
-                crash_point("mid_publish")
-        self._check_still([f"{name}/{file}" for file in written])
-        return len(written) == len(files)
+            for first in range(0, len(files), FILES_A_CHECK):
+                part, done = files[first : first + FILES_A_CHECK], []
+                for file, new in zip(part, pool.map(put, part), strict=True):
+                    done += [f"{name}/{file}"] if new else []
+                    crash_point("mid_publish")
+                self._check_still(done)
+                written += len(done)
+        return written == len(files)
 
     def _create(self, name: str, data: Buffer) -> bool:
         """Put an object unless it is there. If an answer gets lost and the call is repeated, it is there."""

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,23 @@ def test_what_was_put_while_the_job_was_deleted_is_taken_back(s3: S3Server, tmp_
         with pytest.raises(FileNotFoundError):
             late.publish(temporary, "shards/0.tar")
     assert s3.objects() == {"base/a/b/plan.json": b"another job of the same folder"}
+
+
+def test_a_job_can_be_deleted_while_a_folder_of_many_files_is_put(s3: S3Server, tmp_path: Path) -> None:
+    store = open_store(settings_of(s3, tmp_path))
+    output, late = store.output("a/b"), store.output("a/b", existing=True)
+    output.put("plan.json", b"x")
+    with late.temporary_folder("t") as temporary, ThreadPoolExecutor(1) as pool:
+        for number in range(1000):
+            temporary.add(f"{number:09d}.png", b"x")
+        publishing = pool.submit(late.publish, temporary, "images/000000")
+        while not output.names("images/000000"):
+            assert not publishing.done()
+        output.remove("plan.json")
+        output.remove_folder()
+        with pytest.raises(FileNotFoundError):
+            publishing.result()
+    assert s3.objects() == {}
 
 
 def test_a_deletion_between_two_steps_of_a_put_is_noticed(

@@ -194,3 +194,19 @@ def test_a_job_of_any_format_is_made_and_signed_off_alike(place: Place, tmp_path
     files = [path for path in (tmp_path / "here/outputs").rglob("*") if path.is_file()]
     expected = {path.relative_to(tmp_path / "here/outputs").as_posix(): path.read_bytes() for path in files}
     assert place.everything() == expected and place.spooled() == []
+
+
+def test_what_was_read_of_a_deleted_job_marks_nothing_in_the_next_one_of_its_folder(
+    place: Place, output: Output
+) -> None:
+    late = place.store.output("a/b", existing=True)
+    output.put("plan.json", b"first")
+    output.put("shards/0.tar", b"x")
+    with late.open("shards/0.tar") as file:
+        assert file.read() == b"x"
+    output.remove_folder()
+    output.put("plan.json", b"second")
+    for write in (lambda: late.put("shards/0.json", b"x"), lambda: late.temporary("t").__enter__()):
+        with pytest.raises(FileNotFoundError):
+            write()
+    assert place.everything() == {"a/b/plan.json": b"second"}
