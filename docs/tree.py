@@ -24,7 +24,8 @@ TOP = {
 }
 PACKAGES = [
     *("protos/mintage", "protos/mintage/v1"),
-    *("service", "service/servicers", "service/jobs", "service/processes", "service/cli"),
+    *("service", "service/servicers", "service/jobs", "service/jobs/formats", "service/jobs/sources"),
+    *("service/jobs/report", "service/processes", "service/cli"),
     *("handlers", "training", "training/recipes", "training/networks", "training/layers", "training/steps"),
     *("training/probe", "training/neurons", "training/data", "training/scores"),
 ]

@@ -152,6 +152,7 @@ class Dispatcher:
                 cancelled=cancelled,
                 errors=errors,
                 retry_round=view.round,
+                inputs=self._settings.inputs,
             )
             await self._ledger.finish(
                 job,

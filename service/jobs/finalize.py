@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -18,6 +19,7 @@ from service.jobs.marker import Marker
 from service.jobs.markers import finished_markers, root_digest
 from service.jobs.output import Output, OutputError
 from service.jobs.plan import Plan, canonical_json
+from service.jobs.report.page import write_report
 from service.jobs.store import Store
 from service.jobs.views import JobState
 
@@ -49,7 +51,15 @@ class Ending:
         return canonical_json(self.result).decode() if self.result else ""
 
 
-def finalize(store: Store, plan: Plan, *, cancelled: bool, errors: Mapping[int, str], retry_round: int = 0) -> Ending:
+def finalize(
+    store: Store,
+    plan: Plan,
+    *,
+    cancelled: bool,
+    errors: Mapping[int, str],
+    retry_round: int = 0,
+    inputs: Path | None = None,
+) -> Ending:
     """Write what belongs to the end of a job, the manifest last, and return how the job ended.
 
     If the manifest of this round, or of a later one, is there already, it decides; that of an earlier one is replaced.
@@ -60,6 +70,7 @@ def finalize(store: Store, plan: Plan, *, cancelled: bool, errors: Mapping[int, 
         cancelled: whether the job was asked to stop.
         errors: the last error of each shard that failed for good.
         retry_round: how often failed shards were given fresh attempts.
+        inputs: the folder below which folders may be scored; without it a score job gets no report.
 
     Raises:
         OSError: if the disk is full, say; try again later.
@@ -68,7 +79,7 @@ def finalize(store: Store, plan: Plan, *, cancelled: bool, errors: Mapping[int, 
     ending = read_ending(output)
     if ending is None or ending.round < retry_round:
         try:
-            ending = _ending(store, output, plan, cancelled=cancelled, errors=errors)
+            ending = _ending(store, inputs, output, plan, cancelled=cancelled, errors=errors)
         except OutputError as error:
             ending = Ending("FAILED", f"{error.reason}: {error}")
         ending = replace(ending, round=retry_round)
@@ -104,7 +115,9 @@ def read_ending(output: Output) -> Ending | None:
     )
 
 
-def _ending(store: Store, output: Output, plan: Plan, *, cancelled: bool, errors: Mapping[int, str]) -> Ending:
+def _ending(
+    store: Store, inputs: Path | None, output: Output, plan: Plan, *, cancelled: bool, errors: Mapping[int, str]
+) -> Ending:
     markers = list(finished_markers(output, plan))
     digests = {marker.shard: marker.digest for marker in markers}
     missing = {shard: errors.get(shard, "") for shard in range(plan.shards) if shard not in digests and not cancelled}
@@ -124,7 +137,7 @@ def _ending(store: Store, output: Output, plan: Plan, *, cancelled: bool, errors
         return Ending(
             state, _failure(plan, missing), digest, None, digests, missing, files=files, size_bytes=size_bytes
         )
-    result = _result(store, output, plan, markers)
+    result = _result(store, inputs, output, plan, markers)
     files = _sum_up(output, plan, digests)
     return Ending("SUCCEEDED", "", digest, result, digests, files=files, size_bytes=size_bytes)
 
@@ -134,14 +147,20 @@ def _sum_up(output: Output, plan: Plan, digests: Mapping[int, str]) -> dict[str,
     return image_layout_of(plan).sum_up(output, digests) if plan.sampling else {}
 
 
-def _result(store: Store, output: Output, plan: Plan, markers: list[Marker]) -> dict[str, Any] | None:
+def _result(
+    store: Store, inputs: Path | None, output: Output, plan: Plan, markers: list[Marker]
+) -> dict[str, Any] | None:
     """Return the result of a score job, if it scored exactly the images that its plan names."""
     if plan.scoring is None:
         return None
     sources = root_digest(marker.source_digest for marker in markers)
     if plan.scoring.source_job and sources != plan.scoring.source_root_digest:
         raise OutputError(f"the images of the source jobs/{plan.scoring.source_job} are not those of its manifest")
-    return score.reduce(store, output, plan, markers)
+    result, summary = score.reduce(store, output, plan, markers)
+    root = root_digest(marker.digest for marker in markers)
+    if inputs is not None:
+        write_report(store, inputs, plan, result=result, summary=summary, root=root)
+    return result
 
 
 def _failure(plan: Plan, missing: Mapping[int, str]) -> str:

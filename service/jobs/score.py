@@ -17,6 +17,7 @@ from service.jobs.marker import Marker
 from service.jobs.markers import root_digest
 from service.jobs.output import Output, OutputError
 from service.jobs.plan import Plan, Scoring, canonical_json
+from service.jobs.report.summary import Summary
 from service.jobs.score_chunks import Chunk, chunks, count_readable
 from service.jobs.score_shards import what_was_read
 from service.jobs.sources.folder import allowed_unreadable
@@ -28,10 +29,10 @@ FILE_NAME = "score.json"
 UNIT = 2**40  # p(generated) is added up in units of 2^-40, where addition is exact
 
 
-def reduce(store: Store, output: Output, plan: Plan, markers: Sequence[Marker]) -> dict[str, Any]:
+def reduce(store: Store, output: Output, plan: Plan, markers: Sequence[Marker]) -> tuple[dict[str, Any], Summary]:
     """Add up all shards in order, write `images.parquet` and `score.json`, and return what the latter holds.
 
-    Memory does not grow with the number of images, except by the number of shards.
+    Memory does not grow with the number of images, except by the number of shards. The summary is for the report.
 
     Raises:
         OutputError: if a shard was changed, or the scores are of other images than the plan's.
@@ -44,13 +45,11 @@ def reduce(store: Store, output: Output, plan: Plan, markers: Sequence[Marker]) 
     _check_readable(plan, images)
     parts: list[_Classes | _Concepts] = [_Classes(scoring, images) if scoring.classes else _Concepts(scoring)]
     sums = StatisticsSums(images, scoring.features) if scoring.reference_job and scoring.features else None
+    summary = Summary(plan, images)
     with _explained(), ImageTable(store, output, plan) as table:
         for chunk in chunks(output, plan, markers):
-            for part in parts:
+            for part in (*parts, table, summary, *([sums] if sums else [])):
                 part.add(chunk)
-            table.add(chunk)
-            if sums is not None:
-                sums.add(chunk)
         table.publish()
         result = {
             "images": images,
@@ -61,7 +60,7 @@ def reduce(store: Store, output: Output, plan: Plan, markers: Sequence[Marker]) 
             **({"comparison": compared(store, plan, sums.statistics())} if sums is not None else {}),
         }
     output.put(FILE_NAME, canonical_json(result))
-    return read(output) or result
+    return read(output) or result, summary
 
 
 def read(output: Output) -> dict[str, Any] | None:

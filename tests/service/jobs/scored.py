@@ -27,6 +27,7 @@ def made_source(root: Path, count: int = 40, shard_size: int = 7) -> tuple[Plan,
     """A finished sample job and its root digest."""
     plan = sample_plan(count=count, shard_size=shard_size)
     strike(root, plan, range(plan.shards))
+    LocalStore(root).output(plan.prefix).put("plan.json", plan.to_json())
     return plan, finalize(LocalStore(root), plan, cancelled=False, errors={}).root_digest
 
 

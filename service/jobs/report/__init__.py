@@ -1,0 +1,1 @@
+"""`report.html` of a score job: what was found, to look at. `page` writes it."""
