@@ -14,6 +14,7 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,6 +24,7 @@ from service.jobs.plan import FILE_NAME
 
 BLOCK = 1 << 20
 REMOVE_TRIES = 10
+SYNCS_AT_ONCE = 16
 _DEAD = "dead."
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -129,12 +131,16 @@ class LocalOutput:
 
     def _publish_folder(self, temporary: TemporaryFolder, name: str) -> bool:
         """Rename a folder once all that is in it is on the disk; a rename replaces no folder that holds anything."""
-        for file in os.listdir(temporary.descriptor):  # noqa: PTH208 - pathlib knows no descriptors
+
+        def sync(file: str) -> None:
             descriptor = os.open(file, _READ, dir_fd=temporary.descriptor)
             try:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
+
+        with ThreadPoolExecutor(SYNCS_AT_ONCE) as pool:  # a disk takes many at once in hardly more time than one
+            list(pool.map(sync, os.listdir(temporary.descriptor)))  # noqa: PTH208 - pathlib knows no descriptors
         os.fsync(temporary.descriptor)
         crash_point("after_fsync")
         *folders, last = name.split("/")
