@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -82,6 +82,7 @@ def finalize(
             ending = _ending(store, inputs, output, plan, cancelled=cancelled, errors=errors)
         except OutputError as error:
             ending = Ending("FAILED", f"{error.reason}: {error}")
+        _forget(output, plan, ending.files)
         ending = replace(ending, round=retry_round)
         crash_point("before_manifest")
         with output.temporary(MANIFEST) as temporary:
@@ -145,6 +146,15 @@ def _ending(
 def _sum_up(output: Output, plan: Plan, digests: Mapping[int, str]) -> dict[str, str]:
     """Write what the format has besides shards; returns its digests by name."""
     return image_layout_of(plan).sum_up(output, digests) if plan.sampling else {}
+
+
+def _forget(output: Output, plan: Plan, kept: Container[str]) -> None:
+    """Remove what an earlier round, which ended with other shards, summed up."""
+    summary = image_layout_of(plan).summary if plan.sampling else None
+    if summary:
+        for name in output.names():
+            if summary.fullmatch(name) and name not in kept:
+                output.remove(name)
 
 
 def _result(

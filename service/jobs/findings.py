@@ -17,7 +17,9 @@ from service.jobs.output import Output, OutputError
 from service.jobs.plan import FILE_NAME, MAX_SHARDS, Digest, Plan
 from service.jobs.shards import data_name
 from service.jobs.views import JobView
+from service.validation import JOB_FILE
 
+FileName = Annotated[str, Field(pattern=rf"^{JOB_FILE.pattern}$")]
 Kind = Literal["MISSING", "WRONG_DIGEST", "WRONG_MARKER", "WRONG_IMAGE", "WRONG_MANIFEST"]
 
 
@@ -56,7 +58,7 @@ class Manifest:
     state: str
     root_digest: str
     shards: list[ListedShard]
-    files: dict[str, Digest] = field(default_factory=dict)
+    files: dict[FileName, Digest] = field(default_factory=dict)
 
     @property
     def digests(self) -> dict[int, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import re
 from collections.abc import AsyncIterator
 from typing import Any, BinaryIO
 
@@ -17,10 +16,9 @@ from service.jobs.marker import read_marker
 from service.jobs.output import Output, OutputError
 from service.jobs.plan import Plan
 from service.servicers.job_control import JobControlServicer, checked_name
-from service.validation import Violations
+from service.validation import JOB_FILE, Violations
 
 READ_BYTES = 1 << 20
-FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}", re.ASCII)
 
 
 class JobFileServicer(JobControlServicer):
@@ -51,7 +49,7 @@ class JobFileServicer(JobControlServicer):
         violations = Violations()
         job = violations.job_name("name", request.name)
         expected = "the name of a file beside the shards, such as manifest.json, without a folder"
-        name = violations.matches("file_name", request.file_name, FILE_NAME, expected)
+        name = violations.matches("file_name", request.file_name, JOB_FILE, expected)
         violations.check()
         plan = (await self._ledger.job(job)).plan
         output = self._store.output(plan.prefix)
@@ -102,7 +100,7 @@ async def _bytes_of(output: Output, name: str) -> AsyncIterator[jobs_pb2.ReadJob
 
 def _files(output: Output) -> list[jobs_pb2.JobFile]:
     """Every plain file of the job's folder itself."""
-    sizes = {name: _size(output, name) for name in output.names() if FILE_NAME.fullmatch(name)}
+    sizes = {name: _size(output, name) for name in output.names() if JOB_FILE.fullmatch(name)}
     return [jobs_pb2.JobFile(name=name, size_bytes=size) for name, size in sizes.items() if size is not None]
 
 

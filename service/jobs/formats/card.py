@@ -7,25 +7,34 @@ from service.jobs.plan import Plan
 FILE_NAME = "README.md"
 
 
-def card(plan: Plan, count: int) -> bytes:
-    """Return the card of a job that made `count` images."""
+def card(plan: Plan, count: int, size_bytes: int) -> bytes:
+    """Return the card of a job that made `count` images in files of `size_bytes` together.
+
+    Hugging Face datasets keeps what it loaded under the folder's last name and a digest of what the card says before
+    its text; the job and the count in there keep another job, or a later round, from being taken for it.
+    """
     assert plan.sampling is not None  # noqa: S101 - only sample jobs make images
     missing = f" of {plan.count:,} planned" if count != plan.count else ""
     text = f"""---
 configs:
-- config_name: default
+- config_name: "{plan.job}"
   data_files:
   - split: train
     path: data/train-*.parquet
 dataset_info:
+- config_name: "{plan.job}"
   features:
   - name: image
     dtype: image
   - name: index
     dtype: int64
+  splits:
+  - name: train
+    num_bytes: {size_bytes}
+    num_examples: {count}
 ---
 
-# {count:,}{missing} images of {plan.model}
+# {count:,}{missing} image{"" if count == 1 else "s"} of {plan.model}
 
 Synthetic images, {plan.height} x {plan.width} pixels, {"grey" if plan.channels == 1 else "RGB"}, made by Mintage.
 

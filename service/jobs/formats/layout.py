@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -118,6 +119,8 @@ class Layout(ABC):
 @dataclass(frozen=True, slots=True)
 class ImageLayout(Layout):
     """How the shards of a sample job lie in its folder."""
+
+    summary: ClassVar[re.Pattern[str] | None] = None  # names of what `sum_up` writes
 
     @property
     def shape(self) -> tuple[int, int, int]:

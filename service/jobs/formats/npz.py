@@ -18,7 +18,6 @@ from service.jobs.formats.npy import NpzWriter, Shape, array_size, file_size, pr
 from service.jobs.output import AnyTemporary, Output, OutputError
 
 BLOCK = 1 << 20
-JOINED = re.compile(r"samples_[0-9]+x[0-9]+x[0-9]+x[0-9]+\.npz")
 
 
 class NpzLayout(ImageLayout):
@@ -27,6 +26,7 @@ class NpzLayout(ImageLayout):
     __slots__ = ()
     encoder = "npz 1"
     suffix = "npz"
+    summary = re.compile(r"samples_[0-9]+x[0-9]+x[0-9]+x[0-9]+\.npz")
 
     def writer(self, temporary: AnyTemporary, shard: int) -> ImagesWriter:
         """Write a shard into a temporary file."""
@@ -40,7 +40,7 @@ class NpzLayout(ImageLayout):
             yield NpzReader(file, size, self.plan.span(shard).start, self.array_shape(shard))
 
     def sum_up(self, output: Output, digests: Mapping[int, str]) -> dict[str, str]:
-        """Join the shards in order, block by block; what an earlier round joined is gone."""
+        """Join the shards in order, block by block."""
         shape = (sum(len(self.plan.span(shard)) for shard in digests), *self.shape)
         name = f"samples_{'x'.join(map(str, shape))}.npz"
         with output.temporary(name) as temporary:
@@ -50,9 +50,6 @@ class NpzLayout(ImageLayout):
                     writer.data(block)
             writer.end()
             output.replace(temporary, name)
-        for other in output.names():
-            if JOINED.fullmatch(other) and other != name:
-                output.remove(other)
         return {name: writer.digest}
 
     def array_shape(self, shard: int) -> Shape:

@@ -12,6 +12,7 @@ import functools
 import importlib.metadata
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     import pyarrow
     from typing_extensions import Buffer
 
+FOLDER = "data"
 GROUP_BYTES, GROUP_ROWS = 8 << 20, 1000
 MAX_GROUP_BYTES = 1 << 29
 FEATURES = {"image": {"_type": "Image"}, "index": {"dtype": "int64", "_type": "Value"}}
@@ -49,10 +51,11 @@ class ParquetLayout(ImageLayout):
     __slots__ = ()
     encoder = f"{png.ENCODER}, pyarrow {importlib.metadata.version('pyarrow')}"
     suffix = "parquet"
+    summary = re.compile(re.escape(FILE_NAME))
 
     def name(self, shard: int) -> str:
         """Name of a shard's file below the job's folder."""
-        return f"data/train-{shard:05d}-of-{self.plan.shards:05d}.{self.suffix}"
+        return f"{FOLDER}/train-{shard:05d}-of-{self.plan.shards:05d}.{self.suffix}"
 
     @property
     def group_rows(self) -> int:
@@ -74,7 +77,9 @@ class ParquetLayout(ImageLayout):
 
     def sum_up(self, output: Output, digests: Mapping[int, str]) -> dict[str, str]:
         """Write the dataset card."""
-        text, tally = card(self.plan, sum(len(self.plan.span(shard)) for shard in digests)), Tally()
+        sizes = output.sizes(FOLDER)
+        size_bytes = sum(sizes[self.file_name(shard)] for shard in digests)
+        text, tally = card(self.plan, sum(len(self.plan.span(shard)) for shard in digests), size_bytes), Tally()
         tally.count(text)
         with output.temporary(FILE_NAME) as temporary:
             temporary.file.write(text)

@@ -15,6 +15,8 @@ from mintage.v1 import verification_pb2
 from service.errors import FailedPrecondition, InvalidArgument, NotFound
 from service.jobs.control import Control
 from service.jobs.finalize import finalize
+from service.jobs.findings import Finding, read_manifest
+from service.jobs.local_store import LocalStore
 from service.jobs.rebuild import rebuild
 from service.jobs.store import open_store
 from service.jobs.strike import Striker
@@ -183,3 +185,13 @@ def test_a_job_that_is_deleted_meanwhile_has_no_verdict(with_job: Use) -> None:
             _ = [part async for part in parts]
 
     with_job(act)
+
+
+@pytest.mark.parametrize("name", ["../../secret", "/etc/passwd", "shards/../../x", ""])
+def test_a_manifest_that_names_files_elsewhere_is_damaged(tmp_path: Path, name: str) -> None:
+    output = LocalStore(tmp_path).output("a/b")
+    files = {name: "0" * 64}
+    manifest = {"job": "x", "plan_digest": "", "state": "SUCCEEDED", "root_digest": "", "shards": [], "files": files}
+    output.put("manifest.json", json.dumps(manifest).encode())
+    found = read_manifest(output)
+    assert isinstance(found, Finding) and found.kind == "WRONG_MANIFEST" and "damaged" in found.detail

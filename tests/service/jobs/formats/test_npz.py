@@ -85,6 +85,17 @@ def test_after_a_retry_there_is_one_joined_file_of_all_images(tmp_path: Path) ->
     assert joined(tmp_path) == [EVERYTHING]
 
 
+@pytest.mark.parametrize("name", ["npz", "parquet"])
+def test_what_was_summed_up_is_gone_when_a_later_round_ends_otherwise(tmp_path: Path, name: str) -> None:
+    plan, store = sample_plan(format=name, channels=3), LocalStore(tmp_path)
+    strike(output_of(tmp_path, plan), plan, 0)
+    first = finalize(store, plan, cancelled=False, errors={1: "BAD: x"})
+    assert all((tmp_path / plan.prefix / file).is_file() for file in first.files) and first.files
+    strike(output_of(tmp_path, plan), plan, 1)
+    assert finalize(store, plan, cancelled=True, errors={}, retry_round=1).files == {}
+    assert not any((tmp_path / plan.prefix / file).exists() for file in first.files)
+
+
 def test_a_shard_that_was_changed_is_not_joined(tmp_path: Path) -> None:
     output = output_of(tmp_path, PLAN)
     for shard in range(PLAN.shards):

@@ -57,6 +57,9 @@ def test_the_dataset_card_says_what_the_images_are(tmp_path: Path) -> None:
     folder = finished(tmp_path)
     text = (folder / "README.md").read_text()
     assert text.startswith("---\n") and PLAN.model_digest in text and "10 images" in text
+    facts = text.split("---\n")[1]  # what makes Hugging Face datasets load it anew, not what it kept of another job
+    size_bytes = sum(path.stat().st_size for path in (folder / "data").iterdir())
+    assert f'config_name: "{PLAN.job}"' in facts and f"num_bytes: {size_bytes}\n    num_examples: 10\n" in facts
     assert "README.md" in json.loads((folder / "manifest.json").read_bytes())["files"]
 
 
@@ -69,3 +72,5 @@ def test_hugging_face_datasets_shows_the_images(tmp_path: Path) -> None:
     rows = load_dataset(str(folder), split="train", cache_dir=str(tmp_path / "cache"))
     assert isinstance(rows.features["image"], ImageFeature) and rows["index"][:] == list(range(10))
     assert (np.stack([np.asarray(row["image"]) for row in rows]) == pictures(range(10), PLAN)).all()
+    other = finished(tmp_path / "others", sample_plan(format="parquet", job="02", count=3))
+    assert load_dataset(str(other), split="train", cache_dir=str(tmp_path / "cache"))["index"][:] == [0, 1, 2]
