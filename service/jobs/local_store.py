@@ -105,11 +105,7 @@ class LocalOutput:
         with self._folder(TEMPORARY, create=True) as folder:
             os.mkdir(name, 0o755, dir_fd=folder)
             try:
-                descriptor = os.open(name, _FOLDER, dir_fd=folder)
-                try:
-                    yield TemporaryFolder(name, descriptor)
-                finally:
-                    os.close(descriptor)
+                yield TemporaryFolder(name, os.open(name, _FOLDER, dir_fd=folder))
             finally:
                 _discard(folder, name)
 
@@ -307,7 +303,17 @@ def _discard(folder: int, name: str) -> None:
         dead = f"{_DEAD}{secrets.token_hex(8)}"
         with contextlib.suppress(FileNotFoundError):
             os.rename(name, dead, src_dir_fd=folder, dst_dir_fd=folder)
-            shutil.rmtree(dead, dir_fd=folder)
+            _remove_tree(dead, folder)
+
+
+def _remove_tree(name: str, folder: int) -> None:
+    """Remove a folder with all in it, also while a thread of an attempt that was given up adds a file."""
+    for tries_left in reversed(range(REMOVE_TRIES)):
+        try:
+            return shutil.rmtree(name, dir_fd=folder)
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY or not tries_left:
+                raise
 
 
 def _into(parent: int, segment: str, *, create: bool) -> int:

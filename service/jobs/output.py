@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import weakref
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import BinaryIO, ClassVar, Protocol
@@ -29,12 +30,16 @@ class Temporary:
     file: BinaryIO
 
 
-@dataclass(slots=True)
 class TemporaryFolder:
-    """A folder of files that has no name in the job's folder yet; `descriptor` is of a local folder, open."""
+    """A folder of files that has no name in the job's folder yet.
 
-    name: str
-    descriptor: int
+    `descriptor` is of a local folder. It stays open as long as anybody refers to this object: the thread of an attempt
+    that was given up may still be writing, and the number of a closed one would soon be that of another folder.
+    """
+
+    def __init__(self, name: str, descriptor: int) -> None:
+        self.name, self.descriptor = name, descriptor
+        weakref.finalize(self, os.close, descriptor)
 
     def add(self, name: str, data: bytes) -> None:
         """Write a file into it.

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from service.jobs.findings import shard_findings
 from service.jobs.local_store import LocalStore
-from service.jobs.output import OutputError
+from service.jobs.output import OutputError, TemporaryFolder
 from tests.service.jobs.formats.test_formats import output_of, strike, tree
 from tests.service.jobs.plans import sample_plan
 
@@ -50,6 +52,35 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
             temporary.add("000000001.png", b"x")
         with pytest.raises(FileNotFoundError):
             output.publish(temporary, "images/000000")
+    assert tree(tmp_path) == {}
+
+
+def test_a_thread_of_an_attempt_that_was_given_up_adds_nothing_to_the_next_one(tmp_path: Path) -> None:
+    output = output_of(tmp_path, PLAN)
+    with output.temporary_folder("000000.1.") as old:
+        old.add("000000000.png", b"x")
+    with output.temporary_folder("000000.2.") as new:
+        with pytest.raises(FileNotFoundError):
+            old.add("000000001.png", b"x")
+        new.add("000000000.png", b"y")
+        assert output.publish(new, "images/000000")
+    assert tree(tmp_path / PLAN.prefix) == {"images/000000/000000000.png": b"y"}
+
+
+def test_a_folder_is_given_up_while_a_thread_still_adds_to_it(tmp_path: Path) -> None:
+    output, added = output_of(tmp_path, PLAN), threading.Event()
+
+    def add_for_ever(folder: TemporaryFolder) -> None:
+        for number in range(1_000_000):
+            folder.add(f"{number:09d}.png", b"x")
+            added.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        with output.temporary_folder("000000.1.") as folder:
+            adding = pool.submit(add_for_ever, folder)
+            assert added.wait(30)
+        with pytest.raises(FileNotFoundError):
+            adding.result(30)
     assert tree(tmp_path) == {}
 
 
