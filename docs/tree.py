@@ -17,6 +17,7 @@ TOP = {
     "docker-compose.yml": "the same processes as containers",
     "models/": "trained models that ship with the project, with their cards",
     "benchmarks/serving.py": "Generate beside the bare network and the bare model server, one table",
+    "benchmarks/jobs.py": "jobs beside the bare loop; cost, memory, overhead, resuming and fairness",
     "benchmarks/training.py": "training steps beside the plain loop of a textbook, one table",
     "benchmarks/techniques.py": "what each technique of Salimans et al. 2016 is worth, one table",
     "docs/": "API, architecture, operations, reliability, results, training, dependencies",

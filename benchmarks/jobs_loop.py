@@ -1,0 +1,121 @@
+"""What `benchmarks/jobs.py` runs beside jobs, the bare loop, and the generator of its large ones: almost nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import os
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+SHARD_SIZE = 1000
+READY_S, LONGEST_S = 60.0, 600.0
+
+
+def in_process(archive: Path, digest: str, folder: Path, images: int) -> float:
+    """Seconds that as many processes as cores need for the images, each a share of the shards, without their starts."""
+    processes = os.cpu_count() or 1
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(processes + 1)
+    shares = [range(k * SHARD_SIZE, images, processes * SHARD_SIZE) for k in range(processes)]
+    arguments = [(archive, digest, folder / str(k), share, barrier) for k, share in enumerate(shares)]
+    workers = [context.Process(target=loop, args=each) for each in arguments]
+    for worker in workers:
+        worker.start()
+    barrier.wait(READY_S)
+    begin = time.perf_counter()
+    barrier.wait(LONGEST_S)
+    taken = time.perf_counter() - begin
+    for worker in workers:
+        worker.join()
+    if any(worker.exitcode for worker in workers):
+        raise RuntimeError("a process of the loop failed")
+    return taken
+
+
+def loop(archive: Path, digest: str, folder: Path, starts: range, barrier: Any) -> None:
+    """Make shards in this process with one thread: the same network, micro-batch, PNG encoder and tar."""
+    os.environ["MINTAGE_WORKER_THREADS"] = "1"
+    import torch  # noqa: PLC0415 - the other parts do without
+
+    from handlers import device, model, sampling  # noqa: PLC0415 - imports torch
+    from handlers.wire import Failure, Generate  # noqa: PLC0415 - beside it
+    from service.jobs.formats.tar import TarWriter  # noqa: PLC0415 - beside it
+    from service.jobs.plan import Plan, Sampling  # noqa: PLC0415 - beside it
+
+    with zipfile.ZipFile(archive) as files:
+        files.extractall(folder)
+    device.make_deterministic()
+    served = model.load(folder, "generator", torch.device("cpu"))
+    batch = 4 * served.micro_batch
+    height, width, channels = served.image_shape
+    plan = Plan(
+        job="loop",
+        prefix="loop",
+        create_time_ms=0,
+        request_id="",
+        request_digest="0" * 64,
+        model="generator",
+        model_digest=digest,
+        backend_name="",
+        device_class="",
+        torch_version="",
+        micro_batch=served.micro_batch,
+        height=height,
+        width=width,
+        channels=channels,
+        count=starts.stop,
+        shard_size=SHARD_SIZE,
+        format="webdataset-png",
+        sampling=Sampling(seed=1, max_images_per_second=0.0),
+    )
+    sampling.generate(served, [Generate(seed=1, first_index=0, count=batch)])
+    barrier.wait(READY_S)
+    for start in starts:
+        stop = min(start + SHARD_SIZE, starts.stop)
+        with (folder / f"{start // SHARD_SIZE}.tar").open("wb") as file:
+            writer = TarWriter(file, plan)
+            for first in range(start, stop, batch):
+                request = Generate(seed=1, first_index=first, count=min(batch, stop - first))
+                images_made = sampling.generate(served, [request])[0]
+                assert not isinstance(images_made, Failure)
+                writer.add(first, images_made)
+            writer.finish()
+            file.flush()
+            os.fsync(file.fileno())
+    barrier.wait(LONGEST_S)
+
+
+def tiny_run(folder: Path) -> Path:
+    """Write the run folder of a small perceptron of random weights: latent of 8, two layers of 16, images 8 x 8."""
+    import torch  # noqa: PLC0415 - the other parts do without
+
+    from training import checkpoint  # noqa: PLC0415 - imports torch
+    from training.checkpoint import RunConfig, State  # noqa: PLC0415
+    from training.networks import build_generator  # noqa: PLC0415
+    from training.recipes.improved_gan import IMPROVED_GAN_RECIPES  # noqa: PLC0415
+
+    digits = next(recipe for recipe in IMPROVED_GAN_RECIPES if recipe.name == "ssgan-digits")
+    recipe = dataclasses.replace(digits, latent_size=8, generator_widths=(16, 16))
+    config = RunConfig(
+        recipe=recipe.name,
+        height=8,
+        width=8,
+        channels=1,
+        classes=("x",),
+        latent_size=recipe.latent_size,
+        latent_distribution=recipe.latent_distribution,
+        settings=recipe,
+    )
+    torch.manual_seed(1)
+    weights = {
+        f"generator{average}.{name}": tensor.detach().clone()
+        for average in ("", "_average")
+        for name, tensor in build_generator(config).state_dict().items()
+    }
+    checkpoint.save_config(folder, config)
+    checkpoint.save_state(folder, config, weights=weights, state=State({}, 0, 0.0))
+    (folder / "card.md").write_text("# A tiny generator\n", encoding="utf-8")
+    return folder
