@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from service.errors import FailedPrecondition
 from service.jobs.faults import crash_point
@@ -12,6 +13,7 @@ from service.jobs.plan import FILE_NAME, Plan
 from service.jobs.store import Store
 
 GO_ON_AFTER_S = 10.0
+RETRY_PAGE = 250  # records of shards that one script looks at: about a millisecond of Redis's time
 
 
 class Control:
@@ -33,7 +35,9 @@ class Control:
 
     async def retry(self, job: str) -> None:
         """Give the failed shards of a job that has ended fresh attempts, and let it run again."""
-        await self._ask("retry", job, "only a job that has ended with failed shards can be retried")
+        rule, cursor = "only a job that has ended with failed shards can be retried", "0"
+        while (cursor := (await self._ask("retry", job, rule, cursor, RETRY_PAGE))["cursor"]) != "0":
+            pass
 
     async def delete(self, job: str, store: Store) -> None:
         """Delete a job that has ended: its folder below `store`, then what the ledger knows of it.
@@ -46,13 +50,15 @@ class Control:
         await asyncio.to_thread(_remove_files, store, plan)
         await self._ledger.run("forget", job, plan.request_id)
 
-    async def _ask(self, name: str, job: str, rule: str, *arguments: int) -> None:
-        why = (await self._ledger.run(name, job, *arguments)).get("why")
+    async def _ask(self, name: str, job: str, rule: str, *arguments: str | int) -> dict[str, Any]:
+        reply = await self._ledger.run(name, job, *arguments)
+        why = reply.get("why")
         if why == "unknown":
             raise no_job(job)
         if why:
             text = f"jobs/{job} is {why}; {rule}"
             raise FailedPrecondition(text, reason="WRONG_JOB_STATE", metadata={"job": f"jobs/{job}", "state": why})
+        return reply
 
 
 def _remove_files(store: Store, plan: Plan) -> None:

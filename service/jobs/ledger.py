@@ -23,6 +23,7 @@ from service.jobs.views import Dispatch, JobState, JobView, Lease, ShardView, jo
 from service.settings import Settings
 
 REBUILT = PREFIX + "rebuilt"
+VIEWS = 100  # jobs that one script shows: a few milliseconds of Redis's time
 
 
 class LeaseEnded(Exception):
@@ -226,8 +227,11 @@ class Ledger:
 
     async def views(self, jobs: Sequence[str]) -> list[JobView]:
         """Return jobs by their ids, without those that do not exist."""
-        reply = await self.run("view", *jobs)
-        return [job_view(fields, int(reply["now"])) for fields in reply["views"]]
+        views: list[JobView] = []
+        for first in range(0, len(jobs), VIEWS):
+            reply = await self.run("view", *jobs[first : first + VIEWS])
+            views += [job_view(fields, int(reply["now"])) for fields in reply["views"]]
+        return views
 
     async def shards(self, job: str, *, first: int, limit: int) -> list[ShardView]:
         """Return shards in order.
@@ -257,8 +261,8 @@ def _creation(plan: Plan, fields: Mapping[str, str | int]) -> list[str | int]:
         "images": plan.count,
         "backend": plan.backend_name,
     }
-    if plan.scoring and (needs := [plan.scoring.source_job, plan.scoring.reference_job]) != ["", ""]:
-        known["needs"] = " ".join(filter(None, needs))
+    if plan.needs:
+        known["needs"] = " ".join(plan.needs)
     if plan.ttl_ms:
         known["ttl"] = plan.ttl_ms
     if plan.max_failed_shards is not None:

@@ -140,6 +140,11 @@ class Plan:
         """SHA-256 of the canonical JSON: the plan's identity."""
         return hashlib.sha256(self.to_json()).hexdigest()
 
+    @property
+    def needs(self) -> list[str]:
+        """Ids of the jobs whose images this one needs."""
+        return [job for job in (self.scoring.source_job, self.scoring.reference_job) if job] if self.scoring else []
+
     def span(self, shard: int) -> range:
         """Return the indices of a shard's samples."""
         return range(shard * self.shard_size, min(self.count, (shard + 1) * self.shard_size))

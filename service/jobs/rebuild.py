@@ -13,7 +13,7 @@ from service.jobs.marker import read_marker
 from service.jobs.output import Output, OutputError
 from service.jobs.plan import FILE_NAME, Plan, PlanError, read_plan
 from service.jobs.store import Store
-from service.jobs.wishes import wished_state
+from service.jobs.wishes import wished
 
 BATCH = 500
 
@@ -23,9 +23,9 @@ log = structlog.get_logger(__name__)
 async def rebuild(ledger: Ledger, store: Store) -> int:
     """Index every job that the ledger lacks; returns how many.
 
-    A job that has ended comes back as its manifest says. Any other begins anew, paused or being cancelled if it was:
-    its finished shards are found on disk by the workers that claim them, and only hashed. One whose files are damaged
-    is left out.
+    A job that has ended comes back as its manifest says, unless it was retried since. Any other begins anew, paused or
+    being cancelled if it was: its finished shards are found on disk by the workers that claim them, and only hashed.
+    One whose files are damaged is left out.
     """
     plans = await asyncio.to_thread(lambda: list(stored_plans(store)))
     rebuilt = 0
@@ -63,8 +63,9 @@ def _read(store: Store, prefix: str) -> Plan | None:
 async def _index(ledger: Ledger, store: Store, plan: Plan) -> None:
     output = store.output(plan.prefix)
     ending = await asyncio.to_thread(read_ending, output)
-    if ending is None:
-        await ledger.restore(plan, {"state": await asyncio.to_thread(wished_state, output)})
+    state, retry_round = await asyncio.to_thread(wished, output)
+    if ending is None or ending.round < retry_round:
+        await ledger.restore(plan, {"state": state, "round": retry_round})
         return
     for first in range(0, plan.shards, BATCH):
         page = range(first, min(first + BATCH, plan.shards))
@@ -93,8 +94,10 @@ def _fields(plan: Plan, ending: Ending) -> dict[str, str | int]:
     writes it and whenever.
     """
     images = sum(len(plan.span(shard)) for shard in ending.digests)
+    known = {*ending.digests, *ending.errors}
     return {
         "state": ending.state,
+        "next": next((shard for shard in range(plan.shards) if shard not in known), plan.shards),
         "error": ending.error,
         "root": ending.root_digest,
         "result": ending.result_json,

@@ -54,9 +54,8 @@ class Reservations:
             AlreadyExists: if the request id was used with other parameters.
             QuotaExceeded: if a quota of the client is used up.
         """
-        reply = await self._ledger.run(
-            "reserve", plan.request_id, plan.request_digest, plan.job, plan.backend_name, *self._wish(plan)
-        )
+        names = (plan.request_id, plan.request_digest, plan.job, plan.backend_name)
+        reply = await self._ledger.run("reserve", *names, *self._wish(plan), " ".join(plan.needs))
         _check(reply, plan.client)
         return _job(reply)
 

@@ -57,7 +57,7 @@ def translated() -> Iterator[None]:
     except redis.exceptions.ResponseError as error:
         if "OOM " in str(error):
             raise ResourceExhausted("the job store is full", retry_after_s=10.0, reason="JOB_STORE_FULL") from error
-        if "MISCONF" in str(error) or "READONLY" in str(error) or "LOADING" in str(error):
+        if any(code in str(error) for code in ("MISCONF", "READONLY", "LOADING", "BUSY ")):
             raise Unavailable("the job store takes no writes now", reason="JOB_STORE_UNAVAILABLE") from error
         raise
     except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError) as error:

@@ -139,7 +139,7 @@ def _time_left(fields: dict[str, str], plan: Plan, now_ms: int) -> TimeLeft | No
         return None
     _, *trail = json.loads(fields["trail"])
     points = [(at / 1000, images) for at, images in zip(trail[::2], trail[1::2], strict=True)]
-    took_s, squares = int(fields.get("took", 0)) / 1000, int(fields.get("took2", 0)) / 1e6
+    took_s, squares = int(fields.get("took", 0)) / 1000, float(fields.get("took2", 0)) / 1e6
     mean_s = took_s / finished
     return time_left(
         [*points, (max(now_ms / 1000, points[-1][0]), high)],

@@ -1,8 +1,9 @@
-"""That a job is paused or being cancelled, written down beside its plan: a Redis that was emptied can be told."""
+"""That a job is paused, being cancelled or retried, written beside its plan: a Redis that was emptied can be told."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Final
 
 import structlog
@@ -14,7 +15,8 @@ from service.jobs.store import Store
 from service.jobs.views import JobState, JobView
 
 FILE_NAME: Final = "wish"
-_TEXTS: Final[dict[JobState, bytes]] = {"PAUSED": b"paused\n", "CANCELLING": b"cancelled\n"}
+_WORDS: Final[dict[JobState, str]] = {"PAUSED": "paused", "CANCELLING": "cancelled"}
+_TEXT = re.compile(rb"(paused|cancelled|retried)(?: ([0-9]{1,9}))?\n")
 
 log = structlog.get_logger(__name__)
 
@@ -32,19 +34,30 @@ async def remember(ledger: Ledger, store: Store, job: str) -> JobView:
     if not view.terminal and view.state != "DELETING":
         output = store.output(view.plan.prefix, existing=True)
         try:
-            await asyncio.to_thread(_write, output, _TEXTS.get(view.state))
+            await asyncio.to_thread(_write, output, _text(view))
         except (OSError, OutputError, MintageError) as error:
             log.warning("a wish is not written down", job=job, state=view.state, error=str(error))
     return view
 
 
-def wished_state(output: Output) -> JobState:
-    """Return the state of a job that has not ended and that the ledger does not know."""
+def wished(output: Output) -> tuple[JobState, int]:
+    """Return the state of a job that has not ended and that the ledger does not know, and how often it was retried."""
     try:
-        text = output.read(FILE_NAME)
+        match = _TEXT.fullmatch(output.read(FILE_NAME) or b"")
     except OutputError:
-        text = None
-    return next((state for state, wish in _TEXTS.items() if wish == text), "QUEUED")
+        match = None
+    if match is None:
+        return "QUEUED", 0
+    state: JobState = next((state for state, word in _WORDS.items() if word == match[1].decode()), "QUEUED")
+    return state, int(match[2] or 0)
+
+
+def _text(view: JobView) -> bytes | None:
+    """What is written down: a word, and how often the job was retried, if it was."""
+    word = _WORDS.get(view.state, "retried")
+    if view.round:
+        return f"{word} {view.round}\n".encode()
+    return f"{word}\n".encode() if word != "retried" else None
 
 
 def _write(output: Output, text: bytes | None) -> None:

@@ -53,7 +53,7 @@ class JobControlServicer(jobs_pb2_grpc.JobServiceServicer):
         """Give failed shards fresh attempts."""
         job = checked_name(request.name)
         await self._control.retry(job)
-        return jobs_pb2.RetryFailedShardsResponse(job=await self._job(job))
+        return jobs_pb2.RetryFailedShardsResponse(job=await self._remembered(job))
 
     async def DeleteJob(self, request: jobs_pb2.DeleteJobRequest, context: Any) -> jobs_pb2.DeleteJobResponse:
         """Delete a job, if need be after cancelling it; the call's deadline bounds the wait."""
@@ -68,9 +68,6 @@ class JobControlServicer(jobs_pb2_grpc.JobServiceServicer):
 
     async def _remembered(self, job: str) -> jobs_pb2.Job:
         return job_message(await remember(self._ledger, self._store, job), self._store)
-
-    async def _job(self, job: str) -> jobs_pb2.Job:
-        return job_message(await self._ledger.job(job), self._store)
 
 
 def checked_name(name: str) -> str:

@@ -22,6 +22,7 @@ from service.jobs.ledger import Ledger
 from service.jobs.listing import Wanted, page
 from service.jobs.store import open_store
 from service.jobs.views import TERMINAL, JobState, JobView
+from service.jobs.wishes import remember
 from service.servicers import pages
 from service.servicers.job_messages import job_message, page_token, token_value
 from service.settings import Settings
@@ -70,19 +71,25 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):  # type: ignor
 
     async def CancelOperation(self, request: operations_pb2.CancelOperationRequest, context: Any) -> empty_pb2.Empty:
         """Ask a job to stop."""
-        await self._ledger.cancel(_job_of(request.name))
+        job = _job_of(request.name)
+        await self._ledger.cancel(job)
+        await remember(self._ledger, self._store, job)
         return empty_pb2.Empty()
 
     async def WaitOperation(
         self, request: operations_pb2.WaitOperationRequest, context: Any
     ) -> operations_pb2.Operation:
         """Wait until a job has ended, or the timeout or the call's deadline is near; answer with the job as it is."""
-        job = _job_of(request.name)
+        violations = Violations()
+        job = violations.matches("name", request.name, OPERATION_NAME, "operations/{job}")
+        if request.timeout.seconds < 0 or not 0 <= request.timeout.nanos < 1_000_000_000:
+            violations.add("timeout", "must be a duration that is not negative")
+        violations.check()
         limits = [self._max_deadline_s - ANSWER_S]
         if (remaining_s := context.time_remaining()) is not None:
             limits.append(remaining_s - ANSWER_S)
         if request.HasField("timeout"):
-            limits.append(request.timeout.ToTimedelta().total_seconds())
+            limits.append(request.timeout.seconds + request.timeout.nanos / 1e9)
         until = time.monotonic() + min(limits)
         while not (view := await self._ledger.job(job)).terminal and time.monotonic() < until:
             while time.monotonic() < until and await self._ledger.revision(job) == view.revision:

@@ -6,7 +6,7 @@ if goes_on(state) or state == 'PAUSED' then
   set_state(job, 'CANCELLING')
   shut_job(job)
   redis.call('ZADD', P .. 'ending', 0, job)
-  redis.call('DEL', ready_key(job))
+  redis.call('UNLINK', ready_key(job))
   wake()
 end
 return answer({ok = true})

@@ -12,7 +12,7 @@ if not (running or given_up) or not mine then return answer({why = 'fenced'}) en
 if rec.s == 'L' then
   if rec.t then
     redis.call('HINCRBY', job_key(job), 'took', at - rec.t)
-    redis.call('HINCRBY', job_key(job), 'took2', (at - rec.t) ^ 2)
+    redis.call('HINCRBYFLOAT', job_key(job), 'took2', (at - rec.t) ^ 2) -- of days, too much for a whole number
   end
   end_lease(job, shard, rec)
 end

@@ -103,7 +103,7 @@ local function give_up_if_hopeless(job)
   set_state(job, 'FINALIZING')
   shut_job(job)
   redis.call('ZADD', P .. 'ending', 0, job)
-  redis.call('DEL', ready_key(job))
+  redis.call('UNLINK', ready_key(job))
 end
 
 -- Make a shard ready again from `earliest` on.

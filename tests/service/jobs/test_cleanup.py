@@ -175,8 +175,12 @@ def test_a_job_whose_images_are_being_scored_is_kept_until_that_has_ended(
 
     async def act(ledger: Ledger) -> None:
         await end(ledger, tmp_path)
-        await ledger.create(scoring)
+        await Reservations(ledger, Quotas()).reserve(scoring)
         let_time_pass(valkey, JOB, DAY_MS)
+        await clean(ledger, tmp_path)
+        assert await there(ledger, tmp_path), "it is kept from the moment on when the other one is taken in"
+        await ledger.create(scoring)
+        let_time_pass(valkey, JOB, 10_001)
         await clean(ledger, tmp_path)
         assert await there(ledger, tmp_path)
         await ledger.cancel(scoring.job)

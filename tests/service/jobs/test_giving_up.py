@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.jobs.control import Control
+from service.jobs.control import RETRY_PAGE, Control
 from service.jobs.ledger import LeaseEnded, Ledger
 from service.jobs.plan import Plan
 from tests.service.jobs.ledgers import DIGEST, JOB, LEASE_S, Use, claim, dispatch, refused
@@ -94,5 +94,23 @@ def test_as_many_failures_as_may_be_change_nothing(with_ledger: Use) -> None:
             assert await state(ledger) != "FINALIZING"
             await fail(ledger, shard)
         assert await state(ledger) == "FINALIZING"
+
+    with_ledger(act)
+
+
+def test_more_failed_shards_than_one_script_looks_at_are_all_retried_or_none(with_ledger: Use) -> None:
+    many = 1200
+
+    async def act(ledger: Ledger) -> None:
+        ended: dict[str, str | int] = {"state": "FAILED", "failed": many, "ended": 1}
+        await ledger.restore_shards(JOB, {}, dict.fromkeys(range(many), "BAD: so"))
+        await ledger.restore(sample_plan(count=4 * many), ended)
+        reply = await ledger.run("retry", JOB, "0", RETRY_PAGE)
+        assert reply["cursor"] != "0", "this was broken off"
+        assert await state(ledger) == "FAILED"
+        await Control(ledger).retry(JOB)
+        await ledger.beat("w", many)
+        assert await state(ledger) == "QUEUED" and sorted(await dispatch(ledger, per_slot=1)) == list(range(many))
+        assert (await ledger.job(JOB)).shards_failed == 0
 
     with_ledger(act)

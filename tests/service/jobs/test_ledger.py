@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 
 import pytest
 
@@ -30,6 +32,20 @@ def test_a_job_goes_from_queued_to_succeeded(with_ledger: Use) -> None:
         view = await ledger.job(JOB)
         assert view.terminal and view.root_digest == DIGEST and view.result == {"mean": 1.5}
         assert view.end_time_ms >= view.start_time_ms > 0 and await ledger.ending() == []
+
+    with_ledger(act)
+
+
+def test_a_shard_may_take_a_month(with_ledger: Use, valkey: Valkey) -> None:
+    async def act(ledger: Ledger) -> None:
+        await ledger.create(PLAN)
+        lease = await claim(ledger)
+        with contextlib.closing(valkey.client()) as client:
+            record = json.loads(str(client.hget(f"mintage:job:{JOB}:shards", "0")))
+            record["t"] -= 30 * 86_400_000
+            client.hset(f"mintage:job:{JOB}:shards", "0", json.dumps(record))
+        await ledger.commit(lease, digest=DIGEST, images=4, size_bytes=100)
+        assert (await ledger.job(JOB)).shards_done == 1
 
     with_ledger(act)
 

@@ -10,7 +10,9 @@ from mintage.v1 import jobs_pb2
 from service.jobs.finalize import finalize
 from service.jobs.local_store import LocalStore
 from service.jobs.rebuild import rebuild
+from service.jobs.views import Lease
 from tests.service.jobs.job_api import Api, State, Use
+from tests.service.jobs.ledgers import dispatch
 from tests.valkey import Valkey
 
 
@@ -73,5 +75,57 @@ def test_a_job_whose_files_are_damaged_keeps_no_other_from_coming_back(with_api:
         (Path(damaged.output_uri) / "manifest.json").write_text('{"state": "SUCC')
         assert await after_flushall(api, valkey, job) == "QUEUED"
         assert await api.ledger.unknown([damaged.name[5:], job.name[5:]]) == [damaged.name[5:]]
+
+    with_api(act)
+
+
+async def fail_one(api: Api, job: jobs_pb2.Job, folder: LocalStore) -> None:
+    """End a job of three shards, one of which failed for good."""
+    name = job.name[5:]
+    plan = (await api.ledger.job(name)).plan
+    for shard in range(plan.shards):
+        lease = await api.ledger.claim(name, shard, owner=str(shard), worker="w", lease_s=60)
+        assert isinstance(lease, Lease)
+        if shard:
+            await api.ledger.commit(lease, digest="d" * 64, images=len(plan.span(shard)), size_bytes=100)
+        else:
+            await api.ledger.fail(lease, "BAD: so", max_attempts=1, pause_s=0)
+    await sign_off(api, job, folder)
+
+
+async def sign_off(api: Api, job: jobs_pb2.Job, folder: LocalStore) -> None:
+    view = await api.ledger.job(job.name[5:])
+    ending = finalize(folder, view.plan, cancelled=False, errors={0: "BAD: so"}, retry_round=view.round)
+    assert await api.ledger.finish(view.plan.job, view.state, ending.state, retry_round=view.round)
+
+
+def test_a_job_that_is_retried_goes_on_with_that(with_api: Use, valkey: Valkey) -> None:
+    async def act(api: Api) -> None:
+        job, folder = await api.sample(), LocalStore(api.outputs)
+        await fail_one(api, job, folder)
+        assert await after_flushall(api, valkey, job) == "FAILED"
+        await api.stub.RetryFailedShards(jobs_pb2.RetryFailedShardsRequest(name=job.name))
+        assert await after_flushall(api, valkey, job) == "QUEUED"
+        await pause(api, job)
+        assert await after_flushall(api, valkey, job) == "PAUSED"
+        await api.stub.ResumeJob(jobs_pb2.ResumeJobRequest(name=job.name))
+        assert await after_flushall(api, valkey, job) == "QUEUED"
+        await fail_one(api, job, folder)
+        assert await after_flushall(api, valkey, job) == "FAILED", "the manifest is of this round"
+        assert (await api.ledger.job(job.name[5:])).round == 1
+
+    with_api(act)
+
+
+def test_a_job_that_came_back_after_its_end_is_retried_from_the_first_shard_that_nobody_had(
+    with_api: Use, valkey: Valkey
+) -> None:
+    async def act(api: Api) -> None:
+        job = await api.sample()
+        await fail_one(api, job, LocalStore(api.outputs))
+        await after_flushall(api, valkey, job)
+        await api.stub.RetryFailedShards(jobs_pb2.RetryFailedShardsRequest(name=job.name))
+        await api.ledger.beat("w", 9)
+        assert sorted(await dispatch(api.ledger)) == [0, 1, 2]
 
     with_api(act)

@@ -111,6 +111,30 @@ def test_waiting_ends_with_the_job_or_the_timeout(tmp_path: Path, valkey: Valkey
     run(test())
 
 
+@pytest.mark.parametrize("timeout", [Duration(seconds=-1), Duration(seconds=-(2**62)), Duration(seconds=1, nanos=-5)])
+def test_a_wait_of_less_than_nothing_or_of_no_duration_at_all_ends(
+    tmp_path: Path, valkey: Valkey, timeout: Duration
+) -> None:
+    async def test() -> None:
+        async with serving(tmp_path, valkey) as (stub, _):
+            request = operations_pb2.WaitOperationRequest(name=f"operations/{JOBS[0]}", timeout=timeout)
+            assert await wrong_fields(stub.WaitOperation(request)) == ["timeout"]
+
+    run(test())
+
+
+def test_a_wait_for_ages_ends_with_the_job(tmp_path: Path, valkey: Valkey) -> None:
+    async def test() -> None:
+        async with serving(tmp_path, valkey) as (stub, ledger):
+            await end(ledger, JOBS[0], "CANCELLED")
+            for seconds in (10_000 * 365 * 86_400, 2**62):
+                timeout = Duration(seconds=seconds)
+                request = operations_pb2.WaitOperationRequest(name=f"operations/{JOBS[0]}", timeout=timeout)
+                assert (await stub.WaitOperation(request)).done
+
+    run(test())
+
+
 def test_operations_are_listed_in_pages_the_newest_first_and_filtered(tmp_path: Path, valkey: Valkey) -> None:
     async def test() -> None:
         async with serving(tmp_path, valkey) as (stub, ledger):
@@ -139,8 +163,11 @@ def test_an_operation_is_cancelled_but_never_deleted(tmp_path: Path, valkey: Val
     async def test() -> None:
         async with serving(tmp_path, valkey) as (stub, ledger):
             name = f"operations/{JOBS[0]}"
+            folder = tmp_path / "outputs/jobs" / JOBS[0]
+            folder.mkdir(parents=True)
             await stub.CancelOperation(operations_pb2.CancelOperationRequest(name=name))
             assert (await ledger.job(JOBS[0])).state == "CANCELLING"
+            assert (folder / "wish").read_bytes() == b"cancelled\n", "a Redis that was emptied can be told"
             said = await refused(
                 stub.DeleteOperation(operations_pb2.DeleteOperationRequest(name=name)), Code.UNIMPLEMENTED
             )
