@@ -19,8 +19,8 @@ from pydantic import ConfigDict, TypeAdapter
 
 from service.jobs.output import Output, file_digest
 from service.jobs.plan import Natural, Plan, Positive, canonical_json
+from service.jobs.sources.footers import Footers
 from service.jobs.sources.inputs import InputFile, InputFolder, SourceError
-from service.jobs.sources.parquet import count_rows
 from service.jobs.sources.tars import IMAGE_SUFFIXES, mark_images
 
 LayoutName = Literal["images", "tars", "parquet"]
@@ -99,13 +99,14 @@ def list_folder(folder: InputFolder, *, on_file: Callable[[], None] = lambda: No
     files = folder.files(lambda name: name.lower().endswith(suffixes), on_file=on_file)
     layout = _layout(files, folder.folder)
     lines, images = [canonical_json({"layout": layout})], 0
-    for file in files:
-        if not file.name.isprintable():  # nor is what is no UTF-8
-            raise SourceError(f"{file.name!a} is no name that can be printed; rename the file")
-        entry = _entry(folder, file, layout, on_file)
-        if entry["images"]:
-            lines.append(canonical_json(entry))
-            images += entry["images"]
+    with Footers() as footers:
+        for file in files:
+            if not file.name.isprintable():  # nor is what is no UTF-8
+                raise SourceError(f"{file.name!a} is no name that can be printed; rename the file")
+            entry = _entry(folder, file, layout, footers, on_file)
+            if entry["images"]:
+                lines.append(canonical_json(entry))
+                images += entry["images"]
     if not images:
         raise SourceError(f"{folder.folder} holds no image")
     return Listing(b"".join(lines), images)
@@ -145,13 +146,15 @@ def _layout(files: list[InputFile], folder: str) -> LayoutName:
     return found[0]
 
 
-def _entry(folder: InputFolder, file: InputFile, layout: LayoutName, on_file: Callable[[], None]) -> dict[str, Any]:
+def _entry(
+    folder: InputFolder, file: InputFile, layout: LayoutName, footers: Footers, on_file: Callable[[], None]
+) -> dict[str, Any]:
     facts = asdict(file)
     if layout == "images":
         return {**facts, "images": 1}
     with folder.open(file) as opened:
         if layout == "parquet":
-            return {**facts, "images": count_rows(opened, file.name)}
+            return {**facts, "images": footers.rows(opened, file.name)}
         count, marks = mark_images(opened, file.name, on_file=on_file)
         return {**facts, "images": count, "marks": marks}
 
