@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from service.errors import FailedPrecondition
 from service.jobs.local_store import LocalOutput
 from service.jobs.output import Temporary, TemporaryFolder
 
@@ -38,10 +39,14 @@ class Spool:
 
     def _opened(self) -> LocalOutput:
         if self._files is None:
-            self._root.mkdir(parents=True, exist_ok=True)
-            with _locked(self._root / LOCK, wait=True):
-                self._sweep()
-                self._files = self._own()
+            try:
+                self._root.mkdir(parents=True, exist_ok=True)
+                with _locked(self._root / LOCK, wait=True):
+                    self._sweep()
+                    self._files = self._own()
+            except (PermissionError, NotADirectoryError, FileExistsError) as error:
+                text = f"the spool folder cannot be used: {error.strerror}; set MINTAGE_SPOOL_DIR to another"
+                raise FailedPrecondition(text, reason="OUTPUT_UNAVAILABLE") from error
         return self._files
 
     def _own(self) -> LocalOutput:

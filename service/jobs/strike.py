@@ -260,7 +260,7 @@ def failure_text(error: Exception) -> str:
     if isinstance(error, OutputError):
         return f"{error.reason}: {error}"
     if isinstance(error, OSError) and error.errno in DISK_FULL:
-        return "NO_SPACE: the output folder's disk is full"
+        return "NO_SPACE: the disk of the output folder, or of the spool folder of an object store, is full"
     if isinstance(error, OSError):
         return f"OUTPUT_UNAVAILABLE: {error.strerror or type(error).__name__}"
     return "INTERNAL: the worker failed; its log has the details"

@@ -223,3 +223,10 @@ def test_what_a_dead_process_left_is_swept_and_what_a_living_one_has_is_not(tmp_
         finally:
             dead.kill()
             alive.kill()
+
+
+def test_a_spool_folder_that_cannot_be_used_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for root in (tmp_path / "file", tmp_path / "file/spool"):
+        with pytest.raises(FailedPrecondition, match="MINTAGE_SPOOL_DIR"):
+            Spool(root).temporary("t")

@@ -277,11 +277,14 @@ def test_patience_ends() -> None:
     assert 2 <= calls <= 5
 
 
+NO_SPACE = "NO_SPACE: the disk of the output folder, or of the spool folder of an object store, is full"
+
+
 @pytest.mark.parametrize(
     ("error", "text"),
     [
-        (OSError(errno.ENOSPC, "No space left on device"), "NO_SPACE: the output folder's disk is full"),
-        (OSError(errno.EDQUOT, "Quota exceeded"), "NO_SPACE: the output folder's disk is full"),
+        (OSError(errno.ENOSPC, "No space left on device"), NO_SPACE),
+        (OSError(errno.EDQUOT, "Quota exceeded"), NO_SPACE),
         (PermissionError(errno.EACCES, "Permission denied"), "OUTPUT_UNAVAILABLE: Permission denied"),
         (ZeroDivisionError(), "INTERNAL: the worker failed; its log has the details"),
     ],
