@@ -39,7 +39,10 @@ class JobFileServicer(JobControlServicer):
     async def ListJobFiles(self, request: jobs_pb2.ListJobFilesRequest, context: Any) -> jobs_pb2.ListJobFilesResponse:
         """List the files beside the shards."""
         plan = (await self._ledger.job(checked_name(request.name))).plan
-        files = await asyncio.to_thread(_files, self._store.output(plan.prefix))
+        try:
+            files = await asyncio.to_thread(_files, self._store.output(plan.prefix))
+        except (OutputError, OSError) as error:
+            raise FailedPrecondition(f"the folder cannot be read: {error}", reason="OUTPUT_DAMAGED") from error
         return jobs_pb2.ListJobFilesResponse(files=files)
 
     async def ReadJobFile(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from pathlib import Path
 
 import grpc
@@ -86,6 +87,22 @@ def test_nothing_outside_the_jobs_folder_is_read(with_api: Use, tmp_path: Path) 
             assert caught.value.code() == Code.NOT_FOUND
         for bad in ("", "..", ".hidden", "../plan.json", "shards/000000.json", "/etc/passwd", "a" * 300):
             assert await wrong_fields(file_parts(api, job.name, bad)) == ["file_name"]
+
+    with_api(act)
+
+
+@pytest.mark.parametrize("link", [True, False])
+def test_a_folder_that_something_else_took_the_place_of_is_not_read(with_api: Use, tmp_path: Path, link: bool) -> None:
+    async def act(api: Api) -> None:
+        job = await api.sample()
+        folder = Path(job.output_uri)
+        shutil.rmtree(folder)
+        if link:
+            folder.symlink_to(tmp_path)
+        else:
+            folder.write_text("x")
+        assert "remove it" in await refused(file_names(api, job.name), Code.FAILED_PRECONDITION)
+        await refused(file_parts(api, job.name, "plan.json"), Code.NOT_FOUND)
 
     with_api(act)
 
