@@ -91,7 +91,9 @@ class RequestSize:
     """How many micro-batches go into one request: more while answers come quickly, fewer when they take long.
 
     So a fast model is not slowed by round trips, and a slow one shows progress and leaves room for other callers. What
-    is asked for together has no effect on the images.
+    is asked for together has no effect on the bytes: an image always sits in the same row of a micro-batch. A generator
+    counts rows from sample 0; a model that scores counts them from the beginning of a request, so requests of a score
+    job begin whole micro-batches after the beginning of their shard.
     """
 
     def __init__(self) -> None:
@@ -103,10 +105,12 @@ class RequestSize:
         Only where one micro-batch alone is too large for a message is it cut, at the price of computing it twice.
         """
         image_bytes = max(plan.height * plan.width * plan.channels, answer_bytes(plan))
-        most = min(REQUEST_IMAGES, REQUEST_BYTES // image_bytes) // plan.micro_batch
+        fitting = max(max_message_bytes // 2 // image_bytes, 1)
+        most = min(REQUEST_IMAGES, REQUEST_BYTES // image_bytes, fitting) // plan.micro_batch
         batches = max(min(self.micro_batches, most), 1)
-        end = (start // plan.micro_batch + batches) * plan.micro_batch
-        return range(start, min(end, stop, start + max(max_message_bytes // 2 // image_bytes, 1)))
+        origin = 0 if plan.sampling else start // plan.shard_size * plan.shard_size
+        end = origin + ((start - origin) // plan.micro_batch + batches) * plan.micro_batch
+        return range(start, min(end, stop, start + fitting))
 
     def took(self, seconds: float) -> None:
         """Learn how long one request took."""

@@ -33,6 +33,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 LEASE_S = 3
 SEED = 2**64 - 1
+FEATURES = 8  # the tiny classifier's last hidden units
 KINDS: tuple[Kind, ...] = ("generator", "classifier")
 
 
@@ -113,6 +114,12 @@ def test_one_sample_is_the_same_from_latent_to_png_to_shard_to_score(client: Cli
     assert scored.classifier_score.images == 60
     assert scored.classifier_score.mean == pytest.approx(score.mean, abs=1e-6)  # other rows, other last bits
     assert sum(scored.classifier_score.class_counts) == 60
+    compared = client.create_score_job("classifier", job.name, splits=2, reference_job=scored.name)
+    compared = finished(client, compared)
+    assert compared.root_digest == scored.root_digest and compared.classifier_score == scored.classifier_score
+    assert compared.comparison.features == FEATURES
+    assert compared.comparison.frechet_distance == pytest.approx(0, abs=1e-6)
+    assert (compared.comparison.precision, compared.comparison.coverage) == (1, 1)
     *_, made_again = client.verify(job.name, strike=60)
     assert made_again.verdict.sound and made_again.verdict.progress.micro_batches_struck == 6
     *_, hashed = client.verify(scored.name)

@@ -10,6 +10,9 @@ import pytest
 import torch
 from mintage.client import Client, Neuron
 from mintage.errors import InvalidRequest, NotFound, NotPossible
+from mintage.v1.jobs_pb2 import Job
+from PIL import Image
+from safetensors.numpy import load_file
 
 from handlers.archive import pack
 from service.processes.stack import Stack
@@ -37,6 +40,10 @@ def client(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clie
     """A client of a stack that holds the autoencoder with a concept, and once more without."""
     with Stack(tmp_path_factory.mktemp("stack"), workers=1) as stack:
         stack.start()
+        photographs = stack.settings.inputs / "set"
+        photographs.mkdir(parents=True)
+        for number, image in enumerate(DATA.images):
+            Image.fromarray(image[:, :, 0]).save(photographs / f"{number:02d}.png")
         pack(run, "neurons", stack.settings.archives / "blank.mar", micro_batch=8)
         write_concepts(run, [concept("block", stage=2, unit=3, threshold=0.05)])
         pack(run, "neurons", stack.settings.archives / "mind.mar", micro_batch=8)
@@ -88,6 +95,29 @@ def test_the_optimal_stimulus_is_repeatable_and_beats_the_images(client: Client)
 
 def test_reconstructions_have_the_form_of_the_images(client: Client) -> None:
     assert client.reconstruct("mind", DATA.images).shape == DATA.images.shape
+
+
+def test_a_folder_is_scored_by_what_the_neurons_see(client: Client, expected: list[np.ndarray]) -> None:
+    def scored(reference: str = "") -> Job:
+        created = client.create_score_job("mind", source_folder="set", shard_size=10, reference_job=reference)
+        *_, job = client.watch(created.name)
+        assert job.state == Job.STATE_SUCCEEDED, job.error
+        return job
+
+    reference = scored()
+    job = scored(reference.name)
+    [block] = job.concept_scores
+    said = client.detect("mind", DATA.images)
+    assert (block.concept, block.detected) == ("block", said.detected.sum())
+    assert block.mean_activation == pytest.approx(expected[1][:, 3].mean(), abs=1e-4)
+    assert job.concept_scores == reference.concept_scores and job.root_digest == reference.root_digest
+    assert job.comparison.features == client.model("mind").stages[-1].maps
+    assert (job.comparison.images, job.comparison.precision) == (24, 1)
+    folder = Path(job.output_uri.removeprefix("file://"))
+    features = np.concatenate([load_file(path)["features"] for path in sorted(folder.glob("shards/*.safetensors"))])
+    maps = job.comparison.features
+    np.testing.assert_allclose(features, expected[2].reshape(24, maps, -1).mean(axis=2), atol=1e-4)
+    assert (folder / "report.html").exists()
 
 
 def test_bad_input_is_named(client: Client) -> None:

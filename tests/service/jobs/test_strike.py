@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import errno
+import itertools
 import json
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
@@ -22,7 +23,7 @@ from service.jobs.views import ShardView
 from service.jobs.work import RequestSize
 from service.settings import Settings
 from tests.faults.model_server import ModelServer
-from tests.service.jobs.plans import sample_plan
+from tests.service.jobs.plans import sample_plan, score_plan
 from tests.valkey import Valkey
 
 PLAN = sample_plan(height=4, width=3, channels=3)
@@ -262,6 +263,29 @@ def test_a_micro_batch_that_is_too_large_for_a_message_is_cut() -> None:
     assert RequestSize().cut(plan, 0, 100, 64 << 20) == range(11)
     assert RequestSize().cut(plan, 60, 100, 64 << 20) == range(60, 64)
     assert RequestSize().cut(plan, 0, 100, 1000) == range(1)
+
+
+@pytest.mark.parametrize("most_bytes", [64 << 20, 2 * 100 * 12, 2 * 40 * 12], ids=["plenty", "100 images", "40 images"])
+def test_an_image_is_scored_in_the_same_row_whatever_is_asked_for_together(most_bytes: int) -> None:
+    plan = score_plan(sample_plan(count=1000, shard_size=150, micro_batch=64), "b" * 64)
+
+    def rows(batches: list[int]) -> dict[int, tuple[int, int]]:
+        """Row of each image in its micro-batch, and how many images that one has."""
+        found: dict[int, tuple[int, int]] = {}
+        size, turn = RequestSize(), itertools.cycle(batches)
+        for shard in range(plan.shards):
+            span = plan.span(shard)
+            start = span.start
+            while start < span.stop:
+                size.micro_batches = next(turn)
+                asked = size.cut(plan, start, span.stop, most_bytes)
+                for index in asked:
+                    row, batch = (index - asked.start) % 64, (index - asked.start) // 64
+                    found[index] = row, min(len(asked) - 64 * batch, 64)
+                start = asked.stop
+        return found
+
+    assert rows([1]) == rows([1024]) == rows([2, 1, 1, 3])
 
 
 def test_patience_ends() -> None:
