@@ -54,7 +54,9 @@ def activations(name: str, values: NDArray[np.float32], threshold: float) -> str
     with _axes(name, f"activation of {name}", "images") as (axes, done):
         axes.hist(values, bins=40, color=BAR)
         axes.axvline(threshold, color=LINE, linestyle="--")
-        axes.annotate("threshold", (threshold, 1), xycoords=("data", "axes fraction"), color=LINE, ha="center")
+        axes.annotate(
+            "threshold", (threshold, 1), xycoords=("data", "axes fraction"), color=LINE, ha="center", va="bottom"
+        )
     return done[0]
 
 
