@@ -74,15 +74,14 @@ def test_a_comparison_is_the_same_after_a_worker_was_killed_in_the_middle(engine
 @pytest.mark.parametrize("point", ["mid_shard", "after_publish"])
 @pytest.mark.parametrize("make", [image_files, one_tar, one_parquet_file])
 def test_a_folder_is_scored_exactly_also_after_a_crash(
-    engine: Engine, tmp_path: Path, make: Callable[[Path, int], None], point: str
+    engine: Engine, make: Callable[[Path, int], None], point: str
 ) -> None:
     make(engine.settings.inputs / "set", 20)
-    once = tmp_path / "once"
-    engine.start_all(workers=1, MINTAGE_CRASH_AT=point, MINTAGE_CRASH_ONCE=str(once))
+    engine.start_all()
     calm = engine.wait_for(engine.score("", source_folder="set", shard_size=6).name)
-    once.touch()
+    engine.crash(point, shard=1)
     job = engine.wait_for(engine.score("", source_folder="set", shard_size=6, reference_job=calm.name).name)
-    assert not once.exists(), "nobody crashed"
+    assert engine.crashes() == [], "nobody crashed"
     assert files(job) == files(calm) and job.classifier_score == calm.classifier_score
     assert markers(job) == markers(calm) and all(len(digest) == 64 for digest in markers(job))
     images = np.stack([picture(index) for index in range(20)])
