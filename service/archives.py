@@ -21,7 +21,7 @@ def kept(folder: Path, digest: str) -> Path:
 
 
 def keep(archive: Path) -> str:
-    """Copy an archive, whole or not at all, to the name of its digest beside it.
+    """Copy an archive, whole or not at all, to the name of its digest beside it; whatever had that name is gone.
 
     Returns: the sha256 of the copied bytes, in hexadecimal.
     """
@@ -33,10 +33,10 @@ def keep(archive: Path) -> str:
         copy.flush()
         os.fsync(copy.fileno())
         Path(copy.name).chmod(0o644)
-        target = kept(archive.parent, digest.hexdigest())
-        if not target.exists() or sha256_of(target) != digest.hexdigest():
-            target.unlink(missing_ok=True)
-            os.link(copy.name, target)
+        # Several APIs may do so at once, all with the same bytes: the last one stays, and none finds a gap.
+        named = Path(f"{copy.name}.named")
+        os.link(copy.name, named)
+        named.replace(kept(archive.parent, digest.hexdigest()))
     return digest.hexdigest()
 
 
