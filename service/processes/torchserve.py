@@ -32,6 +32,9 @@ _SOCKET_PATH_BYTES = 107  # Linux: sun_path less its final zero
 _LONGEST_SOCKET = "/.ts.sock.65535.65535"
 # TorchServe's old netty would fill the log with warnings; an older Java knows neither option and refuses to start.
 _SILENCE_JAVA_24 = ("--enable-native-access=ALL-UNNAMED", "--sun-misc-unsafe-memory-access=allow")
+# It only passes messages on. The optimising compiler costs a small machine more than its code gives back, and messages
+# of a megabyte are no trouble to this collector (G1 treats each as an object of its own kind).
+_LIGHT_JAVA = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 _PRIVATE = re.compile(r"(MINTAGE|TS)_.*|.*(TOKEN|SECRET|PASSWORD|KEY).*|LOG_LOCATION|METRICS_LOCATION|TEMP|TMP", re.I)
 
 _LOG4J = """<?xml version="1.0" encoding="UTF-8"?>
@@ -112,6 +115,7 @@ def command(settings: Settings, java: Sequence[str], home: Path, folder: Path) -
     """Return the command line of the JVM; its workers run under this process's Python."""
     return [
         *java,
+        *_LIGHT_JAVA,
         f"-Xmx{settings.torchserve_heap_mib}m",
         "-XX:+ExitOnOutOfMemoryError",
         f"-Dmodel_server_home={home}",

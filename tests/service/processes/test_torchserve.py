@@ -49,7 +49,8 @@ def test_messages_may_be_as_large_as_the_settings_say(tmp_path: Path) -> None:
 
 def test_the_jvm_starts_workers_under_this_python_with_the_heap_of_the_settings(tmp_path: Path) -> None:
     command = torchserve.command(settings(tmp_path, torchserve_heap_mib=300), ["java", "-quiet"], Path("/ts"), tmp_path)
-    assert command[:3] == ["java", "-quiet", "-Xmx300m"]
+    assert command[:2] == ["java", "-quiet"]
+    assert "-Xmx300m" in command
     assert command[command.index("--python") + 1] == sys.executable
     assert "-ncs" in command
 
