@@ -17,6 +17,7 @@ from service.validation import CONCEPT, LABEL_NAME, MAX_LABEL_VALUE, OUTPUT_PREF
 FILE_NAME = "plan.json"
 MAX_COUNT = 100_000_000
 MAX_SHARD_SIZE = 100_000
+DEFAULT_SHARD_SIZE = 1024  # whole micro-batches: one that two shards share is computed for each
 MAX_SHARDS = 1_000_000
 MAX_PRIORITY = 10
 

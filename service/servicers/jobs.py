@@ -13,6 +13,7 @@ from mintage.v1 import jobs_pb2
 from service.errors import Unavailable
 from service.jobs.listing import Wanted, page, shard_page
 from service.jobs.plan import (
+    DEFAULT_SHARD_SIZE,
     MAX_COUNT,
     MAX_SHARD_SIZE,
     MAX_SHARDS,
@@ -34,7 +35,6 @@ from service.servicers.score_requests import checked_score, parameters
 from service.servicers.watching import seen_before
 from service.validation import Violations
 
-DEFAULT_SHARD_SIZE = 1000
 MAX_RATE, LEAST_RATE = 1_000_000, 0.001
 JOB_PAGE, SHARD_PAGE, LARGEST_PAGE = 50, 100, 1000
 WATCH_S = 0.15

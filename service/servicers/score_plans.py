@@ -12,7 +12,7 @@ from mintage.v1 import jobs_pb2
 
 from service.errors import DeadlineExceeded, FailedPrecondition, NotFound
 from service.jobs.output import OutputError
-from service.jobs.plan import MAX_COUNT, MAX_SHARDS, Plan, ScoredConcept, Scoring
+from service.jobs.plan import DEFAULT_SHARD_SIZE, MAX_COUNT, MAX_SHARDS, Plan, ScoredConcept, Scoring
 from service.jobs.sources.inputs import InputFolder
 from service.jobs.sources.listing import Listing, file_name, list_folder
 from service.jobs.submit import Draft
@@ -20,7 +20,7 @@ from service.jobs.views import JobView
 from service.registry import ModelRecord
 from service.validation import Violations
 
-DEFAULT_SPLITS, DEFAULT_SHARD_SIZE = 10, 1000
+DEFAULT_SPLITS = 10
 LISTING_S, ANSWER_S = 60.0, 1.0  # of a call without a deadline; left for everything after the listing
 
 
