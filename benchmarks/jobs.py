@@ -36,9 +36,9 @@ import redis
 from mintage.client import Client
 from mintage.v1 import jobs_pb2
 
-from benchmarks.jobs_loop import SHARD_SIZE, in_process, tiny_run
+from benchmarks.jobs_loop import in_process, tiny_run
 from benchmarks.jobs_report import Report, Scale, Speed, hardware, plot, print_report
-from service.processes.stack import Stack
+from service.processes.stack import Stack, default_workers
 
 ROOT = Path(__file__).resolve().parent.parent
 LEASE_S = 5.0
@@ -50,7 +50,7 @@ Parts = ("speed", "scale", "overhead", "resume", "fairness")
 def main() -> None:
     """Start the stack, measure each part, print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=20_000, help="images of a job of the speed part")
+    parser.add_argument("--images", type=int, default=200_000, help="images of a job of the speed part")
     parser.add_argument("--turns", type=int, default=3, help="turns of each way in the speed part")
     parser.add_argument("--most", type=int, default=1_000_000, help="images of the largest job of the scale part")
     parser.add_argument("--run", type=Path, default=ROOT / "models" / "digits-generator", help="run folder to serve")
@@ -75,7 +75,7 @@ def measure(folder: Path, options: argparse.Namespace, report: Report) -> None:
     packed = pack(options.run, "generator", archives / "generator.mar")
     pack(tiny_run(folder / "tiny"), "generator", archives / "tiny.mar")
     overrides = {"MINTAGE_ARCHIVE_DIR": str(archives), "MINTAGE_LEASE_S": str(LEASE_S)}
-    with Stack(folder / "state", workers=cores, overrides=overrides) as stack:
+    with Stack(folder / "state", workers=default_workers(), overrides=overrides) as stack:
         stack.start(lambda step: print(f"starting {step}", file=sys.stderr))
         with Client(stack.api_address) as client:
             for name in ("generator", "tiny"):
@@ -111,7 +111,7 @@ def speed(client: Client, archive: Path, folder: Path, images: int) -> Speed:
     """Make the same files by the loop, then by a job."""
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
     loop = in_process(archive, digest, folder / "loop", images)
-    job = finished(client, client.create_sample_job("generator", images, seed=1, shard_size=SHARD_SIZE))
+    job = finished(client, client.create_sample_job("generator", images, seed=1))
     made = {shard.index: shard.digest for shard in client.shards(job.name)}
     for tar in (folder / "loop").glob("*/*.tar"):
         if hashlib.sha256(tar.read_bytes()).hexdigest() != made[int(tar.stem)]:
@@ -174,7 +174,7 @@ def fairness(stack: Stack, client: Client) -> float:
 def scale(stack: Stack, client: Client, images: int) -> Scale:
     """Run one job of the tiny generator and sample the memory of everything meanwhile."""
     with sampled(stack) as (memory, broker):
-        job = finished(client, client.create_sample_job("tiny", images, shard_size=SHARD_SIZE))
+        job = finished(client, client.create_sample_job("tiny", images))
     client.delete(job.name)
     seconds = seconds_of(job)
     print(f"{images:,} images in {seconds:.1f} s", file=sys.stderr)

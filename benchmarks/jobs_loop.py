@@ -10,7 +10,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-SHARD_SIZE = 1000
+from service.jobs.plan import DEFAULT_SHARD_SIZE, Plan, Sampling
+
 READY_S, LONGEST_S = 60.0, 600.0
 
 
@@ -19,7 +20,7 @@ def in_process(archive: Path, digest: str, folder: Path, images: int) -> float:
     processes = os.cpu_count() or 1
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(processes + 1)
-    shares = [range(k * SHARD_SIZE, images, processes * SHARD_SIZE) for k in range(processes)]
+    shares = [range(k * DEFAULT_SHARD_SIZE, images, processes * DEFAULT_SHARD_SIZE) for k in range(processes)]
     arguments = [(archive, digest, folder / str(k), share, barrier) for k, share in enumerate(shares)]
     workers = [context.Process(target=loop, args=each) for each in arguments]
     for worker in workers:
@@ -43,7 +44,6 @@ def loop(archive: Path, digest: str, folder: Path, starts: range, barrier: Any) 
     from handlers import device, model, sampling  # noqa: PLC0415 - imports torch
     from handlers.wire import Failure, Generate  # noqa: PLC0415 - beside it
     from service.jobs.formats.tar import TarWriter  # noqa: PLC0415 - beside it
-    from service.jobs.plan import Plan, Sampling  # noqa: PLC0415 - beside it
 
     with zipfile.ZipFile(archive) as files:
         files.extractall(folder)
@@ -67,15 +67,15 @@ def loop(archive: Path, digest: str, folder: Path, starts: range, barrier: Any) 
         width=width,
         channels=channels,
         count=starts.stop,
-        shard_size=SHARD_SIZE,
+        shard_size=DEFAULT_SHARD_SIZE,
         format="webdataset-png",
         sampling=Sampling(seed=1, max_images_per_second=0.0),
     )
     sampling.generate(served, [Generate(seed=1, first_index=0, count=batch)])
     barrier.wait(READY_S)
     for start in starts:
-        stop = min(start + SHARD_SIZE, starts.stop)
-        with (folder / f"{start // SHARD_SIZE}.tar").open("wb") as file:
+        stop = min(start + DEFAULT_SHARD_SIZE, starts.stop)
+        with (folder / f"{start // DEFAULT_SHARD_SIZE}.tar").open("wb") as file:
             writer = TarWriter(file, plan)
             for first in range(start, stop, batch):
                 request = Generate(seed=1, first_index=first, count=min(batch, stop - first))

@@ -27,10 +27,12 @@ def up(
         Path | None, typer.Option(help="Folder for models, outputs and logs. Default ~/.local/state/mintage.")
     ] = None,
     address: Annotated[str, typer.Option(help="host:port of the API; port 0 chooses a free one.")] = "127.0.0.1:50051",
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Workers for bulk jobs.")] = 2,
+    workers: Annotated[
+        int, typer.Option(min=0, max=64, help="Workers for bulk jobs; 0 chooses one a core and one more, at most 8.")
+    ] = 0,
 ) -> None:
     """Run Valkey, TorchServe, the API, the dispatcher and the workers until Ctrl-C, with the shipped models."""
-    from service.processes.stack import Stack
+    from service.processes.stack import Stack, default_workers
     from service.settings import Settings
 
     interrupts.install()
@@ -38,7 +40,7 @@ def up(
         folder = state or Settings().state_dir
         try:
             wanted = {**_inherited(), "MINTAGE_LOAD_MODELS": shipped.pack_missing(folder / "archives")}
-            with Stack(folder, api_address=address, workers=workers, overrides=wanted) as stack:
+            with Stack(folder, api_address=address, workers=workers or default_workers(), overrides=wanted) as stack:
                 bring_up(stack)
                 wait_for_models(
                     stack, {pair.partition("=")[0] for pair in wanted["MINTAGE_LOAD_MODELS"].split(",") if pair}

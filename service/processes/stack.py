@@ -27,6 +27,14 @@ class StateInUseError(ProcessFailedError):
     """Raised when another stack runs on the same state folder."""
 
 
+MOST_WORKERS = 8
+
+
+def default_workers() -> int:
+    """Workers that keep this machine busy: one a core, and one that works while another waits for the disk."""
+    return min(len(os.sched_getaffinity(0)) + 1, MOST_WORKERS)
+
+
 class Stack:
     """Five kinds of process on free ports of the loopback; a context manager that stops them all.
 
