@@ -22,7 +22,7 @@ MAX_SHARDS = 1_000_000
 MAX_PRIORITY = 10
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-_WISHES = {"priority": 0, "client": "", "labels": {}, "ttl_ms": 0, "max_failed_shards": None}
+_LEFT_OUT = {"mintage_version": "", "priority": 0, "client": "", "labels": {}, "ttl_ms": 0, "max_failed_shards": None}
 _ALWAYS_SCORED = ("source_job", "source_prefix", "source_root_digest", "splits", "classes")
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
@@ -110,6 +110,7 @@ class Plan:
     backend_name: str
     device_class: str
     torch_version: str
+    mintage_version: str = ""  # of the code that made the plan; "" in plans that are older than this field
     micro_batch: Positive
     height: Positive
     width: Positive
@@ -151,10 +152,10 @@ class Plan:
         return range(shard * self.shard_size, min(self.count, (shard + 1) * self.shard_size))
 
     def to_json(self) -> bytes:
-        """Return the canonical JSON: sorted names, no spaces, one line; wishes that nobody had are left out."""
+        """Return the canonical JSON: sorted names, no spaces, one line; what says nothing is left out."""
         fields = dataclasses.asdict(self)
         fields["scoring"] = self.scoring.to_dict() if self.scoring else None
-        left_out = {name for name, default in _WISHES.items() if fields[name] == default}
+        left_out = {name for name, default in _LEFT_OUT.items() if fields[name] == default}
         return canonical_json({name: value for name, value in fields.items() if name not in left_out})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import importlib.metadata
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -227,6 +228,7 @@ def _identity(
         "backend_name": record.backend_name,
         "device_class": record.device_class,
         "torch_version": record.torch_version,
+        "mintage_version": importlib.metadata.version("mintage"),
         "micro_batch": record.micro_batch,
         **wishes(request),
     }

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import hashlib
+import importlib.metadata
 from pathlib import Path
 from typing import Any
 
@@ -335,6 +336,17 @@ def test_a_job_says_its_priority_and_who_asked_for_it(with_api: Use) -> None:
         assert odd.client == "127.0.0.1"
         assert await wrong_fields(api.sample(priority=11)) == ["priority"]
         await refused(api.sample(priority=1, request_id="one"), Code.ALREADY_EXISTS)
+
+    with_api(act)
+
+
+def test_a_plan_names_all_that_decides_its_bytes(with_api: Use) -> None:
+    async def act(api: Api) -> None:
+        job, model = await api.sample(), api.models.records["digits"]
+        plan = read_plan((Path(job.output_uri) / "plan.json").read_bytes())
+        assert (plan.model_digest, plan.micro_batch) == (model.digest, model.micro_batch)
+        assert (plan.device_class, plan.torch_version) == (model.device_class, model.torch_version)
+        assert plan.mintage_version == importlib.metadata.version("mintage")
 
     with_api(act)
 
