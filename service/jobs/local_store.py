@@ -105,7 +105,8 @@ class LocalOutput:
         with self._folder(TEMPORARY, create=True) as folder:
             os.mkdir(name, 0o755, dir_fd=folder)
             try:
-                yield TemporaryFolder(name, os.open(name, _FOLDER, dir_fd=folder))
+                with contextlib.closing(TemporaryFolder(name, os.open(name, _FOLDER, dir_fd=folder))) as temporary:
+                    yield temporary
             finally:
                 _discard(folder, name)
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import weakref
@@ -39,6 +40,7 @@ class TemporaryFolder:
 
     def __init__(self, name: str, descriptor: int) -> None:
         self.name, self.descriptor = name, descriptor
+        self._closed = False
         weakref.finalize(self, os.close, descriptor)
 
     def add(self, name: str, data: bytes) -> None:
@@ -47,8 +49,14 @@ class TemporaryFolder:
         Raises:
             FileNotFoundError: if the folder was removed meanwhile: the attempt counts as dead.
         """
+        if self._closed:
+            raise FileNotFoundError(errno.ENOENT, "the attempt was given up", name)
         with os.fdopen(os.open(name, _CREATE, 0o644, dir_fd=self.descriptor), "wb") as file:
             file.write(data)
+
+    def close(self) -> None:
+        """Take no more files; a thread that does not know yet that its attempt was given up adds one more at most."""
+        self._closed = True
 
 
 AnyTemporary = Temporary | TemporaryFolder
