@@ -71,9 +71,10 @@ def test_a_folder_is_given_up_while_a_thread_still_adds_to_it(tmp_path: Path) ->
     output, added = output_of(tmp_path, PLAN), threading.Event()
 
     def add_for_ever(folder: TemporaryFolder) -> None:
+        folder.add("first.png", b"x")
+        added.set()
         for number in range(1_000_000):
             folder.add(f"{number:09d}.png", b"x")
-            added.set()
 
     with ThreadPoolExecutor(1) as pool:
         with output.temporary_folder("000000.1.") as folder:
