@@ -104,11 +104,17 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Seque
     from rich.text import Text
 
     built = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    widest = max((len(str(row[0])) for row in rows), default=0)
     for number, column in enumerate(columns):
+        widest = max((len(str(row[number])) for row in rows), default=0)
+        whole = widest if column in right else min(widest, FIRST_WIDTH) if number == 0 else 0
         justify: Literal["right", "left"] = "right" if column in right else "left"
-        least = len(column) if number else max(len(column), min(widest, FIRST_WIDTH))
-        built.add_column(column, justify=justify, overflow="fold", no_wrap=number == 0, min_width=least)
+        built.add_column(
+            column,
+            justify=justify,
+            overflow="fold",
+            no_wrap=number == 0 or column in right,  # names and numbers stay whole, the others get more lines
+            min_width=max(len(column), whole),
+        )
     for row in rows:
         built.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
     return built

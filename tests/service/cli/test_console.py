@@ -63,3 +63,13 @@ def test_the_first_column_of_a_table_is_never_cut() -> None:
     with narrow.capture() as shown:
         narrow.print(table(("", ""), [("classifier score", "1 " * 60), ("root digest", "a" * 64)]))
     assert "classifier score" in shown.get() and "root digest" in shown.get()
+
+
+def test_a_number_is_never_cut_in_a_narrow_terminal() -> None:
+    from rich.console import Console
+
+    row = ("01m8efc3t9gwt2qh", "sample digits-generator, seed 2016", "100,000/1,000,000", "2026-11-27 12:23:37")
+    narrow = Console(width=70)
+    with narrow.capture() as shown:
+        narrow.print(table(("job", "work", "images", "created"), [row], right=("images",)))
+    assert row[0] in shown.get() and row[2] in shown.get()
