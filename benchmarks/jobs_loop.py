@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from service.jobs.plan import DEFAULT_SHARD_SIZE, Plan, Sampling
+from service.jobs.plan import Plan, Sampling, default_shard_size
 
 READY_S, LONGEST_S = 60.0, 600.0
 
@@ -20,7 +20,8 @@ def in_process(archive: Path, digest: str, folder: Path, images: int) -> float:
     processes = os.cpu_count() or 1
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(processes + 1)
-    shares = [range(k * DEFAULT_SHARD_SIZE, images, processes * DEFAULT_SHARD_SIZE) for k in range(processes)]
+    size = default_shard_size(images)
+    shares = [range(k * size, images, processes * size) for k in range(processes)]
     arguments = [(archive, digest, folder / str(k), share, barrier) for k, share in enumerate(shares)]
     workers = [context.Process(target=loop, args=each) for each in arguments]
     for worker in workers:
@@ -49,7 +50,7 @@ def loop(archive: Path, digest: str, folder: Path, starts: range, barrier: Any) 
         files.extractall(folder)
     device.make_deterministic()
     served = model.load(folder, "generator", torch.device("cpu"))
-    batch = 4 * served.micro_batch
+    batch, size = 4 * served.micro_batch, default_shard_size(starts.stop)
     height, width, channels = served.image_shape
     plan = Plan(
         job="loop",
@@ -67,15 +68,15 @@ def loop(archive: Path, digest: str, folder: Path, starts: range, barrier: Any) 
         width=width,
         channels=channels,
         count=starts.stop,
-        shard_size=DEFAULT_SHARD_SIZE,
+        shard_size=size,
         format="webdataset-png",
         sampling=Sampling(seed=1, max_images_per_second=0.0),
     )
     sampling.generate(served, [Generate(seed=1, first_index=0, count=batch)])
     barrier.wait(READY_S)
     for start in starts:
-        stop = min(start + DEFAULT_SHARD_SIZE, starts.stop)
-        with (folder / f"{start // DEFAULT_SHARD_SIZE}.tar").open("wb") as file:
+        stop = min(start + size, starts.stop)
+        with (folder / f"{start // size}.tar").open("wb") as file:
             writer = TarWriter(file, plan)
             for first in range(start, stop, batch):
                 request = Generate(seed=1, first_index=first, count=min(batch, stop - first))

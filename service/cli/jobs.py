@@ -57,7 +57,7 @@ def sample(
     *,
     count: Annotated[int, typer.Option("--count", "-n", help="Number of images, from 1 to 100,000,000.")],
     seed: Annotated[int, typer.Option(min=0, max=2**64 - 1, help="Seed of the latents.")] = 0,
-    shard_size: Annotated[int, typer.Option(min=0, max=100_000, help="Images in a file; 0 chooses 1024.")] = 0,
+    shard_size: Annotated[int, typer.Option(min=0, max=100_000, help="Images in a file; 0 chooses 1024 to 8192.")] = 0,
     max_rate: Annotated[float, typer.Option(min=0, help="Most images a second, all workers together; 0: any.")] = 0.0,
     output: PrefixOption = "",
     request_id: RequestIdOption = None,

@@ -14,12 +14,12 @@ from mintage.v1 import jobs_pb2
 from service.errors import Unavailable
 from service.jobs.listing import Wanted, page, shard_page
 from service.jobs.plan import (
-    DEFAULT_SHARD_SIZE,
     MAX_COUNT,
     MAX_SHARD_SIZE,
     MAX_SHARDS,
     Plan,
     Sampling,
+    default_shard_size,
     request_digest,
 )
 from service.jobs.reservations import Quotas, Reservations
@@ -181,7 +181,7 @@ def _checked_sample(request: jobs_pb2.CreateSampleJobRequest) -> str:
     model = violations.model_name("model", request.model)
     violations.in_range("count", request.count, 1, MAX_COUNT)
     violations.in_range("shard_size", request.shard_size, 0, MAX_SHARD_SIZE)
-    request.shard_size = request.shard_size or DEFAULT_SHARD_SIZE
+    request.shard_size = request.shard_size or default_shard_size(request.count)
     least = -(-request.count // MAX_SHARDS)
     if request.count <= MAX_COUNT and 1 <= request.shard_size < least:
         violations.add("shard_size", f"must be at least {least:,} for at most {MAX_SHARDS:,} shards")

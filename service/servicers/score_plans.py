@@ -12,7 +12,7 @@ from mintage.v1 import jobs_pb2
 
 from service.errors import DeadlineExceeded, FailedPrecondition, NotFound
 from service.jobs.output import OutputError
-from service.jobs.plan import DEFAULT_SHARD_SIZE, MAX_COUNT, MAX_SHARDS, Plan, ScoredConcept, Scoring
+from service.jobs.plan import MAX_COUNT, MAX_SHARDS, Plan, ScoredConcept, Scoring, default_shard_size
 from service.jobs.sources.inputs import InputFolder
 from service.jobs.sources.listing import Listing, file_name, list_folder
 from service.jobs.submit import Draft
@@ -91,7 +91,7 @@ def folder_draft(
     _check_model(record)
     if reference is not None:
         _check_reference(reference, record)
-    size = request.shard_size or DEFAULT_SHARD_SIZE
+    size = request.shard_size or default_shard_size(listing.images)
     if listing.images > min(MAX_COUNT, MAX_SHARDS * size):
         text = f"{request.source_folder} holds {listing.images:,} images, more than {MAX_SHARDS:,} shards of {size:,}"
         raise FailedPrecondition(text, reason="SOURCE_TOO_LARGE")

@@ -809,8 +809,9 @@ class CreateSampleJobRequest(_message.Message):
     count: _builtins.int
     """Number of images, from 1 to 100,000,000. Required."""
     shard_size: _builtins.int
-    """Images in a shard, from 1 to 100,000; 0 chooses 1024. At most 1,000,000 shards. A multiple of the model's
-    micro_batch is best: a micro-batch that two shards share is computed for each.
+    """Images in a shard, from 1 to 100,000; 0 chooses 1024, or 2048, 4096 or 8192 where that would make more than
+    128 shards. At most 1,000,000 shards. A multiple of the model's micro_batch is best: a micro-batch that two shards
+    share is computed for each.
     """
     output_prefix: _builtins.str
     """Folder below the server's output folder: up to 8 segments of a-z, A-Z, 0-9, '.', '_' and '-' joined by '/', none
@@ -965,7 +966,7 @@ class CreateScoreJobRequest(_message.Message):
     reference_job: _builtins.str
     """Resource name of a score job that has succeeded, with the same model, whose images these are compared with."""
     shard_size: _builtins.int
-    """Images in a shard of a `source_folder`, from 1 to 100,000; 0 chooses 1024. A `source_job` is cut as it was made."""
+    """Images in a shard of a `source_folder`, from 1 to 100,000; 0 chooses it as for a sample job. A `source_job` is cut as it was made."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """As in CreateSampleJobRequest."""

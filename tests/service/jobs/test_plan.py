@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.jobs.plan import Plan, PlanError, new_job_id, read_plan, request_digest
+from service.jobs.plan import Plan, PlanError, default_shard_size, new_job_id, read_plan, request_digest
 from service.validation import JOB_NAME
 from tests.service.jobs.plans import sample_plan, score_plan
 
@@ -17,6 +17,14 @@ def test_the_shards_hold_every_sample_exactly_once(count: int, shard_size: int) 
     spans = [plan.span(shard) for shard in range(plan.shards)]
     assert [index for span in spans for index in span] == list(range(count))
     assert all(len(span) == shard_size for span in spans[:-1]) and 1 <= len(spans[-1]) <= shard_size
+
+
+@pytest.mark.parametrize(
+    ("count", "size"),
+    [(1, 1024), (128 * 1024, 1024), (128 * 1024 + 1, 2048), (1_000_000, 8192), (100_000_000, 8192)],
+)
+def test_a_large_job_is_cut_into_larger_shards_unless_it_says_how_large(count: int, size: int) -> None:
+    assert default_shard_size(count) == size
 
 
 @pytest.mark.parametrize("plan", [sample_plan(), score_plan(sample_plan(), "b" * 64)])
