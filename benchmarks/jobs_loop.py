@@ -42,9 +42,10 @@ def loop(archive: Path, digest: str, folder: Path, starts: range, barrier: Any) 
     os.environ["MINTAGE_WORKER_THREADS"] = "1"
     import torch  # noqa: PLC0415 - the other parts do without
 
-    from handlers import device, model, sampling  # noqa: PLC0415 - imports torch
-    from handlers.wire import Failure, Generate  # noqa: PLC0415 - beside it
-    from service.jobs.formats.tar import TarWriter  # noqa: PLC0415 - beside it
+    from handlers.compute import device, model  # noqa: PLC0415 - imports torch
+    from handlers.operations import generation  # noqa: PLC0415 - imports torch
+    from handlers.protocol.messages import Failure, Generate  # noqa: PLC0415 - beside it
+    from service.jobs.shards.formats.tar import TarWriter  # noqa: PLC0415 - beside it
 
     with zipfile.ZipFile(archive) as files:
         files.extractall(folder)
@@ -72,7 +73,7 @@ def loop(archive: Path, digest: str, folder: Path, starts: range, barrier: Any) 
         format="webdataset-png",
         sampling=Sampling(seed=1, max_images_per_second=0.0),
     )
-    sampling.generate(served, [Generate(seed=1, first_index=0, count=batch)])
+    generation.generate(served, [Generate(seed=1, first_index=0, count=batch)])
     barrier.wait(READY_S)
     for start in starts:
         stop = min(start + size, starts.stop)
@@ -80,7 +81,7 @@ def loop(archive: Path, digest: str, folder: Path, starts: range, barrier: Any) 
             writer = TarWriter(file, plan)
             for first in range(start, stop, batch):
                 request = Generate(seed=1, first_index=first, count=min(batch, stop - first))
-                images_made = sampling.generate(served, [request])[0]
+                images_made = generation.generate(served, [request])[0]
                 assert not isinstance(images_made, Failure)
                 writer.add(first, images_made)
             writer.finish()
@@ -93,10 +94,11 @@ def tiny_run(folder: Path) -> Path:
     """Write the run folder of a small perceptron of random weights: latent of 8, two layers of 16, images 8 x 8."""
     import torch  # noqa: PLC0415 - the other parts do without
 
-    from training import checkpoint  # noqa: PLC0415 - imports torch
-    from training.checkpoint import RunConfig, State  # noqa: PLC0415
+    from training.config import RunConfig  # noqa: PLC0415
     from training.networks import build_generator  # noqa: PLC0415
     from training.recipes.improved_gan import IMPROVED_GAN_RECIPES  # noqa: PLC0415
+    from training.runs import checkpoint  # noqa: PLC0415 - imports torch
+    from training.runs.checkpoint import State  # noqa: PLC0415
 
     digits = next(recipe for recipe in IMPROVED_GAN_RECIPES if recipe.name == "ssgan-digits")
     recipe = dataclasses.replace(digits, latent_size=8, generator_widths=(16, 16))

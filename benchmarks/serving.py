@@ -33,10 +33,10 @@ from mintage.v1 import generation_pb2, generation_pb2_grpc
 from rich.console import Console
 from rich.table import Table
 
-from service import envelope
+from service.backend import messages
+from service.backend.torchserve import TorchServe
+from service.models.registry import backend_name
 from service.processes.stack import Stack
-from service.registry import backend_name
-from service.torchserve import TorchServe
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = 64
@@ -105,8 +105,9 @@ def in_process(archive: Path, folder: Path, seconds: float) -> Row:
     """The same network, micro-batch and arithmetic, called in a loop by this process with all its cores."""
     import torch  # noqa: PLC0415 - the other ways do without
 
-    from handlers import device, model, sampling  # noqa: PLC0415 - imports torch
-    from handlers.wire import Generate  # noqa: PLC0415 - beside it
+    from handlers.compute import device, model  # noqa: PLC0415 - imports torch
+    from handlers.operations import generation  # noqa: PLC0415 - imports torch
+    from handlers.protocol.messages import Generate  # noqa: PLC0415 - beside it
 
     with zipfile.ZipFile(archive) as files:
         files.extractall(folder / "unpacked")
@@ -116,7 +117,7 @@ def in_process(archive: Path, folder: Path, seconds: float) -> Row:
     warm_up, start = seconds / 5, time.perf_counter()
     for number in itertools.count():
         before = time.perf_counter()
-        sampling.generate(served, [Generate(seed=1, first_index=number * IMAGES, count=IMAGES)])
+        generation.generate(served, [Generate(seed=1, first_index=number * IMAGES, count=IMAGES)])
         after = time.perf_counter()
         if after - start > warm_up:
             latencies.append(after - before)
@@ -127,7 +128,7 @@ def in_process(archive: Path, folder: Path, seconds: float) -> Row:
 
 async def direct(server: TorchServe, name: str, number: int) -> None:
     """One call to TorchServe."""
-    request = envelope.generate_request(1, number * IMAGES, IMAGES)
+    request = messages.generate_request(1, number * IMAGES, IMAGES)
     await server.predict(name, request, timeout_s=30)
 
 

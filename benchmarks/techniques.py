@@ -22,10 +22,10 @@ if __name__ == "__main__":  # this file's folder, where training.py would shadow
 from rich.console import Console
 from rich.table import Table
 
-from service.cli.score_samples import generate
+from service.cli.scores.samples import generate
 from training.data import load
-from training.features import DigitFeatures
-from training.loop import train
+from training.extractors.digits import DigitFeatures
+from training.loop.loop import train
 from training.recipes import recipe_named
 from training.scores.comparison import compare
 from training.scores.conditions import Conditions

@@ -34,9 +34,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training.batches import to_tensor
-from training.checkpoint import RunConfig
+from training.config import RunConfig
 from training.data import LabelledImages
-from training.gan_training import GanTraining
+from training.loop.gan import GanTraining
 from training.networks import build_discriminator, build_generator
 from training.recipes import DcganRecipe, ImprovedGanRecipe, Recipe, recipe_named
 

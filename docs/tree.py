@@ -1,4 +1,4 @@
-"""Write the tree of files into README.md, a line a file from its own first line: python docs/tree.py [--check]."""
+"""Write docs/layout.md, the tree with one line per file taken from the file itself: python docs/tree.py [--check]."""
 
 from __future__ import annotations
 
@@ -8,61 +8,47 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-START, END = "<!-- tree -->\n", "<!-- /tree -->\n"
-TOP = {
-    "mint": "the way in: makes .venv from the locks when it is stale, then runs the command",
-    "pyproject.toml": "one distribution, its extras, and the settings of every tool",
-    "locks/": "what is installed, with hashes; lock.sh resolves anew",
-    "Dockerfile": "a stage a role",
-    "docker-compose.yml": "the same processes as containers",
-    "models/": "trained models that ship with the project, with their cards",
-    "benchmarks/serving.py": "Generate beside the bare network and the bare model server, one table",
-    "benchmarks/jobs.py": "jobs beside the bare loop; cost, memory, overhead, resuming and fairness",
-    "benchmarks/training.py": "training steps beside the plain loop of a textbook, one table",
-    "benchmarks/techniques.py": "what each technique of Salimans et al. 2016 is worth, one table",
-    "docs/": "API, architecture, operations, reliability, results, training, dependencies",
-    "tests/": "what the product promises; mirrors the source, with e2e/ (real processes) and faults/ (real kills)",
-}
-PACKAGES = [
-    *("protos/mintage", "protos/mintage/v1"),
-    *("service", "service/servicers", "service/jobs", "service/jobs/formats", "service/jobs/sources"),
-    *("service/jobs/report", "service/processes", "service/cli"),
-    *("handlers", "training", "training/recipes", "training/networks", "training/layers", "training/steps"),
-    *("training/probe", "training/neurons", "training/data", "training/scores"),
-]
+PAGE = ROOT / "docs" / "layout.md"
+HEAD = """# The tree
+
+One line per folder and file, taken from its own first line by `python docs/tree.py`. Imports run downwards through the
+packages: `service` knows the contract, `handlers` know `training`, and `training` and the contract know nobody.
+"""
+PACKAGES = ("protos/mintage", "service", "handlers", "training")
 
 
 def main() -> int:
-    """Write the tree, or with --check only tell whether it is up to date."""
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    before, rest = text.split(START)
-    tree = "\n".join(lines())
-    new = f"{before}{START}```\n{tree}\n```\n{END}{rest.split(END)[1]}"
+    """Write the page, or with --check only tell whether it is up to date."""
+    sections = ("\n".join(section(ROOT / package, 0)) for package in PACKAGES)
+    new = HEAD + "".join(f"\n```\n{text}\n```\n" for text in sections)
     if "--check" in sys.argv:
-        return int(new != text)
-    readme.write_text(new, encoding="utf-8")
+        return int(not PAGE.exists() or PAGE.read_text(encoding="utf-8") != new)
+    PAGE.write_text(new, encoding="utf-8")
     return 0
 
 
-def lines() -> Iterator[str]:
-    """One line for each file that a person reads."""
-    for name, meaning in TOP.items():
-        yield f"{name:<28} {meaning}"
-    for package in PACKAGES:
-        folder = ROOT / package
-        yield f"{package + '/':<28} {first_line(folder / '__init__.py')}"
-        for path in sorted([*folder.glob("*.py"), *folder.glob("*.proto")]):
-            if path.name != "__init__.py" and "_pb2" not in path.name:
-                yield f"  {path.name:<26} {first_line(path)}"
+def section(folder: Path, depth: int) -> Iterator[str]:
+    """One line for a package, then for each of its files, then the packages inside it."""
+    name = str(folder.relative_to(ROOT)) if depth == 0 else folder.name
+    yield line(f"{name}/", depth, first_line(folder / "__init__.py"))
+    for path in sorted([*folder.glob("*.py"), *folder.glob("*.proto")]):
+        if path.name != "__init__.py" and "_pb2" not in path.name:
+            yield line(path.name, depth + 1, first_line(path))
+    for inner in sorted(path.parent for path in folder.glob("*/__init__.py")):
+        yield from section(inner, depth + 1)
+
+
+def line(name: str, depth: int, meaning: str) -> str:
+    """A name and what it is, in two columns."""
+    return f"{'  ' * depth + name:<34} {meaning}"
 
 
 def first_line(path: Path) -> str:
     """What a file says of itself."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".proto":
-        comments = [line[3:] for line in text.splitlines() if line.startswith("// ")]
-        return next(line for line in comments if "Service" in line).partition(". ")[0]
+        comments = [row[3:] for row in text.splitlines() if row.startswith("// ")]
+        return next((row for row in comments if "Service" in row), comments[0]).partition(". ")[0]
     return (ast.get_docstring(ast.parse(text)) or "").splitlines()[0]
 
 

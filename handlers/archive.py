@@ -25,19 +25,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from handlers import model
+from handlers.compute import model
+from handlers.compute.model import Kind
 from handlers.errors import ArchiveError, ModelError
-from handlers.model import Kind
-from training.checkpoint import (
-    CONFIG,
-    Run,
-    autoencoder_weights,
-    classifier_weights,
-    generator_weights,
-    load_run,
-)
 from training.errors import TrainingError
 from training.neurons.concepts import CONCEPTS
+from training.runs.checkpoint import CONFIG, Run, autoencoder_weights, classifier_weights, generator_weights, load_run
 
 MOST_IN_MICRO_BATCH = 1024
 _MANIFEST = "MAR-INF/MANIFEST.json"
@@ -117,7 +110,7 @@ def _archived(content: Path, kind: Kind, scratch: Path) -> Path:
         "--model-name": kind,
         "--version": "1.0",
         "--serialized-file": content / model.WEIGHTS,
-        "--handler": Path(__file__).with_name(f"{kind}.py"),
+        "--handler": Path(__file__).parent / "entry_points" / f"{kind}.py",
         "--extra-files": ",".join(map(str, extra)),
         "--export-path": scratch,
     }

@@ -12,7 +12,7 @@
     ├── Cancelled            the caller went away
     └── Internal             our fault; the text says nothing of the inside
 
-`service.interceptors` alone turns them into status codes. Any other exception becomes Internal with an id, and its
+`service.api.interceptors` alone turns them into status codes. Any other exception becomes Internal with an id, and its
 traceback goes to the log only.
 """
 

@@ -165,7 +165,7 @@ class Settings(BaseSettings):
 
     @property
     def outputs(self) -> str:
-        """Folder that jobs write below; `service.jobs.store.open_store` opens it."""
+        """Folder that jobs write below; `service.jobs.storage.store.open_store` opens it."""
         return self.output_dir or str(self.state_dir / "outputs")
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.valkey import Valkey, running_valkey
+from tests.support.valkey import Valkey, running_valkey
 
 if TYPE_CHECKING:
-    from tests.s3 import S3Server
+    from tests.support.s3 import S3Server
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -40,7 +40,7 @@ def valkey(valkey_server: Valkey) -> Valkey:
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """One S3 server for the whole run."""
-    from tests.s3 import running_s3  # with boto3, which takes its time
+    from tests.support.s3 import running_s3
 
     with running_s3(tmp_path_factory.mktemp("s3")) as server:
         yield server

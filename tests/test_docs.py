@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def test_the_tree_in_the_readme_is_that_of_the_files() -> None:
+def test_the_page_of_the_layout_is_that_of_the_files() -> None:
     check = subprocess.run([sys.executable, ROOT / "docs" / "tree.py", "--check"], check=False)
 
     assert check.returncode == 0, "run: python docs/tree.py"

@@ -11,9 +11,9 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from training.checkpoint import CONFIG, WEIGHTS, load_run, write_atomically
 from training.errors import RunError
 from training.neurons.concepts import CONCEPTS, read_concepts
+from training.runs.checkpoint import CONFIG, WEIGHTS, load_run, write_atomically
 
 CARD = "card.md"
 SAMPLES = "samples/latest.png"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training import parallel
+from training.compute import parallel
 
 
 def supervised_loss(logits: Tensor, labels: Tensor) -> Tensor:

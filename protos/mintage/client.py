@@ -22,14 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mintage import calls
-from mintage.aio import AsyncClient
-from mintage.calls import Call, Classifications, Page
-from mintage.channels import HEALTH_TIMEOUT_S, LOAD_TIMEOUT_S, OPTIONS, TIMEOUT_S, callable_of, metadata_of
+from mintage._client import calls
+from mintage._client.aio import AsyncClient
+from mintage._client.calls import Call, Classifications, Page
+from mintage._client.channels import HEALTH_TIMEOUT_S, LOAD_TIMEOUT_S, OPTIONS, TIMEOUT_S, callable_of, metadata_of
+from mintage._client.job_methods import JobMethods
+from mintage._client.neuron_calls import Detections, Neuron, OptimalStimulus, TopStimuli
+from mintage._client.neuron_methods import NeuronMethods
 from mintage.errors import from_rpc
-from mintage.job_methods import JobMethods
-from mintage.neuron_calls import Detections, Neuron, OptimalStimulus, TopStimuli
-from mintage.neuron_methods import NeuronMethods
 from mintage.pictures import Pictures, to_pil
 from mintage.retries import Attempts, Retries
 from mintage.v1 import models_pb2

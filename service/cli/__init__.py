@@ -6,24 +6,13 @@ import os
 
 import typer
 
-from service.cli import (
-    classify,
-    demo,
-    export,
-    health,
-    jobs,
-    models,
-    neurons,
-    pack,
-    probe,
-    recipes,
-    sample,
-    score,
-    serve,
-    settings,
-    train,
-    up,
-)
+from service.cli import settings
+from service.cli.jobs import verbs as jobs
+from service.cli.neurons import verbs as neurons
+from service.cli.scores import score
+from service.cli.serving import classify, health, models, sample
+from service.cli.stack import demo, serve, up
+from service.cli.training import export, pack, probe, recipes, train
 
 # Processes are started beside open channels; gRPC's fork handlers would only complain about them.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")

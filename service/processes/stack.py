@@ -15,8 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
 
-from service import checks
-from service.processes import valkey
+from service.processes import checks, valkey
 from service.processes.supervisor import Process, ProcessFailedError, Supervisor
 from service.settings import Settings
 

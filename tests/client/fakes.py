@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 from mintage.v1 import jobs_pb2, models_pb2, verification_pb2
 
-from tests.service.fakes import World, world
+from tests.support.world import World, world
 
 
 @contextlib.contextmanager

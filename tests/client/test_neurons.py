@@ -11,7 +11,7 @@ from mintage.pictures import fitted
 from PIL import Image
 
 from tests.client.fakes import world_in_a_thread
-from tests.service.fakes import FakeModelServer, pixels, put, run, until, world
+from tests.support.world import FakeModelServer, pixels, put, run, until, world
 
 LEVELS = np.repeat(np.array([200, 10, 120], np.uint8), 48).reshape(3, 8, 6, 1)
 

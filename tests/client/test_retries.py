@@ -19,7 +19,7 @@ from mintage.retries import Attempts
 from mintage.v1 import jobs_pb2, models_pb2, verification_pb2
 
 from tests.client.fakes import Script, Step
-from tests.service.fakes import run
+from tests.support.world import run
 
 QUICK = Retries(attempts=4, first_pause_s=0.001, longest_pause_s=0.002)
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE

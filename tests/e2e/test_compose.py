@@ -14,7 +14,7 @@ import pytest
 from mintage.client import Client
 from mintage.v1.jobs_pb2 import Job
 
-from tests.valkey import free_port
+from tests.support.valkey import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 

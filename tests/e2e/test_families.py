@@ -11,15 +11,15 @@ import pytest
 import torch
 
 from handlers.archive import pack
-from handlers.classification import classify
-from handlers.model import Kind, load
-from handlers.sampling import generate
-from handlers.wire import Failure, Generate
-from service import envelope
-from service.torchserve import TorchServe
+from handlers.compute.model import Kind, load
+from handlers.operations.classification import classify
+from handlers.operations.generation import generate
+from handlers.protocol.messages import Failure, Generate
+from service.backend import messages
+from service.backend.torchserve import TorchServe
 from tests.e2e.torchserve import RunningTorchServe, running_torchserve
 from tests.training.fakes import blobs, small_adversarial_recipe, small_dcgan_recipe
-from training.loop import train
+from training.loop.loop import train
 from training.probe.run import probe_run
 from training.recipes import ProbeRecipe, recipe_named
 
@@ -71,20 +71,20 @@ def test_a_served_generator_makes_the_bytes_that_it_makes_here(
 ) -> None:
     [expected] = generate(load(unpacked(server, name, tmp_path), "generator", CPU), [Generate(3, 5, 20)])
 
-    request = envelope.generate_request(3, 5, 20)
+    request = messages.generate_request(3, 5, 20)
     answer = server.call(lambda client: client.predict(name, request, timeout_s=30))
 
     assert not isinstance(expected, Failure)
-    assert np.array_equal(envelope.read_images(answer, (20, *SHAPE)).images, expected)
+    assert np.array_equal(messages.read_images(answer, (20, *SHAPE)).images, expected)
 
 
 def test_a_served_probe_answers_as_it_does_here(server: RunningTorchServe, tmp_path: Path) -> None:
     images = blobs(30, side=32, seed=5)
     probabilities, generated = classify(load(unpacked(server, "probe", tmp_path), "classifier", CPU), images.images)
 
-    request = envelope.classify_request(images.images)
+    request = messages.classify_request(images.images)
     answer = server.call(lambda client: client.predict("probe", request, timeout_s=30))
-    served = envelope.read_classifications(answer, (30, 3))
+    served = messages.read_classifications(answer, (30, 3))
 
     assert np.array_equal(served.probabilities, probabilities)
     assert served.generated is not None

@@ -22,11 +22,11 @@ from mintage.v1.jobs_pb2 import Job, Shard
 from PIL import Image
 
 from handlers.archive import pack
-from handlers.latents import latents
-from handlers.model import Kind
-from service.cli.demo_report import audit
+from handlers.compute.latents import latents
+from handlers.compute.model import Kind
+from service.cli.stack.demo_report import audit
 from service.processes.stack import Stack, StateInUseError
-from tests.handlers.runs import tiny_config, tiny_run
+from tests.support.runs import tiny_config, tiny_run
 from training.scores.classifier_score import classifier_score
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -83,8 +83,8 @@ def until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
 def test_one_sample_is_the_same_from_latent_to_png_to_shard_to_score(client: Client, run: Path) -> None:
     import torch
 
-    from training.checkpoint import generator_weights, load_run
     from training.networks import build_generator
+    from training.runs.checkpoint import generator_weights, load_run
 
     index = 37
     job = finished(client, client.create_sample_job("generator", 60, seed=SEED, shard_size=25))

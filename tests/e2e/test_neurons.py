@@ -16,12 +16,12 @@ from safetensors.numpy import load_file
 
 from handlers.archive import pack
 from service.processes.stack import Stack
-from tests.handlers.runs import concept
+from tests.support.runs import concept
 from tests.training.fakes import blobs, small_autoencoder_recipe
-from training.checkpoint import autoencoder_weights, load_run
-from training.loop import train
+from training.loop.loop import train
 from training.networks import build_autoencoder
 from training.neurons.concepts import write_concepts
+from training.runs.checkpoint import autoencoder_weights, load_run
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 

@@ -16,7 +16,8 @@ import pytest
 from safetensors.numpy import load, save
 
 from handlers.archive import pack
-from service import envelope
+from service.backend import messages
+from service.backend.torchserve import TorchServe
 from service.errors import (
     AlreadyExists,
     DeadlineExceeded,
@@ -27,9 +28,8 @@ from service.errors import (
     ResourceExhausted,
     Unavailable,
 )
-from service.torchserve import TorchServe
 from tests.e2e.torchserve import RunningTorchServe, running_torchserve
-from tests.handlers.runs import tiny_run
+from tests.support.runs import tiny_run
 
 pytestmark = pytest.mark.e2e
 
@@ -62,9 +62,9 @@ def server(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runn
 
 
 def generated(server: RunningTorchServe, seed: int, first: int, count: int) -> np.ndarray:
-    request = envelope.generate_request(seed, first, count)
+    request = messages.generate_request(seed, first, count)
     answer = server.call(lambda client: client.predict("gen", request, timeout_s=30))
-    return envelope.read_images(answer, (count, *SHAPE)).images
+    return messages.read_images(answer, (count, *SHAPE)).images
 
 
 def worker_of(server: RunningTorchServe, model: str) -> int:
@@ -109,25 +109,25 @@ def test_samples_are_equal_bytes_whole_in_slices_and_twice(server: RunningTorchS
 
 def test_images_are_classified(server: RunningTorchServe) -> None:
     images = np.random.default_rng(0).integers(0, 256, (20, *SHAPE), dtype=np.uint8)
-    request = envelope.classify_request(images)
+    request = messages.classify_request(images)
     answers = [server.call(lambda client: client.predict("cls", request, timeout_s=30)) for _ in range(2)]
-    first, second = (envelope.read_classifications(answer, (20, 3)) for answer in answers)
+    first, second = (messages.read_classifications(answer, (20, 3)) for answer in answers)
     assert np.array_equal(first.probabilities, second.probabilities)
     assert first.generated is not None and first.generated.shape == (20,)
 
 
 def test_bad_requests_among_good_ones_fail_alone(server: RunningTorchServe) -> None:
     async def mixed(client: TorchServe) -> list[bytes]:
-        good, bad = envelope.generate_request(3, 4, 5), envelope.generate_request(3, 0, 0)
+        good, bad = messages.generate_request(3, 4, 5), messages.generate_request(3, 0, 0)
         return list(await asyncio.gather(*(client.predict("gen", r, timeout_s=30) for r in [good, bad] * 8)))
 
     answers = server.call(mixed)
     expected = generated(server, 3, 4, 5)
     for answer in answers[::2]:
-        assert np.array_equal(envelope.read_images(answer, (5, *SHAPE)).images, expected)
+        assert np.array_equal(messages.read_images(answer, (5, *SHAPE)).images, expected)
     for answer in answers[1::2]:
         with pytest.raises(InvalidArgument, match="count must be"):
-            envelope.read_images(answer, (1, *SHAPE))
+            messages.read_images(answer, (1, *SHAPE))
 
 
 def test_an_answer_too_large_for_a_message_is_refused_and_kills_no_worker(server: RunningTorchServe) -> None:
@@ -141,7 +141,7 @@ def test_an_answer_too_large_for_a_message_is_refused_and_kills_no_worker(server
 
 def test_what_is_not_loaded_is_named_rightly(server: RunningTorchServe) -> None:
     for call, kind in (
-        (lambda client: client.predict("nobody", envelope.describe_request(), timeout_s=10), Unavailable),
+        (lambda client: client.predict("nobody", messages.describe_request(), timeout_s=10), Unavailable),
         (lambda client: client.describe("nobody"), NotFound),
         (lambda client: client.unregister("nobody"), NotFound),
         (lambda client: client.register("nobody.mar", "nobody", 1, **LIMITS), NotFound),
@@ -187,7 +187,7 @@ def test_a_killed_worker_costs_the_request_inside_it_and_no_other(server: Runnin
 
     async def killed_while_asked(client: TorchServe) -> list[bytes | BaseException]:
         worker.suspend()
-        request = envelope.generate_request(7, 3, 20)
+        request = messages.generate_request(7, 3, 20)
         asked = [asyncio.ensure_future(client.predict("gen", request, timeout_s=60)) for _ in range(2)]
         while (await client.describe("gen")).pending_requests != 1:  # either may be the one inside the worker
             await asyncio.sleep(0.01)
@@ -199,13 +199,13 @@ def test_a_killed_worker_costs_the_request_inside_it_and_no_other(server: Runnin
     answers = server.call(killed_while_asked)
     whole = [answer for answer in answers if isinstance(answer, bytes)]
     assert [type(answer) for answer in answers if not isinstance(answer, bytes)] == [Unavailable]
-    assert np.array_equal(envelope.read_images(whole[0], (20, *SHAPE)).images, before)
+    assert np.array_equal(messages.read_images(whole[0], (20, *SHAPE)).images, before)
     assert worker_of(server, "gen") != worker.pid
 
 
 def test_a_deadline_that_passes_is_said_so(server: RunningTorchServe) -> None:
     with pytest.raises(DeadlineExceeded):
-        server.call(lambda client: client.predict("gen", envelope.canary_request(), timeout_s=0.0005))
+        server.call(lambda client: client.predict("gen", messages.canary_request(), timeout_s=0.0005))
 
 
 def test_workers_are_added_and_taken_away(server: RunningTorchServe) -> None:
@@ -226,7 +226,7 @@ def test_a_full_queue_is_resource_exhausted(run: Path, tmp_path_factory: pytest.
 
         async def flooded(client: TorchServe) -> list[bytes | BaseException]:
             await client.register("generator.mar", "gen", 1, **LIMITS)
-            requests = (client.predict("gen", envelope.generate_request(i, 0, 1), timeout_s=60) for i in range(300))
+            requests = (client.predict("gen", messages.generate_request(i, 0, 1), timeout_s=60) for i in range(300))
             return list(await asyncio.gather(*requests, return_exceptions=True))
 
         outcomes = server.call(flooded)

@@ -13,11 +13,11 @@ from typing import TypeVar
 
 import psutil
 
+from service.backend.torchserve import TorchServe
 from service.errors import MintageError
 from service.processes.stack import free_port
 from service.processes.supervisor import Process, Supervisor
 from service.settings import Settings
-from service.torchserve import TorchServe
 
 T = TypeVar("T")
 READY_TIMEOUT_S = 90.0

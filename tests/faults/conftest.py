@@ -9,7 +9,7 @@ import pytest
 
 from tests.faults.engine import Engine, running_engine
 from tests.faults.model_server import ModelServer, running_model_server
-from tests.valkey import Valkey
+from tests.support.valkey import Valkey
 
 
 @pytest.fixture

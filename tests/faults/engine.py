@@ -17,25 +17,25 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from mintage._client.downloads import ShardReader
 from mintage.client import Client
 from mintage.errors import ApiError
-from mintage.shards import ShardReader
 from mintage.v1 import jobs_pb2, verification_pb2
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.admission import Admissions
+from service.api.servicers.jobs.service import JobServicer
+from service.backend.torchserve import TorchServe
 from service.errors import FailedPrecondition, NotFound
-from service.inference import Inference
-from service.jobs.ledger import connect
+from service.jobs.ledger.ledger import connect
 from service.metrics import Metrics
-from service.registry import Registry
-from service.servicers.jobs import JobServicer
+from service.models.admission import Admissions
+from service.models.inference import Inference
+from service.models.registry import Registry
 from service.settings import Settings
-from service.torchserve import TorchServe
 from tests.faults.model_server import ARCHIVES, ModelServer, model_record
 from tests.faults.proxy import FaultyProxy
-from tests.valkey import Valkey, environment, free_port
+from tests.support.valkey import Valkey, environment, free_port
 
 T = TypeVar("T")
 State = jobs_pb2.Job.State

@@ -18,8 +18,8 @@ from mintage.torchserve import inference_pb2, inference_pb2_grpc, management_pb2
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from service.neurons import Concept, UnitShape
-from service.registry import ModelRecord
+from service.backend.neurons import Concept, UnitShape
+from service.models.registry import ModelRecord
 
 DEVICE, TORCH = "cpu", "2.13.0"
 CLASSES = ("zero", "one", "two")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.engine import Engine, files, samples, wait_until
-from tests.valkey import environment
+from tests.support.valkey import environment
 
 pytestmark = pytest.mark.e2e
 

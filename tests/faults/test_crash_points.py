@@ -11,7 +11,7 @@ import pytest
 from mintage.retries import Retries
 from mintage.v1 import jobs_pb2
 
-from service.jobs.finalize import CONTACT_SHEET
+from service.jobs.dispatch.contact_sheet import CONTACT_SHEET
 from tests.faults.engine import Engine, files, samples, wait_until
 
 pytestmark = pytest.mark.e2e

@@ -16,7 +16,7 @@ from mintage.v1 import jobs_pb2
 
 from tests.faults.engine import Engine, files, running_engine, samples, wait_until
 from tests.faults.model_server import ModelServer, running_model_server
-from tests.valkey import Valkey
+from tests.support.valkey import Valkey
 
 pytestmark = pytest.mark.e2e
 State = jobs_pb2.Job.State

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from mintage.v1 import jobs_pb2
 
-from service.jobs.broker import QUEUE, QUEUE_KEY, TASK, celery_app
+from service.jobs.messages.app import QUEUE, QUEUE_KEY, TASK, celery_app
 from tests.faults.engine import Engine, files, running_engine, samples, wait_until
 from tests.faults.model_server import ModelServer
-from tests.valkey import Valkey, running_valkey
+from tests.support.valkey import Valkey, running_valkey
 
 pytestmark = pytest.mark.e2e
 

@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 from mintage.v1 import jobs_pb2
 
-from service.jobs.formats.choice import image_layout_of
-from service.jobs.local_store import LocalStore
-from service.jobs.marker import Marker
-from service.jobs.markers import root_digest
 from service.jobs.plan import read_plan
-from service.jobs.shards import publish
+from service.jobs.shards.formats.choice import image_layout_of
+from service.jobs.shards.marker import Marker
+from service.jobs.shards.publish import publish
+from service.jobs.shards.root import root_digest
+from service.jobs.storage.local import LocalStore
 from tests.faults.engine import Engine, running_engine, wait_until
 from tests.faults.model_server import ModelServer, made_images
 from tests.faults.test_crash_points import POINTS
-from tests.s3 import BUCKET, SECRET, S3Server
-from tests.valkey import Valkey
+from tests.support.s3 import BUCKET, SECRET, S3Server
+from tests.support.valkey import Valkey
 
 pytestmark = pytest.mark.e2e
 

@@ -10,13 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from mintage.aio import AsyncClient
+from mintage._client.aio import AsyncClient
 from mintage.errors import AlreadyExists
 from mintage.retries import Retries
 from mintage.v1 import jobs_pb2
 
 from tests.faults.engine import Engine, samples
-from tests.valkey import free_port
+from tests.support.valkey import free_port
 
 pytestmark = pytest.mark.e2e
 

@@ -14,7 +14,7 @@ from mintage.v1 import jobs_pb2
 
 from tests.faults.engine import Engine, files, pictures, wait_until
 from tests.faults.model_server import made_features, made_probabilities
-from tests.service.jobs.sources.folders import image_files, parquet_of, picture, png, tar_of
+from tests.support.image_folders import image_files, parquet_of, picture, png, tar_of
 from training.scores.classifier_score import classifier_score
 from training.scores.frechet import Moments, frechet_distance
 from training.scores.precision_recall import precision_recall

@@ -10,7 +10,7 @@ import os
 import random
 from collections.abc import Callable
 
-from service.jobs import dispatcher
+from service.jobs.dispatch import dispatcher
 from service.settings import settings
 
 Hints = list[tuple[str, int]]

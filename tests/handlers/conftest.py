@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from handlers.archive import pack
-from handlers.model import Kind, Model, load
-from tests.handlers.runs import tiny_autoencoder, tiny_run
+from handlers.compute.model import Kind, Model, load
+from tests.support.runs import tiny_autoencoder, tiny_run
 
 CPU = torch.device("cpu")
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from service.jobs.store import open_store
+from service.jobs.storage.store import open_store
 from service.settings import Settings
 
 SECRET = "a-secret-that-no-text-may-show"

@@ -15,7 +15,7 @@ import grpc
 import psutil
 import redis
 
-from service.jobs.broker import QUEUE_KEY
+from service.jobs.messages.app import QUEUE_KEY
 from tests.soak.history import History
 from tests.soak.house import LEASE_S, NAMES, WORKERS, House
 

@@ -17,7 +17,7 @@ from service.processes.valkey import command
 from tests.faults.engine import Engine, running_engine, serves, wait_until
 from tests.faults.model_server import ModelServer, running_model_server
 from tests.faults.proxy import FaultyProxy, running_proxy
-from tests.valkey import Valkey, free_port
+from tests.support.valkey import Valkey, free_port
 
 LEASE_S = 2.0
 DISPATCHERS, WORKERS = ("dispatcher-1", "dispatcher-2"), ("worker-1", "worker-2", "worker-3")

@@ -9,11 +9,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from tests.handlers.runs import CONCEPTS, tiny_autoencoder, tiny_run
-from training.checkpoint import autoencoder_weights, classifier_weights, generator_weights, load_run
+from tests.support.runs import CONCEPTS, tiny_autoencoder, tiny_run
 from training.errors import RunError
 from training.export import export
 from training.neurons.concepts import read_concepts
+from training.runs.checkpoint import autoencoder_weights, classifier_weights, generator_weights, load_run
 
 
 def test_an_exported_run_has_the_same_averaged_weights_and_nothing_that_only_training_needs(tmp_path: Path) -> None:

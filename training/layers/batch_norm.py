@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from training import parallel
+from training.compute import parallel
 
 
 class BatchNorm2d(nn.BatchNorm2d):

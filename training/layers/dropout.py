@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from training import parallel
+from training.compute import parallel
 
 
 class Dropout(nn.Module):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training import parallel
+from training.compute import parallel
 
 SMALLEST_DISTANCE = 1e-6  # keeps the scales finite where a batch repeats one example
 

@@ -7,7 +7,7 @@ from typing import cast
 
 from torch import nn
 
-from training.checkpoint import RunConfig
+from training.config import RunConfig
 from training.errors import RecipeError
 from training.networks import adversarial_nets, dcgan, improved_gan, improved_gan_conv, probe
 from training.networks.neuron_classifier import NeuronClassifier

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from training.compute.sharding import own_share
 from training.errors import DataError
 from training.layers import ContrastNormalisation, LocalDecoder, LocalFilters, l2_pooling
-from training.sharding import own_share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,11 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from training.batches import to_tensor
-from training.checkpoint import WEIGHTS, Run, RunConfig, autoencoder_weights, load_config, load_run
+from training.config import RunConfig
 from training.errors import DataError, RecipeError, RunError
 from training.networks import build_autoencoder
 from training.networks.sparse_autoencoder import SparseAutoencoder
 from training.randomness import stream
+from training.runs.checkpoint import WEIGHTS, Run, autoencoder_weights, load_config, load_run
 
 BATCH = 64  # images
 IN_MEMORY_BYTES = 2**30  # of one stage's activations; more are kept in a temporary file

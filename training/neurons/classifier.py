@@ -24,10 +24,8 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 from torch.nn import functional
 
-from training import metrics
 from training.batches import to_tensor
-from training.card import NAME as CARD
-from training.checkpoint import WEIGHTS, RunConfig, save_config, write_atomically
+from training.config import RunConfig
 from training.data import LabelledImages
 from training.errors import DataError, DivergedError, RunError
 from training.networks.neuron_classifier import NeuronClassifier
@@ -35,6 +33,9 @@ from training.neurons.activations import BATCH, Trained, activations_of
 from training.neurons.linear import logistic
 from training.randomness import stream
 from training.recipes import NeuronClassifierRecipe
+from training.runs import metrics
+from training.runs.card import NAME as CARD
+from training.runs.checkpoint import WEIGHTS, save_config, write_atomically
 
 TUNING_BATCH = 128  # images
 

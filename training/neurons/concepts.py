@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.checkpoint import write_atomically
 from training.errors import RunError
+from training.runs.checkpoint import write_atomically
 
 CONCEPTS = "concepts.json"
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.checkpoint import write_atomically
 from training.errors import RunError
 from training.neurons.invariance import Curve
+from training.runs.checkpoint import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

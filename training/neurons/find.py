@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.checkpoint import write_atomically
 from training.errors import DataError
 from training.neurons.activations import Trained, activations_of, fresh_network, seen_images
 from training.neurons.concepts import NAME, read_concepts, with_concept, write_concepts
@@ -34,6 +33,7 @@ from training.neurons.matching import image_statistics, matched
 from training.neurons.pictures import Neuron, draw
 from training.neurons.search import Choice, Labels, Measured, concept, decided
 from training.neurons.table import NEURON, OF_STAGE, PLAIN, RANDOM_WEIGHTS, UNNORMALISED, Row, Table, row_of
+from training.runs.checkpoint import write_atomically
 
 FOLDER = "neurons"
 FRESH = 1_000_003  # added to the run's seed for random weights

@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from training.checkpoint import write_atomically
-from training.grids import grid
 from training.neurons import figures
 from training.neurons.activations import Trained, activations_of
 from training.neurons.invariance import IMAGES, chosen_positives, response_curves
 from training.neurons.stimuli import STEPS, Form, optimal_stimulus, top_stimuli
+from training.runs.checkpoint import write_atomically
+from training.runs.grids import grid
 
 COLUMNS = 8
 WIDE = 96  # px that an image on a sheet has at least

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from training.checkpoint import WEIGHTS, Run, RunConfig
+from training.config import RunConfig
 from training.recipes import ProbeRecipe
+from training.runs.checkpoint import WEIGHTS, Run
 
 if TYPE_CHECKING:
-    from training.probe.run import Outcome
+    from training.probe.outcome import Outcome
 
 
 def card(out: Path, config: RunConfig, run: Run, outcome: Outcome, *, weights_sha256: str) -> str:

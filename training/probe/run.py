@@ -13,7 +13,6 @@ import dataclasses
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,9 +22,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import Tensor
 
-from training import metrics
-from training.card import NAME as CARD
-from training.checkpoint import WEIGHTS, Run, RunConfig, classifier_weights, load_run, save_config, write_atomically
+from training.config import RunConfig
 from training.data import LabelledImages
 from training.errors import DataError, RunError
 from training.networks import build_discriminator
@@ -33,37 +30,13 @@ from training.networks.dcgan import Discriminator
 from training.probe.card import card
 from training.probe.features import Report, freeze_statistics, pooled_features
 from training.probe.fitting import Examples, FewLabels, Probe, fit_probe, hold_out, log_loss, most_fits
+from training.probe.outcome import Outcome
 from training.recipes import DcganRecipe, ProbeRecipe
+from training.runs import metrics
+from training.runs.card import NAME as CARD
+from training.runs.checkpoint import WEIGHTS, Run, classifier_weights, load_run, save_config, write_atomically
 
 Stage = Callable[[str, int], Report]  # name and length of a piece of work -> what is told of its progress
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What a probe found; also the line of metrics.jsonl. Accuracies lie in [0, 1], log losses are nats.
-
-    Accuracies of few labels are means over the draws; log losses and `served_accuracy` are those of the classifier that
-    was written, which is the first draw's.
-    """
-
-    images_seen: int  # by the discriminator, in its training
-    seconds: float
-    features: int
-    labels: int  # labelled images that a machine was fitted to
-    draws: int
-    validation_images: int
-    standardised: bool
-    cost: float
-    temperature: float
-    validation_accuracy: float
-    validation_log_loss: float
-    validation_log_loss_uncalibrated: float  # with temperature 1
-    test_images: int
-    test_accuracy: float | None  # None without test images, like all that follow
-    test_deviation: float | None  # of the accuracy from draw to draw; None also where there is one
-    served_accuracy: float | None
-    test_log_loss: float | None
-    test_log_loss_uncalibrated: float | None
 
 
 def probe_run(

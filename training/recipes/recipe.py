@@ -56,7 +56,7 @@ class Recipe:
     # A second thread gains a tenth on an idle machine with small networks. On a busy one it costs nine tenths, for
     # threads that wait for each other spin.
     threads: Annotated[int, About("CPU threads; the last bits of a run depend on it", 1, 1024)] = 1
-    # What `auto` means: training/acceleration.py.
+    # What `auto` means: training/compute/acceleration.py.
     device: Annotated[Literal["auto", "cpu", "cuda"], About("what computes; auto is the GPU where there is one")] = (
         "auto"
     )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from training.errors import ScoreError
-from training.grids import grid
+from training.runs.grids import grid
 from training.scores.distances import blocks, squared_distances
 
 ROWS, COLUMNS = 4, 5  # of samples; the nearest images are a column more

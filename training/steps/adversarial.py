@@ -12,9 +12,9 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from training import parallel
-from training.acceleration import Acceleration
 from training.batches import RealBatch, RealBatches, latents_for
+from training.compute import parallel
+from training.compute.acceleration import Acceleration
 from training.data import LabelledImages
 from training.losses import adversarial_discriminator_loss, adversarial_generator_loss
 from training.networks import adversarial_nets, dcgan

@@ -6,7 +6,7 @@ from typing import cast
 
 from torch import nn
 
-from training.acceleration import Acceleration
+from training.compute.acceleration import Acceleration
 from training.data import LabelledImages
 from training.errors import DataError, RecipeError
 from training.networks import adversarial_nets, dcgan, improved_gan

@@ -8,9 +8,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from training import parallel
-from training.acceleration import Acceleration
 from training.batches import SemiSupervisedBatch, SemiSupervisedBatches, latents_for
+from training.compute import parallel
+from training.compute.acceleration import Acceleration
 from training.data import LabelledImages
 from training.losses import (
     feature_matching_loss,

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training import parallel
+from training.compute import parallel
+from training.compute.sharding import share_like
 from training.historical_averaging import HistoricalAveraging
-from training.sharding import share_like
 
 HISTORY = "history."  # in front of the names of a history's tensors
 

@@ -7,13 +7,13 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from service.jobs.plan import Plan
-from service.jobs.score_shards import what_was_read
+from service.jobs.shards.formats.scores import what_was_read
 from service.jobs.sources.folder import open_folder
 from service.jobs.sources.inputs import InputFolder
 from service.jobs.sources.job import open_job, shard_digest
 from service.jobs.sources.listing import read_names
 from service.jobs.sources.source import Source
-from service.jobs.store import Store
+from service.jobs.storage.store import Store
 
 
 def open_source(

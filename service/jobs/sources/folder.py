@@ -9,15 +9,15 @@ from collections.abc import Generator, Iterator
 import numpy as np
 import structlog
 
-from service.images import UnreadableImageError, decode_fitted
-from service.jobs.output import Output
+from service.images.decode import UnreadableImageError, decode_fitted
 from service.jobs.plan import Plan
-from service.jobs.score_shards import Read
+from service.jobs.shards.formats.scores import Read
 from service.jobs.sources.inputs import InputFolder, SourceError
 from service.jobs.sources.listing import LayoutName, Part, read_parts
 from service.jobs.sources.parquet import rows_of
 from service.jobs.sources.source import Images
 from service.jobs.sources.tars import MARK_EVERY, images_of
+from service.jobs.storage.output import Output
 
 MOST_FILE_BYTES = 64 << 20  # of one image
 MOST_PIXELS = 5000 * 5000  # of one image before it is resized

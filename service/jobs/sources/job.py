@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from service.jobs.formats.choice import layout_of, open_images
-from service.jobs.formats.layout import ImageReader
-from service.jobs.marker import read_marker
-from service.jobs.output import Output, OutputError
 from service.jobs.plan import FILE_NAME, Plan, PlanError, Scoring, read_plan
-from service.jobs.score_shards import Read
-from service.jobs.shards import data_name
+from service.jobs.shards.formats.choice import layout_of, open_images
+from service.jobs.shards.formats.layout import ImageReader
+from service.jobs.shards.formats.scores import Read
+from service.jobs.shards.marker import read_marker
+from service.jobs.shards.publish import data_name
 from service.jobs.sources.source import Images
-from service.jobs.store import Store
+from service.jobs.storage.output import Output, OutputError
+from service.jobs.storage.store import Store
 
 
 class JobSource:

@@ -17,11 +17,11 @@ from typing import Any, BinaryIO, ClassVar, Literal
 
 from pydantic import ConfigDict, TypeAdapter
 
-from service.jobs.output import Output, file_digest
 from service.jobs.plan import Natural, Plan, Positive, canonical_json
 from service.jobs.sources.footers import Footers
 from service.jobs.sources.inputs import InputFile, InputFolder, SourceError
 from service.jobs.sources.tars import IMAGE_SUFFIXES, mark_images
+from service.jobs.storage.output import Output, file_digest
 
 LayoutName = Literal["images", "tars", "parquet"]
 _SUFFIXES: dict[LayoutName, tuple[str, ...]] = {

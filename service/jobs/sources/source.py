@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from service.jobs.score_shards import Read
+from service.jobs.shards.formats.scores import Read
 
 
 @dataclass(frozen=True, slots=True)

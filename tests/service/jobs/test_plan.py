@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from service.jobs.plan import Plan, PlanError, default_shard_size, new_job_id, read_plan, request_digest
 from service.validation import JOB_NAME
-from tests.service.jobs.plans import sample_plan, score_plan
+from tests.support.plans import sample_plan, score_plan
 
 
 @given(count=st.integers(1, 10_000), shard_size=st.integers(1, 3_000))

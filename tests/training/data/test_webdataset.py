@@ -10,8 +10,8 @@ from typing import cast
 import numpy as np
 import pytest
 
-from service.jobs.formats.tar import TarWriter
 from service.jobs.plan import Plan
+from service.jobs.shards.formats.tar import TarWriter
 from tests.training.data.files import encoded, pixels, tar
 from training.data import has_split, load
 from training.errors import DataError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from training.checkpoint import RunConfig
+from training.config import RunConfig
 from training.layers import WeightNormLinear
 from training.networks import build_classifier, build_generator
 from training.networks.improved_gan import Discriminator, Generator, Norm

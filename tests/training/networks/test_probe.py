@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from handlers.classification import to_probabilities
+from handlers.operations.classification import to_probabilities
 from training.networks.dcgan import Discriminator, Layout
 from training.networks.probe import ProbeClassifier, feature_count, pooled
 

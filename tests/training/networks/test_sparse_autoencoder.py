@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.training.fakes import blobs, small_autoencoder_recipe, small_recipe
-from training.checkpoint import RunConfig
+from training.config import RunConfig
 from training.errors import DataError, RecipeError
 from training.networks import build_autoencoder
 from training.networks.sparse_autoencoder import SparseAutoencoder, Stage, StageShape

@@ -11,16 +11,16 @@ import torch
 
 from tests.training.neurons.fakes import faces, others, small_autoencoder_recipe
 from training.batches import to_tensor
-from training.checkpoint import classifier_weights, load_run
 from training.data import LabelledImages
 from training.errors import DataError, RecipeError, RunError
-from training.loop import train
+from training.loop.loop import train
 from training.networks import build_classifier
 from training.networks.neuron_classifier import NeuronClassifier
 from training.neurons.activations import activations_of, load_trained
 from training.neurons.classifier import accuracy, classify_run
 from training.neurons.linear import logistic
 from training.recipes import NeuronClassifierRecipe, recipe_named
+from training.runs.checkpoint import classifier_weights, load_run
 
 
 @pytest.fixture(scope="module")

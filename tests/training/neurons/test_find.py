@@ -9,15 +9,15 @@ import pytest
 
 from tests.training.fakes import blobs, small_recipe
 from tests.training.neurons.fakes import faces, others, small_autoencoder_recipe
-from training.checkpoint import load_config, save_config
 from training.data import LabelledImages
 from training.errors import DataError, RecipeError, RunError
-from training.loop import train
+from training.loop.loop import train
 from training.neurons.activations import Trained, activations_of, fresh_network, load_trained, seen_images
 from training.neurons.concepts import Concept, read_concepts, with_concept
 from training.neurons.examples import Examples
 from training.neurons.find import Protocol, find_concept, name_of
 from training.neurons.table import NEURON, RANDOM_WEIGHTS, STATISTICS
+from training.runs.checkpoint import load_config, save_config
 
 
 @pytest.fixture(autouse=True)

@@ -9,9 +9,9 @@ import pytest
 from mintage.pictures import fitted
 
 from training.batches import to_tensor
-from training.checkpoint import autoencoder_weights, load_run
 from training.networks import build_autoencoder
 from training.neurons.concepts import Concept, read_concepts
+from training.runs.checkpoint import autoencoder_weights, load_run
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 MODEL = REPOSITORY / "models/face-neuron"

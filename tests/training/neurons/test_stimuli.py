@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tests.training.neurons.fakes import small_autoencoder_recipe
-from training.checkpoint import RunConfig
+from training.config import RunConfig
 from training.neurons.activations import fresh_network
 from training.neurons.stimuli import CONTRAST, ascend, optimal_stimulus, picture, top_stimuli
 

@@ -11,16 +11,18 @@ import pytest
 import torch
 
 from tests.training.fakes import blobs, small_dcgan_recipe, small_recipe
-from training import metrics
 from training.batches import to_tensor
-from training.checkpoint import RunConfig, State, classifier_weights, load_run, save_config, save_state
+from training.config import RunConfig
 from training.data import LabelledImages
 from training.errors import DataError, RunError
 from training.export import export
-from training.loop import train
+from training.loop.loop import train
 from training.networks import build_classifier, build_discriminator
-from training.probe.run import Outcome, probe_run
+from training.probe.outcome import Outcome
+from training.probe.run import probe_run
 from training.recipes import ProbeRecipe, Recipe, recipe_named
+from training.runs import metrics
+from training.runs.checkpoint import State, classifier_weights, load_run, save_config, save_state
 
 
 def images(count: int = 90, *, seed: int = 0) -> LabelledImages:

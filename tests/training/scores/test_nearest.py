@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from training.errors import ScoreError
-from training.grids import grid
+from training.runs.grids import grid
 from training.scores import distances, nearest
 from training.scores.nearest import nearest_images, nearest_sheet
 

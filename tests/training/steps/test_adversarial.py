@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.training.fakes import blobs, small_adversarial_recipe, small_dcgan_recipe
-from training.checkpoint import RunConfig
+from training.config import RunConfig
 from training.data import LabelledImages
 from training.errors import DataError
 from training.networks import build_discriminator, build_generator

@@ -9,7 +9,7 @@ import torch
 
 from tests.training.fakes import blobs, small_recipe
 from training.batches import SemiSupervisedBatch, SemiSupervisedBatches
-from training.checkpoint import RunConfig
+from training.config import RunConfig
 from training.networks import build_discriminator, build_generator, improved_gan
 from training.recipes import ImprovedGanRecipe
 from training.steps.build import PLAIN

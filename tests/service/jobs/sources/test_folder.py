@@ -16,16 +16,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.jobs.local_store import LocalOutput
 from service.jobs.plan import Plan
-from service.jobs.score_shards import Read
+from service.jobs.shards.formats.scores import Read
 from service.jobs.sources import tars
 from service.jobs.sources.folder import allowed_unreadable, open_folder
 from service.jobs.sources.inputs import InputFolder, SourceError
 from service.jobs.sources.listing import Listing, file_name, list_folder, read_names
 from service.jobs.sources.source import Images
-from tests.service.jobs.plans import sample_plan, score_plan
-from tests.service.jobs.sources.folders import image_files, parquet_of, picture, png, tar_of
+from service.jobs.storage.local import LocalOutput
+from tests.support.image_folders import image_files, parquet_of, picture, png, tar_of
+from tests.support.plans import sample_plan, score_plan
 
 COUNT = 20
 

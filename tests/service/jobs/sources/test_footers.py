@@ -11,7 +11,7 @@ import pytest
 
 from service.jobs.sources.footers import Footers
 from service.jobs.sources.inputs import SourceError
-from tests.service.jobs.sources.folders import parquet_of
+from tests.support.image_folders import parquet_of
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,149 @@
+"""A model as it is served: what an unpacked archive holds, checked, on its device."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from handlers.compute import device as devices
+from handlers.errors import ModelError
+from training.config import RunConfig
+from training.errors import TrainingError
+from training.networks import build_autoencoder, build_classifier, build_generator
+from training.networks.features import MOST_FEATURES, FeatureClassifier
+from training.networks.sparse_autoencoder import SparseAutoencoder
+from training.neurons.concepts import Concept, read_concepts
+
+Kind = Literal["generator", "classifier", "neurons"]
+WEIGHTS, CONFIG, SERVING = "weights.safetensors", "config.json", "serving.json"
+_BUILDERS: Mapping[Kind, Callable[[RunConfig], nn.Module]] = {
+    "generator": build_generator,
+    "classifier": build_classifier,
+    "neurons": build_autoencoder,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A network in eval mode with checked weights, and how it is served."""
+
+    kind: Kind
+    config: RunConfig
+    network: nn.Module
+    micro_batch: int
+    device: torch.device
+    device_class: str
+    concepts: tuple[Concept, ...] = ()  # that an autoencoder's neurons know
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Shape of one image on the wire: (H, W, C)."""
+        return self.config.height, self.config.width, self.config.channels
+
+    @property
+    def unit_shapes(self) -> tuple[tuple[int, int, int], ...]:
+        """(M, H, W) of the units of each stage of an autoencoder."""
+        return self.network.unit_shapes if isinstance(self.network, SparseAutoencoder) else ()
+
+    @property
+    def features(self) -> int:
+        """Number of features of an image, which two sets can be compared by; 0 if the network has none, or too many."""
+        if isinstance(self.network, SparseAutoencoder):
+            count = self.network.unit_shapes[-1][0]
+        else:
+            count = self.network.feature_count if isinstance(self.network, FeatureClassifier) else 0
+        return count if count <= MOST_FEATURES else 0
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """What every answer's header says of the model's device."""
+        return {"device_class": self.device_class, "torch_version": torch.__version__}
+
+    @property
+    def description(self) -> dict[str, object]:
+        """What the answer to `describe` says beside the facts."""
+        return {
+            "kind": self.kind,
+            "height": self.config.height,
+            "width": self.config.width,
+            "channels": self.config.channels,
+            "classes": [] if self.kind == "neurons" else list(self.config.classes),
+            "latent_size": self.config.latent_size if self.kind == "generator" else 0,
+            "micro_batch": self.micro_batch,
+            "recipe": self.config.recipe,
+            "features": self.features,
+            "stages": [list(shape) for shape in self.unit_shapes],
+            "concepts": [dataclasses.asdict(concept) for concept in self.concepts],
+        }
+
+
+def load(folder: Path, kind: Kind, device: torch.device) -> Model:
+    """Load an unpacked archive.
+
+    Raises:
+        ModelError: if a file is missing or damaged, the weights are not exactly those of the configuration's network,
+            one of their numbers is not finite, or a concept's neuron is none of the network's.
+    """
+    micro_batch = _micro_batch(folder, kind)
+    try:
+        config = RunConfig.from_json((folder / CONFIG).read_text(encoding="utf-8"))
+        network = _BUILDERS[kind](config)
+        weights = load_file(folder / WEIGHTS)
+        concepts = read_concepts(folder) if kind == "neurons" else ()
+    except (OSError, UnicodeDecodeError, SafetensorError, TrainingError) as error:
+        raise ModelError(f"the archive cannot be read: {error}") from None
+    _fill(network, weights)
+    network.eval().requires_grad_(False).to(device)
+    model = Model(kind, config, network, micro_batch, device, devices.device_class(device), concepts)
+    for concept in concepts:
+        _check_concept(concept, model.unit_shapes)
+    return model
+
+
+def _micro_batch(folder: Path, kind: Kind) -> int:
+    """Read serving.json and check that it describes this kind of model."""
+    try:
+        serving: Any = json.loads((folder / SERVING).read_text(encoding="utf-8"))
+        found, micro_batch = serving["kind"], serving["micro_batch"]
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"the archive's {SERVING} is missing or damaged ({error!r})") from None
+    if found != kind or found not in get_args(Kind):
+        raise ModelError(f"the archive's {SERVING} says kind {found!r}, but its handler serves a {kind}")
+    if type(micro_batch) is not int or micro_batch < 1:
+        raise ModelError(f"the archive's {SERVING} says micro_batch {micro_batch!r}, not a whole number from 1")
+    return micro_batch
+
+
+def _fill(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Give a network its weights, all of them and no others, every number finite."""
+    for name, tensor in weights.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise ModelError(f"the weights are unfit: {name} holds a number that is not finite")
+    try:
+        network.load_state_dict(dict(weights), strict=True)
+    except RuntimeError as error:
+        raise ModelError(f"the weights do not fit the network: {' '.join(str(error).split())}") from None
+
+
+def _check_concept(concept: Concept, shapes: tuple[tuple[int, int, int], ...]) -> None:
+    """Check that a concept's neuron is one of the network's, and that what was measured of it are numbers."""
+    counts = concept.stage, concept.unit, concept.positives, concept.distractors
+    shares = concept.accuracy, concept.accuracy_low, concept.accuracy_high, concept.auroc
+    if not all(type(count) is int and count >= 0 for count in counts) or not all(0 <= share <= 1 for share in shares):
+        raise ModelError(f"concept {concept.name}: one of its numbers is impossible")
+    units = math.prod(shapes[concept.stage - 1]) if concept.stage <= len(shapes) else 0
+    if concept.unit >= units:
+        raise ModelError(
+            f"concept {concept.name} is said to be unit {concept.unit} of stage {concept.stage}; the network's stages "
+            f"have {', '.join(str(math.prod(shape)) for shape in shapes)} units. `mintage neurons find` finds it anew"
+        )

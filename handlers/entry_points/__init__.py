@@ -1,0 +1,1 @@
+"""The handler files that TorchServe imports, one class each."""

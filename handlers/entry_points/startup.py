@@ -1,0 +1,69 @@
+"""How a handler begins: settings of its process, the unpacked archive, and what happens if that is unfit."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from handlers.compute import device
+from handlers.compute.model import Kind, Model, load
+from handlers.errors import ModelError
+from handlers.protocol.messages import Answer, Failure, Request
+
+LOG = logging.getLogger("mintage.handlers")
+MESSAGE_BYTES = 6_553_500  # TorchServe's own default
+
+
+class Server(Protocol):
+    """What a handler needs of a kind of model."""
+
+    @property
+    def facts(self) -> Mapping[str, object]:
+        """What every answer's header says."""
+
+    def check(self, request: Request) -> Request:
+        """Return a request that can be answered, or raise HandlerError."""
+
+    def answers(self, requests: Sequence[Request | Failure]) -> list[Answer | Failure]:
+        """Answer every request that has not failed yet."""
+
+
+class Refusal:
+    """Stands for an unfit archive and tells every request why.
+
+    TorchServe would start a worker that fails to load again and again, and would drop the reason. So the worker lives,
+    and whoever registered the archive hears the text and unloads it.
+    """
+
+    def __init__(self, error: ModelError) -> None:
+        self.error = error
+        self.facts: Mapping[str, object] = {}
+
+    def check(self, request: Request) -> Request:
+        """Raise the ModelError."""
+        raise self.error
+
+    def answers(self, requests: Sequence[Request | Failure]) -> list[Answer | Failure]:
+        """Return the failures that `check` has made of all requests."""
+        return [request for request in requests if isinstance(request, Failure)]
+
+
+def serve(properties: Mapping[str, Any], kind: Kind, server: Callable[[Model, int], Server]) -> Server:
+    """Load the archive that TorchServe has unpacked.
+
+    Args:
+        properties: TorchServe's system properties: `model_dir`, and `gpu_id`, which is None on a CPU.
+        kind: the kind of model that the handler serves.
+        server: makes what answers, from the model and the most bytes of an answer.
+    """
+    logging.getLogger().setLevel(logging.WARNING)  # TorchServe's worker writes lines about every request
+    device.make_deterministic()
+    try:
+        model = load(Path(properties["model_dir"]), kind, device.choose(properties.get("gpu_id")))
+    except ModelError as error:
+        LOG.error("the archive is refused: %s", error)
+        return Refusal(error)
+    return server(model, int(os.environ.get("MINTAGE_WORKER_MESSAGE_BYTES", MESSAGE_BYTES)))

@@ -1,0 +1,213 @@
+"""The model's side of the wire; `service.backend.messages` is the other, docs/architecture.md has the table.
+
+A request is a map of bytes: `request` is JSON, `pixels` raw uint8. An answer is one safetensors blob whose tensor
+`header` is JSON. Its status is `ok`, `invalid` (the request is wrong), `error` (the model failed on it; the log says
+why) or `refused` (the archive is unfit, nothing was loaded).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save
+
+from handlers.errors import RequestError
+
+Item = Mapping[str, bytes | bytearray]
+
+
+@dataclass(frozen=True, slots=True)
+class Describe:
+    """Asks what the model is."""
+
+    op: ClassVar[str] = "describe"
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """Asks for one real forward pass whose result is finite."""
+
+    op: ClassVar[str] = "canary"
+
+
+@dataclass(frozen=True, slots=True)
+class Generate:
+    """Asks for samples first_index to first_index + count - 1 of a seed."""
+
+    seed: int
+    first_index: int
+    count: int
+    op: ClassVar[str] = "generate"
+
+
+@dataclass(frozen=True, slots=True)
+class Classify:
+    """Asks for the class probabilities of images uint8 [N, H, W, C], and for their features if `features` is set."""
+
+    images: NDArray[np.uint8]
+    features: bool = False
+    op: ClassVar[str] = "classify"
+
+
+@dataclass(frozen=True, slots=True)
+class Detect:
+    """Asks which of the named concepts images uint8 [N, H, W, C] show, and for their features as `Classify` does."""
+
+    images: NDArray[np.uint8]
+    concepts: tuple[str, ...]
+    features: bool = False
+    op: ClassVar[str] = "detect"
+
+
+@dataclass(frozen=True, slots=True)
+class Activate:
+    """Asks how images uint8 [N, H, W, C] activate some units of a stage, or all where none is named."""
+
+    images: NDArray[np.uint8]
+    stage: int  # from 1
+    units: tuple[int, ...]
+    op: ClassVar[str] = "activate"
+
+
+@dataclass(frozen=True, slots=True)
+class Reconstruct:
+    """Asks for what an autoencoder keeps of images uint8 [N, H, W, C]."""
+
+    images: NDArray[np.uint8]
+    op: ClassVar[str] = "reconstruct"
+
+
+@dataclass(frozen=True, slots=True)
+class Stimulate:
+    """Asks for the image that activates a unit most (sign 1) or least (-1)."""
+
+    stage: int  # from 1
+    unit: int
+    sign: int
+    seed: int
+    steps: int
+    op: ClassVar[str] = "stimulate"
+
+
+Request = Describe | Canary | Generate | Classify | Detect | Activate | Reconstruct | Stimulate
+MOST_STEPS = 10_000  # of a gradient ascent; the API has a lower limit
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A request's good end: facts for the header, and tensors."""
+
+    facts: Mapping[str, object] = field(default_factory=dict)
+    tensors: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A request's bad end; the message says nothing of the inside."""
+
+    status: Literal["invalid", "error", "refused"]
+    message: str
+
+
+def read_request(item: Item) -> Request:
+    """Read one item of TorchServe's batch.
+
+    Raises:
+        RequestError: if it is no request; the text says what was expected.
+    """
+    try:
+        request = json.loads(bytes(item["request"]))
+        op = request["op"]
+    except (KeyError, TypeError, ValueError):
+        raise RequestError("expected the input `request` to be a JSON object with `op`") from None
+    reader = _READERS.get(op) if isinstance(op, str) else None
+    if reader is None:
+        raise RequestError(f"op {op!r} is none of {', '.join(_READERS)}")
+    return reader(request, item)
+
+
+def write_answer(outcome: Answer | Failure, facts: Mapping[str, object]) -> bytes:
+    """Write one answer; `facts` go into every header."""
+    if isinstance(outcome, Failure):
+        return _blob({**facts, "status": outcome.status, "message": outcome.message}, {})
+    return _blob({**facts, **outcome.facts, "status": "ok", "message": ""}, outcome.tensors)
+
+
+def _generate(request: Mapping[str, Any], _: Item) -> Generate:
+    seed = _whole(request, "seed", 0, 2**64 - 1)
+    count = _whole(request, "count", 1, 2**31 - 1)
+    return Generate(seed, _whole(request, "first_index", 0, 2**63 - count), count)
+
+
+def _detect(request: Mapping[str, Any], item: Item) -> Detect:
+    concepts = request.get("concepts")
+    if not isinstance(concepts, list) or not all(isinstance(name, str) for name in concepts):
+        raise RequestError("concepts must be a list of names")
+    return Detect(_pixels(request, item), tuple(concepts), _flag(request, "features"))
+
+
+def _activate(request: Mapping[str, Any], item: Item) -> Activate:
+    units = request.get("units")
+    if not isinstance(units, list) or not all(type(unit) is int and unit >= 0 for unit in units):
+        raise RequestError("units must be a list of whole numbers from 0")
+    return Activate(_pixels(request, item), _whole(request, "stage", 1, 2**31 - 1), tuple(units))
+
+
+def _stimulate(request: Mapping[str, Any], _: Item) -> Stimulate:
+    if request.get("sign") not in (-1, 1):
+        raise RequestError(f"sign must be 1 or -1, not {request.get('sign')!r}")
+    return Stimulate(
+        stage=_whole(request, "stage", 1, 2**31 - 1),
+        unit=_whole(request, "unit", 0, 2**31 - 1),
+        sign=_whole(request, "sign", -1, 1),
+        seed=_whole(request, "seed", 0, 2**64 - 1),
+        steps=_whole(request, "steps", 1, MOST_STEPS),
+    )
+
+
+def _pixels(request: Mapping[str, Any], item: Item) -> NDArray[np.uint8]:
+    """Return the images of a request, whose pixels must be as many as its shape says."""
+    shape, pixels = request.get("shape"), item.get("pixels", b"")
+    if not isinstance(shape, list) or len(shape) != 4 or not all(type(size) is int and size > 0 for size in shape):
+        raise RequestError(f"shape must be [n, height, width, channels], each at least 1, not {shape!r}")
+    if len(pixels) != math.prod(shape):
+        raise RequestError(f"pixels must be {math.prod(shape)} bytes for shape {shape}, not {len(pixels)}")
+    return np.frombuffer(pixels, np.uint8).reshape(shape)
+
+
+def _whole(request: Mapping[str, Any], name: str, least: int, most: int) -> int:
+    value = request.get(name)
+    if type(value) is not int or not least <= value <= most:
+        raise RequestError(f"{name} must be a whole number from {least} to {most}, not {value!r}")
+    return value
+
+
+def _flag(request: Mapping[str, Any], name: str) -> bool:
+    """Return whether something is asked for that need not be."""
+    value = request.get(name, False)
+    if not isinstance(value, bool):
+        raise RequestError(f"{name} must be true or false, not {value!r}")
+    return value
+
+
+def _blob(header: Mapping[str, object], tensors: Mapping[str, NDArray[Any]]) -> bytes:
+    text = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    return save({"header": text, **{name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}})
+
+
+_READERS: Mapping[str, Callable[[Mapping[str, Any], Item], Request]] = {
+    Describe.op: lambda *_: Describe(),
+    Canary.op: lambda *_: Canary(),
+    Generate.op: _generate,
+    Classify.op: lambda request, item: Classify(_pixels(request, item), _flag(request, "features")),
+    Detect.op: _detect,
+    Activate.op: _activate,
+    Reconstruct.op: lambda request, item: Reconstruct(_pixels(request, item)),
+    Stimulate.op: _stimulate,
+}

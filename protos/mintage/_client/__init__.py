@@ -1,0 +1,1 @@
+"""What the clients are made of; `mintage.client` is what to import."""

@@ -1,0 +1,51 @@
+"""How both clients connect, and how long they wait."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from mintage._client.calls import Call
+from mintage.errors import InputError
+
+TIMEOUT_S = 60.0
+LOAD_TIMEOUT_S = 180.0
+HEALTH_TIMEOUT_S = 5.0
+MAX_MESSAGE_BYTES = 256 * 2**20
+
+OPTIONS = (
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.enable_retries", 0),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+)
+
+
+CLIENT_KEY = "mintage-client"
+_NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}", re.ASCII)
+
+
+def metadata_of(name: str) -> tuple[tuple[str, str], ...]:
+    """What goes with every call of a client that calls itself so; nothing if it has no name.
+
+    Raises:
+        InputError: if the server would not take the name.
+    """
+    if not name:
+        return ()
+    if not _NAME.fullmatch(name):
+        raise InputError(f"a client's name must be 1 to 64 of A-Z, a-z, 0-9, '.', '_', '@' and '-', not {name!r}")
+    return ((CLIENT_KEY, name),)
+
+
+def callable_of(factory: Any, call: Call[Any]) -> Any:
+    """The stub of a call's method; `factory` is a channel's `unary_unary` or `unary_stream`."""
+    return factory(
+        call.method,
+        request_serializer=type(call.request).SerializeToString,
+        response_deserializer=call.answer.FromString,
+    )

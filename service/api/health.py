@@ -1,0 +1,159 @@
+"""grpc.health.v1, told truthfully: an entry says SERVING if a real call would succeed.
+
+    ""                                  Redis and the model server answer, every model that should be loaded is ready
+    mintage.v1.GenerationService        the model server answers and, if there are generators, one is ready
+    mintage.v1.ClassificationService    the same of classifiers
+    mintage.v1.NeuronService            the same of autoencoders
+    mintage.v1.ModelService             the model server answers
+    mintage.v1.JobService               Redis answers
+    google.longrunning.Operations       Redis answers
+    models/{model}                      the model is ready
+
+The answer is made anew for each check from what the keeper knows; Redis is asked every second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from service.backend.description import Kind
+from service.models.reconciler import Keeper
+from service.models.registry import Entry, Registry
+
+PERIOD_S = 1.0
+REDIS_TIMEOUT_S = 2.0
+GENERATION = "mintage.v1.GenerationService"
+CLASSIFICATION = "mintage.v1.ClassificationService"
+NEURONS = "mintage.v1.NeuronService"
+MODELS = "mintage.v1.ModelService"
+JOBS = "mintage.v1.JobService"
+OPERATIONS = "google.longrunning.Operations"
+
+
+class Health:
+    """What works now.
+
+    Args:
+        registry: The models and their conditions.
+        keeper: Knows whether the model server answers and which wanted models are missing.
+        redis: The job store.
+    """
+
+    def __init__(self, registry: Registry, keeper: Keeper, redis: Redis) -> None:
+        self._registry = registry
+        self._keeper = keeper
+        self._redis = redis
+        self._redis_answers = False
+        self._changed = asyncio.Event()
+        self._seen: dict[str, bool] = {}
+        self.stopping = False
+
+    async def run(self) -> None:
+        """Ask Redis and wake the watchers of what has changed, for ever."""
+        while True:
+            await self.look()
+            await asyncio.sleep(PERIOD_S)
+
+    async def look(self) -> None:
+        """Ask Redis once, and wake the watchers if anything has changed."""
+        try:
+            async with asyncio.timeout(REDIS_TIMEOUT_S):
+                self._redis_answers = bool(await self._redis.ping())
+        except (RedisError, OSError, TimeoutError):
+            self._redis_answers = False
+        statuses = self.statuses()
+        if statuses != self._seen:
+            self._seen = statuses
+            self._wake()
+
+    def statuses(self) -> dict[str, bool]:
+        """Every entry and whether it serves."""
+        entries = self._registry.entries()
+        server = self._keeper.server_answers
+        everything = server and self._redis_answers and not self._keeper.missing
+        found = {
+            "": everything and all(map(_is_ready, entries)),
+            GENERATION: server and _one_is_ready(entries, "generator"),
+            CLASSIFICATION: server and _one_is_ready(entries, "classifier"),
+            NEURONS: server and _one_is_ready(entries, "neurons"),
+            MODELS: server,
+            JOBS: self._redis_answers,
+            OPERATIONS: self._redis_answers,
+            **{f"models/{entry.name}": server and _is_ready(entry) for entry in entries},
+        }
+        return dict.fromkeys(found, False) if self.stopping else found
+
+    async def changes(self) -> AsyncGenerator[None, None]:
+        """Yield now, and each time after something may have changed; end when the server stops."""
+        while True:
+            changed = self._changed
+            yield
+            if self.stopping:
+                return
+            await changed.wait()
+
+    def stop(self) -> None:
+        """Let nothing serve any more, for good, and tell the watchers."""
+        self.stopping = True
+        self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+
+class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # grpc_health has no types
+    """The standard health service over `Health`."""
+
+    def __init__(self, health: Health) -> None:
+        self._health = health
+
+    async def Check(self, request: health_pb2.HealthCheckRequest, context: Any) -> health_pb2.HealthCheckResponse:
+        """Tell whether an entry serves; NOT_FOUND if there is no such entry."""
+        serves = self._health.statuses().get(request.service)
+        if serves is None:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "no such service or model")
+        return health_pb2.HealthCheckResponse(status=_status(serves))
+
+    async def List(self, request: health_pb2.HealthListRequest, context: Any) -> health_pb2.HealthListResponse:
+        """Tell of every entry."""
+        statuses = self._health.statuses()
+        return health_pb2.HealthListResponse(
+            statuses={name: health_pb2.HealthCheckResponse(status=_status(serves)) for name, serves in statuses.items()}
+        )
+
+    async def Watch(
+        self, request: health_pb2.HealthCheckRequest, context: Any
+    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+        """Tell of an entry now and whenever it changes."""
+        last = None
+        async with contextlib.aclosing(self._health.changes()) as changes:
+            async for _ in changes:
+                status = _status(self._health.statuses().get(request.service))
+                if status != last:
+                    yield health_pb2.HealthCheckResponse(status=status)
+                last = status
+
+
+def _status(serves: bool | None) -> int:
+    if serves is None:
+        return int(health_pb2.HealthCheckResponse.SERVICE_UNKNOWN)
+    return int(health_pb2.HealthCheckResponse.SERVING if serves else health_pb2.HealthCheckResponse.NOT_SERVING)
+
+
+def _is_ready(entry: Entry) -> bool:
+    return entry.condition.state == "ready"
+
+
+def _one_is_ready(entries: list[Entry], kind: Kind) -> bool:
+    """Whether a model of a kind is ready; true as well if none should be loaded: nothing is amiss then."""
+    of_kind = [entry for entry in entries if entry.record is not None and entry.record.kind == kind]
+    return not of_kind or any(map(_is_ready, of_kind))

@@ -1,0 +1,228 @@
+"""What happens to every call: a request id, a deadline, the translation of errors, one log line, the metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+import structlog
+from google.protobuf.message import DecodeError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import OutOfMemoryError as RedisOutOfMemoryError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from service.api.status import abort
+from service.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    FieldViolation,
+    Internal,
+    InvalidArgument,
+    MintageError,
+    ResourceExhausted,
+    Unavailable,
+)
+from service.metrics import Metrics
+
+REQUEST_ID_KEY = "x-request-id"
+_SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
+_ENDS_BY_ITSELF = "/grpc.health.v1.Health/"
+_END = object()
+_QUIET = ("/grpc.health.v1.Health/", "/grpc.reflection.")
+
+log = structlog.get_logger("mintage.api")
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc has no types
+    """The one interceptor of the API.
+
+    Args:
+        metrics: Where calls are counted.
+        max_deadline_s: Longest time of a call with one answer; streams may last.
+    """
+
+    def __init__(self, metrics: Metrics, *, max_deadline_s: float) -> None:
+        self._metrics = metrics
+        self._max_deadline_s = max_deadline_s
+        self._streams: set[asyncio.Timeout] = set()
+        self._draining = False
+
+    async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any) -> Any:
+        """Wrap the handler of a call; None, if there is no such method, stays None."""
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        method = handler_call_details.method
+        wrap = self._stream if handler.response_streaming else self._unary
+        behaviour = (
+            (handler.stream_stream if handler.request_streaming else handler.unary_stream)
+            if handler.response_streaming
+            else (handler.stream_unary if handler.request_streaming else handler.unary_unary)
+        )
+        return _method_handler(handler, wrap(method, behaviour, _reader(handler)))
+
+    def drain(self) -> None:
+        """End the streams that are open, and each new one, with UNAVAILABLE: their clients find another server."""
+        self._draining = True
+        for stream in self._streams:
+            stream.reschedule(asyncio.get_running_loop().time())
+
+    def _unary(self, method: str, behaviour: Callable[..., Any], read: Callable[[Any], Any]) -> Callable[..., Any]:
+        async def call(request: Any, context: Any) -> Any:
+            async with self._observed(method, context):
+                remaining_s = context.time_remaining()
+                limit_s = self._max_deadline_s if remaining_s is None else min(remaining_s, self._max_deadline_s)
+                async with _expiring(asyncio.timeout(limit_s), DeadlineExceeded("the deadline passed")):
+                    return await behaviour(read(request), context)
+
+        return call
+
+    def _stream(self, method: str, behaviour: Callable[..., Any], read: Callable[[Any], Any]) -> Callable[..., Any]:
+        guard = contextlib.nullcontext if method.startswith(_ENDS_BY_ITSELF) else self._until_drained
+
+        async def call(request: Any, context: Any) -> None:
+            async with (
+                self._observed(method, context),
+                contextlib.aclosing(behaviour(read(request), context)) as answers,
+            ):
+                while True:
+                    async with guard():  # not around `write`, which must not be broken off
+                        answer = await anext(answers, _END)
+                    if answer is _END:
+                        return
+                    await context.write(answer)
+
+        return call
+
+    @contextlib.asynccontextmanager
+    async def _until_drained(self) -> AsyncIterator[None]:
+        if self._draining:
+            raise _shutting_down()
+        stream = asyncio.timeout(None)
+        self._streams.add(stream)
+        try:
+            async with _expiring(stream, _shutting_down()):
+                yield
+        finally:
+            self._streams.discard(stream)
+
+    @contextlib.asynccontextmanager
+    async def _observed(self, method: str, context: Any) -> AsyncIterator[None]:
+        """Give the call its id, turn what it raises into its status, and write down how it ended."""
+        request_id = _request_id(context)
+        trailers = ((REQUEST_ID_KEY, request_id),)
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        context.set_trailing_metadata(trailers)
+        start, code = time.monotonic(), grpc.StatusCode.OK
+        self._metrics.in_flight.labels(method).inc()
+        try:
+            yield
+        except grpc.aio.AbortError:
+            code = _aborted_code(context)
+            raise
+        except asyncio.CancelledError:
+            if _is_cancelled_from_outside():
+                code = _cancelled_code(context)
+                raise
+            code = grpc.StatusCode.UNAVAILABLE
+            await abort(context, _shutting_down(), trailers)
+        except Exception as error:
+            failure = translated(error)
+            code = failure.code
+            await abort(context, failure, trailers)
+        finally:
+            self._record(method, code, time.monotonic() - start)
+
+    def _record(self, method: str, code: grpc.StatusCode, seconds: float) -> None:
+        self._metrics.in_flight.labels(method).dec()
+        self._metrics.calls.labels(method, code.name).inc()
+        self._metrics.seconds.labels(method).observe(seconds)
+        write = log.debug if method.startswith(_QUIET) else log.info
+        write("call", method=method, code=code.name, duration_ms=round(seconds * 1000, 1))
+
+
+def translated(error: Exception) -> MintageError:
+    """The error that a caller may see. What is unknown keeps its text and traceback in the log, under an id."""
+    if isinstance(error, MintageError):
+        return error
+    if isinstance(error, RedisOutOfMemoryError):
+        return ResourceExhausted("the job store is full", reason="JOB_STORE_FULL", retry_after_s=10.0)
+    if isinstance(error, RedisConnectionError | RedisTimeoutError):
+        return Unavailable("the job store does not answer", reason="JOB_STORE_UNAVAILABLE")
+    error_id = secrets.token_hex(8)
+    log.error("internal error", error_id=error_id, exc_info=error)
+    return Internal(f"internal error, id={error_id}", metadata={"id": error_id})
+
+
+def _shutting_down() -> Unavailable:
+    return Unavailable("the server is shutting down", reason="SHUTTING_DOWN")
+
+
+def _method_handler(handler: Any, behaviour: Callable[..., Any]) -> Any:
+    """As `handler`, but with another behaviour, which reads a single request itself: so its faults are ours to name."""
+    shape = "stream" if handler.request_streaming else "unary", "stream" if handler.response_streaming else "unary"
+    make = getattr(grpc, "{}_{}_rpc_method_handler".format(*shape))
+    return make(
+        behaviour,
+        request_deserializer=handler.request_deserializer if handler.request_streaming else None,
+        response_serializer=handler.response_serializer,
+    )
+
+
+def _reader(handler: Any) -> Callable[[Any], Any]:
+    """A function that makes a request of the bytes that came."""
+    if handler.request_streaming or handler.request_deserializer is None:
+        return lambda requests: requests
+
+    def read(raw: bytes) -> Any:
+        try:
+            return handler.request_deserializer(raw)
+        except DecodeError:
+            problem = FieldViolation("", "the request is not a message of this method")
+            raise InvalidArgument([problem]) from None
+
+    return read
+
+
+@contextlib.asynccontextmanager
+async def _expiring(limit: asyncio.Timeout, error: MintageError) -> AsyncIterator[None]:
+    """Raise `error` when the limit expires; another TimeoutError from within passes as it is."""
+    try:
+        async with limit:
+            yield
+    except TimeoutError:
+        if limit.expired():
+            raise error from None
+        raise
+
+
+def _request_id(context: Any) -> str:
+    """The caller's request id if it is harmless, else a new one."""
+    for key, value in context.invocation_metadata() or ():
+        if key == REQUEST_ID_KEY and isinstance(value, str) and _SANE_REQUEST_ID.fullmatch(value):
+            return value
+    return secrets.token_hex(8)
+
+
+def _is_cancelled_from_outside() -> bool:
+    """Whether this very call was cancelled, and not something that it awaited."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _cancelled_code(context: Any) -> grpc.StatusCode:
+    """The client's deadline and its cancel look alike here; the clock tells them apart."""
+    remaining_s = context.time_remaining()
+    expired = remaining_s is not None and remaining_s <= 0
+    return DeadlineExceeded.code if expired else Cancelled.code
+
+
+def _aborted_code(context: Any) -> grpc.StatusCode:
+    code = context.code()
+    return code if isinstance(code, grpc.StatusCode) else next(c for c in grpc.StatusCode if c.value[0] == code)

@@ -1,0 +1,1 @@
+"""What many calls share: uploads, encodings, pages, clients, deadlines."""

@@ -1,0 +1,16 @@
+"""How long a call may take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from service.models.admission import Deadline
+
+MARGIN_S = 0.05
+
+
+def deadline_of(context: Any, max_deadline_s: float) -> Deadline:
+    """The moment by which a call must have its answer: the client's, capped, and a margin earlier to say so in time."""
+    remaining_s = context.time_remaining()
+    limit_s = max_deadline_s if remaining_s is None else min(remaining_s, max_deadline_s)
+    return Deadline.after(max(0.0, limit_s - min(MARGIN_S, limit_s / 10)))

@@ -1,0 +1,58 @@
+"""The forms in which images leave: PNG, JPEG, raw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from mintage.v1 import generation_pb2
+from numpy.typing import NDArray
+
+from service.images import decode, encode
+from service.models.registry import ModelRecord
+from service.validation import Violations
+
+IMAGE_OVERHEAD_BYTES = 16
+
+Format = generation_pb2.ImageFormat
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How images [N, H, W, C] are encoded, and the most bytes of one of (height, width, channels)."""
+
+    encode: Callable[[NDArray[np.uint8]], list[bytes]]
+    most_bytes: Callable[[int, int, int], int]
+
+
+FORMS: dict[Format.ValueType, Form] = {
+    Format.IMAGE_FORMAT_PNG: Form(encode.encode_png, encode.most_png_bytes),
+    Format.IMAGE_FORMAT_JPEG: Form(encode.encode_jpeg, encode.most_jpeg_bytes),
+    Format.IMAGE_FORMAT_RAW: Form(encode.encode_raw, encode.most_raw_bytes),
+}
+
+
+def check_known(asked: Format.ValueType, violations: Violations) -> None:
+    """Note `format` unless it is one that there is, or none, which is PNG."""
+    if asked not in (Format.IMAGE_FORMAT_UNSPECIFIED, *FORMS):
+        known = ", ".join(Format.Name(value) for value in FORMS)
+        violations.add("format", f"must be one of {known}, not {asked}")
+
+
+def chosen(asked: Format.ValueType, record: ModelRecord, violations: Violations) -> Format.ValueType:
+    """Return the format of an answer; note it where the model's images are neither grey nor RGB."""
+    found = asked or Format.IMAGE_FORMAT_PNG
+    if found != Format.IMAGE_FORMAT_RAW and record.channels not in decode.CHANNELS:
+        violations.add("format", f"must be IMAGE_FORMAT_RAW: the model's images have {record.channels} channels")
+    return found
+
+
+def most_bytes(form: Form, record: ModelRecord) -> int:
+    """Upper bound of the bytes of one of a model's images in an answer."""
+    return form.most_bytes(record.height, record.width, record.channels) + IMAGE_OVERHEAD_BYTES
+
+
+def shape_of(record: ModelRecord) -> generation_pb2.ImageShape:
+    """Say the size of a model's images."""
+    return generation_pb2.ImageShape(height=record.height, width=record.width, channels=record.channels)

@@ -1,0 +1,115 @@
+"""The ledger's views as messages of the contract, and page tokens."""
+
+from __future__ import annotations
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from mintage.v1 import jobs_pb2
+
+from service.api.servicers.jobs.requests import FORMAT_NUMBERS
+from service.api.servicers.jobs.score_messages import score_spec, show_result
+from service.jobs.ledger.eta import TimeLeft
+from service.jobs.ledger.views import JobView, ShardView
+from service.jobs.plan import Plan
+from service.jobs.storage.store import Store
+
+
+def job_message(view: JobView, store: Store) -> jobs_pb2.Job:
+    """Show a job."""
+    plan = view.plan
+    message = jobs_pb2.Job(
+        name=f"jobs/{plan.job}",
+        state=jobs_pb2.Job.State.Value(f"STATE_{view.state}"),
+        progress=_progress(view),
+        error=view.error,
+        create_time=_timestamp(plan.create_time_ms),
+        start_time=_timestamp(view.start_time_ms),
+        end_time=_timestamp(view.end_time_ms),
+        output_uri=store.uri(plan.prefix),
+        root_digest=view.root_digest,
+        priority=plan.priority,
+        client=plan.client,
+        labels=plan.labels,
+        max_failed_shards=plan.max_failed_shards,
+    )
+    if plan.ttl_ms:
+        message.ttl.FromMilliseconds(plan.ttl_ms)
+        if view.terminal:
+            message.expire_time.FromMilliseconds(view.end_time_ms + plan.ttl_ms)
+    if plan.scoring:
+        message.score.CopyFrom(score_spec(plan))
+        show_result(message, view.result or {})
+    else:
+        message.sample.CopyFrom(_sample_spec(plan))
+    return message
+
+
+def unmade_job_message(view: JobView, store: Store) -> jobs_pb2.Job:
+    """Show a job as it would be: without what it would only get with its id."""
+    message = job_message(view, store)
+    if view.plan.job in view.plan.prefix:
+        message.ClearField("output_uri")
+    message.ClearField("name")
+    message.ClearField("create_time")
+    return message
+
+
+def shard_message(plan: Plan, shard: ShardView) -> jobs_pb2.Shard:
+    """Show a shard."""
+    span = plan.span(shard.index)
+    return jobs_pb2.Shard(
+        index=shard.index,
+        state=jobs_pb2.Shard.State.Value(f"STATE_{shard.state}"),
+        first_index=span.start,
+        count=len(span),
+        attempt=shard.attempt,
+        worker=shard.worker,
+        digest=shard.digest,
+        error=shard.error,
+    )
+
+
+def _progress(view: JobView) -> jobs_pb2.JobProgress:
+    return jobs_pb2.JobProgress(
+        images_total=view.plan.count,
+        images_done=view.images_done,
+        images_committed=view.images_committed,
+        bytes_committed=view.bytes_committed,
+        shards_total=view.plan.shards,
+        shards_running=view.shards_running,
+        shards_done=view.shards_done,
+        shards_failed=view.shards_failed,
+        attempts=view.attempts,
+        images_per_second=view.images_per_second,
+        time_left=_time_left(view.time_left) if view.time_left else None,
+    )
+
+
+def _time_left(expected: TimeLeft) -> jobs_pb2.TimeLeft:
+    return jobs_pb2.TimeLeft(
+        likely=_duration(expected.likely_s), least=_duration(expected.least_s), most=_duration(expected.most_s)
+    )
+
+
+def _sample_spec(plan: Plan) -> jobs_pb2.SampleSpec:
+    assert plan.sampling is not None  # noqa: S101 - only of sample jobs
+    return jobs_pb2.SampleSpec(
+        model=f"models/{plan.model}",
+        model_digest=plan.model_digest,
+        seed=plan.sampling.seed,
+        count=plan.count,
+        shard_size=plan.shard_size,
+        max_images_per_second=plan.sampling.max_images_per_second,
+        format=FORMAT_NUMBERS[plan.format],
+    )
+
+
+def _duration(seconds: float) -> Duration:
+    duration = Duration()
+    duration.FromMilliseconds(round(1000 * seconds))
+    return duration
+
+
+def _timestamp(milliseconds: int) -> Timestamp | None:
+    """Show a time; none for 0."""
+    return Timestamp(seconds=milliseconds // 1000, nanos=milliseconds % 1000 * 1_000_000) if milliseconds else None

@@ -1,0 +1,99 @@
+"""The call of JobService that verifies a job."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+from mintage.v1 import verification_pb2
+from redis.asyncio import Redis
+
+from service.api.servicers.jobs.files import JobFileServicer
+from service.jobs.plan import Plan
+from service.jobs.verification.findings import Finding
+from service.jobs.verification.recompute import Maker, Restrike, find_model
+from service.jobs.verification.verification import Progress, Verification
+from service.models.registry import Registry
+from service.settings import Settings
+from service.validation import Violations
+
+MAX_STRIKES = 10_000
+HASHING_AT_ONCE = 2
+PROGRESS_S = 0.2
+
+
+class JobVerificationServicer(JobFileServicer):
+    """Answers the part of JobService that verifies."""
+
+    def __init__(self, settings: Settings, redis: Redis, registry: Registry, maker: Maker) -> None:
+        super().__init__(settings, redis)
+        self._registry = registry
+        self._maker = maker
+        self._room = asyncio.Semaphore(HASHING_AT_ONCE)
+
+    async def VerifyJob(
+        self, request: verification_pb2.VerifyJobRequest, context: Any
+    ) -> AsyncIterator[verification_pb2.VerifyJobResponse]:
+        """Verify a job that has ended."""
+        view = await self._ledger.job(_checked(request))
+        restrike = self._restrike(request, view.plan) if view.terminal and request.strike_count else None
+        verification = Verification(self._ledger, self._store, view, restrike=restrike, room=self._room)
+        count, shown_at = 0, 0.0
+        async with aclosing(verification.run()) as steps:  # type: ignore[type-var]
+            async for findings in steps:
+                count += len(findings)
+                for finding in findings:
+                    yield verification_pb2.VerifyJobResponse(finding=_finding(finding))
+                if time.monotonic() >= shown_at + PROGRESS_S:
+                    shown_at = time.monotonic()
+                    yield verification_pb2.VerifyJobResponse(progress=_progress(verification.progress))
+        verdict = verification_pb2.Verdict(
+            sound=count == 0,
+            findings=count,
+            progress=_progress(verification.progress),
+            root_digest=view.root_digest,
+        )
+        yield verification_pb2.VerifyJobResponse(verdict=verdict)
+
+    def _restrike(self, request: verification_pb2.VerifyJobRequest, plan: Plan) -> Restrike:
+        return Restrike(
+            plan=plan,
+            record=find_model(self._registry, plan),
+            maker=self._maker,
+            count=request.strike_count,
+            seed=request.strike_seed,
+            timeout_s=self._settings.max_deadline_s,
+            patience_s=self._settings.backend_patience_s,
+        )
+
+
+def _checked(request: verification_pb2.VerifyJobRequest) -> str:
+    """Check every field; returns the job's id."""
+    violations = Violations()
+    job = violations.job_name("name", request.name)
+    violations.in_range("strike_count", request.strike_count, 0, MAX_STRIKES)
+    violations.check()
+    return job
+
+
+def _finding(finding: Finding) -> verification_pb2.Finding:
+    return verification_pb2.Finding(
+        kind=verification_pb2.Finding.Kind.Value(f"KIND_{finding.kind}"),
+        shard=finding.shard,
+        index=finding.index,
+        expected=finding.expected,
+        found=finding.found,
+        detail=finding.detail,
+    )
+
+
+def _progress(progress: Progress) -> verification_pb2.VerificationProgress:
+    return verification_pb2.VerificationProgress(
+        shards_checked=progress.shards_checked,
+        shards_total=progress.shards_total,
+        micro_batches_struck=progress.batches_struck,
+        micro_batches_total=progress.batches_total,
+    )

@@ -1,0 +1,1 @@
+"""The model server as the service sees it."""

@@ -1,0 +1,33 @@
+"""What a model is, as it describes itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from service.backend.neurons import Concept, UnitShape
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDescription:
+    """What a loaded model says of itself; latents are a generator's, stages and concepts an autoencoder's.
+
+    `features` is how many numbers two sets of images can be compared by; 0 if there are none.
+    """
+
+    kind: Kind
+    height: int
+    width: int
+    channels: int
+    classes: tuple[str, ...]
+    latent_size: int
+    micro_batch: int
+    device_class: str
+    torch_version: str
+    recipe: str
+    stages: tuple[UnitShape, ...] = ()
+    concepts: tuple[Concept, ...] = ()
+    features: int = 0
+
+
+Kind = Literal["generator", "classifier", "neurons"]

@@ -1,0 +1,44 @@
+"""What the API needs of a model server: the seam that tests fake. `torchserve.TorchServe` is the real one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from service.backend.description import ModelDescription
+
+
+class ModelServer(Protocol):
+    """Holds models under backend names and answers for them; its methods raise the errors of `service.errors`."""
+
+    async def predict(self, backend_name: str, inputs: Mapping[str, bytes], *, timeout_s: float) -> bytes:
+        """Send one request to a model and return its answer as it came."""
+        ...
+
+    async def register(
+        self,
+        archive_file_name: str,
+        backend_name: str,
+        workers: int,
+        *,
+        startup_timeout_s: float,
+        response_timeout_s: float,
+    ) -> None:
+        """Load an archive, or leave nothing loaded."""
+        ...
+
+    async def unregister(self, backend_name: str) -> None:
+        """Unload a model."""
+        ...
+
+    async def scale(self, backend_name: str, workers: int, *, timeout_s: float = 120.0) -> None:
+        """Give a model another number of workers."""
+        ...
+
+    async def list_models(self) -> list[str]:
+        """Return the names of all loaded models."""
+        ...
+
+    async def prove(self, backend_name: str, timeout_s: float) -> ModelDescription:
+        """Have a model make a real forward pass and say what it is."""
+        ...

@@ -1,0 +1,92 @@
+"""The verbs that steer a job: `mintage jobs pause|resume|cancel|retry|rm JOB`.
+
+mintage jobs pause 01kat7x2m9q3zc5d
+mintage jobs retry 01kat7x2m9q3zc5d            # waits; exit status 1 if shards failed again
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli.console import (
+    DEFAULT_API,
+    FAILED,
+    ApiOption,
+    JsonOption,
+    connect,
+    friendly_errors,
+    print_json,
+    to_dict,
+)
+from service.cli.jobs import progress
+
+if TYPE_CHECKING:
+    from mintage.v1.jobs_pb2 import Job
+
+JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="Name of the job, with or without jobs/.")]
+WaitOption = Annotated[
+    bool, typer.Option("--wait/--no-wait", help="Wait for the end and show progress, or return at once.")
+]
+
+
+def cancel(job: JobArgument, api: ApiOption = DEFAULT_API, as_json: JsonOption = False) -> None:
+    """Ask a job to stop; its finished files stay."""
+    with friendly_errors(), connect(api) as client:
+        _print_state(client.cancel(job), as_json=as_json)
+
+
+def pause(job: JobArgument, api: ApiOption = DEFAULT_API, as_json: JsonOption = False) -> None:
+    """Pause a job: workers stop within one micro-batch, nothing is lost."""
+    with friendly_errors(), connect(api) as client:
+        _print_state(client.pause(job), as_json=as_json)
+
+
+def resume(job: JobArgument, api: ApiOption = DEFAULT_API, as_json: JsonOption = False) -> None:
+    """Let a paused job go on."""
+    with friendly_errors(), connect(api) as client:
+        _print_state(client.resume(job), as_json=as_json)
+
+
+def retry(job: JobArgument, wait: WaitOption = True, api: ApiOption = DEFAULT_API, as_json: JsonOption = False) -> None:
+    """Try the failed shards of a job again; exit status 1 if some fail again."""
+    with friendly_errors(), connect(api) as client:
+        found = client.retry(job)
+        if wait:
+            found = progress.follow_to_end(client, job, as_json=as_json)
+            if progress.state_name(found) != "succeeded":
+                typer.echo(f"mintage: {found.name} is {progress.state_name(found)}: {found.error}", err=True)
+                raise typer.Exit(FAILED)
+    if not (wait and as_json):
+        _print_state(found, as_json=as_json)
+
+
+def remove(
+    job: JobArgument,
+    force: Annotated[bool, typer.Option("--force", help="Cancel it first if it has not ended.")] = False,
+    api: ApiOption = DEFAULT_API,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete a job that has ended, and all its files."""
+    name = f"jobs/{job.removeprefix('jobs/')}"
+    with friendly_errors(), connect(api) as client:
+        client.delete(name, force=force)
+    if as_json:
+        print_json({"name": name, "deleted": True})
+    else:
+        typer.echo(f"{name} is deleted")
+
+
+def register(jobs: typer.Typer) -> None:
+    """Add the verbs."""
+    for verb in (cancel, pause, resume, retry):
+        jobs.command()(verb)
+    jobs.command("rm")(remove)
+
+
+def _print_state(job: Job, *, as_json: bool) -> None:
+    if as_json:
+        print_json(to_dict(job))
+    else:
+        typer.echo(f"{job.name} is {progress.state_name(job)}")

@@ -1,0 +1,168 @@
+"""`mintage jobs ...`: bulk work that goes on when this command does not.
+
+mintage jobs sample digits -n 1000000 --seed 7      # waits; Ctrl-C leaves the job running
+mintage jobs score judge 01kat7x2m9q3zc5d
+mintage jobs watch 01kat7x2m9q3zc5d
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli.console import (
+    DEFAULT_API,
+    ApiOption,
+    JsonOption,
+    connect,
+    console,
+    friendly_errors,
+    print_json,
+    table,
+    to_dict,
+)
+from service.cli.jobs import control, files, progress, score, verify
+from service.cli.jobs.control import JobArgument, WaitOption
+from service.cli.jobs.options import (
+    DryRunOption,
+    Format,
+    FormatOption,
+    Kind,
+    LabelOption,
+    MaxFailedOption,
+    PrefixOption,
+    PriorityOption,
+    RequestIdOption,
+    ShardState,
+    TtlOption,
+    kind_of,
+    labels_of,
+    seconds_of,
+)
+from service.cli.jobs.show import created, follow, print_job, print_list, shard_row
+
+if TYPE_CHECKING:
+    pass
+
+jobs = typer.Typer(name="jobs", help="Make and score images in bulk, durably.", no_args_is_help=True)
+
+
+@jobs.command()
+def sample(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A loaded generator.")],
+    *,
+    count: Annotated[int, typer.Option("--count", "-n", help="Number of images, from 1 to 100,000,000.")],
+    seed: Annotated[int, typer.Option(min=0, max=2**64 - 1, help="Seed of the latents.")] = 0,
+    shard_size: Annotated[int, typer.Option(min=0, max=100_000, help="Images in a file; 0 chooses 1024 to 8192.")] = 0,
+    max_rate: Annotated[float, typer.Option(min=0, help="Most images a second, all workers together; 0: any.")] = 0.0,
+    output: PrefixOption = "",
+    request_id: RequestIdOption = None,
+    priority: PriorityOption = 0,
+    label: LabelOption = None,
+    ttl: TtlOption = "",
+    max_failed_shards: MaxFailedOption = None,
+    format_: FormatOption = Format.WEBDATASET,
+    dry_run: DryRunOption = False,
+    wait: WaitOption = True,
+    api: ApiOption = DEFAULT_API,
+    as_json: JsonOption = False,
+) -> None:
+    """Make images in bulk: WebDataset tars, PNG folders, Parquet or npz, each with its checksum, and a manifest."""
+    with friendly_errors(), connect(api) as client:
+        job = client.create_sample_job(
+            model,
+            count,
+            seed=seed,
+            shard_size=shard_size,
+            output_prefix=output,
+            request_id=request_id,
+            max_images_per_second=max_rate,
+            priority=priority,
+            labels=labels_of(label),
+            ttl_s=seconds_of(ttl),
+            max_failed_shards=max_failed_shards,
+            format=format_.value,
+            validate_only=dry_run,
+        )
+        created(client, job, wait=wait and not dry_run, as_json=as_json)
+
+
+@jobs.command("ls")
+def list_(
+    *,
+    most: Annotated[int, typer.Option("--most", "-n", min=1, help="Show at most this many, the newest first.")] = 20,
+    state: Annotated[
+        list[str] | None, typer.Option("--state", help="Only jobs in this state, such as running; may be repeated.")
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option("--label", metavar="NAME=VALUE", help="Only jobs with this label; repeated: with all of them."),
+    ] = None,
+    kind: Annotated[Kind | None, typer.Option("--kind", help="Only jobs of this kind.")] = None,
+    of_client: Annotated[str, typer.Option("--client", metavar="NAME", help="Only jobs of this client.")] = "",
+    api: ApiOption = DEFAULT_API,
+    as_json: JsonOption = False,
+) -> None:
+    """List jobs, the newest first."""
+    states = [progress.state_of(name) for name in state or ()]
+    with friendly_errors(), connect(api) as client:
+        listed = client.jobs(states, labels=labels_of(label), kind=kind_of(kind), client=of_client)
+        found = [job for job, _ in zip(listed, range(most), strict=False)]
+    if as_json:
+        print_json([to_dict(job) for job in found])
+    elif found:
+        print_list(found)
+    else:
+        chosen = " like that" if states or label or kind or of_client else ""
+        typer.echo(f"there are no jobs{chosen}; `mintage jobs sample MODEL -n COUNT` creates one")
+
+
+@jobs.command()
+def show(job: JobArgument, api: ApiOption = DEFAULT_API, as_json: JsonOption = False) -> None:
+    """Show everything about one job."""
+    with friendly_errors(), connect(api) as client:
+        found = client.job(job)
+    if as_json:
+        print_json(to_dict(found))
+    else:
+        print_job(found)
+
+
+@jobs.command()
+def watch(job: JobArgument, api: ApiOption = DEFAULT_API, as_json: JsonOption = False) -> None:
+    """Watch a job until it has ended; --json prints one object a line. Exit status 1 if it failed."""
+    with friendly_errors(), connect(api) as client:
+        follow(client, job, as_json=as_json)
+
+
+@jobs.command()
+def shards(
+    job: JobArgument,
+    state: Annotated[
+        list[ShardState] | None, typer.Option("--state", help="Only shards in this state; may be repeated.")
+    ] = None,
+    api: ApiOption = DEFAULT_API,
+    as_json: JsonOption = False,
+) -> None:
+    """List the shards of a job in order."""
+    from mintage.v1 import jobs_pb2
+
+    states = [jobs_pb2.Shard.State.Value(f"STATE_{each.name}") for each in state or ()]
+    with friendly_errors(), connect(api) as client:
+        found = list(client.shards(job, states))
+    if as_json:
+        print_json([to_dict(shard) for shard in found])
+    else:
+        rows = [shard_row(shard) for shard in found]
+        columns = ("shard", "state", "first", "images", "attempt", "worker", "digest or error")
+        console().print(table(columns, rows, right=("shard", "first", "images", "attempt")))
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs."""
+    control.register(jobs)
+    files.register(jobs)
+    score.register(jobs)
+    verify.register(jobs)
+    app.add_typer(jobs)

@@ -1,0 +1,121 @@
+"""`mintage jobs verify JOB`: hash every shard of a job that has ended, and make some of its images again.
+
+mintage jobs verify 01kat7x2m9q3zc5d
+mintage jobs verify 01kat7x2m9q3zc5d --strike 20 --seed 1      # needs the model; exit status 1 if anything is wrong
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from service.cli.console import (
+    DEFAULT_API,
+    FAILED,
+    ApiOption,
+    JsonOption,
+    connect,
+    errors_console,
+    fail,
+    friendly_errors,
+    to_dict,
+)
+from service.cli.jobs.control import JobArgument
+
+if TYPE_CHECKING:
+    from mintage.v1.verification_pb2 import Finding, Verdict, VerificationProgress, VerifyJobResponse
+
+
+def verify(
+    job: JobArgument,
+    *,
+    strike: Annotated[
+        int, typer.Option("--strike", min=0, max=10_000, help="Micro-batches to make again and compare byte by byte.")
+    ] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**64 - 1, help="Seed that draws these micro-batches.")] = 0,
+    api: ApiOption = DEFAULT_API,
+    as_json: JsonOption = False,
+) -> None:
+    """Check every file of a job that has ended against its digests; exit status 0 if all is sound, 1 if not.
+
+    --json prints one object a line, the last one with the verdict.
+    """
+    with friendly_errors(), connect(api) as client:
+        parts = client.verify(job, strike=strike, seed=seed)
+        verdict = last_of(_json_lines(parts) if as_json else _with_bar(parts))
+    if not as_json:
+        typer.echo(f"jobs/{job.removeprefix('jobs/')} {verdict_text(verdict)}")
+    if not verdict.sound:
+        raise typer.Exit(FAILED)
+
+
+def register(jobs: typer.Typer) -> None:
+    """Add the verb."""
+    jobs.command()(verify)
+
+
+def last_of(parts: Iterable[VerifyJobResponse]) -> Verdict:
+    """Run through the parts and return the verdict; leaves with 1 if there is none."""
+    for part in parts:
+        if part.WhichOneof("part") == "verdict":
+            return part.verdict
+    fail("the server ended without a verdict", FAILED)
+
+
+def finding_text(finding: Finding) -> str:
+    """One line: what is wrong, where, and what was expected."""
+    from mintage.v1 import verification_pb2
+
+    kind = verification_pb2.Finding.Kind.Name(finding.kind).removeprefix("KIND_")
+    where = [f"shard {finding.shard}"] if finding.HasField("shard") else []
+    where += [f"image {finding.index}"] if finding.HasField("index") else []
+    digests = [f"expected {finding.expected}"] if finding.expected else []
+    digests += [f"found {finding.found}"] if finding.found else []
+    return ": ".join([kind, *([", ".join(where)] if where else []), "; ".join([finding.detail, *digests])])
+
+
+def verdict_text(verdict: Verdict) -> str:
+    """What it came to, in words."""
+    said = [progress_text(verdict.progress)]
+    if verdict.sound:
+        said += [f"root digest {verdict.root_digest}"] if verdict.root_digest else []
+        return f"is sound: {', '.join(said)}"
+    return f"is not sound: {verdict.findings:,} finding{'s' if verdict.findings > 1 else ''}, {said[0]}"
+
+
+def progress_text(progress: VerificationProgress) -> str:
+    """How much was checked."""
+    text = f"{progress.shards_checked:,}/{progress.shards_total:,} shards hashed"
+    if not progress.micro_batches_total:
+        return text
+    return f"{text}, {progress.micro_batches_struck:,}/{progress.micro_batches_total:,} micro-batches made again"
+
+
+def _json_lines(parts: Iterable[VerifyJobResponse]) -> Iterator[VerifyJobResponse]:
+    for part in parts:
+        typer.echo(json.dumps(to_dict(part)))
+        yield part
+
+
+def _with_bar(parts: Iterable[VerifyJobResponse]) -> Iterator[VerifyJobResponse]:
+    """Print findings as they come, above a bar where there is a terminal."""
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+    columns: list[Any] = [SpinnerColumn(finished_text=" "), BarColumn(), TextColumn("{task.fields[facts]}")]
+    screen = errors_console()
+    redirected = sys.stdout.isatty()  # what goes to a file or a pipe is left to go there
+    with Progress(*columns, console=screen, disable=not screen.is_terminal, redirect_stdout=redirected) as bar:
+        task = bar.add_task("", total=None, facts="connecting")
+        for part in parts:
+            if part.WhichOneof("part") == "finding":
+                sys.stdout.write(finding_text(part.finding) + "\n")
+            else:
+                progress = part.verdict.progress if part.WhichOneof("part") == "verdict" else part.progress
+                total = progress.shards_total + progress.micro_batches_total
+                done = progress.shards_checked + progress.micro_batches_struck
+                bar.update(task, total=total or None, completed=done, facts=progress_text(progress))
+            yield part

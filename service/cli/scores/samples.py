@@ -1,0 +1,134 @@
+"""The images that `mintage score` scores: of a run, of a sample job, or of a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from handlers.compute.model import Model
+
+MICRO_BATCH = 64  # as `mintage pack` chooses it, so that a run gives the images that its archive would
+FROM_A_RUN = 10_000  # images, where no number is given
+
+Report = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Images uint8 [N, H, W, C] in order, where they came from, and the seed if they were generated for this."""
+
+    images: NDArray[np.uint8]
+    source: str
+    seed: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """The shape of one image, (H, W, C)."""
+        _, height, width, channels = self.images.shape
+        return height, width, channels
+
+
+def is_run(path: Path) -> bool:
+    """Say whether a path is a run folder."""
+    from training.runs.checkpoint import CONFIG, WEIGHTS
+
+    return (path / CONFIG).is_file() and (path / WEIGHTS).is_file()
+
+
+def shape_of(run: Path) -> tuple[int, int, int]:
+    """Return the shape (H, W, C) of the images that a run generates.
+
+    Raises:
+        RunError: if its configuration is damaged.
+    """
+    from training.runs.checkpoint import load_config
+
+    config = load_config(run)
+    return config.height, config.width, config.channels
+
+
+def read(path: Path, *, count: int | None, channels: int | None, progress: Progress) -> Samples:
+    """Read images from a folder or from a sample job's output folder.
+
+    Args:
+        path: with PNG files or with WebDataset tars.
+        count: how many to take, from the first; None for all.
+        channels: 1 or 3; images of the other kind are converted. None for grey if all are grey, else colour.
+        progress: where to show a bar while they are decoded.
+
+    Raises:
+        DataError: if there are fewer, or one of them is damaged.
+    """
+    from service.cli.data_options import load_split
+    from training.data import Options
+    from training.errors import DataError
+
+    options = Options(channels=channels, limit=count, max_damaged=0)
+    images = load_split(str(path), "train", options, progress=progress).images
+    if count is not None and len(images) < count:
+        raise DataError(f"{path} holds {len(images)} images, fewer than --count {count}")
+    return Samples(images[:count], str(path))
+
+
+def generate(path: Path, *, count: int, seed: int, shape: tuple[int, int, int] | None, report: Report) -> Samples:
+    """Generate images by the averaged generator of a run: those of a sample job with its archive and this seed.
+
+    Args:
+        path: the run folder.
+        count: how many, >= 1.
+        seed: of the latents, from 0 to 2^64 - 1.
+        shape: (H, W, C) that the images must have; None for any.
+        report: told how many more images are done.
+
+    Raises:
+        RunError: if the run folder is damaged.
+        ScoreError: if it generates images of another shape.
+        NotFiniteError: if an image is not finite.
+    """
+    from handlers.operations.generation import micro_batch
+    from training.errors import ScoreError
+
+    model = _generator(path)
+    if shape is not None and model.image_shape != shape:
+        raise ScoreError(
+            f"{path} generates images of {list(model.image_shape)} (H, W, C), but the extractor sees {list(shape)}; "
+            "nothing is resized"
+        )
+    images = np.empty((count, *model.image_shape), np.uint8)
+    for start in range(0, count, MICRO_BATCH):
+        rows = slice(start, min(start + MICRO_BATCH, count))
+        images[rows] = micro_batch(model, seed, start // MICRO_BATCH)[: rows.stop - start]
+        report(rows.stop - start)
+    return Samples(images, str(path), seed)
+
+
+def _generator(path: Path) -> Model:
+    """Build the averaged generator of a run as a server would hold it."""
+    import torch
+
+    from handlers.compute.device import device_class
+    from handlers.compute.model import Model
+    from training.errors import RunError
+    from training.networks import build_generator
+    from training.runs.checkpoint import generator_weights, load_run
+
+    run = load_run(path)
+    network = build_generator(run.config)
+    try:
+        network.load_state_dict(generator_weights(run))
+    except RuntimeError as error:
+        raise RunError(f"{path}: the weights do not fit the network: {' '.join(str(error).split())}") from None
+    network.eval().requires_grad_(False)
+    device = torch.device("cpu")
+    return Model("generator", run.config, network, MICRO_BATCH, device, device_class(device))

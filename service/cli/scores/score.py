@@ -1,0 +1,323 @@
+"""`mintage score`: how good samples are, beside real images that are scored the same way.
+
+mintage score runs/ssgan-digits                              # 10,000 samples of a run against the test images
+mintage score runs/ssgan-digits --errors                     # its classifier, on the labelled test images
+mintage score var/output/jobs/01kat7x2m9q3zc5d digits        # the images of a sample job
+mintage score images/ digits --parzen --nearest sheet.png    # a folder of PNG files
+mintage score runs/faces lfw/ --inception weights-inception-2015-12-05-6726825d.pth
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from service.cli.console import FAILED, JsonOption, fail, friendly_errors, print_json
+from service.cli.data_options import (
+    SOURCES,
+    ChannelsOption,
+    JpegOption,
+    LimitOption,
+    MaxDamagedOption,
+    SizeOption,
+    bars,
+    data_options,
+    load_split,
+    load_splits,
+)
+from service.cli.scores import errors as judging
+from service.cli.scores import samples as loading
+from service.cli.scores import table
+from service.cli.scores.table import Real, Result, Scored
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from rich.progress import Progress
+
+    from service.cli.scores.samples import Report, Samples
+    from training.data import Options, Split
+    from training.extractors.digits import Extractor
+    from training.scores.parzen import ParzenScore
+
+EXTRACTOR = Path(__file__).parents[3] / "models" / "digit-features"
+
+
+class SplitChoice(StrEnum):
+    """Which real images to compare with."""
+
+    train = "train"
+    test = "test"
+
+
+def score(
+    samples: Annotated[
+        Path,
+        typer.Argument(
+            help="A run folder, a sample job's output folder, or a folder of PNG files.", show_default=False
+        ),
+    ],
+    reference: Annotated[
+        str | None, typer.Argument(help=f"Real images: {SOURCES}.", show_default="the run's data, else digits")
+    ] = None,
+    *,
+    errors: Annotated[
+        bool, typer.Option("--errors", help="Judge the run's classifier on labelled images instead of its samples.")
+    ] = False,
+    count: Annotated[
+        int | None,
+        typer.Option("-n", "--count", min=1, help="Samples to score.", show_default="all; 10000 of a run"),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**64 - 1, help="Seed of a run's samples and of random subsets.")] = 0,
+    split: Annotated[SplitChoice, typer.Option(help="Which real images to compare with.")] = SplitChoice.test,
+    extractor: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a feature extractor.", show_default="the one of digits that ships with Mintage"),
+    ] = None,
+    inception: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Weights of Inception-v3 of 2015-12-05, .pth or .safetensors, instead."),
+    ] = None,
+    inception_sha256: Annotated[
+        str | None,
+        typer.Option(metavar="HEX", help="What the sha256 of that file must be.", show_default="the published one's"),
+    ] = None,
+    parzen: Annotated[
+        bool, typer.Option("--parzen", help="Add the Parzen log-likelihood of 2014, which ranks models badly.")
+    ] = False,
+    nearest: Annotated[
+        Path | None,
+        typer.Option(metavar="SHEET.png", help="Write a sheet of samples and the training images nearest to them."),
+    ] = None,
+    size: SizeOption = None,
+    channels: ChannelsOption = None,
+    limit: LimitOption = None,
+    max_damaged: MaxDamagedOption = None,
+    jpeg: JpegOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Score samples, with real training images scored the same way beside them.
+
+    Classifier score, Frechet distance, kernel distance, precision, recall, density and coverage, all over the features
+    of one extractor; they can be compared only with values by the same extractor on as many images. They are called
+    Inception score, FID and KID only with --inception and the file that these names stand for.
+    """
+    if nearest is not None and nearest.suffix.lower() != ".png":
+        fail(f"--nearest {nearest}: must end in .png")
+    if errors and (parzen or nearest or count or extractor or inception):
+        fail("--errors judges a classifier, not samples: leave out what is about samples or features")
+    with friendly_errors(), bars() as progress:
+        wanted = Wanted(
+            samples=samples,
+            reference=reference or _data_of(samples),
+            split=split.value,
+            options=data_options(size=size, channels=channels, limit=limit, max_damaged=max_damaged, jpeg=jpeg),
+            count=count,
+            seed=seed,
+            parzen=parzen,
+        )
+        if errors:
+            judged = _judged(wanted, progress)
+        else:
+            result = _result(wanted, _extractor(extractor, inception, inception_sha256), progress)
+            if nearest is not None:
+                _write_sheet(result, nearest)
+    if errors and as_json:
+        print_json(judging.values(judged))
+    elif errors:
+        judging.show(judged)
+    elif as_json:
+        print_json({**table.values(result), "nearest": None if nearest is None else str(nearest)})
+    else:
+        table.show(result)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command()(score)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What was typed."""
+
+    samples: Path
+    reference: str
+    split: Split
+    options: Options
+    count: int | None
+    seed: int
+    parzen: bool
+
+
+def _data_of(samples: Path) -> str:
+    """Return what a run was trained on, `digits` where there is no run or it does not say."""
+    from training.data import names_of
+    from training.runs.checkpoint import load_config
+
+    name = load_config(samples).data_name if loading.is_run(samples) else ""
+    if len(names_of(name)) > 1:
+        fail(f"{samples} was trained on {name}; say which REFERENCE to compare with")
+    return name or "digits"
+
+
+def _extractor(folder: Path | None, inception: Path | None, inception_sha256: str | None) -> Extractor:
+    """Load the extractor that was asked for."""
+    from training.extractors.digits import DigitFeatures
+    from training.extractors.inception import KNOWN_SHA256, InceptionFeatures
+
+    if inception is None and inception_sha256 is None:
+        return DigitFeatures.load(folder or EXTRACTOR)
+    if inception is None or folder is not None:
+        fail("give --inception FILE, with --inception-sha256 for another file than the published one, or --extractor")
+    return InceptionFeatures.load(inception, sha256=inception_sha256 or KNOWN_SHA256)
+
+
+def _judged(wanted: Wanted, progress: Progress) -> judging.Judged:
+    """Count the errors of a run's classifier on images of the run's shape."""
+    from training.errors import ScoreError
+    from training.runs.checkpoint import load_config
+
+    config = load_config(wanted.samples)
+    height, width, channels = shape = config.height, config.width, config.channels
+    _check_splits(wanted)
+    options = _filled(wanted.options, size=(height, width), channels=channels)
+    images = load_split(wanted.reference, wanted.split, options, progress=progress)
+    if images.shape != shape:
+        raise ScoreError(
+            f"{wanted.samples} knows images of {list(shape)} (H, W, C), not of {list(images.shape)}; leave out --size "
+            "and --channels"
+        )
+    return judging.judge(wanted.samples, config, images, reference=f"{wanted.reference} {wanted.split}")
+
+
+def _result(wanted: Wanted, sees: Extractor, progress: Progress) -> Result:
+    """Score samples; what is quick to be found wrong is found before images are generated."""
+    if loading.is_run(wanted.samples):
+        count = wanted.count or loading.FROM_A_RUN
+        _check_enough(count, str(wanted.samples), sees)
+        real = _real(wanted, sees, loading.shape_of(wanted.samples), progress)
+        chosen = _generated(wanted, count, sees, progress)
+    else:
+        channels = None if sees.image_shape is None else sees.image_shape[2]
+        chosen = loading.read(wanted.samples, count=wanted.count, channels=channels, progress=progress)
+        _check_enough(len(chosen), str(wanted.samples), sees)
+        real = _real(wanted, sees, chosen.shape, progress)
+    return _scored(wanted, chosen, real, sees, progress)
+
+
+def _real(wanted: Wanted, sees: Extractor, shape: tuple[int, int, int], progress: Progress) -> Real:
+    """Load the real images: in the samples' shape if the extractor sees every shape, else as they are."""
+    from training.errors import ScoreError
+
+    _check_splits(wanted)
+    size, channels = (shape[:2], shape[2]) if sees.image_shape is None else (None, sees.image_shape[2])
+    found = load_splits(wanted.reference, _filled(wanted.options, size=size, channels=channels), progress=progress)
+    compared = found.test if wanted.split == "test" and found.test else found.train
+    if sees.image_shape is None and compared.shape != shape:
+        raise ScoreError(
+            f"the samples are {list(shape)} (H, W, C) and the real images {list(compared.shape)}; leave out --size and "
+            "--channels, and the real images are made alike"
+        )
+    _check_enough(len(compared), f"{wanted.reference} {wanted.split}", sees)
+    return Real(f"{wanted.reference} {wanted.split}", compared, found.train, found.test)
+
+
+def _check_enough(images: int, what: str, sees: Extractor) -> None:
+    """Refuse too few images before anything is looked at, which may take hours."""
+    from training.errors import ScoreError
+
+    if images <= sees.features:
+        raise ScoreError(
+            f"{what}: {images} images are too few for {sees.features} features: their covariance is singular; give at "
+            f"least {sees.features + 1}"
+        )
+
+
+def _check_splits(wanted: Wanted) -> None:
+    """Refuse a source without test images where some are needed."""
+    from training.data import has_split
+    from training.errors import DataError
+
+    if (wanted.split == "test" or wanted.parzen) and not has_split(wanted.reference, "test"):
+        needed = "--parzen needs one" if wanted.parzen else "give --split train"
+        raise DataError(f"{wanted.reference} has no test split; {needed}")
+
+
+def _filled(options: Options, *, size: tuple[int, int] | None, channels: int | None) -> Options:
+    """Return options with what was not typed."""
+    return dataclasses.replace(options, size=options.size or size, channels=options.channels or channels)
+
+
+def _generated(wanted: Wanted, count: int, sees: Extractor, progress: Progress) -> Samples:
+    """Generate samples of a run."""
+    from handlers.errors import HandlerError
+
+    report = _task(progress, "generating", count)
+    try:
+        return loading.generate(wanted.samples, count=count, seed=wanted.seed, shape=sees.image_shape, report=report)
+    except HandlerError as error:
+        fail(str(error), FAILED)
+
+
+def _scored(wanted: Wanted, chosen: Samples, real: Real, sees: Extractor, progress: Progress) -> Result:
+    """Score the samples, and as many training images beside them unless it is these that they are compared with."""
+    from training.scores.comparison import compare
+    from training.scores.conditions import Conditions
+
+    treatment = sees.treatment(real.compared.shape)
+    conditions = Conditions(extractor=sees.sha256, reference=real.name, resize=treatment)
+    sets = [chosen.images]
+    if real.train is not real.compared and len(real.train) > sees.features:
+        sets.append(real.train.images[: len(chosen)])
+    report = _task(progress, "looking", len(real.compared) + sum(map(len, sets)))
+    expected = sees(real.compared.images, report=report).features
+    seen = [sees(images, report=report) for images in sets]
+    step = _task(progress, "comparing", len(sets))
+    scored = []
+    for images, each in zip(sets, seen, strict=True):
+        compared = compare(expected, each.features, each.probabilities, seed=wanted.seed, conditions=conditions)
+        scored.append(Scored(images=len(images), comparison=compared))
+        step(1)
+    kmeans = None
+    if wanted.parzen:
+        scored, kmeans = _with_parzen(scored, chosen, real, wanted.seed, progress)
+    theirs = scored[1] if len(scored) > 1 else None
+    return Result(samples=chosen, real=real, sees=sees, ours=scored[0], theirs=theirs, kmeans=kmeans)
+
+
+def _with_parzen(
+    scored: list[Scored], chosen: Samples, real: Real, seed: int, progress: Progress
+) -> tuple[list[Scored], ParzenScore]:
+    """Add the Parzen log-likelihood, for training images without those that sigma is chosen on, and that of k-means."""
+    from training.scores.parzen import centroids, hold_out, parzen_log_likelihood
+
+    assert real.test is not None  # noqa: S101 - checked when it was loaded
+    training, validation = hold_out(real.train.images)
+    report = _task(progress, "k-means", len(training))
+    centres = centroids(training, len(chosen), seed=seed, report=report)
+    sets: list[NDArray[Any]] = [chosen.images, training[: len(chosen)]][: len(scored)]
+    report = _task(progress, "Parzen windows", (len(sets) + 1) * (len(validation) + len(real.test)))
+    *values, kmeans = (
+        parzen_log_likelihood(images, validation, real.test.images, reference=f"{real.test.name} test", report=report)
+        for images in [*sets, centres]
+    )
+    return [dataclasses.replace(each, parzen=value) for each, value in zip(scored, values, strict=True)], kmeans
+
+
+def _write_sheet(result: Result, path: Path) -> None:
+    from training.scores.nearest import nearest_sheet
+
+    sheet = nearest_sheet(result.samples.images, result.real.train.images)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(path)
+
+
+def _task(progress: Progress, name: str, total: int) -> Report:
+    """Add a bar; the returned function moves it on."""
+    task = progress.add_task(name, total=total)
+    return lambda more: progress.advance(task, more)

@@ -1,0 +1,1 @@
+"""The verbs that call a running service."""

@@ -1,0 +1,116 @@
+"""`mintage up`: the whole stack on this machine until Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli import interrupts
+from service.cli.console import FAILED, errors_console, fail, friendly_errors
+from service.cli.stack import shipped
+
+if TYPE_CHECKING:
+    from service.processes.stack import Stack
+
+OF_THE_STACK = {
+    *("state_dir", "archive_dir", "api_address", "redis_url", "load_models", "worker_name"),
+    *("torchserve_inference", "torchserve_management"),
+}
+LOADING_S = 120.0  # the longest wait for the shipped models
+
+
+def up(
+    state: Annotated[
+        Path | None, typer.Option(help="Folder for models, outputs and logs. Default ~/.local/state/mintage.")
+    ] = None,
+    address: Annotated[str, typer.Option(help="host:port of the API; port 0 chooses a free one.")] = "127.0.0.1:50051",
+    workers: Annotated[
+        int, typer.Option(min=0, max=64, help="Workers for bulk jobs; 0 chooses one a core and one more, at most 8.")
+    ] = 0,
+) -> None:
+    """Run Valkey, TorchServe, the API, the dispatcher and the workers until Ctrl-C, with the shipped models."""
+    from service.processes.stack import Stack, default_workers
+    from service.settings import Settings
+
+    interrupts.install()
+    with friendly_errors():
+        folder = state or Settings().state_dir
+        try:
+            wanted = {**_inherited(), "MINTAGE_LOAD_MODELS": shipped.pack_missing(folder / "archives")}
+            with Stack(folder, api_address=address, workers=workers or default_workers(), overrides=wanted) as stack:
+                bring_up(stack)
+                wait_for_models(
+                    stack, {pair.partition("=")[0] for pair in wanted["MINTAGE_LOAD_MODELS"].split(",") if pair}
+                )
+                wait_for_ctrl_c(stack)
+        except KeyboardInterrupt:
+            errors_console().print("stopped; nothing is left running")
+
+
+def _inherited() -> dict[str, str]:
+    """Return the variables of settings that hold for the stack too: all but those that it chooses itself."""
+    from service.settings import Settings
+
+    names = {f"MINTAGE_{field.upper()}" for field in set(Settings.model_fields) - OF_THE_STACK}
+    return {name: value for name, value in os.environ.items() if name in names}
+
+
+def bring_up(stack: Stack) -> None:
+    """Start the stack with a line or a spinner a process; a process that fails ends the command with its log."""
+    from service.processes.supervisor import ProcessFailedError
+
+    output = errors_console()
+    with output.status("starting") as status:
+
+        def step(name: str) -> None:
+            interrupts.check()
+            status.update(f"starting {name}")
+            if not output.is_terminal:
+                output.print(f"starting {name}")
+
+        try:
+            stack.start(step)
+        except ProcessFailedError as error:
+            typer.echo(str(error), err=True)
+            fail("the stack did not come up", FAILED)
+
+
+def wait_for_models(stack: Stack, names: set[str]) -> None:
+    """Wait until the shipped models answer; one that takes too long is left to the API, which goes on trying."""
+    from mintage.client import Client
+    from mintage.v1 import models_pb2
+
+    output = errors_console()
+    deadline_s = time.monotonic() + LOADING_S
+    with output.status("") as status, Client(stack.api_address) as client:
+        missing = names
+        while missing and time.monotonic() < deadline_s:
+            status.update(f"loading {', '.join(sorted(missing))}")
+            interrupts.check()
+            time.sleep(0.2)
+            ready = {model.name for model in client.models() if model.state == models_pb2.Model.STATE_READY}
+            missing = {name for name in names if f"models/{name}" not in ready}
+    if missing:
+        output.print(f"not ready yet: {', '.join(sorted(missing))}; `mintage models ls` says more")
+
+
+def wait_for_ctrl_c(stack: Stack) -> None:
+    """Say where things are, then wait until a signal raises KeyboardInterrupt."""
+    output = errors_console()
+    output.print(f"[bold]Mintage is up[/bold]; gRPC API on {stack.api_address}, Ctrl-C stops everything")
+    output.print(
+        f"  archives  {stack.settings.archives}\n  outputs   {stack.settings.outputs}\n  logs      {stack.state}/logs"
+    )
+    if stack.api_address != "127.0.0.1:50051":
+        output.print(f"  in other shells: export MINTAGE_API_ADDRESS={stack.api_address}")
+    output.print("  next: mintage models ls")
+    interrupts.wait()
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command()(up)

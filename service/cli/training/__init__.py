@@ -1,0 +1,1 @@
+"""The verbs of training, packing and exporting."""

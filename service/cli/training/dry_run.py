@@ -1,0 +1,141 @@
+"""`mintage train RECIPE --dry-run`: what a training would take, counted, and the time of a few real steps."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from service.cli.console import console, print_json, table
+
+if TYPE_CHECKING:
+    from training.data import LabelledImages, Options
+    from training.loop.dry_run import Measured, Needs
+    from training.recipes import Recipe
+
+PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z")
+DAY_S = 86_400.0
+
+
+def dry_run(
+    recipe: Recipe, options: Options, load: Callable[[], LabelledImages], *, steps: int | None, as_json: bool
+) -> None:
+    """Print what a training would take.
+
+    Args:
+        recipe: of the training.
+        options: of the images, as typed.
+        load: loads the images; called only where their size is not known without them.
+        steps: real steps to time; None for one, if there seems to be room.
+        as_json: whether to print JSON.
+
+    Raises:
+        TrainingError: if the networks do not fit the images, or there are none and their size is not known.
+    """
+    from training.config import RunConfig
+    from training.loop.dry_run import free_bytes, measured, needs, noise
+
+    size, channels = options.size or recipe.size, options.channels or recipe.channels or 3
+    data = noise(recipe, (*size, channels)) if size else load()
+    config = RunConfig.of(recipe, data)
+    counted, free = needs(config), free_bytes(recipe)
+    fits = free is None or counted.total_bytes <= free
+    wanted = int(fits) if steps is None else steps
+    known = counted.flop_per_image is not None
+    taken = measured(config, data, steps=wanted, counted=known) if wanted else None
+    if as_json:
+        print_json(_values(recipe, config.image_shape, counted, taken, free))
+    else:
+        _show(recipe, config.image_shape, counted, taken)
+        if steps is None and not fits:
+            typer.echo(_too_large(counted, free or 0))
+
+
+def _too_large(counted: Needs, free: int) -> str:
+    """Say why no step was taken, and what can be done."""
+    return (
+        f"no step was taken: {_amount(counted.total_bytes, 'B')} are needed and {_amount(free, 'B')} free; take fewer "
+        "maps, smaller fields, larger strides or a smaller batch, or sharding=yes in several processes; --steps 1 "
+        "tries all the same"
+    )
+
+
+def _values(
+    recipe: Recipe, shape: tuple[int, int, int], counted: Needs, taken: Measured | None, free: int | None
+) -> dict[str, Any]:
+    """Return what is printed as JSON."""
+    values = {
+        "recipe": recipe.name,
+        "image_shape": shape,
+        "batch": recipe.batch_images,
+        "images": recipe.images,
+        **dataclasses.asdict(counted),
+        "total_bytes": counted.total_bytes,
+        "free_bytes": free,
+        "measured": None if taken is None else dataclasses.asdict(taken),
+    }
+    flop = _flop(counted, taken)
+    values["flop_per_image"] = flop
+    values["flop"] = None if flop is None else flop * recipe.images
+    values["seconds"] = None if taken is None else _run_seconds(recipe, taken)
+    return values
+
+
+def _show(recipe: Recipe, shape: tuple[int, int, int], counted: Needs, taken: Measured | None) -> None:
+    """Print the parts and the sums as tables."""
+    typer.echo(
+        f"{recipe.name}: images of {'x'.join(map(str, shape))} (C, H, W), {recipe.batch_images:,} a step, "
+        f"{recipe.images:,} in all"
+    )
+    columns = ("part", "units", "weights")
+    parts = [(part.name, f"{part.units:,}", f"{part.weights:,}") for part in counted.parts]
+    console().print(table(columns, [*parts, ("all", "", f"{counted.weights:,}")], right=columns[1:]))
+    console().print(table(("needed", "amount"), _rows(recipe, counted, taken), right=("amount",)))
+
+
+def _rows(recipe: Recipe, counted: Needs, taken: Measured | None) -> list[tuple[str, str]]:
+    rows = [
+        ("memory of weights", _amount(counted.weight_bytes, "B")),
+        ("of gradients", _amount(counted.gradient_bytes, "B")),
+        ("of the optimiser's moments", _amount(counted.moment_bytes, "B")),
+    ]
+    if counted.average_bytes:
+        rows.append(("of averaged weights", _amount(counted.average_bytes, "B")))
+    if counted.activation_bytes is not None:
+        rows.append(("of a batch's activations", _amount(counted.activation_bytes, "B")))
+    rows.append(("together", _amount(counted.total_bytes, "B")))
+    flop = _flop(counted, taken)
+    if flop is not None:
+        rows.append(("computation of an image", _amount(flop, "FLOP")))
+        rows.append(("of the run", _amount(flop * recipe.images, "FLOP")))
+    if taken is not None:
+        rows.append((f"time of a step, {taken.steps} measured", f"{taken.seconds_per_step:.3g} s"))
+        rows.append(("of the run, at that speed", _duration(_run_seconds(recipe, taken))))
+        rows.append(("peak memory of the process", _amount(taken.peak_bytes, "B")))
+    return rows
+
+
+def _flop(counted: Needs, taken: Measured | None) -> float | None:
+    return counted.flop_per_image if taken is None or taken.flop_per_image is None else taken.flop_per_image
+
+
+def _run_seconds(recipe: Recipe, taken: Measured) -> float:
+    return taken.seconds_per_step * recipe.images / recipe.batch_images
+
+
+def _amount(number: float, unit: str) -> str:
+    """Write a number with three digits and a decimal prefix."""
+    power = 0
+    while number >= 999.5 and power < len(PREFIXES) - 1:
+        number, power = number / 1000, power + 1
+    return f"{number:.3g} {PREFIXES[power]}{unit}"
+
+
+def _duration(seconds: float) -> str:
+    """Write a time in the unit that suits it."""
+    for name, length_s in (("years", 365 * DAY_S), ("days", DAY_S), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2 * length_s:
+            return f"{seconds / length_s:,.3g} {name}"
+    return f"{seconds:.3g} s"

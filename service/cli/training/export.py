@@ -1,0 +1,49 @@
+"""`mintage export`: a run cut down to what serving reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli.console import friendly_errors
+from service.cli.training.pack import KindChoice
+
+if TYPE_CHECKING:
+    from handlers.compute.model import Kind
+
+ONLY: dict[KindChoice, Kind | None] = {
+    KindChoice.all: None,
+    KindChoice.generator: "generator",
+    KindChoice.classifier: "classifier",
+    KindChoice.neurons: "neurons",
+}
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to make; must not exist or be empty.")],
+    *,
+    kind: Annotated[KindChoice, typer.Option(help="Which network of the run; all: every one it has trained.")] = (
+        KindChoice.all
+    ),
+    half: Annotated[
+        bool,
+        typer.Option(
+            "--half", help="Store weights as float16: half the size. They are served as float32 all the same."
+        ),
+    ] = False,
+) -> None:
+    """Copy what serving reads of a run: configuration, weights, concepts, card, last samples. It can be packed."""
+    from training.export import export as export_run
+
+    with friendly_errors():
+        made = export_run(run, folder, only=ONLY[kind], precision="float16" if half else "float32")
+    megabytes = sum(path.stat().st_size for path in made.rglob("*") if path.is_file()) / 1e6
+    typer.echo(f"{made}: {megabytes:.1f} MB")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command()(export)

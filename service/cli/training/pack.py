@@ -1,0 +1,108 @@
+"""`mintage pack RUN`: make archives of a run that the server can load."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli.console import JsonOption, fail, friendly_errors, print_json
+
+if TYPE_CHECKING:
+    from handlers.compute.model import Kind
+
+
+class KindChoice(StrEnum):
+    """What of a run to pack."""
+
+    generator = "generator"
+    classifier = "classifier"
+    neurons = "neurons"
+    all = "all"
+
+
+_KINDS: dict[KindChoice, Kind] = {
+    KindChoice.generator: "generator",
+    KindChoice.classifier: "classifier",
+    KindChoice.neurons: "neurons",
+}
+
+
+def pack(
+    run: Annotated[Path, typer.Argument(help="A run folder, as `mintage train` writes it.", show_default=False)],
+    *,
+    kind: Annotated[
+        KindChoice, typer.Option(help="Which network of the run; all: every one it has trained.")
+    ] = KindChoice.all,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder to write to. Default: the server's archive folder."),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="NAME of {NAME}-generator.mar, -classifier.mar, -neurons.mar. Default: the run folder's name."
+        ),
+    ] = None,
+    micro_batch: Annotated[
+        int, typer.Option(min=1, max=1024, help="Images in one forward pass; part of the model's identity.")
+    ] = 64,
+    as_json: JsonOption = False,
+) -> None:
+    """Pack a run into archives. The same run gives the same bytes, so an archive's sha256 is the model's identity.
+
+    `mintage pack runs/ssgan-digits --name digits` writes digits-generator.mar and digits-classifier.mar.
+    """
+    stem = name or _name_of(run)
+    if not re.fullmatch(r"[a-z0-9](?:[a-z0-9-]{0,50}[a-z0-9])?", stem):
+        fail(f"--name must be 1 to 52 of a-z, 0-9 and - (not at its ends), not {stem!r}")
+    with friendly_errors():
+        packed = _packed(run, kind, output, stem, micro_batch)
+    if as_json:
+        print_json(packed)
+        return
+    for archive in packed:
+        typer.echo(f"{archive['path']}  {archive['bytes']:,} bytes  sha256 {archive['digest']}")
+
+
+def _packed(run: Path, kind: KindChoice, output: Path | None, stem: str, micro_batch: int) -> list[dict[str, object]]:
+    """Pack every wanted kind; returns what there is to say of each archive."""
+    from handlers.archive import pack as pack_archive
+    from handlers.errors import HandlerError
+    from service.settings import settings
+
+    folder = output or settings().archives
+    try:
+        kinds = _kinds(kind, run)
+        archives = [pack_archive(run, k, folder / f"{stem}-{k}.mar", micro_batch=micro_batch) for k in kinds]
+    except HandlerError as error:
+        fail(str(error))
+    return [{"path": str(a.path), "digest": a.digest, "bytes": a.path.stat().st_size} for a in archives]
+
+
+def _kinds(kind: KindChoice, run: Path) -> list[Kind]:
+    """Return what was asked for; all is what the run's recipe has trained."""
+    from training.runs.checkpoint import load_config
+
+    if kind is not KindChoice.all:
+        return [_KINDS[kind]]
+    recipe = load_config(run).settings
+    trained: dict[Kind, bool] = {
+        "generator": recipe.generates,
+        "classifier": recipe.classifies,
+        "neurons": recipe.detects,
+    }
+    return [each for each, present in trained.items() if present]
+
+
+def _name_of(run: Path) -> str:
+    """Turn the run folder's name into a name of archives."""
+    return re.sub(r"[^a-z0-9]+", "-", run.resolve().name.lower()).strip("-")[:52].strip("-")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command()(pack)

@@ -1,0 +1,160 @@
+"""`mintage probe`: how much a DCGAN's discriminator learnt without labels, and a classifier made of it.
+
+mintage probe runs/dcgan32 --data cifar10/                         # writes runs/dcgan32-probe
+mintage probe runs/dcgan32 --data svhn/ --labels-per-class 100     # mean of 100 draws of 100 labels a class
+mintage pack runs/dcgan32-probe                                    # the classifier, to be served
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from service.cli.console import JsonOption, console, friendly_errors, print_json, table
+from service.cli.data_options import SOURCES, JpegOption, LimitOption, MaxDamagedOption, bars, data_options, load_splits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.progress import Progress
+
+    from training.data import Options
+    from training.probe.outcome import Outcome
+
+
+def probe(
+    run: Annotated[Path, typer.Argument(help="Run folder of a DCGAN, one without labels.", show_default=False)],
+    *,
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="SOURCE",
+            help=f"Labelled images, brought to the run's size and channels: {SOURCES}.",
+            show_default=False,
+        ),
+    ],
+    limit: LimitOption = None,
+    max_damaged: MaxDamagedOption = None,
+    jpeg: JpegOption = None,
+    labels_per_class: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Labelled images a class in one draw; the accuracy is the mean over draws.",
+            show_default="all, once",
+        ),
+    ] = None,
+    draws: Annotated[int | None, typer.Option(min=1, max=1000, help="Draws of few labels.", show_default="100")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--run", metavar="OUT", help="Run folder to write.", show_default="RUN-probe")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the validation part and of the draws.")] = 1,
+    device: Annotated[
+        str, typer.Option(help="Where to compute: cpu, cuda or cuda:N. Features of all images must fit there.")
+    ] = "cpu",
+    as_json: JsonOption = False,
+) -> None:
+    """Classify the features that a DCGAN's discriminator learnt without labels, by a linear machine.
+
+    What is written is a run folder to pack and serve: a classifier whose p(generated) is the discriminator's judgement.
+    """
+    from training.errors import RecipeError
+
+    folder = out or run.with_name(f"{run.resolve().name}-probe")
+    with friendly_errors(), bars() as progress:
+        if draws is not None and labels_per_class is None:
+            raise RecipeError("--draws needs --labels-per-class: with all labels there is one machine")
+        fields = {"seed": seed, "labels_per_class": labels_per_class or 0, "final_draws": draws or 100}
+        options = data_options(limit=limit, max_damaged=max_damaged, jpeg=jpeg)
+        outcome = _probed(run, folder, data, fields, options=options, device=device, progress=progress)
+    if as_json:
+        print_json({"run": str(folder), **dataclasses.asdict(outcome)})
+    else:
+        _print(folder, outcome)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command()(probe)
+
+
+def _probed(
+    run: Path,
+    folder: Path,
+    source: str,
+    fields: dict[str, Any],
+    *,
+    options: Options,
+    device: str,
+    progress: Progress,
+) -> Outcome:
+    """Load the images as the run's, and probe it."""
+    from training.recipes import ProbeRecipe, recipe_named
+    from training.runs.checkpoint import load_config
+
+    config = load_config(run)
+    options = dataclasses.replace(options, size=(config.height, config.width), channels=config.channels)
+    recipe = recipe_named("probe").overridden(fields)
+    assert isinstance(recipe, ProbeRecipe)  # noqa: S101 - this name's family
+    splits = load_splits(source, options, progress=progress)
+    from training.probe.run import probe_run
+
+    def stage(name: str, total: int) -> Callable[[int], None]:
+        if progress.disable:  # no terminal: a line as each stage begins, for some take minutes
+            typer.echo(f"{name}: {total:,}", err=True)
+        task = progress.add_task(name, total=total)
+        return lambda more: progress.advance(task, more)
+
+    return probe_run(run, splits.train, folder, recipe=recipe, test=splits.test, device=_device(device), stage=stage)
+
+
+def _device(name: str) -> str:
+    """Return a device's name, once it is known to be there."""
+    import torch
+
+    from training.errors import RunError
+
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise RunError(f"--device {name} cannot be used: {str(error).splitlines()[0]}") from None
+    return name
+
+
+def _print(folder: Path, outcome: Outcome) -> None:
+    rows = [
+        (
+            "validation",
+            f"{outcome.validation_images:,}",
+            _percent(outcome.validation_accuracy),
+            "",
+            f"{outcome.validation_log_loss:.3f}",
+        )
+    ]
+    if outcome.test_accuracy is not None:
+        spread = "" if outcome.test_deviation is None else f"± {196 * outcome.test_deviation:.2f}"
+        rows.append(
+            (
+                "test",
+                f"{outcome.test_images:,}",
+                _percent(outcome.test_accuracy),
+                spread,
+                f"{outcome.test_log_loss:.3f}",
+            )
+        )
+    columns = ["images", "number", "accuracy", "1.96 deviations", "log loss, nats"]
+    console().print(table(columns, rows, right=columns[1:]))
+    drawn = "" if outcome.draws == 1 else f" in each of {outcome.draws} draws"
+    scaled = "each scaled to unit variance" if outcome.standardised else "all scaled by one number"
+    typer.echo(
+        f"{outcome.features:,} features, {scaled}; {outcome.labels:,} labels{drawn}; C = {outcome.cost:g}; "
+        f"temperature {outcome.temperature:.3g}; {outcome.seconds:.0f} s"
+    )
+    typer.echo(f"{folder} is a classifier now; `mintage pack {folder}` makes an archive of it")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f} %"

@@ -1,0 +1,312 @@
+"""`mintage train`: a recipe on any images, into a run folder.
+
+mintage train                                       # ssgan-digits on the bundled digits, in runs/ssgan-digits
+mintage train ssgan-mnist --data mnist/ --seed 3    # the same command again resumes
+mintage train RECIPE --data photos/ --size 32       # any images, cropped and resized; see --help for what --data takes
+mintage train RECIPE --data photos/ --data more/    # several sources, taken together
+mintage train RECIPE --dry-run                      # what it would take, and how long
+torchrun --nproc-per-node 2 -m service -- train ... # the same training by two processes
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from service.cli.data_options import (
+    SOURCES,
+    ChannelsOption,
+    JpegOption,
+    LimitOption,
+    MaxDamagedOption,
+    SizeOption,
+    Splits,
+    data_options,
+    joined_splits,
+    load_splits,
+)
+
+if TYPE_CHECKING:
+    from training.data import Options
+    from training.loop.loop import Progress, Summary
+    from training.recipes import Recipe
+
+Report = Callable[["Progress"], None]
+PLAIN_INTERVAL_S = 5.0  # between two lines in a log
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command()(train)
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="What to train; `mintage recipes` lists the names.")] = "ssgan-digits",
+    *,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SOURCE",
+            help=f"Images to train on; may be repeated, and all are taken together: {SOURCES}.",
+            show_default="recipe's",
+        ),
+    ] = None,
+    size: SizeOption = None,
+    channels: ChannelsOption = None,
+    limit: LimitOption = None,
+    max_damaged: MaxDamagedOption = None,
+    jpeg: JpegOption = None,
+    run: Annotated[Path | None, typer.Option(help="Run folder to write or resume.", show_default="runs/RECIPE")] = None,
+    labels: Annotated[int | None, typer.Option(help="Labelled images in all.", show_default="recipe's")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every random choice.", show_default="recipe's")] = None,
+    images: Annotated[int | None, typer.Option(help="Length of the run, real images.", show_default="recipe's")] = None,
+    max_seconds: Annotated[
+        float | None, typer.Option(help="Cap on the time of this start, s.", show_default="recipe's")
+    ] = None,
+    fields: Annotated[
+        list[str] | None,
+        typer.Option("-o", "--set", metavar="FIELD=VALUE", help="Override a field; may be repeated."),
+    ] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write event files for TensorBoard, in RUN/tensorboard.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what it would take: weights, memory, computation and time.")
+    ] = False,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=0, help="Real steps that --dry-run times, on noise.", show_default="1, if there is room"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+) -> None:
+    """Train a recipe; the same command again resumes, Ctrl-C saves."""
+    from training.errors import DivergedError, RecipeError, TrainingError
+
+    flags = {"labels": labels, "seed": seed, "images": images, "max_seconds": max_seconds}
+    try:
+        chosen = _overridden(recipe, flags, fields or [])
+        if not (chosen.generates or chosen.detects):
+            raise RecipeError(f"{chosen.name} is not trained by this verb: {chosen.source}")
+        options = data_options(size=size, channels=channels, limit=limit, max_damaged=max_damaged, jpeg=jpeg)
+        if dry_run:
+            _dry_run(chosen, data or [], options, steps=steps, as_json=as_json)
+            return
+        if steps is not None:
+            raise RecipeError("--steps goes with --dry-run; the length of a run is --images")
+        folder = run or Path("runs") / chosen.name
+        loaded = _loaded(data or [], chosen, options)
+        with _reporter(chosen, as_json=as_json) as printed, _event_files(folder, wanted=tensorboard) as written:
+            summary = _trained(chosen, folder, loaded, report=_both(printed, written))
+    except DivergedError as error:
+        raise _failure(error, status=1) from None
+    except (TrainingError, OSError) as error:
+        raise _failure(error, status=2) from None
+    if _is_first_process():
+        print(json.dumps(_summary_values(summary)) if as_json else _sentence(summary), flush=True)
+    if summary.ended == "stopped":
+        raise typer.Exit(130)
+
+
+def train_with_bar(recipe: Recipe, run: Path) -> Summary:
+    """Train a recipe on its own data, with a progress bar or plain lines; a run that is there already is carried on.
+
+    Raises:
+        TrainingError: as `training.loop.loop.train` does.
+    """
+    loaded = _loaded([], recipe, data_options())
+    with _reporter(recipe, as_json=False) as report:
+        return _trained(recipe, run, loaded, report=report)
+
+
+def _overridden(name: str, flags: dict[str, Any], fields: list[str]) -> Recipe:
+    """Return the recipe with the flags and the FIELD=VALUE pairs in it."""
+    from training.errors import RecipeError
+    from training.recipes import recipe_named
+
+    values = {flag: value for flag, value in flags.items() if value is not None}
+    for pair in fields:
+        field, equals, value = pair.partition("=")
+        if not equals:
+            raise RecipeError(f"--set {pair}: expected FIELD=VALUE, such as --set images=100000")
+        values[field.strip()] = value.strip()
+    return recipe_named(name).overridden(values)
+
+
+def _loaded(data: list[str], recipe: Recipe, options: Options) -> Splits:
+    """Load the images; the recipe says their size and channels where nobody else did."""
+    from training.data import must_have_one_set_of_classes
+    from training.errors import DataError
+
+    names = data or ([recipe.data] if recipe.data else [])
+    if not names:
+        raise DataError(f"{recipe.name} needs --data ({recipe.source}); `mintage train --help` says what it may be")
+    size, channels = options.size or recipe.size, options.channels or recipe.channels
+    options = dataclasses.replace(options, size=size, channels=channels)
+    sources = [load_splits(name, options) for name in names]
+    if recipe.needs_labels:
+        must_have_one_set_of_classes([source.train for source in sources])
+    return joined_splits(sources)
+
+
+def _dry_run(recipe: Recipe, data: list[str], options: Options, *, steps: int | None, as_json: bool) -> None:
+    """Say what the training would take."""
+    from service.cli.training.dry_run import dry_run
+
+    dry_run(recipe, options, lambda: _loaded(data, recipe, options).train, steps=steps, as_json=as_json)
+
+
+def _trained(recipe: Recipe, run: Path, loaded: Splits, *, report: Report) -> Summary:
+    """Train, with torch imported only once the input is known to be good."""
+    from training.loop.loop import train as train_run
+
+    with _interrupts() as caught:
+        return train_run(recipe, loaded.train, run, test=loaded.test, report=report, should_stop=lambda: bool(caught))
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """Collect the first Ctrl-C or SIGTERM; a second one acts as if this had never been here.
+
+    But under torchrun a Ctrl-C reaches a process twice, from the terminal and from torchrun, which ends one that does
+    not end by itself.
+    """
+    caught: list[int] = []
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        caught.append(number)
+        if "TORCHELASTIC_RUN_ID" not in os.environ:
+            restore()
+
+    for number in previous:
+        signal.signal(number, remember)
+    try:
+        yield caught
+    finally:
+        restore()
+
+
+@contextlib.contextmanager
+def _reporter(recipe: Recipe, *, as_json: bool) -> Iterator[Report]:
+    """Report as JSON lines, as a progress bar on a terminal, or else as a plain line every few seconds."""
+    if not _is_first_process():
+        yield lambda _: None
+    elif as_json:
+        yield lambda progress: print(json.dumps(dataclasses.asdict(progress)), flush=True)
+    elif sys.stdout.isatty():
+        with _bar(recipe) as report:
+            yield report
+    else:
+        print(f"training {recipe.name}: {recipe.images:,} images", flush=True)
+        yield _plain_lines()
+
+
+@contextlib.contextmanager
+def _bar(recipe: Recipe) -> Iterator[Report]:
+    """Draw a progress bar with images a second, the time left and the losses."""
+    from rich import progress as rich_progress
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[speed]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[losses]}"),
+    )
+    with rich_progress.Progress(*columns) as bar:
+        task = bar.add_task(recipe.name, total=recipe.images, speed="", losses="")
+
+        def report(progress: Progress) -> None:
+            speed = f"{progress.images_per_second:,.0f} images/s"
+            bar.update(task, completed=progress.images_seen, speed=speed, losses=_measured(progress))
+
+        yield report
+
+
+@contextlib.contextmanager
+def _event_files(run: Path, *, wanted: bool) -> Iterator[Report]:
+    """Report to event files for TensorBoard, if they are wanted."""
+    if not wanted:
+        yield lambda _: None
+        return
+    from training.loop.tensorboard import event_files
+
+    with event_files(run) as report:
+        yield report
+
+
+def _both(one: Report, other: Report) -> Report:
+    def report(progress: Progress) -> None:
+        one(progress)
+        other(progress)
+
+    return report
+
+
+def _is_first_process() -> bool:
+    """Say whether this process speaks for all: alone, or the first of those that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _plain_lines() -> Report:
+    """Print a line every few seconds, and at the end."""
+    last_s = time.monotonic()
+
+    def report(progress: Progress) -> None:
+        nonlocal last_s
+        if time.monotonic() - last_s < PLAIN_INTERVAL_S and progress.images_seen < progress.images:
+            return
+        last_s = time.monotonic()
+        left_s = (progress.images - progress.images_seen) / max(progress.images_per_second, 1e-9)
+        print(
+            f"{progress.images_seen:,} of {progress.images:,} images, {progress.images_per_second:,.0f} images/s, "
+            f"{left_s:.0f} s left, {_measured(progress)}",
+            flush=True,
+        )
+
+    return report
+
+
+def _measured(progress: Progress) -> str:
+    """Write losses and accuracy in a few words."""
+    words = [f"{name} {value:.3f}" for name, value in (progress.losses or {}).items()]
+    if progress.test_accuracy is not None:
+        words.append(f"test accuracy {100 * progress.test_accuracy:.1f} %")
+    return ", ".join(words)
+
+
+def _sentence(summary: Summary) -> str:
+    """Say how the training ended and what to do next."""
+    accuracy = "" if summary.test_accuracy is None else f", test accuracy {100 * summary.test_accuracy:.2f} %"
+    done = f"{summary.images_seen:,} of {summary.images:,} images in {summary.seconds:.0f} s{accuracy}"
+    if summary.ended == "finished":
+        return f"finished {summary.run}: {done}; look at {summary.run / 'samples' / 'latest.png'}"
+    why = "stopped" if summary.ended == "stopped" else "out of time"
+    return f"{why} and saved {summary.run}: {done}; the same command goes on from here"
+
+
+def _summary_values(summary: Summary) -> dict[str, Any]:
+    return {**dataclasses.asdict(summary), "run": str(summary.run)}
+
+
+def _failure(error: Exception, *, status: int) -> typer.Exit:
+    """Print one line on stderr and return the exit to raise."""
+    print(f"mintage: {error}", file=sys.stderr)
+    return typer.Exit(status)

@@ -1,0 +1,154 @@
+"""Image files to pixels and back. The files come from strangers: nothing is decoded before its header is believed."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from service.validation import Violations
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FOLDER_FORMATS = ("PNG", "JPEG", "WEBP")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+CHANNELS = (1, 3)  # what an image file can hold here
+
+# Pillow only warns between one and two times its own limit of pixels; here that is an error like any other.
+warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+
+
+def decode(
+    files: Sequence[bytes], *, height: int, width: int, channels: int, max_pixels: int, field: str
+) -> NDArray[np.uint8]:
+    """Decode image files that must all have one size; colour is converted, transparency is laid on white.
+
+    Args:
+        files: PNG, JPEG, WebP, BMP or GIF (first frame).
+        height: of every image in pixels, after its EXIF orientation is applied.
+        width: as height.
+        channels: 1 for grey, 3 for RGB: what the pixels are converted to.
+        max_pixels: Most pixels that a header may announce.
+        field: Path of `files` in the request, for the errors.
+
+    Returns: [N, height, width, channels].
+
+    Raises:
+        InvalidArgument: naming every file that is not such an image.
+    """
+    violations = Violations()
+    decoded = np.zeros((len(files), height, width, channels), np.uint8)
+    for index, file in enumerate(files):
+        try:
+            decoded[index] = _decode(file, height, width, channels, max_pixels)
+        except UnreadableImageError as error:
+            violations.add(f"{field}[{index}]", str(error))
+    violations.check()
+    return decoded
+
+
+class UnreadableImageError(Exception):
+    """Raised when a file is not an image that can be taken; the text goes on from its name."""
+
+
+def decode_fitted(
+    file: bytes, *, height: int, width: int, channels: int, max_pixels: int
+) -> tuple[NDArray[np.uint8], bool]:
+    """Decode an image file of any size and bring it to one size; colour and transparency are treated as by `decode`.
+
+    The largest centred part of the wanted aspect is kept and resized with Lanczos's filter, as for training data.
+
+    Args:
+        file: PNG, JPEG or WebP.
+        height: wanted, in pixels.
+        width: wanted, in pixels.
+        channels: 1 for grey, 3 for RGB.
+        max_pixels: most pixels that a header may announce.
+
+    Returns: [height, width, channels], and whether it was resized.
+
+    Raises:
+        UnreadableImageError: if it is no such image; the text says why.
+    """
+    if not file:
+        raise UnreadableImageError("is empty")
+    with _opened(file, max_pixels, FOLDER_FORMATS) as image:
+        if image.width * image.height > max_pixels:
+            raise _too_many_pixels(image.size, max_pixels)
+        try:
+            image.load()
+            pixels = _pixels(ImageOps.exif_transpose(image), channels)
+            if pixels.shape[:2] == (height, width):
+                return pixels, False
+            whole = Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
+            fitted = ImageOps.fit(whole, (width, height), method=Image.Resampling.LANCZOS)
+            return np.asarray(fitted, np.uint8).reshape(height, width, channels), True
+        except MemoryError:
+            raise
+        except Exception as error:  # decoders raise nearly anything on damaged files
+            raise UnreadableImageError("cannot be decoded: the file is damaged or incomplete") from error
+
+
+def _decode(file: bytes, height: int, width: int, channels: int, max_pixels: int) -> NDArray[np.uint8]:
+    if not file:
+        raise UnreadableImageError("is empty")
+    with _opened(file, max_pixels) as image:
+        if image.width * image.height > max_pixels:
+            raise _too_many_pixels(image.size, max_pixels)
+        if image.size not in ((width, height), (height, width)):
+            raise _wrong_size(image.size, height, width)
+        try:
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+            pixels = _pixels(upright, channels)
+        except Exception as error:  # decoders raise nearly anything on damaged files
+            raise UnreadableImageError("cannot be decoded: the file is damaged or incomplete") from error
+    if upright.size != (width, height):
+        raise _wrong_size(upright.size, height, width)
+    return pixels
+
+
+def _opened(file: bytes, max_pixels: int, formats: tuple[str, ...] = FORMATS) -> Image.Image:
+    """Read the header only."""
+    try:
+        return Image.open(io.BytesIO(file), formats=formats)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise UnreadableImageError(f"has more than {max_pixels:,} pixels") from error
+    except Exception as error:  # as above
+        raise UnreadableImageError(f"is no {_listed(formats)} file") from error
+
+
+def _listed(formats: tuple[str, ...]) -> str:
+    names = ["WebP" if name == "WEBP" else name for name in formats]
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def _too_many_pixels(size: tuple[int, int], max_pixels: int) -> UnreadableImageError:
+    return UnreadableImageError(f"has {size[0]:,} x {size[1]:,} pixels, more than {max_pixels:,}")
+
+
+def _wrong_size(size: tuple[int, int], height: int, width: int) -> UnreadableImageError:
+    return UnreadableImageError(f"is {size[0]:,} x {size[1]:,} pixels, not {width:,} x {height:,}")
+
+
+def _pixels(image: Image.Image, channels: int) -> NDArray[np.uint8]:
+    """Convert an image of any mode to uint8 [H, W, channels]."""
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _from_16_bit(image)
+    if image.has_transparency_data:
+        coloured = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, coloured)
+    converted = image.convert("L" if channels == 1 else "RGB")
+    return np.asarray(converted, np.uint8).reshape(image.height, image.width, channels)
+
+
+def _from_16_bit(image: Image.Image) -> Image.Image:
+    """Scale 16-bit grey to 8 bits; Pillow's own conversion would clip."""
+    deep = np.asarray(image).astype(np.float64)
+    return Image.fromarray(np.rint(np.clip(deep, 0, 65535) / 257).astype(np.uint8))

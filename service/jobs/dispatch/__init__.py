@@ -1,0 +1,1 @@
+"""The dispatcher: hints, ends, rebuilding, retention."""

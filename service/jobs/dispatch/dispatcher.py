@@ -1,0 +1,193 @@
+"""The dispatcher: hands out hints, takes back what was lost, finishes jobs. `mintage serve dispatcher`.
+
+Any number may run; one leads by a lease in Redis. Nothing is lost when it dies: all that it knows is in the ledger and
+on disk, and whatever it does may be done twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import os
+import secrets
+import signal
+import socket
+
+import structlog
+
+from service import logs
+from service.errors import MintageError
+from service.jobs.dispatch.finalize import finalize
+from service.jobs.dispatch.rebuild import rebuild
+from service.jobs.dispatch.retention import Cleanup
+from service.jobs.ledger import heartbeats
+from service.jobs.ledger.ledger import Ledger, connect
+from service.jobs.ledger.views import JobView
+from service.jobs.messages.app import QUEUE_KEY, TASK, celery_app
+from service.jobs.shards.publish import temporary_label
+from service.jobs.storage.store import open_store
+from service.settings import Settings
+
+LEADER_LEASE_S = 5.0
+BUSY_S, IDLE_S = 0.05, 1.0
+LOST_AFTER_S = 3.0
+FINISH_AGAIN_S = 5.0
+SEND_AGAIN = {"max_retries": 1, "interval_start": 0.1}  # over a new connection
+SHARD_PAGE = 1000
+
+log = structlog.get_logger(__name__)
+
+
+def serve(settings: Settings) -> None:
+    """Run a dispatcher until SIGTERM."""
+    logs.configure(settings)
+    asyncio.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    task = asyncio.ensure_future(Dispatcher(settings).run())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+class Dispatcher:
+    """One dispatcher."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._store = open_store(settings)
+        self._redis = connect(settings)
+        self._ledger = Ledger(self._redis)
+        self._celery = celery_app(settings)
+        self._name = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
+        self._incarnation = ""
+        self._finishing: dict[str, asyncio.Task[None]] = {}
+        self._cleanup = Cleanup(self._ledger, self._store)
+
+    async def run(self) -> None:
+        """Lead if nobody else does, for ever; errors of Redis are waited out."""
+        try:
+            while True:
+                try:
+                    await self._turn()
+                except MintageError as error:
+                    log.warning("the dispatcher waits", error=error.message)
+                    await asyncio.sleep(IDLE_S)
+        finally:
+            await self._leave()
+
+    async def _turn(self) -> None:
+        if not await self._ledger.lead(self._name, lease_s=LEADER_LEASE_S):
+            self._incarnation = ""
+            await asyncio.sleep(IDLE_S)
+            return
+        await self._rebuild()
+        busy = await self._step()
+        await self._ledger.wait_for_work(BUSY_S if busy else IDLE_S)
+
+    async def _step(self) -> bool:
+        """Do all that is to be done now; tells whether to look again soon."""
+        await self._expire()
+        dispatch = await self._ledger.dispatch(
+            QUEUE_KEY,
+            per_slot=self._settings.messages_per_slot,
+            lost_after_s=LOST_AFTER_S,
+            dead_after_s=heartbeats.DEAD_AFTER_S,
+        )
+        if dispatch.hints:
+            await asyncio.to_thread(self._send, dispatch.hints)
+        await self._finish()
+        await self._cleanup.look()
+        return dispatch.busy
+
+    async def _rebuild(self) -> None:
+        """Index what is on disk but not in the ledger: when this one begins to lead, and after Redis began anew."""
+        if await self._ledger.incarnation() != self._incarnation:
+            jobs = await rebuild(self._ledger, self._store)
+            log.info("the dispatcher leads", name=self._name, jobs_rebuilt=jobs)
+            await self._ledger.rebuilt()
+            self._incarnation = await self._ledger.incarnation()
+
+    async def _expire(self) -> None:
+        """Take back leases that ran out and remove what their attempts left."""
+        settings = self._settings
+        for lease in await self._ledger.expire(max_attempts=settings.max_attempts, pause_s=settings.retry_pause_s):
+            log.warning("lease lost", job=lease.job, shard=lease.shard, attempt=lease.attempt)
+            prefix = (await self._ledger.job(lease.job)).plan.prefix
+            label = temporary_label(lease.shard, lease.attempt)
+            await asyncio.to_thread(self._store.output(prefix).remove_temporaries, label)
+
+    def _send(self, hints: list[tuple[str, int]]) -> None:
+        """Put hints into the broker; those that do not arrive are sent again later."""
+        try:
+            with self._celery.producer_or_acquire() as producer:
+                for job, shard in hints:
+                    self._celery.send_task(TASK, args=[job, shard], producer=producer, retry_policy=SEND_AGAIN)
+        except Exception as error:  # kombu raises what its transport raises
+            log.warning("hints were not sent", error=f"{type(error).__name__}: {error}")
+
+    async def _finish(self) -> None:
+        """Begin to finish every job that can be finished; each in a task of its own, so that hints go on."""
+        for job in await self._ledger.ending():
+            if job not in self._finishing:
+                task = asyncio.create_task(self._finish_job(job))
+                self._finishing[job] = task
+                task.add_done_callback(functools.partial(self._finished, job))
+
+    def _finished(self, job: str, _: asyncio.Task[None]) -> None:
+        self._finishing.pop(job, None)
+
+    async def _finish_job(self, job: str) -> None:
+        try:
+            view = await self._ledger.job(job)
+            cancelled = view.state == "CANCELLING"
+            errors = await self._errors(view)
+            ending = await asyncio.to_thread(
+                finalize,
+                self._store,
+                view.plan,
+                cancelled=cancelled,
+                errors=errors,
+                retry_round=view.round,
+                inputs=self._settings.inputs,
+            )
+            await self._ledger.finish(
+                job,
+                view.state,
+                ending.state,
+                error=ending.error,
+                root_digest=ending.root_digest,
+                result=ending.result_json,
+                retry_round=view.round,
+            )
+            log.info("job", job=job, state=ending.state, error=ending.error)
+        except MintageError as error:
+            log.warning("a job waits for its end", job=job, error=error.message)
+            await asyncio.sleep(IDLE_S)
+        except Exception:
+            log.exception("a job cannot be finished now", job=job)
+            await asyncio.sleep(FINISH_AGAIN_S)
+
+    async def _errors(self, view: JobView) -> dict[int, str]:
+        """Return the last error of each shard that failed for good."""
+        errors: dict[int, str] = {}
+        pages = range(0, view.plan.shards, SHARD_PAGE) if view.shards_failed else ()
+        for first in pages:
+            for shard in await self._ledger.shards(view.plan.job, first=first, limit=SHARD_PAGE):
+                if shard.state == "FAILED":
+                    errors[shard.index] = shard.error
+        return errors
+
+    async def _leave(self) -> None:
+        """Let another one lead at once."""
+        for task in self._finishing.values():
+            task.cancel()
+        await asyncio.gather(*self._finishing.values(), return_exceptions=True)
+        await self._cleanup.close()
+        with contextlib.suppress(MintageError):
+            await self._ledger.lead(self._name, lease_s=0)
+        await self._redis.aclose()
+        self._celery.close()

@@ -1,0 +1,160 @@
+"""The signed-off end of a job: contact sheet, score and, last, the manifest. Repeating it changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from service.jobs import intents
+from service.jobs.dispatch.contact_sheet import CONTACT_SHEET, contact_sheet
+from service.jobs.faults import crash_point
+from service.jobs.ledger.views import JobState
+from service.jobs.manifest import MANIFEST_FILE, Ending, read_manifest, write_manifest
+from service.jobs.plan import Plan
+from service.jobs.scoring import reduce
+from service.jobs.scoring.report.page import write_report
+from service.jobs.shards.formats.choice import image_layout_of
+from service.jobs.shards.marker import Marker
+from service.jobs.shards.root import finished_markers, root_digest
+from service.jobs.storage.output import Output, OutputError
+from service.jobs.storage.store import Store
+
+
+def finalize(
+    store: Store,
+    plan: Plan,
+    *,
+    cancelled: bool,
+    errors: Mapping[int, str],
+    retry_round: int = 0,
+    inputs: Path | None = None,
+) -> Ending:
+    """Write what belongs to the end of a job, the manifest last, and return how the job ended.
+
+    If the manifest of this round, or of a later one, is there already, it decides; that of an earlier one is replaced.
+
+    Args:
+        store: where jobs write.
+        plan: the job's plan.
+        cancelled: whether the job was asked to stop.
+        errors: the last error of each shard that failed for good.
+        retry_round: how often failed shards were given fresh attempts.
+        inputs: the folder below which folders may be scored; without it a score job gets no report.
+
+    Raises:
+        OSError: if the disk is full, say; try again later.
+    """
+    output = store.output(plan.prefix, existing=True)
+    ending = read_ending(output)
+    if ending is None or ending.round < retry_round:
+        try:
+            ending = _ending(store, inputs, output, plan, cancelled=cancelled, errors=errors)
+        except OutputError as error:
+            ending = Ending("FAILED", f"{error.reason}: {error}")
+        _forget(output, plan, ending.files)
+        ending = replace(ending, round=retry_round)
+        crash_point("before_manifest")
+        with output.temporary(MANIFEST_FILE) as temporary:
+            write_manifest(temporary.file, plan, ending)
+            if retry_round:
+                output.replace(temporary, MANIFEST_FILE)
+            elif not output.publish(temporary, MANIFEST_FILE):
+                ending = read_ending(output) or ending
+        crash_point("after_manifest")
+    output.remove(intents.FILE_NAME)
+    output.remove_temporaries()
+    return ending
+
+
+def read_ending(output: Output) -> Ending | None:
+    """Return how a job ended, from its manifest; None if there is none.
+
+    Raises:
+        ValueError: if the manifest is damaged.
+    """
+    manifest = read_manifest(output)
+    if manifest is None:
+        return None
+    return Ending(
+        manifest.state,
+        manifest.error,
+        manifest.root_digest,
+        reduce.read(output),
+        manifest.digests,
+        {failure.shard: failure.error for failure in manifest.failures},
+        manifest.round,
+        manifest.files,
+        manifest.bytes,
+    )
+
+
+def _ending(
+    store: Store, inputs: Path | None, output: Output, plan: Plan, *, cancelled: bool, errors: Mapping[int, str]
+) -> Ending:
+    markers = list(finished_markers(output, plan))
+    digests = {marker.shard: marker.digest for marker in markers}
+    missing = {shard: errors.get(shard, "") for shard in range(plan.shards) if shard not in digests and not cancelled}
+    digest, size_bytes = root_digest(digests.values()), sum(marker.bytes for marker in markers)
+    if markers and plan.sampling:
+        with output.temporary(CONTACT_SHEET) as temporary:
+            temporary.file.write(contact_sheet(output, plan, markers))
+            output.replace(temporary, CONTACT_SHEET)
+    if cancelled:
+        return Ending("CANCELLED", "", digest, None, digests, size_bytes=size_bytes)
+    if plan.max_failed_shards is not None and len(errors) > plan.max_failed_shards:
+        failed = {shard: error for shard, error in errors.items() if shard not in digests}
+        return Ending("FAILED", _too_many(plan, errors), digest, None, digests, failed, size_bytes=size_bytes)
+    if missing:
+        state: JobState = "PARTIALLY_SUCCEEDED" if markers and plan.sampling else "FAILED"
+        files = _sum_up(output, plan, digests) if markers else {}
+        return Ending(
+            state, _failure(plan, missing), digest, None, digests, missing, files=files, size_bytes=size_bytes
+        )
+    result = _result(store, inputs, output, plan, markers)
+    files = _sum_up(output, plan, digests)
+    return Ending("SUCCEEDED", "", digest, result, digests, files=files, size_bytes=size_bytes)
+
+
+def _sum_up(output: Output, plan: Plan, digests: Mapping[int, str]) -> dict[str, str]:
+    """Write what the format has besides shards; returns its digests by name."""
+    return image_layout_of(plan).sum_up(output, digests) if plan.sampling else {}
+
+
+def _forget(output: Output, plan: Plan, kept: Container[str]) -> None:
+    """Remove what an earlier round, which ended with other shards, summed up."""
+    summary = image_layout_of(plan).summary if plan.sampling else None
+    if summary:
+        for name in output.names():
+            if summary.fullmatch(name) and name not in kept:
+                output.remove(name)
+
+
+def _result(
+    store: Store, inputs: Path | None, output: Output, plan: Plan, markers: list[Marker]
+) -> dict[str, Any] | None:
+    """Return the result of a score job, if it scored exactly the images that its plan names."""
+    if plan.scoring is None:
+        return None
+    sources = root_digest(marker.source_digest for marker in markers)
+    if plan.scoring.source_job and sources != plan.scoring.source_root_digest:
+        raise OutputError(f"the images of the source jobs/{plan.scoring.source_job} are not those of its manifest")
+    result, summary = reduce.reduce(store, output, plan, markers)
+    root = root_digest(marker.digest for marker in markers)
+    if inputs is not None:
+        write_report(store, inputs, plan, result=result, summary=summary, root=root)
+    return result
+
+
+def _failure(plan: Plan, missing: Mapping[int, str]) -> str:
+    first = min(missing)
+    return f"{len(missing)} of {plan.shards} shards failed; shard {first}: {missing[first] or 'not known'}"
+
+
+def _too_many(plan: Plan, errors: Mapping[int, str]) -> str:
+    first = min(errors)
+    return (
+        f"TOO_MANY_FAILED_SHARDS: {len(errors)} of {plan.shards} shards failed, at most {plan.max_failed_shards} may; "
+        f"shard {first}: {errors[first]}"
+    )

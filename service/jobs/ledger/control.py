@@ -1,0 +1,78 @@
+"""What people ask of a job that exists: wait, go on, try again what failed, be gone."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from service.errors import FailedPrecondition
+from service.jobs.faults import crash_point
+from service.jobs.ledger.ledger import Ledger, no_job
+from service.jobs.plan import FILE_NAME, Plan
+from service.jobs.storage.output import OutputError
+from service.jobs.storage.store import Store
+
+GO_ON_AFTER_S = 10.0
+RETRY_PAGE = 250  # records of shards that one script looks at: about a millisecond of Redis's time
+
+
+class Control:
+    """Transitions of the ledger that people ask for. Asking twice is as asking once.
+
+    All methods raise NotFound if the job does not exist, and FailedPrecondition if it is in no state for that.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    async def pause(self, job: str) -> None:
+        """Hand out no more shards; workers give theirs back at their next micro-batch."""
+        await self._ask("pause", job, "only a job that is queued or running can be paused")
+
+    async def resume(self, job: str) -> None:
+        """Let a paused job go on."""
+        await self._ask("resume", job, "only a paused job can be resumed")
+
+    async def retry(self, job: str) -> None:
+        """Give the failed shards of a job that has ended fresh attempts, and let it run again."""
+        rule, cursor = "only a job that has ended with failed shards can be retried", "0"
+        while (cursor := (await self._ask("retry", job, rule, cursor, RETRY_PAGE))["cursor"]) != "0":
+            pass
+
+    async def delete(self, job: str, store: Store) -> None:
+        """Delete a job that has ended: its folder below `store`, then what the ledger knows of it.
+
+        From the first step on nobody can do anything with the job; what was broken off is done by the next call, or by
+        the dispatcher after a while.
+        """
+        await self._ask("delete", job, "cancel it first, or delete it with force", round(GO_ON_AFTER_S * 1000))
+        plan = (await self._ledger.job(job)).plan
+        await asyncio.to_thread(_remove_files, store, plan)
+        await self._ledger.run("forget", job, plan.request_id)
+
+    async def _ask(self, name: str, job: str, rule: str, *arguments: str | int) -> dict[str, Any]:
+        reply = await self._ledger.run(name, job, *arguments)
+        why = reply.get("why")
+        if why == "unknown":
+            raise no_job(job)
+        if why:
+            text = f"jobs/{job} is {why}; {rule}"
+            raise FailedPrecondition(text, reason="WRONG_JOB_STATE", metadata={"job": f"jobs/{job}", "state": why})
+        return reply
+
+
+def _remove_files(store: Store, plan: Plan) -> None:
+    """Remove the job's folder, unless another job has it by now; first the plan, without which nothing is a job.
+
+    Raises:
+        FailedPrecondition: if files cannot be removed.
+    """
+    output = store.output(plan.prefix, existing=True)
+    try:
+        found = output.read(FILE_NAME)
+        if found is None or found == plan.to_json():
+            output.remove(FILE_NAME)
+            crash_point("mid_delete")
+            output.remove_folder()
+    except (OSError, OutputError) as error:
+        raise FailedPrecondition(f"the output cannot be removed: {error}", reason="OUTPUT_UNAVAILABLE") from error

@@ -1,0 +1,57 @@
+"""Signs of life in Redis: who works here, who leads, and what is wrong if nobody does."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any
+
+import redis
+import redis.asyncio
+
+from service.jobs.ledger.scripts import PREFIX, script
+from service.settings import Settings
+
+BEAT_S = 2.0
+DEAD_AFTER_S = 10.0
+
+
+def worker_name(settings: Settings) -> str:
+    """Name of this machine's worker, for people."""
+    return settings.worker_name or socket.gethostname()
+
+
+class Beat:
+    """A worker's sign of life, for Celery's blocking event loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        url = settings.redis_url.get_secret_value()
+        self._client = redis.Redis.from_url(url, socket_timeout=2.0, socket_connect_timeout=2.0)
+        self._script = self._client.register_script(script("beat"))
+        self._name = f"{worker_name(settings)}#{os.getpid()}"
+
+    def send(self, slots: int) -> None:
+        """Say how many shards this worker strikes at a time; 0 says that it leaves."""
+        self._script(keys=[PREFIX], args=[self._name, slots])
+
+    def close(self) -> None:
+        """Leave and hang up."""
+        self.send(0)
+        self._client.close()
+
+
+async def problem(client: redis.asyncio.Redis, role: str, worker: str | None) -> str | None:
+    """Return why a `dispatcher` or a `worker` does not do its work, or None if it does.
+
+    Args:
+        client: connection to the ledger's Redis.
+        role: which.
+        worker: name of the worker; None is the one that this process's settings name.
+    """
+    if role == "dispatcher":
+        return None if await client.exists(PREFIX + "leader") else "no dispatcher leads"
+    name = worker or worker_name(Settings())
+    seconds, _ = await client.time()
+    alive: list[Any] = await client.zrangebyscore(PREFIX + "workers", (seconds - DEAD_AFTER_S) * 1000, "+inf")
+    names = [(each.decode() if isinstance(each, bytes) else each).partition(" ")[2] for each in alive]
+    return None if any(each.partition("#")[0] == name for each in names) else f"no sign of life of worker {name}"

@@ -1,0 +1,282 @@
+"""The ledger: what Redis knows of every job. An index, not the truth; every transition is one Lua script (`lua/`).
+
+Time is Redis's own clock, so a worker's wrong one changes nothing. Every script may be sent twice (a client retries a
+call whose answer was lost) and then answers as it did at first.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import redis.exceptions
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ConstantBackoff
+
+from service.errors import NotFound
+from service.jobs.ledger.scripts import PREFIX, Scripts, translated
+from service.jobs.ledger.views import Dispatch, JobState, JobView, Lease, ShardView, job_view, shard_view
+from service.jobs.plan import Plan
+from service.settings import Settings
+
+REBUILT = PREFIX + "rebuilt"
+VIEWS = 100  # jobs that one script shows: a few milliseconds of Redis's time
+
+
+class LeaseEnded(Exception):
+    """Raised when a lease is no longer held: `why` is `paused`, `cancelled` or `fenced`."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+def connect(settings: Settings) -> Redis:
+    """Open a connection pool to the ledger. Commands have a deadline; one that a dead connection lost is repeated."""
+    return Redis.from_url(
+        settings.redis_url.get_secret_value(),
+        retry=Retry(ConstantBackoff(0.05), 1),
+        retry_on_error=[redis.exceptions.ConnectionError],
+        socket_timeout=5.0,
+        socket_connect_timeout=2.0,
+        socket_keepalive=True,
+        health_check_interval=25,
+    )
+
+
+class Ledger:
+    """Every question to the ledger and every transition in it.
+
+    All methods raise Unavailable if Redis does not answer, and ResourceExhausted if its memory is full.
+    """
+
+    def __init__(self, client: Redis) -> None:
+        self._redis = client
+        self._scripts = Scripts(client)
+
+    async def create(self, plan: Plan) -> bool:
+        """Index a job whose plan is on disk; tells whether it was new."""
+        return bool((await self.run("create", *_creation(plan, {"state": "QUEUED"})))["created"])
+
+    async def restore(self, plan: Plan, fields: Mapping[str, str | int]) -> bool:
+        """Index a job as it was, after its shards; tells whether it was new. `fields` are those of its hash."""
+        return bool((await self.run("create", *_creation(plan, fields)))["created"])
+
+    async def restore_shards(self, job: str, digests: Mapping[int, str], errors: Mapping[int, str]) -> None:
+        """Index shards of a job that has ended."""
+        records: dict[Any, Any] = {shard: {"s": "D", "a": 0, "f": 0, "d": digest} for shard, digest in digests.items()}
+        records |= {shard: {"s": "F", "a": 0, "f": 0, "e": error} for shard, error in errors.items()}
+        if records:
+            texts = {shard: json.dumps(record) for shard, record in records.items()}
+            with translated():
+                await self._redis.hset(f"{PREFIX}job:{job}:shards", mapping=texts)
+
+    async def claim(self, job: str, shard: int, *, owner: str, worker: str, lease_s: float) -> Lease | str:
+        """Lease a ready shard, or tell why not: unknown, stopped, leased, done, failed or wait.
+
+        Args:
+            job: the job's id.
+            shard: the shard's number.
+            owner: unique to this try; the same owner asking twice gets the same lease.
+            worker: name for people.
+            lease_s: seconds until the lease must be renewed.
+        """
+        reply = await self.run("claim", job, shard, owner, worker, _ms(lease_s))
+        return Lease(job, shard, int(reply["attempt"])) if "attempt" in reply else str(reply["why"])
+
+    async def renew(
+        self, lease: Lease, *, lease_s: float, done: int, wanted: int = 0, max_images_per_second: float = 0.0
+    ) -> float:
+        """Keep a lease, tell progress and book the next images; returns the seconds to wait before making them.
+
+        Args:
+            lease: the lease.
+            lease_s: seconds from now until it must be renewed again.
+            done: images of this shard that are done.
+            wanted: images that will be made next; booked against the bound on speed.
+            max_images_per_second: the bound, over all workers; 0 is none.
+
+        Raises:
+            LeaseEnded: if the job was paused or cancelled, or another worker may have the shard.
+        """
+        reply = await self.run(
+            "renew", lease.job, lease.shard, lease.attempt, _ms(lease_s), done, wanted, max_images_per_second
+        )
+        if "why" in reply:
+            raise LeaseEnded(reply["why"])
+        return float(reply["wait_ms"]) / 1000
+
+    async def commit(self, lease: Lease, *, digest: str, images: int, size_bytes: int) -> None:
+        """Finish a shard whose file, of this size, and marker are in place.
+
+        Raises:
+            LeaseEnded: if another attempt has the shard or the job has ended.
+        """
+        reply = await self.run("commit", lease.job, lease.shard, lease.attempt, digest, images, size_bytes)
+        if "why" in reply:
+            raise LeaseEnded(reply["why"])
+
+    async def fail(self, lease: Lease, error: str, *, max_attempts: int, pause_s: float) -> None:
+        """End an attempt that failed; `max_attempts` failures are final, before that the pause doubles each time."""
+        await self.run("fail", lease.job, lease.shard, lease.attempt, error, max_attempts, _ms(pause_s))
+
+    async def hand_back(self, lease: Lease) -> None:
+        """Give a lease back; this attempt counts as no failure."""
+        await self.run("hand_back", lease.job, lease.shard, lease.attempt)
+
+    async def expire(self, *, max_attempts: int, pause_s: float, limit: int = 100) -> list[Lease]:
+        """Take back the leases that were not renewed, and return them."""
+        reply = await self.run("expire", limit, max_attempts, _ms(pause_s))
+        return [Lease(each["job"], int(each["shard"]), int(each["attempt"])) for each in reply["ended"]]
+
+    async def cancel(self, job: str) -> None:
+        """Ask a job to stop; a job that has ended stays as it is.
+
+        Raises:
+            NotFound: if it does not exist.
+        """
+        if "why" in await self.run("cancel", job):
+            raise no_job(job)
+
+    async def finish(
+        self,
+        job: str,
+        before: JobState,
+        after: JobState,
+        *,
+        error: str = "",
+        root_digest: str = "",
+        result: str = "",
+        retry_round: int = 0,
+    ) -> bool:
+        """Bring a job to its terminal state; tells whether it was as said before, with no shard leased."""
+        return "ok" in await self.run("finish", job, before, after, error, root_digest, result, retry_round)
+
+    async def dispatch(self, queue_key: str, *, per_slot: int, lost_after_s: float, dead_after_s: float) -> Dispatch:
+        """Choose the shards to send hints for: lost hints again, then new ones by fair share.
+
+        Clients take turns, equally, and so do the jobs of one client, a job of priority p 1.25^p times as often as one
+        of priority 0 (start-time fair queueing: whoever was away gains nothing by it). A share is never 0, so nobody
+        starves; a lone job gets everything.
+
+        Args:
+            queue_key: the broker's list of hints.
+            per_slot: hints to keep on their way for each live worker slot.
+            lost_after_s: age after which a hint that is not in the queue any more counts as lost.
+            dead_after_s: age after which a worker's last sign of life no longer counts.
+        """
+        reply = await self.run("dispatch", per_slot, _ms(lost_after_s), _ms(dead_after_s), keys=[queue_key])
+        hints = [(str(job), int(shard)) for job, shard in reply["hints"]]
+        return Dispatch(hints, bool(reply["busy"]), int(reply["slots"]))
+
+    async def ending(self) -> list[str]:
+        """Return the jobs that can be finished now."""
+        return list((await self.run("ending"))["jobs"])
+
+    async def beat(self, worker: str, slots: int) -> None:
+        """Give a worker's sign of life; 0 slots says that it leaves."""
+        await self.run("beat", worker, slots)
+
+    async def lead(self, name: str, *, lease_s: float) -> bool:
+        """Become or stay the leading dispatcher; a lease of 0 gives it up."""
+        return bool((await self.run("lead", name, _ms(lease_s)))["leads"])
+
+    async def wait_for_work(self, timeout_s: float) -> None:
+        """Return when something is to be done, or after timeout_s."""
+        with translated():
+            await self._redis.blpop([PREFIX + "wake"], timeout=timeout_s)
+
+    async def incarnation(self) -> str:
+        """Return what changes when Redis starts anew, perhaps without the last second's writes, or is emptied."""
+        with translated():
+            run_id = (await self._redis.info("server"))["run_id"]
+            return f"{run_id} {await self._redis.get(REBUILT)!r}"
+
+    async def rebuilt(self) -> None:
+        """Note that every job on disk is indexed; that note is lost with the index."""
+        with translated():
+            await self._redis.set(REBUILT, secrets.token_hex(8), nx=True)
+
+    async def job(self, job: str) -> JobView:
+        """Return one job.
+
+        Raises:
+            NotFound: if it does not exist.
+        """
+        views = await self.views([job])
+        if not views:
+            raise no_job(job)
+        return views[0]
+
+    async def unknown(self, jobs: Sequence[str]) -> list[str]:
+        """Return those jobs that the ledger does not have."""
+        with translated():
+            pipeline = self._redis.pipeline(transaction=False)
+            for job in jobs:
+                pipeline.exists(f"{PREFIX}job:{job}")
+            found = await pipeline.execute()
+        return [job for job, exists in zip(jobs, found, strict=True) if not exists]
+
+    async def revision(self, job: str) -> int:
+        """Return the number that grows with every change of a job; 0 if it does not exist."""
+        with translated():
+            return int(await self._redis.hget(f"{PREFIX}job:{job}", "rev") or 0)
+
+    async def views(self, jobs: Sequence[str]) -> list[JobView]:
+        """Return jobs by their ids, without those that do not exist."""
+        views: list[JobView] = []
+        for first in range(0, len(jobs), VIEWS):
+            reply = await self.run("view", *jobs[first : first + VIEWS])
+            views += [job_view(fields, int(reply["now"])) for fields in reply["views"]]
+        return views
+
+    async def shards(self, job: str, *, first: int, limit: int) -> list[ShardView]:
+        """Return shards in order.
+
+        Raises:
+            NotFound: if the job does not exist.
+        """
+        reply = await self.run("shards", job, first, limit)
+        if "why" in reply:
+            raise no_job(job)
+        return [shard_view(first + i, record) for i, record in enumerate(reply["records"])]
+
+    async def run(self, name: str, *arguments: str | float, keys: Sequence[str] = ()) -> dict[str, Any]:
+        """Run one script; its answer is one JSON object."""
+        return await self._scripts.run(name, *arguments, keys=keys)
+
+
+def _creation(plan: Plan, fields: Mapping[str, str | int]) -> list[str | int]:
+    """Return the arguments that index a job: who it is, then the fields of its hash and their values."""
+    known: dict[str, str | int] = {
+        "plan": plan.to_json().decode(),
+        "shards": plan.shards,
+        "created": plan.create_time_ms,
+        "kind": plan.kind,
+        "priority": plan.priority,
+        "client": plan.client,
+        "images": plan.count,
+        "backend": plan.backend_name,
+    }
+    if plan.needs:
+        known["needs"] = " ".join(plan.needs)
+    if plan.ttl_ms:
+        known["ttl"] = plan.ttl_ms
+    if plan.max_failed_shards is not None:
+        known["max_failed"] = plan.max_failed_shards
+    if plan.labels:
+        known["labels"] = json.dumps(plan.labels)
+    pairs = (part for pair in {**known, **fields}.items() for part in pair)
+    return [plan.job, plan.request_id, plan.request_digest, *pairs]
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def no_job(job: str) -> NotFound:
+    """Return the error of a job that does not exist."""
+    return NotFound(f"jobs/{job} does not exist", reason="JOB_NOT_FOUND", metadata={"job": f"jobs/{job}"})

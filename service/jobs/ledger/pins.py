@@ -1,0 +1,23 @@
+"""Which models jobs need, as the ledger knows it."""
+
+from __future__ import annotations
+
+from redis.asyncio import Redis
+
+from service.errors import MintageError
+from service.jobs.ledger.scripts import Scripts
+
+
+class LedgerPins:
+    """Asks the ledger."""
+
+    def __init__(self, client: Redis) -> None:
+        self._scripts = Scripts(client)
+
+    async def needed(self) -> frozenset[str] | None:
+        """Backend names that jobs which have not ended need; None if Redis does not answer, or forgot all jobs."""
+        try:
+            reply = await self._scripts.run("pins")
+        except MintageError:
+            return None
+        return frozenset(reply["backends"]) if reply["known"] else None

@@ -1,0 +1,89 @@
+"""Lists of jobs and of their shards: of those that are wanted, page by page, with bounded work a call."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from service.jobs.ledger.ledger import Ledger
+from service.jobs.ledger.views import JobView, ShardView
+
+LOOKS = 1000  # jobs that one script looks at: a millisecond or two of Redis's time
+SCRIPTS = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which jobs: in one of these states, of this kind and client, with all of these labels. Empty is any."""
+
+    states: frozenset[str] = frozenset()
+    kind: str = ""
+    client: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """What the script reads."""
+        wanted: dict[str, Any] = {
+            "states": dict.fromkeys(sorted(self.states), True),
+            "kind": self.kind,
+            "client": self.client,
+            "labels": dict(self.labels),
+        }
+        return json.dumps({name: value for name, value in wanted.items() if value})
+
+
+async def page(ledger: Ledger, wanted: Wanted, *, after: str, size: int) -> tuple[list[JobView], str]:
+    """Return the next jobs that are as wanted, the newest first, and where to go on: an id, '' after the last one.
+
+    A page may have fewer jobs than `size` though there are more: where few of very many are wanted, it ends early.
+
+    Args:
+        ledger: the ledger.
+        wanted: which.
+        after: the id after which to begin; '' begins with the newest.
+        size: at most this many.
+    """
+    ids: list[str] = []
+    text, last = wanted.to_json(), after
+    for _ in range(SCRIPTS):
+        reply = await ledger.run("page", last, size + 1 - len(ids), LOOKS, text)
+        ids += reply["jobs"]
+        last = str(reply["last"])
+        if not last or len(ids) > size:
+            break
+    if len(ids) > size:
+        last = ids[size - 1]
+    return await ledger.views(ids[:size]), last
+
+
+async def shard_page(
+    ledger: Ledger, job: str, states: Collection[str], *, first: int, size: int
+) -> tuple[list[ShardView], int]:
+    """Return the next shards that are in one of these states, in order, and the number of the shard to go on with.
+
+    A page may have fewer shards than `size` though there are more, as that of `page`.
+
+    Args:
+        ledger: the ledger.
+        job: the job's id.
+        states: which; none means all.
+        first: the shard to begin with.
+        size: at most this many.
+
+    Raises:
+        NotFound: if the job does not exist.
+    """
+    found: list[ShardView] = []
+    for _ in range(SCRIPTS):
+        shards = await ledger.shards(job, first=first, limit=LOOKS if states else size)
+        for shard in shards:
+            if len(found) == size:
+                return found, first
+            first = shard.index + 1
+            if not states or shard.state in states:
+                found.append(shard)
+        if len(found) == size or not shards:
+            break
+    return found, first

@@ -1,0 +1,163 @@
+"""What the ledger tells: a job, a shard, a lease, and what the dispatcher has to do."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from service.jobs.ledger.eta import LEAST_SHARDS, TimeLeft, time_left
+from service.jobs.plan import Plan, read_plan
+
+RATE_WINDOW_S = 10.0  # TAU_MS in lua/prelude.lua
+
+JobState = Literal[
+    "QUEUED",
+    "RUNNING",
+    "PAUSED",
+    "FINALIZING",
+    "CANCELLING",
+    "SUCCEEDED",
+    "PARTIALLY_SUCCEEDED",
+    "FAILED",
+    "CANCELLED",
+    "DELETING",
+]
+ShardState = Literal["READY", "LEASED", "DONE", "FAILED"]
+TERMINAL: frozenset[str] = frozenset({"SUCCEEDED", "PARTIALLY_SUCCEEDED", "FAILED", "CANCELLED"})
+_SHARD_STATES: dict[str, ShardState] = {"R": "READY", "L": "LEASED", "D": "DONE", "F": "FAILED"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobView:
+    """A job as the ledger has it. Times are milliseconds since 1970; 0 is not yet.
+
+    `round` says how often failed shards were given fresh attempts.
+    """
+
+    plan: Plan
+    state: JobState
+    revision: int
+    images_done: int
+    images_committed: int
+    bytes_committed: int
+    shards_running: int
+    shards_done: int
+    shards_failed: int
+    attempts: int
+    round: int
+    images_per_second: float
+    time_left: TimeLeft | None
+    start_time_ms: int
+    end_time_ms: int
+    error: str
+    root_digest: str
+    result: dict[str, Any] | None
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the job has ended."""
+        return self.state in TERMINAL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardView:
+    """A shard as the ledger has it."""
+
+    index: int
+    state: ShardState
+    attempt: int
+    worker: str
+    digest: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to strike one shard until it is not renewed; `attempt` is the fencing token."""
+
+    job: str
+    shard: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """What the dispatcher has to do: hints to send, and whether it should look again soon."""
+
+    hints: list[tuple[str, int]]
+    busy: bool
+    slots: int
+
+
+def job_view(fields: dict[str, str], now_ms: int) -> JobView:
+    """Read the fields of a job's hash at a time of Redis's clock."""
+
+    def number(name: str) -> int:
+        return int(float(fields.get(name, "0")))
+
+    plan = read_plan(fields["plan"])
+    return JobView(
+        plan=plan,
+        state=fields["state"],  # type: ignore[arg-type]
+        revision=number("rev"),
+        images_done=number("high"),
+        images_committed=number("committed"),
+        bytes_committed=number("bytes"),
+        shards_running=number("running"),
+        shards_done=number("done"),
+        shards_failed=number("failed"),
+        attempts=number("attempts"),
+        round=number("round"),
+        images_per_second=_rate(fields, now_ms),
+        time_left=_time_left(fields, plan, now_ms),
+        start_time_ms=number("started"),
+        end_time_ms=number("ended"),
+        error=fields.get("error", ""),
+        root_digest=fields.get("root", ""),
+        result=json.loads(fields["result"]) if fields.get("result") else None,
+    )
+
+
+def _rate(fields: dict[str, str], now_ms: int) -> float:
+    """Recent images a second: an exponentially fading mean, corrected for a window that began a moment ago."""
+    started, ended = float(fields.get("started", 0)), float(fields.get("ended", 0))
+    if ended > started > 0:
+        return float(fields.get("high", 0)) * 1000 / (ended - started)
+    if not started or now_ms <= started:
+        return 0.0
+    faded = float(fields.get("rate", 0)) * math.exp((float(fields.get("rate_at", 0)) - now_ms) / 1000 / RATE_WINDOW_S)
+    return faded / -math.expm1((started - now_ms) / 1000 / RATE_WINDOW_S)
+
+
+def _time_left(fields: dict[str, str], plan: Plan, now_ms: int) -> TimeLeft | None:
+    """What is expected of a job that is being done and has finished enough shards to judge by."""
+    high, finished = int(fields.get("high", 0)), int(fields.get("done", 0))
+    left = plan.count - high
+    if fields["state"] != "RUNNING" or finished < LEAST_SHARDS or left <= 0 or "trail" not in fields:
+        return None
+    _, *trail = json.loads(fields["trail"])
+    points = [(at / 1000, images) for at, images in zip(trail[::2], trail[1::2], strict=True)]
+    took_s, squares = int(fields.get("took", 0)) / 1000, float(fields.get("took2", 0)) / 1e6
+    mean_s = took_s / finished
+    return time_left(
+        [*points, (max(now_ms / 1000, points[-1][0]), high)],
+        left=left,
+        shard_size=plan.shard_size,
+        running=int(fields.get("running", 0)),
+        shard_s=mean_s,
+        shard_deviation_s=math.sqrt(max(squares / finished - mean_s**2, 0.0)),
+    )
+
+
+def shard_view(index: int, record: dict[str, Any]) -> ShardView:
+    """Read a shard's record."""
+    return ShardView(
+        index=index,
+        state=_SHARD_STATES[record["s"]],
+        attempt=int(record["a"]),
+        worker=str(record.get("w", "")),
+        digest=str(record.get("d", "")),
+        error=str(record.get("e", "")),
+    )

@@ -1,0 +1,1 @@
+"""Celery, as far as jobs use it."""

@@ -1,0 +1,1 @@
+"""What a score job makes of its shards."""

@@ -1,0 +1,92 @@
+"""What the report shows of single images, gathered while the scores are added up; memory does not grow with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.jobs.plan import Plan
+from service.jobs.scoring.chunks import Chunk
+from training.scores.chosen import chosen_images
+
+BINS = 40  # of what lies from 0 to 1
+SHOWN = 12  # images at either end
+MOST_ACTIVATIONS = 100_000  # images whose activations are kept for a histogram
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(slots=True)
+class Ends:
+    """The images with the smallest and the largest values, in order; of equal values the first image counts."""
+
+    low: list[tuple[float, int]] = field(default_factory=list)
+    high: list[tuple[float, int]] = field(default_factory=list)
+
+    def add(self, values: NDArray[np.floating], indices: Ints) -> None:
+        """Look at more images."""
+        rising = np.argsort(values, kind="stable")[:SHOWN]
+        self.low = sorted([*self.low, *_pairs(values, indices, rising)])[:SHOWN]
+        falling = np.argsort(-values, kind="stable")[:SHOWN]
+        high = [*self.high, *_pairs(values, indices, falling)]
+        self.high = sorted(high, key=lambda pair: (-pair[0], pair[1]))[:SHOWN]
+
+
+@dataclass(slots=True)
+class Shares:
+    """A histogram of numbers from 0 to 1, and the images at its ends."""
+
+    counts: Ints = field(default_factory=lambda: np.zeros(BINS, np.int64))
+    ends: Ends = field(default_factory=Ends)
+
+    def add(self, values: NDArray[np.floating], indices: Ints) -> None:
+        """Look at more images."""
+        self.counts += np.histogram(values, BINS, (0, 1))[0]
+        self.ends.add(values, indices)
+
+
+class Summary:
+    """Looks at chunk after chunk, in order.
+
+    Attributes:
+        generated: p(generated); None if the classifier cannot say.
+        confidence: the probability of the most probable class; None without a classifier.
+        activations: float32 [m, C] of concept neurons, of some of the images.
+        concepts: the ends of each concept, by sign * activation.
+    """
+
+    def __init__(self, plan: Plan, images: int) -> None:
+        assert plan.scoring is not None  # noqa: S101 - only score jobs have reports
+        self._concepts = plan.scoring.concepts
+        self._chosen = chosen_images(images, MOST_ACTIVATIONS)
+        self.generated: Shares | None = None
+        self.confidence: Shares | None = Shares() if plan.scoring.classes else None
+        self.activations = np.empty((len(self._chosen) if self._concepts else 0, len(self._concepts)), np.float32)
+        self.concepts = [Ends() for _ in self._concepts]
+
+    def add(self, chunk: Chunk) -> None:
+        """Look at more images."""
+        indices = chunk.indices[chunk.readable]
+        if not len(indices):
+            return
+        if self.confidence is not None:
+            self.confidence.add(chunk.columns["probabilities"].max(axis=1), indices)
+        if "generated" in chunk.columns:
+            self.generated = self.generated or Shares()
+            self.generated.add(chunk.columns["generated"], indices)
+        if self._concepts:
+            self._add_activations(chunk, indices)
+
+    def _add_activations(self, chunk: Chunk, indices: Ints) -> None:
+        activations = chunk.columns["activations"]
+        begin, end = np.searchsorted(self._chosen, [chunk.first, chunk.first + len(activations)])
+        self.activations[begin:end] = activations[self._chosen[begin:end] - chunk.first]
+        for concept, ends, column in zip(self._concepts, self.concepts, activations.T, strict=True):
+            ends.add(concept.sign * column, indices)
+
+
+def _pairs(values: NDArray[np.floating], indices: Ints, rows: Ints) -> list[tuple[float, int]]:
+    return [(float(values[row]), int(indices[row])) for row in rows]

@@ -1,0 +1,1 @@
+"""Shards of a job's output and their markers."""

@@ -1,0 +1,56 @@
+"""The format of a plan. Whoever reads the images of any shard does it with `open_images`."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+from service.jobs.plan import Plan
+from service.jobs.shards.formats.folder import FolderLayout
+from service.jobs.shards.formats.layout import ImageLayout, ImageReader, Layout
+from service.jobs.shards.formats.npz import NpzLayout
+from service.jobs.shards.formats.parquet import ParquetLayout
+from service.jobs.shards.formats.scores import TensorLayout
+from service.jobs.shards.formats.tar import TarLayout
+from service.jobs.storage.output import Output, OutputError
+
+_IMAGES: dict[str, type[ImageLayout]] = {
+    "webdataset-png": TarLayout,
+    "png-folder": FolderLayout,
+    "parquet": ParquetLayout,
+    "npz": NpzLayout,
+}
+
+
+def layout_of(plan: Plan) -> Layout:
+    """Return how the shards of a job are laid out."""
+    return image_layout_of(plan) if plan.sampling else TensorLayout(plan)
+
+
+def image_layout_of(plan: Plan) -> ImageLayout:
+    """Return how the shards of a sample job are laid out.
+
+    Raises:
+        OutputError: if it is no sample job.
+    """
+    layout = _IMAGES.get(plan.format)
+    if plan.sampling is None or layout is None:
+        raise OutputError(f"jobs/{plan.job} has no images")
+    return layout(plan)
+
+
+def open_images(output: Output, plan: Plan, shard: int) -> AbstractContextManager[ImageReader]:
+    """Open a shard of a sample job, in whatever format, for reading its images.
+
+    Its bytes are not compared with its digest here (`layout_of(plan).digest` does that), but nothing is returned that
+    the format's writer would not have written.
+
+    Args:
+        output: the job's folder.
+        plan: the job's plan.
+        shard: number of the shard.
+
+    Raises:
+        FileNotFoundError: if the shard is not there.
+        OutputError: if it is not as it must be, also while it is read.
+    """
+    return image_layout_of(plan).images(output, shard)

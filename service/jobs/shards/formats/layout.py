@@ -1,0 +1,172 @@
+"""What every format offers: names, a writer, the bytes that the digest is of, and a reader of images."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import BinaryIO, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from service.jobs.plan import Plan
+from service.jobs.storage.output import AnyTemporary, Output, OutputError, Temporary
+
+
+class Tally:
+    """Hashes and counts bytes as they come."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    def count(self, data: bytes) -> None:
+        """Take the next bytes into account."""
+        self._hash.update(data)
+        self.size += len(data)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all bytes so far, in hexadecimal."""
+        return self._hash.hexdigest()
+
+
+class ShardWriter(Tally):
+    """Writes a shard's file, hashing and counting. Memory does not grow with the shard."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__()
+        self._file = file
+
+    def write(self, data: bytes) -> None:
+        """Append bytes."""
+        self.count(data)
+        self._file.write(data)
+
+
+class ImageWriter(Protocol):
+    """Writes the shard of a sample job."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the shard in hexadecimal; after `finish`."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the shard; after `finish`."""
+
+    def add(self, first_index: int, images: NDArray[np.uint8]) -> None:
+        """Append images uint8 [N, H, W, C] of consecutive indices."""
+
+    def finish(self) -> None:
+        """End the shard."""
+
+
+class ImageReader(Protocol):
+    """Reads the images of one shard. Nothing in it is believed before it has been compared with the plan."""
+
+    def read(self, indices: range) -> NDArray[np.uint8]:
+        """Return images uint8 [len(indices), H, W, C]; what is asked for next must lie behind what was read before.
+
+        Raises:
+            OutputError: if anything is not exactly as the format's writer writes it.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Layout(ABC):
+    """How the shards of one plan lie in its folder. All methods block.
+
+    What reads raises FileNotFoundError if the shard is not there, OutputError if it is not as its writer writes it.
+    """
+
+    plan: Plan
+    encoder: ClassVar[str]  # what decides the bytes besides plan and images: a library and its version
+    suffix: ClassVar[str]
+
+    def name(self, shard: int) -> str:
+        """Name of a shard's file or folder below the job's folder."""
+        return f"shards/{shard:06d}.{self.suffix}"
+
+    def file_name(self, shard: int) -> str:
+        """Name that a shard has as one file, such as `000000.tar`."""
+        return self.name(shard).rpartition("/")[2]
+
+    def size(self, output: Output, shard: int) -> int | None:
+        """Return the size of a shard in bytes, or None if it is not there."""
+        return output.size(self.name(shard))
+
+    def open(self, output: Output, shard: int) -> AbstractContextManager[BinaryIO]:
+        """Open a shard as one file, for reading from its beginning to its end: what its digest is of."""
+        return output.open(self.name(shard))
+
+    def digest(self, output: Output, shard: int) -> tuple[str, int]:
+        """Hash a shard: returns its SHA-256 in hexadecimal and its size in bytes. Memory stays small."""
+        with self.open(output, shard) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest(), file.tell()  # type: ignore[arg-type]
+
+    def temporary(self, output: Output, label: str) -> AbstractContextManager[AnyTemporary]:
+        """Open what a shard is written into before it has its name."""
+        return output.temporary(label)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLayout(Layout):
+    """How the shards of a sample job lie in its folder."""
+
+    summary: ClassVar[re.Pattern[str] | None] = None  # names of what `sum_up` writes
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of every image."""
+        return self.plan.height, self.plan.width, self.plan.channels
+
+    @abstractmethod
+    def writer(self, temporary: AnyTemporary, shard: int) -> ImageWriter:
+        """Write a shard into a temporary of this layout."""
+
+    @abstractmethod
+    def images(self, output: Output, shard: int) -> AbstractContextManager[ImageReader]:
+        """Open a shard for reading its images."""
+
+    def sum_up(self, output: Output, digests: Mapping[int, str]) -> dict[str, str]:
+        """Write what belongs to the end of a job in this format; doing it again writes the same.
+
+        Args:
+            output: the job's folder.
+            digests: the finished shards in order, with the digests that their markers say.
+        Returns: the digests of what was written, by name.
+
+        Raises:
+            OutputError: if a shard that had to be read is not what its marker says.
+        """
+        return {}
+
+
+def decoded(data: bytes, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Decode one PNG whose size and mode are known beforehand.
+
+    Raises:
+        OutputError: if it has another size or mode, or is damaged.
+    """
+    height, width, channels = shape
+    try:
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            if image.size != (width, height) or image.mode != {1: "L", 3: "RGB"}[channels]:
+                raise OutputError(f"an image is {image.mode} {image.size}, not {channels} x {(width, height)}")
+            return np.asarray(image).reshape(shape)
+    except (OSError, SyntaxError) as error:
+        raise OutputError("an image of the source is damaged") from error
+
+
+def opened(temporary: AnyTemporary) -> BinaryIO:
+    """Return the file of a temporary that is a file."""
+    if not isinstance(temporary, Temporary):
+        raise TypeError("this format writes one file")
+    return temporary.file

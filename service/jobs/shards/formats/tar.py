@@ -1,0 +1,127 @@
+"""WebDataset: a shard is a USTAR tar of `000000123.png` and `000000123.json` a sample, in order of the indices.
+
+There are no times and no owners in it, so the same images give the same bytes; the reader takes nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.images import png
+from service.jobs.plan import Plan, canonical_json
+from service.jobs.shards.formats.layout import ImageLayout, ShardWriter, decoded, opened
+from service.jobs.storage.output import AnyTemporary, Output, OutputError
+
+BLOCK = 512
+END = bytes(2 * BLOCK)
+MAX_SAMPLE_BYTES = 1 << 28
+
+
+class TarLayout(ImageLayout):
+    """Shards `shards/000000.tar`."""
+
+    __slots__ = ()
+    encoder = png.ENCODER
+    suffix = "tar"
+
+    def writer(self, temporary: AnyTemporary, shard: int) -> TarWriter:
+        """Write a shard into a temporary file."""
+        return TarWriter(opened(temporary), self.plan)
+
+    @contextlib.contextmanager
+    def images(self, output: Output, shard: int) -> Iterator[TarReader]:
+        """Open a shard for reading its images."""
+        with self.open(output, shard) as file:
+            yield TarReader(file, self.plan.span(shard).start, self.shape)
+
+
+class TarWriter(ShardWriter):
+    """Writes a tar."""
+
+    def __init__(self, file: BinaryIO, plan: Plan) -> None:
+        super().__init__(file)
+        self._plan = plan
+
+    def add(self, first_index: int, images: NDArray[np.uint8]) -> None:
+        """Append images uint8 [N, H, W, C] of consecutive indices."""
+        for index, image in enumerate(png.encode(images), start=first_index):
+            self.write(sample(self._plan, index, image))
+
+    def finish(self) -> None:
+        """End the tar."""
+        self.write(END)
+
+
+class TarReader:
+    """Reads a tar that TarWriter wrote, member by member; a header, a name or a size that differs is refused."""
+
+    def __init__(self, file: BinaryIO, first_index: int, shape: tuple[int, int, int]) -> None:
+        self._file = file
+        self._next = first_index
+        self._shape = shape
+
+    def read(self, indices: range) -> NDArray[np.uint8]:
+        """Return images uint8 [len(indices), H, W, C]; those before them are passed over, not decoded."""
+        if indices.start < self._next:
+            raise ValueError("the images of a shard are read forwards only")
+        while self._next < indices.start:
+            self._sample()
+        images = np.empty((len(indices), *self._shape), np.uint8)
+        for row in range(len(indices)):
+            images[row] = decoded(self._sample(), self._shape)
+        return images
+
+    def _sample(self) -> bytes:
+        """Return the next PNG file."""
+        data = _read_member(self._file, f"{self._next:09d}.png")
+        _read_member(self._file, f"{self._next:09d}.json")
+        self._next += 1
+        return data
+
+
+def sample(plan: Plan, index: int, image: bytes) -> bytes:
+    """Return one sample as it lies in a tar: its PNG file, then its facts."""
+    facts = _facts(plan, index)
+    return _member(f"{index:09d}.png", image) + _member(f"{index:09d}.json", facts)
+
+
+def sample_size(plan: Plan, index: int, image_size: int) -> int:
+    """Return the bytes that one sample takes in a tar, from the size of its PNG file."""
+    return sum(BLOCK + size + -size % BLOCK for size in (image_size, len(_facts(plan, index))))
+
+
+def _facts(plan: Plan, index: int) -> bytes:
+    """What a sample's `.json` says."""
+    assert plan.sampling is not None  # noqa: S101 - only sample jobs have samples
+    return canonical_json({"index": index, "model_digest": plan.model_digest, "seed": plan.sampling.seed})
+
+
+def _member(name: str, data: bytes) -> bytes:
+    """Return a plain file as it lies in a tar: header, bytes, zeros up to a whole block."""
+    return _header(name, len(data)) + data + bytes(-len(data) % BLOCK)
+
+
+def _header(name: str, size: int) -> bytes:
+    """USTAR header of a plain file that belongs to nobody and has no time."""
+    zeros = b"0000000\0"
+    fields = (name.encode(), b"0000644\0", zeros, zeros, b"%011o\0" % size, b"00000000000\0", b" " * 8, b"0", b"")
+    block = struct.pack("100s8s8s8s12s12s8sc100s8s64s8s8s167x", *fields, b"ustar\00000", b"", b"", b"")
+    return block[:148] + b"%06o\0 " % sum(block) + block[156:]
+
+
+def _read_member(file: BinaryIO, name: str) -> bytes:
+    header = file.read(BLOCK)
+    try:
+        size = int(header[124:135], 8)
+    except ValueError:
+        size = -1
+    if not 0 <= size <= MAX_SAMPLE_BYTES or header != _header(name, size):
+        raise OutputError(f"the tar does not hold {name} where it must")
+    data = file.read(size + -size % BLOCK)
+    return data[:size]

@@ -1,0 +1,52 @@
+"""The marker of a finished shard, `shards/000000.json`: written after the shard, in every format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from service.jobs.plan import Digest, Natural, Positive
+from service.jobs.storage.output import Output, OutputError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marker:
+    """What is known of a finished shard: what its marker says."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
+
+    shard: Natural
+    first_index: Natural
+    count: Positive
+    digest: Digest
+    bytes: Natural
+    attempt: Natural
+    worker: str
+    plan_digest: Digest
+    encoder: str
+    source_digest: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
+
+
+def marker_name(shard: int) -> str:
+    """Name of a shard's marker below the job's folder."""
+    return f"shards/{shard:06d}.json"
+
+
+def read_marker(output: Output, shard: int) -> Marker | None:
+    """Return a shard's marker, or None if there is none.
+
+    Raises:
+        OutputError: if it is damaged.
+    """
+    data = output.read(marker_name(shard))
+    if data is None:
+        return None
+    try:
+        return _MARKER.validate_json(data)
+    except ValidationError:
+        raise OutputError(f"{marker_name(shard)} is damaged") from None
+
+
+_MARKER = TypeAdapter(Marker)

@@ -1,0 +1,1 @@
+"""Where jobs write: local folders and object stores."""

@@ -1,0 +1,281 @@
+"""The folder of one job in a bucket: objects appear whole or not at all, and none that is there is overwritten."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import mmap
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+import obstore
+from obstore.exceptions import AlreadyExistsError
+from obstore.store import S3Store
+
+from service.jobs.faults import crash_point
+from service.jobs.plan import FILE_NAME
+from service.jobs.storage.bucket_errors import conflict, explained, is_conflict
+from service.jobs.storage.output import AnyTemporary, OutputError, Temporary, TemporaryFolder
+from service.jobs.storage.spool import Spool
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+SMALL_PUT, LARGEST_PUT = 1 << 20, 5 << 30  # what S3 takes in one piece
+READ_BYTES, BUFFER_BYTES = 8 << 20, 1 << 20
+PART_BYTES, MOST_PARTS = 8 << 20, 9000
+FILES_AT_ONCE, FILES_A_CHECK = 8, 64
+KEYS_AT_ONCE = 1000
+REMOVE_TRIES = 10
+CONFLICT_PAUSES_S = (0.1, 0.2, 0.4, 0.8, 1.6)
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A bucket and the part of it that is used; `calls` is for what must be quick, `uploads` for what may take long."""
+
+    name: str
+    base: str
+    calls: S3Store
+    uploads: S3Store
+
+    def key(self, name: str) -> str:
+        """Return the key of what is called so below the base."""
+        return f"{self.base}/{name}".strip("/")
+
+
+class ObjectOutput:
+    """The keys `{base}/{prefix}/...`."""
+
+    def __init__(self, bucket: Bucket, spool: Spool, prefix: str, *, existing: bool = False) -> None:
+        self.prefix = prefix
+        self._bucket, self._spool, self._existing = bucket, spool, existing
+        self._plan_tag: str | None = None
+
+    def put(self, name: str, data: bytes) -> bool:
+        """Write a whole small object unless its name is taken; tell whether this call wrote it."""
+        self._check_job()
+        written = self._create(name, data)
+        self._check_still([name] if written else [])
+        return written
+
+    @contextlib.contextmanager
+    def temporary(self, label: str) -> Iterator[Temporary]:
+        """Open a new file on this machine; it is gone when the block ends."""
+        self._check_job()
+        with self._spool.temporary(label) as temporary:
+            yield temporary
+
+    @contextlib.contextmanager
+    def temporary_folder(self, label: str) -> Iterator[TemporaryFolder]:
+        """Make a new folder on this machine; it is gone with its files when the block ends."""
+        self._check_job()
+        with self._spool.temporary_folder(label) as temporary:
+            yield temporary
+
+    def publish(self, temporary: AnyTemporary, name: str) -> bool:
+        """Put a temporary file, or each file of a folder, unless it is there; tell whether this call put all of it.
+
+        A folder does not appear at once: the marker, put after its last file, says that it is whole.
+        """
+        crash_point("after_fsync")
+        self._check_job()
+        if isinstance(temporary, TemporaryFolder):
+            return self._publish_folder(temporary, name)
+        with _mapped(temporary.file, name) as data:
+            written = self._create(name, data)
+        self._check_still([name] if written else [])
+        return written
+
+    def replace(self, temporary: Temporary, name: str) -> None:
+        """Put a temporary file under a name in the job's folder; what had that name is gone."""
+        temporary.file.flush()
+        size = temporary.file.seek(0, io.SEEK_END)
+        temporary.file.seek(0)
+        self._check_job()
+        with self._explained(name):
+            obstore.put(
+                self._bucket.uploads,
+                self._key(name),
+                temporary.file,
+                chunk_size=max(PART_BYTES, -(-size // MOST_PARTS)),
+                max_concurrency=2,
+            )
+        self._check_still([name])
+
+    @contextlib.contextmanager
+    def open(self, name: str) -> Iterator[BinaryIO]:
+        """Open an object for reading, a few MiB at a time."""
+        if self._plan_tag is None:  # what is written because of what was read here must be of the same job
+            with contextlib.suppress(FileNotFoundError):
+                self._check_job()
+        with self._explained(name):
+            file = obstore.open_reader(self._bucket.calls, self._key(name), buffer_size=READ_BYTES)
+        with io.BufferedReader(_Object(file, self._bucket.name, name), BUFFER_BYTES) as reader:
+            yield reader
+
+    def read(self, name: str) -> bytes | None:
+        """Return a whole small object, or None if there is none."""
+        try:
+            with self._explained(name):
+                return bytes(obstore.get(self._bucket.calls, self._key(name)).bytes())
+        except FileNotFoundError:
+            return None
+
+    def size(self, name: str) -> int | None:
+        """Return an object's size in bytes, or None if there is none."""
+        found = self._head(name)
+        return found["size"] if found else None
+
+    def modified_ms(self, name: str) -> int:
+        """Return when an object was put, in milliseconds since 1970 by the store's clock; 0 if there is none."""
+        found = self._head(name)
+        return round(found["last_modified"].timestamp() * 1000) if found else 0
+
+    def names(self, folder: str = "") -> list[str]:
+        """Return the sorted names in the job's folder, or in one below it; none if it does not exist."""
+        return sorted(self.sizes(folder))
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Return what lies in a folder, with sizes in bytes; folders have none."""
+        with self._explained(folder):
+            found = obstore.list_with_delimiter(self._bucket.calls, self._key(folder))
+        sizes = dict.fromkeys(found["common_prefixes"], 0) | {
+            entry["path"]: entry["size"] for entry in found["objects"]
+        }
+        return {path.rpartition("/")[2]: size for path, size in sizes.items()}
+
+    def remove_temporaries(self, label: str = "") -> None:
+        """Do nothing: what dead attempts left is on their own machines, where the next process removes it."""
+
+    def remove(self, name: str) -> None:
+        """Remove an object of the job's folder, if it is there."""
+        self._delete([self._key(name)])
+
+    def remove_folder(self) -> None:
+        """Remove every object below the prefix, also while a late worker puts some."""
+        for _ in range(REMOVE_TRIES):
+            found = False
+            with self._explained(""):
+                for page in obstore.list(self._bucket.calls, self._key(""), chunk_size=KEYS_AT_ONCE):
+                    found = True
+                    obstore.delete(self._bucket.calls, [entry["path"] for entry in page])
+            if not found:
+                return
+        raise OSError(errno.ENOTEMPTY, f"{self.prefix} is being written to")
+
+    def _head(self, name: str) -> obstore.ObjectMeta | None:
+        try:
+            with self._explained(name):
+                return obstore.head(self._bucket.calls, self._key(name))
+        except FileNotFoundError:
+            return None
+
+    def _publish_folder(self, folder: TemporaryFolder, name: str) -> bool:
+        def put(file: str) -> bool:
+            descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder.descriptor)
+            with os.fdopen(descriptor, "rb") as opened:
+                return self._create(f"{name}/{file}", opened.read())
+
+        files = sorted(os.listdir(folder.descriptor))  # noqa: PTH208 - pathlib knows no descriptors
+        written = 0
+        with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
+            for first in range(0, len(files), FILES_A_CHECK):
+                part, done = files[first : first + FILES_A_CHECK], []
+                for file, new in zip(part, pool.map(put, part), strict=True):
+                    done += [f"{name}/{file}"] if new else []
+                    crash_point("mid_publish")
+                self._check_still(done)
+                written += len(done)
+        return written == len(files)
+
+    def _create(self, name: str, data: Buffer) -> bool:
+        """Put an object unless it is there. If an answer gets lost and the call is repeated, it is there."""
+        store = self._bucket.calls if len(memoryview(data)) <= SMALL_PUT else self._bucket.uploads
+        for pause_s in CONFLICT_PAUSES_S:
+            with self._explained(name):
+                try:
+                    obstore.put(store, self._key(name), data, mode="create", use_multipart=False)
+                except AlreadyExistsError as error:
+                    if not is_conflict(error):
+                        return False
+                else:
+                    return True
+            time.sleep(pause_s)
+        raise conflict(self._bucket.name)
+
+    def _check_job(self) -> None:
+        """Refuse to write if the job must exist and its plan is gone, or is by now another job's."""
+        if self._existing:
+            with self._explained(FILE_NAME):
+                tag = obstore.head(self._bucket.calls, self._key(FILE_NAME))["e_tag"]
+            if self._plan_tag not in (None, tag):
+                raise FileNotFoundError(errno.ENOENT, "the job was deleted", FILE_NAME)
+            self._plan_tag = tag
+
+    def _check_still(self, written: list[str]) -> None:
+        """Take back what was just written, if the job was deleted meanwhile: nothing comes back."""
+        try:
+            self._check_job()
+        except FileNotFoundError:
+            self._delete([self._key(name) for name in written])
+            raise
+
+    def _delete(self, keys: list[str]) -> None:
+        with contextlib.suppress(FileNotFoundError), self._explained(""):
+            for first in range(0, len(keys), KEYS_AT_ONCE):
+                obstore.delete(self._bucket.calls, keys[first : first + KEYS_AT_ONCE])
+
+    def _key(self, name: str) -> str:
+        return self._bucket.key(f"{self.prefix}/{name}")
+
+    def _explained(self, name: str) -> AbstractContextManager[None]:
+        return explained(self._bucket.name, f"{self.prefix}/{name}".rstrip("/"))
+
+
+class _Object(io.RawIOBase):
+    """An object as a file that can be read from any place."""
+
+    def __init__(self, file: obstore.ReadableFile, bucket: str, name: str) -> None:
+        self._file, self._bucket, self._name = file, bucket, name
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def readinto(self, target: Buffer) -> int:
+        view = memoryview(target)
+        with explained(self._bucket, self._name):
+            data = self._file.read(len(view))
+        view[: len(data)] = memoryview(data)
+        return len(data)
+
+
+@contextlib.contextmanager
+def _mapped(file: BinaryIO, name: str) -> Iterator[Buffer]:
+    """Return a file's bytes without reading them into memory: the kernel fetches them as they are sent."""
+    file.flush()
+    size = os.fstat(file.fileno()).st_size
+    if size > LARGEST_PUT:
+        raise OutputError(
+            f"{name} has more than 5 GiB, which S3 does not take in one piece; choose a smaller shard_size"
+        )
+    if size == 0:
+        yield b""
+        return
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        yield data

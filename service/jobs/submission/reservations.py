@@ -1,0 +1,105 @@
+"""Before a job's plan is on disk: its request id is tied to it and it counts for its client, unless a quota is used up.
+
+Both in one script, so that however many ask at once never get more. What was reserved for a job that never came to be
+counts for ten minutes at most.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from service.errors import AlreadyExists, QuotaExceeded
+from service.jobs.ledger.ledger import Ledger
+from service.jobs.plan import Plan
+from service.settings import Settings
+
+ASK_AGAIN_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quotas:
+    """What one client may have: jobs that have not ended, images in them, bytes of finished shards. 0 is any."""
+
+    jobs: int = 0
+    images: int = 0
+    size_bytes: int = 0
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Quotas:
+        """Those of the settings."""
+        return cls(jobs=settings.quota_jobs, images=settings.quota_images, size_bytes=settings.quota_bytes)
+
+
+class Reservations:
+    """Takes jobs in. Methods raise what those of the ledger raise."""
+
+    def __init__(self, ledger: Ledger, quotas: Quotas) -> None:
+        self._ledger, self._quotas = ledger, quotas
+
+    async def requested(self, request_id: str, digest: str) -> str:
+        """Return the id of the job that a request id is tied to, '' if it is free.
+
+        Raises:
+            AlreadyExists: if it was used with other parameters.
+        """
+        return _job(await self._ledger.run("requested", request_id, digest))
+
+    async def reserve(self, plan: Plan) -> str:
+        """Tie a plan's request id to its job and count it for its client; returns the job that the id is tied to.
+
+        That is another one if somebody else was faster with the same request; then nothing was counted.
+
+        Raises:
+            AlreadyExists: if the request id was used with other parameters.
+            QuotaExceeded: if a quota of the client is used up.
+        """
+        names = (plan.request_id, plan.request_digest, plan.job, plan.backend_name)
+        reply = await self._ledger.run("reserve", *names, *self._wish(plan), " ".join(plan.needs))
+        _check(reply, plan.client)
+        return _job(reply)
+
+    async def check(self, plan: Plan) -> None:
+        """Find out whether a quota forbids a job, and change nothing.
+
+        Raises:
+            QuotaExceeded: if it does.
+        """
+        _check(await self._ledger.run("quota", *self._wish(plan)), plan.client)
+
+    async def release(self, plan: Plan) -> None:
+        """Undo what was reserved for a job that never came to be."""
+        await self._ledger.run("release", plan.request_id, plan.job)
+
+    def _wish(self, plan: Plan) -> tuple[str | int, ...]:
+        quotas = self._quotas
+        return plan.client, plan.count, quotas.jobs, quotas.images, quotas.size_bytes
+
+
+def _job(reply: dict[str, Any]) -> str:
+    if "taken" in reply:
+        raise AlreadyExists(
+            f"request_id was used for jobs/{reply['taken']} with other parameters; choose another one",
+            reason="REQUEST_ID_TAKEN",
+            metadata={"job": f"jobs/{reply['taken']}"},
+        )
+    return str(reply["job"])
+
+
+def _check(reply: dict[str, Any], client: str) -> None:
+    if "quota" not in reply:
+        return
+    quota = str(reply["quota"])
+    limit, used, requested = (int(reply[name]) for name in ("limit", "used", "requested"))
+    what, way_out = {
+        "jobs": ("jobs that have not ended", "wait until one has ended, or cancel one"),
+        "images": ("images in jobs that have not ended", "wait until a job has ended, cancel one, or ask for fewer"),
+        "bytes": ("bytes of finished shards", "delete a job that is no longer needed (`mintage jobs rm`)"),
+    }[quota]
+    more = f", asked for: {requested:,} more" if requested else ""
+    who = f"the client {client}" if client else "this client"
+    raise QuotaExceeded(
+        f"the quota of {who} is used up: {used:,} of {limit:,} {what}{more}; {way_out}",
+        metadata={"quota": quota, "limit": str(limit), "used": str(used), "requested": str(requested)},
+        retry_after_s=ASK_AGAIN_S if quota != "bytes" and requested <= limit else None,
+    )

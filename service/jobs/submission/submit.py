@@ -1,0 +1,183 @@
+"""Accepting a job: it is reserved, its plan is on disk, the ledger knows it; only then is it answered.
+
+A crash in between leaves nothing that is in the way: the same request goes on where the first one stopped, and a plan
+that the ledger never heard of is found by the dispatcher.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from service.errors import AlreadyExists, FailedPrecondition, ResourceExhausted
+from service.jobs.faults import crash_point
+from service.jobs.ledger.ledger import Ledger
+from service.jobs.ledger.views import JobView, job_view
+from service.jobs.plan import FILE_NAME, Plan, PlanError, new_job_id, read_plan
+from service.jobs.sources.listing import is_listing
+from service.jobs.storage.output import TEMPORARY, Output, OutputError
+from service.jobs.storage.store import Store
+from service.jobs.submission.reservations import Reservations
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A plan, and the files that must lie beside it before it does, such as the list of what is scored."""
+
+    plan: Plan
+    beside: Mapping[str, bytes] = field(default_factory=dict)
+
+
+MakeDraft = Callable[[str], Awaitable[Draft]]
+
+
+async def submit(
+    ledger: Ledger,
+    reservations: Reservations,
+    store: Store,
+    make_draft: MakeDraft,
+    *,
+    request_id: str,
+    digest: str,
+    confirm: Callable[[Plan], None] = lambda _: None,
+) -> JobView:
+    """Make a job durable and return it; the same request id and parameters give the same job.
+
+    Args:
+        ledger: the ledger.
+        reservations: request ids and quotas.
+        store: where jobs write.
+        make_draft: makes the plan of a job id; called only if the request is new.
+        request_id: the caller's, or ''.
+        digest: of the request's parameters.
+        confirm: called when the plan pins its model; raises if that is no longer the model to use.
+
+    Raises:
+        AlreadyExists: if the request id was used with other parameters, or the prefix belongs to another job.
+        FailedPrecondition: if the output folder cannot be written.
+        ResourceExhausted: if its disk is full.
+        QuotaExceeded: if the client has all that it may have.
+    """
+    job = await reservations.requested(request_id, digest) if request_id else ""
+    while not job or await ledger.unknown([job]):
+        draft = await make_draft(job or new_job_id())
+        job = await reservations.reserve(draft.plan)
+        if job == draft.plan.job:
+            await _write(ledger, reservations, store, draft, confirm)
+    return await ledger.job(job)
+
+
+async def _write(
+    ledger: Ledger, reservations: Reservations, store: Store, draft: Draft, confirm: Callable[[Plan], None]
+) -> None:
+    crash_point("after_reserve")
+    try:
+        confirm(draft.plan)
+        plan = await asyncio.to_thread(write_plan, store, draft.plan, draft.beside)
+    except Exception:
+        await reservations.release(draft.plan)
+        raise
+    crash_point("after_plan")
+    await ledger.create(plan)
+    crash_point("after_create")
+
+
+async def rehearse(
+    ledger: Ledger, reservations: Reservations, store: Store, make_draft: MakeDraft, *, request_id: str, digest: str
+) -> JobView:
+    """Do as `submit`, but write nothing: return the job as it would be, at revision 0, or the one that there is.
+
+    Raises:
+        AlreadyExists, FailedPrecondition, QuotaExceeded: as `submit`.
+    """
+    known = await reservations.requested(request_id, digest) if request_id else ""
+    if known and not await ledger.unknown([known]):
+        return await ledger.job(known)
+    plan = (await make_draft(new_job_id())).plan
+    await reservations.check(plan)
+    await asyncio.to_thread(check_folder, store, plan)
+    return job_view({"plan": plan.to_json().decode(), "state": "QUEUED"}, 0)
+
+
+def write_plan(store: Store, plan: Plan, beside: Mapping[str, bytes] | None = None) -> Plan:
+    """Put the plan into its folder, durably; returns the one that an earlier try of this request wrote, if any did.
+
+    What lies `beside` it is there first; a name says what is in it, so that of a try that was broken off may stay.
+
+    Raises:
+        AlreadyExists: if the folder, or one above it, belongs to another job or holds other files.
+        FailedPrecondition: if the folder cannot be written.
+        ResourceExhausted: if its disk is full.
+    """
+    output = store.output(plan.prefix)
+    with _explained():
+        _check_free(store, plan, output)
+        for name, data in (beside or {}).items():
+            output.put(name, data)
+        if output.put(FILE_NAME, plan.to_json()):
+            return plan
+        return _same_plan(plan, output.read(FILE_NAME) or b"")
+
+
+def check_folder(store: Store, plan: Plan) -> None:
+    """Refuse a folder that `write_plan` would refuse, without writing; whether the disk is full is not known.
+
+    Raises:
+        AlreadyExists, FailedPrecondition: as `write_plan`.
+    """
+    output = store.output(plan.prefix)
+    with _explained():
+        _check_free(store, plan, output)
+        found = output.read(FILE_NAME)
+        if found is not None:
+            _same_plan(plan, found)
+        store.check_writable(plan.prefix)
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Turn what is wrong with the output folder into the service's errors."""
+    try:
+        yield
+    except OutputError as error:
+        raise FailedPrecondition(str(error), reason="OUTPUT_UNAVAILABLE") from error
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ResourceExhausted("the output folder's disk is full", retry_after_s=30, reason="NO_SPACE") from error
+        text = f"the output folder cannot be written: {error.strerror}"
+        raise FailedPrecondition(text, reason="OUTPUT_UNAVAILABLE") from error
+
+
+def _check_free(store: Store, plan: Plan, output: Output) -> None:
+    """Refuse a folder inside another job's, or one that holds files without being a job's."""
+    _check_above(store, plan)
+    if output.read(FILE_NAME) is None:
+        others = {name for name in output.names() if not is_listing(name)}
+        if others - {TEMPORARY, FILE_NAME}:
+            raise _taken(plan.prefix, "is not empty")
+
+
+def _check_above(store: Store, plan: Plan) -> None:
+    """Refuse a folder inside another job's."""
+    segments = plan.prefix.split("/")
+    for depth in range(1, len(segments)):
+        above = "/".join(segments[:depth])
+        if store.output(above).size(FILE_NAME) is not None:
+            raise _taken(plan.prefix, f"lies in {above}, which belongs to another job")
+
+
+def _same_plan(plan: Plan, found: bytes) -> Plan:
+    try:
+        earlier = read_plan(found)
+    except PlanError:
+        raise _taken(plan.prefix, "holds a plan that this version cannot read") from None
+    if (earlier.job, earlier.request_digest) != (plan.job, plan.request_digest):
+        raise _taken(plan.prefix, f"belongs to jobs/{earlier.job}")
+    return earlier
+
+
+def _taken(prefix: str, why: str) -> AlreadyExists:
+    return AlreadyExists(f"the output folder {prefix} {why}; choose another output_prefix", reason="PREFIX_TAKEN")

@@ -1,0 +1,1 @@
+"""Whether a finished job is what it says."""

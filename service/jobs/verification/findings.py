@@ -1,0 +1,125 @@
+"""What can be wrong with a job's files: each check compares what lies on disk with what was committed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from service.jobs.ledger.views import JobView
+from service.jobs.manifest import MANIFEST_FILE, Manifest, read_manifest
+from service.jobs.plan import FILE_NAME, Plan
+from service.jobs.shards.formats.choice import layout_of
+from service.jobs.shards.formats.folder import StrangeFileError
+from service.jobs.shards.marker import marker_name, read_marker
+from service.jobs.shards.publish import data_name
+from service.jobs.storage.output import Output, OutputError
+
+Kind = Literal["MISSING", "WRONG_DIGEST", "WRONG_MARKER", "WRONG_IMAGE", "WRONG_MANIFEST"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is not as it must be; without a shard it is about the whole job."""
+
+    kind: Kind
+    shard: int | None = None
+    expected: str = ""
+    found: str = ""
+    detail: str = ""
+    index: int | None = None
+
+
+def manifest_or_finding(output: Output) -> Manifest | Finding:
+    """Return the manifest, or what is wrong with it."""
+    try:
+        return read_manifest(output) or _wrong_manifest(f"{MANIFEST_FILE} is missing")
+    except ValueError:
+        return _wrong_manifest(f"{MANIFEST_FILE} is damaged")
+    except (OSError, OutputError) as error:
+        return _wrong_manifest(f"{MANIFEST_FILE} cannot be read: {error}")
+
+
+def plan_findings(output: Output, plan: Plan) -> Iterator[Finding]:
+    """Compare the plan on disk with the one that was accepted."""
+    try:
+        if output.read(FILE_NAME) != plan.to_json():
+            yield _wrong_manifest(f"{FILE_NAME} is not the plan that was accepted")
+    except (OSError, OutputError) as error:
+        yield _wrong_manifest(f"{FILE_NAME} cannot be read: {error}")
+
+
+def manifest_findings(view: JobView, manifest: Manifest) -> Iterator[Finding]:
+    """Compare what a manifest says of the whole job, and how it cuts it, with what the ledger knows."""
+    plan = view.plan
+    facts = {
+        "job": (plan.job, manifest.job),
+        "plan digest": (plan.digest, manifest.plan_digest),
+        "state": (view.state, manifest.state),
+        "root digest": (view.root_digest, manifest.root_digest),
+    }
+    for name, (expected, found) in facts.items():
+        if expected != found:
+            yield Finding("WRONG_MANIFEST", None, expected, found, f"{MANIFEST_FILE} has another {name}")
+    for before, listed in zip([None, *manifest.shards], manifest.shards, strict=False):
+        span = plan.span(listed.shard)
+        inside = listed.shard < plan.shards and (listed.first_index, listed.count) == (span.start, len(span))
+        if not inside or (before and before.shard >= listed.shard):
+            yield Finding(
+                "WRONG_MANIFEST", listed.shard, detail=f"{MANIFEST_FILE} lists samples that no shard has there"
+            )
+
+
+def shard_findings(output: Output, plan: Plan, shard: int, expected: str) -> Iterator[Finding]:
+    """Hash a shard's file and compare it, and its marker, with the digest that was committed. Memory stays small."""
+    name, size = data_name(plan, shard), None
+    try:
+        found, bytes_found = layout_of(plan).digest(output, shard)
+        size = bytes_found if found == expected else None
+        if found != expected:
+            yield Finding("WRONG_DIGEST", shard, expected, found, f"{name} was changed")
+    except FileNotFoundError as error:
+        yield Finding("MISSING", shard, expected, detail=f"{error.filename or name} is missing")
+    except StrangeFileError as error:
+        yield Finding("WRONG_DIGEST", shard, expected, detail=str(error))
+    except (OSError, OutputError) as error:
+        yield Finding("MISSING", shard, expected, detail=f"{name} cannot be read: {error}")
+    yield from _marker_findings(output, plan, shard, expected, size)
+
+
+def file_findings(output: Output, name: str, expected: str) -> Iterator[Finding]:
+    """Compare a file of the whole job, such as the shards joined into one, with what the manifest says of it."""
+    try:
+        with output.open(name) as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+        if found != expected:
+            yield Finding("WRONG_DIGEST", None, expected, found, f"{name} was changed")
+    except FileNotFoundError:
+        yield Finding("MISSING", None, expected, detail=f"{name} is missing")
+    except (OSError, OutputError) as error:
+        yield Finding("MISSING", None, expected, detail=f"{name} cannot be read: {error}")
+
+
+def _marker_findings(output: Output, plan: Plan, shard: int, expected: str, size: int | None) -> Iterator[Finding]:
+    """Compare a marker with the commit, and with the size of the file if that is sound."""
+    name, span = marker_name(shard), plan.span(shard)
+    try:
+        marker = read_marker(output, shard)
+    except (OSError, OutputError) as error:
+        yield Finding("WRONG_MARKER", shard, expected, detail=str(error))
+        return
+    if marker is None:
+        yield Finding("WRONG_MARKER", shard, expected, detail=f"{name} is missing")
+    elif marker.digest != expected:
+        yield Finding("WRONG_MARKER", shard, expected, marker.digest, f"{name} has another digest")
+    else:
+        said = (marker.shard, marker.first_index, marker.count, marker.plan_digest)
+        if said != (shard, span.start, len(span), plan.digest):
+            yield Finding("WRONG_MARKER", shard, detail=f"{name} is about another shard or another plan")
+        elif size is not None and marker.bytes != size:
+            yield Finding("WRONG_MARKER", shard, str(size), str(marker.bytes), f"{name} has another size in bytes")
+
+
+def _wrong_manifest(detail: str) -> Finding:
+    return Finding("WRONG_MANIFEST", detail=detail)

@@ -1,0 +1,157 @@
+"""Making images of a finished sample job again, and comparing them with those in its shards."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import FailedPrecondition, NotFound
+from service.jobs.devices import check_device
+from service.jobs.plan import Plan
+from service.jobs.retries import patiently
+from service.jobs.shards.formats.choice import open_images
+from service.jobs.storage.output import Output, OutputError
+from service.jobs.verification.findings import Finding
+from service.models.admission import Deadline
+from service.models.inference import Generated
+from service.models.registry import ModelRecord, Registry
+
+
+class Maker(Protocol):
+    """What makes images: `service.models.inference.Inference`, as far as it is needed here."""
+
+    async def generate(
+        self,
+        record: ModelRecord,
+        *,
+        seed: int,
+        first_index: int,
+        count: int,
+        encode: Callable[[NDArray[np.uint8]], list[bytes]],
+        deadline: Deadline,
+    ) -> Generated:
+        """Make samples first_index to first_index + count - 1 of a seed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The images of one micro-batch that lie in one shard."""
+
+    shard: int
+    indices: range
+
+
+@dataclass(frozen=True, slots=True)
+class Restrike:
+    """Makes `count` micro-batches of a plan again, drawn by a seed.
+
+    `timeout_s` bounds one of them, `patience_s` is how long a model that does not answer is asked again.
+    """
+
+    plan: Plan
+    record: ModelRecord
+    maker: Maker
+    count: int
+    seed: int
+    timeout_s: float
+    patience_s: float
+
+    def draw(self, shards: Sequence[int]) -> list[Piece]:
+        """Choose micro-batches of these shards, in order of their images; all, if there are no more."""
+        ends = list(accumulate(_pieces(self.plan, shard) for shard in shards))
+        total = ends[-1] if ends else 0
+        chosen = random.Random(self.seed).sample(range(total), min(self.count, total))  # noqa: S311 - a fair draw
+        return [self._piece(shards, ends, number) for number in sorted(chosen)]
+
+    async def strike(self, output: Output, piece: Piece) -> list[Finding]:
+        """Make the images of a piece again; returns those that differ in any byte.
+
+        Raises:
+            FailedPrecondition: if the model now runs on another kind of device.
+            Unavailable: if it does not answer for too long.
+        """
+        made = await patiently(lambda: self._made(piece.indices), self.patience_s)
+        check_device(self.plan, made.device_class, self.record.torch_version)
+        return await asyncio.to_thread(self._compare, output, piece, made.files)
+
+    async def _made(self, indices: range) -> Generated:
+        assert self.plan.sampling is not None  # noqa: S101 - only sample jobs are struck again
+        return await self.maker.generate(
+            self.record,
+            seed=self.plan.sampling.seed,
+            first_index=indices.start,
+            count=len(indices),
+            encode=_pixels,
+            deadline=Deadline.after(self.timeout_s),
+        )
+
+    def _compare(self, output: Output, piece: Piece, made: list[bytes]) -> list[Finding]:
+        try:
+            stored = _pixels(self._stored(output, piece))
+        except (OSError, OutputError) as error:
+            detail = f"{len(made)} images from here on cannot be read: {error}"
+            return [Finding("WRONG_IMAGE", piece.shard, detail=detail, index=piece.indices.start)]
+        return [
+            Finding("WRONG_IMAGE", piece.shard, _digest(new), _digest(old), "the model makes another image", index)
+            for index, new, old in zip(piece.indices, made, stored, strict=True)
+            if new != old
+        ]
+
+    def _stored(self, output: Output, piece: Piece) -> NDArray[np.uint8]:
+        """Read the images of a piece from their shard: uint8 [n, H, W, C]."""
+        with open_images(output, self.plan, piece.shard) as images:
+            return images.read(piece.indices)
+
+    def _piece(self, shards: Sequence[int], ends: Sequence[int], number: int) -> Piece:
+        """The piece of this number, counted over the shards in order."""
+        place = bisect_right(ends, number)
+        shard, span = shards[place], self.plan.span(shards[place])
+        batch = span.start // self.plan.micro_batch + number - (ends[place - 1] if place else 0)
+        start, stop = batch * self.plan.micro_batch, (batch + 1) * self.plan.micro_batch
+        return Piece(shard, range(max(span.start, start), min(span.stop, stop)))
+
+
+def find_model(registry: Registry, plan: Plan) -> ModelRecord:
+    """Return the model that made a sample job's images.
+
+    Raises:
+        FailedPrecondition: if the job is no sample job, or exactly this model is not loaded on the same kind of device.
+    """
+    if plan.sampling is None:
+        raise FailedPrecondition(
+            f"jobs/{plan.job} is no sample job: it has no images to make again", reason="WRONG_JOB_KIND"
+        )
+    name, wanted = f"models/{plan.model}", plan.model_digest
+    try:
+        record = registry.find(plan.model, "generator")
+    except NotFound:
+        text = f"{name} is not loaded; load the archive {wanted}, or verify without making images again"
+        raise FailedPrecondition(text, reason="MODEL_NOT_LOADED") from None
+    if record.digest != wanted:
+        text = f"{name} is now {record.digest}, but the job was made with {wanted}; load that archive"
+        raise FailedPrecondition(text, reason="MODEL_DIGEST_DIFFERS", metadata={"expected": wanted})
+    check_device(plan, record.device_class, record.torch_version)
+    return record
+
+
+def _pieces(plan: Plan, shard: int) -> int:
+    """Number of micro-batches that a shard has a part in."""
+    span = plan.span(shard)
+    return (span.stop - 1) // plan.micro_batch - span.start // plan.micro_batch + 1
+
+
+def _pixels(images: NDArray[np.uint8]) -> list[bytes]:
+    return [image.tobytes() for image in images]
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,154 @@
+"""Verifying a job that has ended: every shard is hashed, some images are made again; nothing is changed.
+
+The ledger says what was committed; a shard that was finished but whose commit the ledger never heard of is what the
+manifest says. Each shard's file and marker, the manifest and the root digest must agree with that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+
+from service.errors import FailedPrecondition
+from service.jobs.ledger.ledger import Ledger
+from service.jobs.ledger.views import JobView
+from service.jobs.manifest import Manifest
+from service.jobs.storage.store import Store
+from service.jobs.verification.findings import (
+    Finding,
+    file_findings,
+    manifest_findings,
+    manifest_or_finding,
+    plan_findings,
+    shard_findings,
+)
+from service.jobs.verification.recompute import Restrike
+
+PAGE = 1000
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a verification is; `batches` are micro-batches made again."""
+
+    shards_checked: int = 0
+    shards_total: int = 0
+    batches_struck: int = 0
+    batches_total: int = 0
+
+
+class Verification:
+    """One verification of one job; `progress` grows while `run` goes on.
+
+    Args:
+        ledger: Knows what was committed.
+        store: Where jobs write.
+        view: The job as it was when this began.
+        restrike: Makes images again; None makes none.
+        room: Bounds how many verifications hash at a time, so that threads are left for other calls.
+
+    Raises:
+        FailedPrecondition: if the job has not ended.
+    """
+
+    def __init__(
+        self, ledger: Ledger, store: Store, view: JobView, *, restrike: Restrike | None, room: asyncio.Semaphore
+    ) -> None:
+        if not view.terminal:
+            text = f"jobs/{view.plan.job} is {view.state}; only a job that has ended can be verified"
+            raise FailedPrecondition(text, reason="WRONG_JOB_STATE", metadata={"state": view.state})
+        self.progress = Progress()
+        self._ledger, self._view, self._plan = ledger, view, view.plan
+        self._restrike, self._room = restrike, room
+        self._output = store.output(view.plan.prefix, existing=True)
+        self._listed: dict[int, str] | None = None
+        self._files: dict[str, str] = {}
+        self._committed: list[int] = []
+
+    async def run(self) -> AsyncIterator[list[Finding]]:
+        """Yield what each step found, often nothing. Hashes in threads; other calls go on.
+
+        Raises:
+            FailedPrecondition: if the job was retried meanwhile.
+            NotFound: if it was deleted meanwhile.
+        """
+        yield await asyncio.to_thread(self._begin)
+        root = hashlib.sha256()
+        async for shard, digest in self._shards():
+            root.update(digest.encode() + b"\n")
+            async with self._room:
+                found = await asyncio.to_thread(self._check, shard, digest)
+            yield found
+        self.progress.shards_total = self.progress.shards_checked
+        yield list(self._root_findings(root.hexdigest()))
+        for name, digest in self._files.items():
+            async with self._room:
+                found = await asyncio.to_thread(self._check_file, name, digest)
+            yield found
+        async for findings in self._strike_again():
+            yield findings
+        await self._check_unchanged()
+
+    def _begin(self) -> list[Finding]:
+        """Read the plan and the manifest."""
+        manifest = manifest_or_finding(self._output)
+        found = list(plan_findings(self._output, self._plan))
+        if isinstance(manifest, Manifest):
+            found += manifest_findings(self._view, manifest)
+            self._listed = manifest.digests
+            self._files = manifest.files
+        else:
+            found.append(manifest)
+        self.progress.shards_total = max(self._view.shards_done, len(self._listed or {}))
+        return found
+
+    async def _shards(self) -> AsyncIterator[tuple[int, str]]:
+        """Every finished shard in order, with the digest that it must have."""
+        listed = self._listed or {}
+        for first in range(0, self._plan.shards, PAGE):
+            for shard in await self._ledger.shards(self._plan.job, first=first, limit=PAGE):
+                digest = shard.digest if shard.state == "DONE" else listed.get(shard.index, "")
+                if digest:
+                    self._committed.append(shard.index)
+                    yield shard.index, digest
+
+    def _check(self, shard: int, digest: str) -> list[Finding]:
+        found = list(shard_findings(self._output, self._plan, shard, digest))
+        self.progress.shards_checked += 1
+        self.progress.shards_total = max(self.progress.shards_total, self.progress.shards_checked)
+        if self._signed and (listed := (self._listed or {}).get(shard, "")) != digest:
+            detail = "manifest.json has another digest" if listed else "manifest.json does not list the shard"
+            found.append(Finding("WRONG_MANIFEST", shard, digest, listed, detail))
+        return found
+
+    def _check_file(self, name: str, digest: str) -> list[Finding]:
+        return list(file_findings(self._output, name, digest))
+
+    @property
+    def _signed(self) -> bool:
+        """Whether there is a manifest that must list every shard: that of a job whose output was damaged lists none."""
+        return self._listed is not None and bool(self._view.root_digest)
+
+    def _root_findings(self, digest: str) -> Iterator[Finding]:
+        expected = self._view.root_digest
+        if expected and digest != expected:
+            detail = "the digests of the shards do not give the root digest"
+            yield Finding("WRONG_MANIFEST", None, expected, digest, detail)
+
+    async def _strike_again(self) -> AsyncIterator[list[Finding]]:
+        if self._restrike is None:
+            return
+        pieces = self._restrike.draw(self._committed)
+        self.progress.batches_total = len(pieces)
+        for piece in pieces:
+            found = await self._restrike.strike(self._output, piece)
+            self.progress.batches_struck += 1
+            yield found
+
+    async def _check_unchanged(self) -> None:
+        now = await self._ledger.job(self._plan.job)
+        if (now.state, now.round) != (self._view.state, self._view.round):
+            text = f"jobs/{self._plan.job} is {now.state}: it was retried or deleted meanwhile; verify it after its end"
+            raise FailedPrecondition(text, reason="WRONG_JOB_STATE", metadata={"state": now.state})

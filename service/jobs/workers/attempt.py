@@ -1,0 +1,250 @@
+"""One shard from claim to commit: claim, strike request by request, write, publish, mark, commit."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Protocol, TypeVar
+
+import structlog
+
+from service.errors import MintageError
+from service.jobs.faults import crash_point, striking
+from service.jobs.ledger.ledger import LeaseEnded, Ledger
+from service.jobs.ledger.views import Lease
+from service.jobs.plan import Plan
+from service.jobs.retries import patiently
+from service.jobs.shards.formats.choice import layout_of
+from service.jobs.shards.marker import Marker
+from service.jobs.shards.publish import DeterminismError, adopt, publish, temporary_label
+from service.jobs.sources.choice import source_digest
+from service.jobs.storage.output import AnyTemporary, OutputError
+from service.jobs.storage.store import open_store
+from service.jobs.workers.work import RequestSize, Work, work_on
+from service.settings import Settings
+
+REQUESTS_IN_FLIGHT = 2
+REQUEST_TIMEOUT_S = 120.0
+KEEP_S = 1.0
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
+
+
+class Backend(Protocol):
+    """The model server, as far as a strike needs it."""
+
+    async def predict(self, backend_name: str, inputs: Mapping[str, bytes], *, timeout_s: float) -> bytes:
+        """Send one request to a model and return its answer."""
+
+
+class Striker:
+    """Strikes shards, one after the other, for one worker."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, backend: Backend, worker: str) -> None:
+        self.settings = settings
+        self.store = open_store(settings)
+        self.ledger = ledger
+        self.backend = backend
+        self.worker = worker
+        self.sizes: dict[str, RequestSize] = {}
+
+    async def strike(self, job: str, shard: int) -> str:
+        """Try one shard of a job; returns what became of it, for the log. A wrong hint does nothing.
+
+        A cancelled call gives its lease back at once.
+        """
+        owner = f"{self.worker}/{secrets.token_hex(8)}"
+        lease_s = self.settings.lease_s
+        lease = await self.ledger.claim(job, shard, owner=owner, worker=self.worker, lease_s=lease_s)
+        if isinstance(lease, str):
+            return lease
+        striking(lease.shard, lease.attempt)
+        crash_point("after_claim")
+        try:
+            outcome = await self._attempt(lease)
+        except asyncio.CancelledError:
+            await self.ledger.hand_back(lease)
+            raise
+        log.info("shard", job=job, shard=shard, attempt=lease.attempt, outcome=outcome)
+        return outcome
+
+    async def _attempt(self, lease: Lease) -> str:
+        """Strike a leased shard and tell the ledger how it ended."""
+        try:
+            plan = (await self.ledger.job(lease.job)).plan
+            await Attempt(self, plan, lease).run()
+        except LeaseEnded as ended:
+            await self.ledger.hand_back(lease)
+            return ended.why
+        except Exception as error:
+            text = failure_text(error)
+            if text.startswith("INTERNAL"):
+                log.exception("strike", job=lease.job, shard=lease.shard, attempt=lease.attempt)
+            pause_s = self.settings.space_pause_s if text.startswith("NO_SPACE") else self.settings.retry_pause_s
+            await self.ledger.fail(lease, text, max_attempts=self.settings.max_attempts, pause_s=pause_s)
+            return text
+        return "done"
+
+
+class Attempt:
+    """One attempt at one shard."""
+
+    def __init__(self, striker: Striker, plan: Plan, lease: Lease) -> None:
+        self._striker = striker
+        self._plan = plan
+        self._lease = lease
+        self._settings = striker.settings
+        self._output = striker.store.output(plan.prefix, existing=True)
+        self._size = striker.sizes.setdefault(plan.backend_name, RequestSize())
+        self._done = 0
+
+    async def run(self) -> None:
+        """Strike the shard while the lease is kept; whichever ends first ends both."""
+        strike, keep = asyncio.create_task(self._strike()), asyncio.create_task(self._keep())
+        try:
+            await asyncio.wait({strike, keep}, return_when=asyncio.FIRST_COMPLETED)
+            await (strike if strike.done() else keep)
+        finally:
+            strike.cancel()
+            keep.cancel()
+            await asyncio.gather(strike, keep, return_exceptions=True)
+
+    async def _keep(self) -> None:
+        """Renew the lease at least once a second, also while a request takes long; sees a cancel that soon."""
+        while True:
+            await asyncio.sleep(min(KEEP_S, self._settings.lease_s / 3))
+            await self._renew()
+
+    async def _renew(self, wanted: int = 0) -> float:
+        """Renew the lease, for as long as it lasts if Redis does not answer; returns the seconds to wait."""
+        sampling = self._plan.sampling
+        rate = sampling.max_images_per_second if sampling else 0.0
+        return await patiently(
+            lambda: self._striker.ledger.renew(
+                self._lease,
+                lease_s=self._settings.lease_s,
+                done=self._done,
+                wanted=wanted,
+                max_images_per_second=rate,
+            ),
+            self._settings.lease_s,
+        )
+
+    async def _strike(self) -> None:
+        """Adopt the shard if its file is there; else make it. Then commit it."""
+        blank = await self._patiently(self._blank)
+        marker = await self._patiently(lambda: adopt(self._output, self._plan, blank))
+        if marker is None:
+            marker = await self._make(blank)
+        crash_point("before_commit")
+        await self._striker.ledger.commit(
+            self._lease, digest=marker.digest, images=marker.count, size_bytes=marker.bytes
+        )
+
+    async def _make(self, blank: Marker) -> Marker:
+        label = temporary_label(self._lease.shard, self._lease.attempt)
+        with contextlib.ExitStack() as stack:
+            layout, store = layout_of(self._plan), self._striker.store
+            temporary = await self._patiently(lambda: stack.enter_context(layout.temporary(self._output, label)))
+            work = await self._patiently(
+                lambda: stack.enter_context(work_on(store, self._settings.inputs, self._plan, blank, temporary))
+            )
+            await self._fill(work)
+            await asyncio.to_thread(work.finish)
+            marker = await asyncio.to_thread(_completed, blank, work)
+            return await self._publish(marker, temporary)
+
+    async def _fill(self, work: Work) -> None:
+        """Keep a few requests in flight and store their answers in order, so that all three parts overlap."""
+        waiting: deque[tuple[range, asyncio.Task[bytes]]] = deque()
+        try:
+            for indices in self._requests():
+                await asyncio.sleep(await self._renew(len(indices)))
+                inputs = await asyncio.to_thread(work.request, indices)
+                waiting.append((indices, asyncio.create_task(self._ask(inputs))))
+                if len(waiting) > REQUESTS_IN_FLIGHT:
+                    await self._store(work, *waiting.popleft())
+            while waiting:
+                await self._store(work, *waiting.popleft())
+        finally:
+            for _, task in waiting:
+                task.cancel()
+            await asyncio.gather(*(task for _, task in waiting), return_exceptions=True)
+
+    def _requests(self) -> Iterator[range]:
+        span = self._plan.span(self._lease.shard)
+        start = span.start
+        while start < span.stop:
+            indices = self._size.cut(self._plan, start, span.stop, self._settings.max_message_bytes)
+            yield indices
+            start = indices.stop
+
+    async def _ask(self, inputs: Mapping[str, bytes]) -> bytes:
+        return await patiently(lambda: self._predict(inputs), self._settings.backend_patience_s)
+
+    async def _predict(self, inputs: Mapping[str, bytes]) -> bytes:
+        begin = time.monotonic()
+        answer = await self._striker.backend.predict(self._plan.backend_name, inputs, timeout_s=REQUEST_TIMEOUT_S)
+        self._size.took(time.monotonic() - begin)
+        return answer
+
+    async def _store(self, work: Work, indices: range, answer: asyncio.Task[bytes]) -> None:
+        await asyncio.to_thread(work.store, indices, await answer)
+        self._done += len(indices)
+        crash_point("mid_shard")
+
+    async def _publish(self, marker: Marker, temporary: AnyTemporary) -> Marker:
+        """Publish what was written, if the lease is still held."""
+        await self._renew()
+        await self._patiently(lambda: publish(self._output, self._plan, marker, temporary))
+        return marker
+
+    async def _patiently(self, call: Callable[[], T]) -> T:
+        """Do in a thread what needs the store, which is waited for as the model server is."""
+        return await patiently(lambda: asyncio.to_thread(call), self._settings.backend_patience_s)
+
+    def _blank(self) -> Marker:
+        """Return the shard's marker, still without digest and size."""
+        span = self._plan.span(self._lease.shard)
+        return Marker(
+            shard=self._lease.shard,
+            first_index=span.start,
+            count=len(span),
+            digest="",
+            bytes=0,
+            attempt=self._lease.attempt,
+            worker=self._striker.worker,
+            plan_digest=self._plan.digest,
+            encoder=layout_of(self._plan).encoder,
+            source_digest=source_digest(self._striker.store, self._plan, self._lease.shard),
+        )
+
+
+def _completed(blank: Marker, work: Work) -> Marker:
+    """Return the marker of what was written."""
+    scored = work.source_digest or blank.source_digest
+    return replace(blank, digest=work.writer.digest, bytes=work.writer.size, source_digest=scored)
+
+
+def failure_text(error: Exception) -> str:
+    """Return what the ledger says of a failed attempt: a code for machines, then words for people."""
+    if isinstance(error, MintageError):
+        return f"{error.reason}: {error.message}"
+    if isinstance(error, DeterminismError):
+        return f"DETERMINISM_VIOLATION: {error}"
+    if isinstance(error, OutputError):
+        return f"{error.reason}: {error}"
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
+        return "NO_SPACE: the disk of the output folder, or of the spool folder of an object store, is full"
+    if isinstance(error, OSError):
+        return f"OUTPUT_UNAVAILABLE: {error.strerror or type(error).__name__}"
+    return "INTERNAL: the worker failed; its log has the details"

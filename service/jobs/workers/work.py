@@ -1,0 +1,120 @@
+"""What is done to the samples of a shard: made by a generator (Sampling), or scored by a model (Scoring).
+
+`Strike` asks for the input of each request in order, sends it, and stores the answers in order. The three methods block
+and run in threads, one at a time each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from service.backend import messages
+from service.jobs.devices import check_device
+from service.jobs.plan import Plan
+from service.jobs.shards.formats.choice import image_layout_of
+from service.jobs.shards.formats.layout import ImageWriter, ShardWriter
+from service.jobs.shards.marker import Marker
+from service.jobs.sources.choice import open_source
+from service.jobs.storage.output import AnyTemporary
+from service.jobs.storage.store import Store
+from service.jobs.workers.score_work import ScoreWork, answer_bytes
+
+REQUEST_BYTES = 4 << 20
+REQUEST_IMAGES = 1024
+QUICK_S, SLOW_S = 0.2, 0.8
+
+
+class Work(Protocol):
+    """The part of a strike that differs between the kinds of job."""
+
+    @property
+    def writer(self) -> ImageWriter | ShardWriter:
+        """Where the shard goes."""
+
+    @property
+    def source_digest(self) -> str:
+        """Digest of what was scored, if it was not known before; after `finish`."""
+
+    def request(self, indices: range) -> Mapping[str, bytes]:
+        """Return the input of one request; called in order."""
+
+    def store(self, indices: range, answer: bytes) -> None:
+        """Check one answer and append it to the shard; called in order."""
+
+    def finish(self) -> None:
+        """End the shard's file."""
+
+
+class SampleWork:
+    """Makes images."""
+
+    def __init__(self, plan: Plan, shard: int, temporary: AnyTemporary) -> None:
+        self.writer = image_layout_of(plan).writer(temporary, shard)
+        self.source_digest = ""
+        self._plan = plan
+
+    def request(self, indices: range) -> Mapping[str, bytes]:
+        """Ask for samples of the plan's seed."""
+        assert self._plan.sampling is not None  # noqa: S101 - this is a sample job
+        return messages.generate_request(self._plan.sampling.seed, indices.start, len(indices))
+
+    def store(self, indices: range, answer: bytes) -> None:
+        """Append images."""
+        plan = self._plan
+        made = messages.read_images(answer, (len(indices), plan.height, plan.width, plan.channels))
+        check_device(plan, made.device_class, made.torch_version)
+        self.writer.add(indices.start, made.images)
+
+    def finish(self) -> None:
+        """End the shard."""
+        self.writer.finish()
+
+
+@contextlib.contextmanager
+def work_on(store: Store, inputs: Path, plan: Plan, marker: Marker, temporary: AnyTemporary) -> Iterator[Work]:
+    """Open what the marker's shard of a plan needs; `inputs` is the folder below which folders may be scored.
+
+    Raises:
+        OutputError: if the images to score are not those that the marker names.
+    """
+    if plan.scoring is None:
+        yield SampleWork(plan, marker.shard, temporary)
+        return
+    with open_source(store, inputs, plan, marker.shard, digest=marker.source_digest) as source:
+        yield ScoreWork(plan, marker.shard, temporary, source)
+
+
+class RequestSize:
+    """How many micro-batches go into one request: more while answers come quickly, fewer when they take long.
+
+    So a fast model is not slowed by round trips, and a slow one shows progress and leaves room for other callers. What
+    is asked for together has no effect on the bytes: an image always sits in the same row of a micro-batch. A generator
+    counts rows from sample 0; a model that scores counts them from the beginning of a request, so requests of a score
+    job begin whole micro-batches after the beginning of their shard.
+    """
+
+    def __init__(self) -> None:
+        self.micro_batches = 1
+
+    def cut(self, plan: Plan, start: int, stop: int, max_message_bytes: int) -> range:
+        """Return the next request's images: whole micro-batches, bounded in images and bytes.
+
+        Only where one micro-batch alone is too large for a message is it cut, at the price of computing it twice.
+        """
+        image_bytes = max(plan.height * plan.width * plan.channels, answer_bytes(plan))
+        fitting = max(max_message_bytes // 2 // image_bytes, 1)
+        most = min(REQUEST_IMAGES, REQUEST_BYTES // image_bytes, fitting) // plan.micro_batch
+        batches = max(min(self.micro_batches, most), 1)
+        origin = 0 if plan.sampling else start // plan.shard_size * plan.shard_size
+        end = origin + ((start - origin) // plan.micro_batch + batches) * plan.micro_batch
+        return range(start, min(end, stop, start + fitting))
+
+    def took(self, seconds: float) -> None:
+        """Learn how long one request took."""
+        if seconds < QUICK_S:
+            self.micro_batches = min(2 * self.micro_batches, REQUEST_IMAGES)
+        elif seconds > SLOW_S:
+            self.micro_batches = max(self.micro_batches // 2, 1)

@@ -1,0 +1,1 @@
+"""Which models should be served, and asking them."""

@@ -1,0 +1,31 @@
+"""What Prometheus is told of the models, read at each scrape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from service.models.admission import Admissions
+from service.models.registry import Registry
+
+
+class ModelCollector(Collector):
+    """Reads the state of the models at each scrape."""
+
+    def __init__(self, admissions: Admissions, registry: Registry) -> None:
+        self._admissions = admissions
+        self._registry = registry
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Give the calls at each model and whether it is ready."""
+        calls = GaugeMetricFamily("mintage_model_calls", "Calls at a model.", labels=("backend", "state"))
+        for backend, (running, waiting) in self._admissions.counts().items():
+            calls.add_metric((backend, "running"), running)
+            calls.add_metric((backend, "waiting"), waiting)
+        ready = GaugeMetricFamily("mintage_model_ready", "1 if the last inference succeeded.", labels=("model",))
+        for entry in self._registry.entries():
+            ready.add_metric((entry.name,), entry.condition.state == "ready")
+        yield calls
+        yield ready

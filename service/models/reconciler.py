@@ -1,0 +1,260 @@
+"""Keeps every recorded model loaded and proven: a loop in each API process.
+
+Each model is looked after on its own, so one that hangs delays no other. The model server starts empty; what it lost
+is registered again. A model counts as ready when a real inference succeeded a few seconds ago at most: a caller's, or
+else the keeper's own canary.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from service.backend import messages
+from service.backend.model_server import ModelServer
+from service.errors import DeadlineExceeded, MintageError
+from service.models.loader import Loader
+from service.models.pins import NoPins, Pins
+from service.models.registry import ModelRecord, Registry
+from service.validation import ARCHIVE, MODEL_NAME, Violations, shown
+
+PERIOD_S = 1.0
+LONGEST_PAUSE_S = 60.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Attempts:
+    """When something that keeps failing may be tried again: after 1, 2, 4, ... 60 seconds."""
+
+    pause_s: float = PERIOD_S
+    not_before: float = float("-inf")
+
+    def due(self) -> bool:
+        return time.monotonic() >= self.not_before
+
+    def failed(self) -> None:
+        self.not_before = time.monotonic() + self.pause_s
+        self.pause_s = min(LONGEST_PAUSE_S, 2 * self.pause_s)
+
+
+@dataclass(slots=True)
+class _Care:
+    """What the keeper remembers of one backend name."""
+
+    attempts: _Attempts = field(default_factory=_Attempts)
+    silent_since: float | None = None
+    unneeded_since: float | None = None
+
+
+class Keeper:
+    """Looks after the recorded models.
+
+    Args:
+        server: Where the models are.
+        registry: What should be loaded; hears whether it answers.
+        loader: Brings models back.
+        wanted: Archives by model name, loaded when no such model is recorded.
+        canary_period_s: An inference older than this is followed by a canary.
+        list_timeout_s: A model server that does not list its models within this time does not answer.
+        canary_timeout_s: Longest time of a canary; it waits its turn among all the requests of a model.
+        restart_after_s: A loaded model that has not answered for so long is unloaded and loaded again.
+        pins: Which models jobs need: these are looked after as well.
+        let_go_after_s: A model without a name that no job has needed for so long is unloaded.
+    """
+
+    def __init__(
+        self,
+        server: ModelServer,
+        registry: Registry,
+        loader: Loader,
+        *,
+        wanted: Mapping[str, str] | None = None,
+        canary_period_s: float = 2.0,
+        list_timeout_s: float = 5.0,
+        canary_timeout_s: float = 10.0,
+        restart_after_s: float = 60.0,
+        pins: Pins | None = None,
+        let_go_after_s: float = 60.0,
+    ) -> None:
+        self._server = server
+        self._registry = registry
+        self._loader = loader
+        self._canary_period_s = canary_period_s
+        self._list_timeout_s = list_timeout_s
+        self._canary_timeout_s = canary_timeout_s
+        self._restart_after_s = restart_after_s
+        self._pins = pins or NoPins()
+        self._let_go_after_s = let_go_after_s
+        self._care: dict[str, _Care] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._loads = {name: _Attempts() for name in wanted or {}}
+        self._archives = dict(wanted or {})
+        self.server_answers = False
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Names of wanted models that are not loaded yet."""
+        return tuple(self._archives)
+
+    async def run(self) -> None:
+        """Look after the models for ever."""
+        while True:
+            try:
+                await self.look()
+            except Exception:
+                log.exception("the keeper failed")
+            await asyncio.sleep(PERIOD_S)
+
+    async def look(self) -> None:
+        """Look once at everything, and start what there is to do; `settled` waits for it."""
+        try:
+            async with asyncio.timeout(self._list_timeout_s):
+                loaded = frozenset(await self._server.list_models())
+        except (MintageError, TimeoutError) as error:
+            if self.server_answers:
+                log.warning("the model server does not answer", error=repr(error))
+            self._note_dead_server()
+            return
+        self.server_answers = True
+        for entry in self._registry.entries():
+            if entry.record is not None:
+                self._archives.pop(entry.name, None)
+                self._begin(entry.name, self._look_after(entry.record, loaded))
+        await self._begin_retired(loaded)
+        for name, archive in self._archives.items():
+            self._begin(name, self._load_wanted(name, archive))
+        self._begin("/sweep", self._loader.sweep(loaded))
+
+    async def _begin_retired(self, loaded: Collection[str]) -> None:
+        """Look after the models that are kept for jobs alone; where it is not known whether they are needed, too."""
+        retired = self._loader.retired.records()
+        needed = await self._pins.needed() if retired else None
+        for record in retired:
+            care = self._care.setdefault(record.backend_name, _Care())
+            if needed is None or record.backend_name in needed:
+                care.unneeded_since = None
+            else:
+                care.unneeded_since = care.unneeded_since or time.monotonic()
+            let_go = care.unneeded_since and time.monotonic() - care.unneeded_since >= self._let_go_after_s
+            work = self._loader.let_go(record) if let_go else self._look_after(record, loaded)
+            self._begin(f"/retired/{record.backend_name}", work)
+
+    async def settled(self) -> None:
+        """Wait until everything that `look` started has ended."""
+        await asyncio.gather(*self._tasks.values())
+
+    async def close(self) -> None:
+        """Break off everything."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _begin(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """Do something for a model in its own task, unless its last one has not ended."""
+        running = self._tasks.get(name)
+        if running is not None and not running.done():
+            work.close()
+            return
+        self._tasks = {key: task for key, task in self._tasks.items() if not task.done()}
+        self._tasks[name] = asyncio.create_task(_logged(name, work))
+
+    def _note_dead_server(self) -> None:
+        self.server_answers = False
+        for entry in self._registry.entries():
+            if entry.record is not None:
+                self._registry.mark(entry.record, "failed", "the model server does not answer")
+
+    async def _look_after(self, record: ModelRecord, loaded: Collection[str]) -> None:
+        care = self._care.setdefault(record.backend_name, _Care())
+        try:
+            if record.backend_name not in loaded:
+                await self._restore(record, care)
+            elif self._needs_canary(record):
+                await self._canary(record, care)
+        except Exception:
+            self._registry.mark(record, "failed", "internal error; the log says more")
+            raise
+
+    def _needs_canary(self, record: ModelRecord) -> bool:
+        condition = self._registry.condition(record)
+        return condition.state != "ready" or time.monotonic() - condition.answered_at >= self._canary_period_s
+
+    async def _restore(self, record: ModelRecord, care: _Care) -> None:
+        if not care.attempts.due():
+            return
+        self._registry.mark(record, "loading", "is being loaded into the model server")
+        try:
+            await self._loader.restore(record)
+        except MintageError as error:
+            care.attempts.failed()
+            self._registry.mark(record, "failed", error.message)
+        else:
+            care.attempts, care.silent_since = _Attempts(), None
+
+    async def _canary(self, record: ModelRecord, care: _Care) -> None:
+        start = time.monotonic()
+        try:
+            answer = await self._server.predict(
+                record.backend_name, messages.canary_request(), timeout_s=self._canary_timeout_s
+            )
+            messages.read_canary(answer)
+        except MintageError as error:
+            others_were_answered = self._registry.condition(record).answered_at > start
+            if not (isinstance(error, DeadlineExceeded) and others_were_answered):  # else it is busy, not dead
+                await self._note_silence(record, care, error)
+        else:
+            care.silent_since = None
+            self._registry.answered(record)
+
+    async def _note_silence(self, record: ModelRecord, care: _Care, error: MintageError) -> None:
+        now = time.monotonic()
+        self._registry.mark(record, "failed", error.message)
+        care.silent_since = care.silent_since or now
+        if now - care.silent_since >= self._restart_after_s:
+            log.warning("model restarted", model=record.name, silent_s=round(now - care.silent_since))
+            care.silent_since = None
+            await self._loader.restart(record)
+
+    async def _load_wanted(self, name: str, archive: str) -> None:
+        attempts = self._loads[name]
+        if not attempts.due():
+            return
+        try:
+            await self._loader.load(name, archive, workers=1)
+        except MintageError as error:
+            attempts.failed()
+            log.error("model not loaded", model=name, archive=archive, error=error.message)
+        else:
+            self._archives.pop(name, None)
+
+
+def parse_wanted(text: str) -> dict[str, str]:
+    """Read the setting load_models, NAME=ARCHIVE.mar separated by commas.
+
+    Raises:
+        InvalidArgument: naming each part that is wrong.
+    """
+    wanted: dict[str, str] = {}
+    violations = Violations()
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, archive = part.partition("=")
+        if not MODEL_NAME.fullmatch(f"models/{name}") or not ARCHIVE.fullmatch(archive):
+            violations.add("MINTAGE_LOAD_MODELS", f"{shown(part)} is not NAME=ARCHIVE.mar with NAME of a-z, 0-9 and -")
+        wanted[name] = archive
+    violations.check()
+    return wanted
+
+
+async def _logged(name: str, work: Coroutine[Any, Any, None]) -> None:
+    try:
+        await work
+    except Exception:
+        log.exception("the keeper failed", model=name)

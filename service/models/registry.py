@@ -1,0 +1,283 @@
+"""Which models should be loaded, and whether they answer. The record of each is a file beside its archive.
+
+`{archives}/loaded/{model}.json` is the truth of what should be loaded: written whole or not at all, read anew when it
+changes, shared by every API process. Whether a model answers is each process's own knowledge, kept by its keeper.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import re
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import structlog
+from pydantic import TypeAdapter, ValidationError
+
+from service.backend.description import Kind
+from service.backend.neurons import Concept, UnitShape
+from service.errors import FailedPrecondition, NotFound, Unavailable
+from service.validation import ARCHIVE, MODEL_NAME
+
+State = Literal["loading", "ready", "failed"]
+
+LOCK_POLL_S = 0.05
+_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRecord:
+    """A model that should be loaded, as it described itself when it was.
+
+    `digest` is the sha256 of the archive in hexadecimal; `load_time` counts seconds since 1970.
+    """
+
+    name: str
+    digest: str
+    archive: str
+    workers: int
+    kind: Kind
+    height: int
+    width: int
+    channels: int
+    classes: tuple[str, ...]
+    latent_size: int
+    micro_batch: int
+    device_class: str
+    torch_version: str
+    recipe: str
+    load_time: float
+    stages: tuple[UnitShape, ...] = ()
+    concepts: tuple[Concept, ...] = ()
+    features: int = 0  # of an image; 0 if there are none, and in records of versions that did not ask
+
+    @property
+    def backend_name(self) -> str:
+        """Name under which TorchServe holds exactly this digest."""
+        return backend_name(self.name, self.digest)
+
+
+def backend_name(model: str, digest: str) -> str:
+    """Name that TorchServe knows a model by: it pins the digest, so a plan can never meet another archive."""
+    return f"{model}-{digest[:12]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Whether a model answers, as far as this process knows; `answered_at` is on the monotonic clock."""
+
+    state: State
+    message: str = ""
+    answered_at: float = float("-inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One model as it should be and as it is; without a record its file is damaged."""
+
+    name: str
+    record: ModelRecord | None
+    condition: Condition
+
+
+_RECORD = TypeAdapter(ModelRecord)
+_FRESH = Condition("loading", "waits for its first inference")
+_DAMAGED = Condition("failed", "its record is damaged; load the model again, or unload it")
+
+
+class Registry:
+    """The records below one archive folder, and this process's knowledge of each model's condition."""
+
+    def __init__(self, archives: Path) -> None:
+        self.archives = archives
+        self._folder = archives / "loaded"
+        self._conditions: dict[str, Condition] = {}
+        self._read: dict[str, tuple[tuple[int, int, int], ModelRecord | None]] = {}
+
+    def names(self) -> list[str]:
+        """Names of the models that should be loaded, sorted."""
+        return sorted(p.stem for p in self._folder.glob("*.json") if MODEL_NAME.fullmatch(f"models/{p.stem}"))
+
+    def entries(self) -> list[Entry]:
+        """Every model that should be loaded, in order of the names."""
+        found = (self.entry(name) for name in self.names())
+        return [entry for entry in found if entry is not None]
+
+    def entry(self, name: str) -> Entry | None:
+        """One model that should be loaded; None if there is none of that name."""
+        try:
+            record = self._record(name)
+        except FileNotFoundError:
+            return None
+        return Entry(name, record, _DAMAGED if record is None else self.condition(record))
+
+    def find(self, name: str, kind: Kind | None = None) -> ModelRecord:
+        """The record of a model, ready or not.
+
+        Raises:
+            NotFound: if no model of that name is loaded.
+            FailedPrecondition: if it is of another kind, or its record is damaged.
+        """
+        entry = self.entry(name)
+        if entry is None:
+            raise NotFound(f"no model models/{name} is loaded", reason="MODEL_NOT_FOUND")
+        if entry.record is None:
+            raise FailedPrecondition(f"models/{name}: {_DAMAGED.message}", reason="MODEL_RECORD_DAMAGED")
+        if kind is not None and entry.record.kind != kind:
+            raise FailedPrecondition(f"models/{name} is a {entry.record.kind}, not a {kind}", reason="WRONG_MODEL_KIND")
+        return entry.record
+
+    def ready(self, name: str, kind: Kind) -> ModelRecord:
+        """The record of a model that answers.
+
+        Raises:
+            NotFound, FailedPrecondition: as `find`.
+            Unavailable: if it does not answer now.
+        """
+        record = self.find(name, kind)
+        condition = self.condition(record)
+        if condition.state != "ready":
+            raise Unavailable(f"models/{name} is not ready: {condition.message}", reason="MODEL_NOT_READY")
+        return record
+
+    def condition(self, record: ModelRecord) -> Condition:
+        """Whether a model answers, as far as this process knows."""
+        return self._conditions.get(record.backend_name, _FRESH)
+
+    def answered(self, record: ModelRecord) -> None:
+        """Note that a real inference has just succeeded."""
+        self._conditions[record.backend_name] = Condition("ready", "", time.monotonic())
+
+    def mark(self, record: ModelRecord, state: State, message: str) -> None:
+        """Note that a model does not answer, and why."""
+        known = self.condition(record)
+        if (known.state, known.message) != (state, message):
+            write = log.warning if state == "failed" else log.info
+            write("model", model=record.name, state=state, message=message)
+        self._conditions[record.backend_name] = Condition(state, message, known.answered_at)
+
+    def archive(self, file_name: str) -> Path:
+        """Path of an archive.
+
+        Raises:
+            NotFound: if the archive folder has no such file.
+        """
+        path = self.archives / file_name
+        if not ARCHIVE.fullmatch(file_name) or not path.is_file():
+            raise NotFound(f"the archive folder has no {file_name}", reason="ARCHIVE_NOT_FOUND")
+        return path
+
+    def write(self, record: ModelRecord) -> None:
+        """Make a model one that should be loaded, durably.
+
+        Raises:
+            FailedPrecondition: if the file cannot be written.
+        """
+        write_record(self._folder / f"{record.name}.json", record)
+
+    def remove(self, name: str) -> None:
+        """Make a model one that need not be loaded.
+
+        Raises:
+            NotFound: if it was none.
+        """
+        try:
+            (self._folder / f"{name}.json").unlink()
+        except FileNotFoundError:
+            raise NotFound(f"no model models/{name} is loaded", reason="MODEL_NOT_FOUND") from None
+        sync_folder(self._folder)
+
+    @contextlib.asynccontextmanager
+    async def lock(self, name: str) -> AsyncIterator[None]:
+        """Wait to be the only one, over all processes, that loads, unloads or brings back a model."""
+        while True:
+            with self.try_lock(name) as held:
+                if held:
+                    yield
+                    return
+            await asyncio.sleep(LOCK_POLL_S)
+
+    @contextlib.contextmanager
+    def try_lock(self, name: str) -> Iterator[bool]:
+        """As `lock`, but yields False at once if somebody else holds it."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with (self._folder / f".{name}.lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+
+    def _record(self, name: str) -> ModelRecord | None:
+        """Read a record, from memory if its file is as it was; None if it is damaged."""
+        path = self._folder / f"{name}.json"
+        stat = path.stat()
+        version = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+        known = self._read.get(name)
+        if known is None or known[0] != version:
+            known = self._read[name] = (version, parse_record(name, path.read_bytes()))
+        return known[1]
+
+
+def write_record(path: Path, record: ModelRecord) -> None:
+    """Write a record whole, durably, over the one that was there.
+
+    Raises:
+        FailedPrecondition: if the file cannot be written.
+    """
+    try:
+        _write_whole(path, _RECORD.dump_json(record, indent=2))
+    except OSError as error:
+        text = f"the record of models/{record.name} cannot be written: {error.strerror}"
+        raise FailedPrecondition(text, reason="RECORD_NOT_WRITTEN") from error
+
+
+def parse_record(name: str, text: bytes) -> ModelRecord | None:
+    """Read a record that may be damaged: whatever is not exactly a record of that name counts as damaged."""
+    try:
+        record = _RECORD.validate_json(text, strict=True)
+    except ValidationError as error:
+        log.error("damaged model record", model=name, problems=[problem["msg"] for problem in error.errors()])
+        return None
+    numbers = (record.workers, record.height, record.width, record.channels, record.micro_batch)
+    sound = record.name == name and _DIGEST.fullmatch(record.digest) and ARCHIVE.fullmatch(record.archive)
+    if not sound or min(numbers) < 1 or min(record.latent_size, record.features) < 0:
+        log.error("damaged model record", model=name, problems=["a field has an impossible value"])
+        return None
+    return record
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Replace a file so that every reader, and a restart after a power cut, sees the old or the new one whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        temporary = Path(file.name)
+        try:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make what was done to the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,46 @@
+"""The records of models that are kept for jobs alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from service.models.registry import ModelRecord, parse_record, sync_folder, write_record
+
+
+class Retired:
+    """The records of models that are kept for jobs alone, below one archive folder; shared by every API process."""
+
+    def __init__(self, archives: Path) -> None:
+        self._folder = archives / "retired"
+
+    def records(self) -> list[ModelRecord]:
+        """Every one, in order of the backend names; damaged ones are left out."""
+        found = (self._read(path) for path in sorted(self._folder.glob("*.json")))
+        return [record for record in found if record is not None]
+
+    def find(self, backend_name: str) -> ModelRecord | None:
+        """The one of a backend name, if there is one."""
+        return self._read(self._folder / f"{backend_name}.json")
+
+    def write(self, record: ModelRecord) -> None:
+        """Keep a record, durably.
+
+        Raises:
+            FailedPrecondition: if the file cannot be written.
+        """
+        write_record(self._folder / f"{record.backend_name}.json", record)
+
+    def remove(self, record: ModelRecord) -> None:
+        """Let go of a record, if it is kept."""
+        path = self._folder / f"{record.backend_name}.json"
+        if path.exists():
+            path.unlink(missing_ok=True)
+            sync_folder(self._folder)
+
+    def _read(self, path: Path) -> ModelRecord | None:
+        try:
+            text = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        record = parse_record(path.stem.rpartition("-")[0], text)
+        return record if record is not None and record.backend_name == path.stem else None

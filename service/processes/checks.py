@@ -1,0 +1,70 @@
+"""Whether a process does its work, asked from beside it: `mintage check`, container health checks, start-up.
+
+Each check does what the process is for, with a deadline; a process that merely exists does not pass.
+"""
+
+from __future__ import annotations
+
+import grpc
+import redis.asyncio
+import redis.exceptions
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from service.backend.torchserve import TorchServe
+from service.errors import MintageError
+from service.jobs.ledger import heartbeats
+from service.settings import Settings
+
+TIMEOUT_S = 5.0
+
+
+async def problem(role: str, settings: Settings, *, worker: str | None = None, service: str = "") -> str | None:
+    """Return why a process does not do its work, or None if it does.
+
+    Args:
+        role: `valkey`, `torchserve`, `api`, `dispatcher` or `worker`.
+        settings: Where things are.
+        worker: Name of the worker; default is this host's.
+        service: What of the API must serve, an entry of its health service; default is everything.
+    """
+    try:
+        match role:
+            case "torchserve":
+                return await _torchserve_problem(settings)
+            case "api":
+                return await _api_problem(settings, service)
+            case _:
+                return await _redis_problem(role, settings, worker)
+    except (MintageError, redis.exceptions.RedisError, grpc.aio.AioRpcError, OSError) as error:
+        return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+async def _torchserve_problem(settings: Settings) -> str | None:
+    """TorchServe lists its models and each of them makes a real forward pass."""
+    server = TorchServe.from_settings(settings)
+    try:
+        for name in await server.list_models():
+            await server.prove(name, TIMEOUT_S)
+    finally:
+        await server.close()
+    return None
+
+
+async def _api_problem(settings: Settings, service: str) -> str | None:
+    """The API says of itself that what is asked for serves."""
+    host, _, port = settings.api_address.rpartition(":")
+    address = f"{'127.0.0.1' if host in ('0.0.0.0', '[::]') else host}:{port}"  # noqa: S104 - compared, not bound
+    async with grpc.aio.insecure_channel(address) as channel:
+        check = health_pb2_grpc.HealthStub(channel).Check
+        answer = await check(health_pb2.HealthCheckRequest(service=service), timeout=TIMEOUT_S)
+    serving = answer.status == health_pb2.HealthCheckResponse.SERVING
+    return None if serving else health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+
+
+async def _redis_problem(role: str, settings: Settings, worker: str | None) -> str | None:
+    """Redis answers; the dispatcher and the workers have left a sign of life there a moment ago."""
+    url = settings.redis_url.get_secret_value()
+    async with redis.asyncio.from_url(url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S) as client:
+        if role == "valkey":
+            return None if await client.ping() else "no PONG"
+        return await heartbeats.problem(client, role, worker)

@@ -1,0 +1,238 @@
+"""Both sides of the wire agree: the service writes what handlers read, and reads what handlers write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import torch
+
+from handlers.compute import model
+from handlers.entry_points import startup
+from handlers.entry_points.classifier import ClassifierHandler
+from handlers.entry_points.generator import GeneratorHandler
+from handlers.protocol.messages import Canary, Classify, Describe, Generate, read_request
+from service.backend import messages
+from service.backend.description import Kind
+from service.errors import FailedPrecondition, Internal, InvalidArgument
+
+Handler = GeneratorHandler | ClassifierHandler
+
+
+def started(handler: Handler, folder: Path) -> Handler:
+    handler.initialize(SimpleNamespace(system_properties={"model_dir": str(folder), "gpu_id": None}))
+    return handler
+
+
+@pytest.fixture
+def generator_handler(generator_folder: Path) -> Handler:
+    return started(GeneratorHandler(), generator_folder)
+
+
+@pytest.fixture
+def classifier_handler(classifier_folder: Path) -> Handler:
+    return started(ClassifierHandler(), classifier_folder)
+
+
+def as_torchserve(request: dict[str, bytes]) -> dict[str, Any]:
+    return {name: bytearray(value) for name, value in request.items()}
+
+
+def asked(handler: Handler, *requests: dict[str, bytes]) -> list[bytes]:
+    return handler.handle([as_torchserve(request) for request in requests], None)
+
+
+def test_requests_are_read_as_they_were_meant() -> None:
+    images = np.arange(24, dtype=np.uint8).reshape(2, 3, 4, 1)
+    assert read_request(messages.describe_request()) == Describe()
+    assert read_request(messages.canary_request()) == Canary()
+    request = read_request(as_torchserve(messages.generate_request(2**64 - 1, 2**63 - 3, 3)))
+    assert request == Generate(2**64 - 1, 2**63 - 3, 3)
+    classify = read_request(as_torchserve(messages.classify_request(images)))
+    assert isinstance(classify, Classify) and np.array_equal(classify.images, images)
+
+
+def test_features_are_asked_for_and_answered_only_on_request(classifier_handler: Handler) -> None:
+    images = np.arange(11 * 60, dtype=np.uint32).astype(np.uint8).reshape(11, 6, 5, 2)
+    [described, plain, seen] = asked(
+        classifier_handler,
+        messages.describe_request(),
+        messages.classify_request(images),
+        messages.classify_request(images, features=True),
+    )
+    features = messages.read_description(described).features
+    without, both = (
+        messages.read_classifications(plain, (11, 3)),
+        messages.read_classifications(seen, (11, 3), features=8),
+    )
+    assert features == 8 and without.features is None
+    assert both.features is not None and both.features.shape == (11, 8) and both.features.any()
+    assert np.array_equal(without.probabilities, both.probabilities)
+    with pytest.raises(Internal, match="it lacks features"):
+        messages.read_classifications(plain, (11, 3), features=8)
+
+
+def test_features_must_be_asked_for_with_true_or_false(classifier_handler: Handler) -> None:
+    request = {"request": b'{"op": "classify", "shape": [1, 6, 5, 2], "features": 1}', "pixels": bytes(60)}
+    with pytest.raises(InvalidArgument, match="features must be true or false"):
+        messages.read_classifications(asked(classifier_handler, request)[0], (1, 3))
+
+
+def test_images_that_are_a_view_travel_whole() -> None:
+    images = np.arange(48, dtype=np.uint8).reshape(2, 4, 6, 1)[:, ::2, ::-1]
+    classify = read_request(messages.classify_request(images))
+    assert isinstance(classify, Classify) and np.array_equal(classify.images, images)
+
+
+def test_every_kind_of_the_handlers_is_known_to_the_service() -> None:
+    assert set(get_args(model.Kind)) <= set(get_args(Kind))
+
+
+def test_a_generator_describes_itself(generator_handler: Handler) -> None:
+    description = messages.read_description(asked(generator_handler, messages.describe_request())[0])
+    assert (description.kind, description.recipe) == ("generator", "ssgan-digits")
+    assert (description.height, description.width, description.channels) == (6, 5, 2)
+    assert (description.latent_size, description.micro_batch) == (5, 8)
+    assert description.classes == ("nought", "one", "two")
+    assert description.device_class.startswith("cpu-")
+    assert description.torch_version == torch.__version__
+
+
+def test_a_classifier_describes_itself(classifier_handler: Handler) -> None:
+    description = messages.read_description(asked(classifier_handler, messages.describe_request())[0])
+    assert (description.kind, description.latent_size) == ("classifier", 0)
+
+
+def test_a_canary_comes_back(generator_handler: Handler, classifier_handler: Handler) -> None:
+    for handler in (generator_handler, classifier_handler):
+        messages.read_canary(asked(handler, messages.canary_request())[0])
+
+
+def test_images_come_back(generator_handler: Handler) -> None:
+    whole, part = asked(generator_handler, messages.generate_request(1, 0, 20), messages.generate_request(1, 5, 7))
+    images = messages.read_images(whole, (20, 6, 5, 2))
+    assert images.device_class.startswith("cpu-") and images.torch_version == torch.__version__
+    assert np.array_equal(messages.read_images(part, (7, 6, 5, 2)).images, images.images[5:12])
+
+
+def test_classifications_come_back(classifier_handler: Handler) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (11, 6, 5, 2), dtype=np.uint8)
+    found = messages.read_classifications(asked(classifier_handler, messages.classify_request(images))[0], (11, 3))
+    assert np.abs(found.probabilities.sum(axis=1) - 1).max() < 1e-6
+    assert found.generated is not None and ((found.generated >= 0) & (found.generated <= 1)).all()
+
+
+BAD: list[tuple[dict[str, bytes], str]] = [
+    ({}, "a JSON object with `op`"),
+    ({"request": b"\xff"}, "a JSON object with `op`"),
+    ({"request": b"[]"}, "a JSON object with `op`"),
+    ({"request": b'{"op": "train"}'}, "none of describe, canary, generate, classify"),
+    ({"request": b'{"op": "generate"}'}, "seed must be a whole number"),
+    (messages.generate_request(-1, 0, 1), "seed must be a whole number from 0 to 18446744073709551615, not -1"),
+    (messages.generate_request(2**64, 0, 1), "seed must be"),
+    (messages.generate_request(True, 0, 1), "seed must be"),
+    (messages.generate_request(1, -1, 1), "first_index must be"),
+    (messages.generate_request(1, 2**63 - 1, 2), "first_index must be"),
+    (messages.generate_request(1, 0, 0), "count must be"),
+    (messages.generate_request(1, 0, 10**6), "count must be at most"),
+    (messages.classify_request(np.zeros((1, 6, 5, 2), np.uint8)), "cannot classify"),
+]
+
+
+@pytest.mark.parametrize(("request_", "message"), BAD)
+def test_a_bad_request_fails_alone_and_hears_why(
+    generator_handler: Handler, request_: dict[str, bytes], message: str
+) -> None:
+    good = messages.generate_request(3, 2, 4)
+    before, bad, after = asked(generator_handler, good, request_, good)
+    with pytest.raises(InvalidArgument, match=message):
+        messages.read_images(bad, (1, 6, 5, 2))
+    assert before == after == asked(generator_handler, good)[0]
+
+
+@pytest.mark.parametrize(
+    ("shape", "pixels", "message"),
+    [
+        ("[1, 6, 5, 2]", 59, "60 bytes for shape"),
+        ("[1, 6, 5, 2]", 61, "60 bytes for shape"),
+        ("[0, 6, 5, 2]", 0, "each at least 1"),
+        ("[-1, -6, 5, 2]", 60, "each at least 1"),
+        ("[1, 6, 10]", 60, "n, height, width, channels"),
+        ('"many"', 60, "n, height, width, channels"),
+        ("[true, 6, 5, 2]", 60, "each at least 1"),
+        ("[1, 5, 6, 2]", 60, "6 x 5 x 2, not 5 x 6 x 2"),
+    ],
+)
+def test_images_that_are_not_what_they_claim_are_refused(
+    classifier_handler: Handler, shape: str, pixels: int, message: str
+) -> None:
+    request = {"request": f'{{"op": "classify", "shape": {shape}}}'.encode(), "pixels": bytes(pixels)}
+    with pytest.raises(InvalidArgument, match=message):
+        messages.read_classifications(asked(classifier_handler, request)[0], (1, 3))
+
+
+def test_an_unexpected_failure_says_nothing_of_the_inside_and_is_logged(
+    generator_handler: Handler, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def explode(*_: object) -> None:
+        raise OSError("/secret/path")
+
+    monkeypatch.setattr("handlers.operations.generation.latents", explode)
+    answers = asked(generator_handler, messages.generate_request(1, 0, 1), messages.describe_request())
+    with pytest.raises(Internal) as failure:
+        messages.read_images(answers[0], (1, 6, 5, 2))
+    assert "secret" not in failure.value.message
+    assert "/secret/path" in caplog.text and "Traceback" in caplog.text
+    assert messages.read_description(answers[1]).kind == "generator"
+
+
+def test_a_device_that_is_lost_ends_the_worker(generator_handler: Handler, monkeypatch: pytest.MonkeyPatch) -> None:
+    def explode(*_: object) -> None:
+        raise RuntimeError("device-side assert triggered")
+
+    monkeypatch.setattr("handlers.operations.generation.latents", explode)
+    monkeypatch.setattr("handlers.compute.device.works", lambda _: False)
+    with pytest.raises(SystemExit):
+        asked(generator_handler, messages.generate_request(1, 0, 1))
+
+
+def damaged(folder: Path, tmp_path: Path, name: str, content: bytes) -> Path:
+    """Copy an unpacked archive with one file changed."""
+    copy = tmp_path / "damaged"
+    copy.mkdir()
+    for file in folder.iterdir():
+        if file.is_file():
+            (copy / file.name).write_bytes(file.read_bytes())
+    (copy / name).write_bytes(content)
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("weights.safetensors", b"short", "cannot be read"),
+        ("config.json", b"{}", "cannot be read"),
+        ("serving.json", b"{}", "missing or damaged"),
+        ("serving.json", b'{"kind": "classifier", "micro_batch": 8}', "its handler serves a generator"),
+        ("serving.json", b'{"kind": "generator", "micro_batch": 0}', "not a whole number from 1"),
+    ],
+)
+def test_an_unfit_archive_is_refused_and_every_request_hears_why(
+    generator_folder: Path, tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    handler = started(GeneratorHandler(), damaged(generator_folder, tmp_path, name, content))
+    requests = (messages.describe_request(), messages.canary_request(), messages.generate_request(1, 0, 1))
+    for answer in asked(handler, *requests):
+        with pytest.raises(FailedPrecondition, match=message) as refusal:
+            messages.read_description(answer)
+        assert refusal.value.reason == "MODEL_REFUSED"
+
+
+@pytest.mark.parametrize("handler", ["generator", "classifier"])
+def test_a_handler_file_holds_one_class_and_imports_absolutely(handler: str) -> None:
+    source = (Path(startup.__file__).parent / f"{handler}.py").read_text()
+    assert source.count("\nclass ") == 1
+    assert "from ." not in source and "import ." not in source

@@ -1,0 +1,116 @@
+"""The files of a job, shards and others, are read over the API."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import grpc
+import pytest
+from mintage.v1 import jobs_pb2
+
+from service.jobs.shards.publish import publish
+from service.jobs.storage.local import LocalStore
+from tests.service.jobs.shards.test_publish import marker_of
+from tests.support.job_api import Api, Code, Use, refused, wrong_fields
+
+
+async def shard_parts(api: Api, name: str, index: int = 0) -> list[jobs_pb2.ReadShardResponse]:
+    stream = api.stub.ReadShard(jobs_pb2.ReadShardRequest(name=name, index=index))
+    return [part async for part in stream]
+
+
+def test_a_shard_is_read_after_it_was_committed_and_not_before(with_api: Use) -> None:
+    async def act(api: Api) -> None:
+        job = await api.sample()
+        for index in (0, 3, -1):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await shard_parts(api, job.name, index)
+            assert caught.value.code() == Code.NOT_FOUND
+        plan = (await api.ledger.job(job.name[5:])).plan
+        output, data = LocalStore(api.outputs).output(plan.prefix), bytes(range(256)) * 10_000
+        marker = marker_of(plan, 0, hashlib.sha256(data).hexdigest(), len(data))
+        with output.temporary("t") as temporary:
+            temporary.file.write(data)
+            publish(output, plan, marker, temporary)
+        await api.strike_all(job)
+        header, *parts = await shard_parts(api, job.name)
+        assert (header.header.digest, header.header.size_bytes) == (marker.digest, len(data))
+        assert header.header.file_name == "000000.tar"
+        assert b"".join(part.data for part in parts) == data and len(parts) == 3
+        file = Path(job.output_uri) / "shards/000000.tar"
+        file.write_bytes(data[:-1])
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await shard_parts(api, job.name)
+        assert caught.value.code() == Code.FAILED_PRECONDITION and "was changed" in str(caught.value.details())
+
+    with_api(act)
+
+
+async def file_parts(api: Api, name: str, file: str) -> list[jobs_pb2.ReadJobFileResponse]:
+    return [part async for part in api.stub.ReadJobFile(jobs_pb2.ReadJobFileRequest(name=name, file_name=file))]
+
+
+async def file_names(api: Api, name: str) -> list[tuple[str, int]]:
+    answer = await api.stub.ListJobFiles(jobs_pb2.ListJobFilesRequest(name=name))
+    return [(file.name, file.size_bytes) for file in answer.files]
+
+
+def test_the_files_beside_the_shards_are_listed_and_read(with_api: Use) -> None:
+    async def act(api: Api) -> None:
+        job = await api.sample()
+        folder = Path(job.output_uri)
+        plan = (folder / "plan.json").read_bytes()
+        (folder / "shards").mkdir()
+        (folder / "report.html").write_bytes(bytes(range(256)) * 5000)
+        assert await file_names(api, job.name) == [("plan.json", len(plan)), ("report.html", 1_280_000)]
+        first, *data, last = await file_parts(api, job.name, "report.html")
+        assert (first.file.name, first.file.size_bytes) == ("report.html", 1_280_000)
+        assert b"".join(part.data for part in data) == bytes(range(256)) * 5000 and len(data) == 2
+        assert last.digest == hashlib.sha256(bytes(range(256)) * 5000).hexdigest()
+
+    with_api(act)
+
+
+def test_nothing_outside_the_jobs_folder_is_read(with_api: Use, tmp_path: Path) -> None:
+    async def act(api: Api) -> None:
+        job = await api.sample()
+        folder = Path(job.output_uri)
+        (tmp_path / "secret").write_text("x")
+        (folder / "link").symlink_to(tmp_path / "secret")
+        (folder / ".hidden").write_text("x")
+        assert [name for name, _ in await file_names(api, job.name)] == ["plan.json"]
+        for missing in ("link", "shards", "nosuch", "000000.tar"):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await file_parts(api, job.name, missing)
+            assert caught.value.code() == Code.NOT_FOUND
+        for bad in ("", "..", ".hidden", "../plan.json", "shards/000000.json", "/etc/passwd", "a" * 300):
+            assert await wrong_fields(file_parts(api, job.name, bad)) == ["file_name"]
+
+    with_api(act)
+
+
+@pytest.mark.parametrize("link", [True, False])
+def test_a_folder_that_something_else_took_the_place_of_is_not_read(with_api: Use, tmp_path: Path, link: bool) -> None:
+    async def act(api: Api) -> None:
+        job = await api.sample()
+        folder = Path(job.output_uri)
+        shutil.rmtree(folder)
+        if link:
+            folder.symlink_to(tmp_path)
+        else:
+            folder.write_text("x")
+        assert "remove it" in await refused(file_names(api, job.name), Code.FAILED_PRECONDITION)
+        await refused(file_parts(api, job.name, "plan.json"), Code.NOT_FOUND)
+
+    with_api(act)
+
+
+def test_a_job_that_does_not_exist_has_no_files(with_api: Use) -> None:
+    async def act(api: Api) -> None:
+        await refused(shard_parts(api, "jobs/nosuch"), Code.NOT_FOUND)
+        await refused(file_parts(api, "jobs/nosuch", "plan.json"), Code.NOT_FOUND)
+        await refused(file_names(api, "jobs/nosuch"), Code.NOT_FOUND)
+
+    with_api(act)

@@ -1,0 +1,296 @@
+"""TorchServe's answers, as they were measured, become the errors that they really are."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from grpc import StatusCode as Code
+from mintage.torchserve import inference_pb2, inference_pb2_grpc, management_pb2, management_pb2_grpc
+from safetensors.numpy import save
+
+from service import errors
+from service.backend.torchserve import BackendStatus, TorchServe
+
+
+def described(ready: int, total: int, *, pending: int = 0, left: int = 64) -> str:
+    """What DescribeModel answers, less what nobody reads."""
+    workers = [{"status": "READY" if number < ready else "UNLOADING"} for number in range(total)]
+    queue = {"remainingCapacity": left, "pendingRequests": pending}
+    return json.dumps([{"workers": workers, "jobQueueStatus": queue}])
+
+
+def blob(**header: object) -> bytes:
+    facts = {"status": "ok", "message": "", "device_class": "cpu", "torch_version": "2", "recipe": "r", "classes": []}
+    shape = {"kind": "generator", "height": 2, "width": 2, "channels": 1, "latent_size": 3, "micro_batch": 4}
+    text = json.dumps({**facts, **shape, **header}).encode()
+    return save({"header": np.frombuffer(text, np.uint8)})
+
+
+@dataclass
+class Script(inference_pb2_grpc.InferenceAPIsServiceServicer, management_pb2_grpc.ManagementAPIsServiceServicer):
+    """A TorchServe whose answers, or failures with code and text, are told beforehand."""
+
+    prediction: bytes | tuple[Code, str] = b""
+    registration: str | tuple[Code, str] = "registered"
+    descriptions: list[str | tuple[Code, str]] = field(default_factory=lambda: [described(1, 1)])
+    pages: list[list[str]] = field(default_factory=lambda: [[]])
+    calls: list[Any] = field(default_factory=list)
+    release: asyncio.Event = field(default_factory=asyncio.Event)
+    hang: bool = False
+
+    async def Predictions(self, request: Any, context: Any) -> Any:
+        self.calls.append(request)
+        if self.hang:
+            await self.release.wait()
+        return inference_pb2.PredictionResponse(prediction=await _told(self.prediction, context))
+
+    async def DescribeModel(self, request: Any, context: Any) -> Any:
+        told = self.descriptions.pop(0) if len(self.descriptions) > 1 else self.descriptions[0]
+        return management_pb2.ManagementResponse(msg=await _told(told, context))
+
+    async def ListModels(self, request: Any, context: Any) -> Any:
+        page = request.next_page_token
+        answer: dict[str, Any] = {"models": [{"modelName": name, "modelUrl": "x.mar"} for name in self.pages[page]]}
+        if page + 1 < len(self.pages):
+            answer["nextPageToken"] = str(page + 1)
+        return management_pb2.ManagementResponse(msg=json.dumps(answer))
+
+    async def RegisterModel(self, request: Any, context: Any) -> Any:
+        self.calls.append(request)
+        return management_pb2.ManagementResponse(msg=await _told(self.registration, context))
+
+    async def UnregisterModel(self, request: Any, context: Any) -> Any:
+        self.calls.append(request)
+        return management_pb2.ManagementResponse(msg=await _told(self.registration, context))
+
+    async def ScaleWorker(self, request: Any, context: Any) -> Any:
+        self.calls.append(request)
+        return management_pb2.ManagementResponse(msg=await _told(self.registration, context))
+
+
+async def _told(told: Any, context: Any) -> Any:
+    if isinstance(told, tuple):
+        await context.abort(*told)
+    return told
+
+
+@asynccontextmanager
+async def talking_to(script: Script, *, max_message_bytes: int = 2**20) -> AsyncIterator[TorchServe]:
+    server = grpc.aio.server()
+    inference_pb2_grpc.add_InferenceAPIsServiceServicer_to_server(script, server)
+    management_pb2_grpc.add_ManagementAPIsServiceServicer_to_server(script, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    address = f"127.0.0.1:{port}"
+    client = TorchServe(inference=address, management=address, max_message_bytes=max_message_bytes)
+    try:
+        yield client
+    finally:
+        await client.close()
+        await server.stop(None)
+
+
+def outcome(script: Script, call: Callable[[TorchServe], Awaitable[Any]]) -> Any:
+    async def made() -> Any:
+        async with talking_to(script) as client:
+            return await call(client)
+
+    return asyncio.run(made())
+
+
+def predicted(client: TorchServe) -> Awaitable[bytes]:
+    return client.predict("m", {"request": b"{}"}, timeout_s=5)
+
+
+def registered(client: TorchServe) -> Awaitable[None]:
+    return client.register("m.mar", "m", 2, startup_timeout_s=5.5, response_timeout_s=7)
+
+
+def test_an_answer_comes_back_as_it_was_sent() -> None:
+    script = Script(prediction=b"\x00\xffanswer")
+    assert outcome(script, predicted) == b"\x00\xffanswer"
+    assert script.calls[0].model_name == "m" and dict(script.calls[0].input) == {"request": b"{}"}
+
+
+NO_WORKER = 'Model "m" has no worker to serve inference request. Please use scale workers API to add workers.'
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "kind", "reason"),
+    [
+        (Code.INTERNAL, "Model not found: m", errors.Unavailable, "MODEL_NOT_LOADED"),
+        (Code.INTERNAL, "Worker died.", errors.Unavailable, "WORKER_DIED"),
+        (Code.RESOURCE_EXHAUSTED, "Worker died.", errors.Unavailable, "WORKER_DIED"),
+        (Code.INTERNAL, "Out of resources", errors.ResourceExhausted, "OUT_OF_MEMORY"),
+        (Code.UNAVAILABLE, "Prediction failed", errors.Internal, "MODEL_FAILED"),
+        (Code.UNAVAILABLE, "number of batch response mismatched", errors.Internal, "MODEL_FAILED"),
+        (Code.UNAVAILABLE, "Invalid model predict output", errors.Internal, "MODEL_FAILED"),
+        (Code.UNAVAILABLE, "Socket closed", errors.Unavailable, "UNAVAILABLE"),
+        (Code.DEADLINE_EXCEEDED, "", errors.DeadlineExceeded, "DEADLINE_EXCEEDED"),
+        (Code.PERMISSION_DENIED, "Token Authentication failed.", errors.Internal, "MODEL_FAILED"),
+        (Code.UNKNOWN, "", errors.Internal, "MODEL_FAILED"),
+    ],
+)
+def test_each_failure_of_a_prediction_gets_its_real_name(
+    code: Code, text: str, kind: type[errors.MintageError], reason: str
+) -> None:
+    with pytest.raises(kind) as failure:
+        outcome(Script(prediction=(code, text)), predicted)
+    assert failure.value.reason == reason
+    assert type(failure.value) is kind
+
+
+@pytest.mark.parametrize(
+    ("description", "kind"),
+    [
+        (described(1, 1, pending=64, left=0), errors.ResourceExhausted),
+        (described(0, 1), errors.Unavailable),
+        (described(0, 0), errors.Unavailable),
+        ((Code.NOT_FOUND, "Model not found: m"), errors.Unavailable),
+    ],
+)
+def test_a_full_queue_is_told_from_a_model_without_workers(description: Any, kind: type[errors.MintageError]) -> None:
+    with pytest.raises(kind):
+        outcome(Script(prediction=(Code.INTERNAL, NO_WORKER), descriptions=[description]), predicted)
+
+
+def test_a_silent_torchserve_ends_at_the_deadline() -> None:
+    with pytest.raises(errors.DeadlineExceeded):
+        outcome(Script(hang=True), lambda client: client.predict("m", {}, timeout_s=0.05))
+
+
+def test_no_torchserve_at_all_is_unavailable() -> None:
+    async def nobody() -> None:
+        client = TorchServe(inference="127.0.0.1:1", management="127.0.0.1:1", max_message_bytes=2**20)
+        try:
+            with pytest.raises(errors.Unavailable):
+                await client.predict("m", {}, timeout_s=5)
+            with pytest.raises(errors.Unavailable):
+                await client.list_models()
+        finally:
+            await client.close()
+
+    asyncio.run(nobody())
+
+
+def test_a_message_larger_than_the_limit_is_our_fault() -> None:
+    with pytest.raises(errors.Internal) as failure:
+        outcome(Script(), lambda client: client.predict("m", {"pixels": bytes(2**20)}, timeout_s=5))
+    assert failure.value.reason == "MESSAGE_TOO_LARGE"
+
+
+def test_a_prediction_can_be_cancelled() -> None:
+    async def cancelled(client: TorchServe) -> None:
+        task = asyncio.ensure_future(client.predict("m", {}, timeout_s=60))
+        while not script.calls:
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        script.hang = False
+        assert await predicted(client) == b""
+
+    script = Script(hang=True)
+    outcome(script, cancelled)
+
+
+def test_a_registration_waits_for_the_workers_and_sets_the_limits() -> None:
+    script = Script(prediction=blob())
+    outcome(script, registered)
+    request = script.calls[0]
+    assert (request.url, request.model_name, request.initial_workers, request.synchronous) == ("m.mar", "m", 2, True)
+    assert (request.startup_timeout, request.response_timeout, request.batch_size) == (6, 7, 1)
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "loaded", "kind"),
+    [
+        (Code.NOT_FOUND, "Model not found at: m.mar", [], errors.NotFound),
+        (Code.UNKNOWN, "", ["m"], errors.AlreadyExists),
+        (Code.UNKNOWN, "", [], errors.Internal),
+        (Code.INTERNAL, "Failed to start workers for model m version: 1.0", [], errors.FailedPrecondition),
+        (Code.PERMISSION_DENIED, "Model API disabled", [], errors.Internal),
+        (Code.UNAVAILABLE, "Connection refused", [], errors.Unavailable),
+    ],
+)
+def test_each_failure_of_a_registration_gets_its_real_name(
+    code: Code, text: str, loaded: list[str], kind: type[errors.MintageError]
+) -> None:
+    with pytest.raises(kind) as failure:
+        outcome(Script(registration=(code, text), pages=[loaded]), registered)
+    assert type(failure.value) is kind
+
+
+def test_an_archive_that_its_worker_refuses_is_unloaded_again_and_the_text_arrives() -> None:
+    script = Script(prediction=blob(status="refused", message="output.bias holds a number that is not finite"))
+    with pytest.raises(errors.FailedPrecondition, match=r"output\.bias holds a number that is not finite"):
+        outcome(script, registered)
+    assert isinstance(script.calls[-1], management_pb2.UnregisterModelRequest)
+
+
+def test_a_model_that_loads_but_does_not_answer_is_unloaded_again() -> None:
+    script = Script(prediction=(Code.DEADLINE_EXCEEDED, ""))
+    with pytest.raises(errors.Unavailable, match="does not answer"):
+        outcome(script, registered)
+    assert isinstance(script.calls[-1], management_pb2.UnregisterModelRequest)
+
+
+def test_every_page_of_models_is_listed() -> None:
+    script = Script(pages=[["b", "a"], ["d"], ["c"]])
+    assert outcome(script, lambda client: client.list_models()) == ["a", "b", "c", "d"]
+
+
+def test_workers_and_queue_are_described() -> None:
+    script = Script(descriptions=[described(1, 2, pending=3, left=61)])
+    status = outcome(script, lambda client: client.describe("m"))
+    assert status == BackendStatus(workers_ready=1, workers_total=2, pending_requests=3, queue_left=61)
+    assert not status.ready
+    assert not BackendStatus(0, 0, 0, 0).ready
+    assert BackendStatus(2, 2, 0, 0).ready
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client: client.unregister("m"),
+        lambda client: client.scale("m", 2),
+    ],
+)
+def test_a_model_that_is_not_loaded_cannot_be_managed(call: Callable[[TorchServe], Awaitable[Any]]) -> None:
+    with pytest.raises(errors.NotFound):
+        outcome(Script(registration=(Code.NOT_FOUND, "Model not found: m")), call)
+
+
+def test_scaling_sets_both_limits_and_waits() -> None:
+    script = Script()
+    outcome(script, lambda client: client.scale("m", 3))
+    request = script.calls[0]
+    assert (request.min_worker, request.max_worker, request.synchronous) == (3, 3, True)
+
+
+def test_a_proof_waits_for_the_workers_and_returns_the_description() -> None:
+    script = Script(prediction=blob(), descriptions=[described(0, 2), described(1, 2), described(2, 2)])
+    description = outcome(script, lambda client: client.prove("m", 10))
+    assert (description.kind, description.micro_batch) == ("generator", 4)
+    asked = [json.loads(call.input["request"])["op"] for call in script.calls]
+    assert asked == ["canary", "describe"]
+
+
+def test_a_proof_fails_if_the_forward_pass_is_not_sound() -> None:
+    script = Script(prediction=blob(status="error", message="the model made an image that is not finite"))
+    with pytest.raises(errors.Internal, match="not finite"):
+        outcome(script, lambda client: client.prove("m", 10))
+
+
+@pytest.mark.parametrize("script", [Script(descriptions=[described(0, 1)]), Script(hang=True)])
+def test_a_proof_that_takes_too_long_is_unavailable(script: Script) -> None:
+    with pytest.raises(errors.Unavailable, match=r"within 0\.3 s"):
+        outcome(script, lambda client: client.prove("m", 0.3))

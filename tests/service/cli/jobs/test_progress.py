@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import typer
+from google.protobuf.duration_pb2 import Duration
+from mintage.v1 import jobs_pb2
+
+from service.cli.jobs import progress
+
+State = jobs_pb2.Job.State
+
+
+def job(state: int, done: int, rate: float = 0.0, **progress: Any) -> jobs_pb2.Job:
+    counts = jobs_pb2.JobProgress(
+        images_total=1000, images_done=done, images_per_second=rate, shards_total=10, **progress
+    )
+    return jobs_pb2.Job(name="jobs/x", state=state, progress=counts)  # type: ignore[arg-type]
+
+
+def expected(likely: int, least: int, most: int) -> jobs_pb2.TimeLeft:
+    return jobs_pb2.TimeLeft(
+        likely=Duration(seconds=likely), least=Duration(seconds=least), most=Duration(seconds=most)
+    )
+
+
+def test_a_log_gets_a_line_for_each_new_state(capsys: pytest.CaptureFixture[str]) -> None:
+    states = [
+        job(State.STATE_QUEUED, 0),
+        job(
+            State.STATE_RUNNING, 100, 50.0, shards_done=1, shards_running=2, attempts=4, time_left=expected(18, 12, 27)
+        ),
+        job(State.STATE_RUNNING, 200, 50.0, shards_done=2, attempts=4),
+        job(State.STATE_SUCCEEDED, 1000, 50.0, shards_done=10, attempts=11),
+    ]
+    assert progress.follow(states, as_json=False) == states[-1]
+    assert capsys.readouterr().err.splitlines() == [
+        "jobs/x queued: 0/1,000 images, 0/10 shards",
+        "jobs/x running: 100/1,000 images, 1/10 shards, 2 running, 1 struck again, "
+        "50 images/s, 0:18 left (0:12 to 0:27)",
+        "jobs/x succeeded: 1,000/1,000 images, 10/10 shards, 1 struck again, 50 images/s",
+    ]
+
+
+def test_a_machine_gets_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    progress.follow([job(State.STATE_QUEUED, 0), job(State.STATE_FAILED, 0)], as_json=True)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["state"] for line in lines] == ["STATE_QUEUED", "STATE_FAILED"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        ((10, 10, 10), "0:10 left"),
+        ((10_000, 9_000, 11_111), "2:46:40 left (2:30:00 to 3:05:11)"),
+        ((10**6, 9 * 10**5, 2 * 10**6), "11 days left (10 days to 23 days)"),
+    ],
+)
+def test_the_time_left_is_told_with_its_range(seconds: tuple[int, int, int], text: str) -> None:
+    assert progress.time_left(job(State.STATE_RUNNING, 0, time_left=expected(*seconds))) == text
+
+
+def test_no_time_left_is_told_before_it_is_known() -> None:
+    assert progress.time_left(job(State.STATE_RUNNING, 10, 50.0)) == ""
+
+
+def test_states_are_named_as_they_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert progress.state_of("partially-succeeded") == State.STATE_PARTIALLY_SUCCEEDED
+    assert progress.state_of(progress.state_name(job(State.STATE_PAUSED, 0))) == State.STATE_PAUSED
+    with pytest.raises(typer.Exit) as left:
+        progress.state_of("unspecified")
+    assert left.value.exit_code == 2 and "running, finalizing" in capsys.readouterr().err

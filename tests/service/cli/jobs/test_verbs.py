@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from mintage.v1.jobs_pb2 import Job, JobProgress, SampleSpec
+from typer.testing import CliRunner
+
+from service.cli import app
+from service.cli.jobs import verbs
+
+UNMADE = Job(
+    state=Job.STATE_QUEUED,
+    sample=SampleSpec(model="models/digits", seed=7),
+    progress=JobProgress(images_total=10, shards_total=3),
+)
+
+
+class Client:
+    """Answers with this job."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.asked: list[bool] = []
+        self.wishes: dict[str, Any] = {}
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def create_sample_job(self, model: str, count: int, *, validate_only: bool, **wishes: Any) -> Job:
+        """Create a job, or only check it."""
+        self.asked.append(validate_only)
+        self.wishes = wishes
+        return self.job
+
+    def jobs(self, states: Any, **wanted: Any) -> list[Job]:
+        """List jobs."""
+        self.wishes = {"states": states, **wanted}
+        return [self.job]
+
+
+def dry_run(monkeypatch: pytest.MonkeyPatch, client: Client, *arguments: str) -> Any:
+    monkeypatch.setattr(verbs, "connect", lambda _: client)
+    return CliRunner().invoke(app, ["jobs", "sample", "digits", "-n", "10", "--dry-run", *arguments])
+
+
+def test_a_dry_run_shows_the_job_as_it_would_be_and_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = Client(UNMADE)
+    result = dry_run(monkeypatch, client)
+    assert (result.exit_code, client.asked) == (0, [True])
+    assert result.stdout.startswith("the job would be accepted; nothing was created")
+    assert "0/3 shards" in result.stdout and "created  " not in result.stdout and "state" not in result.stdout
+
+
+def test_a_dry_run_of_a_request_that_has_its_job_names_that_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = dry_run(monkeypatch, Client(Job(name="jobs/a")), "--request-id", "one")
+    assert (result.exit_code, result.stdout) == (0, "jobs/a\n")
+
+
+def test_labels_the_time_to_keep_and_failures_are_asked_for_and_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = Job(labels={"b": "2", "a": "1"}, max_failed_shards=0)
+    job.MergeFrom(UNMADE)
+    job.ttl.FromSeconds(129_600)
+    client = Client(job)
+    wishes = ["--label", "a=1", "--label", "b=x=y", "--ttl", "1.5d", "--max-failed-shards", "0"]
+    result = dry_run(monkeypatch, client, *wishes)
+    assert client.wishes["labels"] == {"a": "1", "b": "x=y"}
+    assert (client.wishes["ttl_s"], client.wishes["max_failed_shards"]) == (129_600.0, 0)
+    shown = " ".join(result.stdout.split())
+    assert "a=1, b=2" in shown and "at most 0" in shown and "1 day, 12:00:00 after its end" in shown
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [["--label", "a"], ["--label", "=b"], ["--label", "a=1", "--label", "a=2"], ["--ttl", "7"], ["--ttl", "0s"]],
+)
+def test_a_wish_that_cannot_be_read_is_refused_at_once(monkeypatch: pytest.MonkeyPatch, wish: list[str]) -> None:
+    client = Client(UNMADE)
+    result = dry_run(monkeypatch, client, *wish)
+    assert result.exit_code == 2 and not client.asked and wish[0] in result.stderr
+
+
+def test_jobs_are_listed_as_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = Client(UNMADE)
+    monkeypatch.setattr(verbs, "connect", lambda _: client)
+    wanted = ["--label", "a=1", "--kind", "sample", "--client", "lab", "--state", "queued"]
+    assert CliRunner().invoke(app, ["jobs", "ls", *wanted]).exit_code == 0
+    assert client.wishes == {
+        "states": [Job.STATE_QUEUED],
+        "labels": {"a": "1"},
+        "kind": Job.KIND_SAMPLE,
+        "client": "lab",
+    }

@@ -1,0 +1,270 @@
+"""`mintage score`: samples of a run, a job or a folder, and one line for what is wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import typer
+from numpy.typing import NDArray
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from service.cli.scores import samples as loading
+from service.cli.scores import score
+from service.jobs.shards.formats.tar import TarWriter
+from tests.support.plans import sample_plan
+from tests.support.runs import tiny_config, tiny_run
+from training.data import load
+
+APP = typer.Typer()
+score.register(APP)
+COUNT = 80
+SHAPE = (28, 28, 1)
+
+
+@pytest.fixture(autouse=True)
+def no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINTAGE_CACHE_DIR", "off")
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+@pytest.fixture(scope="module")
+def digits() -> NDArray[np.uint8]:
+    return load("digits", "train").images[:COUNT]
+
+
+def write(images: NDArray[np.uint8], folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    for number, image in enumerate(images):
+        Image.fromarray(image[..., 0]).save(folder / f"{number:09d}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(digits: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first training digits as PNG files."""
+    return write(digits, tmp_path_factory.mktemp("images") / "samples")
+
+
+@pytest.fixture(scope="module")
+def reference(digits: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder: the same training digits, and as many others to test with."""
+    folder = tmp_path_factory.mktemp("data")
+    write(digits, folder / "train")
+    write(load("digits", "test").images[:COUNT], folder / "test")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of random weights that generates images of the digits' size."""
+    config = dataclasses.replace(tiny_config(), height=28, width=28, channels=1)
+    return tiny_run(tmp_path_factory.mktemp("runs") / "tiny", config=config)
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(APP, [str(argument) for argument in arguments])
+
+
+def scored(*arguments: object) -> dict[str, Any]:
+    result = invoke(*arguments, "--json")
+    assert result.exit_code == 0, result.stderr
+    values: dict[str, Any] = json.loads(result.stdout)
+    return values
+
+
+def test_training_images_as_samples_score_as_training_images(folder: Path) -> None:
+    values = scored(folder)
+
+    assert values["samples"] == {"source": str(folder), "images": COUNT, "seed": None}
+    assert values["reference"] == {"name": "digits test", "images": 2000}
+    assert values["scores"] == values["training_images"]
+    assert values["scores"]["comparison"]["shares"]["precision"] > 0.8
+    assert values["scores"]["comparison"]["frechet"]["conditions"] == {
+        "extractor": values["extractor"]["sha256"],
+        "reference": "digits test",
+        "resize": "none",
+    }
+
+
+def test_the_output_of_a_sample_job_scores_as_its_images_do(
+    digits: NDArray[np.uint8], folder: Path, reference: Path, tmp_path: Path
+) -> None:
+    plan = sample_plan(height=28, width=28, count=COUNT, shard_size=50)
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "plan.json").write_bytes(plan.to_json())
+    for shard in range(plan.shards):
+        span = plan.span(shard)
+        with (tmp_path / "shards" / f"{shard:06d}.tar").open("wb") as file:
+            writer = TarWriter(file, plan)
+            writer.add(span.start, digits[span.start : span.stop])
+            writer.finish()
+
+    values = scored(tmp_path, reference)
+
+    assert values["samples"]["images"] == COUNT
+    assert values["scores"] == scored(folder, reference)["scores"]
+
+
+def test_a_run_generates_samples_by_seed(run: Path, reference: Path) -> None:
+    values, other = (scored(run, reference, "-n", COUNT, "--seed", seed) for seed in (3, 4))
+
+    assert values["samples"] == {"source": str(run), "images": COUNT, "seed": 3}
+    assert values["scores"] != other["scores"]
+    assert values["training_images"]["comparison"]["frechet"] == other["training_images"]["comparison"]["frechet"]
+
+
+def test_the_samples_of_a_run_are_those_of_its_archive(run: Path, tmp_path: Path) -> None:
+    from handlers.archive import pack
+    from handlers.compute.model import load as load_model
+    from handlers.operations.generation import generate
+    from handlers.protocol.messages import Generate
+
+    archive = pack(run, "generator", tmp_path / "tiny.mar", micro_batch=loading.MICRO_BATCH)
+    zipfile.ZipFile(archive.path).extractall(tmp_path / "content")
+    told: list[int] = []
+
+    samples = loading.generate(run, count=70, seed=5, shape=SHAPE, report=told.append)
+
+    model = load_model(tmp_path / "content", "generator", torch.device("cpu"))
+    [served] = generate(model, [Generate(seed=5, first_index=0, count=70)])
+    assert isinstance(served, np.ndarray)
+    assert samples.images.tobytes() == served.tobytes()
+    assert told == [64, 6]
+
+
+def test_people_get_a_table_with_everything_that_the_values_depend_on(folder: Path, reference: Path) -> None:
+    result = invoke(folder, reference, "--count", 70)
+
+    assert result.exit_code == 0, result.stderr
+    for name in ("classifier score", "Frechet distance", "kernel distance", "precision", "recall", "coverage"):
+        assert name in result.stdout
+    words = " ".join(result.stdout.split())
+    assert "70 samples 70 training better" in words
+    assert f"reference {reference} test, 80 images; extractor " in words
+    assert "k = 5; 100 subsets of 70; nothing was resized" in words
+    assert "Parzen" not in words
+    assert not result.stderr
+
+
+def test_a_run_is_compared_with_the_data_that_it_was_trained_on(reference: Path, tmp_path: Path) -> None:
+    config = dataclasses.replace(tiny_config(), height=28, width=28, channels=1, data_name=str(reference))
+
+    values = scored(tiny_run(tmp_path / "run", config=config), "-n", COUNT)
+
+    assert values["reference"] == {"name": f"{reference} test", "images": COUNT}
+
+
+def test_a_run_of_several_sources_asks_for_one_to_compare_with(tmp_path: Path) -> None:
+    config = dataclasses.replace(tiny_config(), height=28, width=28, channels=1, data_name="here/ + there/")
+
+    result = invoke(tiny_run(tmp_path / "run", config=config), "-n", COUNT)
+
+    assert result.exit_code == 2
+    assert "was trained on here/ + there/; say which REFERENCE to compare with" in result.stderr
+
+
+def test_the_real_images_go_through_the_jpeg_that_is_asked_for(folder: Path, reference: Path) -> None:
+    as_they_are, compressed = scored(folder, reference), scored(folder, reference, "--jpeg", 20)
+
+    assert as_they_are["scores"] != compressed["scores"]
+
+
+def test_the_real_images_can_be_limited_and_made_grey(folder: Path, reference: Path) -> None:
+    values = scored(folder, reference, "--limit", 70, "--channels", 1, "--size", 28)
+
+    assert values["reference"]["images"] == 70
+    assert values["training_images"]["images"] == 70
+
+
+def test_training_images_stand_beside_nothing_when_they_are_compared_with(folder: Path) -> None:
+    values = scored(folder, folder, "--split", "train", "-n", 70)
+
+    assert values["reference"] == {"name": f"{folder} train", "images": COUNT}
+    assert values["training_images"] is None
+
+
+def test_parzen_and_the_nearest_images_are_added_where_they_are_asked_for(
+    run: Path, reference: Path, tmp_path: Path
+) -> None:
+    sheet = tmp_path / "new" / "sheet.png"
+
+    values = scored(run, reference, "-n", COUNT, "--parzen", "--nearest", sheet)
+
+    parzen, ceiling = values["scores"]["parzen"], values["training_images"]["parzen"]
+    assert (parzen["samples"], parzen["validation_images"], parzen["test_images"]) == (COUNT, 14, COUNT)
+    assert ceiling["samples"] == COUNT - 14  # without those that sigma is chosen on
+    assert ceiling["mean"] > parzen["mean"]
+    assert values["kmeans"]["samples"] == (COUNT - 14) // 5
+    assert values["kmeans"]["mean"] > parzen["mean"]
+    assert values["nearest"] == str(sheet)
+    with Image.open(sheet) as picture:
+        assert picture.size == (2 * (6 * 30 + 2), 2 * (4 * 30 + 2))
+
+
+def test_people_are_told_what_parzen_scores_are_worth(folder: Path, reference: Path) -> None:
+    result = invoke(folder, reference, "--parzen")
+
+    *_, samples, training, centres, warning = result.stdout.splitlines()
+    assert samples.startswith("samples: Parzen log-likelihood ")
+    assert training.startswith("training images: Parzen log-likelihood ")
+    assert centres.startswith("centres of k-means on training images: Parzen log-likelihood ")
+    assert "(13 samples, " in centres
+    assert warning.startswith("Parzen estimates rank models badly")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{tmp}/nowhere"], "nowhere"),
+        (["{tmp}"], "nor images"),
+        (["{folder}", "{tmp}/nowhere"], "nowhere"),
+        (["{folder}", "{folder}"], "has no test split; give --split train"),
+        (["{folder}", "{folder}", "--split", "train", "--parzen"], "has no test split; --parzen needs one"),
+        (["{folder}", "--extractor", "{tmp}"], "holds no feature extractor"),
+        (["{folder}", "--nearest", "{tmp}/sheet.jpg"], "must end in .png"),
+        (["{folder}", "-n", "81"], "holds 80 images, fewer than --count 81"),
+        (["{folder}", "-n", "64"], "64 images are too few for 64 features"),
+        (["{run}", "-n", "64"], "64 images are too few for 64 features"),
+        (["{folder}", "--limit", "64"], "digits test: 64 images are too few for 64 features"),
+        (["{folder}", "--size", "x"], "expected one number of pixels"),
+        (["{folder}", "--size", "32"], "the extractor sees images of [28, 28, 1]"),
+        (["{folder}", "--inception", "{tmp}/none.pth"], "none.pth cannot be read"),
+        (["{folder}", "--inception-sha256", "00"], "give --inception FILE"),
+        (["{folder}", "--inception", "x.pth", "--extractor", "{tmp}"], "give --inception FILE"),
+    ],
+)
+def test_bad_input_is_one_line_on_stderr_and_status_two(
+    folder: Path, run: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    result = invoke(*(argument.format(folder=folder, run=run, tmp=tmp_path) for argument in arguments))
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_run_of_other_images_is_refused_before_it_generates(tmp_path: Path) -> None:
+    result = invoke(tiny_run(tmp_path / "run"))
+
+    assert result.exit_code == 2
+    assert "generates images of [6, 5, 2] (H, W, C), but the extractor sees [28, 28, 1]" in result.stderr
+
+
+def test_a_damaged_image_is_named(folder: Path, tmp_path: Path) -> None:
+    for number in range(70):
+        (tmp_path / f"{number:03d}.png").write_bytes((folder / f"{number:09d}.png").read_bytes())
+    (tmp_path / "042.png").write_bytes(b"no image")
+
+    result = invoke(tmp_path)
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "042.png" in result.stderr

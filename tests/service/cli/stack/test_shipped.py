@@ -1,0 +1,43 @@
+"""The models that ship with the project."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from service.cli.stack import shipped
+from training.runs.checkpoint import load_run
+
+MOST_BYTES = 10 * 2**20
+PRESENT = [(name, run, kind) for name, run, kind in shipped.SHIPPED if (shipped.MODELS / run).is_dir()]
+
+
+def test_every_shipped_model_is_packed_once_under_its_name(tmp_path: Path) -> None:
+    wanted = shipped.pack_missing(tmp_path)
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.mar")}
+
+    assert wanted == ",".join(f"{name}={name}.mar" for name, _, _ in PRESENT)
+    assert {path.stem for path in written} == {name for name, _, _ in PRESENT}
+    assert shipped.pack_missing(tmp_path) == wanted
+    assert written == {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.mar")}
+
+
+@pytest.mark.parametrize("run", sorted({run for _, run, _ in PRESENT}))
+def test_a_shipped_run_is_small_has_a_card_and_shows_its_samples(run: str) -> None:
+    folder = shipped.MODELS / run
+
+    assert load_run(folder).images_seen > 0
+    assert "## Limits" in (folder / "card.md").read_text()
+    assert (folder / "samples" / "latest.png").stat().st_size > 1000
+    assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) <= MOST_BYTES
+
+
+def test_the_compose_file_loads_every_shipped_model() -> None:
+    compose = (shipped.MODELS.parent / "docker-compose.yml").read_text()
+    dockerfile = (shipped.MODELS.parent / "Dockerfile").read_text()
+
+    for name, run, kind in PRESENT:
+        assert f"{name}=" in compose
+        assert re.search(rf"mintage pack \S*/{run} --name \S+ --kind {kind}", dockerfile), run

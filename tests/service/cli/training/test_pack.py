@@ -1,0 +1,86 @@
+"""`mintage pack`: archives, their digests, and one line for what is wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from service.cli.training import pack
+from tests.support.runs import tiny_autoencoder, tiny_run
+from tests.training.fakes import blobs, small_adversarial_recipe
+from training.loop.loop import train
+
+APP = typer.Typer()
+pack.register(APP)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_run(tmp_path_factory.mktemp("runs") / "Tiny_Run")
+
+
+def test_both_networks_are_packed_under_the_name_and_their_digests_are_told(run: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(APP, [str(run), "--name", "digits", "-o", str(tmp_path), "--json"])
+    assert result.exit_code == 0
+    archives = json.loads(result.stdout)
+    assert [Path(archive["path"]).name for archive in archives] == ["digits-generator.mar", "digits-classifier.mar"]
+    for archive in archives:
+        content = Path(archive["path"]).read_bytes()
+        assert archive["digest"] == hashlib.sha256(content).hexdigest()
+        assert archive["bytes"] == len(content)
+
+
+def test_a_run_without_a_classifier_becomes_one_archive(tmp_path: Path) -> None:
+    train(small_adversarial_recipe(), blobs(), tmp_path / "nets")
+
+    result = CliRunner().invoke(APP, [str(tmp_path / "nets"), "-o", str(tmp_path), "--json"])
+
+    assert [Path(archive["path"]).name for archive in json.loads(result.stdout)] == ["nets-generator.mar"]
+
+
+def test_an_autoencoder_becomes_one_archive_of_neurons(tmp_path: Path) -> None:
+    run = tiny_autoencoder(tmp_path / "mind")
+
+    result = CliRunner().invoke(APP, [str(run), "-o", str(tmp_path), "--json"])
+
+    assert [Path(archive["path"]).name for archive in json.loads(result.stdout)] == ["mind-neurons.mar"]
+
+
+def test_the_name_is_the_run_folders_own_and_people_get_a_line_an_archive(run: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(APP, [str(run), "--kind", "generator", "-o", str(tmp_path)])
+    assert result.exit_code == 0
+    [line] = result.stdout.splitlines()
+    assert line.startswith(str(tmp_path / "tiny-run-generator.mar")) and "sha256" in line
+
+
+def test_the_archive_folder_of_the_settings_is_the_default(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from service.settings import settings
+
+    monkeypatch.setenv("MINTAGE_ARCHIVE_DIR", str(tmp_path / "archives"))
+    settings.cache_clear()
+    try:
+        assert CliRunner().invoke(APP, [str(run), "--kind", "classifier"]).exit_code == 0
+    finally:
+        settings.cache_clear()
+    assert [file.name for file in (tmp_path / "archives").iterdir()] == ["tiny-run-classifier.mar"]
+
+
+@pytest.mark.parametrize("arguments", [["--name", "Not/A/Name"], ["--name", "-x"]])
+def test_a_bad_name_is_bad_input(run: Path, tmp_path: Path, arguments: list[str]) -> None:
+    result = CliRunner().invoke(APP, [str(run), "-o", str(tmp_path), *arguments])
+    assert result.exit_code == 2
+    assert len(result.stderr.splitlines()) == 1 and "--name must be" in result.stderr
+
+
+def test_a_folder_that_is_no_run_is_bad_input_in_one_line(tmp_path: Path) -> None:
+    result = CliRunner().invoke(APP, [str(tmp_path), "--name", "x", "-o", str(tmp_path / "out")])
+    assert result.exit_code == 2
+    [line] = result.stderr.splitlines()
+    assert line.startswith("mintage: ") and "not a run folder" in line

@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.jobs.dispatch.finalize import finalize, read_ending
+from service.jobs.plan import Plan
+from service.jobs.shards.formats.scores import ScoreWriter
+from service.jobs.shards.formats.tar import TarWriter
+from service.jobs.shards.publish import publish
+from service.jobs.sources.choice import source_digest
+from service.jobs.storage.local import LocalStore
+from tests.service.jobs.shards.test_publish import marker_of
+from tests.support.plans import sample_plan, score_plan
+from training.scores.classifier_score import classifier_score
+
+PLAN = sample_plan()
+
+
+def picture(index: int, plan: Plan) -> np.ndarray:
+    return np.full((1, plan.height, plan.width, plan.channels), index, np.uint8)
+
+
+def strike(root: Path, plan: Plan, shards: range | list[int]) -> None:
+    output = LocalStore(root).output(plan.prefix)
+    for shard in shards:
+        with output.temporary("t") as temporary:
+            writer = TarWriter(temporary.file, plan)
+            for index in plan.span(shard):
+                writer.add(index, picture(index, plan))
+            writer.finish()
+            publish(output, plan, marker_of(plan, shard, writer.digest, writer.size), temporary)
+
+
+def folder(root: Path, plan: Plan = PLAN) -> Path:
+    return root / plan.prefix
+
+
+def test_a_complete_job_is_signed_off(tmp_path: Path) -> None:
+    strike(tmp_path, PLAN, range(3))
+    ending = finalize(LocalStore(tmp_path), PLAN, cancelled=False, errors={})
+    assert (ending.state, ending.error) == ("SUCCEEDED", "")
+    manifest = json.loads((folder(tmp_path) / "manifest.json").read_bytes())
+    assert [(s["shard"], s["first_index"], s["count"]) for s in manifest["shards"]] == [(0, 0, 4), (1, 4, 4), (2, 8, 2)]
+    assert manifest["plan_digest"] == PLAN.digest and manifest["root_digest"] == ending.root_digest
+    assert not (folder(tmp_path) / ".tmp").exists()
+
+
+def test_anyone_can_check_the_root_digest_with_two_commands(tmp_path: Path) -> None:
+    strike(tmp_path, PLAN, range(3))
+    ending = finalize(LocalStore(tmp_path), PLAN, cancelled=False, errors={})
+    command = "sha256sum shards/*.tar | cut -c1-64 | sha256sum | cut -c1-64"
+    printed = subprocess.run(command, shell=True, cwd=folder(tmp_path), capture_output=True, text=True, check=True)
+    assert printed.stdout.strip() == ending.root_digest
+
+
+def test_finishing_again_changes_nothing(tmp_path: Path) -> None:
+    strike(tmp_path, PLAN, range(3))
+    first = finalize(LocalStore(tmp_path), PLAN, cancelled=False, errors={})
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert finalize(LocalStore(tmp_path), PLAN, cancelled=True, errors={0: "BAD: late"}) == first
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_two_dispatchers_write_the_same_manifest(tmp_path: Path) -> None:
+    for root in (tmp_path / "one", tmp_path / "two"):
+        strike(root, PLAN, range(3))
+        finalize(LocalStore(root), PLAN, cancelled=False, errors={})
+    one, two = (root / PLAN.prefix / "manifest.json" for root in (tmp_path / "one", tmp_path / "two"))
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_a_job_with_failed_shards_succeeds_in_part(tmp_path: Path) -> None:
+    strike(tmp_path, PLAN, [0, 2])
+    ending = finalize(LocalStore(tmp_path), PLAN, cancelled=False, errors={1: "NO_SPACE: full"})
+    assert ending.state == "PARTIALLY_SUCCEEDED"
+    assert ending.error == "1 of 3 shards failed; shard 1: NO_SPACE: full"
+    assert list(ending.digests) == [0, 2] and ending.errors == {1: "NO_SPACE: full"}
+
+
+def test_a_retried_job_is_signed_off_anew_and_an_earlier_dispatcher_changes_nothing(tmp_path: Path) -> None:
+    strike(tmp_path, PLAN, [0, 2])
+    finalize(LocalStore(tmp_path), PLAN, cancelled=False, errors={1: "NO_SPACE: full"})
+    sheet = (folder(tmp_path) / "contact-sheet.png").read_bytes()
+    strike(tmp_path, PLAN, [1])
+    ending = finalize(LocalStore(tmp_path), PLAN, cancelled=False, errors={}, retry_round=1)
+    assert (ending.state, ending.round, list(ending.digests)) == ("SUCCEEDED", 1, [0, 1, 2])
+    assert (folder(tmp_path) / "contact-sheet.png").read_bytes() != sheet
+    assert finalize(LocalStore(tmp_path), PLAN, cancelled=False, errors={1: "BAD: late"}) == ending
+    assert finalize(LocalStore(tmp_path), PLAN, cancelled=False, errors={}, retry_round=1) == ending
+    assert not (folder(tmp_path) / ".tmp").exists()
+
+
+def test_a_job_without_any_shard_failed(tmp_path: Path) -> None:
+    folder(tmp_path).mkdir(parents=True)
+    ending = finalize(LocalStore(tmp_path), PLAN, cancelled=False, errors=dict.fromkeys(range(3), "BAD: x"))
+    assert (ending.state, ending.error) == ("FAILED", "3 of 3 shards failed; shard 0: BAD: x")
+
+
+def test_a_cancelled_job_keeps_its_finished_shards(tmp_path: Path) -> None:
+    strike(tmp_path, PLAN, [1])
+    ending = finalize(LocalStore(tmp_path), PLAN, cancelled=True, errors={})
+    assert (ending.state, list(ending.digests), ending.errors) == ("CANCELLED", [1], {})
+
+
+@pytest.mark.parametrize("harm", ["delete", "shorten", "damage the marker"])
+def test_a_job_whose_files_were_harmed_fails_and_says_which(tmp_path: Path, harm: str) -> None:
+    strike(tmp_path, PLAN, range(3))
+    file = folder(tmp_path) / "shards/000001.tar"
+    if harm == "delete":
+        file.unlink()
+    elif harm == "shorten":
+        file.write_bytes(file.read_bytes()[:-1])
+    else:
+        file.with_suffix(".json").write_bytes(b"x")
+    ending = finalize(LocalStore(tmp_path), PLAN, cancelled=False, errors={})
+    assert ending.state == "FAILED" and "000001" in ending.error
+
+
+def test_the_contact_sheet_shows_the_first_images_in_order(tmp_path: Path) -> None:
+    plan = sample_plan(count=100, shard_size=30)
+    strike(tmp_path, plan, range(4))
+    finalize(LocalStore(tmp_path), plan, cancelled=False, errors={})
+    with Image.open(folder(tmp_path) / "contact-sheet.png") as sheet:
+        pixels = np.asarray(sheet)
+    assert pixels.shape == (8 * 6 + 2, 8 * 5 + 2)
+    assert [pixels[2 + k // 8 * 6, 2 + k % 8 * 5] for k in range(64)] == list(range(64))
+
+
+def test_large_images_are_made_smaller_on_the_contact_sheet(tmp_path: Path) -> None:
+    plan = sample_plan(count=3, height=512, width=256, channels=3)
+    strike(tmp_path, plan, range(1))
+    finalize(LocalStore(tmp_path), plan, cancelled=False, errors={})
+    with Image.open(io.BytesIO((folder(tmp_path) / "contact-sheet.png").read_bytes())) as sheet:
+        assert sheet.size == (3 * 66 + 2, 132)
+
+
+def scored(root: Path, *, generated: bool = True) -> tuple[Plan, np.ndarray]:
+    strike(root, PLAN, range(3))
+    source = finalize(LocalStore(root), PLAN, cancelled=False, errors={})
+    plan = score_plan(PLAN, source.root_digest)
+    chance = np.linspace(0.05, 0.95, plan.count, dtype=np.float32)
+    probabilities = np.stack([chance, 1 - chance], axis=1)
+    output = LocalStore(root).output(plan.prefix)
+    for shard in range(plan.shards):
+        rows = slice(plan.span(shard).start, plan.span(shard).stop)
+        with output.temporary("t") as temporary:
+            writer = ScoreWriter(temporary.file, plan, shard)
+            writer.add(probabilities=probabilities[rows], generated=chance[rows] if generated else None)
+            writer.finish()
+            marker = marker_of(plan, shard, writer.digest, writer.size)
+            publish(
+                output,
+                plan,
+                dataclasses.replace(marker, source_digest=source_digest(LocalStore(root), plan, shard)),
+                temporary,
+            )
+    return plan, probabilities
+
+
+@pytest.mark.parametrize("generated", [True, False])
+def test_a_score_job_ends_with_the_score_of_all_images(tmp_path: Path, generated: bool) -> None:
+    plan, probabilities = scored(tmp_path, generated=generated)
+    ending = finalize(LocalStore(tmp_path), plan, cancelled=False, errors={})
+    assert ending.state == "SUCCEEDED" and ending.result is not None
+    expected = classifier_score(probabilities, splits=2)
+    assert (ending.result["mean"], ending.result["standard_deviation"]) == (expected.mean, expected.std)
+    assert ending.result["class_counts"] == [5, 5] and ending.result["images"] == 10
+    mean = ending.result["mean_generated_probability"]
+    assert mean == (pytest.approx(0.5) if generated else None)
+    assert json.loads((folder(tmp_path, plan) / "score.json").read_bytes()) == ending.result
+
+
+def test_a_score_of_a_source_that_was_changed_is_refused(tmp_path: Path) -> None:
+    plan, _ = scored(tmp_path)
+    assert plan.scoring is not None
+    marker = folder(tmp_path, plan) / "shards/000001.json"
+    marker.write_bytes(marker.read_bytes().replace(source_digest(LocalStore(tmp_path), plan, 1).encode(), b"e" * 64))
+    ending = finalize(LocalStore(tmp_path), plan, cancelled=False, errors={})
+    assert ending.state == "FAILED" and "source" in ending.error
+
+
+def test_a_score_shard_that_was_changed_is_refused(tmp_path: Path) -> None:
+    plan, _ = scored(tmp_path)
+    file = folder(tmp_path, plan) / "shards/000001.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    ending = finalize(LocalStore(tmp_path), plan, cancelled=False, errors={})
+    assert ending.state == "FAILED" and "was changed" in ending.error
+    assert hashlib.sha256(data).hexdigest() not in ending.digests.values()
+
+
+def test_a_score_job_with_a_failed_shard_has_no_score(tmp_path: Path) -> None:
+    plan, _ = scored(tmp_path)
+    for suffix in ("json", "safetensors"):
+        (folder(tmp_path, plan) / f"shards/000001.{suffix}").unlink()
+    ending = finalize(LocalStore(tmp_path), plan, cancelled=False, errors={1: "BAD: x"})
+    assert (ending.state, ending.result) == ("FAILED", None)
+
+
+def test_a_job_with_too_many_failed_shards_has_failed_and_keeps_what_was_made(tmp_path: Path) -> None:
+    plan = sample_plan(count=24, max_failed_shards=1)
+    strike(tmp_path, plan, [1])
+    errors = {4: "BAD: later", 2: "BAD: first"}
+    ending = finalize(LocalStore(tmp_path), plan, cancelled=False, errors=errors)
+    assert ending.state == "FAILED" and ending.errors == errors and list(ending.digests) == [1]
+    assert ending.error == "TOO_MANY_FAILED_SHARDS: 2 of 6 shards failed, at most 1 may; shard 2: BAD: first"
+    assert read_ending(LocalStore(tmp_path).output(plan.prefix)) == ending
+    enough = finalize(LocalStore(tmp_path), plan, cancelled=False, errors={2: "BAD: first"}, retry_round=1)
+    assert enough.state == "PARTIALLY_SUCCEEDED"

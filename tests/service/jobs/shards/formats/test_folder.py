@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from service.jobs.storage.local import LocalStore
+from service.jobs.storage.output import OutputError, TemporaryFolder
+from service.jobs.verification.findings import shard_findings
+from tests.service.jobs.shards.formats.test_formats import output_of, strike, tree
+from tests.support.plans import sample_plan
+
+PLAN = sample_plan(format="png-folder")
+
+
+@pytest.mark.parametrize(
+    ("harm", "kind", "named"),
+    [
+        ("change", "WRONG_DIGEST", "images/000001 was changed"),
+        ("remove", "MISSING", "images/000001/000000005.png is missing"),
+        ("add", "WRONG_DIGEST", "images/000001 holds surprise.txt"),
+        ("remove all", "MISSING", "images/000001 is missing"),
+    ],
+)
+def test_a_picture_that_was_changed_removed_or_added_is_found(tmp_path: Path, harm: str, kind: str, named: str) -> None:
+    output = output_of(tmp_path, PLAN)
+    marker = strike(output, PLAN, 1)
+    assert list(shard_findings(output, PLAN, 1, marker.digest)) == []
+    folder = tmp_path / PLAN.prefix / "images/000001"
+    picture = folder / "000000005.png"
+    if harm == "change":
+        picture.write_bytes(picture.read_bytes()[:-1] + b"!")
+    elif harm == "add":
+        (folder / "surprise.txt").touch()
+    else:
+        for path in [picture] if harm == "remove" else list(folder.iterdir()):
+            path.unlink()
+        if harm == "remove all":
+            folder.rmdir()
+    (finding,) = shard_findings(output, PLAN, 1, marker.digest)
+    assert finding.kind == kind and named in finding.detail
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    output = output_of(tmp_path, PLAN)
+    with output.temporary_folder("000000.1.") as temporary:
+        temporary.add("000000000.png", b"x")
+        output.remove_temporaries("000000.1.")
+        with pytest.raises(FileNotFoundError):
+            temporary.add("000000001.png", b"x")
+        with pytest.raises(FileNotFoundError):
+            output.publish(temporary, "images/000000")
+    assert tree(tmp_path) == {}
+
+
+def test_a_thread_of_an_attempt_that_was_given_up_adds_nothing_to_the_next_one(tmp_path: Path) -> None:
+    output = output_of(tmp_path, PLAN)
+    with output.temporary_folder("000000.1.") as old:
+        old.add("000000000.png", b"x")
+    with output.temporary_folder("000000.2.") as new:
+        with pytest.raises(FileNotFoundError):
+            old.add("000000001.png", b"x")
+        new.add("000000000.png", b"y")
+        assert output.publish(new, "images/000000")
+    assert tree(tmp_path / PLAN.prefix) == {"images/000000/000000000.png": b"y"}
+
+
+def test_a_folder_is_given_up_while_a_thread_still_adds_to_it(tmp_path: Path) -> None:
+    output, added = output_of(tmp_path, PLAN), threading.Event()
+
+    def add_for_ever(folder: TemporaryFolder) -> None:
+        folder.add("first.png", b"x")
+        added.set()
+        for number in range(1_000_000):
+            folder.add(f"{number:09d}.png", b"x")
+
+    with ThreadPoolExecutor(1) as pool:
+        with output.temporary_folder("000000.1.") as folder:
+            adding = pool.submit(add_for_ever, folder)
+            assert added.wait(30)
+        with pytest.raises(FileNotFoundError):
+            adding.result(30)
+    assert tree(tmp_path) == {}
+
+
+def test_a_folder_that_is_there_is_never_replaced(tmp_path: Path) -> None:
+    output = output_of(tmp_path, PLAN)
+    strike(output, PLAN)
+    before = tree(tmp_path)
+    with output.temporary_folder("t.") as temporary:
+        temporary.add("other.png", b"x")
+        assert not output.publish(temporary, "images/000000")
+    assert tree(tmp_path) == before
+
+
+def test_a_shard_whose_folder_lost_a_picture_is_not_struck_over(tmp_path: Path) -> None:
+    output = output_of(tmp_path, PLAN)
+    strike(output, PLAN)
+    (tmp_path / PLAN.prefix / "images/000000/000000002.png").unlink()
+    with pytest.raises(OutputError, match=r"000000002\.png is missing"):
+        strike(output, PLAN)
+
+
+def test_a_late_writer_brings_no_removed_folder_back(tmp_path: Path) -> None:
+    output, late = output_of(tmp_path, PLAN), LocalStore(tmp_path).output(PLAN.prefix, existing=True)
+    output.put("plan.json", b"x")
+    with late.temporary_folder("t") as temporary:
+        output.remove_folder()
+        with pytest.raises(FileNotFoundError):
+            late.publish(temporary, "images/000000")
+    assert tree(tmp_path) == {}

@@ -1,0 +1,195 @@
+"""What holds of every format of images."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.jobs.dispatch.finalize import finalize
+from service.jobs.plan import Plan
+from service.jobs.shards.formats.choice import image_layout_of, open_images
+from service.jobs.shards.formats.tar import TarWriter
+from service.jobs.shards.marker import Marker, marker_name, read_marker
+from service.jobs.shards.publish import adopt, publish
+from service.jobs.storage.local import LocalOutput, LocalStore
+from service.jobs.storage.output import Output, OutputError
+from tests.service.jobs.shards.test_publish import marker_of
+from tests.support.plans import sample_plan
+
+FORMATS = ["webdataset-png", "png-folder", "parquet", "npz"]
+every_format = pytest.mark.parametrize("plan", [sample_plan(format=name) for name in FORMATS], ids=FORMATS)
+
+
+def pictures(indices: range, plan: Plan) -> np.ndarray:
+    """Images of these indices, uint8 [N, H, W, C], each another one."""
+    pixels = np.arange(plan.height * plan.width * plan.channels, dtype=np.int64)
+    values = np.array(indices)[:, None] * 37 + pixels * pixels
+    images: np.ndarray = values.astype(np.uint8).reshape(-1, plan.height, plan.width, plan.channels)
+    return images
+
+
+def strike(output: Output, plan: Plan, shard: int = 0, *, step: int = 3, change: int = 0) -> Marker:
+    """Write and publish a shard, `step` images at a time."""
+    layout, span = image_layout_of(plan), plan.span(shard)
+    with layout.temporary(output, "000000.1.") as temporary:
+        writer = layout.writer(temporary, shard)
+        for at in range(0, len(span), step):
+            writer.add(span[at], pictures(span[at : at + step], plan) + np.uint8(change))
+        writer.finish()
+        marker = marker_of(plan, shard, writer.digest, writer.size)
+        publish(output, plan, marker, temporary)
+    return marker
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def output_of(root: Path, plan: Plan) -> LocalOutput:
+    return LocalStore(root).output(plan.prefix)
+
+
+@every_format
+def test_what_was_written_is_read_in_any_pieces(tmp_path: Path, plan: Plan) -> None:
+    output, expected = output_of(tmp_path, plan), pictures(range(4, 8), plan)
+    strike(output, plan, 1)
+    for cut in ([range(4, 8)], [range(4, 5), range(5, 8)], [range(6, 7)], [range(4, 5), range(7, 8)]):
+        with open_images(output, plan, 1) as images:
+            for indices in cut:
+                assert (images.read(indices) == expected[indices.start - 4 : indices.stop - 4]).all()
+
+
+@every_format
+def test_the_same_images_give_the_same_bytes_in_whatever_pieces_they_come(tmp_path: Path, plan: Plan) -> None:
+    one, two = output_of(tmp_path / "one", plan), output_of(tmp_path / "two", plan)
+    assert strike(one, plan, step=1) == strike(two, plan, step=4)
+    assert tree(tmp_path / "one") == tree(tmp_path / "two")
+
+
+@every_format
+def test_digest_and_size_are_those_of_the_shard_read_as_one_file(tmp_path: Path, plan: Plan) -> None:
+    output, layout = output_of(tmp_path, plan), image_layout_of(plan)
+    marker = strike(output, plan)
+    with layout.open(output, 0) as file:
+        data = file.read()
+    assert (hashlib.sha256(data).hexdigest(), len(data)) == (marker.digest, marker.bytes)
+    assert layout.digest(output, 0) == (marker.digest, marker.bytes)
+    assert layout.size(output, 0) == marker.bytes and layout.size(output, 1) is None
+
+
+@every_format
+def test_a_shard_without_marker_is_adopted_and_one_that_is_not_there_is_not(tmp_path: Path, plan: Plan) -> None:
+    output = output_of(tmp_path, plan)
+    blank = marker_of(plan, 0)
+    assert adopt(output, plan, blank) is None
+    marker = strike(output, plan)
+    (tmp_path / plan.prefix / marker_name(0)).unlink()
+    assert adopt(output, plan, blank) == marker == read_marker(output, 0)
+
+
+@every_format
+def test_a_second_striker_agrees_and_leaves_nothing_behind(tmp_path: Path, plan: Plan) -> None:
+    output = output_of(tmp_path, plan)
+    strike(output, plan)
+    before = tree(tmp_path)
+    strike(output, plan, step=2)
+    assert tree(tmp_path) == before
+    assert not list((tmp_path / plan.prefix / ".tmp").iterdir())
+
+
+@every_format
+def test_what_is_given_up_leaves_nothing_behind(tmp_path: Path, plan: Plan) -> None:
+    output, layout = output_of(tmp_path, plan), image_layout_of(plan)
+    with pytest.raises(KeyError), layout.temporary(output, "t.") as temporary:
+        layout.writer(temporary, 0).add(0, pictures(range(2), plan))
+        raise KeyError
+    assert tree(tmp_path) == {}
+
+
+@every_format
+@pytest.mark.parametrize("changes", [{"height": 3, "width": 4}, {"channels": 3}, {"shard_size": 3}])
+def test_images_of_another_plan_are_refused(tmp_path: Path, plan: Plan, changes: dict[str, int]) -> None:
+    output = output_of(tmp_path, plan)
+    strike(output, plan)
+    strike(output, plan, 1)
+    other = sample_plan(format=plan.format, **changes)
+    with contextlib.ExitStack() as stack, pytest.raises((OutputError, FileNotFoundError)):
+        images = stack.enter_context(open_images(output, other, 1))
+        images.read(range(other.span(1).start, other.span(1).stop))
+
+
+@every_format
+def test_images_beyond_a_shard_are_refused(tmp_path: Path, plan: Plan) -> None:
+    output = output_of(tmp_path, plan)
+    strike(output, plan)
+    with open_images(output, plan, 0) as images, pytest.raises(OutputError):
+        images.read(range(2, 5))
+
+
+@every_format
+def test_damage_anywhere_is_refused_or_read_as_it_is_but_never_breaks_the_reader(tmp_path: Path, plan: Plan) -> None:
+    output, layout = output_of(tmp_path, plan), image_layout_of(plan)
+    marker = strike(output, plan)
+    files = list((tmp_path / plan.prefix / layout.name(0)).rglob("*"))
+    file = files[0] if files else tmp_path / plan.prefix / layout.name(0)
+    whole = file.read_bytes()
+    for place in range(0, len(whole), 7):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        with contextlib.suppress(OutputError, OSError), open_images(output, plan, 0) as images:
+            assert images.read(range(4)).shape == (4, 4, 3, 1)
+        assert layout.digest(output, 0)[0] != marker.digest
+    for size in range(0, len(whole), 31):
+        file.write_bytes(whole[:size])
+        with contextlib.suppress(OutputError, OSError), open_images(output, plan, 0) as images:
+            assert images.read(range(4)).shape == (4, 4, 3, 1)
+
+
+@every_format
+def test_every_format_has_a_contact_sheet_and_all_show_the_same(tmp_path: Path, plan: Plan) -> None:
+    sheets = []
+    for root, chosen in ((tmp_path / "here", plan), (tmp_path / "tar", sample_plan())):
+        output = output_of(root, chosen)
+        for shard in range(chosen.shards):
+            strike(output, chosen, shard)
+        assert finalize(LocalStore(root), chosen, cancelled=False, errors={}).state == "SUCCEEDED"
+        sheets.append((root / chosen.prefix / "contact-sheet.png").read_bytes())
+    assert sheets[0] == sheets[1]
+
+
+@every_format
+def test_memory_does_not_grow_with_the_shard(tmp_path: Path, plan: Plan) -> None:
+    big = sample_plan(format=plan.format, height=64, width=64, channels=3, count=3000, shard_size=3000)
+    layout, output = image_layout_of(big), output_of(tmp_path, big)
+    noise = np.random.default_rng(3).integers(0, 256, (50, 64, 64, 3), np.uint8)
+    tracemalloc.start()
+    with layout.temporary(output, "t.") as temporary:
+        writer = layout.writer(temporary, 0)
+        for first in range(0, 3000, 50):
+            writer.add(first, noise)
+        writer.finish()
+        assert writer.size > 36_000_000
+        publish(output, big, marker_of(big, 0, writer.digest, writer.size), temporary)
+    layout.digest(output, 0)
+    with open_images(output, big, 0) as images:
+        for first in range(0, 3000, 50):
+            assert images.read(range(first, first + 50)).shape == noise.shape
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 30_000_000
+
+
+def test_a_folder_of_pictures_has_the_digest_of_the_tar_that_holds_them(tmp_path: Path) -> None:
+    plan = sample_plan(format="png-folder")
+    marker = strike(output_of(tmp_path, plan), plan, 1)
+    with (tmp_path / "tar").open("wb") as file:
+        writer = TarWriter(file, sample_plan())
+        writer.add(4, pictures(range(4, 8), plan))
+        writer.finish()
+    assert (marker.digest, marker.bytes) == (writer.digest, writer.size)
+    folder = tmp_path / plan.prefix / "images/000001"
+    assert sorted(path.name for path in folder.iterdir()) == [f"{index:09d}.png" for index in range(4, 8)]

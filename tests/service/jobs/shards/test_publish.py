@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.jobs.plan import Plan
+from service.jobs.shards.formats.choice import open_images
+from service.jobs.shards.formats.tar import TarWriter
+from service.jobs.shards.marker import Marker, read_marker
+from service.jobs.shards.publish import DeterminismError, adopt, publish
+from service.jobs.storage.local import LocalOutput
+from service.jobs.storage.output import OutputError
+from tests.support.plans import sample_plan
+
+PLAN = sample_plan()
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> LocalOutput:
+    return LocalOutput(tmp_path, PLAN.prefix)
+
+
+def pictures(indices: range, plan: Plan = PLAN) -> np.ndarray:
+    shape = (len(indices), plan.height, plan.width, plan.channels)
+    return (np.arange(np.prod(shape)) + indices.start).astype(np.uint8).reshape(shape)
+
+
+def marker_of(plan: Plan, shard: int, digest: str = "", size: int = 0, attempt: int = 1) -> Marker:
+    span = plan.span(shard)
+    return Marker(
+        shard=shard,
+        first_index=span.start,
+        count=len(span),
+        digest=digest,
+        bytes=size,
+        attempt=attempt,
+        worker="here",
+        plan_digest=plan.digest,
+        encoder="zlib",
+    )
+
+
+def strike(output: LocalOutput, shard: int = 0, attempt: int = 1, change: int = 0) -> Marker:
+    with output.temporary("t") as temporary:
+        writer = TarWriter(temporary.file, PLAN)
+        writer.add(PLAN.span(shard).start, pictures(PLAN.span(shard)) + np.uint8(change))
+        writer.finish()
+        marker = marker_of(PLAN, shard, writer.digest, writer.size, attempt)
+        publish(output, PLAN, marker, temporary)
+    return marker
+
+
+def shard_file(output: LocalOutput, shard: int = 0) -> Path:
+    return output.root / output.prefix / f"shards/{shard:06d}.tar"
+
+
+def test_a_tar_holds_a_picture_and_its_facts_for_each_sample_in_order(output: LocalOutput) -> None:
+    strike(output, 1)
+    with tarfile.open(shard_file(output, 1)) as tar:
+        assert tar.getnames() == [f"{i:09d}.{suffix}" for i in range(4, 8) for suffix in ("png", "json")]
+        assert {(m.mtime, m.uid, m.gid, m.uname, m.gname, m.mode) for m in tar} == {(0, 0, 0, "", "", 0o644)}
+        facts = json.load(tar.extractfile("000000005.json"))  # type: ignore[arg-type]
+    assert facts == {"index": 5, "model_digest": PLAN.model_digest, "seed": 7}
+
+
+def test_a_tar_is_what_pythons_tarfile_would_write(output: LocalOutput) -> None:
+    strike(output)
+    ours = shard_file(output).read_bytes()
+    theirs = io.BytesIO()
+    with (
+        tarfile.open(shard_file(output)) as read,
+        tarfile.open(fileobj=theirs, mode="w", format=tarfile.USTAR_FORMAT) as written,
+    ):
+        for member in read:
+            fresh = tarfile.TarInfo(member.name)
+            fresh.size = member.size
+            written.addfile(fresh, read.extractfile(member))
+    assert ours == theirs.getvalue()[: len(ours)] and not any(theirs.getvalue()[len(ours) :])
+
+
+def test_the_digest_is_that_of_the_file(output: LocalOutput) -> None:
+    marker = strike(output)
+    data = shard_file(output).read_bytes()
+    assert (marker.digest, marker.bytes) == (hashlib.sha256(data).hexdigest(), len(data))
+    assert read_marker(output, 0) == marker
+
+
+def test_what_was_written_can_be_read(output: LocalOutput) -> None:
+    strike(output, 1)
+    with open_images(output, PLAN, 1) as images:
+        first = images.read(range(4, 5))
+        rest = images.read(range(6, 8))
+    assert (np.concatenate([first, rest]) == pictures(range(4, 8))[[0, 2, 3]]).all()
+
+
+@pytest.mark.parametrize(
+    ("shard", "changes", "indices"),
+    [
+        (0, {"height": 3, "width": 4}, range(0, 1)),
+        (0, {"channels": 3}, range(0, 1)),
+        (0, {}, range(0, 5)),
+        (1, {"shard_size": 3}, range(3, 4)),
+    ],
+)
+def test_a_tar_that_is_not_as_expected_is_refused(
+    output: LocalOutput, shard: int, changes: dict[str, int], indices: range
+) -> None:
+    strike(output, shard)
+    plan = dataclasses.replace(PLAN, **changes)  # type: ignore[arg-type]
+    with open_images(output, plan, shard) as images, pytest.raises(OutputError):
+        images.read(indices)
+
+
+def test_striking_again_with_the_same_bytes_agrees(output: LocalOutput) -> None:
+    first = strike(output, attempt=1)
+    strike(output, attempt=2)
+    assert read_marker(output, 0) == first
+
+
+def test_striking_again_with_other_bytes_is_loud_and_keeps_the_first(output: LocalOutput) -> None:
+    first = strike(output)
+    with pytest.raises(DeterminismError, match="struck twice with different bytes"):
+        strike(output, attempt=2, change=1)
+    assert hashlib.sha256(shard_file(output).read_bytes()).hexdigest() == first.digest
+    assert not list((output.root / output.prefix / ".tmp").iterdir())
+
+
+def test_a_file_whose_striker_died_before_the_marker_is_adopted(output: LocalOutput) -> None:
+    struck = strike(output)
+    (output.root / output.prefix / "shards/000000.json").unlink()
+    adopted = adopt(output, PLAN, marker_of(PLAN, 0, attempt=2))
+    assert adopted == dataclasses.replace(struck, attempt=2) == read_marker(output, 0)
+
+
+def test_a_finished_shard_is_found_and_not_struck_again(output: LocalOutput) -> None:
+    struck = strike(output)
+    assert adopt(output, PLAN, marker_of(PLAN, 0, attempt=2)) == struck
+
+
+def test_there_is_nothing_to_adopt_in_an_empty_folder(output: LocalOutput) -> None:
+    assert adopt(output, PLAN, marker_of(PLAN, 0)) is None
+
+
+def test_a_changed_file_is_not_adopted(output: LocalOutput) -> None:
+    strike(output)
+    with shard_file(output).open("r+b") as file:
+        file.seek(600)
+        file.write(b"!")
+    with pytest.raises(OutputError, match="was changed"):
+        adopt(output, PLAN, marker_of(PLAN, 0))
+
+
+def test_a_damaged_marker_is_named(output: LocalOutput) -> None:
+    output.put("shards/000000.json", b"{}")
+    with pytest.raises(OutputError, match=r"000000\.json is damaged"):
+        read_marker(output, 0)

@@ -1,0 +1,105 @@
+"""Images that are made again to verify a job."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service.errors import FailedPrecondition, Unavailable
+from service.jobs.verification.recompute import Restrike
+from tests.support.verification import PLAN, Bench, Kind, Use
+
+
+def test_images_are_made_again_and_compared_each_once(with_job: Use) -> None:
+    async def act(bench: Bench) -> None:
+        assert await bench.findings(strike=10_000) == []
+        assert bench.maker.asked == [range(0, 3), range(3, 4), range(4, 6), range(6, 8), range(8, 9), range(9, 10)]
+        progress = (await bench.parts(strike=2))[-1].verdict.progress
+        assert (progress.micro_batches_struck, progress.micro_batches_total) == (2, 2)
+
+    with_job(act)
+
+
+def test_the_seed_draws_the_micro_batches(with_job: Use) -> None:
+    async def act(bench: Bench) -> None:
+        drawn = []
+        for seed in (*range(8), 0):
+            bench.maker.asked.clear()
+            await bench.parts(strike=2, seed=seed)
+            drawn.append(tuple(bench.maker.asked))
+        assert drawn[0] == drawn[-1] and len(set(drawn)) > 1
+
+    with_job(act)
+
+
+def test_an_image_that_the_model_makes_otherwise_is_named(with_job: Use) -> None:
+    async def act(bench: Bench) -> None:
+        bench.maker.other = range(5, 7)
+        found = [part.finding for part in await bench.parts(strike=6) if part.WhichOneof("part") == "finding"]
+        assert [(each.kind, each.shard, each.index) for each in found] == [
+            (Kind.KIND_WRONG_IMAGE, 1, i) for i in (5, 6)
+        ]
+        assert all(each.expected != each.found for each in found)
+
+    with_job(act)
+
+
+def test_a_shard_that_cannot_be_read_is_no_reason_to_stop(with_job: Use) -> None:
+    async def act(bench: Bench) -> None:
+        (bench.folder / "shards/000001.tar").unlink()
+        assert await bench.findings(strike=6) == [("MISSING", 1), ("WRONG_IMAGE", 1), ("WRONG_IMAGE", 1)]
+
+    with_job(act)
+
+
+def test_a_model_that_does_not_answer_for_a_moment_is_asked_again(with_job: Use) -> None:
+    async def act(bench: Bench) -> None:
+        bench.maker.failures = [Unavailable("away")]
+        assert await bench.findings(strike=6) == [] and len(bench.maker.asked) == 6
+
+    with_job(act)
+
+
+def test_only_the_model_that_made_the_images_makes_them_again(with_job: Use) -> None:
+    async def act(bench: Bench) -> None:
+        record = bench.models.records["digits"]
+        for change, reason in (
+            ({"digest": "b" * 64}, "MODEL_DIGEST_DIFFERS"),
+            ({"device_class": "cuda-sm90"}, "DEVICE_CHANGED"),
+            ({"torch_version": "9"}, "DEVICE_CHANGED"),
+        ):
+            bench.models.records["digits"] = dataclasses.replace(record, **change)
+            with pytest.raises(FailedPrecondition) as caught:
+                await bench.parts(strike=1)
+            assert caught.value.reason == reason
+            assert await bench.findings() == []
+        del bench.models.records["digits"]
+        with pytest.raises(FailedPrecondition, match=r"digits is not loaded; load the archive"):
+            await bench.parts(strike=1)
+
+    with_job(act)
+
+
+def test_another_device_is_said_to_be_one_and_not_reported_as_a_difference(with_job: Use) -> None:
+    async def act(bench: Bench) -> None:
+        bench.maker.device, bench.maker.other = "cuda-sm90", range(10)
+        with pytest.raises(FailedPrecondition, match="now runs on cuda-sm90"):
+            await bench.parts(strike=1)
+
+    with_job(act)
+
+
+def test_every_image_is_in_exactly_one_piece_however_shards_and_micro_batches_meet() -> None:
+    for shard_size in (1, 4, 5, 7):
+        for micro_batch in (1, 2, 3, 16):
+            plan = dataclasses.replace(PLAN, count=23, shard_size=shard_size, micro_batch=micro_batch)
+            record: Any = None
+            maker: Any = None
+            restrike = Restrike(plan, record, maker, count=1000, seed=0, timeout_s=1, patience_s=1)
+            pieces = restrike.draw(range(plan.shards))
+            assert [index for piece in pieces for index in piece.indices] == list(range(23))
+            assert all(set(piece.indices) <= set(plan.span(piece.shard)) for piece in pieces)
+            assert all(np.ptp([index // micro_batch for index in piece.indices]) == 0 for piece in pieces)

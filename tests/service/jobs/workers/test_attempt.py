@@ -1,0 +1,318 @@
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import errno
+import itertools
+import json
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.errors import Internal, MintageError, Unavailable
+from service.jobs.ledger.control import Control
+from service.jobs.ledger.ledger import Ledger, connect
+from service.jobs.ledger.views import ShardView
+from service.jobs.plan import Plan
+from service.jobs.retries import patiently
+from service.jobs.shards.marker import read_marker
+from service.jobs.storage.store import open_store
+from service.jobs.submission.submit import write_plan
+from service.jobs.workers.attempt import Striker, failure_text
+from service.jobs.workers.work import RequestSize
+from service.settings import Settings
+from tests.faults.model_server import ModelServer
+from tests.support.plans import sample_plan, score_plan
+from tests.support.valkey import Valkey
+
+PLAN = sample_plan(height=4, width=3, channels=3)
+
+
+class Backend:
+    """A model server in this process; `failures` are raised first, `before` is awaited at every request."""
+
+    def __init__(self) -> None:
+        self.formula = ModelServer((PLAN.height, PLAN.width, PLAN.channels))
+        self.failures: list[Exception] = []
+        self.asked: list[tuple[int, int]] = []
+        self.before: Callable[[], Coroutine[Any, Any, None]] | None = None
+
+    async def predict(self, backend_name: str, inputs: Mapping[str, bytes], *, timeout_s: float) -> bytes:
+        """Answer one request."""
+        assert backend_name == PLAN.backend_name
+        request = json.loads(inputs["request"])
+        self.asked.append((request["first_index"], request["count"]))
+        if self.before:
+            await self.before()
+        if self.failures:
+            raise self.failures.pop(0)
+        return self.formula.answer(request, inputs)
+
+
+@dataclasses.dataclass
+class Bench:
+    """One striker, its parts, and what came of it."""
+
+    settings: Settings
+    ledger: Ledger
+    backend: Backend
+    striker: Striker
+
+    async def shard(self, number: int = 0) -> ShardView:
+        """What the ledger knows of a shard."""
+        return (await self.ledger.shards(PLAN.job, first=number, limit=1))[0]
+
+
+def on_bench(
+    tmp_path: Path,
+    valkey: Valkey,
+    act: Callable[[Bench], Coroutine[Any, Any, None]],
+    plan: Plan = PLAN,
+    **settings: Any,
+) -> None:
+    """Run a coroutine function with a striker and one job."""
+    variables = {"retry_pause_s": 0, "space_pause_s": 0, "backend_patience_s": 0.5, **settings}
+    chosen = Settings.model_validate({"state_dir": tmp_path, "redis_url": valkey.url, **variables})
+
+    async def run() -> None:
+        client = connect(chosen)
+        try:
+            ledger, backend = Ledger(client), Backend()
+            await ledger.create(write_plan(open_store(chosen), plan))
+            await act(Bench(chosen, ledger, backend, Striker(chosen, ledger, backend, "w")))
+        finally:
+            await client.aclose()
+
+    asyncio.run(run())
+
+
+def left_behind(settings: Settings) -> list[str]:
+    return [path.name for path in settings.state_dir.rglob(".tmp/*")]
+
+
+def test_a_shard_is_struck_in_order_and_committed(tmp_path: Path, valkey: Valkey) -> None:
+    async def act(bench: Bench) -> None:
+        assert await bench.striker.strike(PLAN.job, 1) == "done"
+        marker = read_marker(open_store(bench.settings).output(PLAN.prefix), 1)
+        shard = await bench.shard(1)
+        assert marker is not None and (shard.state, shard.digest) == ("DONE", marker.digest)
+        assert bench.backend.asked == [(4, 2), (6, 2)]  # whole micro-batches
+        assert (await bench.ledger.job(PLAN.job)).images_committed == 4
+        assert left_behind(bench.settings) == []
+
+    on_bench(tmp_path, valkey, act)
+
+
+def test_a_wrong_hint_does_nothing(tmp_path: Path, valkey: Valkey) -> None:
+    async def act(bench: Bench) -> None:
+        assert await bench.striker.strike("nosuchjob", 0) == "unknown"
+        assert await bench.striker.strike(PLAN.job, 77) == "unknown"
+        await bench.striker.strike(PLAN.job, 0)
+        assert await bench.striker.strike(PLAN.job, 0) == "done"
+        assert len(bench.backend.asked) == 2
+
+    on_bench(tmp_path, valkey, act)
+
+
+def test_a_model_that_does_not_answer_for_a_moment_costs_no_attempt(tmp_path: Path, valkey: Valkey) -> None:
+    async def act(bench: Bench) -> None:
+        bench.backend.failures = [Unavailable("restarts")]
+        assert await bench.striker.strike(PLAN.job, 0) == "done"
+        assert (await bench.shard()).attempt == 1
+
+    on_bench(tmp_path, valkey, act)
+
+
+def test_a_model_that_stays_away_costs_an_attempt(tmp_path: Path, valkey: Valkey) -> None:
+    async def act(bench: Bench) -> None:
+        bench.backend.failures = [Unavailable("gone")] * 1000
+        assert await bench.striker.strike(PLAN.job, 0) == "UNAVAILABLE: gone"
+        shard = await bench.shard()
+        assert (shard.state, shard.attempt, shard.error) == ("READY", 1, "UNAVAILABLE: gone")
+
+    on_bench(tmp_path, valkey, act, backend_patience_s=0.1)
+
+
+@pytest.mark.parametrize("error", [Internal("the model failed", reason="MODEL_FAILED"), RuntimeError("secret")])
+def test_an_attempt_that_failed_for_good_says_why_and_leaves_nothing(
+    tmp_path: Path, valkey: Valkey, error: Exception
+) -> None:
+    async def act(bench: Bench) -> None:
+        for _ in range(3):
+            bench.backend.failures = [error] * 3
+            await bench.striker.strike(PLAN.job, 0)
+        shard = await bench.shard()
+        assert (shard.state, shard.attempt) == ("FAILED", 3)
+        expected = (
+            "MODEL_FAILED: the model failed" if isinstance(error, MintageError) else "INTERNAL: the worker failed"
+        )
+        assert shard.error.startswith(expected) and "secret" not in shard.error
+        assert left_behind(bench.settings) == []
+
+    on_bench(tmp_path, valkey, act)
+
+
+def test_another_device_than_the_plans_is_refused(tmp_path: Path, valkey: Valkey) -> None:
+    async def act(bench: Bench) -> None:
+        bench.backend.formula.device = "cuda:NVIDIA H100"
+        assert (await bench.striker.strike(PLAN.job, 0)).startswith("DEVICE_CHANGED: the plan was made for cpu")
+
+    on_bench(tmp_path, valkey, act)
+
+
+def test_a_cancelled_job_stops_its_striker_in_the_middle_of_a_request(tmp_path: Path, valkey: Valkey) -> None:
+    async def act(bench: Bench) -> None:
+        async def hang() -> None:
+            await bench.ledger.cancel(PLAN.job)
+            await asyncio.Event().wait()
+
+        bench.backend.before = hang
+        async with asyncio.timeout(5):
+            assert await bench.striker.strike(PLAN.job, 0) == "cancelled"
+        assert (await bench.shard()).state == "READY"
+        assert await bench.ledger.ending() == [PLAN.job]
+        assert left_behind(bench.settings) == []
+
+    on_bench(tmp_path, valkey, act)
+
+
+def test_a_paused_job_gets_its_shard_back_without_an_attempt_and_goes_on_later(tmp_path: Path, valkey: Valkey) -> None:
+    async def act(bench: Bench) -> None:
+        async def pause() -> None:
+            await Control(bench.ledger).pause(PLAN.job)
+
+        bench.backend.before = pause
+        assert await bench.striker.strike(PLAN.job, 0) == "paused"
+        shard = await bench.shard()
+        assert (shard.state, shard.error) == ("READY", "")
+        assert await bench.striker.strike(PLAN.job, 0) == "stopped"
+        assert left_behind(bench.settings) == [] and not list(bench.settings.state_dir.rglob("*.tar"))
+        bench.backend.before = None
+        await Control(bench.ledger).resume(PLAN.job)
+        assert await bench.striker.strike(PLAN.job, 0) == "done"
+
+    on_bench(tmp_path, valkey, act, max_attempts=1)
+
+
+def test_a_fenced_striker_publishes_nothing(tmp_path: Path, valkey: Valkey) -> None:
+    async def act(bench: Bench) -> None:
+        async def lose_the_lease() -> None:
+            client = valkey.client()
+            client.zadd("mintage:leases", {f"{PLAN.job} 0": 1})
+            client.close()
+            await bench.ledger.expire(max_attempts=3, pause_s=0)
+
+        bench.backend.before = lose_the_lease
+        assert await bench.striker.strike(PLAN.job, 0) == "fenced"
+        assert not list(bench.settings.state_dir.rglob("*.tar"))
+        assert left_behind(bench.settings) == []
+
+    on_bench(tmp_path, valkey, act)
+
+
+def test_a_striker_that_is_told_to_stop_hands_its_lease_back(tmp_path: Path, valkey: Valkey) -> None:
+    async def act(bench: Bench) -> None:
+        begun = asyncio.Event()
+
+        async def hang() -> None:
+            begun.set()
+            await asyncio.Event().wait()
+
+        bench.backend.before = hang
+        striking = asyncio.create_task(bench.striker.strike(PLAN.job, 0))
+        await begun.wait()
+        striking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await striking
+        shard = await bench.shard()
+        assert (shard.state, shard.error) == ("READY", "")
+        assert left_behind(bench.settings) == []
+
+    on_bench(tmp_path, valkey, act)
+
+
+def test_the_lease_is_kept_while_a_request_takes_longer_than_it(tmp_path: Path, valkey: Valkey) -> None:
+    async def act(bench: Bench) -> None:
+        async def take_long() -> None:
+            await asyncio.sleep(1.5)
+            assert await bench.ledger.expire(max_attempts=3, pause_s=0) == []
+
+        bench.backend.before = take_long
+        assert await bench.striker.strike(PLAN.job, 0) == "done"
+
+    on_bench(tmp_path, valkey, act, lease_s=1.0)
+
+
+def test_requests_grow_while_answers_are_quick_and_shrink_when_they_are_not() -> None:
+    size = RequestSize()
+    plan = sample_plan(count=10_000, shard_size=10_000, micro_batch=64)
+    assert size.cut(plan, 0, 10_000, 1 << 26) == range(64)
+    for _ in range(20):
+        size.took(0.01)
+    assert size.cut(plan, 0, 10_000, 1 << 26) == range(1024)
+    assert size.cut(plan, 100, 10_000, 1 << 26) == range(100, 1088)  # ends where a micro-batch ends
+    assert size.cut(plan, 9_990, 10_000, 1 << 26) == range(9_990, 10_000)
+    for _ in range(20):
+        size.took(2.0)
+    assert size.cut(plan, 0, 10_000, 1 << 26) == range(64)
+
+
+def test_a_micro_batch_that_is_too_large_for_a_message_is_cut() -> None:
+    plan = sample_plan(count=100, shard_size=100, micro_batch=64, height=1000, width=1000, channels=3)
+    assert RequestSize().cut(plan, 0, 100, 64 << 20) == range(11)
+    assert RequestSize().cut(plan, 60, 100, 64 << 20) == range(60, 64)
+    assert RequestSize().cut(plan, 0, 100, 1000) == range(1)
+
+
+@pytest.mark.parametrize("most_bytes", [64 << 20, 2 * 100 * 12, 2 * 40 * 12], ids=["plenty", "100 images", "40 images"])
+def test_an_image_is_scored_in_the_same_row_whatever_is_asked_for_together(most_bytes: int) -> None:
+    plan = score_plan(sample_plan(count=1000, shard_size=150, micro_batch=64), "b" * 64)
+
+    def rows(batches: list[int]) -> dict[int, tuple[int, int]]:
+        """Row of each image in its micro-batch, and how many images that one has."""
+        found: dict[int, tuple[int, int]] = {}
+        size, turn = RequestSize(), itertools.cycle(batches)
+        for shard in range(plan.shards):
+            span = plan.span(shard)
+            start = span.start
+            while start < span.stop:
+                size.micro_batches = next(turn)
+                asked = size.cut(plan, start, span.stop, most_bytes)
+                for index in asked:
+                    row, batch = (index - asked.start) % 64, (index - asked.start) // 64
+                    found[index] = row, min(len(asked) - 64 * batch, 64)
+                start = asked.stop
+        return found
+
+    assert rows([1]) == rows([1024]) == rows([2, 1, 1, 3])
+
+
+def test_patience_ends() -> None:
+    calls = 0
+
+    async def fail() -> None:
+        nonlocal calls
+        calls += 1
+        raise Unavailable("never")
+
+    with pytest.raises(Unavailable):
+        asyncio.run(patiently(fail, 0.3))
+    assert 2 <= calls <= 5
+
+
+NO_SPACE = "NO_SPACE: the disk of the output folder, or of the spool folder of an object store, is full"
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), NO_SPACE),
+        (OSError(errno.EDQUOT, "Quota exceeded"), NO_SPACE),
+        (PermissionError(errno.EACCES, "Permission denied"), "OUTPUT_UNAVAILABLE: Permission denied"),
+        (ZeroDivisionError(), "INTERNAL: the worker failed; its log has the details"),
+    ],
+)
+def test_errors_have_a_code_for_machines(error: Exception, text: str) -> None:
+    assert failure_text(error) == text

@@ -1,0 +1,298 @@
+"""Loading: proven before it is recorded, replaced only by what works, nothing half-loaded left."""
+
+import asyncio
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from service.errors import FailedPrecondition, Internal, NotFound, Unavailable
+from service.models.loader import Loader
+from service.models.registry import Registry, backend_name
+from tests.support.world import GENERATOR, FakeModelServer, put, run, until
+
+
+class Bench:
+    """A loader over a fake model server and real files."""
+
+    def __init__(self, folder: Path) -> None:
+        self.archives = folder
+        self.models = FakeModelServer(folder)
+        self.registry = Registry(folder)
+        self.loader = Loader(self.models, self.registry, response_timeout_s=1)
+
+    def archive(self, name: str, text: str) -> str:
+        (self.archives / name).write_text(text)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def test_a_load_registers_proves_and_records(bench: Bench) -> None:
+    digest = bench.archive("a.mar", "generator 1")
+    record = run(bench.loader.load("digits", "a.mar", 2))
+    assert record.digest == digest
+    assert bench.models.workers == {f"digits-{digest[:12]}": 2}
+    assert Registry(bench.archives).find("digits") == record
+    assert bench.registry.ready("digits", "generator") == record
+
+
+def test_loading_the_same_digest_again_changes_nothing(bench: Bench) -> None:
+    bench.archive("a.mar", "generator 1")
+
+    async def test() -> None:
+        first = await bench.loader.load("digits", "a.mar", 1)
+        assert await bench.loader.load("digits", "a.mar", 3) == first
+        bench.models.restart()
+        assert await bench.loader.load("digits", "a.mar", 3) == first
+        assert list(bench.models.models) == [first.backend_name]
+
+    run(test())
+
+
+def test_another_digest_replaces_the_old_one_after_it_has_proven_itself(bench: Bench) -> None:
+    bench.archive("a.mar", "generator 1")
+    bench.archive("b.mar", "generator 2")
+
+    async def test() -> None:
+        old = await bench.loader.load("digits", "a.mar", 1)
+        bench.models.proofs.clear()
+        loading = asyncio.create_task(bench.loader.load("digits", "b.mar", 1))
+        await until(lambda: len(bench.models.models) == 2)
+        assert bench.registry.ready("digits", "generator") == old
+        bench.models.proofs.set()
+        new = await loading
+        assert bench.registry.ready("digits", "generator") == new
+        assert list(bench.models.models) == [new.backend_name]
+
+    run(test())
+
+
+def test_a_broken_archive_leaves_the_old_model_and_nothing_else(bench: Bench) -> None:
+    bench.archive("a.mar", "generator 1")
+    bench.archive("b.mar", "broken")
+
+    async def test() -> None:
+        old = await bench.loader.load("digits", "a.mar", 1)
+        with pytest.raises(FailedPrecondition, match="its weights are damaged"):
+            await bench.loader.load("digits", "b.mar", 1)
+        assert bench.registry.ready("digits", "generator") == old
+        assert list(bench.models.models) == [old.backend_name]
+
+    run(test())
+
+
+def test_an_archive_whose_forward_pass_is_unsound_is_refused(bench: Bench) -> None:
+    bench.archive("a.mar", "generator")
+    bench.models.failure = Internal("the result is not finite")
+    with pytest.raises(FailedPrecondition, match=r"a\.mar cannot be served: the result is not finite"):
+        run(bench.loader.load("digits", "a.mar", 1))
+    assert (bench.models.models, bench.registry.names()) == ({}, [])
+
+
+def test_a_dead_model_server_is_unavailable_and_an_unknown_archive_is_not_found(bench: Bench) -> None:
+    bench.archive("a.mar", "generator")
+    bench.models.dead = True
+    with pytest.raises(Unavailable):
+        run(bench.loader.load("digits", "a.mar", 1))
+    with pytest.raises(NotFound):
+        run(bench.loader.load("digits", "b.mar", 1))
+
+
+def test_an_archive_that_changes_while_it_is_loaded_changes_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = bench.archive("a.mar", "generator 1")
+    register = FakeModelServer.register
+
+    async def swap(server: FakeModelServer, archive: str, *args: object, **kwargs: object) -> None:
+        bench.archive("a.mar", "generator 2")
+        await register(server, archive, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(FakeModelServer, "register", swap)
+    record = run(bench.loader.load("digits", "a.mar", 1))
+    assert (record.archive, record.digest) == ("a.mar", digest)
+    assert (bench.archives / f"{digest}.mar").read_text() == "generator 1"
+
+
+def test_only_the_archives_of_loaded_models_are_kept(bench: Bench) -> None:
+    first = bench.archive("a.mar", "generator 1")
+
+    async def test() -> None:
+        await bench.loader.load("digits", "a.mar", 1)
+        await bench.loader.load("others", "a.mar", 1)
+        second = bench.archive("a.mar", "generator 2")
+        await bench.loader.load("digits", "a.mar", 1)
+        assert kept(bench) == sorted([first, second])
+        await bench.loader.unload("others")
+        assert kept(bench) == [second]
+        bench.archive("b.mar", "broken")
+        with pytest.raises(FailedPrecondition):
+            await bench.loader.load("broken", "b.mar", 1)
+        assert kept(bench) == [second]
+
+    run(test())
+
+
+def kept(bench: Bench) -> list[str]:
+    return sorted(path.stem for path in bench.archives.glob("*.mar") if len(path.stem) == 64)
+
+
+def test_a_load_whose_record_cannot_be_written_is_undone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.archive("a.mar", "generator 1")
+
+    def full(_: object) -> None:
+        raise FailedPrecondition("the record cannot be written")
+
+    monkeypatch.setattr(bench.registry, "write", full)
+    with pytest.raises(FailedPrecondition, match="cannot be written"):
+        run(bench.loader.load("digits", "a.mar", 1))
+    assert bench.models.models == {}
+
+
+def test_a_load_goes_on_when_its_caller_leaves(bench: Bench) -> None:
+    bench.archive("a.mar", "generator 1")
+
+    async def test() -> None:
+        bench.models.proofs.clear()
+        task = asyncio.create_task(bench.loader.load("digits", "a.mar", 1))
+        await until(lambda: bench.models.models)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        bench.models.proofs.set()
+        await until(lambda: bench.registry.names() == ["digits"])
+
+    run(test())
+
+
+def test_a_load_that_is_broken_off_by_the_end_of_the_process_leaves_nothing(bench: Bench) -> None:
+    bench.archive("a.mar", "generator 1")
+
+    async def test() -> None:
+        bench.models.proofs.clear()
+        task = asyncio.create_task(bench.loader.load("digits", "a.mar", 1))
+        await until(lambda: bench.models.models)
+        await bench.loader.close()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert (bench.models.models, bench.registry.names()) == ({}, [])
+
+    run(test())
+
+
+def test_two_processes_that_load_at_once_do_no_harm(bench: Bench) -> None:
+    bench.archive("a.mar", "generator 1")
+    bench.archive("b.mar", "generator 2")
+    other = Loader(bench.models, Registry(bench.archives), response_timeout_s=1)
+
+    async def test() -> None:
+        loaded = await asyncio.gather(
+            bench.loader.load("digits", "a.mar", 1),
+            other.load("digits", "b.mar", 1),
+            bench.loader.load("digits", "b.mar", 1),
+            other.load("digits", "a.mar", 1),
+        )
+        assert len(loaded) == 4
+        assert list(bench.models.models) == [bench.registry.find("digits").backend_name]
+
+    run(test())
+
+
+def test_unloading_forgets_the_record_and_the_model(bench: Bench) -> None:
+    bench.archive("a.mar", "generator 1")
+
+    async def test() -> None:
+        await bench.loader.load("digits", "a.mar", 1)
+        await bench.loader.unload("digits")
+        assert (bench.models.models, bench.registry.names()) == ({}, [])
+        with pytest.raises(NotFound):
+            await bench.loader.unload("digits")
+
+    run(test())
+
+
+def test_a_model_can_be_unloaded_while_the_model_server_is_dead_and_is_swept_later(bench: Bench) -> None:
+    bench.archive("a.mar", "generator 1")
+
+    async def test() -> None:
+        await bench.loader.load("digits", "a.mar", 1)
+        bench.models.dead = True
+        await bench.loader.unload("digits")
+        assert bench.registry.names() == []
+        bench.models.dead = False
+        await bench.loader.sweep(await bench.models.list_models())
+        assert bench.models.models == {}
+
+    run(test())
+
+
+def test_the_sweep_spares_what_is_recorded_what_is_being_loaded_and_what_is_not_ours(bench: Bench) -> None:
+    async def test() -> None:
+        recorded = put(bench.archives, "digits", "generator")
+        spared = {recorded.backend_name, backend_name("loading", "c" * 64), "somebody-elses", "digits"}
+        orphans = {backend_name("digits", "b" * 64), backend_name("gone", "d" * 64)}
+        bench.models.models = dict.fromkeys(spared | orphans, GENERATOR)
+        with Registry(bench.archives).try_lock("loading"):
+            await bench.loader.sweep(await bench.models.list_models())
+        assert set(bench.models.models) == spared
+
+    run(test())
+
+
+def test_scaling_writes_the_number_that_is_restored_later(bench: Bench) -> None:
+    bench.archive("a.mar", "generator 1")
+
+    async def test() -> None:
+        record = await bench.loader.load("digits", "a.mar", 1)
+        scaled = await bench.loader.scale("digits", 3)
+        assert scaled == replace(record, workers=3)
+        bench.models.restart()
+        with pytest.raises(Unavailable):
+            await bench.loader.scale("digits", 4)
+        await bench.loader.restore(scaled)
+        assert bench.models.workers[record.backend_name] == 3
+        with pytest.raises(NotFound):
+            await bench.loader.scale("nobody", 1)
+
+    run(test())
+
+
+def test_a_model_is_restored_as_it_was_though_its_archive_has_been_written_over(bench: Bench) -> None:
+    bench.archive("a.mar", "generator 1")
+
+    async def test() -> None:
+        record = await bench.loader.load("digits", "a.mar", 1)
+        bench.models.restart()
+        bench.archive("a.mar", "generator 2")
+        await bench.loader.restore(record)
+        assert list(bench.models.models) == [record.backend_name]
+
+    run(test())
+
+
+def test_a_model_whose_kept_archive_is_damaged_is_not_restored(bench: Bench) -> None:
+    bench.archive("a.mar", "generator 1")
+
+    async def test() -> None:
+        record = await bench.loader.load("digits", "a.mar", 1)
+        bench.models.restart()
+        (bench.archives / f"{record.digest}.mar").write_text("generator 2")
+        with pytest.raises(FailedPrecondition, match="is damaged"):
+            await bench.loader.restore(record)
+        assert bench.models.models == {}
+
+    run(test())
+
+
+def test_what_a_crash_left_registered_is_registered_anew(bench: Bench) -> None:
+    digest = bench.archive("a.mar", "generator 1")
+    backend = backend_name("digits", digest)
+    bench.models.models[backend] = GENERATOR
+    bench.models.workers[backend] = 9
+    run(bench.loader.load("digits", "a.mar", 2))
+    assert bench.models.workers[backend] == 2

@@ -1,0 +1,86 @@
+"""A job that was really struck, and its verification, with a model that can be told to go wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+from mintage.v1 import verification_pb2
+
+from service.api.servicers.jobs.service import JobServicer
+from service.jobs.dispatch.finalize import finalize
+from service.jobs.ledger.ledger import Ledger
+from service.jobs.storage.store import open_store
+from service.models.inference import Generated
+from service.settings import Settings
+from tests.faults.engine import Models
+from tests.faults.model_server import GENERATOR_DIGEST, made_images
+from tests.support.plans import sample_plan
+
+SHAPE = (4, 3, 3)
+PLAN = sample_plan(height=4, width=3, channels=3, model_digest=GENERATOR_DIGEST, micro_batch=3)
+NAME = f"jobs/{PLAN.job}"
+Kind = verification_pb2.Finding.Kind
+
+
+class Maker:
+    """Makes the images of the formula; those of `other` are different ones."""
+
+    def __init__(self) -> None:
+        self.asked: list[range] = []
+        self.other = range(0)
+        self.device = "cpu"
+        self.failures: list[Exception] = []
+
+    async def generate(
+        self, record: Any, *, seed: int, first_index: int, count: int, encode: Any, deadline: Any
+    ) -> Generated:
+        """Make images."""
+        if self.failures:
+            raise self.failures.pop(0)
+        indices = range(first_index, first_index + count)
+        self.asked.append(indices)
+        images = made_images(seed, indices, SHAPE)
+        images[[index in self.other for index in indices], 0, 0, 0] ^= 1
+        return Generated(encode(images), self.device)
+
+
+@dataclasses.dataclass
+class Bench:
+    """A finished job of ten images in three shards, and what verifies it."""
+
+    settings: Settings
+    ledger: Ledger
+    maker: Maker
+    models: Models
+    api: JobServicer
+
+    @property
+    def folder(self) -> Path:
+        """The job's folder."""
+        return Path(self.settings.outputs) / PLAN.prefix
+
+    async def parts(self, strike: int = 0, seed: int = 0) -> list[verification_pb2.VerifyJobResponse]:
+        """Verify; returns every part of the answer."""
+        request = verification_pb2.VerifyJobRequest(name=NAME, strike_count=strike, strike_seed=seed)
+        return [part async for part in self.api.VerifyJob(request, None)]
+
+    async def findings(self, strike: int = 0) -> list[tuple[str, int | None]]:
+        """Verify; returns what was found, and checks that the verdict says so too."""
+        *parts, last = await self.parts(strike)
+        found = [part.finding for part in parts if part.WhichOneof("part") == "finding"]
+        assert (last.verdict.sound, last.verdict.findings) == (not found, len(found))
+        assert all(each.detail for each in found)
+        return [(Kind.Name(each.kind)[5:], each.shard if each.HasField("shard") else None) for each in found]
+
+
+Act = Callable[[Bench], Coroutine[Any, Any, None]]
+Use = Callable[[Act], None]
+
+
+async def sign_off(settings: Settings, ledger: Ledger) -> None:
+    """End the job as the dispatcher does."""
+    ending = finalize(open_store(settings), PLAN, cancelled=False, errors={})
+    assert await ledger.finish(PLAN.job, "FINALIZING", ending.state, root_digest=ending.root_digest)

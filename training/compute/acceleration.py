@@ -1,0 +1,143 @@
+"""What a run is computed on and how: device, precision, memory format, compiled or not.
+
+Four fields of every recipe say it; `auto` leaves it to the machine:
+
+| field         | `auto` means |
+|---------------|--------------|
+| device        | the GPU, where there is one |
+| precision     | bfloat16 for convolutions where the device has units for it; losses and weights stay float32 |
+| memory_format | channels-last for convolutions in bfloat16 |
+
+On a CPU without bfloat16 units channels-last gains a DCGAN nothing (measured with AVX2: between -6 and +6 %), so that
+`auto` computes there as if none of this existed, to the bit. Fully connected networks stay in float32: they are too
+small to gain from less.
+
+The fields are part of what a run is (`training.runs.checkpoint.differences`), for the weights depend on them as they do
+on `threads`. An `auto` is compared as the word: such a run may go on on another machine, in that machine's arithmetic.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from training.errors import RecipeError
+from training.recipes import Recipe
+
+Network = TypeVar("Network", bound=nn.Module)
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acceleration:
+    """How the networks of one run are computed; the defaults are torch's own."""
+
+    device: torch.device = CPU
+    bfloat16: bool = False
+    memory_format: torch.memory_format = torch.contiguous_format
+    compiled: bool = False
+
+    @classmethod
+    def chosen(cls, recipe: Recipe, *, convolutional: bool) -> Acceleration:
+        """Decide from a recipe's fields and from what this machine has.
+
+        Args:
+            recipe: says what is wanted.
+            convolutional: whether the networks convolve.
+
+        Raises:
+            RecipeError: if the recipe insists on what this machine lacks.
+        """
+        device = chosen_device(recipe)
+        bfloat16 = _computes_in_bfloat16(recipe, device, convolutional=convolutional)
+        last = convolutional and (
+            bfloat16 if recipe.memory_format == "auto" else recipe.memory_format == "channels-last"
+        )
+        if recipe.compile == "yes":
+            _must_compile()
+        return cls(
+            device=device,
+            bfloat16=bfloat16,
+            memory_format=torch.channels_last if last else torch.contiguous_format,
+            compiled=recipe.compile == "yes",
+        )
+
+    def placed(self, network: Network) -> Network:
+        """Move a network's weights, float32, to where and how they are computed with."""
+        return network.to(self.device, memory_format=self.memory_format)  # type: ignore[call-overload, no-any-return]
+
+    def place(self, tensor: Tensor) -> Tensor:
+        """Move a tensor to the device; maps [N, C, H, W] also into the memory format."""
+        moved = tensor.to(self.device)
+        return moved.contiguous(memory_format=self.memory_format) if moved.ndim == 4 else moved
+
+    def accelerated(self, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        """Return a network, or a method of one, as it is called in training; what it returns is float32."""
+        called = torch.compile(function, dynamic=False) if self.compiled else function
+        if not self.bfloat16:
+            return called
+
+        def in_bfloat16(*inputs: object) -> Tensor:
+            with torch.autocast(self.device.type, torch.bfloat16):
+                return called(*inputs).float()
+
+        return in_bfloat16
+
+
+def chosen_device(recipe: Recipe) -> torch.device:
+    """Return the device of this process; of several on one machine each takes the GPU of its own number.
+
+    Raises:
+        RecipeError: if the recipe says cuda and there is no such GPU.
+    """
+    if recipe.device == "cpu" or (recipe.device == "auto" and not torch.cuda.is_available()):
+        return CPU
+    number, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if number >= there:
+        wanted = f"device=cuda needs {number + 1} CUDA GPUs here" if number else "device=cuda needs a CUDA GPU"
+        raise RecipeError(f"{wanted}, and torch {torch.__version__} finds {there}; take device=cpu or fewer processes")
+    return torch.device("cuda", number)
+
+
+def is_convolutional(network: nn.Module) -> bool:
+    """Say whether a network has kernels [C, C', h, w]."""
+    return any(weight.ndim == 4 for weight in network.parameters())
+
+
+def _computes_in_bfloat16(recipe: Recipe, device: torch.device, *, convolutional: bool) -> bool:
+    if recipe.precision == "auto":
+        return convolutional and _has_bfloat16_units(device)
+    if recipe.precision == "bfloat16" and device.type == "cuda" and not _has_bfloat16_units(device):
+        raise RecipeError("precision=bfloat16: this GPU has no bfloat16; take precision=float32")
+    return recipe.precision == "bfloat16"
+
+
+def _has_bfloat16_units(device: torch.device) -> bool:
+    """Say whether a device multiplies bfloat16 natively, and not by way of float32, which is slower than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    known: dict[str, bool] = getattr(
+        torch.cpu, "get_capabilities", dict
+    )()  # not in older versions of torch, where auto is float32
+    return any(known.get(unit) for unit in ("amx_bf16", "avx512_bf16"))
+
+
+def _must_compile() -> None:
+    """Refuse to compile without a C++ compiler, which torch would only miss in the middle of the first step.
+
+    Raises:
+        RecipeError: if there is none.
+    """
+    compiler = os.environ.get("CXX") or "g++"
+    if shutil.which(compiler) is None:
+        raise RecipeError(
+            f"compile=yes needs a C++ compiler, and there is no {compiler}: install one, name it in CXX, or take "
+            "compile=no"
+        )

@@ -1,0 +1,261 @@
+"""The training loop: counts images, reports, checkpoints, and resumes to the bit.
+
+train(RECIPES["ssgan-digits"], load("digits", "train"), Path("runs/ssgan-digits"), test=load("digits", "test"))
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from training.compute import parallel
+from training.compute.acceleration import chosen_device
+from training.config import RunConfig
+from training.data import LabelledImages
+from training.errors import DataError, DivergedError, RunError
+from training.loop.training import Training, begin
+from training.recipes import Recipe
+from training.runs import checkpoint, metrics
+from training.runs.card import write_card
+from training.runs.checkpoint import State
+from training.runs.samples import write_accuracy, write_samples
+from training.steps.step import Losses
+
+Ending = Literal["finished", "out of time", "stopped"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a run has come; also a line of metrics.jsonl."""
+
+    images_seen: int
+    images: int  # in all
+    images_per_second: float  # since this start
+    seconds: float  # of training, earlier starts included
+    losses: Losses | None  # of the latest step of this start
+    test_accuracy: float | None  # of the averaged classifier, in [0, 1]; measured at checkpoints, where there is one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """How one start of a training ended."""
+
+    run: Path
+    ended: Ending
+    images_seen: int
+    images: int  # in all
+    steps: int
+    seconds: float  # of training, earlier starts included
+    test_accuracy: float | None  # of the averaged classifier, in [0, 1]
+
+
+def train(
+    recipe: Recipe,
+    data: LabelledImages,
+    run: Path,
+    *,
+    test: LabelledImages | None = None,
+    report: Callable[[Progress], None] = lambda _: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Summary:
+    """Train a recipe in a run folder, from its last checkpoint if it has one.
+
+    Of several processes (see `training.compute.parallel`) each must be given the same; the first alone writes, reports
+    and measures, and its `should_stop` and its clock count.
+
+    Sets the process's number of torch threads to the recipe's, and cuDNN to deterministic algorithms.
+
+    Args:
+        recipe: what to train.
+        data: the training images.
+        run: the run folder, made if it is missing.
+        test: what the accuracy is measured on; it has no part in the training.
+        report: called every `recipe.report_images` images and at each checkpoint.
+        should_stop: asked before each step; once true, the run is checkpointed and left.
+
+    Raises:
+        DataError: if the images do not fit the recipe, or the test images the training ones.
+        RunError: if the folder belongs to another training or is damaged.
+        RecipeError: if this machine cannot do what the recipe says, or batches cannot be shared by the processes.
+        DivergedError: if a loss or weight is no longer finite; the last good checkpoint stays.
+    """
+    parallel.join(chosen_device(recipe))
+    started_s = time.monotonic()
+    _must_fit(data, test)
+    torch.set_num_threads(recipe.threads)
+    torch.backends.cudnn.deterministic = True  # on a GPU too, a resumed run equals a straight one
+    config = RunConfig.of(recipe, data)
+    _must_agree(config)
+    training = begin(config, data)
+    state = parallel.first(lambda: _open_run(run, config))
+    if state.images_seen:
+        training.restore(state.tensors, state.images_seen)
+    saved = state.images_seen
+    accuracy = parallel.first(lambda: training.accuracy(test)) if test and saved else None
+
+    def reason_to_end() -> Ending | None:
+        return _reason_to_end(recipe, training.images_seen, time.monotonic() - started_s, should_stop)
+
+    def save() -> float | None:
+        measured = training.accuracy(test) if test else None
+        _save(training, run, progress(measured=measured), test_images=len(test) if test else 0)
+        report(progress(measured=measured))
+        return measured
+
+    def note() -> None:
+        metrics.append(run, dataclasses.asdict(progress()))
+        report(progress())
+
+    def progress(*, measured: float | None = None) -> Progress:
+        elapsed_s = time.monotonic() - started_s
+        return Progress(
+            images_seen=training.images_seen,
+            images=recipe.images,
+            images_per_second=(training.images_seen - state.images_seen) / max(elapsed_s, 1e-9),
+            seconds=state.seconds + elapsed_s,
+            losses=training.losses,
+            test_accuracy=measured,
+        )
+
+    ended: Ending | None = None
+    while ended is None:
+        # Step, if there is a reason to.
+        before = training.images_seen
+        ended = parallel.first(reason_to_end)
+        if ended is None:
+            _advance(training, run)
+        # Checkpoint at every multiple of the interval, and at the end unless that was one.
+        if saved < training.images_seen and (
+            ended is not None or _passed(before, training.images_seen, recipe.checkpoint_images)
+        ):
+            training.collect()
+            accuracy = parallel.first(save)
+            saved = training.images_seen
+        # Report.
+        elif _passed(before, training.images_seen, recipe.report_images):
+            parallel.first(note)
+    return Summary(
+        run=run,
+        ended=ended,
+        images_seen=training.images_seen,
+        images=recipe.images,
+        steps=training.images_seen // recipe.batch_images,
+        seconds=progress().seconds,
+        test_accuracy=accuracy,
+    )
+
+
+def _must_fit(data: LabelledImages, test: LabelledImages | None) -> None:
+    """Refuse what are no images with labels, and test images of another size or with other classes."""
+    for kind, split in (("training", data), ("test", test)):
+        if split is not None:
+            _must_be_images(kind, split)
+    if test is None:
+        return
+    if test.shape != data.shape:
+        raise DataError(f"test images are {list(test.shape)} (H, W, C), but training images {list(data.shape)}")
+    if test.classes != data.classes[: len(test.classes)]:
+        raise DataError(f"test images have the classes {test.classes}, but training images {data.classes}")
+
+
+def _must_be_images(kind: str, data: LabelledImages) -> None:
+    """Refuse what no source would give, but a caller might: no images at all, floats, labels without a class."""
+    pixels, labels, last = data.images, data.labels, len(data.classes) - 1
+    if pixels.dtype != np.uint8 or pixels.ndim != 4 or not len(pixels):
+        raise DataError(
+            f"{kind} images are {pixels.dtype} {list(pixels.shape)}, expected uint8 [N, H, W, C] with N >= 1"
+        )
+    if labels.shape != (len(pixels),):
+        raise DataError(f"{kind} labels are {list(labels.shape)} for {len(pixels)} images; give one an image")
+    least, most = (-1, -1) if last < 0 else (0, last)
+    if labels.min() < least or labels.max() > most:
+        wrong = labels[(labels < least) | (labels > most)][0]
+        raise DataError(f"a {kind} image has the label {wrong}, expected {least}..{most}: there are {last + 1} classes")
+
+
+def _must_agree(config: RunConfig) -> None:
+    """Refuse to train with processes that were given something else.
+
+    Raises:
+        RunError: in all of them, if one was.
+    """
+    differences = checkpoint.differences(parallel.first(lambda: config), config)
+    for number, found in enumerate(parallel.everyone(differences)):
+        if found:
+            raise RunError(f"process {number} was given another training than the first ({'; '.join(found)})")
+
+
+def _open_run(run: Path, config: RunConfig) -> State:
+    """Create the run folder, or check that it holds this training, and return where it stands."""
+    if (run / checkpoint.CONFIG).exists():
+        existing = checkpoint.load_config(run)
+        differences = checkpoint.differences(existing, config)
+        if differences:
+            raise RunError(f"{run} holds another training ({'; '.join(differences)}); choose another --run folder")
+    elif run.exists() and (not run.is_dir() or any(run.iterdir())):
+        raise RunError(f"{run} exists and is no run folder; choose a new or empty one")
+    checkpoint.save_config(run, config)
+    state = checkpoint.load_state(run, config) or State({}, 0, 0.0)
+    metrics.forget_after(run, state.images_seen)
+    return state
+
+
+def _reason_to_end(
+    recipe: Recipe, images_seen: int, elapsed_s: float, should_stop: Callable[[], bool]
+) -> Ending | None:
+    """Say why no further step should be taken, or None."""
+    if images_seen >= recipe.images:
+        return "finished"
+    if should_stop():
+        return "stopped"
+    return "out of time" if elapsed_s > recipe.max_seconds else None
+
+
+def _passed(before: int, after: int, interval: int) -> bool:
+    """Say whether a multiple of the interval lies in (before, after]."""
+    return after // interval > before // interval
+
+
+def _advance(training: Training, run: Path) -> None:
+    """Take one step; where it diverges, say what is left and what to do."""
+    try:
+        training.advance()
+    except DivergedError as error:
+        kept = "its last good checkpoint is kept" if (run / checkpoint.STATE).exists() else "nothing was saved yet"
+        raise DivergedError(f"{error}: {kept}; try lower rates or another seed in another run folder") from None
+
+
+def _save(training: Training, run: Path, progress: Progress, *, test_images: int) -> None:
+    """Write a checkpoint with its samples, metrics and card."""
+    try:
+        _write_checkpoint(training, run, progress, test_images=test_images)
+    except OSError as error:
+        kept = "its last checkpoint is kept" if (run / checkpoint.STATE).exists() else "nothing was saved yet"
+        raise RunError(
+            f"the checkpoint of {run} after {progress.images_seen} images cannot be written "
+            f"({error.strerror or error}): {kept}; make room and run the same command again"
+        ) from None
+
+
+def _write_checkpoint(training: Training, run: Path, progress: Progress, *, test_images: int) -> None:
+    training.settle()
+    state = State(training.state(), training.images_seen, progress.seconds)
+    checkpoint.save_state(run, training.config, weights=training.weights(), state=state)
+    metrics.append(run, dataclasses.asdict(progress))
+    write_samples(run, training.samples(100), images_seen=training.images_seen)
+    write_accuracy(run)
+    write_card(
+        run,
+        training.config,
+        images_seen=progress.images_seen,
+        seconds=progress.seconds,
+        test_accuracy=progress.test_accuracy,
+        test_images=test_images,
+    )

@@ -1,0 +1,164 @@
+"""The model card of a run: what it learned from, how well, at what cost, and what it is not for."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+from pathlib import Path
+
+import torch
+
+from training.config import RunConfig
+from training.data import names_of
+from training.networks import build_autoencoder
+from training.recipes import ImprovedGanRecipe, SparseAutoencoderRecipe, recipe_named
+from training.runs.checkpoint import write_atomically
+
+NAME = "card.md"
+SCHEDULES = {
+    "jointly": "jointly: all stages lower the sum of their losses",
+    "apart": "apart: each stage lowers its own loss, all at each step",
+    "greedily": "greedily: each stage lowers its own loss, one stage after the other",
+}
+
+
+def write_card(
+    run: Path, config: RunConfig, *, images_seen: int, seconds: float, test_accuracy: float | None, test_images: int
+) -> None:
+    """Write card.md into a run folder.
+
+    Args:
+        run: the run folder.
+        config: the run's configuration.
+        images_seen: unlabelled images consumed.
+        seconds: of training.
+        test_accuracy: of the averaged classifier, in [0, 1], or None where there are no test images.
+        test_images: how many the accuracy was measured on.
+    """
+    settings = config.settings
+    steps = images_seen // settings.batch_images
+    share = 100 * images_seen / settings.images
+    done = "the whole run" if share >= 100 else f"{share:.0f} % of the run"
+    rows = {
+        "Source": settings.source,
+        "Images": f"{config.height} x {config.width}, {'grey' if config.channels == 1 else 'colour'}",
+        "Data": _data(config),
+        **_classifier_rows(config, test_accuracy, test_images),
+        **_autoencoder_rows(config),
+        "Trained": f"{images_seen:,} images in {steps:,} steps, {done}",
+        "Time": f"{seconds:.0f} s",
+        "Hardware": _hardware(),
+        "torch": config.torch_version,
+    }
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    limits = "\n".join(f"- {limit}" for limit in settings.LIMITS)
+    text = f"""# {config.recipe}
+
+{settings.FAMILY}
+
+| | |
+| --- | --- |
+{table}
+
+Made by
+
+```
+{command(config, run)}
+```
+
+`config.json` holds every field; `metrics.jsonl` every measurement; `samples/` {_pictures(config)}.
+
+## Limits
+
+{limits}
+"""
+    write_atomically(run / NAME, text.encode())
+
+
+def _data(config: RunConfig) -> str:
+    """Say what the images were."""
+    quality = config.jpeg_quality
+    compressed = "" if quality is None else f", all written as JPEG of quality {quality} and read"
+    return f"{config.data_name}: {config.data_images} images{compressed}, sha256 `{config.data_sha256[:16]}`"
+
+
+def _pictures(config: RunConfig) -> str:
+    """Say what the sample grids show."""
+    detects = config.settings.detects
+    return "patches that the first stage's filters are decoded to" if detects else "pictures from fixed latents"
+
+
+def _autoencoder_rows(config: RunConfig) -> dict[str, str]:
+    """Say what the stages of an autoencoder are."""
+    recipe = config.settings
+    if not isinstance(recipe, SparseAutoencoderRecipe):
+        return {}
+    with torch.device("meta"):  # shapes alone
+        network = build_autoencoder(config)
+    rows = {}
+    for number, units in enumerate(network.unit_shapes):
+        field, pool = recipe.receptive_fields[number], recipe.pools[number]
+        rows[f"Stage {number + 1}"] = (
+            f"{' x '.join(map(str, units))} = {math.prod(units):,} units (maps x height x width); "
+            f"fields {field} x {field} every {recipe.strides[number]}, "
+            f"pools {pool} x {pool} every {recipe.pool_strides[number]}; lambda {recipe.sparsity[number]:g}"
+        )
+    weights = sum(weight.numel() for weight in network.parameters())
+    return {**rows, "Weights": f"{weights:,}, of encoders and decoders", "Schedule": SCHEDULES[recipe.schedule]}
+
+
+def _classifier_rows(config: RunConfig, test_accuracy: float | None, test_images: int) -> dict[str, str]:
+    """Say what the classifier of a K+1 GAN learned from, and how well."""
+    settings = config.settings
+    if not isinstance(settings, ImprovedGanRecipe) or not settings.classifies:
+        return {}
+    each = settings.labels // len(config.classes)
+    return {
+        "Labels": f"{settings.labels}, {each} a class, chosen by seed {settings.seed}; the rest unlabelled",
+        "Classes": ", ".join(config.classes),
+        "Test accuracy": "not measured: the data came without test images"
+        if test_accuracy is None
+        else f"{100 * test_accuracy:.2f} % of {test_images} test images, with averaged weights",
+    }
+
+
+def command(config: RunConfig, run: Path) -> str:
+    """Return the command that trains such a run, with every field that differs from the recipe."""
+    published = recipe_named(config.recipe).to_dict()
+    changed = {name: value for name, value in config.settings.to_dict().items() if value != published[name]}
+    parts = ["mintage", "train", config.recipe, *_data_parts(config), "--run", _shown(run)]
+    for name, value in changed.items():
+        parts += ["--set", f"{name}={_written(value)}"]
+    return " ".join(parts)
+
+
+def _data_parts(config: RunConfig) -> list[str]:
+    """Return the options that load the run's data, as far as the recipe does not say them."""
+    parts = [part for name in names_of(config.data_name) for part in ("--data", name)]
+    published, size = recipe_named(config.recipe), (config.height, config.width)
+    if published.size not in (None, size):
+        parts += ["--size", f"{config.height}x{config.width}"]
+    if published.channels not in (None, config.channels):
+        parts += ["--channels", str(config.channels)]
+    return parts if config.jpeg_quality is None else [*parts, "--jpeg", str(config.jpeg_quality)]
+
+
+def _shown(run: Path) -> str:
+    """Return a run folder's path as a person here would type it; other machines have other folders above."""
+    return (
+        str(run.resolve().relative_to(Path.cwd())) if run.resolve().is_relative_to(Path.cwd()) else f"runs/{run.name}"
+    )
+
+
+def _written(value: object) -> str:
+    """Write a JSON value the way `--set` reads it."""
+    if value is None:
+        return "inf"
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _hardware() -> str:
+    """Name the machine in a few words."""
+    processor = platform.processor() or platform.machine()
+    return f"{os.cpu_count()} CPU cores ({processor}), {torch.get_num_threads()} threads"

@@ -1,0 +1,211 @@
+"""The run folder: configuration, weights for serving, and the state that resuming needs. Nothing is ever unpickled.
+
+    runs/ssgan-digits/
+    ├── config.json               recipe, every field, image shape, classes, latents, torch version
+    ├── metrics.jsonl             one JSON object a report
+    ├── checkpoint.safetensors    generator.*, discriminator.*, generator_average.*, discriminator_average.*;
+    │                             or autoencoder.*
+    ├── state.safetensors         the same weights, the optimisers' moments and the counters: all that resuming reads
+    ├── samples/*.png             grids from fixed latents, named by images seen; latest.png
+    └── card.md                   the model card
+
+Resuming reads state.safetensors alone, so that a crash between the two files leaves no mixture of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from training.config import RunConfig
+from training.errors import DivergedError, RunError
+
+CONFIG, WEIGHTS, STATE = "config.json", "checkpoint.safetensors", "state.safetensors"
+FREE = {"max_seconds", "report_images", "checkpoint_images", "sharding"}  # fields that leave the weights as they are
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run folder that was read and found whole."""
+
+    path: Path
+    config: RunConfig
+    weights: Mapping[str, Tensor]
+    images_seen: int
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Everything that resuming needs: all weights, Adam's moments, and how far the run has come."""
+
+    tensors: Mapping[str, Tensor]
+    images_seen: int
+    seconds: float
+
+
+def load_run(run: Path) -> Run:
+    """Read a run folder's configuration and weights; those that were exported as float16 become float32.
+
+    Raises:
+        RunError: if the folder, its configuration or its weights are missing, truncated, of another recipe, or hold a
+            number that is not finite.
+    """
+    config = load_config(run)
+    if not (run / WEIGHTS).exists():
+        raise RunError(f"{run} has no {WEIGHTS} yet: train it with `mintage train {config.recipe} --run {run}`")
+    weights, metadata = _read(run / WEIGHTS)
+    _must_match(run / WEIGHTS, metadata, config)
+    for name, tensor in weights.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise RunError(f"{run / WEIGHTS}: {name} holds a number that is not finite; train the run again")
+    weights = {name: tensor.float() if tensor.dtype is torch.float16 else tensor for name, tensor in weights.items()}
+    return Run(run, config, weights, int(metadata["images_seen"]))
+
+
+def generator_weights(run: Run) -> dict[str, Tensor]:
+    """Return the averaged generator's weights, as `build_generator(run.config)` loads them."""
+    return section(run.weights, "generator_average")
+
+
+def classifier_weights(run: Run) -> dict[str, Tensor]:
+    """Return the averaged discriminator's weights, as `build_classifier(run.config)` loads them."""
+    return section(run.weights, "discriminator_average")
+
+
+def autoencoder_weights(run: Run) -> dict[str, Tensor]:
+    """Return the autoencoder's weights, as `build_autoencoder(run.config)` loads them."""
+    return section(run.weights, "autoencoder")
+
+
+def section(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with `prefix.`, without it.
+
+    Raises:
+        RunError: if there are none.
+    """
+    start = prefix + "."
+    found = {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
+    if not found:
+        raise RunError(f"the checkpoint holds no {prefix} weights; was it written by another version?")
+    return found
+
+
+def load_config(run: Path) -> RunConfig:
+    """Read a run folder's config.json.
+
+    Raises:
+        RunError: if the folder or the file is missing or damaged.
+    """
+    try:
+        return RunConfig.from_json((run / CONFIG).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{run} is not a run folder: it has no {CONFIG}") from None
+    except RunError as error:
+        raise RunError(f"{run}: {error}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"{run / CONFIG} cannot be read: {error}") from None
+
+
+def load_state(run: Path, config: RunConfig) -> State | None:
+    """Read what resuming needs, or None where no checkpoint was written yet.
+
+    Raises:
+        RunError: if the state is truncated, of another recipe, or holds a number that is not finite.
+    """
+    if not (run / STATE).exists():
+        return None
+    tensors, metadata = _read(run / STATE)
+    _must_match(run / STATE, metadata, config)
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise RunError(f"{name} of the saved state is not finite; the run cannot go on, train it in a new folder")
+    return State(tensors, int(metadata["images_seen"]), float(metadata["seconds"]))
+
+
+def save_config(run: Path, config: RunConfig) -> None:
+    """Create the run folder and write its config.json."""
+    run.mkdir(parents=True, exist_ok=True)
+    write_atomically(run / CONFIG, config.to_json().encode())
+
+
+def save_state(run: Path, config: RunConfig, *, weights: Mapping[str, Tensor], state: State) -> None:
+    """Write a checkpoint: first what serving reads, then what resuming reads. The previous one survives any failure.
+
+    Raises:
+        DivergedError: if a weight is not finite; nothing is written then.
+    """
+    for name, tensor in {**weights, **state.tensors}.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise DivergedError(f"{name} is no longer finite after {state.images_seen} images; checkpoint not written")
+    metadata = {"recipe": config.recipe, "images_seen": str(state.images_seen), "seconds": repr(state.seconds)}
+    write_atomically(run / WEIGHTS, save(dict(weights), metadata))
+    write_atomically(run / STATE, save(dict(state.tensors), metadata))
+
+
+def differences(one: RunConfig, other: RunConfig) -> list[str]:
+    """Return what makes two configurations different trainings; torch, the data's name and `FREE` may differ."""
+    if one.recipe != other.recipe:
+        return [f"recipe is {one.recipe}, not {other.recipe}"]
+    pairs = [
+        *((name, getattr(one, name), getattr(other, name)) for name in ("image_shape", "classes")),
+        ("data", one.data_sha256[:16], other.data_sha256[:16]),
+        *((name, value, other.settings.to_dict()[name]) for name, value in one.settings.to_dict().items()),
+    ]
+    return [f"{name} is {mine}, not {yours}" for name, mine, yours in pairs if mine != yours and name not in FREE]
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file in one step: a reader, or a crash at any moment, sees the old content or the new, never half."""
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)  # mkstemp gives 0600, which a server under another user could not read
+        Path(temporary).replace(path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            Path(temporary).unlink()
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename inside the folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read a safetensors file with the metadata that this module writes."""
+    try:
+        opened: Any = safe_open(path, framework="pt")  # its methods carry no types
+        with opened as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it cannot be iterated
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise RunError(f"{path} is truncated or no safetensors file ({error}); train the run again") from None
+    missing = {"recipe", "images_seen", "seconds"} - metadata.keys()
+    if missing:
+        raise RunError(f"{path} was not written by a training run: its header lacks {', '.join(sorted(missing))}")
+    return tensors, metadata
+
+
+def _must_match(path: Path, metadata: Mapping[str, str], config: RunConfig) -> None:
+    """Refuse weights of another recipe than the configuration beside them."""
+    if metadata["recipe"] != config.recipe:
+        raise RunError(f"{path} holds weights of {metadata['recipe']}, but {CONFIG} beside it says {config.recipe}")

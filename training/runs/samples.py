@@ -1,0 +1,44 @@
+"""The pictures of a run folder: grids of samples, named by images seen, and the accuracy over the run."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from training.runs import metrics
+from training.runs.checkpoint import write_atomically
+from training.runs.grids import curve, grid
+
+FOLDER = "samples"
+
+
+def write_samples(run: Path, images: NDArray[np.uint8], *, images_seen: int) -> None:
+    """Write a grid of samples uint8 [N, H, W, C] under the number of images seen, and as latest.png."""
+    (run / FOLDER).mkdir(exist_ok=True)
+    side = images.shape[1]
+    picture = _png(grid(images, 10, scale=1 if side >= 64 else 2 if side >= 24 else 4))
+    write_atomically(path_at(run, images_seen), picture)
+    write_atomically(run / FOLDER / "latest.png", picture)
+
+
+def path_at(run: Path, images_seen: int) -> Path:
+    """Return where the grid of a checkpoint lies."""
+    return run / FOLDER / f"{images_seen:09d}.png"
+
+
+def write_accuracy(run: Path) -> None:
+    """Draw accuracy.png from the run's metrics, once it was measured twice."""
+    measured = [line for line in metrics.read(run) if line.get("test_accuracy") is not None]
+    if len(measured) >= 2:
+        points = [(float(line["images_seen"]), 100 * float(line["test_accuracy"])) for line in measured]
+        write_atomically(run / "accuracy.png", _png(curve(points, title="test accuracy, %, over images seen")))
+
+
+def _png(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
