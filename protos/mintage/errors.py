@@ -143,11 +143,13 @@ class FailedCall(Protocol):
 def from_rpc(error: FailedCall) -> ApiError:
     """Read a failed call into the error of its code, with every detail that the server gave."""
     trailers = _trailers(error)
-    code = error.code()
     status = status_pb2.Status()
     details = trailers.get(DETAILS_KEY, b"")
     if isinstance(details, bytes):
         status.MergeFromString(details)
+    if _was_dropped(error, status):
+        return Unavailable("the server dropped the call: it shuts down", code=grpc.StatusCode.UNAVAILABLE)
+    code = error.code()
     info = error_details_pb2.ErrorInfo()
     retry = error_details_pb2.RetryInfo()
     bad = error_details_pb2.BadRequest()
@@ -162,6 +164,14 @@ def from_rpc(error: FailedCall) -> ApiError:
         retry_after_s=retry.retry_delay.ToTimedelta().total_seconds() if type(retry) in found else None,
         request_id=request_id if isinstance(request_id, str) else "",
     )
+
+
+def _was_dropped(error: FailedCall, status: status_pb2.Status) -> bool:
+    """Whether a server that shuts down reset a call that it had not begun: gRPC makes that a CANCELLED without a word.
+
+    A call that was cancelled on this side, or whose channel was closed, has a text that says so.
+    """
+    return error.code() is grpc.StatusCode.CANCELLED and error.details() in ("", "CANCELLED") and not status.code
 
 
 def _trailers(error: FailedCall) -> dict[str, str | bytes]:

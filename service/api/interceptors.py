@@ -8,6 +8,7 @@ import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import grpc
@@ -50,8 +51,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc 
     def __init__(self, metrics: Metrics, *, max_deadline_s: float) -> None:
         self._metrics = metrics
         self._max_deadline_s = max_deadline_s
+        self._calls: set[asyncio.Timeout] = set()
         self._streams: set[asyncio.Timeout] = set()
         self._draining = False
+        self._ended = False
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any) -> Any:
         """Wrap the handler of a call; None, if there is no such method, stays None."""
@@ -70,15 +73,23 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc 
     def drain(self) -> None:
         """End the streams that are open, and each new one, with UNAVAILABLE: their clients find another server."""
         self._draining = True
-        for stream in self._streams:
-            stream.reschedule(asyncio.get_running_loop().time())
+        _expire(self._streams)
+
+    def end(self) -> None:
+        """End every call in flight, and each new one, with UNAVAILABLE; left to gRPC, some would see CANCELLED."""
+        self._ended = True
+        self.drain()
+        _expire(self._calls)
 
     def _unary(self, method: str, behaviour: Callable[..., Any], read: Callable[[Any], Any]) -> Callable[..., Any]:
         async def call(request: Any, context: Any) -> Any:
             async with self._observed(method, context):
                 remaining_s = context.time_remaining()
                 limit_s = self._max_deadline_s if remaining_s is None else min(remaining_s, self._max_deadline_s)
-                async with _expiring(asyncio.timeout(limit_s), DeadlineExceeded("the deadline passed")):
+                async with (
+                    self._until_ended(),
+                    _expiring(asyncio.timeout(limit_s), DeadlineExceeded("the deadline passed")),
+                ):
                     return await behaviour(read(request), context)
 
         return call
@@ -100,17 +111,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc 
 
         return call
 
-    @contextlib.asynccontextmanager
-    async def _until_drained(self) -> AsyncIterator[None]:
-        if self._draining:
-            raise _shutting_down()
-        stream = asyncio.timeout(None)
-        self._streams.add(stream)
-        try:
-            async with _expiring(stream, _shutting_down()):
-                yield
-        finally:
-            self._streams.discard(stream)
+    def _until_ended(self) -> AbstractAsyncContextManager[None]:
+        return _unless_over(self._ended, self._calls)
+
+    def _until_drained(self) -> AbstractAsyncContextManager[None]:
+        return _unless_over(self._draining, self._streams)
 
     @contextlib.asynccontextmanager
     async def _observed(self, method: str, context: Any) -> AsyncIterator[None]:
@@ -188,6 +193,26 @@ def _reader(handler: Any) -> Callable[[Any], Any]:
             raise InvalidArgument([problem]) from None
 
     return read
+
+
+@contextlib.asynccontextmanager
+async def _unless_over(over: bool, calls: set[asyncio.Timeout]) -> AsyncIterator[None]:
+    """Raise that the server shuts down: at once if it is over, else when the limit that is kept in `calls` expires."""
+    if over:
+        raise _shutting_down()
+    limit = asyncio.timeout(None)
+    calls.add(limit)
+    try:
+        async with _expiring(limit, _shutting_down()):
+            yield
+    finally:
+        calls.discard(limit)
+
+
+def _expire(calls: set[asyncio.Timeout]) -> None:
+    for limit in calls:
+        if not limit.expired():
+            limit.reschedule(asyncio.get_running_loop().time())
 
 
 @contextlib.asynccontextmanager

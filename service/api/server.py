@@ -55,6 +55,7 @@ from service.settings import Settings
 
 RESPONSE_TIMEOUT_DEADLINES = 2.0  # the watchdog must outlast every legal request
 WAITING_MESSAGES = 4
+LAST_WORDS_S = 1.0  # in which calls that were ended tell their callers so
 
 log = structlog.get_logger("mintage.api")
 
@@ -81,7 +82,15 @@ class Api:
         """Say NOT_SERVING, take no new calls, give those in flight so many seconds, then end them."""
         self.health.stop()
         self.interceptor.drain()
-        await self.server.stop(seconds)
+        stopped = asyncio.create_task(self.server.stop(seconds + LAST_WORDS_S))
+        await asyncio.wait((stopped,), timeout=seconds)
+        await self.end()
+        await stopped
+
+    async def end(self) -> None:
+        """End every call at once, with UNAVAILABLE, and stop."""
+        self.interceptor.end()
+        await self.server.stop(LAST_WORDS_S)
 
 
 def run(settings: Settings) -> None:
@@ -128,7 +137,7 @@ async def running(settings: Settings, *, models: ModelServer, redis: Redis) -> A
         try:
             yield api
         finally:
-            await api.server.stop(None)
+            await api.end()
             for loop in loops:
                 loop.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
@@ -236,6 +245,6 @@ async def _until_signal(api: Api, signals: asyncio.Queue[signal.Signals], drain_
     await asyncio.wait((drained, second), return_when=asyncio.FIRST_COMPLETED)
     if second.done():
         log.info("stopping at once", signal=second.result().name)
-        await api.server.stop(None)
+        await api.end()
     second.cancel()
     await drained

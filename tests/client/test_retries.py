@@ -14,7 +14,17 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 from mintage.client import AsyncClient, Client, Retries
-from mintage.errors import Damaged, InputError, InvalidRequest, NotFound, NotPossible, Overloaded, TimedOut, Unavailable
+from mintage.errors import (
+    Cancelled,
+    Damaged,
+    InputError,
+    InvalidRequest,
+    NotFound,
+    NotPossible,
+    Overloaded,
+    TimedOut,
+    Unavailable,
+)
 from mintage.retries import Attempts
 from mintage.v1 import jobs_pb2, models_pb2, verification_pb2
 
@@ -72,6 +82,22 @@ def test_the_asynchronous_client_tries_again_too(script: Script) -> None:
             assert (await client.model("a")).name == "models/a"
 
     run(test())
+
+
+def test_a_call_that_a_server_dropped_while_it_shut_down_is_tried_again(script: Script, client: Client) -> None:
+    def drops(_: Any, context: grpc.ServicerContext) -> NoReturn:
+        context.cancel()
+        raise AssertionError
+
+    script.then(drops, answers(MODEL))
+    assert client.model("a").name == "models/a"
+
+
+def test_a_call_that_was_cancelled_is_not_tried_again(script: Script, client: Client) -> None:
+    script.then(fails(grpc.StatusCode.CANCELLED))
+    with pytest.raises(Cancelled, match="for this test"):
+        client.model("a")
+    assert len(script.requests) == 1
 
 
 def test_overload_is_tried_again_no_sooner_than_the_server_says(script: Script, client: Client) -> None:

@@ -1,21 +1,23 @@
-"""The same request many times at once, from two APIs; an API that dies while jobs are created and watched."""
+"""The same request many times at once, from two APIs; an API that ends or dies while it is asked."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import secrets
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
 import pytest
 from mintage._client.aio import AsyncClient
-from mintage.errors import AlreadyExists
+from mintage.errors import AlreadyExists, from_rpc
 from mintage.retries import Retries
-from mintage.v1 import jobs_pb2
+from mintage.v1 import generation_pb2, generation_pb2_grpc, jobs_pb2
 
-from tests.faults.engine import Engine, samples
+from tests.faults.engine import Engine, samples, wait_until
 from tests.support.valkey import free_port
 
 pytestmark = pytest.mark.e2e
@@ -49,7 +51,9 @@ def test_a_hundred_same_requests_at_once_to_two_apis_are_one_job(engine: Engine)
     assert len(list(Path(engine.settings.outputs).rglob("plan.json"))) == 1
 
 
-def test_an_api_that_is_killed_again_and_again_makes_each_request_one_job_and_loses_no_watcher(engine: Engine) -> None:
+def test_an_api_that_is_stopped_or_killed_again_and_again_makes_each_request_one_job_and_loses_no_watcher(
+    engine: Engine,
+) -> None:
     seed = secrets.randbits(32)
     print("seed", seed)
     chance = random.Random(seed)
@@ -72,9 +76,9 @@ def test_an_api_that_is_killed_again_and_again_makes_each_request_one_job_and_lo
         long = client.create_sample_job("digits", 160, shard_size=8, max_images_per_second=20)
         watcher = callers.submit(watch, long.name)
         created = [callers.submit(create_and_ask_again, number) for number in range(40)]
-        for _ in range(3):
+        for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGTERM):
             time.sleep(chance.uniform(0.05, 0.5))
-            engine.kill(api)
+            engine.kill(api, number)
             api = engine.start_api()
         names = [each.result(60) for each in created]
         watcher.result(60)
@@ -85,3 +89,20 @@ def test_an_api_that_is_killed_again_and_again_makes_each_request_one_job_and_lo
     assert samples(engine.job(long.name)) == list(range(160))
     done = [job.progress.images_done for job in seen]
     assert done == sorted(done) and seen[-1].state == jobs_pb2.Job.STATE_SUCCEEDED
+
+
+def test_a_second_sigterm_ends_the_process_at_once(engine: Engine) -> None:
+    api = engine.start_api(MINTAGE_DRAIN_S="600")
+    log = engine.logs / "api-0.log"
+    engine.models.pass_gate.clear()
+    request = generation_pb2.GenerateRequest(model="models/digits", count=1)
+    with grpc.insecure_channel(engine.settings.api_address) as channel:
+        call = generation_pb2_grpc.GenerationServiceStub(channel).Generate.future(request)
+        wait_until(lambda: engine.models.requests, "the call in flight")
+        api.send_signal(signal.SIGTERM)
+        wait_until(lambda: "draining" in log.read_text(), "the first signal")
+        assert not call.done()
+        api.send_signal(signal.SIGTERM)
+        assert api.wait(60) == 0
+        error = from_rpc(call.exception())
+        assert (error.code, error.reason) == (grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN")

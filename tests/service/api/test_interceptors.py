@@ -294,3 +294,21 @@ def test_draining_ends_open_and_new_streams_and_leaves_single_calls_alone() -> N
             assert (await at.generate(REQUEST)).model == "done"
 
     run(test())
+
+
+def test_ending_tells_calls_and_streams_in_flight_and_new_ones_that_the_server_shuts_down() -> None:
+    async def test() -> None:
+        async with served(asyncio.Event().wait) as at:
+            stream = at.watch(jobs_pb2.WatchJobRequest())
+            await stream.read()
+            calls = [asyncio.ensure_future(failure_of(at.generate(REQUEST))) for _ in range(3)]
+            await until(lambda: at.in_flight() == 3)
+            at.interceptor.drain()
+            at.interceptor.end()
+            failures = [await failure_of(stream.read()), *await asyncio.gather(*calls)]
+            failures += [await failure_of(at.generate(REQUEST))]
+            told = {(failure.code, failure.reason, failure.retry_after_s > 0) for failure in failures}
+            assert told == {(grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN", True)}
+            assert at.in_flight() == 0
+
+    run(test())
