@@ -78,7 +78,7 @@ class Settings(BaseSettings):
     )
     drain_s: float = Field(10.0, ge=0, description="Seconds that calls in flight may take after SIGTERM.")
 
-    lease_s: float = Field(30.0, ge=1, description="Seconds without a sign of life after which a shard is taken back.")
+    lease_s: float = Field(30.0, ge=1, description="Seconds without a heartbeat after which a shard is taken back.")
     max_attempts: int = Field(
         3, ge=1, description="Claims of a shard, each ended by failure, before it counts as failed."
     )
@@ -88,10 +88,10 @@ class Settings(BaseSettings):
     space_pause_s: float = Field(
         30.0, ge=0, description="The same, after the output folder's disk was full: time to make room."
     )
-    backend_patience_s: float = Field(
+    backend_retry_s: float = Field(
         120.0, ge=0, description="Seconds for which a worker asks a model again that does not answer, until it fails."
     )
-    quota_jobs: int = Field(0, ge=0, description="Most jobs of one client that have not ended; 0: any.")
+    quota_jobs: int = Field(0, ge=0, description="Most unfinished jobs of one client; 0: any.")
     quota_images: int = Field(0, ge=0, description="Most images of such jobs of one client together; 0: any.")
     quota_bytes: int = Field(
         0,
@@ -104,7 +104,7 @@ class Settings(BaseSettings):
         description="Seconds after its end until a job that names no ttl is deleted with its files; 0: kept.",
     )
     worker_name: str = Field("", description="Name of this worker in jobs and logs. Default: the host's name.")
-    worker_processes: int = Field(1, ge=1, description="Shards that one worker strikes at a time.")
+    worker_processes: int = Field(1, ge=1, description="Shards that one worker runs at once.")
     messages_per_slot: int = Field(2, ge=1, description="Hints kept in the broker for each worker process.")
 
     log_format: Literal["json", "console"] = Field("json", description="One JSON object a line, or text for people.")

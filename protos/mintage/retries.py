@@ -75,7 +75,7 @@ class Attempts:
         return pause_s
 
     def succeeded(self) -> None:
-        """Begin to count anew, with more patience: a stream has said something."""
+        """Begin to count anew, with a new budget: a stream has said something."""
         self._made = 0
         if self._retries.attempts > 1:
             self._most = max(self._retries.attempts, self._retries.stream_attempts)

@@ -9,7 +9,7 @@
     google.longrunning.Operations       Redis answers
     models/{model}                      the model is ready
 
-The answer is made anew for each check from what the keeper knows; Redis is asked every second.
+The answer is made anew for each check from what the reconciler knows; Redis is asked every second.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from service.backend.description import Kind
-from service.models.reconciler import Keeper
+from service.models.reconciler import Reconciler
 from service.models.registry import Entry, Registry
 
 PERIOD_S = 1.0
@@ -43,13 +43,13 @@ class Health:
 
     Args:
         registry: The models and their conditions.
-        keeper: Knows whether the model server answers and which wanted models are missing.
+        reconciler: Knows whether the model server answers and which wanted models are missing.
         redis: The job store.
     """
 
-    def __init__(self, registry: Registry, keeper: Keeper, redis: Redis) -> None:
+    def __init__(self, registry: Registry, reconciler: Reconciler, redis: Redis) -> None:
         self._registry = registry
-        self._keeper = keeper
+        self._reconciler = reconciler
         self._redis = redis
         self._redis_answers = False
         self._changed = asyncio.Event()
@@ -59,10 +59,10 @@ class Health:
     async def run(self) -> None:
         """Ask Redis and wake the watchers of what has changed, for ever."""
         while True:
-            await self.look()
+            await self.poll()
             await asyncio.sleep(PERIOD_S)
 
-    async def look(self) -> None:
+    async def poll(self) -> None:
         """Ask Redis once, and wake the watchers if anything has changed."""
         try:
             async with asyncio.timeout(REDIS_TIMEOUT_S):
@@ -77,8 +77,8 @@ class Health:
     def statuses(self) -> dict[str, bool]:
         """Every entry and whether it serves."""
         entries = self._registry.entries()
-        server = self._keeper.server_answers
-        everything = server and self._redis_answers and not self._keeper.missing
+        server = self._reconciler.server_answers
+        everything = server and self._redis_answers and not self._reconciler.missing
         found = {
             "": everything and all(map(_is_ready, entries)),
             GENERATION: server and _one_is_ready(entries, "generator"),

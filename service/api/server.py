@@ -49,7 +49,7 @@ from service.models.admission import Admissions
 from service.models.collector import ModelCollector
 from service.models.inference import Inference
 from service.models.loader import Loader
-from service.models.reconciler import Keeper, parse_wanted
+from service.models.reconciler import Reconciler, parse_wanted
 from service.models.registry import Registry
 from service.settings import Settings
 
@@ -71,7 +71,7 @@ class Api:
     address: str
     server: Any
     health: Health
-    keeper: Keeper
+    reconciler: Reconciler
     loader: Loader
     registry: Registry
     admissions: Admissions
@@ -133,7 +133,7 @@ async def running(settings: Settings, *, models: ModelServer, redis: Redis) -> A
         api = _build(settings, models, redis, pool)
         await api.server.start()
         log.info("listening", address=api.address)
-        loops = [asyncio.create_task(loop) for loop in (api.keeper.run(), api.health.run())]
+        loops = [asyncio.create_task(loop) for loop in (api.reconciler.run(), api.health.run())]
         try:
             yield api
         finally:
@@ -141,7 +141,7 @@ async def running(settings: Settings, *, models: ModelServer, redis: Redis) -> A
             for loop in loops:
                 loop.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
-            await api.keeper.close()
+            await api.reconciler.close()
             await api.loader.close()
             await api.admissions.close()
             pool.shutdown(wait=False, cancel_futures=True)
@@ -158,15 +158,15 @@ def _build(settings: Settings, models: ModelServer, redis: Redis, pool: ThreadPo
     pins = LedgerPins(redis)
     response_timeout_s = RESPONSE_TIMEOUT_DEADLINES * settings.max_deadline_s
     loader = Loader(models, registry, response_timeout_s=response_timeout_s, pins=pins)
-    keeper = Keeper(models, registry, loader, wanted=parse_wanted(settings.load_models), pins=pins)
-    health = Health(registry, keeper, redis)
+    reconciler = Reconciler(models, registry, loader, wanted=parse_wanted(settings.load_models), pins=pins)
+    health = Health(registry, reconciler, redis)
     admissions = Admissions(
         concurrent=settings.max_concurrent,
         waiting=settings.max_waiting,
         waiting_bytes=WAITING_MESSAGES * settings.max_message_bytes,
     )
     inference = Inference(
-        models, registry, admissions=admissions, pool=pool, metrics=metrics, patience_s=settings.max_deadline_s
+        models, registry, admissions=admissions, pool=pool, metrics=metrics, call_limit_s=settings.max_deadline_s
     )
     generation_pb2_grpc.add_GenerationServiceServicer_to_server(
         GenerationServicer(settings, registry, inference), server
@@ -187,7 +187,7 @@ def _build(settings: Settings, models: ModelServer, redis: Redis, pool: ThreadPo
         address=address,
         server=server,
         health=health,
-        keeper=keeper,
+        reconciler=reconciler,
         loader=loader,
         registry=registry,
         admissions=admissions,

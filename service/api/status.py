@@ -13,8 +13,8 @@ from grpc_status import rpc_status
 from service.errors import DOMAIN, FieldViolation, InvalidArgument, MintageError
 
 # A client takes 8 KiB of trailers by default; they hold the text twice and the details in base64.
-MOST_TEXT_CHARACTERS = 1000
-MOST_VIOLATION_BYTES = 2500
+MAX_TEXT_CHARACTERS = 1000
+MAX_VIOLATION_BYTES = 2500
 
 
 async def abort(context: Any, error: MintageError, trailers: tuple[tuple[str, str], ...]) -> NoReturn:
@@ -42,7 +42,7 @@ def _bad_request(error: InvalidArgument) -> error_details_pb2.BadRequest:
     """Every wrong field, or as many as fit and how many more there are."""
     bad = error_details_pb2.BadRequest()
     for index, violation in enumerate(error.violations):
-        if bad.ByteSize() > MOST_VIOLATION_BYTES:
+        if bad.ByteSize() > MAX_VIOLATION_BYTES:
             left = len(error.violations) - index
             bad.field_violations.append(_violation(FieldViolation("", f"{left} more fields are wrong")))
             break
@@ -57,7 +57,7 @@ def _violation(violation: FieldViolation) -> error_details_pb2.BadRequest.FieldV
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= MOST_TEXT_CHARACTERS else text[: MOST_TEXT_CHARACTERS - 3] + "..."
+    return text if len(text) <= MAX_TEXT_CHARACTERS else text[: MAX_TEXT_CHARACTERS - 3] + "..."
 
 
 def _packed(detail: Message) -> AnyMessage:

@@ -64,8 +64,8 @@ def generate_request(seed: int, first_index: int, count: int) -> dict[str, bytes
 
 def classify_request(images: NDArray[np.uint8], *, features: bool = False) -> dict[str, bytes]:
     """Ask for the class probabilities of images uint8 [N, H, W, C], N at least 1, and for their features if wanted."""
-    wish = {"features": True} if features else {}
-    return {**request_of({"op": "classify", "shape": list(images.shape), **wish}), "pixels": images.tobytes()}
+    flags = {"features": True} if features else {}
+    return {**request_of({"op": "classify", "shape": list(images.shape), **flags}), "pixels": images.tobytes()}
 
 
 def read_description(answer: bytes) -> ModelDescription:

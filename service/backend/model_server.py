@@ -39,6 +39,6 @@ class ModelServer(Protocol):
         """Return the names of all loaded models."""
         ...
 
-    async def prove(self, backend_name: str, timeout_s: float) -> ModelDescription:
+    async def wait_until_ready(self, backend_name: str, timeout_s: float) -> ModelDescription:
         """Have a model make a real forward pass and say what it is."""
         ...

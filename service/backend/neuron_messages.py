@@ -51,8 +51,8 @@ class OptimalStimulus:
 
 def detect_request(images: NDArray[np.uint8], concepts: Sequence[str], *, features: bool = False) -> dict[str, bytes]:
     """Ask which concepts, at least one, images uint8 [N, H, W, C] show, and for their features if wanted."""
-    wish = {"features": True} if features else {}
-    return _about(images, {"op": "detect", "concepts": list(concepts), **wish})
+    flags = {"features": True} if features else {}
+    return _about(images, {"op": "detect", "concepts": list(concepts), **flags})
 
 
 def activate_request(images: NDArray[np.uint8], stage: int, units: Sequence[int]) -> dict[str, bytes]:

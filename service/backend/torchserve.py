@@ -51,7 +51,7 @@ _SIGNS: tuple[tuple[str, type[Unavailable | ResourceExhausted | Internal], str, 
 
 @dataclass(frozen=True, slots=True)
 class BackendStatus:
-    """What TorchServe says of one model. A ready worker may still hang: only `prove` shows that it answers."""
+    """What TorchServe says of one model. A ready worker may hang: only `wait_until_ready` shows that it answers."""
 
     workers_ready: int
     workers_total: int
@@ -231,7 +231,7 @@ class TorchServe:
             queue_left=int(queue.get("remainingCapacity", 0)),
         )
 
-    async def prove(self, backend_name: str, timeout_s: float) -> ModelDescription:
+    async def wait_until_ready(self, backend_name: str, timeout_s: float) -> ModelDescription:
         """Wait until a model's workers are ready, then have one make a real forward pass.
 
         Returns: what the model says of itself.

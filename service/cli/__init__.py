@@ -1,4 +1,4 @@
-"""The `mintage` command: one file a verb, assembled here. The one place that may reach every package, lazily."""
+"""The `mintage` command: one file per verb, assembled here. The one place that may reach every package, lazily."""
 
 from __future__ import annotations
 

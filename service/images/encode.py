@@ -28,18 +28,18 @@ def encode_raw(images: NDArray[np.uint8]) -> list[bytes]:
     return [image.tobytes() for image in images]
 
 
-def most_png_bytes(height: int, width: int, channels: int) -> int:
+def max_png_bytes(height: int, width: int, channels: int) -> int:
     """Upper bound of the bytes of one PNG file: pixels that zlib cannot compress, and what stands around them."""
     raw = height * (width * channels + 1)
     return raw + raw // 1000 + 256
 
 
-def most_jpeg_bytes(height: int, width: int, channels: int) -> int:
+def max_jpeg_bytes(height: int, width: int, channels: int) -> int:
     """Upper bound of the bytes of one JPEG file: whole blocks of noise, two bytes a sample."""
     return 2 * channels * _whole_blocks(height) * _whole_blocks(width) + 1024
 
 
-def most_raw_bytes(height: int, width: int, channels: int) -> int:
+def max_raw_bytes(height: int, width: int, channels: int) -> int:
     """Bytes of one image without any format."""
     return height * width * channels
 

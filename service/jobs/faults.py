@@ -1,7 +1,7 @@
 """Crash points for the fault tests: places in the making of a job at which a process may be told to die.
 
 MINTAGE_CRASHES names a folder. Whoever comes to the point `after_fsync` and finds a file of that name there, or one
-named `after_fsync@2.1` while it strikes shard 2 for the first time, removes it and dies. So of a whole stack exactly
+named `after_fsync@2.1` while it attempts shard 2 for the first time, removes it and dies. So of a whole stack exactly
 one process dies for each file. Without the variable nothing here does anything.
 """
 
@@ -16,7 +16,7 @@ EXIT_STATUS = 137
 _attempt = ContextVar("attempt", default="")
 
 
-def striking(shard: int, attempt: int) -> None:
+def attempting(shard: int, attempt: int) -> None:
     """Say which attempt at which shard this task is, for the crash points that it comes to."""
     _attempt.set(f"{shard}.{attempt}")
 

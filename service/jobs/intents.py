@@ -14,7 +14,7 @@ from service.jobs.ledger.views import JobState, JobView
 from service.jobs.storage.output import Output, OutputError
 from service.jobs.storage.store import Store
 
-FILE_NAME: Final = "wish"
+INTENT_FILE: Final = "intent"
 _WORDS: Final[dict[JobState, str]] = {"PAUSED": "paused", "CANCELLING": "cancelled"}
 _TEXT = re.compile(rb"(paused|cancelled|retried)(?: ([0-9]{1,9}))?\n")
 
@@ -36,14 +36,14 @@ async def remember(ledger: Ledger, store: Store, job: str) -> JobView:
         try:
             await asyncio.to_thread(_write, output, _text(view))
         except (OSError, OutputError, MintageError) as error:
-            log.warning("a wish is not written down", job=job, state=view.state, error=str(error))
+            log.warning("an intent is not written down", job=job, state=view.state, error=str(error))
     return view
 
 
-def wished(output: Output) -> tuple[JobState, int]:
+def read_intent(output: Output) -> tuple[JobState, int]:
     """Return the state of a job that has not ended and that the ledger does not know, and how often it was retried."""
     try:
-        match = _TEXT.fullmatch(output.read(FILE_NAME) or b"")
+        match = _TEXT.fullmatch(output.read(INTENT_FILE) or b"")
     except OutputError:
         match = None
     if match is None:
@@ -62,8 +62,8 @@ def _text(view: JobView) -> bytes | None:
 
 def _write(output: Output, text: bytes | None) -> None:
     if text is None:
-        output.remove(FILE_NAME)
+        output.remove(INTENT_FILE)
         return
-    with output.temporary(FILE_NAME) as temporary:
+    with output.temporary(INTENT_FILE) as temporary:
         temporary.file.write(text)
-        output.replace(temporary, FILE_NAME)
+        output.replace(temporary, INTENT_FILE)

@@ -14,10 +14,10 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from service.validation import CONCEPT, LABEL_NAME, MAX_LABEL_VALUE, OUTPUT_PREFIX
 
-FILE_NAME = "plan.json"
+PLAN_FILE = "plan.json"
 MAX_COUNT = 100_000_000
 MAX_SHARD_SIZE = 100_000
-LEAST_CHOSEN, MOST_CHOSEN, MANY_SHARDS = 1024, 8192, 128
+MIN_CHOSEN, MAX_CHOSEN, MANY_SHARDS = 1024, 8192, 128
 MAX_SHARDS = 1_000_000
 MAX_PRIORITY = 10
 
@@ -41,8 +41,8 @@ def default_shard_size(count: int) -> int:
     A shard costs some milliseconds whatever is in it, and a worker's death costs at most one shard; so both stay small
     beside the job. Powers of two are whole micro-batches: one that two shards share would be computed for each.
     """
-    size = LEAST_CHOSEN
-    while size < MOST_CHOSEN and count > MANY_SHARDS * size:
+    size = MIN_CHOSEN
+    while size < MAX_CHOSEN and count > MANY_SHARDS * size:
         size *= 2
     return size
 
@@ -102,8 +102,8 @@ class Scoring:
 class Plan:
     """Everything that decides a job's bytes, and who asked for it. Exactly one of `sampling` and `scoring` is set.
 
-    The wishes come last; they decide no byte. `ttl_ms` is how long the job is kept after its end in milliseconds, 0 for
-    ever; `max_failed_shards` None is any number.
+    The options come last; they decide no byte. `ttl_ms`, milliseconds, is how long the job is kept after its
+    end, 0 for ever; `max_failed_shards` None is any number.
 
     Shard k holds the samples [k * shard_size, min(count, (k + 1) * shard_size)).
     """

@@ -10,16 +10,16 @@ from typing import TypeVar
 
 from service.errors import DeadlineExceeded, ResourceExhausted, Unavailable
 
-RETRY_FIRST_S, RETRY_MOST_S = 0.1, 3.0
+FIRST_RETRY_PAUSE_S, MAX_RETRY_PAUSE_S = 0.1, 3.0
 TRANSIENT = (Unavailable, ResourceExhausted, DeadlineExceeded)
 
 T = TypeVar("T")
 
 
-async def patiently(call: Callable[[], Awaitable[T]], patience_s: float) -> T:
-    """Repeat a call that fails for a moment, with growing pauses, until patience_s have passed."""
-    deadline = time.monotonic() + patience_s
-    pause_s = RETRY_FIRST_S
+async def retry_transient(call: Callable[[], Awaitable[T]], retry_budget_s: float) -> T:
+    """Repeat a call that fails for a moment, with growing pauses, until retry_budget_s have passed."""
+    deadline = time.monotonic() + retry_budget_s
+    pause_s = FIRST_RETRY_PAUSE_S
     while True:
         try:
             return await call()
@@ -27,4 +27,4 @@ async def patiently(call: Callable[[], Awaitable[T]], patience_s: float) -> T:
             if time.monotonic() + pause_s > deadline:
                 raise
         await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - only spreads the load
-        pause_s = min(2 * pause_s, RETRY_MOST_S)
+        pause_s = min(2 * pause_s, MAX_RETRY_PAUSE_S)

@@ -17,7 +17,7 @@ from service.errors import DeadlineExceeded, ResourceExhausted
 
 T = TypeVar("T")
 
-LEAST_RETRY_S, MOST_RETRY_S = 0.1, 10.0
+MIN_RETRY_S, MAX_RETRY_S = 0.1, 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ class Admission:
         expected_s = self._mean_s * (self.waiting + 1) / self._concurrent
         raise ResourceExhausted(
             f"{self.running} calls are at this model and {self.waiting} wait; try again later",
-            retry_after_s=min(MOST_RETRY_S, max(LEAST_RETRY_S, expected_s)),
+            retry_after_s=min(MAX_RETRY_S, max(MIN_RETRY_S, expected_s)),
         )
 
     def _leave(self, task: asyncio.Task[Any], start: float) -> None:

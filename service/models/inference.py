@@ -66,8 +66,8 @@ class Inference:
         admissions: The way to each model.
         pool: Threads for encoding and decoding.
         metrics: Where images are counted.
-        patience_s: Longest time of one call to the model server. It does not hear that a caller left, so its calls are
-            waited for, and keep their place, even when the caller's own deadline was shorter.
+        call_limit_s: Most seconds of one call to the model server. It does not hear that a caller left, so its calls
+            are waited for, and keep their place, even when the caller's own deadline was shorter.
     """
 
     def __init__(
@@ -78,14 +78,14 @@ class Inference:
         admissions: Admissions,
         pool: Executor,
         metrics: Metrics,
-        patience_s: float,
+        call_limit_s: float,
     ) -> None:
         self._server = server
         self._registry = registry
         self._admissions = admissions
         self._pool = pool
         self._metrics = metrics
-        self._patience_s = patience_s
+        self._call_limit_s = call_limit_s
 
     async def generate(
         self,
@@ -171,7 +171,7 @@ class Inference:
     async def _predict(self, record: ModelRecord, inputs: dict[str, bytes], caller: Caller) -> bytes:
         if caller.gone:
             raise Cancelled("the caller is gone")
-        answer = await self._server.predict(record.backend_name, inputs, timeout_s=self._patience_s)
+        answer = await self._server.predict(record.backend_name, inputs, timeout_s=self._call_limit_s)
         self._registry.answered(record)
         return answer
 

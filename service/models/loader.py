@@ -109,7 +109,7 @@ class Loader:
             if held:
                 await self._stop(record.backend_name)
 
-    async def let_go(self, record: ModelRecord) -> None:
+    async def release(self, record: ModelRecord) -> None:
         """Unload a model that no job needs any more and no name stands for; do nothing if somebody else is at it."""
         with self._registry.try_lock(record.name) as held:
             if not held or self.retired.find(record.backend_name) is None:
@@ -118,7 +118,7 @@ class Loader:
             if entry is not None and entry.record is not None and entry.record.backend_name == record.backend_name:
                 self.retired.remove(record)
                 return
-            await self._let_go_unless_needed(record)
+            await self._release_unless_needed(record)
 
     async def sweep(self, loaded: Iterable[str]) -> None:
         """Unload backend names of ours that no record names, unless somebody is loading that model now."""
@@ -152,7 +152,7 @@ class Loader:
             await self._adopt(record)
             self.retired.remove(record)
             if old is not None:
-                await self._let_go_unless_needed(old)
+                await self._release_unless_needed(old)
             return record
 
     async def _unload(self, name: str) -> None:
@@ -164,14 +164,14 @@ class Loader:
             self._registry.remove(name)
             log.info("model unloaded", model=name)
             if old is not None:
-                await self._let_go_unless_needed(old)
+                await self._release_unless_needed(old)
 
     async def _scale(self, name: str, workers: int) -> ModelRecord:
         async with self._registry.lock(name):
             old = self._registry.find(name)
             try:
                 await self._server.scale(old.backend_name, workers)
-                await self._server.prove(old.backend_name, STARTUP_TIMEOUT_S)
+                await self._server.wait_until_ready(old.backend_name, STARTUP_TIMEOUT_S)
             except NotFound:
                 raise Unavailable(f"models/{name} is being brought back", reason="MODEL_NOT_READY") from None
             record = dataclasses.replace(old, workers=workers)
@@ -222,7 +222,7 @@ class Loader:
 
     async def _prove(self, backend: str, archive: str) -> Any:
         try:
-            return await self._server.prove(backend, STARTUP_TIMEOUT_S)
+            return await self._server.wait_until_ready(backend, STARTUP_TIMEOUT_S)
         except Internal as error:
             text = f"the archive {archive} cannot be served: {error.message}"
             raise FailedPrecondition(text, reason="ARCHIVE_UNFIT") from error
@@ -245,8 +245,8 @@ class Loader:
             if found != record.digest:
                 self._forget(found)
 
-    async def _let_go_unless_needed(self, record: ModelRecord) -> None:
-        """Unload a retired model, unless jobs need it or that is not known; then the keeper asks again.
+    async def _release_unless_needed(self, record: ModelRecord) -> None:
+        """Unload a retired model, unless jobs need it or that is not known; then the reconciler asks again.
 
         A creation pins its model first and looks whether it is still the one of that name then; a load writes the new
         record first and looks for pins then. So one of the two always sees the other.

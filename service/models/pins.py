@@ -1,6 +1,6 @@
 """Which models jobs still need, and the records of those that no name stands for any more.
 
-A job uses one digest and no other. When a model is replaced or unloaded while jobs that have not ended need its digest,
+A job uses one digest and no other. When a model is replaced or unloaded while unfinished jobs need its digest,
 its record moves to `{archives}/retired/{backend name}.json`: the model server keeps it for them alone.
 """
 
@@ -13,7 +13,7 @@ class Pins(Protocol):
     """Knows which models jobs need."""
 
     async def needed(self) -> frozenset[str] | None:
-        """Backend names that jobs which have not ended need; None if that is not known now."""
+        """Backend names that unfinished jobs need; None if that is not known now."""
 
 
 class NoPins:

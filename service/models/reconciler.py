@@ -2,7 +2,7 @@
 
 Each model is looked after on its own, so one that hangs delays no other. The model server starts empty; what it lost
 is registered again. A model counts as ready when a real inference succeeded a few seconds ago at most: a caller's, or
-else the keeper's own canary.
+else the reconciler's own canary.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ class _Attempts:
 
 
 @dataclass(slots=True)
-class _Care:
-    """What the keeper remembers of one backend name."""
+class _Watch:
+    """What the reconciler remembers of one backend name."""
 
     attempts: _Attempts = field(default_factory=_Attempts)
     silent_since: float | None = None
     unneeded_since: float | None = None
 
 
-class Keeper:
+class Reconciler:
     """Looks after the recorded models.
 
     Args:
@@ -66,7 +66,7 @@ class Keeper:
         canary_timeout_s: Longest time of a canary; it waits its turn among all the requests of a model.
         restart_after_s: A loaded model that has not answered for so long is unloaded and loaded again.
         pins: Which models jobs need: these are looked after as well.
-        let_go_after_s: A model without a name that no job has needed for so long is unloaded.
+        release_after_s: A model without a name that no job has needed for so long is unloaded.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Keeper:
         canary_timeout_s: float = 10.0,
         restart_after_s: float = 60.0,
         pins: Pins | None = None,
-        let_go_after_s: float = 60.0,
+        release_after_s: float = 60.0,
     ) -> None:
         self._server = server
         self._registry = registry
@@ -91,8 +91,8 @@ class Keeper:
         self._canary_timeout_s = canary_timeout_s
         self._restart_after_s = restart_after_s
         self._pins = pins or NoPins()
-        self._let_go_after_s = let_go_after_s
-        self._care: dict[str, _Care] = {}
+        self._release_after_s = release_after_s
+        self._watches: dict[str, _Watch] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._loads = {name: _Attempts() for name in wanted or {}}
         self._archives = dict(wanted or {})
@@ -107,13 +107,13 @@ class Keeper:
         """Look after the models for ever."""
         while True:
             try:
-                await self.look()
+                await self.reconcile_once()
             except Exception:
-                log.exception("the keeper failed")
+                log.exception("the reconciler failed")
             await asyncio.sleep(PERIOD_S)
 
-    async def look(self) -> None:
-        """Look once at everything, and start what there is to do; `settled` waits for it."""
+    async def reconcile_once(self) -> None:
+        """Look once at everything, and start what there is to do; `join` waits for it."""
         try:
             async with asyncio.timeout(self._list_timeout_s):
                 loaded = frozenset(await self._server.list_models())
@@ -126,7 +126,7 @@ class Keeper:
         for entry in self._registry.entries():
             if entry.record is not None:
                 self._archives.pop(entry.name, None)
-                self._begin(entry.name, self._look_after(entry.record, loaded))
+                self._begin(entry.name, self._repair(entry.record, loaded))
         await self._begin_retired(loaded)
         for name, archive in self._archives.items():
             self._begin(name, self._load_wanted(name, archive))
@@ -137,16 +137,16 @@ class Keeper:
         retired = self._loader.retired.records()
         needed = await self._pins.needed() if retired else None
         for record in retired:
-            care = self._care.setdefault(record.backend_name, _Care())
+            watch = self._watches.setdefault(record.backend_name, _Watch())
             if needed is None or record.backend_name in needed:
-                care.unneeded_since = None
+                watch.unneeded_since = None
             else:
-                care.unneeded_since = care.unneeded_since or time.monotonic()
-            let_go = care.unneeded_since and time.monotonic() - care.unneeded_since >= self._let_go_after_s
-            work = self._loader.let_go(record) if let_go else self._look_after(record, loaded)
+                watch.unneeded_since = watch.unneeded_since or time.monotonic()
+            release = watch.unneeded_since and time.monotonic() - watch.unneeded_since >= self._release_after_s
+            work = self._loader.release(record) if release else self._repair(record, loaded)
             self._begin(f"/retired/{record.backend_name}", work)
 
-    async def settled(self) -> None:
+    async def join(self) -> None:
         """Wait until everything that `look` started has ended."""
         await asyncio.gather(*self._tasks.values())
 
@@ -172,13 +172,13 @@ class Keeper:
             if entry.record is not None:
                 self._registry.mark(entry.record, "failed", "the model server does not answer")
 
-    async def _look_after(self, record: ModelRecord, loaded: Collection[str]) -> None:
-        care = self._care.setdefault(record.backend_name, _Care())
+    async def _repair(self, record: ModelRecord, loaded: Collection[str]) -> None:
+        watch = self._watches.setdefault(record.backend_name, _Watch())
         try:
             if record.backend_name not in loaded:
-                await self._restore(record, care)
+                await self._restore(record, watch)
             elif self._needs_canary(record):
-                await self._canary(record, care)
+                await self._canary(record, watch)
         except Exception:
             self._registry.mark(record, "failed", "internal error; the log says more")
             raise
@@ -187,19 +187,19 @@ class Keeper:
         condition = self._registry.condition(record)
         return condition.state != "ready" or time.monotonic() - condition.answered_at >= self._canary_period_s
 
-    async def _restore(self, record: ModelRecord, care: _Care) -> None:
-        if not care.attempts.due():
+    async def _restore(self, record: ModelRecord, watch: _Watch) -> None:
+        if not watch.attempts.due():
             return
         self._registry.mark(record, "loading", "is being loaded into the model server")
         try:
             await self._loader.restore(record)
         except MintageError as error:
-            care.attempts.failed()
+            watch.attempts.failed()
             self._registry.mark(record, "failed", error.message)
         else:
-            care.attempts, care.silent_since = _Attempts(), None
+            watch.attempts, watch.silent_since = _Attempts(), None
 
-    async def _canary(self, record: ModelRecord, care: _Care) -> None:
+    async def _canary(self, record: ModelRecord, watch: _Watch) -> None:
         start = time.monotonic()
         try:
             answer = await self._server.predict(
@@ -209,18 +209,18 @@ class Keeper:
         except MintageError as error:
             others_were_answered = self._registry.condition(record).answered_at > start
             if not (isinstance(error, DeadlineExceeded) and others_were_answered):  # else it is busy, not dead
-                await self._note_silence(record, care, error)
+                await self._note_silence(record, watch, error)
         else:
-            care.silent_since = None
+            watch.silent_since = None
             self._registry.answered(record)
 
-    async def _note_silence(self, record: ModelRecord, care: _Care, error: MintageError) -> None:
+    async def _note_silence(self, record: ModelRecord, watch: _Watch, error: MintageError) -> None:
         now = time.monotonic()
         self._registry.mark(record, "failed", error.message)
-        care.silent_since = care.silent_since or now
-        if now - care.silent_since >= self._restart_after_s:
-            log.warning("model restarted", model=record.name, silent_s=round(now - care.silent_since))
-            care.silent_since = None
+        watch.silent_since = watch.silent_since or now
+        if now - watch.silent_since >= self._restart_after_s:
+            log.warning("model restarted", model=record.name, silent_s=round(now - watch.silent_since))
+            watch.silent_since = None
             await self._loader.restart(record)
 
     async def _load_wanted(self, name: str, archive: str) -> None:
@@ -257,4 +257,4 @@ async def _logged(name: str, work: Coroutine[Any, Any, None]) -> None:
     try:
         await work
     except Exception:
-        log.exception("the keeper failed", model=name)
+        log.exception("the reconciler failed", model=name)

@@ -1,7 +1,7 @@
 """Which models should be loaded, and whether they answer. The record of each is a file beside its archive.
 
 `{archives}/loaded/{model}.json` is the truth of what should be loaded: written whole or not at all, read anew when it
-changes, shared by every API process. Whether a model answers is each process's own knowledge, kept by its keeper.
+changes, shared by every API process. Whether a model answers is each process's own knowledge, kept by its reconciler.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ async def _torchserve_problem(settings: Settings) -> str | None:
     server = TorchServe.from_settings(settings)
     try:
         for name in await server.list_models():
-            await server.prove(name, TIMEOUT_S)
+            await server.wait_until_ready(name, TIMEOUT_S)
     finally:
         await server.close()
     return None
@@ -62,7 +62,7 @@ async def _api_problem(settings: Settings, service: str) -> str | None:
 
 
 async def _redis_problem(role: str, settings: Settings, worker: str | None) -> str | None:
-    """Redis answers; the dispatcher and the workers have left a sign of life there a moment ago."""
+    """Redis answers; the dispatcher and the workers have sent a heartbeat a moment ago."""
     url = settings.redis_url.get_secret_value()
     async with redis.asyncio.from_url(url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S) as client:
         if role == "valkey":

@@ -26,12 +26,12 @@ class StateInUseError(ProcessFailedError):
     """Raised when another stack runs on the same state folder."""
 
 
-MOST_WORKERS = 8
+MAX_WORKERS = 8
 
 
 def default_workers() -> int:
     """Workers that keep this machine busy: one a core, and one that works while another waits for the disk."""
-    return min(len(os.sched_getaffinity(0)) + 1, MOST_WORKERS)
+    return min(len(os.sched_getaffinity(0)) + 1, MAX_WORKERS)
 
 
 class Stack:

@@ -177,19 +177,19 @@ def test_a_repeated_creation_carries_the_same_request_id(script: Script, client:
     assert script.requests[0].seed == 2**64 - 1
 
 
-def test_jobs_are_created_and_listed_as_wished_by_both_clients(script: Script, client: Client) -> None:
+def test_jobs_are_created_and_listed_as_asked_by_both_clients(script: Script, client: Client) -> None:
     made = jobs_pb2.CreateSampleJobResponse(job=jobs_pb2.Job(name="jobs/a"))
-    wishes: dict[str, Any] = {"labels": {"a": "b"}, "ttl_s": 1.5, "max_failed_shards": 0}
+    options: dict[str, Any] = {"labels": {"a": "b"}, "ttl_s": 1.5, "max_failed_shards": 0}
     wanted: dict[str, Any] = {"labels": {"a": "b"}, "kind": jobs_pb2.Job.KIND_SAMPLE, "client": "lab"}
     script.then(*[answers(made), answers(jobs_pb2.ListJobsResponse())] * 2, answers(made))
 
     async def asynchronous() -> None:
         async with AsyncClient(script.address) as other:
-            await other.create_sample_job("digits", 10, **wishes, request_id="r")
+            await other.create_sample_job("digits", 10, **options, request_id="r")
             assert [job async for job in other.jobs(**wanted)] == []
             await other.create_sample_job("digits", 10)
 
-    client.create_sample_job("digits", 10, **wishes, request_id="r")
+    client.create_sample_job("digits", 10, **options, request_id="r")
     assert list(client.jobs(**wanted)) == []
     run(asynchronous())
     create, listing, *again, plain = script.requests
@@ -396,13 +396,13 @@ def verified(request: Any, context: grpc.ServicerContext) -> Iterator[verificati
 def test_a_job_is_verified_by_both_clients(script: Script, client: Client) -> None:
     async def with_asyncio() -> bool:
         async with AsyncClient(script.address) as other:
-            return [part async for part in other.verify("jobs/a", strike=3, seed=2**64 - 1)][-1].verdict.sound
+            return [part async for part in other.verify("jobs/a", recompute=3, seed=2**64 - 1)][-1].verdict.sound
 
     script.then(verified, verified, fails(grpc.StatusCode.FAILED_PRECONDITION))
     assert list(client.verify("a"))[-1].verdict.sound
     assert run(with_asyncio())
     sent = script.requests[1]
-    assert (sent.name, sent.strike_count, sent.strike_seed) == ("jobs/a", 3, 2**64 - 1)
+    assert (sent.name, sent.recompute_count, sent.recompute_seed) == ("jobs/a", 3, 2**64 - 1)
     with pytest.raises(NotPossible):
         list(client.verify("a"))
 

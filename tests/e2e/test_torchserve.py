@@ -90,8 +90,8 @@ def gone(processes: list[psutil.Process]) -> bool:
 
 
 def test_a_registered_model_proves_itself(server: RunningTorchServe) -> None:
-    generator = server.call(lambda client: client.prove("gen", 30))
-    classifier = server.call(lambda client: client.prove("cls", 30))
+    generator = server.call(lambda client: client.wait_until_ready("gen", 30))
+    classifier = server.call(lambda client: client.wait_until_ready("cls", 30))
     assert (generator.kind, generator.latent_size, generator.micro_batch) == ("generator", 5, 16)
     assert (classifier.kind, classifier.classes) == ("classifier", ("nought", "one", "two"))
     assert server.call(lambda client: client.list_models()) == ["cls", "gen"]
@@ -193,7 +193,7 @@ def test_a_killed_worker_costs_the_request_inside_it_and_no_other(server: Runnin
             await asyncio.sleep(0.01)
         worker.kill()
         answers = await asyncio.gather(*asked, return_exceptions=True)
-        await client.prove("gen", 60)
+        await client.wait_until_ready("gen", 60)
         return answers
 
     answers = server.call(killed_while_asked)
@@ -213,7 +213,7 @@ def test_workers_are_added_and_taken_away(server: RunningTorchServe) -> None:
         found = []
         for workers in (2, 1):
             await client.scale("cls", workers)
-            await client.prove("cls", 60)
+            await client.wait_until_ready("cls", 60)
             found.append((await client.describe("cls")).workers_ready)
         return found
 

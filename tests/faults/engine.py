@@ -141,7 +141,7 @@ class Engine:
         return Client(self.settings.api_address, **options)
 
     def start_all(self, workers: int = 1, **variables: str) -> list[subprocess.Popen[bytes]]:
-        """Start a dispatcher and workers, and wait for their signs of life; returns the workers."""
+        """Start a dispatcher and workers, and wait for their heartbeats; returns the workers."""
         self.start("dispatcher")
         started = [self.start("worker", **variables) for _ in range(workers)]
         self.wait_for_workers(workers)
@@ -160,9 +160,9 @@ class Engine:
         return sorted(file.name for file in self._crashes.iterdir())
 
     def wait_for_workers(self, count: int) -> None:
-        """Wait until so many workers have given a sign of life."""
+        """Wait until so many workers have given a heartbeat."""
         with contextlib.closing(self.valkey.client()) as client:
-            wait_until(lambda: client.zcard("mintage:workers") >= count, "the workers' signs of life")
+            wait_until(lambda: client.zcard("mintage:workers") >= count, "the workers' heartbeats")
 
     def kill(self, process: subprocess.Popen[bytes], number: signal.Signals = signal.SIGKILL) -> None:
         """Send a signal to a process and all that it started, and wait for its end."""
@@ -186,7 +186,7 @@ class Engine:
                 with ThreadPoolExecutor(1) as pool:
                     registry: Any = self.registry
                     inference = Inference(
-                        backend, registry, admissions=admissions, pool=pool, metrics=Metrics(), patience_s=5.0
+                        backend, registry, admissions=admissions, pool=pool, metrics=Metrics(), call_limit_s=5.0
                     )
                     return await act(JobServicer(self.settings, client, registry, inference))
             finally:
@@ -244,9 +244,9 @@ class Engine:
         reader.check()
         return data
 
-    def verify(self, name: str, *, strike: int = 0, seed: int = 0) -> list[verification_pb2.VerifyJobResponse]:
+    def verify(self, name: str, *, recompute: int = 0, seed: int = 0) -> list[verification_pb2.VerifyJobResponse]:
         """Verify a job; returns every part of the answer."""
-        request = verification_pb2.VerifyJobRequest(name=name, strike_count=strike, strike_seed=seed)
+        request = verification_pb2.VerifyJobRequest(name=name, recompute_count=recompute, recompute_seed=seed)
 
         async def read(api: JobServicer) -> list[verification_pb2.VerifyJobResponse]:
             return [part async for part in api.VerifyJob(request, None)]

@@ -117,7 +117,7 @@ class ModelServer(inference_pb2_grpc.InferenceAPIsServiceServicer, management_pb
         return management_pb2.ManagementResponse(msg="{}")
 
     def ScaleWorker(self, request: Any, context: Any) -> Any:
-        """Say that a model has as many workers as wished."""
+        """Say that a model has as many workers as read_intent."""
         return management_pb2.ManagementResponse(msg="{}")
 
     def ListModels(self, request: Any, context: Any) -> Any:

@@ -134,9 +134,9 @@ def test_a_job_of_killed_workers_is_verified_and_what_was_changed_is_found(engin
     engine.models.pass_gate.set()
     engine.start("worker")
     job = engine.wait_for(job.name)
-    verdict = engine.verify(job.name, strike=5, seed=1)[-1].verdict
+    verdict = engine.verify(job.name, recompute=5, seed=1)[-1].verdict
     assert verdict.sound and verdict.root_digest == job.root_digest
-    assert (verdict.progress.shards_checked, verdict.progress.micro_batches_struck) == (2, 5)
+    assert (verdict.progress.shards_checked, verdict.progress.samples_recomputed) == (2, 5)
     shard = Path(job.output_uri) / "shards/000001.tar"
     data = bytearray(shard.read_bytes())
     data[len(data) // 2] ^= 1
@@ -145,4 +145,4 @@ def test_a_job_of_killed_workers_is_verified_and_what_was_changed_is_found(engin
     assert [(each.kind, each.shard) for each in found] == [(Finding.KIND_WRONG_DIGEST, 1)]
     engine.models.device = "cuda-sm90"
     with pytest.raises(FailedPrecondition, match="now runs on cuda-sm90"):
-        engine.verify(job.name, strike=1)
+        engine.verify(job.name, recompute=1)

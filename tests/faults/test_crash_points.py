@@ -70,7 +70,7 @@ def test_a_shard_of_any_format_survives_a_crash_at_every_point(engine: Engine, l
     assert files(job) == files(calm) and job.root_digest == calm.root_digest
     assert (job.root_digest == tar.root_digest) == (layout == "PNG")
     assert (Path(job.output_uri) / CONTACT_SHEET).read_bytes() == (Path(tar.output_uri) / CONTACT_SHEET).read_bytes()
-    assert engine.verify(job.name, strike=2)[-1].verdict.sound
+    assert engine.verify(job.name, recompute=2)[-1].verdict.sound
     data = b"".join(engine.read_shard(job.name, shard) for shard in range(6))
     assert data == b"".join(engine.read_shard(calm.name, shard) for shard in range(6))
 

@@ -31,7 +31,7 @@ def test_a_running_job_is_cancelled_within_a_micro_batch(engine: Engine) -> None
     begin = time.monotonic()
     engine.cancel(job.name)
     job = engine.wait_for(job.name, State.STATE_CANCELLED)
-    assert time.monotonic() - begin < 3  # the model does not answer: the striker sees it within a second
+    assert time.monotonic() - begin < 3  # the model does not answer: the runner sees it within a second
     asked = len(engine.models.requests)
     engine.models.pass_gate.set()
     engine.wait_for(engine.sample(4, 4).name)

@@ -59,8 +59,8 @@ def test_a_killed_worker_costs_one_lease_and_nothing_else(engine: Engine) -> Non
 def test_the_death_of_a_pool_process_alone_costs_one_lease_too(engine: Engine) -> None:
     worker = engine.start_all()[0]
     job = begin_and_hold(engine)
-    striker = next(child for child in children(worker) if "spawn_main" in " ".join(child.cmdline()))
-    os.kill(striker.pid, signal.SIGKILL)
+    runner = next(child for child in children(worker) if "spawn_main" in " ".join(child.cmdline()))
+    os.kill(runner.pid, signal.SIGKILL)
     engine.models.pass_gate.set()
     job = engine.wait_for(job.name)
     assert samples(job) == list(range(40)) and job.progress.attempts == 3

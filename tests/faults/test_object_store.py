@@ -99,7 +99,7 @@ def test_a_killed_worker_and_a_store_that_is_away_change_no_byte(engine: Engine,
     assert job.progress.attempts == 3 and job.output_uri == f"s3://{BUCKET}/base/{name}"
     check(s3, job, tmp_path / "expected")
     assert not list((tmp_path / "state/spool").rglob(".tmp/*"))
-    assert engine.verify(name, strike=3)[-1].verdict.sound
+    assert engine.verify(name, recompute=3)[-1].verdict.sound
     data = engine.read_shard(name, 1)
     assert hashlib.sha256(data).hexdigest() == engine.shards(name)[1].digest
     assert SECRET not in engine.log_text()

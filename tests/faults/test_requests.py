@@ -38,8 +38,8 @@ def test_a_hundred_same_requests_at_once_to_two_apis_are_one_job(engine: Engine)
 
     async def ask_all() -> list[jobs_pb2.Job | AlreadyExists]:
         async with AsyncClient(addresses[0], retries=PATIENT) as one, AsyncClient(addresses[1], retries=PATIENT) as two:
-            wishes = ((client, count) for _ in range(50) for client in (one, two) for count in (12, 13))
-            return list(await asyncio.gather(*(ask(client, count) for client, count in wishes)))
+            requests = ((client, count) for _ in range(50) for client in (one, two) for count in (12, 13))
+            return list(await asyncio.gather(*(ask(client, count) for client, count in requests)))
 
     answers = asyncio.run(ask_all())
     jobs = [answer for answer in answers if isinstance(answer, jobs_pb2.Job)]

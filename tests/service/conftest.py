@@ -13,7 +13,7 @@ from service.api.servicers.jobs.service import JobServicer
 from service.jobs.ledger.ledger import Ledger, connect
 from service.jobs.storage.store import open_store
 from service.jobs.submission.submit import write_plan
-from service.jobs.workers.attempt import Striker
+from service.jobs.workers.attempt import ShardRunner
 from service.settings import Settings
 from tests.faults.engine import Models
 from tests.service.jobs.workers.test_attempt import Backend
@@ -76,7 +76,7 @@ def with_ledger(valkey: Valkey) -> ledgers.Use:
 @pytest.fixture
 def with_job(tmp_path: Path, valkey: Valkey) -> verification.Use:
     """Run a coroutine function with a finished job."""
-    variables = {"state_dir": tmp_path, "redis_url": valkey.url, "backend_patience_s": 1.0}
+    variables = {"state_dir": tmp_path, "redis_url": valkey.url, "backend_retry_s": 1.0}
     settings = Settings.model_validate(variables)
 
     async def run(act: verification.Act) -> None:
@@ -85,7 +85,10 @@ def with_job(tmp_path: Path, valkey: Valkey) -> verification.Use:
             ledger, maker, models = Ledger(client), verification.Maker(), Models(shape=verification.SHAPE)
             await ledger.create(write_plan(open_store(settings), verification.PLAN))
             for shard in range(verification.PLAN.shards):
-                assert await Striker(settings, ledger, Backend(), "w").strike(verification.PLAN.job, shard) == "done"
+                assert (
+                    await ShardRunner(settings, ledger, Backend(), "w").run_shard(verification.PLAN.job, shard)
+                    == "done"
+                )
             await verification.sign_off(settings, ledger)
             registry: Any = models
             await act(

@@ -1,4 +1,4 @@
-"""What happened, one JSON object a line: who began what (`invoke`), and how it ended.
+"""What happened, one JSON object per line: who began what (`invoke`), and how it ended.
 
 `ok`: it took effect. `fail`: it was refused and had no effect. `info`: nobody knows, the answer was lost. Append-only,
 so what a crash of the soak itself leaves behind can be read too.

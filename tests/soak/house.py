@@ -40,7 +40,7 @@ class House:
         return Path(self.engine.settings.outputs)
 
     def ready(self) -> None:
-        """Wait until the API answers with all that is behind it, and every worker has given a sign of life."""
+        """Wait until the API answers with all that is behind it, and every worker has given a heartbeat."""
         with self.engine.client() as client:
             wait_until(lambda: serves(client), "the API")
         self.engine.wait_for_workers(len(WORKERS))
@@ -53,7 +53,7 @@ def open_house(state: Path) -> Iterator[House]:
         models = stack.enter_context(running_model_server())
         models.takes_s = 0.01
         valkey = Valkey(state / "valkey", free_port())
-        variables = {"lease_s": str(LEASE_S), "max_attempts": "3", "backend_patience_s": "5"}
+        variables = {"lease_s": str(LEASE_S), "max_attempts": "3", "backend_retry_s": "5"}
         engine = stack.enter_context(running_engine(state / "state", valkey, models, **variables))
         engine.record_models()
         supervisor = stack.enter_context(Supervisor(state / "logs"))

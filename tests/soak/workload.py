@@ -22,7 +22,7 @@ from tests.soak.house import House, file_facts
 
 PATIENT = Retries(attempts=40, longest_pause_s=1.0, stream_attempts=80)
 CLIENTS = ("ada", "bob", "cleo")
-MOST_OPEN = 10
+MAX_OPEN = 10
 RATES = (0.0, 25.0, 50.0)
 
 
@@ -212,7 +212,7 @@ class Workload:
 
     def _create(self, client: Client, process: str, chance: random.Random) -> None:
         """Create a job; sometimes twice at once, or again with other parameters."""
-        if self.jobs.open() >= MOST_OPEN:
+        if self.jobs.open() >= MAX_OPEN:
             return
         recipe, request_id = chance.choice(SAMPLES), f"{process}-{next(self._numbers)}"
         options = {"max_images_per_second": chance.choice(RATES), "priority": chance.randint(-3, 3)}
@@ -245,7 +245,7 @@ class Workload:
     def _score(self, client: Client, process: str, chance: random.Random) -> None:
         """Score a job that has succeeded."""
         done = self.jobs.named("SUCCEEDED")
-        if not done or self.jobs.open() >= MOST_OPEN:
+        if not done or self.jobs.open() >= MAX_OPEN:
             return
         source = chance.choice(done)
         recipe = self.jobs.source(source)
@@ -288,7 +288,7 @@ class Workload:
 
     def _delete(self, client: Client, process: str, chance: random.Random) -> None:
         jobs = self.jobs.named()
-        if len(jobs) > MOST_OPEN and self.jobs.remove(job := chance.choice(jobs)):
+        if len(jobs) > MAX_OPEN and self.jobs.remove(job := chance.choice(jobs)):
             self.steer(process, "delete", job, lambda name: client.delete(name, force=True))
 
     @contextlib.contextmanager

@@ -49,7 +49,7 @@ class Api:
         job: jobs_pb2.Job = (await self.stub.CreateScoreJob(request)).job
         return job
 
-    async def strike_all(self, job: jobs_pb2.Job) -> None:
+    async def run_all(self, job: jobs_pb2.Job) -> None:
         """Let the ledger believe that a job was done."""
         plan = (await self.ledger.job(job.name[5:])).plan
         for shard in range(plan.shards):

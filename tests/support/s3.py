@@ -114,7 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(response.status, data, kept, length=response.getheader("Content-Length"))
 
     def _body(self) -> Iterator[bytes]:
-        """The request's body, as slowly as is wished."""
+        """The request's body, as slowly as is read_intent."""
         left = int(self.headers.get("Content-Length", 0))
         while left:
             part = self.rfile.read(min(left, 1 << 20))

@@ -16,7 +16,7 @@ from service.jobs.shards.formats.scores import ScoreWriter
 from service.jobs.shards.publish import publish
 from service.jobs.sources.choice import source_digest
 from service.jobs.storage.local import LocalStore
-from tests.service.jobs.dispatch.test_finalize import strike
+from tests.service.jobs.dispatch.test_finalize import make_shards
 from tests.service.jobs.shards.test_publish import marker_of
 from tests.support.plans import sample_plan, score_plan
 
@@ -27,7 +27,7 @@ CONCEPTS = (ScoredConcept(name="cat", sign=1, threshold=0.5), ScoredConcept(name
 def made_source(root: Path, count: int = 40, shard_size: int = 7) -> tuple[Plan, str]:
     """A finished sample job and its root digest."""
     plan = sample_plan(count=count, shard_size=shard_size)
-    strike(root, plan, range(plan.shards))
+    make_shards(root, plan, range(plan.shards))
     LocalStore(root).output(plan.prefix).put("plan.json", plan.to_json())
     return plan, finalize(LocalStore(root), plan, cancelled=False, errors={}).root_digest
 

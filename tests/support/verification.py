@@ -1,4 +1,4 @@
-"""A job that was really struck, and its verification, with a model that can be told to go wrong."""
+"""A job that was really made, and its verification, with a model that can be told to go wrong."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ class Bench:
         """The job's folder."""
         return Path(self.settings.outputs) / PLAN.prefix
 
-    async def parts(self, strike: int = 0, seed: int = 0) -> list[verification_pb2.VerifyJobResponse]:
+    async def parts(self, recompute: int = 0, seed: int = 0) -> list[verification_pb2.VerifyJobResponse]:
         """Verify; returns every part of the answer."""
-        request = verification_pb2.VerifyJobRequest(name=NAME, strike_count=strike, strike_seed=seed)
+        request = verification_pb2.VerifyJobRequest(name=NAME, recompute_count=recompute, recompute_seed=seed)
         return [part async for part in self.api.VerifyJob(request, None)]
 
-    async def findings(self, strike: int = 0) -> list[tuple[str, int | None]]:
+    async def findings(self, recompute: int = 0) -> list[tuple[str, int | None]]:
         """Verify; returns what was found, and checks that the verdict says so too."""
-        *parts, last = await self.parts(strike)
+        *parts, last = await self.parts(recompute)
         found = [part.finding for part in parts if part.WhichOneof("part") == "finding"]
         assert (last.verdict.sound, last.verdict.findings) == (not found, len(found))
         assert all(each.detail for each in found)

@@ -119,7 +119,7 @@ class FakeModelServer:
         self._check_alive()
         return sorted(self.models)
 
-    async def prove(self, backend_name: str, timeout_s: float) -> ModelDescription:
+    async def wait_until_ready(self, backend_name: str, timeout_s: float) -> ModelDescription:
         """Describe, when `proofs` is set."""
         await self.proofs.wait()
         self._check_alive()

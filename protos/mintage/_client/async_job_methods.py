@@ -160,10 +160,10 @@ class AsyncJobMethods:
         reader.check()
 
     async def verify(
-        self, name: str, *, strike: int = 0, seed: int = 0
+        self, name: str, *, recompute: int = 0, seed: int = 0
     ) -> AsyncIterator[verification_pb2.VerifyJobResponse]:
         """As `Client.verify`."""
-        async for part in self._stream(job_calls.verify_job(name, strike=strike, seed=seed)):
+        async for part in self._stream(job_calls.verify_job(name, recompute=recompute, seed=seed)):
             yield part
 
     def shards(self, name: str, states: Sequence[jobs_pb2.Shard.State.ValueType] = ()) -> AsyncIterator[jobs_pb2.Shard]:

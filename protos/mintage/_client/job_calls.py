@@ -166,9 +166,11 @@ def list_shards(
     return Call(_JOBS + "ListShards", request, jobs_pb2.ListShardsResponse, lambda a: Page(a.shards, a.next_page_token))
 
 
-def verify_job(job: str, *, strike: int, seed: int) -> Call[verification_pb2.VerifyJobResponse]:
+def verify_job(job: str, *, recompute: int, seed: int) -> Call[verification_pb2.VerifyJobResponse]:
     """A stream of what the verification of a job finds."""
-    request = made(verification_pb2.VerifyJobRequest, name=job_name(job), strike_count=strike, strike_seed=seed)
+    request = made(
+        verification_pb2.VerifyJobRequest, name=job_name(job), recompute_count=recompute, recompute_seed=seed
+    )
     return Call(_JOBS + "VerifyJob", request, verification_pb2.VerifyJobResponse, lambda part: part)
 
 

@@ -181,12 +181,12 @@ class JobMethods:
             yield reader.take(part)
         reader.check()
 
-    def verify(self, name: str, *, strike: int = 0, seed: int = 0) -> Iterator[verification_pb2.VerifyJobResponse]:
+    def verify(self, name: str, *, recompute: int = 0, seed: int = 0) -> Iterator[verification_pb2.VerifyJobResponse]:
         """Hash every shard of a job that has ended: its parts are progress and findings, the last one is the verdict.
 
-        `strike` micro-batches of a sample job, drawn by the seed, are made again and compared byte by byte.
+        `recompute` samples of a sample job, drawn by the seed, are recomputed and compared byte by byte.
         """
-        yield from self._stream(job_calls.verify_job(name, strike=strike, seed=seed))
+        yield from self._stream(job_calls.verify_job(name, recompute=recompute, seed=seed))
 
     def shards(self, name: str, states: Sequence[jobs_pb2.Shard.State.ValueType] = ()) -> Iterator[jobs_pb2.Shard]:
         """The shards of a job in order, or those in these states, fetched as they are asked for."""

@@ -28,9 +28,9 @@ class _ImageFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ImageForm
     IMAGE_FORMAT_UNSPECIFIED: _ImageFormat.ValueType  # 0
     """Chooses the default, IMAGE_FORMAT_PNG."""
     IMAGE_FORMAT_PNG: _ImageFormat.ValueType  # 1
-    """Lossless PNG, one file an image."""
+    """Lossless PNG, one file per image."""
     IMAGE_FORMAT_JPEG: _ImageFormat.ValueType  # 2
-    """JPEG of quality 95, one file an image. Lossy: do not compute scores on it."""
+    """JPEG of quality 95, one file per image. Lossy: do not compute scores on it."""
     IMAGE_FORMAT_RAW: _ImageFormat.ValueType  # 3
     """Raw uint8, row-major [height, width, channels], no header. The fastest form."""
 
@@ -40,9 +40,9 @@ class ImageFormat(_ImageFormat, metaclass=_ImageFormatEnumTypeWrapper):
 IMAGE_FORMAT_UNSPECIFIED: ImageFormat.ValueType  # 0
 """Chooses the default, IMAGE_FORMAT_PNG."""
 IMAGE_FORMAT_PNG: ImageFormat.ValueType  # 1
-"""Lossless PNG, one file an image."""
+"""Lossless PNG, one file per image."""
 IMAGE_FORMAT_JPEG: ImageFormat.ValueType  # 2
-"""JPEG of quality 95, one file an image. Lossy: do not compute scores on it."""
+"""JPEG of quality 95, one file per image. Lossy: do not compute scores on it."""
 IMAGE_FORMAT_RAW: ImageFormat.ValueType  # 3
 """Raw uint8, row-major [height, width, channels], no header. The fastest form."""
 Global___ImageFormat: _TypeAlias = ImageFormat  # noqa: Y015

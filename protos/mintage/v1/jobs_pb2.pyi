@@ -78,7 +78,7 @@ class Job(_message.Message):
         STATE_QUEUED: Job._State.ValueType  # 1
         """Accepted, no shard started."""
         STATE_RUNNING: Job._State.ValueType  # 2
-        """Shards are being struck."""
+        """Shards are being made."""
         STATE_FINALIZING: Job._State.ValueType  # 3
         """Every shard is finished; the manifest is being written."""
         STATE_CANCELLING: Job._State.ValueType  # 4
@@ -104,7 +104,7 @@ class Job(_message.Message):
     STATE_QUEUED: Job.State.ValueType  # 1
     """Accepted, no shard started."""
     STATE_RUNNING: Job.State.ValueType  # 2
-    """Shards are being struck."""
+    """Shards are being made."""
     STATE_FINALIZING: Job.State.ValueType  # 3
     """Every shard is finished; the manifest is being written."""
     STATE_CANCELLING: Job.State.ValueType  # 4
@@ -242,7 +242,7 @@ class Job(_message.Message):
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When it is deleted with its files, or later if a score job that has not ended needs them; set once it has ended, if it
+        """When it is deleted with its files, or later if an unfinished score job needs them; set once it has ended, if it
         has a `ttl`.
         """
 
@@ -404,7 +404,7 @@ class JobProgress(_message.Message):
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     IMAGES_PER_SECOND_FIELD_NUMBER: _builtins.int
     BYTES_COMMITTED_FIELD_NUMBER: _builtins.int
-    TIME_LEFT_FIELD_NUMBER: _builtins.int
+    ETA_FIELD_NUMBER: _builtins.int
     images_total: _builtins.int
     """Images to do."""
     images_done: _builtins.int
@@ -420,13 +420,13 @@ class JobProgress(_message.Message):
     shards_failed: _builtins.int
     """Shards that failed for good."""
     attempts: _builtins.int
-    """Claims of shards so far; more than `shards_done` if some were struck again."""
+    """Claims of shards so far; more than `shards_done` if some were retried."""
     images_per_second: _builtins.float
     """Recent speed in images a second; 0 before it is known, the mean after the end."""
     bytes_committed: _builtins.int
     """Bytes of the finished shards' files."""
     @_builtins.property
-    def time_left(self) -> Global___TimeLeft:
+    def eta(self) -> Global___Eta:
         """Time left; absent before three shards are finished, while nothing is being done and after the end."""
 
     def __init__(
@@ -442,51 +442,51 @@ class JobProgress(_message.Message):
         attempts: _builtins.int = ...,
         images_per_second: _builtins.float = ...,
         bytes_committed: _builtins.int = ...,
-        time_left: Global___TimeLeft | None = ...,
+        eta: Global___Eta | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["time_left", b"time_left"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["eta", b"eta"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "bytes_committed", b"bytes_committed", "images_committed", b"images_committed", "images_done", b"images_done", "images_per_second", b"images_per_second", "images_total", b"images_total", "shards_done", b"shards_done", "shards_failed", b"shards_failed", "shards_running", b"shards_running", "shards_total", b"shards_total", "time_left", b"time_left"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "bytes_committed", b"bytes_committed", "eta", b"eta", "images_committed", b"images_committed", "images_done", b"images_done", "images_per_second", b"images_per_second", "images_total", b"images_total", "shards_done", b"shards_done", "shards_failed", b"shards_failed", "shards_running", b"shards_running", "shards_total", b"shards_total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___JobProgress: _TypeAlias = JobProgress  # noqa: Y015
 
 @_typing.final
-class TimeLeft(_message.Message):
-    """How long a job still takes, if the workers stay and nothing else comes between."""
+class Eta(_message.Message):
+    """How long an unfinished job still takes if its workers stay and no other job competes for them."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    LIKELY_FIELD_NUMBER: _builtins.int
-    LEAST_FIELD_NUMBER: _builtins.int
-    MOST_FIELD_NUMBER: _builtins.int
+    MEDIAN_FIELD_NUMBER: _builtins.int
+    P10_FIELD_NUMBER: _builtins.int
+    P90_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def likely(self) -> _duration_pb2.Duration:
-        """The middle of what is expected."""
+    def median(self) -> _duration_pb2.Duration:
+        """The median of the estimate."""
 
     @_builtins.property
-    def least(self) -> _duration_pb2.Duration:
-        """In nine of ten cases it takes longer than this..."""
+    def p10(self) -> _duration_pb2.Duration:
+        """The job takes longer than this in nine cases of ten."""
 
     @_builtins.property
-    def most(self) -> _duration_pb2.Duration:
-        """...and in nine of ten cases it takes no longer than this."""
+    def p90(self) -> _duration_pb2.Duration:
+        """The job takes no longer than this in nine cases of ten."""
 
     def __init__(
         self,
         *,
-        likely: _duration_pb2.Duration | None = ...,
-        least: _duration_pb2.Duration | None = ...,
-        most: _duration_pb2.Duration | None = ...,
+        median: _duration_pb2.Duration | None = ...,
+        p10: _duration_pb2.Duration | None = ...,
+        p90: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["least", b"least", "likely", b"likely", "most", b"most"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["median", b"median", "p10", b"p10", "p90", b"p90"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["least", b"least", "likely", b"likely", "most", b"most"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["median", b"median", "p10", b"p10", "p90", b"p90"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___TimeLeft: _TypeAlias = TimeLeft  # noqa: Y015
+Global___Eta: _TypeAlias = Eta  # noqa: Y015
 
 @_typing.final
 class ClassifierScore(_message.Message):
@@ -1246,7 +1246,7 @@ Global___CancelJobRequest: _TypeAlias = CancelJobRequest  # noqa: Y015
 
 @_typing.final
 class CancelJobResponse(_message.Message):
-    """Answers when the wish is durable."""
+    """Answers once the request is recorded."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1292,7 +1292,7 @@ Global___PauseJobRequest: _TypeAlias = PauseJobRequest  # noqa: Y015
 
 @_typing.final
 class PauseJobResponse(_message.Message):
-    """Answers when the wish is durable."""
+    """Answers once the request is recorded."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1338,7 +1338,7 @@ Global___ResumeJobRequest: _TypeAlias = ResumeJobRequest  # noqa: Y015
 
 @_typing.final
 class ResumeJobResponse(_message.Message):
-    """Answers when the wish is durable."""
+    """Answers once the request is recorded."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1384,7 +1384,7 @@ Global___RetryFailedShardsRequest: _TypeAlias = RetryFailedShardsRequest  # noqa
 
 @_typing.final
 class RetryFailedShardsResponse(_message.Message):
-    """Answers when the wish is durable."""
+    """Answers once the request is recorded."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -28,7 +28,7 @@ if _version_not_supported:
 
 class JobServiceStub:
     """JobService runs durable bulk work. A job that was accepted survives the death of any process; each of its images is
-    made exactly once, and striking it again gives the same bytes.
+    made exactly once, and recomputing it gives the same bytes.
     """
 
     def __init__(self, channel):
@@ -116,7 +116,7 @@ class JobServiceStub:
 
 class JobServiceServicer:
     """JobService runs durable bulk work. A job that was accepted survives the death of any process; each of its images is
-    made exactly once, and striking it again gives the same bytes.
+    made exactly once, and recomputing it gives the same bytes.
     """
 
     def CreateSampleJob(self, request, context):
@@ -343,7 +343,7 @@ def add_JobServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class JobService:
     """JobService runs durable bulk work. A job that was accepted survives the death of any process; each of its images is
-    made exactly once, and striking it again gives the same bytes.
+    made exactly once, and recomputing it gives the same bytes.
     """
 
     @staticmethod

@@ -29,7 +29,7 @@ GRPC_VERSION: str
 
 class JobServiceStub:
     """JobService runs durable bulk work. A job that was accepted survives the death of any process; each of its images is
-    made exactly once, and striking it again gives the same bytes.
+    made exactly once, and recomputing it gives the same bytes.
     """
 
     @_typing.overload
@@ -113,7 +113,7 @@ class JobServiceStub:
 @_typing.type_check_only
 class JobServiceAsyncStub(JobServiceStub):
     """JobService runs durable bulk work. A job that was accepted survives the death of any process; each of its images is
-    made exactly once, and striking it again gives the same bytes.
+    made exactly once, and recomputing it gives the same bytes.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -193,7 +193,7 @@ class JobServiceAsyncStub(JobServiceStub):
 
 class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     """JobService runs durable bulk work. A job that was accepted survives the death of any process; each of its images is
-    made exactly once, and striking it again gives the same bytes.
+    made exactly once, and recomputing it gives the same bytes.
     """
 
     @_abc_1.abstractmethod

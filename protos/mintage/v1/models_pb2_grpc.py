@@ -95,7 +95,7 @@ class ModelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UnloadModel(self, request, context):
-        """Unloads a model: from now on it is NOT_FOUND. While jobs that have not ended need it, the model server keeps it for them
+        """Unloads a model: from now on it is NOT_FOUND. While unfinished jobs need it, the model server keeps it for them
         alone. Fails with NOT_FOUND if no model of that name is loaded.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

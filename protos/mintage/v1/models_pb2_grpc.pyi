@@ -49,7 +49,7 @@ class ModelServiceStub:
     FAILED_PRECONDITION if the archive cannot be served (its weights are damaged, say).
     """
     UnloadModel: _grpc.UnaryUnaryMultiCallable[_models_pb2.UnloadModelRequest, _models_pb2.UnloadModelResponse]
-    """Unloads a model: from now on it is NOT_FOUND. While jobs that have not ended need it, the model server keeps it for them
+    """Unloads a model: from now on it is NOT_FOUND. While unfinished jobs need it, the model server keeps it for them
     alone. Fails with NOT_FOUND if no model of that name is loaded.
     """
     ScaleModel: _grpc.UnaryUnaryMultiCallable[_models_pb2.ScaleModelRequest, _models_pb2.ScaleModelResponse]
@@ -78,7 +78,7 @@ class ModelServiceAsyncStub(ModelServiceStub):
     FAILED_PRECONDITION if the archive cannot be served (its weights are damaged, say).
     """
     UnloadModel: _aio.UnaryUnaryMultiCallable[_models_pb2.UnloadModelRequest, _models_pb2.UnloadModelResponse]  # type: ignore[assignment]
-    """Unloads a model: from now on it is NOT_FOUND. While jobs that have not ended need it, the model server keeps it for them
+    """Unloads a model: from now on it is NOT_FOUND. While unfinished jobs need it, the model server keeps it for them
     alone. Fails with NOT_FOUND if no model of that name is loaded.
     """
     ScaleModel: _aio.UnaryUnaryMultiCallable[_models_pb2.ScaleModelRequest, _models_pb2.ScaleModelResponse]  # type: ignore[assignment]
@@ -128,7 +128,7 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _models_pb2.UnloadModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_models_pb2.UnloadModelResponse, _abc.Awaitable[_models_pb2.UnloadModelResponse]]:
-        """Unloads a model: from now on it is NOT_FOUND. While jobs that have not ended need it, the model server keeps it for them
+        """Unloads a model: from now on it is NOT_FOUND. While unfinished jobs need it, the model server keeps it for them
         alone. Fails with NOT_FOUND if no model of that name is loaded.
         """
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dmintage/v1/verification.proto\x12\nmintage.v1\"K\n\x10VerifyJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0cstrike_count\x18\x02 \x01(\x05\x12\x13\n\x0bstrike_seed\x18\x03 \x01(\x04\"\xa1\x01\n\x11VerifyJobResponse\x12\x34\n\x08progress\x18\x01 \x01(\x0b\x32 .mintage.v1.VerificationProgressH\x00\x12&\n\x07\x66inding\x18\x02 \x01(\x0b\x32\x13.mintage.v1.FindingH\x00\x12&\n\x07verdict\x18\x03 \x01(\x0b\x32\x13.mintage.v1.VerdictH\x00\x42\x06\n\x04part\"\x7f\n\x14VerificationProgress\x12\x16\n\x0eshards_checked\x18\x01 \x01(\x03\x12\x14\n\x0cshards_total\x18\x02 \x01(\x03\x12\x1c\n\x14micro_batches_struck\x18\x03 \x01(\x03\x12\x1b\n\x13micro_batches_total\x18\x04 \x01(\x03\"\xac\x02\n\x07\x46inding\x12&\n\x04kind\x18\x01 \x01(\x0e\x32\x18.mintage.v1.Finding.Kind\x12\x12\n\x05shard\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x12\n\x05index\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12\x10\n\x08\x65xpected\x18\x04 \x01(\t\x12\r\n\x05\x66ound\x18\x05 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x06 \x01(\t\"\x8b\x01\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n\x0cKIND_MISSING\x10\x01\x12\x15\n\x11KIND_WRONG_DIGEST\x10\x02\x12\x15\n\x11KIND_WRONG_MARKER\x10\x03\x12\x14\n\x10KIND_WRONG_IMAGE\x10\x04\x12\x17\n\x13KIND_WRONG_MANIFEST\x10\x05\x42\x08\n\x06_shardB\x08\n\x06_index\"s\n\x07Verdict\x12\r\n\x05sound\x18\x01 \x01(\x08\x12\x10\n\x08\x66indings\x18\x02 \x01(\x03\x12\x32\n\x08progress\x18\x03 \x01(\x0b\x32 .mintage.v1.VerificationProgress\x12\x13\n\x0broot_digest\x18\x04 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dmintage/v1/verification.proto\x12\nmintage.v1\"Q\n\x10VerifyJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\x0frecompute_count\x18\x02 \x01(\x05\x12\x16\n\x0erecompute_seed\x18\x03 \x01(\x04\"\xa1\x01\n\x11VerifyJobResponse\x12\x34\n\x08progress\x18\x01 \x01(\x0b\x32 .mintage.v1.VerificationProgressH\x00\x12&\n\x07\x66inding\x18\x02 \x01(\x0b\x32\x13.mintage.v1.FindingH\x00\x12&\n\x07verdict\x18\x03 \x01(\x0b\x32\x13.mintage.v1.VerdictH\x00\x42\x06\n\x04part\"w\n\x14VerificationProgress\x12\x16\n\x0eshards_checked\x18\x01 \x01(\x03\x12\x14\n\x0cshards_total\x18\x02 \x01(\x03\x12\x1a\n\x12samples_recomputed\x18\x03 \x01(\x03\x12\x15\n\rsamples_total\x18\x04 \x01(\x03\"\xac\x02\n\x07\x46inding\x12&\n\x04kind\x18\x01 \x01(\x0e\x32\x18.mintage.v1.Finding.Kind\x12\x12\n\x05shard\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x12\n\x05index\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12\x10\n\x08\x65xpected\x18\x04 \x01(\t\x12\r\n\x05\x66ound\x18\x05 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x06 \x01(\t\"\x8b\x01\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n\x0cKIND_MISSING\x10\x01\x12\x15\n\x11KIND_WRONG_DIGEST\x10\x02\x12\x15\n\x11KIND_WRONG_MARKER\x10\x03\x12\x14\n\x10KIND_WRONG_IMAGE\x10\x04\x12\x17\n\x13KIND_WRONG_MANIFEST\x10\x05\x42\x08\n\x06_shardB\x08\n\x06_index\"s\n\x07Verdict\x12\r\n\x05sound\x18\x01 \x01(\x08\x12\x10\n\x08\x66indings\x18\x02 \x01(\x03\x12\x32\n\x08progress\x18\x03 \x01(\x0b\x32 .mintage.v1.VerificationProgress\x12\x13\n\x0broot_digest\x18\x04 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,15 +32,15 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mintage.v1.verification_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_VERIFYJOBREQUEST']._serialized_start=45
-  _globals['_VERIFYJOBREQUEST']._serialized_end=120
-  _globals['_VERIFYJOBRESPONSE']._serialized_start=123
-  _globals['_VERIFYJOBRESPONSE']._serialized_end=284
-  _globals['_VERIFICATIONPROGRESS']._serialized_start=286
-  _globals['_VERIFICATIONPROGRESS']._serialized_end=413
-  _globals['_FINDING']._serialized_start=416
-  _globals['_FINDING']._serialized_end=716
-  _globals['_FINDING_KIND']._serialized_start=557
-  _globals['_FINDING_KIND']._serialized_end=696
-  _globals['_VERDICT']._serialized_start=718
-  _globals['_VERDICT']._serialized_end=833
+  _globals['_VERIFYJOBREQUEST']._serialized_end=126
+  _globals['_VERIFYJOBRESPONSE']._serialized_start=129
+  _globals['_VERIFYJOBRESPONSE']._serialized_end=290
+  _globals['_VERIFICATIONPROGRESS']._serialized_start=292
+  _globals['_VERIFICATIONPROGRESS']._serialized_end=411
+  _globals['_FINDING']._serialized_start=414
+  _globals['_FINDING']._serialized_end=714
+  _globals['_FINDING_KIND']._serialized_start=555
+  _globals['_FINDING_KIND']._serialized_end=694
+  _globals['_VERDICT']._serialized_start=716
+  _globals['_VERDICT']._serialized_end=831
 # @@protoc_insertion_point(module_scope)

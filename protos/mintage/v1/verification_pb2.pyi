@@ -24,26 +24,26 @@ class VerifyJobRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
-    STRIKE_COUNT_FIELD_NUMBER: _builtins.int
-    STRIKE_SEED_FIELD_NUMBER: _builtins.int
+    RECOMPUTE_COUNT_FIELD_NUMBER: _builtins.int
+    RECOMPUTE_SEED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, `jobs/{job}`. Required."""
-    strike_count: _builtins.int
-    """Micro-batches of a sample job to make again and compare with the images in the shards, from 0 to 10,000; more than
-    there are means all. 0, the default, makes none.
+    recompute_count: _builtins.int
+    """Samples of a sample job to recompute and compare byte for byte with the images in the shards, from 0 to 10,000. A
+    number larger than the job's recomputes all of them. Default 0: none.
     """
-    strike_seed: _builtins.int
-    """Seed that draws these micro-batches; the same seed draws the same ones. Default 0."""
+    recompute_seed: _builtins.int
+    """Seed of the draw; the same seed draws the same samples. Default 0."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
-        strike_count: _builtins.int = ...,
-        strike_seed: _builtins.int = ...,
+        recompute_count: _builtins.int = ...,
+        recompute_seed: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "strike_count", b"strike_count", "strike_seed", b"strike_seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "recompute_count", b"recompute_count", "recompute_seed", b"recompute_seed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -95,27 +95,27 @@ class VerificationProgress(_message.Message):
 
     SHARDS_CHECKED_FIELD_NUMBER: _builtins.int
     SHARDS_TOTAL_FIELD_NUMBER: _builtins.int
-    MICRO_BATCHES_STRUCK_FIELD_NUMBER: _builtins.int
-    MICRO_BATCHES_TOTAL_FIELD_NUMBER: _builtins.int
+    SAMPLES_RECOMPUTED_FIELD_NUMBER: _builtins.int
+    SAMPLES_TOTAL_FIELD_NUMBER: _builtins.int
     shards_checked: _builtins.int
     """Shards whose file and marker were checked."""
     shards_total: _builtins.int
     """Shards that were committed."""
-    micro_batches_struck: _builtins.int
-    """Micro-batches that were made again and compared."""
-    micro_batches_total: _builtins.int
-    """Micro-batches that will be; known once all shards are checked, 0 before."""
+    samples_recomputed: _builtins.int
+    """Samples recomputed and compared."""
+    samples_total: _builtins.int
+    """Samples to recompute; known once all shards are checked, 0 before."""
     def __init__(
         self,
         *,
         shards_checked: _builtins.int = ...,
         shards_total: _builtins.int = ...,
-        micro_batches_struck: _builtins.int = ...,
-        micro_batches_total: _builtins.int = ...,
+        samples_recomputed: _builtins.int = ...,
+        samples_total: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["micro_batches_struck", b"micro_batches_struck", "micro_batches_total", b"micro_batches_total", "shards_checked", b"shards_checked", "shards_total", b"shards_total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["samples_recomputed", b"samples_recomputed", "samples_total", b"samples_total", "shards_checked", b"shards_checked", "shards_total", b"shards_total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

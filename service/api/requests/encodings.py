@@ -1,4 +1,4 @@
-"""The forms in which images leave: PNG, JPEG, raw."""
+"""The encodings in which images leave: PNG, JPEG, raw."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ Format = generation_pb2.ImageFormat
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class Encoding:
     """How images [N, H, W, C] are encoded, and the most bytes of one of (height, width, channels)."""
 
     encode: Callable[[NDArray[np.uint8]], list[bytes]]
     most_bytes: Callable[[int, int, int], int]
 
 
-FORMS: dict[Format.ValueType, Form] = {
-    Format.IMAGE_FORMAT_PNG: Form(encode.encode_png, encode.most_png_bytes),
-    Format.IMAGE_FORMAT_JPEG: Form(encode.encode_jpeg, encode.most_jpeg_bytes),
-    Format.IMAGE_FORMAT_RAW: Form(encode.encode_raw, encode.most_raw_bytes),
+ENCODINGS: dict[Format.ValueType, Encoding] = {
+    Format.IMAGE_FORMAT_PNG: Encoding(encode.encode_png, encode.max_png_bytes),
+    Format.IMAGE_FORMAT_JPEG: Encoding(encode.encode_jpeg, encode.max_jpeg_bytes),
+    Format.IMAGE_FORMAT_RAW: Encoding(encode.encode_raw, encode.max_raw_bytes),
 }
 
 
 def check_known(asked: Format.ValueType, violations: Violations) -> None:
     """Note `format` unless it is one that there is, or none, which is PNG."""
-    if asked not in (Format.IMAGE_FORMAT_UNSPECIFIED, *FORMS):
-        known = ", ".join(Format.Name(value) for value in FORMS)
+    if asked not in (Format.IMAGE_FORMAT_UNSPECIFIED, *ENCODINGS):
+        known = ", ".join(Format.Name(value) for value in ENCODINGS)
         violations.add("format", f"must be one of {known}, not {asked}")
 
 
@@ -48,9 +48,9 @@ def chosen(asked: Format.ValueType, record: ModelRecord, violations: Violations)
     return found
 
 
-def most_bytes(form: Form, record: ModelRecord) -> int:
+def max_bytes(encoding: Encoding, record: ModelRecord) -> int:
     """Upper bound of the bytes of one of a model's images in an answer."""
-    return form.most_bytes(record.height, record.width, record.channels) + IMAGE_OVERHEAD_BYTES
+    return encoding.most_bytes(record.height, record.width, record.channels) + IMAGE_OVERHEAD_BYTES
 
 
 def shape_of(record: ModelRecord) -> generation_pb2.ImageShape:

@@ -1,3 +1,3 @@
-"""The RPC methods, one file a service: check the request, call the domain, make the answer."""
+"""The RPC methods, one file per service: check the request, call the domain, make the answer."""
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from mintage.v1 import generation_pb2, generation_pb2_grpc
 
 from service.api.requests import encodings
 from service.api.requests.deadlines import deadline_of
-from service.api.requests.encodings import FORMS
+from service.api.requests.encodings import ENCODINGS
 from service.api.requests.uploads import ANSWER_OVERHEAD_BYTES
 from service.models.inference import Inference
 from service.models.registry import ModelRecord, Registry
@@ -37,7 +37,7 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
             seed=request.seed,
             first_index=request.first_index,
             count=request.count,
-            encode=FORMS[chosen].encode,
+            encode=ENCODINGS[chosen].encode,
             deadline=deadline,
         )
         return generation_pb2.GenerateResponse(
@@ -72,7 +72,7 @@ def _checked_format(
     violations = Violations()
     chosen = encodings.chosen(request.format, record, violations)
     violations.check()
-    largest = (max_message_bytes - ANSWER_OVERHEAD_BYTES) // encodings.most_bytes(FORMS[chosen], record)
+    largest = (max_message_bytes - ANSWER_OVERHEAD_BYTES) // encodings.max_bytes(ENCODINGS[chosen], record)
     if request.count > largest:
         violations.add(
             "count", f"must be at most {largest:,} for the answer to fit in one message, not {request.count:,}"

@@ -12,7 +12,7 @@ from service.models.loader import Loader
 from service.models.registry import Entry, Registry
 from service.validation import ARCHIVE, MODEL_NAME, Violations
 
-MOST_WORKERS = 64
+MAX_WORKERS = 64
 
 _KINDS = {
     "generator": models_pb2.Model.KIND_GENERATOR,
@@ -51,7 +51,7 @@ class ModelServicer(models_pb2_grpc.ModelServiceServicer):
         violations = Violations()
         name = violations.model_name("name", request.name)
         violations.matches("archive", request.archive, ARCHIVE, "the name of a .mar file without any folder")
-        violations.in_range("workers", request.workers, 0, MOST_WORKERS)
+        violations.in_range("workers", request.workers, 0, MAX_WORKERS)
         violations.check()
         await self._loader.load(name, request.archive, request.workers or 1)
         return models_pb2.LoadModelResponse(model=self._model(name))
@@ -65,7 +65,7 @@ class ModelServicer(models_pb2_grpc.ModelServiceServicer):
         """Set the number of worker processes of a model."""
         violations = Violations()
         name = violations.model_name("name", request.name)
-        violations.in_range("workers", request.workers, 1, MOST_WORKERS)
+        violations.in_range("workers", request.workers, 1, MAX_WORKERS)
         violations.check()
         await self._loader.scale(name, request.workers)
         return models_pb2.ScaleModelResponse(model=self._model(name))

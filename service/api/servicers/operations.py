@@ -23,7 +23,7 @@ from service.api.servicers.jobs.messages import job_message
 from service.errors import Unimplemented
 from service.jobs.intents import remember
 from service.jobs.ledger.ledger import Ledger
-from service.jobs.ledger.queries import Wanted, page
+from service.jobs.ledger.queries import JobFilter, page
 from service.jobs.ledger.views import TERMINAL, JobState, JobView
 from service.jobs.storage.store import open_store
 from service.settings import Settings
@@ -119,10 +119,10 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):  # type: ignor
         return operation
 
 
-def _wanted(done: re.Match[str] | None) -> Wanted:
+def _wanted(done: re.Match[str] | None) -> JobFilter:
     if done is None:
-        return Wanted()
-    return Wanted(states=TERMINAL if done[1] == "true" else frozenset(get_args(JobState)) - TERMINAL)
+        return JobFilter()
+    return JobFilter(states=TERMINAL if done[1] == "true" else frozenset(get_args(JobState)) - TERMINAL)
 
 
 def _job_of(name: str) -> str:

@@ -1,4 +1,4 @@
-"""How a running job looks: a live bar on a terminal, plain lines elsewhere, one JSON object a line for machines."""
+"""How a running job looks: a live bar on a terminal, plain lines elsewhere, one JSON object per line for machines."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ def speed(job: Job) -> str:
     return f"{rate:,.0f} images/s" if rate >= 10 else f"{rate:.1f} images/s" if rate else ""
 
 
-def time_left(job: Job) -> str:
+def eta(job: Job) -> str:
     """Time to the end and the range that it is expected in, or nothing before that is known."""
-    if not job.progress.HasField("time_left"):
+    if not job.progress.HasField("eta"):
         return ""
-    left = job.progress.time_left
-    likely, least, most = (_clock(each.ToTimedelta().total_seconds()) for each in (left.likely, left.least, left.most))
-    return f"{likely} left ({least} to {most})" if least != most else f"{likely} left"
+    left = job.progress.eta
+    median, p10, p90 = (_clock(each.ToTimedelta().total_seconds()) for each in (left.median, left.p10, left.p90))
+    return f"{median} left ({p10} to {p90})" if p10 != p90 else f"{median} left"
 
 
 def shard_counts(job: Job) -> str:
@@ -81,8 +81,8 @@ def shard_counts(job: Job) -> str:
     parts = [f"{progress.shards_done}/{progress.shards_total} shards"]
     parts += [f"{progress.shards_running} running"] if progress.shards_running else []
     parts += [f"{progress.shards_failed} failed"] if progress.shards_failed else []
-    struck_again = progress.attempts - progress.shards_done - progress.shards_running - progress.shards_failed
-    parts += [f"{struck_again} struck again"] if struck_again > 0 else []
+    retried = progress.attempts - progress.shards_done - progress.shards_running - progress.shards_failed
+    parts += [f"{retried} retried"] if retried > 0 else []
     return ", ".join(parts)
 
 
@@ -101,7 +101,7 @@ def _line(job: Job) -> str:
         f"{progress.images_done:,}/{progress.images_total:,} images",
         shard_counts(job),
         speed(job),
-        time_left(job),
+        eta(job),
     ]
     return f"{job.name} {state_name(job)}: " + ", ".join(fact for fact in facts if fact)
 
@@ -138,7 +138,7 @@ def _bar(states: Iterable[Job]) -> Job | None:
     with Progress(*columns, console=errors_console()) as progress:
         task = progress.add_task("", total=None, state="connecting", facts="")
         for last in states:
-            facts = " · ".join(fact for fact in (speed(last), time_left(last), shard_counts(last)) if fact)
+            facts = " · ".join(fact for fact in (speed(last), eta(last), shard_counts(last)) if fact)
             done, total = last.progress.images_done, last.progress.images_total
             progress.update(task, completed=done, total=total, state=f"{last.name} {state_name(last)}", facts=facts)
     return last

@@ -1,7 +1,7 @@
 """`mintage jobs verify JOB`: hash every shard of a job that has ended, and make some of its images again.
 
 mintage jobs verify 01kat7x2m9q3zc5d
-mintage jobs verify 01kat7x2m9q3zc5d --strike 20 --seed 1      # needs the model; exit status 1 if anything is wrong
+mintage jobs verify 01kat7x2m9q3zc5d --recompute 20 --seed 1      # needs the model; exit status 1 if anything is wrong
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 def verify(
     job: JobArgument,
     *,
-    strike: Annotated[
-        int, typer.Option("--strike", min=0, max=10_000, help="Micro-batches to make again and compare byte by byte.")
+    recompute: Annotated[
+        int,
+        typer.Option("--recompute", min=0, max=10_000, help="Samples to recompute and compare byte by byte."),
     ] = 0,
     seed: Annotated[int, typer.Option(min=0, max=2**64 - 1, help="Seed that draws these micro-batches.")] = 0,
     api: ApiOption = DEFAULT_API,
@@ -45,7 +46,7 @@ def verify(
     --json prints one object a line, the last one with the verdict.
     """
     with friendly_errors(), connect(api) as client:
-        parts = client.verify(job, strike=strike, seed=seed)
+        parts = client.verify(job, recompute=recompute, seed=seed)
         verdict = last_of(_json_lines(parts) if as_json else _with_bar(parts))
     if not as_json:
         typer.echo(f"jobs/{job.removeprefix('jobs/')} {verdict_text(verdict)}")
@@ -90,9 +91,9 @@ def verdict_text(verdict: Verdict) -> str:
 def progress_text(progress: VerificationProgress) -> str:
     """How much was checked."""
     text = f"{progress.shards_checked:,}/{progress.shards_total:,} shards hashed"
-    if not progress.micro_batches_total:
+    if not progress.samples_total:
         return text
-    return f"{text}, {progress.micro_batches_struck:,}/{progress.micro_batches_total:,} micro-batches made again"
+    return f"{text}, {progress.samples_recomputed:,}/{progress.samples_total:,} samples recomputed"
 
 
 def _json_lines(parts: Iterable[VerifyJobResponse]) -> Iterator[VerifyJobResponse]:
@@ -115,7 +116,7 @@ def _with_bar(parts: Iterable[VerifyJobResponse]) -> Iterator[VerifyJobResponse]
                 sys.stdout.write(finding_text(part.finding) + "\n")
             else:
                 progress = part.verdict.progress if part.WhichOneof("part") == "verdict" else part.progress
-                total = progress.shards_total + progress.micro_batches_total
-                done = progress.shards_checked + progress.micro_batches_struck
+                total = progress.shards_total + progress.samples_total
+                done = progress.shards_checked + progress.samples_recomputed
                 bar.update(task, total=total or None, completed=done, facts=progress_text(progress))
             yield part

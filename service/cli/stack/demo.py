@@ -1,4 +1,4 @@
-"""`mintage demo`: the whole line, once. Train, pack, serve, generate, classify, strike in bulk, score, and prove it."""
+"""`mintage demo`: the whole line, once. Train, pack, serve, generate, classify, sample in bulk, score, and prove it."""
 
 from __future__ import annotations
 

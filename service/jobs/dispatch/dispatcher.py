@@ -20,7 +20,7 @@ from service import logs
 from service.errors import MintageError
 from service.jobs.dispatch.finalize import finalize
 from service.jobs.dispatch.rebuild import rebuild
-from service.jobs.dispatch.retention import Cleanup
+from service.jobs.dispatch.retention import Retention
 from service.jobs.ledger import heartbeats
 from service.jobs.ledger.ledger import Ledger, connect
 from service.jobs.ledger.views import JobView
@@ -65,7 +65,7 @@ class Dispatcher:
         self._name = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
         self._incarnation = ""
         self._finishing: dict[str, asyncio.Task[None]] = {}
-        self._cleanup = Cleanup(self._ledger, self._store)
+        self._retention = Retention(self._ledger, self._store)
 
     async def run(self) -> None:
         """Lead if nobody else does, for ever; errors of Redis are waited out."""
@@ -100,7 +100,7 @@ class Dispatcher:
         if dispatch.hints:
             await asyncio.to_thread(self._send, dispatch.hints)
         await self._finish()
-        await self._cleanup.look()
+        await self._retention.poll()
         return dispatch.busy
 
     async def _rebuild(self) -> None:
@@ -186,7 +186,7 @@ class Dispatcher:
         for task in self._finishing.values():
             task.cancel()
         await asyncio.gather(*self._finishing.values(), return_exceptions=True)
-        await self._cleanup.close()
+        await self._retention.close()
         with contextlib.suppress(MintageError):
             await self._ledger.lead(self._name, lease_s=0)
         await self._redis.aclose()

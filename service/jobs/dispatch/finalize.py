@@ -63,7 +63,7 @@ def finalize(
             elif not output.publish(temporary, MANIFEST_FILE):
                 ending = read_ending(output) or ending
         crash_point("after_manifest")
-    output.remove(intents.FILE_NAME)
+    output.remove(intents.INTENT_FILE)
     output.remove_temporaries()
     return ending
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import structlog
 
 from service.jobs.dispatch.finalize import read_ending
-from service.jobs.intents import wished
+from service.jobs.intents import read_intent
 from service.jobs.ledger.ledger import Ledger
 from service.jobs.manifest import MANIFEST_FILE, Ending
-from service.jobs.plan import FILE_NAME, Plan, PlanError, read_plan
+from service.jobs.plan import PLAN_FILE, Plan, PlanError, read_plan
 from service.jobs.shards.marker import read_marker
 from service.jobs.storage.output import Output, OutputError
 from service.jobs.storage.store import Store
@@ -51,7 +51,7 @@ def stored_plans(store: Store) -> Iterator[Plan]:
 
 def _read(store: Store, prefix: str) -> Plan | None:
     try:
-        plan = read_plan(store.output(prefix).read(FILE_NAME) or b"")
+        plan = read_plan(store.output(prefix).read(PLAN_FILE) or b"")
     except (OSError, OutputError, PlanError) as error:
         log.warning("a plan cannot be read", prefix=prefix, error=str(error))
         return None
@@ -64,7 +64,7 @@ def _read(store: Store, prefix: str) -> Plan | None:
 async def _index(ledger: Ledger, store: Store, plan: Plan) -> None:
     output = store.output(plan.prefix)
     ending = await asyncio.to_thread(read_ending, output)
-    state, retry_round = await asyncio.to_thread(wished, output)
+    state, retry_round = await asyncio.to_thread(read_intent, output)
     if ending is None or ending.round < retry_round:
         await ledger.restore(plan, {"state": state, "round": retry_round})
         return

@@ -14,32 +14,32 @@ from service.jobs.ledger.ledger import Ledger
 from service.jobs.storage.store import Store
 
 LOOK_S = 1.0
-MOST_AT_ONCE = 4  # folders that are removed at the same time
+MAX_AT_ONCE = 4  # folders that are removed at the same time
 
 log = structlog.get_logger(__name__)
 
 
-class Cleanup:
+class Retention:
     """Deletes jobs whose time has come, and goes on with deletions that were broken off, each in a task of its own."""
 
     def __init__(self, ledger: Ledger, store: Store) -> None:
         self._ledger, self._store = ledger, store
         self._control = Control(ledger)
-        self._next_look = 0.0
+        self._next_poll = 0.0
         self._deleting: dict[str, asyncio.Task[None]] = {}
 
-    async def look(self) -> None:
+    async def poll(self) -> None:
         """Begin to delete what is due; looks once a second at most."""
-        room = MOST_AT_ONCE - len(self._deleting)
-        if time.monotonic() < self._next_look or room <= 0:
+        slots = MAX_AT_ONCE - len(self._deleting)
+        if time.monotonic() < self._next_poll or slots <= 0:
             return
-        self._next_look = time.monotonic() + LOOK_S
-        for job in (await self._ledger.run("reap", room, round(GO_ON_AFTER_S * 1000)))["jobs"]:
+        self._next_poll = time.monotonic() + LOOK_S
+        for job in (await self._ledger.run("reap", slots, round(GO_ON_AFTER_S * 1000)))["jobs"]:
             if job not in self._deleting:
                 self._deleting[job] = task = asyncio.create_task(self._delete(job))
                 task.add_done_callback(functools.partial(self._deleted, job))
 
-    async def settled(self) -> None:
+    async def join(self) -> None:
         """Wait until everything that was begun has ended."""
         await asyncio.gather(*self._deleting.values(), return_exceptions=True)
 
@@ -47,7 +47,7 @@ class Cleanup:
         """Break off everything; whoever leads next goes on with it."""
         for task in self._deleting.values():
             task.cancel()
-        await self.settled()
+        await self.join()
 
     async def _delete(self, job: str) -> None:
         try:

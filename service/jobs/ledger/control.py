@@ -8,7 +8,7 @@ from typing import Any
 from service.errors import FailedPrecondition
 from service.jobs.faults import crash_point
 from service.jobs.ledger.ledger import Ledger, no_job
-from service.jobs.plan import FILE_NAME, Plan
+from service.jobs.plan import PLAN_FILE, Plan
 from service.jobs.storage.output import OutputError
 from service.jobs.storage.store import Store
 
@@ -69,9 +69,9 @@ def _remove_files(store: Store, plan: Plan) -> None:
     """
     output = store.output(plan.prefix, existing=True)
     try:
-        found = output.read(FILE_NAME)
+        found = output.read(PLAN_FILE)
         if found is None or found == plan.to_json():
-            output.remove(FILE_NAME)
+            output.remove(PLAN_FILE)
             crash_point("mid_delete")
             output.remove_folder()
     except (OSError, OutputError) as error:

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-LEAST_SHARDS = 3
-LEAST_SPAN_S = 2.0
-LEAST_WINDOWS, MOST_WINDOWS = 6, 32
+MIN_SHARDS = 3
+MIN_SPAN_S = 2.0
+MIN_WINDOWS, MAX_WINDOWS = 6, 32
 MEMORY = 0.35  # of the past; older windows count less
 DRIFT = 0.05  # least doubt about the mean speed, relative
 WIDEST = 6.0  # a factor beyond which a range says nothing anyway
@@ -25,17 +25,17 @@ Point = tuple[float, float]  # seconds, images done by then
 
 
 @dataclass(frozen=True, slots=True)
-class TimeLeft:
-    """Seconds to the end: in nine of ten cases more than `least_s`, in nine of ten no more than `most_s`."""
+class Eta:
+    """Seconds to the end: in nine of ten cases more than `p10_s`, in nine of ten no more than `p90_s`."""
 
-    likely_s: float
-    least_s: float
-    most_s: float
+    median_s: float
+    p10_s: float
+    p90_s: float
 
 
-def time_left(
+def eta(
     trail: Sequence[Point], *, left: int, shard_size: int, running: int, shard_s: float, shard_deviation_s: float
-) -> TimeLeft | None:
+) -> Eta | None:
     """Expect the end of a job.
 
     Args:
@@ -58,7 +58,7 @@ def time_left(
         work_s *= max(mean * shard_s / shard_size / running, 1.0)
     factor = min(math.exp(NINE_IN_TEN * _doubt(rates, weights, mean, ahead=work_s / window_s)), WIDEST)
     wait_s, most_wait_s = _wait_s(running, shard_s, shard_deviation_s)
-    return TimeLeft(work_s + wait_s + ENDING_S, work_s / factor, work_s * factor + most_wait_s + 2 * ENDING_S)
+    return Eta(work_s + wait_s + ENDING_S, work_s / factor, work_s * factor + most_wait_s + 2 * ENDING_S)
 
 
 def _wait_s(workers: int, shard_s: float, deviation_s: float) -> tuple[float, float]:
@@ -75,10 +75,10 @@ def _wait_s(workers: int, shard_s: float, deviation_s: float) -> tuple[float, fl
 
 def _rates(trail: Sequence[Point]) -> tuple[list[float], float]:
     """Images a second in windows of equal length, and that length; none if there is too little to see."""
-    if len(trail) < LEAST_WINDOWS or trail[-1][0] - trail[0][0] < LEAST_SPAN_S:
+    if len(trail) < MIN_WINDOWS or trail[-1][0] - trail[0][0] < MIN_SPAN_S:
         return [], 1.0
     begin, span = trail[0][0], trail[-1][0] - trail[0][0]
-    count = min(len(trail) - 1, MOST_WINDOWS)
+    count = min(len(trail) - 1, MAX_WINDOWS)
     window_s = span / count
     edges = [_done_at(trail, begin + i * window_s) for i in range(count + 1)]
     return [(after - before) / window_s for before, after in pairwise(edges)], window_s

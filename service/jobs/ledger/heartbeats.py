@@ -1,4 +1,4 @@
-"""Signs of life in Redis: who works here, who leads, and what is wrong if nobody does."""
+"""Heartbeats in Redis: who works here, who leads, and what is wrong if nobody does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import redis.asyncio
 from service.jobs.ledger.scripts import PREFIX, script
 from service.settings import Settings
 
-BEAT_S = 2.0
+HEARTBEAT_S = 2.0
 DEAD_AFTER_S = 10.0
 
 
@@ -21,17 +21,17 @@ def worker_name(settings: Settings) -> str:
     return settings.worker_name or socket.gethostname()
 
 
-class Beat:
-    """A worker's sign of life, for Celery's blocking event loop."""
+class Heartbeat:
+    """A worker's heartbeat, for Celery's blocking event loop."""
 
     def __init__(self, settings: Settings) -> None:
         url = settings.redis_url.get_secret_value()
         self._client = redis.Redis.from_url(url, socket_timeout=2.0, socket_connect_timeout=2.0)
-        self._script = self._client.register_script(script("beat"))
+        self._script = self._client.register_script(script("heartbeat"))
         self._name = f"{worker_name(settings)}#{os.getpid()}"
 
     def send(self, slots: int) -> None:
-        """Say how many shards this worker strikes at a time; 0 says that it leaves."""
+        """Say how many shards this worker runs at once; 0 says that it leaves."""
         self._script(keys=[PREFIX], args=[self._name, slots])
 
     def close(self) -> None:
@@ -54,4 +54,4 @@ async def problem(client: redis.asyncio.Redis, role: str, worker: str | None) ->
     seconds, _ = await client.time()
     alive: list[Any] = await client.zrangebyscore(PREFIX + "workers", (seconds - DEAD_AFTER_S) * 1000, "+inf")
     names = [(each.decode() if isinstance(each, bytes) else each).partition(" ")[2] for each in alive]
-    return None if any(each.partition("#")[0] == name for each in names) else f"no sign of life of worker {name}"
+    return None if any(each.partition("#")[0] == name for each in names) else f"no heartbeat of worker {name}"

@@ -166,7 +166,7 @@ class Ledger:
             queue_key: the broker's list of hints.
             per_slot: hints to keep on their way for each live worker slot.
             lost_after_s: age after which a hint that is not in the queue any more counts as lost.
-            dead_after_s: age after which a worker's last sign of life no longer counts.
+            dead_after_s: age after which a worker's last heartbeat no longer counts.
         """
         reply = await self.run("dispatch", per_slot, _ms(lost_after_s), _ms(dead_after_s), keys=[queue_key])
         hints = [(str(job), int(shard)) for job, shard in reply["hints"]]
@@ -176,9 +176,9 @@ class Ledger:
         """Return the jobs that can be finished now."""
         return list((await self.run("ending"))["jobs"])
 
-    async def beat(self, worker: str, slots: int) -> None:
-        """Give a worker's sign of life; 0 slots says that it leaves."""
-        await self.run("beat", worker, slots)
+    async def heartbeat(self, worker: str, slots: int) -> None:
+        """Send a worker's heartbeat; 0 slots says that it leaves."""
+        await self.run("heartbeat", worker, slots)
 
     async def lead(self, name: str, *, lease_s: float) -> bool:
         """Become or stay the leading dispatcher; a lease of 0 gives it up."""

@@ -15,7 +15,7 @@ class LedgerPins:
         self._scripts = Scripts(client)
 
     async def needed(self) -> frozenset[str] | None:
-        """Backend names that jobs which have not ended need; None if Redis does not answer, or forgot all jobs."""
+        """Backend names that unfinished jobs need; None if Redis does not answer, or forgot all jobs."""
         try:
             reply = await self._scripts.run("pins")
         except MintageError:

@@ -15,7 +15,7 @@ SCRIPTS = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class JobFilter:
     """Which jobs: in one of these states, of this kind and client, with all of these labels. Empty is any."""
 
     states: frozenset[str] = frozenset()
@@ -34,7 +34,7 @@ class Wanted:
         return json.dumps({name: value for name, value in wanted.items() if value})
 
 
-async def page(ledger: Ledger, wanted: Wanted, *, after: str, size: int) -> tuple[list[JobView], str]:
+async def page(ledger: Ledger, wanted: JobFilter, *, after: str, size: int) -> tuple[list[JobView], str]:
     """Return the next jobs that are as wanted, the newest first, and where to go on: an id, '' after the last one.
 
     A page may have fewer jobs than `size` though there are more: where few of very many are wanted, it ends early.

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from service.jobs.ledger.eta import LEAST_SHARDS, TimeLeft, time_left
+from service.jobs.ledger.eta import MIN_SHARDS, Eta, eta
 from service.jobs.plan import Plan, read_plan
 
 RATE_WINDOW_S = 10.0  # TAU_MS in lua/prelude.lua
@@ -48,7 +48,7 @@ class JobView:
     attempts: int
     round: int
     images_per_second: float
-    time_left: TimeLeft | None
+    eta: Eta | None
     start_time_ms: int
     end_time_ms: int
     error: str
@@ -75,7 +75,7 @@ class ShardView:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to strike one shard until it is not renewed; `attempt` is the fencing token."""
+    """The right to work on one shard until it is not renewed; `attempt` is the fencing token."""
 
     job: str
     shard: int
@@ -111,7 +111,7 @@ def job_view(fields: dict[str, str], now_ms: int) -> JobView:
         attempts=number("attempts"),
         round=number("round"),
         images_per_second=_rate(fields, now_ms),
-        time_left=_time_left(fields, plan, now_ms),
+        eta=_eta(fields, plan, now_ms),
         start_time_ms=number("started"),
         end_time_ms=number("ended"),
         error=fields.get("error", ""),
@@ -131,17 +131,17 @@ def _rate(fields: dict[str, str], now_ms: int) -> float:
     return faded / -math.expm1((started - now_ms) / 1000 / RATE_WINDOW_S)
 
 
-def _time_left(fields: dict[str, str], plan: Plan, now_ms: int) -> TimeLeft | None:
+def _eta(fields: dict[str, str], plan: Plan, now_ms: int) -> Eta | None:
     """What is expected of a job that is being done and has finished enough shards to judge by."""
     high, finished = int(fields.get("high", 0)), int(fields.get("done", 0))
     left = plan.count - high
-    if fields["state"] != "RUNNING" or finished < LEAST_SHARDS or left <= 0 or "trail" not in fields:
+    if fields["state"] != "RUNNING" or finished < MIN_SHARDS or left <= 0 or "trail" not in fields:
         return None
     _, *trail = json.loads(fields["trail"])
     points = [(at / 1000, images) for at, images in zip(trail[::2], trail[1::2], strict=True)]
     took_s, squares = int(fields.get("took", 0)) / 1000, float(fields.get("took2", 0)) / 1e6
     mean_s = took_s / finished
-    return time_left(
+    return eta(
         [*points, (max(now_ms / 1000, points[-1][0]), high)],
         left=left,
         shard_size=plan.shard_size,

@@ -15,7 +15,7 @@ from kombu.entity import Queue
 
 from service.settings import Settings
 
-TASK = "mintage.strike_shard"
+TASK = "mintage.run_shard"
 QUEUE = "mintage.shards"
 KEY_PREFIX = "mintage:broker:"
 QUEUE_KEY = KEY_PREFIX + QUEUE

@@ -1,7 +1,7 @@
 """Kombu's Redis transport, with one repair.
 
 In kombu 5.7 a message whose acknowledgement fails because Redis has gone away counts as unacknowledged for ever. With
-a prefetch of 1 such a worker has no room for another message: it lives, gives its signs of life and never works again.
+a prefetch of 1 such a worker has no room for another message: it lives, sends its heartbeats and never works again.
 Here the room is made first. What stays behind in Redis is a hint, sent once more after the visibility timeout.
 """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from service.jobs.plan import FILE_NAME, Plan, PlanError, read_plan
+from service.jobs.plan import PLAN_FILE, Plan, PlanError, read_plan
 from service.jobs.scoring.statistics import Statistics, statistics_of
 from service.jobs.storage.output import OutputError
 from service.jobs.storage.store import Store
@@ -61,7 +61,7 @@ def _reference(store: Store, plan: Plan) -> Statistics:
     assert scoring is not None  # noqa: S101 - as above
     output, name = store.output(scoring.reference_prefix, existing=True), f"the reference jobs/{scoring.reference_job}"
     try:
-        found = read_plan(output.read(FILE_NAME) or b"")
+        found = read_plan(output.read(PLAN_FILE) or b"")
         if found.job != scoring.reference_job:
             raise OutputError(f"{scoring.reference_prefix} belongs to jobs/{found.job}, it is not {name}")
         return statistics_of(output, found, scoring.reference_root_digest)

@@ -28,9 +28,9 @@ from service.jobs.sources.choice import image_names
 from service.jobs.storage.output import Output
 from service.jobs.storage.store import Store
 
-FILE_NAME = "images.parquet"
+TABLE_FILE = "images.parquet"
 ROW_GROUP = 1 << 16  # rows
-MOST_NAMED = 20  # unreadable images
+MAX_NAMED = 20  # unreadable images
 
 
 class ImageTable:
@@ -47,7 +47,7 @@ class ImageTable:
         self.unreadable: list[str] = []  # the first of the images that could not be read
 
     def __enter__(self) -> ImageTable:
-        self._temporary = self._stack.enter_context(self._output.temporary(FILE_NAME))
+        self._temporary = self._stack.enter_context(self._output.temporary(TABLE_FILE))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
@@ -71,7 +71,7 @@ class ImageTable:
         assert self._writer is not None  # noqa: S101 - just written
         self._writer.close()
         self._writer = None
-        self._output.replace(self._temporary, FILE_NAME)
+        self._output.replace(self._temporary, TABLE_FILE)
 
     def _write(self, rows: pa.Table) -> None:
         if self._writer is None:
@@ -84,7 +84,7 @@ class ImageTable:
             names = list(itertools.islice(self._names, len(chunk.indices)))
             columns["source"] = pa.array(names, pa.string())
             missing = [name for name, readable in zip(names, chunk.readable, strict=True) if not readable]
-            self.unreadable += missing[: MOST_NAMED - len(self.unreadable)]
+            self.unreadable += missing[: MAX_NAMED - len(self.unreadable)]
         if "probabilities" in chunk.columns:
             probabilities = chunk.columns["probabilities"]
             best = probabilities.argmax(axis=1) if len(probabilities) else np.empty(0, np.int64)

@@ -25,7 +25,7 @@ from service.jobs.storage.output import Output, OutputError
 from service.jobs.storage.store import Store
 from training.scores.classifier_score import ScoreError, ScoreSums
 
-FILE_NAME = "score.json"
+SCORE_FILE = "score.json"
 UNIT = 2**40  # p(generated) is added up in units of 2^-40, where addition is exact
 
 
@@ -59,13 +59,13 @@ def reduce(store: Store, output: Output, plan: Plan, markers: Sequence[Marker]) 
             **_unreadable(plan, images, table.unreadable),
             **({"comparison": compared(store, plan, sums.statistics())} if sums is not None else {}),
         }
-    output.put(FILE_NAME, canonical_json(result))
+    output.put(SCORE_FILE, canonical_json(result))
     return read(output) or result, summary
 
 
 def read(output: Output) -> dict[str, Any] | None:
     """Return the result of a score job, or None if there is none."""
-    data = output.read(FILE_NAME)
+    data = output.read(SCORE_FILE)
     return None if data is None else dict(json.loads(data))
 
 

@@ -25,8 +25,8 @@ from service.jobs.storage.output import Output, OutputError
 from training.scores.chosen import chosen_images
 from training.scores.frechet import Moments
 
-FILE_NAME, FACTS = "reference.safetensors", "reference.json"
-MOST_ROWS, SEED = 10_000, 0  # of the images that are compared one by one
+STATISTICS_FILE, FACTS_FILE = "reference.safetensors", "reference.json"
+MAX_ROWS, SEED = 10_000, 0  # of the images that are compared one by one
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +44,7 @@ class StatisticsSums:
 
     def __init__(self, images: int, features: int) -> None:
         self._moments: Moments | None = None
-        self._chosen = chosen_images(images, MOST_ROWS, seed=SEED)
+        self._chosen = chosen_images(images, MAX_ROWS, seed=SEED)
         self._rows = np.empty((len(self._chosen), features), np.float32)
 
     def add(self, chunk: Chunk) -> None:
@@ -100,14 +100,14 @@ def statistics_of(output: Output, plan: Plan, root: str) -> Statistics:
 
 def _facts(plan: Plan, root_digest: str) -> dict[str, Any]:
     """What decides the statistics."""
-    return {"root_digest": root_digest, "plan_digest": plan.digest, "most_rows": MOST_ROWS, "seed": SEED}
+    return {"root_digest": root_digest, "plan_digest": plan.digest, "most_rows": MAX_ROWS, "seed": SEED}
 
 
 def _known(output: Output, facts: dict[str, Any]) -> Statistics | None:
     """Return the statistics that lie in the folder, if they are these and were not changed."""
     try:
-        said = json.loads(output.read(FACTS) or b"null")
-        data = output.read(FILE_NAME)
+        said = json.loads(output.read(FACTS_FILE) or b"null")
+        data = output.read(STATISTICS_FILE)
         if data is None or said != {**facts, "digest": hashlib.sha256(data).hexdigest()}:
             if data is not None:
                 log.warning("the statistics of a reference are made anew", folder=output.prefix)
@@ -131,7 +131,7 @@ def _keep(output: Output, facts: dict[str, Any], made: Statistics) -> None:
         }
     )
     digest = hashlib.sha256(data).hexdigest()
-    for name, content in ((FILE_NAME, data), (FACTS, canonical_json({**facts, "digest": digest}))):
+    for name, content in ((STATISTICS_FILE, data), (FACTS_FILE, canonical_json({**facts, "digest": digest}))):
         with output.temporary(name) as temporary:
             temporary.file.write(content)
             output.replace(temporary, name)

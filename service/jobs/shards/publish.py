@@ -16,7 +16,7 @@ from service.jobs.storage.output import AnyTemporary, Output, OutputError
 
 
 class DeterminismError(Exception):
-    """Raised when a shard was struck twice with different bytes; the first file stays."""
+    """Raised when a shard was made twice with different bytes; the first file stays."""
 
 
 def data_name(plan: Plan, shard: int) -> str:
@@ -47,7 +47,7 @@ def publish(output: Output, plan: Plan, marker: Marker, temporary: AnyTemporary)
 def adopt(output: Output, plan: Plan, orphan: Marker) -> Marker | None:
     """Return the marker of a shard whose file is there, after hashing it; None if there is no file.
 
-    A file gets its name only when it is whole, so one without a marker was struck by an attempt that died; it gets one.
+    A file gets its name only when it is whole, so one without a marker was made by an attempt that died; it gets one.
 
     Args:
         output: the job's folder.
@@ -80,7 +80,7 @@ def _kept_digest(output: Output, plan: Plan, shard: int) -> str:
 def _same(plan: Plan, marker: Marker, digest: str) -> None:
     if marker.digest != digest:
         name = data_name(plan, marker.shard)
-        raise DeterminismError(f"{name} was struck twice with different bytes: kept {digest}, made {marker.digest}")
+        raise DeterminismError(f"{name} was made twice with different bytes: kept {digest}, made {marker.digest}")
 
 
 def _mark(output: Output, plan: Plan, marker: Marker) -> None:

@@ -1,1 +1,1 @@
-"""Where the images of a score job come from, one file a kind; `choice` knows which."""
+"""Where the images of a score job come from, one file per kind; `choice` knows which."""

@@ -19,16 +19,16 @@ from service.jobs.sources.source import Images
 from service.jobs.sources.tars import MARK_EVERY, images_of
 from service.jobs.storage.output import Output
 
-MOST_FILE_BYTES = 64 << 20  # of one image
-MOST_PIXELS = 5000 * 5000  # of one image before it is resized
-HANDFUL, MOST_UNREADABLE = 5, 10_000
+MAX_FILE_BYTES = 64 << 20  # of one image
+MAX_PIXELS = 5000 * 5000  # of one image before it is resized
+HANDFUL, MAX_UNREADABLE = 5, 10_000
 
 log = structlog.get_logger(__name__)
 
 
 def allowed_unreadable(images: int) -> int:
     """Return how many of a job's images may be unreadable; the same rule as for training data."""
-    return min(max(HANDFUL, images // 1000), images // 10, MOST_UNREADABLE)
+    return min(max(HANDFUL, images // 1000), images // 10, MAX_UNREADABLE)
 
 
 @contextlib.contextmanager
@@ -85,9 +85,9 @@ class FolderSource:
 
     def _decoded(self, data: bytes | None) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.uint8]], bool]:
         if data is None:
-            raise UnreadableImageError(f"has no bytes, or more than {MOST_FILE_BYTES:,}")
+            raise UnreadableImageError(f"has no bytes, or more than {MAX_FILE_BYTES:,}")
         plan = self._plan
-        return decode_fitted(data, height=plan.height, width=plan.width, channels=plan.channels, max_pixels=MOST_PIXELS)
+        return decode_fitted(data, height=plan.height, width=plan.width, channels=plan.channels, max_pixels=MAX_PIXELS)
 
     def _forgive(self, name: str, why: str) -> None:
         log.warning("an image cannot be read", job=self._plan.job, image=name, why=why)
@@ -111,7 +111,7 @@ def _files(
 
 def _plain(inputs: InputFolder, part: Part) -> Iterator[tuple[str, bytes | None]]:
     with inputs.open(part.listed.file) as file:
-        data = file.read() if part.listed.size <= MOST_FILE_BYTES else None
+        data = file.read() if part.listed.size <= MAX_FILE_BYTES else None
     if data is not None and len(data) != part.listed.size:
         raise SourceError(f"{_shown(part.listed.name)} was changed while it was read")
     yield _shown(part.listed.name), data
@@ -126,7 +126,7 @@ def _of_tar(inputs: InputFolder, part: Part) -> Iterator[tuple[str, bytes | None
                 return
             if number >= part.images.start:
                 file.seek(member.start)
-                data = file.read(member.size) if member.size <= MOST_FILE_BYTES else None
+                data = file.read(member.size) if member.size <= MAX_FILE_BYTES else None
                 yield f"{_shown(part.listed.name)}#{number}", data
 
 
@@ -134,7 +134,7 @@ def _of_parquet(inputs: InputFolder, part: Part) -> Iterator[tuple[str, bytes | 
     name = _shown(part.listed.name)
     with inputs.open(part.listed.file) as file:
         for number, data in enumerate(rows_of(file, name, part.images), start=part.images.start):
-            yield f"{name}#{number}", data if data is not None and len(data) <= MOST_FILE_BYTES else None
+            yield f"{name}#{number}", data if data is not None and len(data) <= MAX_FILE_BYTES else None
 
 
 def _shown(name: str) -> str:

@@ -23,7 +23,7 @@ from service.jobs.sources.inputs import SourceError
 from service.jobs.sources.parquet import count_rows
 
 MAGIC = b"PAR1"
-MOST_FOOTER = 256 << 20
+MAX_FOOTER = 256 << 20
 PATIENCE_S = 30.0
 _LENGTH = struct.Struct("<Q")
 
@@ -107,7 +107,7 @@ def _footer(file: BinaryIO, name: str) -> bytes:
     file.seek(max(size - 8, 0))
     tail = file.read()
     length = struct.unpack("<I", tail[:4])[0] if len(tail) == 8 else 0
-    if tail[4:] != MAGIC or not 0 < length <= min(size - 12, MOST_FOOTER):
+    if tail[4:] != MAGIC or not 0 < length <= min(size - 12, MAX_FOOTER):
         raise SourceError(f"{name} cannot be read as Parquet: it does not end as such a file does")
     file.seek(size - 8 - length)
     return MAGIC + file.read(length) + tail

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from service.jobs.plan import FILE_NAME, Plan, PlanError, Scoring, read_plan
+from service.jobs.plan import PLAN_FILE, Plan, PlanError, Scoring, read_plan
 from service.jobs.shards.formats.choice import layout_of, open_images
 from service.jobs.shards.formats.layout import ImageReader
 from service.jobs.shards.formats.scores import Read
@@ -69,9 +69,9 @@ def _plan(output: Output, scoring: Scoring) -> Plan:
         OutputError: if it is not there.
     """
     try:
-        plan = read_plan(output.read(FILE_NAME) or b"")
+        plan = read_plan(output.read(PLAN_FILE) or b"")
     except PlanError as error:
-        raise OutputError(f"{scoring.source_prefix}/{FILE_NAME}: {error}") from error
+        raise OutputError(f"{scoring.source_prefix}/{PLAN_FILE}: {error}") from error
     if plan.job != scoring.source_job:
         raise OutputError(f"{scoring.source_prefix} belongs to jobs/{plan.job}, not to jobs/{scoring.source_job}")
     return plan

@@ -1,4 +1,4 @@
-"""What a folder held when its job was accepted: `source-{digest}.jsonl` in the job's folder, a line a file.
+"""What a folder held when its job was accepted: `source-{digest}.jsonl` in the job's folder, one line per file.
 
     {"layout":"images"}
     {"name":"cats/7.png","size":5123,"changed_ns":1700000000000000000,"images":1}
@@ -32,7 +32,7 @@ _SUFFIXES: dict[LayoutName, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
+class ListedFile:
     """A file of the folder and how many images it holds; `marks` says where every 1000th image of a tar begins."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
@@ -66,12 +66,12 @@ class Listing:
 class Part:
     """Images of one file that a shard needs: index of the first one in the job, and which of the file's they are."""
 
-    listed: Listed
+    listed: ListedFile
     first_index: int
     images: range
 
 
-_LISTED = TypeAdapter(Listed)
+_LISTED = TypeAdapter(ListedFile)
 
 
 def file_name(digest: str) -> str:

@@ -15,7 +15,7 @@ from service.jobs.sources.inputs import SourceError
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 MARK_EVERY = 1000
 BLOCK = 512
-MOST_EXTRA_BYTES = 64 * 1024  # of a long name or of POSIX's extra fields
+MAX_EXTRA_BYTES = 64 * 1024  # of a long name or of POSIX's extra fields
 _PLAIN, _LONG_NAME, _POSIX, _POSIX_ALL = (b"0", b"\0"), b"L", b"x", b"g"
 
 
@@ -91,8 +91,8 @@ def _number(field: bytes) -> int:
 
 def _said_name(file: BinaryIO, content: int, length: int, kind: bytes, name: str) -> bytes | None:
     """Return the name that an extra header gives the next member, if it gives one."""
-    if length > MOST_EXTRA_BYTES:
-        raise SourceError(f"{name}: a header of {length:,} bytes; at most {MOST_EXTRA_BYTES:,} are read")
+    if length > MAX_EXTRA_BYTES:
+        raise SourceError(f"{name}: a header of {length:,} bytes; at most {MAX_EXTRA_BYTES:,} are read")
     file.seek(content)
     said = file.read(length)
     if kind == _LONG_NAME:

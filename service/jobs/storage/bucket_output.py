@@ -19,7 +19,7 @@ from obstore.exceptions import AlreadyExistsError
 from obstore.store import S3Store
 
 from service.jobs.faults import crash_point
-from service.jobs.plan import FILE_NAME
+from service.jobs.plan import PLAN_FILE
 from service.jobs.storage.bucket_errors import conflict, explained, is_conflict
 from service.jobs.storage.output import AnyTemporary, OutputError, Temporary, TemporaryFolder
 from service.jobs.storage.spool import Spool
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SMALL_PUT, LARGEST_PUT = 1 << 20, 5 << 30  # what S3 takes in one piece
 READ_BYTES, BUFFER_BYTES = 8 << 20, 1 << 20
-PART_BYTES, MOST_PARTS = 8 << 20, 9000
+PART_BYTES, MAX_PARTS = 8 << 20, 9000
 FILES_AT_ONCE, FILES_A_CHECK = 8, 64
 KEYS_AT_ONCE = 1000
 REMOVE_TRIES = 10
@@ -104,7 +104,7 @@ class ObjectOutput:
                 self._bucket.uploads,
                 self._key(name),
                 temporary.file,
-                chunk_size=max(PART_BYTES, -(-size // MOST_PARTS)),
+                chunk_size=max(PART_BYTES, -(-size // MAX_PARTS)),
                 max_concurrency=2,
             )
         self._check_still([name])
@@ -213,10 +213,10 @@ class ObjectOutput:
     def _check_job(self) -> None:
         """Refuse to write if the job must exist and its plan is gone, or is by now another job's."""
         if self._existing:
-            with self._explained(FILE_NAME):
-                tag = obstore.head(self._bucket.calls, self._key(FILE_NAME))["e_tag"]
+            with self._explained(PLAN_FILE):
+                tag = obstore.head(self._bucket.calls, self._key(PLAN_FILE))["e_tag"]
             if self._plan_tag not in (None, tag):
-                raise FileNotFoundError(errno.ENOENT, "the job was deleted", FILE_NAME)
+                raise FileNotFoundError(errno.ENOENT, "the job was deleted", PLAN_FILE)
             self._plan_tag = tag
 
     def _check_still(self, written: list[str]) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from obstore.store import S3Store
 
-from service.jobs.plan import FILE_NAME
+from service.jobs.plan import PLAN_FILE
 from service.jobs.storage.bucket_errors import explained
 from service.jobs.storage.bucket_output import Bucket, ObjectOutput
 from service.jobs.storage.spool import Spool
@@ -44,7 +44,7 @@ class ObjectStore:
             for _ in range(MAX_DEPTH + 1):
                 below: list[str] = []
                 for prefix, (folders, files) in zip(level, pool.map(self._listed, level), strict=True):
-                    if prefix and FILE_NAME in files:
+                    if prefix and PLAN_FILE in files:
                         yield prefix
                     else:
                         below += [f"{prefix}/{name}".lstrip("/") for name in folders if not name.startswith(".")]

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from service.jobs.faults import crash_point
-from service.jobs.plan import FILE_NAME
+from service.jobs.plan import PLAN_FILE
 from service.jobs.storage.output import TEMPORARY, AnyTemporary, OutputError, Temporary, TemporaryFolder
 
 BLOCK = 1 << 20
@@ -47,7 +47,7 @@ class LocalStore:
         """Return the prefixes that hold a plan; follows no symbolic link, looks at nothing below a job."""
         for folder, folders, files in os.walk(self.root):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
-            if FILE_NAME in files:
+            if PLAN_FILE in files:
                 folders.clear()
                 yield Path(folder).relative_to(self.root).as_posix()
 
@@ -280,12 +280,12 @@ class LocalOutput:
         if self._plan is None:
             self._plan = plan
         if writing and plan != self._plan:
-            raise FileNotFoundError(errno.ENOENT, "the job was deleted", FILE_NAME)
+            raise FileNotFoundError(errno.ENOENT, "the job was deleted", PLAN_FILE)
 
 
 def _read_plan(folder: int) -> bytes:
     try:
-        with os.fdopen(os.open(FILE_NAME, _READ, dir_fd=folder), "rb") as file:
+        with os.fdopen(os.open(PLAN_FILE, _READ, dir_fd=folder), "rb") as file:
             return file.read()
     except OSError:
         return b""

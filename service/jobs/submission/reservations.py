@@ -19,7 +19,7 @@ ASK_AGAIN_S = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quotas:
-    """What one client may have: jobs that have not ended, images in them, bytes of finished shards. 0 is any."""
+    """What one client may have: unfinished jobs, images in them, bytes of finished shards. 0 is any."""
 
     jobs: int = 0
     images: int = 0
@@ -55,7 +55,7 @@ class Reservations:
             QuotaExceeded: if a quota of the client is used up.
         """
         names = (plan.request_id, plan.request_digest, plan.job, plan.backend_name)
-        reply = await self._ledger.run("reserve", *names, *self._wish(plan), " ".join(plan.needs))
+        reply = await self._ledger.run("reserve", *names, *self._demand(plan), " ".join(plan.needs))
         _check(reply, plan.client)
         return _job(reply)
 
@@ -65,13 +65,13 @@ class Reservations:
         Raises:
             QuotaExceeded: if it does.
         """
-        _check(await self._ledger.run("quota", *self._wish(plan)), plan.client)
+        _check(await self._ledger.run("quota", *self._demand(plan)), plan.client)
 
     async def release(self, plan: Plan) -> None:
         """Undo what was reserved for a job that never came to be."""
         await self._ledger.run("release", plan.request_id, plan.job)
 
-    def _wish(self, plan: Plan) -> tuple[str | int, ...]:
+    def _demand(self, plan: Plan) -> tuple[str | int, ...]:
         quotas = self._quotas
         return plan.client, plan.count, quotas.jobs, quotas.images, quotas.size_bytes
 
@@ -92,8 +92,8 @@ def _check(reply: dict[str, Any], client: str) -> None:
     quota = str(reply["quota"])
     limit, used, requested = (int(reply[name]) for name in ("limit", "used", "requested"))
     what, way_out = {
-        "jobs": ("jobs that have not ended", "wait until one has ended, or cancel one"),
-        "images": ("images in jobs that have not ended", "wait until a job has ended, cancel one, or ask for fewer"),
+        "jobs": ("unfinished jobs", "wait until one has ended, or cancel one"),
+        "images": ("images in unfinished jobs", "wait until a job has ended, cancel one, or ask for fewer"),
         "bytes": ("bytes of finished shards", "delete a job that is no longer needed (`mintage jobs rm`)"),
     }[quota]
     more = f", asked for: {requested:,} more" if requested else ""

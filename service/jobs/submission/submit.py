@@ -16,7 +16,7 @@ from service.errors import AlreadyExists, FailedPrecondition, ResourceExhausted
 from service.jobs.faults import crash_point
 from service.jobs.ledger.ledger import Ledger
 from service.jobs.ledger.views import JobView, job_view
-from service.jobs.plan import FILE_NAME, Plan, PlanError, new_job_id, read_plan
+from service.jobs.plan import PLAN_FILE, Plan, PlanError, new_job_id, read_plan
 from service.jobs.sources.listing import is_listing
 from service.jobs.storage.output import TEMPORARY, Output, OutputError
 from service.jobs.storage.store import Store
@@ -117,9 +117,9 @@ def write_plan(store: Store, plan: Plan, beside: Mapping[str, bytes] | None = No
         _check_free(store, plan, output)
         for name, data in (beside or {}).items():
             output.put(name, data)
-        if output.put(FILE_NAME, plan.to_json()):
+        if output.put(PLAN_FILE, plan.to_json()):
             return plan
-        return _same_plan(plan, output.read(FILE_NAME) or b"")
+        return _same_plan(plan, output.read(PLAN_FILE) or b"")
 
 
 def check_folder(store: Store, plan: Plan) -> None:
@@ -131,7 +131,7 @@ def check_folder(store: Store, plan: Plan) -> None:
     output = store.output(plan.prefix)
     with _explained():
         _check_free(store, plan, output)
-        found = output.read(FILE_NAME)
+        found = output.read(PLAN_FILE)
         if found is not None:
             _same_plan(plan, found)
         store.check_writable(plan.prefix)
@@ -154,9 +154,9 @@ def _explained() -> Iterator[None]:
 def _check_free(store: Store, plan: Plan, output: Output) -> None:
     """Refuse a folder inside another job's, or one that holds files without being a job's."""
     _check_above(store, plan)
-    if output.read(FILE_NAME) is None:
+    if output.read(PLAN_FILE) is None:
         others = {name for name in output.names() if not is_listing(name)}
-        if others - {TEMPORARY, FILE_NAME}:
+        if others - {TEMPORARY, PLAN_FILE}:
             raise _taken(plan.prefix, "is not empty")
 
 
@@ -165,7 +165,7 @@ def _check_above(store: Store, plan: Plan) -> None:
     segments = plan.prefix.split("/")
     for depth in range(1, len(segments)):
         above = "/".join(segments[:depth])
-        if store.output(above).size(FILE_NAME) is not None:
+        if store.output(above).size(PLAN_FILE) is not None:
             raise _taken(plan.prefix, f"lies in {above}, which belongs to another job")
 
 

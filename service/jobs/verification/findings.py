@@ -9,7 +9,7 @@ from typing import Literal
 
 from service.jobs.ledger.views import JobView
 from service.jobs.manifest import MANIFEST_FILE, Manifest, read_manifest
-from service.jobs.plan import FILE_NAME, Plan
+from service.jobs.plan import PLAN_FILE, Plan
 from service.jobs.shards.formats.choice import layout_of
 from service.jobs.shards.formats.folder import StrangeFileError
 from service.jobs.shards.marker import marker_name, read_marker
@@ -44,10 +44,10 @@ def manifest_or_finding(output: Output) -> Manifest | Finding:
 def plan_findings(output: Output, plan: Plan) -> Iterator[Finding]:
     """Compare the plan on disk with the one that was accepted."""
     try:
-        if output.read(FILE_NAME) != plan.to_json():
-            yield _wrong_manifest(f"{FILE_NAME} is not the plan that was accepted")
+        if output.read(PLAN_FILE) != plan.to_json():
+            yield _wrong_manifest(f"{PLAN_FILE} is not the plan that was accepted")
     except (OSError, OutputError) as error:
-        yield _wrong_manifest(f"{FILE_NAME} cannot be read: {error}")
+        yield _wrong_manifest(f"{PLAN_FILE} cannot be read: {error}")
 
 
 def manifest_findings(view: JobView, manifest: Manifest) -> Iterator[Finding]:

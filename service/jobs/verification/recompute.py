@@ -1,4 +1,4 @@
-"""Making images of a finished sample job again, and comparing them with those in its shards."""
+"""Recomputes samples of a finished job and compares them with the images in its shards."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import random
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, groupby
 from typing import Protocol
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from service.errors import FailedPrecondition, NotFound
 from service.jobs.devices import check_device
 from service.jobs.plan import Plan
-from service.jobs.retries import patiently
+from service.jobs.retries import retry_transient
 from service.jobs.shards.formats.choice import open_images
 from service.jobs.storage.output import Output, OutputError
 from service.jobs.verification.findings import Finding
@@ -44,17 +44,22 @@ class Maker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """The images of one micro-batch that lie in one shard."""
+    """Samples of one shard that one micro-batch makes, in order."""
 
     shard: int
-    indices: range
+    indices: tuple[int, ...]
+
+    @property
+    def span(self) -> range:
+        """From the first of them to the last, with those between."""
+        return range(self.indices[0], self.indices[-1] + 1)
 
 
 @dataclass(frozen=True, slots=True)
-class Restrike:
-    """Makes `count` micro-batches of a plan again, drawn by a seed.
+class Recomputation:
+    """Recomputes `count` samples of a plan, drawn by a seed.
 
-    `timeout_s` bounds one of them, `patience_s` is how long a model that does not answer is asked again.
+    `timeout_s` bounds one call to the model; `retry_budget_s` is how long a model that does not answer is asked again.
     """
 
     plan: Plan
@@ -63,28 +68,30 @@ class Restrike:
     count: int
     seed: int
     timeout_s: float
-    patience_s: float
+    retry_budget_s: float
 
     def draw(self, shards: Sequence[int]) -> list[Piece]:
-        """Choose micro-batches of these shards, in order of their images; all, if there are no more."""
-        ends = list(accumulate(_pieces(self.plan, shard) for shard in shards))
+        """Choose samples of these shards, or all if there are no more; those of one micro-batch are one piece."""
+        ends = list(accumulate(len(self.plan.span(shard)) for shard in shards))
         total = ends[-1] if ends else 0
         chosen = random.Random(self.seed).sample(range(total), min(self.count, total))  # noqa: S311 - a fair draw
-        return [self._piece(shards, ends, number) for number in sorted(chosen)]
+        samples = (self._sample(shards, ends, number) for number in sorted(chosen))
+        batches = groupby(samples, lambda sample: (sample[0], sample[1] // self.plan.micro_batch))
+        return [Piece(shard, tuple(index for _, index in group)) for (shard, _), group in batches]
 
-    async def strike(self, output: Output, piece: Piece) -> list[Finding]:
-        """Make the images of a piece again; returns those that differ in any byte.
+    async def recompute(self, output: Output, piece: Piece) -> list[Finding]:
+        """Recompute the samples of a piece; returns those that differ in any byte.
 
         Raises:
             FailedPrecondition: if the model now runs on another kind of device.
             Unavailable: if it does not answer for too long.
         """
-        made = await patiently(lambda: self._made(piece.indices), self.patience_s)
+        made = await retry_transient(lambda: self._made(piece.span), self.retry_budget_s)
         check_device(self.plan, made.device_class, self.record.torch_version)
         return await asyncio.to_thread(self._compare, output, piece, made.files)
 
     async def _made(self, indices: range) -> Generated:
-        assert self.plan.sampling is not None  # noqa: S101 - only sample jobs are struck again
+        assert self.plan.sampling is not None  # noqa: S101 - only sample jobs are recomputed
         return await self.maker.generate(
             self.record,
             seed=self.plan.sampling.seed,
@@ -98,26 +105,25 @@ class Restrike:
         try:
             stored = _pixels(self._stored(output, piece))
         except (OSError, OutputError) as error:
-            detail = f"{len(made)} images from here on cannot be read: {error}"
-            return [Finding("WRONG_IMAGE", piece.shard, detail=detail, index=piece.indices.start)]
+            detail = f"{len(piece.indices)} drawn images from here on cannot be read: {error}"
+            return [Finding("WRONG_IMAGE", piece.shard, detail=detail, index=piece.indices[0])]
+        pairs = dict(zip(piece.span, zip(made, stored, strict=True), strict=True))
         return [
             Finding("WRONG_IMAGE", piece.shard, _digest(new), _digest(old), "the model makes another image", index)
-            for index, new, old in zip(piece.indices, made, stored, strict=True)
+            for index in piece.indices
+            for new, old in [pairs[index]]
             if new != old
         ]
 
     def _stored(self, output: Output, piece: Piece) -> NDArray[np.uint8]:
-        """Read the images of a piece from their shard: uint8 [n, H, W, C]."""
+        """Read the images of a piece's span from their shard: uint8 [n, H, W, C]."""
         with open_images(output, self.plan, piece.shard) as images:
-            return images.read(piece.indices)
+            return images.read(piece.span)
 
-    def _piece(self, shards: Sequence[int], ends: Sequence[int], number: int) -> Piece:
-        """The piece of this number, counted over the shards in order."""
+    def _sample(self, shards: Sequence[int], ends: Sequence[int], number: int) -> tuple[int, int]:
+        """The shard and index of the sample of this number, counted over the shards in order."""
         place = bisect_right(ends, number)
-        shard, span = shards[place], self.plan.span(shards[place])
-        batch = span.start // self.plan.micro_batch + number - (ends[place - 1] if place else 0)
-        start, stop = batch * self.plan.micro_batch, (batch + 1) * self.plan.micro_batch
-        return Piece(shard, range(max(span.start, start), min(span.stop, stop)))
+        return shards[place], self.plan.span(shards[place]).start + number - (ends[place - 1] if place else 0)
 
 
 def find_model(registry: Registry, plan: Plan) -> ModelRecord:
@@ -128,25 +134,19 @@ def find_model(registry: Registry, plan: Plan) -> ModelRecord:
     """
     if plan.sampling is None:
         raise FailedPrecondition(
-            f"jobs/{plan.job} is no sample job: it has no images to make again", reason="WRONG_JOB_KIND"
+            f"jobs/{plan.job} is no sample job: it has no images to recompute", reason="WRONG_JOB_KIND"
         )
     name, wanted = f"models/{plan.model}", plan.model_digest
     try:
         record = registry.find(plan.model, "generator")
     except NotFound:
-        text = f"{name} is not loaded; load the archive {wanted}, or verify without making images again"
+        text = f"{name} is not loaded; load the archive {wanted}, or verify without --recompute"
         raise FailedPrecondition(text, reason="MODEL_NOT_LOADED") from None
     if record.digest != wanted:
         text = f"{name} is now {record.digest}, but the job was made with {wanted}; load that archive"
         raise FailedPrecondition(text, reason="MODEL_DIGEST_DIFFERS", metadata={"expected": wanted})
     check_device(plan, record.device_class, record.torch_version)
     return record
-
-
-def _pieces(plan: Plan, shard: int) -> int:
-    """Number of micro-batches that a shard has a part in."""
-    span = plan.span(shard)
-    return (span.stop - 1) // plan.micro_batch - span.start // plan.micro_batch + 1
 
 
 def _pixels(images: NDArray[np.uint8]) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""Verifying a job that has ended: every shard is hashed, some images are made again; nothing is changed.
+"""Verifying a job that has ended: every shard is hashed, some samples are recomputed; nothing is changed.
 
 The ledger says what was committed; a shard that was finished but whose commit the ledger never heard of is what the
 manifest says. Each shard's file and marker, the manifest and the root digest must agree with that.
@@ -24,19 +24,19 @@ from service.jobs.verification.findings import (
     plan_findings,
     shard_findings,
 )
-from service.jobs.verification.recompute import Restrike
+from service.jobs.verification.recompute import Recomputation
 
 PAGE = 1000
 
 
 @dataclass(slots=True)
 class Progress:
-    """How far a verification is; `batches` are micro-batches made again."""
+    """How far a verification is."""
 
     shards_checked: int = 0
     shards_total: int = 0
-    batches_struck: int = 0
-    batches_total: int = 0
+    samples_recomputed: int = 0
+    samples_total: int = 0
 
 
 class Verification:
@@ -46,22 +46,28 @@ class Verification:
         ledger: Knows what was committed.
         store: Where jobs write.
         view: The job as it was when this began.
-        restrike: Makes images again; None makes none.
-        room: Bounds how many verifications hash at a time, so that threads are left for other calls.
+        recomputation: Recomputes samples; None recomputes none.
+        slots: Bounds how many verifications hash at a time, so that threads are left for other calls.
 
     Raises:
         FailedPrecondition: if the job has not ended.
     """
 
     def __init__(
-        self, ledger: Ledger, store: Store, view: JobView, *, restrike: Restrike | None, room: asyncio.Semaphore
+        self,
+        ledger: Ledger,
+        store: Store,
+        view: JobView,
+        *,
+        recomputation: Recomputation | None,
+        slots: asyncio.Semaphore,
     ) -> None:
         if not view.terminal:
             text = f"jobs/{view.plan.job} is {view.state}; only a job that has ended can be verified"
             raise FailedPrecondition(text, reason="WRONG_JOB_STATE", metadata={"state": view.state})
         self.progress = Progress()
         self._ledger, self._view, self._plan = ledger, view, view.plan
-        self._restrike, self._room = restrike, room
+        self._recomputation, self._slots = recomputation, slots
         self._output = store.output(view.plan.prefix, existing=True)
         self._listed: dict[int, str] | None = None
         self._files: dict[str, str] = {}
@@ -78,16 +84,16 @@ class Verification:
         root = hashlib.sha256()
         async for shard, digest in self._shards():
             root.update(digest.encode() + b"\n")
-            async with self._room:
+            async with self._slots:
                 found = await asyncio.to_thread(self._check, shard, digest)
             yield found
         self.progress.shards_total = self.progress.shards_checked
         yield list(self._root_findings(root.hexdigest()))
         for name, digest in self._files.items():
-            async with self._room:
+            async with self._slots:
                 found = await asyncio.to_thread(self._check_file, name, digest)
             yield found
-        async for findings in self._strike_again():
+        async for findings in self._recompute_samples():
             yield findings
         await self._check_unchanged()
 
@@ -137,14 +143,14 @@ class Verification:
             detail = "the digests of the shards do not give the root digest"
             yield Finding("WRONG_MANIFEST", None, expected, digest, detail)
 
-    async def _strike_again(self) -> AsyncIterator[list[Finding]]:
-        if self._restrike is None:
+    async def _recompute_samples(self) -> AsyncIterator[list[Finding]]:
+        if self._recomputation is None:
             return
-        pieces = self._restrike.draw(self._committed)
-        self.progress.batches_total = len(pieces)
+        pieces = self._recomputation.draw(self._committed)
+        self.progress.samples_total = sum(len(piece.indices) for piece in pieces)
         for piece in pieces:
-            found = await self._restrike.strike(self._output, piece)
-            self.progress.batches_struck += 1
+            found = await self._recomputation.recompute(self._output, piece)
+            self.progress.samples_recomputed += len(piece.indices)
             yield found
 
     async def _check_unchanged(self) -> None:

@@ -1,4 +1,4 @@
-"""One shard from claim to commit: claim, strike request by request, write, publish, mark, commit."""
+"""One shard from claim to commit: claim, compute request by request, write, publish, mark, commit."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from typing import Protocol, TypeVar
 import structlog
 
 from service.errors import MintageError
-from service.jobs.faults import crash_point, striking
+from service.jobs.faults import attempting, crash_point
 from service.jobs.ledger.ledger import LeaseEnded, Ledger
 from service.jobs.ledger.views import Lease
 from service.jobs.plan import Plan
-from service.jobs.retries import patiently
+from service.jobs.retries import retry_transient
 from service.jobs.shards.formats.choice import layout_of
 from service.jobs.shards.marker import Marker
 from service.jobs.shards.publish import DeterminismError, adopt, publish, temporary_label
@@ -40,14 +40,14 @@ log = structlog.get_logger(__name__)
 
 
 class Backend(Protocol):
-    """The model server, as far as a strike needs it."""
+    """The model server, as far as an attempt needs it."""
 
     async def predict(self, backend_name: str, inputs: Mapping[str, bytes], *, timeout_s: float) -> bytes:
         """Send one request to a model and return its answer."""
 
 
-class Striker:
-    """Strikes shards, one after the other, for one worker."""
+class ShardRunner:
+    """Runs attempts at shards, one after another, for one worker."""
 
     def __init__(self, settings: Settings, ledger: Ledger, backend: Backend, worker: str) -> None:
         self.settings = settings
@@ -57,7 +57,7 @@ class Striker:
         self.worker = worker
         self.sizes: dict[str, RequestSize] = {}
 
-    async def strike(self, job: str, shard: int) -> str:
+    async def run_shard(self, job: str, shard: int) -> str:
         """Try one shard of a job; returns what became of it, for the log. A wrong hint does nothing.
 
         A cancelled call gives its lease back at once.
@@ -67,7 +67,7 @@ class Striker:
         lease = await self.ledger.claim(job, shard, owner=owner, worker=self.worker, lease_s=lease_s)
         if isinstance(lease, str):
             return lease
-        striking(lease.shard, lease.attempt)
+        attempting(lease.shard, lease.attempt)
         crash_point("after_claim")
         try:
             outcome = await self._attempt(lease)
@@ -78,7 +78,7 @@ class Striker:
         return outcome
 
     async def _attempt(self, lease: Lease) -> str:
-        """Strike a leased shard and tell the ledger how it ended."""
+        """Run an attempt at a leased shard and tell the ledger how it ended."""
         try:
             plan = (await self.ledger.job(lease.job)).plan
             await Attempt(self, plan, lease).run()
@@ -88,7 +88,7 @@ class Striker:
         except Exception as error:
             text = failure_text(error)
             if text.startswith("INTERNAL"):
-                log.exception("strike", job=lease.job, shard=lease.shard, attempt=lease.attempt)
+                log.exception("attempt failed", job=lease.job, shard=lease.shard, attempt=lease.attempt)
             pause_s = self.settings.space_pause_s if text.startswith("NO_SPACE") else self.settings.retry_pause_s
             await self.ledger.fail(lease, text, max_attempts=self.settings.max_attempts, pause_s=pause_s)
             return text
@@ -98,25 +98,25 @@ class Striker:
 class Attempt:
     """One attempt at one shard."""
 
-    def __init__(self, striker: Striker, plan: Plan, lease: Lease) -> None:
-        self._striker = striker
+    def __init__(self, runner: ShardRunner, plan: Plan, lease: Lease) -> None:
+        self._runner = runner
         self._plan = plan
         self._lease = lease
-        self._settings = striker.settings
-        self._output = striker.store.output(plan.prefix, existing=True)
-        self._size = striker.sizes.setdefault(plan.backend_name, RequestSize())
+        self._settings = runner.settings
+        self._output = runner.store.output(plan.prefix, existing=True)
+        self._size = runner.sizes.setdefault(plan.backend_name, RequestSize())
         self._done = 0
 
     async def run(self) -> None:
-        """Strike the shard while the lease is kept; whichever ends first ends both."""
-        strike, keep = asyncio.create_task(self._strike()), asyncio.create_task(self._keep())
+        """Work on the shard while the lease is kept; whichever ends first ends both."""
+        work, keep = asyncio.create_task(self._produce()), asyncio.create_task(self._keep())
         try:
-            await asyncio.wait({strike, keep}, return_when=asyncio.FIRST_COMPLETED)
-            await (strike if strike.done() else keep)
+            await asyncio.wait({work, keep}, return_when=asyncio.FIRST_COMPLETED)
+            await (work if work.done() else keep)
         finally:
-            strike.cancel()
+            work.cancel()
             keep.cancel()
-            await asyncio.gather(strike, keep, return_exceptions=True)
+            await asyncio.gather(work, keep, return_exceptions=True)
 
     async def _keep(self) -> None:
         """Renew the lease at least once a second, also while a request takes long; sees a cancel that soon."""
@@ -128,8 +128,8 @@ class Attempt:
         """Renew the lease, for as long as it lasts if Redis does not answer; returns the seconds to wait."""
         sampling = self._plan.sampling
         rate = sampling.max_images_per_second if sampling else 0.0
-        return await patiently(
-            lambda: self._striker.ledger.renew(
+        return await retry_transient(
+            lambda: self._runner.ledger.renew(
                 self._lease,
                 lease_s=self._settings.lease_s,
                 done=self._done,
@@ -139,23 +139,23 @@ class Attempt:
             self._settings.lease_s,
         )
 
-    async def _strike(self) -> None:
+    async def _produce(self) -> None:
         """Adopt the shard if its file is there; else make it. Then commit it."""
-        blank = await self._patiently(self._blank)
-        marker = await self._patiently(lambda: adopt(self._output, self._plan, blank))
+        blank = await self._retry_transient(self._blank)
+        marker = await self._retry_transient(lambda: adopt(self._output, self._plan, blank))
         if marker is None:
             marker = await self._make(blank)
         crash_point("before_commit")
-        await self._striker.ledger.commit(
+        await self._runner.ledger.commit(
             self._lease, digest=marker.digest, images=marker.count, size_bytes=marker.bytes
         )
 
     async def _make(self, blank: Marker) -> Marker:
         label = temporary_label(self._lease.shard, self._lease.attempt)
         with contextlib.ExitStack() as stack:
-            layout, store = layout_of(self._plan), self._striker.store
-            temporary = await self._patiently(lambda: stack.enter_context(layout.temporary(self._output, label)))
-            work = await self._patiently(
+            layout, store = layout_of(self._plan), self._runner.store
+            temporary = await self._retry_transient(lambda: stack.enter_context(layout.temporary(self._output, label)))
+            work = await self._retry_transient(
                 lambda: stack.enter_context(work_on(store, self._settings.inputs, self._plan, blank, temporary))
             )
             await self._fill(work)
@@ -189,11 +189,11 @@ class Attempt:
             start = indices.stop
 
     async def _ask(self, inputs: Mapping[str, bytes]) -> bytes:
-        return await patiently(lambda: self._predict(inputs), self._settings.backend_patience_s)
+        return await retry_transient(lambda: self._predict(inputs), self._settings.backend_retry_s)
 
     async def _predict(self, inputs: Mapping[str, bytes]) -> bytes:
         begin = time.monotonic()
-        answer = await self._striker.backend.predict(self._plan.backend_name, inputs, timeout_s=REQUEST_TIMEOUT_S)
+        answer = await self._runner.backend.predict(self._plan.backend_name, inputs, timeout_s=REQUEST_TIMEOUT_S)
         self._size.took(time.monotonic() - begin)
         return answer
 
@@ -205,12 +205,12 @@ class Attempt:
     async def _publish(self, marker: Marker, temporary: AnyTemporary) -> Marker:
         """Publish what was written, if the lease is still held."""
         await self._renew()
-        await self._patiently(lambda: publish(self._output, self._plan, marker, temporary))
+        await self._retry_transient(lambda: publish(self._output, self._plan, marker, temporary))
         return marker
 
-    async def _patiently(self, call: Callable[[], T]) -> T:
+    async def _retry_transient(self, call: Callable[[], T]) -> T:
         """Do in a thread what needs the store, which is waited for as the model server is."""
-        return await patiently(lambda: asyncio.to_thread(call), self._settings.backend_patience_s)
+        return await retry_transient(lambda: asyncio.to_thread(call), self._settings.backend_retry_s)
 
     def _blank(self) -> Marker:
         """Return the shard's marker, still without digest and size."""
@@ -222,10 +222,10 @@ class Attempt:
             digest="",
             bytes=0,
             attempt=self._lease.attempt,
-            worker=self._striker.worker,
+            worker=self._runner.worker,
             plan_digest=self._plan.digest,
             encoder=layout_of(self._plan).encoder,
-            source_digest=source_digest(self._striker.store, self._plan, self._lease.shard),
+            source_digest=source_digest(self._runner.store, self._plan, self._lease.shard),
         )
 
 

@@ -1,7 +1,7 @@
 """What is done to the samples of a shard: made by a generator (Sampling), or scored by a model (Scoring).
 
-`Strike` asks for the input of each request in order, sends it, and stores the answers in order. The three methods block
-and run in threads, one at a time each.
+`Attempt` asks for the input of each request in order, sends it, and stores the answers in order. The three methods
+block and run in threads, one at a time each.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ QUICK_S, SLOW_S = 0.2, 0.8
 
 
 class Work(Protocol):
-    """The part of a strike that differs between the kinds of job."""
+    """The part of an attempt that differs between the kinds of job."""
 
     @property
     def writer(self) -> ImageWriter | ShardWriter:

@@ -1,4 +1,4 @@
-"""The worker: a Celery worker whose children strike shards. `mintage serve worker`.
+"""The worker: a Celery worker whose children make shards. `mintage serve worker`.
 
 A child keeps one event loop with its connections. SIGTERM makes it hand its lease back within a moment; the parent
 passes its own SIGTERM on as SIGUSR2, so that a warm shutdown does not wait for a shard's end. A child dies with its
@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 def run(settings: Settings) -> None:
     """Run a worker until SIGTERM; it hands back what it holds and leaves."""
     app = celery_app(settings)
-    app.steps["consumer"].add(_Presence)
+    app.steps["consumer"].add(_HeartbeatStep)
     worker = app.Worker(
         hostname=f"{heartbeats.worker_name(settings)}-{os.getpid()}@mintage",
         queues=[QUEUE],
@@ -46,13 +46,13 @@ def run(settings: Settings) -> None:
 
 
 @shared_task(name=TASK, ignore_result=True)  # type: ignore[untyped-decorator]
-def strike_shard(job: str, shard: int) -> None:
+def run_shard(job: str, shard: int) -> None:
     """Try one shard of a job. The message is a hint: the ledger decides."""
     if not isinstance(job, str) or not isinstance(shard, int) or shard < 0:
         log.warning("bad hint", job=str(job)[:80], shard=str(shard)[:80])
         return
     with contextlib.suppress(asyncio.CancelledError):
-        _Child.current().strike(job, shard)
+        _Child.current().run_shard(job, shard)
 
 
 class _Child:
@@ -63,9 +63,9 @@ class _Child:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._runner = asyncio.Runner()
-        self._striking: asyncio.Task[Any] | None = None
+        self._running: asyncio.Task[Any] | None = None
         self._stopping = False
-        self._striker = self._runner.run(self._connect())
+        self._shard_runner = self._runner.run(self._connect())
 
     @classmethod
     def current(cls) -> _Child:
@@ -78,13 +78,15 @@ class _Child:
     async def _connect(self) -> Any:
         from service.backend.torchserve import TorchServe  # noqa: PLC0415
         from service.jobs.ledger.ledger import Ledger, connect  # noqa: PLC0415 - only children need gRPC and NumPy
-        from service.jobs.workers.attempt import Striker  # noqa: PLC0415
+        from service.jobs.workers.attempt import ShardRunner  # noqa: PLC0415
 
         backend = TorchServe.from_settings(self._settings)
-        return Striker(self._settings, Ledger(connect(self._settings)), backend, heartbeats.worker_name(self._settings))
+        return ShardRunner(
+            self._settings, Ledger(connect(self._settings)), backend, heartbeats.worker_name(self._settings)
+        )
 
-    def strike(self, job: str, shard: int) -> None:
-        """Strike one shard to its end, or until SIGTERM.
+    def run_shard(self, job: str, shard: int) -> None:
+        """Run one attempt to its end, or until SIGTERM.
 
         Raises:
             asyncio.CancelledError: after a SIGTERM; the lease was handed back.
@@ -95,24 +97,24 @@ class _Child:
             log.warning("the ledger was lost; the lease runs out", job=job, shard=shard, error=error.message)
 
     async def _cancellable(self, job: str, shard: int) -> None:
-        self._striking, self._stopping = asyncio.current_task(), False
+        self._running, self._stopping = asyncio.current_task(), False
         try:
-            await self._striker.strike(job, shard)
+            await self._shard_runner.run_shard(job, shard)
         finally:
-            self._striking = None
+            self._running = None
 
     def hand_back(self) -> bool:
-        """Stop striking, if this process does; tells whether it does."""
-        if self._striking is None:
+        """Stop the attempt, if this process has one; tells whether it does."""
+        if self._running is None:
             return False
         if not self._stopping:  # a second signal must not cut the handing back short
             self._stopping = True
-            self._runner.get_loop().call_soon_threadsafe(self._striking.cancel)
+            self._runner.get_loop().call_soon_threadsafe(self._running.cancel)
         return True
 
 
-class _Presence(bootsteps.StartStopStep):  # type: ignore[misc]
-    """Tells the dispatcher, from the loop that consumes, how many shards this worker strikes at a time."""
+class _HeartbeatStep(bootsteps.StartStopStep):  # type: ignore[misc]
+    """Tells the dispatcher, from the loop that consumes, how many shards this worker runs at once."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
@@ -122,10 +124,10 @@ class _Presence(bootsteps.StartStopStep):  # type: ignore[misc]
         self._timer: Any = None
 
     def start(self, consumer: Any) -> None:
-        """Begin to give signs of life."""
-        self._beat = heartbeats.Beat(self._settings)
+        """Begin to send heartbeats."""
+        self._heartbeat = heartbeats.Heartbeat(self._settings)
         self._send()
-        self._timer = consumer.timer.call_repeatedly(heartbeats.BEAT_S, self._send)
+        self._timer = consumer.timer.call_repeatedly(heartbeats.HEARTBEAT_S, self._send)
 
     def stop(self, consumer: Any) -> None:
         """Leave."""
@@ -133,11 +135,11 @@ class _Presence(bootsteps.StartStopStep):  # type: ignore[misc]
             self._timer.cancel()
             self._timer = None
             with contextlib.suppress(redis.exceptions.RedisError):
-                self._beat.close()
+                self._heartbeat.close()
 
     def _send(self) -> None:
         with contextlib.suppress(redis.exceptions.RedisError):
-            self._beat.send(self._settings.worker_processes)
+            self._heartbeat.send(self._settings.worker_processes)
 
 
 def _log(**_: Any) -> None:

@@ -27,9 +27,9 @@ async def serving(channel: grpc.aio.Channel) -> set[str]:
 
 
 async def looked(at: World) -> None:
-    await at.api.keeper.look()
-    await at.api.keeper.settled()
-    await at.api.health.look()
+    await at.api.reconciler.reconcile_once()
+    await at.api.reconciler.join()
+    await at.api.health.poll()
 
 
 def test_health_follows_redis_and_the_model_server(tmp_path: Path) -> None:

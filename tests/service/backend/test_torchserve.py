@@ -278,7 +278,7 @@ def test_scaling_sets_both_limits_and_waits() -> None:
 
 def test_a_proof_waits_for_the_workers_and_returns_the_description() -> None:
     script = Script(prediction=blob(), descriptions=[described(0, 2), described(1, 2), described(2, 2)])
-    description = outcome(script, lambda client: client.prove("m", 10))
+    description = outcome(script, lambda client: client.wait_until_ready("m", 10))
     assert (description.kind, description.micro_batch) == ("generator", 4)
     asked = [json.loads(call.input["request"])["op"] for call in script.calls]
     assert asked == ["canary", "describe"]
@@ -287,10 +287,10 @@ def test_a_proof_waits_for_the_workers_and_returns_the_description() -> None:
 def test_a_proof_fails_if_the_forward_pass_is_not_sound() -> None:
     script = Script(prediction=blob(status="error", message="the model made an image that is not finite"))
     with pytest.raises(errors.Internal, match="not finite"):
-        outcome(script, lambda client: client.prove("m", 10))
+        outcome(script, lambda client: client.wait_until_ready("m", 10))
 
 
 @pytest.mark.parametrize("script", [Script(descriptions=[described(0, 1)]), Script(hang=True)])
 def test_a_proof_that_takes_too_long_is_unavailable(script: Script) -> None:
     with pytest.raises(errors.Unavailable, match=r"within 0\.3 s"):
-        outcome(script, lambda client: client.prove("m", 0.3))
+        outcome(script, lambda client: client.wait_until_ready("m", 0.3))

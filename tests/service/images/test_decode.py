@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.api.requests.encodings import FORMS
+from service.api.requests.encodings import ENCODINGS
 from service.errors import InvalidArgument
 from service.images import encode
 from service.images.decode import decode as decode_all
@@ -162,5 +162,5 @@ def test_png_gives_back_the_pixels_and_always_the_same_bytes(channels: int) -> N
 @pytest.mark.parametrize("shape", [(1, 1, 1), (8, 6, 3), (200, 300, 3), (1, 3000, 1)])
 def test_the_bound_of_an_images_bytes_holds_for_noise(shape: tuple[int, int, int]) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (1, *shape), np.uint8)
-    for form in FORMS.values():
+    for form in ENCODINGS.values():
         assert len(form.encode(noise)[0]) <= form.most_bytes(*shape)

@@ -51,7 +51,7 @@ def test_a_job_that_was_being_cancelled_is_cancelled(with_api: Use, valkey: Valk
         assert await api.ledger.ending() == [job.name[5:]]
         plan = (await api.ledger.job(job.name[5:])).plan
         finalize(LocalStore(api.outputs), plan, cancelled=True, errors={})
-        assert not (Path(job.output_uri) / "wish").exists()
+        assert not (Path(job.output_uri) / "intent").exists()
         assert await after_flushall(api, valkey, job) == "CANCELLED"
 
     with_api(act)
@@ -60,8 +60,8 @@ def test_a_job_that_was_being_cancelled_is_cancelled(with_api: Use, valkey: Valk
 def test_what_cannot_be_written_down_is_done_nevertheless(with_api: Use, valkey: Valkey) -> None:
     async def act(api: Api) -> None:
         job = await api.sample()
-        wish = Path(job.output_uri) / "wish"
-        wish.mkdir()
+        intent = Path(job.output_uri) / "intent"
+        intent.mkdir()
         await pause(api, job)
         assert (await api.stub.GetJob(jobs_pb2.GetJobRequest(name=job.name))).job.state == State.STATE_PAUSED
         assert await after_flushall(api, valkey, job) == "QUEUED"
@@ -125,7 +125,7 @@ def test_a_job_that_came_back_after_its_end_is_retried_from_the_first_shard_that
         await fail_one(api, job, LocalStore(api.outputs))
         await after_flushall(api, valkey, job)
         await api.stub.RetryFailedShards(jobs_pb2.RetryFailedShardsRequest(name=job.name))
-        await api.ledger.beat("w", 9)
+        await api.ledger.heartbeat("w", 9)
         assert sorted(await dispatch(api.ledger)) == [0, 1, 2]
 
     with_api(act)

@@ -92,7 +92,7 @@ def test_equal_parameters_have_equal_digests_whatever_their_order() -> None:
     assert request_digest({"a": 1, "b": 2.5}) == request_digest({"b": 2.5, "a": 1}) != request_digest({"a": 1})
 
 
-def test_a_plan_without_wishes_is_written_as_before_there_were_any() -> None:
+def test_a_plan_without_options_is_written_as_before_there_were_any() -> None:
     text = sample_plan().to_json()
     assert b"priority" not in text and b"client" not in text
     assert b"labels" not in text and b"ttl" not in text and b"failed" not in text

@@ -9,7 +9,7 @@ import pytest
 
 from service.errors import NotFound
 from service.models.loader import Loader
-from service.models.reconciler import Keeper
+from service.models.reconciler import Reconciler
 from service.models.registry import ModelRecord, Registry
 from service.models.retired import Retired
 from tests.support.world import FakeModelServer, run
@@ -31,20 +31,25 @@ class FakePins:
 
 
 class Bench:
-    """Loader and keeper over a fake model server and real files, which look when they are told to."""
+    """Loader and reconciler over a fake model server and real files, which reconcile when told to."""
 
-    def __init__(self, folder: Path, *, let_go_after_s: float = 0.0) -> None:
+    def __init__(self, folder: Path, *, release_after_s: float = 0.0) -> None:
         self.folder, self.models, self.pins = folder, FakeModelServer(folder), FakePins()
         self.registry = Registry(folder)
         self.loader = Loader(self.models, self.registry, response_timeout_s=1, pins=self.pins)
-        self.keeper = Keeper(
-            self.models, self.registry, self.loader, canary_period_s=0.0, pins=self.pins, let_go_after_s=let_go_after_s
+        self.reconciler = Reconciler(
+            self.models,
+            self.registry,
+            self.loader,
+            canary_period_s=0.0,
+            pins=self.pins,
+            release_after_s=release_after_s,
         )
 
-    async def look(self) -> None:
-        """Let the keeper look once."""
-        await self.keeper.look()
-        await self.keeper.settled()
+    async def reconcile_once(self) -> None:
+        """Reconcile once."""
+        await self.reconciler.reconcile_once()
+        await self.reconciler.join()
 
     async def load(self, text: str) -> ModelRecord:
         """Load an archive that holds this text under the name `digits`."""
@@ -69,15 +74,15 @@ def test_a_replaced_model_stays_while_jobs_need_it(tmp_path: Path) -> None:
         new = await bench.load("generator 2")
         assert bench.registry.ready("digits", "generator") == new
         for _ in range(3):
-            await bench.look()
+            await bench.reconcile_once()
             assert bench.loaded == {old.backend_name, new.backend_name}
         bench.models.restart()
-        await bench.look()
-        await bench.look()  # one model of a name at a time
+        await bench.reconcile_once()
+        await bench.reconcile_once()  # one model of a name at a time
         assert bench.loaded == {old.backend_name, new.backend_name}
         assert bench.copies() == {old.digest, new.digest}
         bench.pins.pin()
-        await bench.look()
+        await bench.reconcile_once()
         assert bench.loaded == {new.backend_name} and bench.copies() == {new.digest}
         assert Retired(tmp_path).records() == []
 
@@ -92,10 +97,10 @@ def test_an_unloaded_model_is_gone_for_callers_but_not_for_jobs(tmp_path: Path) 
         await bench.loader.unload("digits")
         with pytest.raises(NotFound):
             bench.registry.ready("digits", "generator")
-        await bench.look()
+        await bench.reconcile_once()
         assert bench.loaded == {old.backend_name} and bench.registry.entries() == []
         bench.pins.pin()
-        await bench.look()
+        await bench.reconcile_once()
         assert bench.loaded == set() == bench.copies()
 
     run(test())
@@ -107,23 +112,23 @@ def test_what_is_not_known_to_be_unneeded_is_kept(tmp_path: Path) -> None:
         old = await bench.load("generator 1")
         bench.pins.names = None
         new = await bench.load("generator 2")
-        await bench.look()
+        await bench.reconcile_once()
         assert bench.loaded == {old.backend_name, new.backend_name}
         bench.pins.pin()
-        await bench.look()
+        await bench.reconcile_once()
         assert bench.loaded == {new.backend_name}
 
     run(test())
 
 
-def test_a_model_is_let_go_of_only_some_time_after_it_was_needed(tmp_path: Path) -> None:
+def test_a_model_is_released_only_some_time_after_it_was_needed(tmp_path: Path) -> None:
     async def test() -> None:
-        bench = Bench(tmp_path, let_go_after_s=3600)
+        bench = Bench(tmp_path, release_after_s=3600)
         old = await bench.load("generator 1")
         bench.pins.pin(old)
         new = await bench.load("generator 2")
         bench.pins.pin()
-        await bench.look()
+        await bench.reconcile_once()
         assert bench.loaded == {old.backend_name, new.backend_name}
 
     run(test())
@@ -147,7 +152,7 @@ def test_a_retired_model_that_is_loaded_again_goes_on_without_a_gap(
         assert again.digest == old.digest and bench.loaded == {old.backend_name}
         assert Retired(tmp_path).records() == [] and bench.copies() == {old.digest}
         bench.pins.pin()
-        await bench.look()
+        await bench.reconcile_once()
         assert bench.loaded == {old.backend_name}
 
     run(test())
@@ -158,7 +163,7 @@ def test_a_crash_between_retiring_and_replacing_does_no_harm(tmp_path: Path) -> 
         bench = Bench(tmp_path)
         old = await bench.load("generator 1")
         Retired(tmp_path).write(old)  # and then the server died
-        await bench.look()
+        await bench.reconcile_once()
         assert bench.loaded == {old.backend_name} and Retired(tmp_path).records() == []
         assert bench.registry.find("digits") == old
 

@@ -1,4 +1,4 @@
-"""The keeper: what should be loaded is loaded, and ready means that it answers."""
+"""The reconciler: what should be loaded is loaded, and ready means that it answers."""
 
 import asyncio
 from collections.abc import Mapping
@@ -9,24 +9,24 @@ import pytest
 
 from service.errors import Internal, InvalidArgument, Unavailable
 from service.models.loader import Loader
-from service.models.reconciler import Keeper, parse_wanted
+from service.models.reconciler import Reconciler, parse_wanted
 from service.models.registry import Registry
 from tests.support.world import FakeModelServer, put, run, until
 
 
 class Bench:
-    """A keeper over a fake model server, which looks when it is told to."""
+    """A reconciler over a fake model server, which reconciles when told to."""
 
     def __init__(self, folder: Path, *, wanted: Mapping[str, str] | None = None, **options: float) -> None:
         self.models = FakeModelServer(folder)
         self.registry = Registry(folder)
         self.loader = Loader(self.models, self.registry, response_timeout_s=1)
         times: dict[str, Any] = {"canary_period_s": 0.0, **options}
-        self.keeper = Keeper(self.models, self.registry, self.loader, wanted=wanted, **times)
+        self.reconciler = Reconciler(self.models, self.registry, self.loader, wanted=wanted, **times)
 
-    async def look(self) -> None:
-        await self.keeper.look()
-        await self.keeper.settled()
+    async def reconcile_once(self) -> None:
+        await self.reconciler.reconcile_once()
+        await self.reconciler.join()
 
     def state(self, name: str) -> str:
         entry = self.registry.entry(name)
@@ -42,7 +42,7 @@ def test_a_recorded_model_is_loaded_into_an_empty_model_server(tmp_path: Path) -
     async def test() -> None:
         bench, record = Bench(tmp_path), put(tmp_path, "digits", "generator")
         assert bench.state("digits") == "loading"
-        await bench.look()
+        await bench.reconcile_once()
         assert bench.state("digits") == "ready"
         assert list(bench.models.models) == [record.backend_name]
 
@@ -52,14 +52,14 @@ def test_a_recorded_model_is_loaded_into_an_empty_model_server(tmp_path: Path) -
 def test_a_model_that_the_model_server_lost_is_brought_back(tmp_path: Path) -> None:
     async def test() -> None:
         bench, record = Bench(tmp_path), put(tmp_path, "digits", "generator")
-        await bench.look()
+        await bench.reconcile_once()
         bench.models.dead = True
-        await bench.look()
-        assert (bench.state("digits"), bench.keeper.server_answers) == ("failed", False)
+        await bench.reconcile_once()
+        assert (bench.state("digits"), bench.reconciler.server_answers) == ("failed", False)
         assert "model server does not answer" in bench.message("digits")
         bench.models.restart()
-        await bench.look()
-        assert (bench.state("digits"), bench.keeper.server_answers) == ("ready", True)
+        await bench.reconcile_once()
+        assert (bench.state("digits"), bench.reconciler.server_answers) == ("ready", True)
         assert list(bench.models.models) == [record.backend_name]
 
     run(test())
@@ -69,12 +69,12 @@ def test_a_model_whose_canary_fails_is_not_ready_until_one_succeeds(tmp_path: Pa
     async def test() -> None:
         bench = Bench(tmp_path)
         put(tmp_path, "digits", "generator")
-        await bench.look()
+        await bench.reconcile_once()
         bench.models.failure = Unavailable("its worker died")
-        await bench.look()
+        await bench.reconcile_once()
         assert (bench.state("digits"), bench.message("digits")) == ("failed", "its worker died")
         bench.models.failure = None
-        await bench.look()
+        await bench.reconcile_once()
         assert bench.state("digits") == "ready"
 
     run(test())
@@ -84,12 +84,12 @@ def test_a_canary_has_a_deadline_and_delays_no_other_model(tmp_path: Path) -> No
     async def test() -> None:
         bench = Bench(tmp_path, canary_timeout_s=0.05)
         put(tmp_path, "digits", "generator")
-        await bench.look()
+        await bench.reconcile_once()
         bench.models.answers.clear()
         await asyncio.sleep(0)
-        await bench.keeper.look()
+        await bench.reconciler.reconcile_once()
         put(tmp_path, "judge", "classifier")
-        await bench.keeper.look()
+        await bench.reconciler.reconcile_once()
         await until(lambda: bench.state("judge") == "ready" and bench.state("digits") == "failed")
 
     run(test())
@@ -98,12 +98,12 @@ def test_a_canary_has_a_deadline_and_delays_no_other_model(tmp_path: Path) -> No
 def test_a_canary_that_waits_behind_answered_requests_is_no_sign_of_death(tmp_path: Path) -> None:
     async def test() -> None:
         bench, record = Bench(tmp_path, canary_timeout_s=0.02), put(tmp_path, "digits", "generator")
-        await bench.look()
+        await bench.reconcile_once()
         bench.models.answers.clear()
-        await bench.keeper.look()
+        await bench.reconciler.reconcile_once()
         await until(lambda: bench.models.running == 1)
         bench.registry.answered(record)
-        await bench.keeper.settled()
+        await bench.reconciler.join()
         assert bench.state("digits") == "ready"
 
     run(test())
@@ -112,12 +112,12 @@ def test_a_canary_that_waits_behind_answered_requests_is_no_sign_of_death(tmp_pa
 def test_a_request_that_was_just_answered_needs_no_canary(tmp_path: Path) -> None:
     async def test() -> None:
         bench, record = Bench(tmp_path, canary_period_s=60.0), put(tmp_path, "digits", "generator")
-        await bench.look()
+        await bench.reconcile_once()
         bench.registry.answered(record)
-        await bench.look()
+        await bench.reconcile_once()
         assert bench.models.operations("canary") == []
         bench.registry.mark(record, "failed", "for a moment")
-        await bench.look()
+        await bench.reconcile_once()
         assert len(bench.models.operations("canary")) == 1
         assert bench.state("digits") == "ready"
 
@@ -127,12 +127,12 @@ def test_a_request_that_was_just_answered_needs_no_canary(tmp_path: Path) -> Non
 def test_a_model_that_stays_silent_is_loaded_anew(tmp_path: Path) -> None:
     async def test() -> None:
         bench, record = Bench(tmp_path, restart_after_s=0.0), put(tmp_path, "digits", "generator")
-        await bench.look()
+        await bench.reconcile_once()
         bench.models.failure = Internal("it is stuck")
-        await bench.look()
+        await bench.reconcile_once()
         assert record.backend_name not in bench.models.models
         bench.models.failure = None
-        await bench.look()
+        await bench.reconcile_once()
         assert bench.state("digits") == "ready"
 
     run(test())
@@ -144,11 +144,11 @@ def test_a_model_that_cannot_be_brought_back_is_told_and_harms_no_other(tmp_path
         put(tmp_path, "digits", "generator")
         put(tmp_path, "judge", "classifier")
         (tmp_path / "digits.mar").unlink()
-        await bench.look()
+        await bench.reconcile_once()
         assert (bench.state("digits"), bench.state("judge")) == ("failed", "ready")
         assert bench.message("digits") == "the archive folder has no digits.mar"
         (tmp_path / "loaded" / "judge.json").write_text("{")
-        await bench.look()
+        await bench.reconcile_once()
         assert bench.state("judge") == "failed"
 
     run(test())
@@ -160,9 +160,9 @@ def test_attempts_that_keep_failing_grow_rare(tmp_path: Path) -> None:
         put(tmp_path, "digits", "broken")
         (tmp_path / "digits.mar").unlink()
         for _ in range(20):
-            await bench.look()
+            await bench.reconcile_once()
         (tmp_path / "digits.mar").write_text("broken")
-        await bench.look()
+        await bench.reconcile_once()
         assert "no digits.mar" in bench.message("digits")
 
     run(test())
@@ -172,46 +172,46 @@ def test_wanted_models_are_loaded_once_and_may_be_unloaded_afterwards(tmp_path: 
     async def test() -> None:
         bench = Bench(tmp_path, wanted={"digits": "a.mar", "judge": "b.mar"})
         (tmp_path / "a.mar").write_text("generator")
-        await bench.look()
+        await bench.reconcile_once()
         assert bench.state("digits") == "ready"
-        assert set(bench.keeper.missing) == {"judge"}
+        assert set(bench.reconciler.missing) == {"judge"}
         put(tmp_path, "judge", "classifier")
-        await bench.look()
-        assert set(bench.keeper.missing) == set()
+        await bench.reconcile_once()
+        assert set(bench.reconciler.missing) == set()
         await bench.loader.unload("digits")
-        await bench.look()
+        await bench.reconcile_once()
         assert bench.state("digits") == "absent"
 
     run(test())
 
 
-def test_two_keepers_of_one_folder_do_no_harm(tmp_path: Path) -> None:
+def test_two_reconcilers_of_one_folder_do_no_harm(tmp_path: Path) -> None:
     async def test() -> None:
         first, second = Bench(tmp_path), Bench(tmp_path)
         second.models = first.models
         second.loader = Loader(first.models, second.registry, response_timeout_s=1)
-        second.keeper = Keeper(first.models, second.registry, second.loader, canary_period_s=0.0)
+        second.reconciler = Reconciler(first.models, second.registry, second.loader, canary_period_s=0.0)
         records = [put(tmp_path, f"model-{number}", "generator") for number in range(4)]
         for _ in range(3):
             first.models.restart()
-            await asyncio.gather(first.look(), second.look())
-            await asyncio.gather(first.look(), second.look())
+            await asyncio.gather(first.reconcile_once(), second.reconcile_once())
+            await asyncio.gather(first.reconcile_once(), second.reconcile_once())
             assert sorted(first.models.models) == sorted(record.backend_name for record in records)
             assert {first.state(r.name) for r in records} == {second.state(r.name) for r in records} == {"ready"}
 
     run(test())
 
 
-def test_an_unexpected_failure_does_not_end_the_keeper(tmp_path: Path) -> None:
+def test_an_unexpected_failure_does_not_end_the_reconciler(tmp_path: Path) -> None:
     async def test() -> None:
         bench = Bench(tmp_path)
         put(tmp_path, "digits", "generator")
-        await bench.look()
+        await bench.reconcile_once()
         bench.models.failure = ZeroDivisionError("a fault of ours")
-        await bench.look()
+        await bench.reconcile_once()
         assert bench.state("digits") == "failed"
         bench.models.failure = None
-        await bench.look()
+        await bench.reconcile_once()
         assert bench.state("digits") == "ready"
 
     run(test())

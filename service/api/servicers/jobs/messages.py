@@ -8,7 +8,7 @@ from mintage.v1 import jobs_pb2
 
 from service.api.servicers.jobs.requests import FORMAT_NUMBERS
 from service.api.servicers.jobs.score_messages import score_spec, show_result
-from service.jobs.ledger.eta import TimeLeft
+from service.jobs.ledger.eta import Eta
 from service.jobs.ledger.views import JobView, ShardView
 from service.jobs.plan import Plan
 from service.jobs.storage.store import Store
@@ -81,13 +81,13 @@ def _progress(view: JobView) -> jobs_pb2.JobProgress:
         shards_failed=view.shards_failed,
         attempts=view.attempts,
         images_per_second=view.images_per_second,
-        time_left=_time_left(view.time_left) if view.time_left else None,
+        eta=_eta(view.eta) if view.eta else None,
     )
 
 
-def _time_left(expected: TimeLeft) -> jobs_pb2.TimeLeft:
-    return jobs_pb2.TimeLeft(
-        likely=_duration(expected.likely_s), least=_duration(expected.least_s), most=_duration(expected.most_s)
+def _eta(expected: Eta) -> jobs_pb2.Eta:
+    return jobs_pb2.Eta(
+        median=_duration(expected.median_s), p10=_duration(expected.p10_s), p90=_duration(expected.p90_s)
     )
 
 

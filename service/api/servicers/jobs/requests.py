@@ -56,7 +56,7 @@ def check_labels(labels: Mapping[str, str], violations: Violations) -> None:
             violations.add("labels", text)
 
 
-def wishes(request: Creation) -> dict[str, Any]:
+def job_options(request: Creation) -> dict[str, Any]:
     """What a job is asked to be like though it decides no image, as its plan names it.
 
     It tells two requests of one request id apart. What is not asked for is left out.

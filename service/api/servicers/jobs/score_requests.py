@@ -7,7 +7,7 @@ from typing import Any
 
 from mintage.v1 import jobs_pb2
 
-from service.api.servicers.jobs.requests import check_common, wishes
+from service.api.servicers.jobs.requests import check_common, job_options
 from service.jobs.plan import MAX_SHARD_SIZE
 from service.validation import OUTPUT_PREFIX, Violations
 
@@ -15,7 +15,7 @@ MAX_SPLITS = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ScoreRequest:
     """The names in a request, without `models/` and `jobs/`."""
 
     model: str
@@ -24,7 +24,7 @@ class Asked:
     reference: str
 
 
-def checked_score(request: jobs_pb2.CreateScoreJobRequest) -> Asked:
+def checked_score(request: jobs_pb2.CreateScoreJobRequest) -> ScoreRequest:
     """Check every field that can be checked alone.
 
     Raises:
@@ -37,7 +37,7 @@ def checked_score(request: jobs_pb2.CreateScoreJobRequest) -> Asked:
     violations.in_range("splits", request.splits, 0, MAX_SPLITS)
     check_common(request, violations)
     violations.check()
-    return Asked(model, source, request.source_folder, reference)
+    return ScoreRequest(model, source, request.source_folder, reference)
 
 
 def _checked_source(request: jobs_pb2.CreateScoreJobRequest, violations: Violations) -> str:
@@ -52,7 +52,7 @@ def _checked_source(request: jobs_pb2.CreateScoreJobRequest, violations: Violati
     return ""
 
 
-def parameters(request: jobs_pb2.CreateScoreJobRequest, asked: Asked) -> dict[str, Any]:
+def parameters(request: jobs_pb2.CreateScoreJobRequest, asked: ScoreRequest) -> dict[str, Any]:
     """Return what tells two requests of one request id apart; what is not asked for is left out."""
     return {
         "kind": "score",
@@ -62,5 +62,5 @@ def parameters(request: jobs_pb2.CreateScoreJobRequest, asked: Asked) -> dict[st
         "output_prefix": request.output_prefix,
         **({"source_folder": asked.folder, "shard_size": request.shard_size} if asked.folder else {}),
         **({"reference_job": asked.reference} if asked.reference else {}),
-        **wishes(request),
+        **job_options(request),
     }

@@ -15,13 +15,20 @@ from service.api.requests.clients import client_of
 from service.api.requests.pagination import page_token, token_value
 from service.api.servicers.jobs.control import checked_name
 from service.api.servicers.jobs.messages import job_message, shard_message, unmade_job_message
-from service.api.servicers.jobs.requests import FORMATS, RESERVED_PREFIX, Creation, check_common, check_labels, wishes
+from service.api.servicers.jobs.requests import (
+    FORMATS,
+    RESERVED_PREFIX,
+    Creation,
+    check_common,
+    check_labels,
+    job_options,
+)
 from service.api.servicers.jobs.score_plans import folder_draft, listed, score_plan
 from service.api.servicers.jobs.score_requests import checked_score, parameters
 from service.api.servicers.jobs.verification import JobVerificationServicer
 from service.api.servicers.jobs.watch import seen_before
 from service.errors import Unavailable
-from service.jobs.ledger.queries import Wanted, page, shard_page
+from service.jobs.ledger.queries import JobFilter, page, shard_page
 from service.jobs.ledger.views import JobView
 from service.jobs.plan import (
     MAX_COUNT,
@@ -37,7 +44,7 @@ from service.jobs.submission.submit import Draft, rehearse, submit
 from service.models.registry import ModelRecord
 from service.validation import Violations
 
-MAX_RATE, LEAST_RATE = 1_000_000, 0.001
+MAX_RATE, MIN_RATE = 1_000_000, 0.001
 JOB_PAGE, SHARD_PAGE, LARGEST_PAGE = 50, 100, 1000
 WATCH_S = 0.15
 
@@ -60,7 +67,7 @@ class JobServicer(JobVerificationServicer):
                 "output_prefix": request.output_prefix,
                 "max_images_per_second": request.max_images_per_second,
                 **({} if request.format == jobs_pb2.OUTPUT_FORMAT_WEBDATASET else {"format": request.format}),
-                **wishes(request),
+                **job_options(request),
             }
         )
 
@@ -187,8 +194,8 @@ def _checked_sample(request: jobs_pb2.CreateSampleJobRequest) -> str:
     if request.count <= MAX_COUNT and 1 <= request.shard_size < least:
         violations.add("shard_size", f"must be at least {least:,} for at most {MAX_SHARDS:,} shards")
     rate = request.max_images_per_second
-    if rate and not LEAST_RATE <= rate <= MAX_RATE:
-        violations.add("max_images_per_second", f"must be 0 or from {LEAST_RATE} to {MAX_RATE:,}, not {rate:,}")
+    if rate and not MIN_RATE <= rate <= MAX_RATE:
+        violations.add("max_images_per_second", f"must be 0 or from {MIN_RATE} to {MAX_RATE:,}, not {rate:,}")
     request.max_images_per_second = rate or 0.0
     request.format = request.format or jobs_pb2.OUTPUT_FORMAT_WEBDATASET
     if request.format not in FORMATS:
@@ -231,11 +238,11 @@ def _identity(
         "torch_version": record.torch_version,
         "mintage_version": importlib.metadata.version("mintage"),
         "micro_batch": record.micro_batch,
-        **wishes(request),
+        **job_options(request),
     }
 
 
-def _wanted(request: jobs_pb2.ListJobsRequest, violations: Violations) -> Wanted:
+def _wanted(request: jobs_pb2.ListJobsRequest, violations: Violations) -> JobFilter:
     """Check what jobs are asked for."""
     check_labels(request.labels, violations)
     kinds, states = jobs_pb2.Job.Kind.values(), jobs_pb2.Job.State.values()
@@ -244,7 +251,7 @@ def _wanted(request: jobs_pb2.ListJobsRequest, violations: Violations) -> Wanted
     if not set(request.states) <= set(states):
         violations.add("states", f"must be states that this server knows, not {sorted({*request.states} - {*states})}")
     violations.check()
-    return Wanted(
+    return JobFilter(
         states=frozenset(jobs_pb2.Job.State.Name(state).removeprefix("STATE_") for state in request.states),
         kind=jobs_pb2.Job.Kind.Name(request.kind).removeprefix("KIND_").lower() if request.kind else "",
         client=request.client,

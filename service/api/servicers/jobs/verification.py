@@ -14,13 +14,13 @@ from redis.asyncio import Redis
 from service.api.servicers.jobs.files import JobFileServicer
 from service.jobs.plan import Plan
 from service.jobs.verification.findings import Finding
-from service.jobs.verification.recompute import Maker, Restrike, find_model
+from service.jobs.verification.recompute import Maker, Recomputation, find_model
 from service.jobs.verification.verification import Progress, Verification
 from service.models.registry import Registry
 from service.settings import Settings
 from service.validation import Violations
 
-MAX_STRIKES = 10_000
+MAX_RECOMPUTED = 10_000
 HASHING_AT_ONCE = 2
 PROGRESS_S = 0.2
 
@@ -32,15 +32,15 @@ class JobVerificationServicer(JobFileServicer):
         super().__init__(settings, redis)
         self._registry = registry
         self._maker = maker
-        self._room = asyncio.Semaphore(HASHING_AT_ONCE)
+        self._slots = asyncio.Semaphore(HASHING_AT_ONCE)
 
     async def VerifyJob(
         self, request: verification_pb2.VerifyJobRequest, context: Any
     ) -> AsyncIterator[verification_pb2.VerifyJobResponse]:
         """Verify a job that has ended."""
         view = await self._ledger.job(_checked(request))
-        restrike = self._restrike(request, view.plan) if view.terminal and request.strike_count else None
-        verification = Verification(self._ledger, self._store, view, restrike=restrike, room=self._room)
+        recomputation = self._recomputation(request, view.plan) if view.terminal and request.recompute_count else None
+        verification = Verification(self._ledger, self._store, view, recomputation=recomputation, slots=self._slots)
         count, shown_at = 0, 0.0
         async with aclosing(verification.run()) as steps:  # type: ignore[type-var]
             async for findings in steps:
@@ -58,15 +58,15 @@ class JobVerificationServicer(JobFileServicer):
         )
         yield verification_pb2.VerifyJobResponse(verdict=verdict)
 
-    def _restrike(self, request: verification_pb2.VerifyJobRequest, plan: Plan) -> Restrike:
-        return Restrike(
+    def _recomputation(self, request: verification_pb2.VerifyJobRequest, plan: Plan) -> Recomputation:
+        return Recomputation(
             plan=plan,
             record=find_model(self._registry, plan),
             maker=self._maker,
-            count=request.strike_count,
-            seed=request.strike_seed,
+            count=request.recompute_count,
+            seed=request.recompute_seed,
             timeout_s=self._settings.max_deadline_s,
-            patience_s=self._settings.backend_patience_s,
+            retry_budget_s=self._settings.backend_retry_s,
         )
 
 
@@ -74,7 +74,7 @@ def _checked(request: verification_pb2.VerifyJobRequest) -> str:
     """Check every field; returns the job's id."""
     violations = Violations()
     job = violations.job_name("name", request.name)
-    violations.in_range("strike_count", request.strike_count, 0, MAX_STRIKES)
+    violations.in_range("recompute_count", request.recompute_count, 0, MAX_RECOMPUTED)
     violations.check()
     return job
 
@@ -94,6 +94,6 @@ def _progress(progress: Progress) -> verification_pb2.VerificationProgress:
     return verification_pb2.VerificationProgress(
         shards_checked=progress.shards_checked,
         shards_total=progress.shards_total,
-        micro_batches_struck=progress.batches_struck,
-        micro_batches_total=progress.batches_total,
+        samples_recomputed=progress.samples_recomputed,
+        samples_total=progress.samples_total,
     )

@@ -23,7 +23,7 @@ Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class WatchCursor:
     """What was sent last, and the highest numbers so far."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
@@ -50,25 +50,25 @@ class Seen:
         """Return the view with no number below what was seen."""
         return dataclasses.replace(view, **{name: max(getattr(self, name), getattr(view, name)) for name in _NUMBERS})
 
-    def after(self, view: JobView) -> Seen:
+    def after(self, view: JobView) -> WatchCursor:
         """Return what is seen once this view, raised, was sent."""
         numbers = {name: getattr(view, name) for name in _NUMBERS}
-        return Seen(job=self.job, revision=view.revision, state=view.state, **numbers)
+        return WatchCursor(job=self.job, revision=view.revision, state=view.state, **numbers)
 
 
-def seen_before(job: str, token: str, violations: Violations) -> Seen:
+def seen_before(job: str, token: str, violations: Violations) -> WatchCursor:
     """Read the token of an earlier watch; nothing was seen if it is empty; notes `resume_token` if it is none."""
     if not token:
-        return Seen(job=job)
+        return WatchCursor(job=job)
     try:
         seen = _SEEN.validate_json(base64.b64decode(token, altchars="-_", validate=True))
     except (binascii.Error, ValueError, ValidationError):
         seen = None
     if seen is None or seen.job != job:
         violations.add("resume_token", "must be the resume_token of an earlier answer about the same job")
-        return Seen(job=job)
+        return WatchCursor(job=job)
     return seen
 
 
 _NUMBERS = ("images_done", "images_committed", "shards_done", "attempts", "bytes_committed")
-_SEEN = TypeAdapter(Seen)
+_SEEN = TypeAdapter(WatchCursor)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from service.api.requests import encodings, pagination, uploads
 from service.api.requests.deadlines import deadline_of
-from service.api.requests.encodings import FORMS
+from service.api.requests.encodings import ENCODINGS
 from service.api.servicers.neurons import messages
 from service.api.servicers.neurons.targets import check_concepts, check_target, concepts_of, neuron_of, units_of
 from service.models.detection import NUMBER_BYTES, Detection
@@ -22,7 +22,7 @@ from service.settings import Settings
 from service.validation import CONCEPT_NAME, Violations
 
 DEFAULT_STIMULI = 48
-DEFAULT_STEPS, MOST_STEPS = 100, 500
+DEFAULT_STEPS, MAX_STEPS = 100, 500
 
 
 class _Question(uploads.Upload, Protocol):
@@ -113,7 +113,7 @@ class NeuronServicer(neurons_pb2_grpc.NeuronServiceServicer):
         violations = Violations()
         name = violations.model_name("model", request.model)
         check_target(request, violations)
-        violations.in_range("steps", request.steps, 0, MOST_STEPS)
+        violations.in_range("steps", request.steps, 0, MAX_STEPS)
         encodings.check_known(request.format, violations)
         violations.check()
         record = self._registry.ready(name, "neurons")
@@ -123,7 +123,7 @@ class NeuronServicer(neurons_pb2_grpc.NeuronServiceServicer):
         found = await self._detection.optimal_stimulus(
             record, neuron, seed=request.seed, steps=request.steps or DEFAULT_STEPS, deadline=deadline
         )
-        [image] = await self._inference.in_pool(FORMS[chosen].encode, found.image[np.newaxis])
+        [image] = await self._inference.in_pool(ENCODINGS[chosen].encode, found.image[np.newaxis])
         return neurons_pb2.OptimalStimulusResponse(
             model=f"models/{record.name}",
             model_digest=record.digest,
@@ -173,11 +173,11 @@ class NeuronServicer(neurons_pb2_grpc.NeuronServiceServicer):
         record = self._ready(request, violations)
         chosen = encodings.chosen(request.format, record, violations)
         violations.check()
-        self._check_answer(request, encodings.most_bytes(FORMS[chosen], record), violations)
+        self._check_answer(request, encodings.max_bytes(ENCODINGS[chosen], record), violations)
         files = await self._detection.reconstruct(
             record,
             self._decode(request, record),
-            encode=FORMS[chosen].encode,
+            encode=ENCODINGS[chosen].encode,
             size_bytes=request.ByteSize(),
             deadline=deadline,
         )

@@ -15,7 +15,7 @@ from service.validation import CONCEPT, Violations, shown
 CONCEPT_EXPECTED = "1 to 63 of a-z, 0-9 and -, not - at its ends"
 
 
-class Aimed(Protocol):
+class TargetRequest(Protocol):
     """A request about one neuron."""
 
     @property
@@ -38,7 +38,7 @@ def check_concepts(names: Sequence[str], violations: Violations) -> None:
             violations.add(f"concepts[{index}]", f"names {shown(name)} once more")
 
 
-def check_target(request: Aimed, violations: Violations) -> None:
+def check_target(request: TargetRequest, violations: Violations) -> None:
     """Check all of the target that needs no model."""
     match request.WhichOneof("target"):
         case "concept":
@@ -63,7 +63,7 @@ def concepts_of(names: Sequence[str], record: ModelRecord) -> tuple[Concept, ...
     return tuple(named(record.concepts, name) for name in names) or record.concepts
 
 
-def neuron_of(request: Aimed, record: ModelRecord, violations: Violations) -> Neuron:
+def neuron_of(request: TargetRequest, record: ModelRecord, violations: Violations) -> Neuron:
     """Return the neuron that a request names; notes a stage or a unit that the model does not have.
 
     Raises:

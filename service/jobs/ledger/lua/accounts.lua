@@ -1,5 +1,5 @@
 -- Shared by every script, after the prelude: what each client has, and which models are needed.
-local UNBORN_MS = 600000
+local RESERVATION_TTL_MS = 600000
 
 local function client_key(client) return P .. 'client:' .. client end
 
@@ -30,7 +30,7 @@ local function hold(job, client, images, backend, needs)
   for source in what.s:gmatch('%S+') do count('needed', source, 1) end
 end
 
-local function let_go(job)
+local function release(job)
   local text = redis.call('HGET', P .. 'held', job)
   if not text then return end
   local what = cjson.decode(text)
@@ -49,10 +49,10 @@ local function hold_again(job)
 end
 
 -- Let go of jobs that never came to be.
-local function let_go_of_the_unborn()
+local function release_stale_reservations()
   for _, job in ipairs(redis.call('ZRANGEBYSCORE', P .. 'reserved', '-inf', now(), 'LIMIT', 0, 100)) do
     redis.call('ZREM', P .. 'reserved', job)
-    if redis.call('EXISTS', job_key(job)) == 0 then let_go(job) end
+    if redis.call('EXISTS', job_key(job)) == 0 then release(job) end
   end
 end
 

@@ -8,7 +8,7 @@ if ARGV[2] ~= '' then
   redis.call('SET', P .. 'request:' .. ARGV[2], cjson.encode({digest = ARGV[3], job = job}), 'NX')
 end
 add_bytes(redis.call('HGET', job_key(job), 'client'), num(job, 'bytes'))
-let_go(job) -- the plan on disk may be that of an earlier try, with another model
+release(job) -- the plan on disk may be that of an earlier try, with another model
 if not has_ended(state_of(job)) then hold_again(job) end
 if has_ended(state_of(job)) then
   redis.call('HSET', job_key(job), 'ended', math.min(num(job, 'ended'), now())) -- a file's time may be anything

@@ -12,7 +12,7 @@ local function send(job, shard)
   table.insert(hints, {job, tonumber(shard)})
 end
 
--- Hints of jobs that stopped are nobody's business any more.
+-- Drop hints of stopped jobs.
 local outstanding = 0
 for _, name in ipairs(redis.call('ZRANGE', P .. 'hints', 0, -1)) do
   if goes_on(state_of(name:match('^%S+'))) then

@@ -5,7 +5,7 @@ for _, name in ipairs(redis.call('ZRANGEBYSCORE', P .. 'leases', '-inf', '(' .. 
   local rec = load_shard(job, shard)
   if rec.s == 'L' then
     table.insert(ended, {job = job, shard = tonumber(shard), attempt = rec.a})
-    local why = 'LEASE_LOST: the worker ' .. (rec.w or '?') .. ' gave no sign of life'
+    local why = 'LEASE_LOST: the worker ' .. (rec.w or '?') .. ' sent no heartbeat'
     end_failed(job, shard, rec, why, tonumber(ARGV[2]), tonumber(ARGV[3]))
   else
     redis.call('ZREM', P .. 'leases', name)

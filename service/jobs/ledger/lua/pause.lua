@@ -5,6 +5,6 @@ if not state then return answer({why = 'unknown'}) end
 if state == 'PAUSED' then return answer({ok = true}) end
 if not goes_on(state) then return answer({why = state}) end
 set_state(job, 'PAUSED')
-shut_job(job)
+dequeue_job(job)
 forget_hints(job)
 return answer({ok = true})

@@ -9,7 +9,7 @@
 --   expiring            zset, ids of jobs that the dispatcher must delete -> when
 --   leases              zset "job shard" -> end of the lease
 --   hints               zset "job shard" -> when its message was last sent
---   workers             zset "slots name" -> last sign of life
+--   workers             zset "slots name" -> last heartbeat
 --   turns               hash, whose turn it is: 'now', 'client NAME', 'jobs NAME' in turns (turns.lua)
 --   rebuilt             set after the jobs on disk were indexed; gone when Redis was emptied
 --   held                hash job -> what it counts for while it has not ended: client c, images n, backend name b, jobs s

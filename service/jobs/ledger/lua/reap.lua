@@ -1,6 +1,6 @@
 -- Begin to delete the jobs whose time has come, and name them, with those whose deletion was broken off. One whose files
 -- another job needs is kept until that has ended. ARGV: most at a time, pause until one that is still there is looked at again.
-let_go_of_the_unborn()
+release_stale_reservations()
 local at, jobs = now(), {}
 for _, job in ipairs(redis.call('ZRANGEBYSCORE', P .. 'expiring', '-inf', at, 'LIMIT', 0, 1000)) do
   local state = state_of(job)

@@ -1,6 +1,6 @@
 -- Tie a request id to a job and count the job for its client, unless a quota forbids it. ARGV: request id, digest of the
 -- parameters, job, backend name, client, images, most jobs, most images, most bytes (0: any), jobs whose files it needs.
-let_go_of_the_unborn()
+release_stale_reservations()
 local key, job = P .. 'request:' .. ARGV[1], ARGV[3]
 local text = ARGV[1] ~= '' and redis.call('GET', key)
 if text then
@@ -15,6 +15,6 @@ if redis.call('HEXISTS', P .. 'held', job) == 0 then
   if over then return answer(over) end
   hold(job, ARGV[5], ARGV[6], ARGV[4], ARGV[10])
 end
-redis.call('ZADD', P .. 'reserved', now() + UNBORN_MS, job)
+redis.call('ZADD', P .. 'reserved', now() + RESERVATION_TTL_MS, job)
 if ARGV[1] ~= '' then redis.call('SET', key, cjson.encode({digest = ARGV[2], job = job})) end
 return answer({job = job})

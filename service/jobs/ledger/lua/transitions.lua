@@ -87,7 +87,7 @@ local function close_if_complete(job)
   local state = state_of(job)
   if state == 'RUNNING' or state == 'PAUSED' then
     set_state(job, 'FINALIZING')
-    shut_job(job)
+    dequeue_job(job)
     redis.call('ZADD', P .. 'ending', 0, job)
   end
   wake()
@@ -95,13 +95,13 @@ end
 
 -- End a job of which more shards have failed than may: the rest is not begun, and whoever holds a shard gives it back at
 -- its next micro-batch.
-local function give_up_if_hopeless(job)
+local function fail_fast(job)
   local most, state = redis.call('HGET', job_key(job), 'max_failed'), state_of(job)
   if not most or num(job, 'failed') <= tonumber(most) then return end
   if not goes_on(state) and state ~= 'PAUSED' then return end
   forget_hints(job)
   set_state(job, 'FINALIZING')
-  shut_job(job)
+  dequeue_job(job)
   redis.call('ZADD', P .. 'ending', 0, job)
   redis.call('UNLINK', ready_key(job))
 end
@@ -129,7 +129,7 @@ local function end_failed(job, shard, rec, why, max_attempts, pause_ms)
   save_shard(job, shard, rec)
   redis.call('HINCRBY', job_key(job), 'failed', 1)
   close_if_complete(job)
-  give_up_if_hopeless(job)
+  fail_fast(job)
   wake_if_ending(job)
   return false
 end

@@ -16,7 +16,7 @@ local function open_job(job)
 end
 
 -- Take a job out of the turns.
-local function shut_job(job)
+local function dequeue_job(job)
   local client = client_of(job)
   redis.call('ZREM', P .. 'waiting', job)
   redis.call('ZREM', open_key(client), job)
@@ -25,7 +25,7 @@ end
 
 -- Take a job without a ready shard out of the turns, until one is ready if one will be.
 local function park(job)
-  shut_job(job)
+  dequeue_job(job)
   local next_one = redis.call('ZRANGE', ready_key(job), 0, 0, 'WITHSCORES')
   if next_one[1] then redis.call('ZADD', P .. 'waiting', next_one[2], job) end
 end

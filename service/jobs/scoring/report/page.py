@@ -17,12 +17,12 @@ from service.jobs.plan import Plan
 from service.jobs.scoring.report import plots
 from service.jobs.scoring.report.pictures import Picture, pictures
 from service.jobs.scoring.report.style import STYLE
-from service.jobs.scoring.report.summary import Ends, Summary
+from service.jobs.scoring.report.summary import Extremes, Summary
 from service.jobs.scoring.report.tables import facts, scores
 from service.jobs.storage.output import OutputError
 from service.jobs.storage.store import Store
 
-FILE_NAME = "report.html"
+REPORT_FILE = "report.html"
 
 log = structlog.get_logger(__name__)
 
@@ -44,9 +44,9 @@ def write_report(
         shown = _pictures(store, inputs, plan, summary)
         page = _page(plan, result, summary, shown, root)
         output = store.output(plan.prefix, existing=True)
-        with output.temporary(FILE_NAME) as temporary:
+        with output.temporary(REPORT_FILE) as temporary:
             temporary.file.write(page.encode("utf-8", "backslashreplace"))
-            output.replace(temporary, FILE_NAME)
+            output.replace(temporary, REPORT_FILE)
     except Exception:
         log.exception("a report cannot be made", job=plan.job)
 
@@ -61,7 +61,7 @@ def _pictures(store: Store, inputs: Path, plan: Plan, summary: Summary) -> dict[
         return {}
 
 
-def _galleries(plan: Plan, summary: Summary) -> Iterator[tuple[str, str, Ends, int]]:
+def _galleries(plan: Plan, summary: Summary) -> Iterator[tuple[str, str, Extremes, int]]:
     """Titles of the high and of the low end of something, the ends, and the sign that their values have."""
     assert plan.scoring is not None  # noqa: S101 - only score jobs have reports
     if summary.generated is not None:

@@ -18,7 +18,7 @@ from service.jobs.plan import Plan
 from service.jobs.sources.choice import image_names, open_source
 from service.jobs.storage.store import Store
 
-SHOWN_PIXELS, MOST_PIXELS = 96, 192  # width of a picture on the page; most that it is kept with
+SHOWN_PIXELS, MAX_PIXELS = 96, 192  # width of a picture on the page; most that it is kept with
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +56,9 @@ def pictures(store: Store, inputs: Path, plan: Plan, indices: Iterable[int]) -> 
 
 
 def _drawn(pixels: NDArray[np.uint8]) -> bytes:
-    """Encode an image uint8 [H, W, C] as PNG, at most MOST_PIXELS wide and high."""
+    """Encode an image uint8 [H, W, C] as PNG, at most MAX_PIXELS wide and high."""
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-    image.thumbnail((MOST_PIXELS, MOST_PIXELS), Image.Resampling.BOX)
+    image.thumbnail((MAX_PIXELS, MAX_PIXELS), Image.Resampling.BOX)
     file = io.BytesIO()
     image.save(file, "PNG")
     return file.getvalue()

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_LABELS = 30
+MAX_LABELS = 30
 INK, BAR, LINE = "#102030", "#4f86c6", "#d1495b"  # INK becomes the colour of the text
 _STYLE: Any = {
     "svg.fonttype": "none",
@@ -35,7 +35,7 @@ def class_counts(names: Sequence[str], counts: Sequence[int]) -> str:
     """Draw how many images are of each class."""
     with _axes("classes", "most probable class", "images") as (axes, done):
         axes.bar(range(len(counts)), counts, color=BAR)
-        if len(names) <= MOST_LABELS:
+        if len(names) <= MAX_LABELS:
             long = max(len(name) for name in names) * len(names) > 60
             axes.set_xticks(range(len(names)), names, rotation=60 if long else 0, ha="right" if long else "center")
     return done[0]

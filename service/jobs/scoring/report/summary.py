@@ -13,14 +13,14 @@ from training.scores.chosen import chosen_images
 
 BINS = 40  # of what lies from 0 to 1
 SHOWN = 12  # images at either end
-MOST_ACTIVATIONS = 100_000  # images whose activations are kept for a histogram
+MAX_ACTIVATIONS = 100_000  # images whose activations are kept for a histogram
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
 @dataclass(slots=True)
-class Ends:
+class Extremes:
     """The images with the smallest and the largest values, in order; of equal values the first image counts."""
 
     low: list[tuple[float, int]] = field(default_factory=list)
@@ -36,11 +36,11 @@ class Ends:
 
 
 @dataclass(slots=True)
-class Shares:
+class Histogram:
     """A histogram of numbers from 0 to 1, and the images at its ends."""
 
     counts: Ints = field(default_factory=lambda: np.zeros(BINS, np.int64))
-    ends: Ends = field(default_factory=Ends)
+    ends: Extremes = field(default_factory=Extremes)
 
     def add(self, values: NDArray[np.floating], indices: Ints) -> None:
         """Look at more images."""
@@ -61,11 +61,11 @@ class Summary:
     def __init__(self, plan: Plan, images: int) -> None:
         assert plan.scoring is not None  # noqa: S101 - only score jobs have reports
         self._concepts = plan.scoring.concepts
-        self._chosen = chosen_images(images, MOST_ACTIVATIONS)
-        self.generated: Shares | None = None
-        self.confidence: Shares | None = Shares() if plan.scoring.classes else None
+        self._chosen = chosen_images(images, MAX_ACTIVATIONS)
+        self.generated: Histogram | None = None
+        self.confidence: Histogram | None = Histogram() if plan.scoring.classes else None
         self.activations = np.empty((len(self._chosen) if self._concepts else 0, len(self._concepts)), np.float32)
-        self.concepts = [Ends() for _ in self._concepts]
+        self.concepts = [Extremes() for _ in self._concepts]
 
     def add(self, chunk: Chunk) -> None:
         """Look at more images."""
@@ -75,7 +75,7 @@ class Summary:
         if self.confidence is not None:
             self.confidence.add(chunk.columns["probabilities"].max(axis=1), indices)
         if "generated" in chunk.columns:
-            self.generated = self.generated or Shares()
+            self.generated = self.generated or Histogram()
             self.generated.add(chunk.columns["generated"], indices)
         if self._concepts:
             self._add_activations(chunk, indices)

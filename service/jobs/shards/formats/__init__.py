@@ -1,1 +1,1 @@
-"""How the shards of a job are laid out: one file a format, each with its writer and its reader."""
+"""How the shards of a job are laid out: one file per format, each with its writer and its reader."""

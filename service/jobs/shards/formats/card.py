@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from service.jobs.plan import Plan
 
-FILE_NAME = "README.md"
+CARD_FILE = "README.md"
 
 
 def card(plan: Plan, count: int, size_bytes: int) -> bytes:

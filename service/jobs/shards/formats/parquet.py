@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.images import png
-from service.jobs.shards.formats.card import FILE_NAME, card
+from service.jobs.shards.formats.card import CARD_FILE, card
 from service.jobs.shards.formats.folder import image_name
 from service.jobs.shards.formats.layout import ImageLayout, ShardWriter, Tally, decoded, opened
 from service.jobs.shards.marker import read_marker
@@ -51,7 +51,7 @@ class ParquetLayout(ImageLayout):
     __slots__ = ()
     encoder = f"{png.ENCODER}, pyarrow {importlib.metadata.version('pyarrow')}"
     suffix = "parquet"
-    summary = re.compile(re.escape(FILE_NAME))
+    summary = re.compile(re.escape(CARD_FILE))
 
     def name(self, shard: int) -> str:
         """Name of a shard's file below the job's folder."""
@@ -81,10 +81,10 @@ class ParquetLayout(ImageLayout):
         size_bytes = sum(sizes[self.file_name(shard)] for shard in digests)
         text, tally = card(self.plan, sum(len(self.plan.span(shard)) for shard in digests), size_bytes), Tally()
         tally.count(text)
-        with output.temporary(FILE_NAME) as temporary:
+        with output.temporary(CARD_FILE) as temporary:
             temporary.file.write(text)
-            output.replace(temporary, FILE_NAME)
-        return {FILE_NAME: tally.digest}
+            output.replace(temporary, CARD_FILE)
+        return {CARD_FILE: tally.digest}
 
 
 class ParquetWriter(ShardWriter):

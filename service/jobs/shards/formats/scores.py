@@ -28,7 +28,7 @@ from service.jobs.shards.formats.layout import Layout, ShardWriter
 from service.jobs.shards.marker import Marker
 from service.jobs.storage.output import Output, OutputError, file_digest
 
-MOST_HEADER_BYTES = 1 << 16
+MAX_HEADER_BYTES = 1 << 16
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "BOOL": np.dtype(np.bool_)}
 
 
@@ -223,9 +223,9 @@ def _opened(file: BinaryIO, plan: Plan, count: int, name: str) -> ScoreReader:
 def _parsed(file: BinaryIO, name: str) -> tuple[dict[str, Any], int]:
     """Return the header of a safetensors file, and where its tensors begin."""
     first = file.read(8)
-    size = struct.unpack("<Q", first)[0] if len(first) == 8 else MOST_HEADER_BYTES + 1
+    size = struct.unpack("<Q", first)[0] if len(first) == 8 else MAX_HEADER_BYTES + 1
     try:
-        header = json.loads(file.read(size)) if size <= MOST_HEADER_BYTES else None
+        header = json.loads(file.read(size)) if size <= MAX_HEADER_BYTES else None
     except ValueError:
         header = None
     if not isinstance(header, dict):

@@ -1,1 +1,1 @@
-"""The service over gRPC, one file a service."""
+"""The service over gRPC, one file per service."""

@@ -123,8 +123,8 @@ def test_a_damaged_record_is_shown_and_can_be_unloaded(tmp_path: Path) -> None:
             assert model.state == Model.STATE_FAILED
             assert "damaged" in model.message
             await stub.UnloadModel(models_pb2.UnloadModelRequest(name="models/judge"))
-            await at.api.keeper.look()
-            await at.api.keeper.settled()
+            await at.api.reconciler.reconcile_once()
+            await at.api.reconciler.join()
             assert [name for name in at.models.models if name.startswith("judge")] == []
 
     run(test())

@@ -167,7 +167,7 @@ def test_an_operation_is_cancelled_but_never_deleted(tmp_path: Path, valkey: Val
             folder.mkdir(parents=True)
             await stub.CancelOperation(operations_pb2.CancelOperationRequest(name=name))
             assert (await ledger.job(JOBS[0])).state == "CANCELLING"
-            assert (folder / "wish").read_bytes() == b"cancelled\n", "a Redis that was emptied can be told"
+            assert (folder / "intent").read_bytes() == b"cancelled\n", "a Redis that was emptied can be told"
             said = await refused(
                 stub.DeleteOperation(operations_pb2.DeleteOperationRequest(name=name)), Code.UNIMPLEMENTED
             )

@@ -20,27 +20,22 @@ def job(state: int, done: int, rate: float = 0.0, **progress: Any) -> jobs_pb2.J
     return jobs_pb2.Job(name="jobs/x", state=state, progress=counts)  # type: ignore[arg-type]
 
 
-def expected(likely: int, least: int, most: int) -> jobs_pb2.TimeLeft:
-    return jobs_pb2.TimeLeft(
-        likely=Duration(seconds=likely), least=Duration(seconds=least), most=Duration(seconds=most)
-    )
+def expected(median: int, p10: int, p90: int) -> jobs_pb2.Eta:
+    return jobs_pb2.Eta(median=Duration(seconds=median), p10=Duration(seconds=p10), p90=Duration(seconds=p90))
 
 
 def test_a_log_gets_a_line_for_each_new_state(capsys: pytest.CaptureFixture[str]) -> None:
     states = [
         job(State.STATE_QUEUED, 0),
-        job(
-            State.STATE_RUNNING, 100, 50.0, shards_done=1, shards_running=2, attempts=4, time_left=expected(18, 12, 27)
-        ),
+        job(State.STATE_RUNNING, 100, 50.0, shards_done=1, shards_running=2, attempts=4, eta=expected(18, 12, 27)),
         job(State.STATE_RUNNING, 200, 50.0, shards_done=2, attempts=4),
         job(State.STATE_SUCCEEDED, 1000, 50.0, shards_done=10, attempts=11),
     ]
     assert progress.follow(states, as_json=False) == states[-1]
     assert capsys.readouterr().err.splitlines() == [
         "jobs/x queued: 0/1,000 images, 0/10 shards",
-        "jobs/x running: 100/1,000 images, 1/10 shards, 2 running, 1 struck again, "
-        "50 images/s, 0:18 left (0:12 to 0:27)",
-        "jobs/x succeeded: 1,000/1,000 images, 10/10 shards, 1 struck again, 50 images/s",
+        "jobs/x running: 100/1,000 images, 1/10 shards, 2 running, 1 retried, 50 images/s, 0:18 left (0:12 to 0:27)",
+        "jobs/x succeeded: 1,000/1,000 images, 10/10 shards, 1 retried, 50 images/s",
     ]
 
 
@@ -59,11 +54,11 @@ def test_a_machine_gets_one_object_a_line(capsys: pytest.CaptureFixture[str]) ->
     ],
 )
 def test_the_time_left_is_told_with_its_range(seconds: tuple[int, int, int], text: str) -> None:
-    assert progress.time_left(job(State.STATE_RUNNING, 0, time_left=expected(*seconds))) == text
+    assert progress.eta(job(State.STATE_RUNNING, 0, eta=expected(*seconds))) == text
 
 
 def test_no_time_left_is_told_before_it_is_known() -> None:
-    assert progress.time_left(job(State.STATE_RUNNING, 10, 50.0)) == ""
+    assert progress.eta(job(State.STATE_RUNNING, 10, 50.0)) == ""
 
 
 def test_states_are_named_as_they_are_shown(capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,9 +32,9 @@ class Client:
 
     def __exit__(self, *_: object) -> None: ...
 
-    def create_score_job(self, *names: str, **wishes: Any) -> Job:
+    def create_score_job(self, *names: str, **options: Any) -> Job:
         """Create a job, or only check it."""
-        self.asked.append((names, {name: wish for name, wish in wishes.items() if wish}))
+        self.asked.append((names, {name: value for name, value in options.items() if value}))
         return self.jobs.pop(0) if len(self.jobs) > 1 else self.jobs[0]
 
     def watch(self, name: str) -> list[Job]:
@@ -51,8 +51,8 @@ def test_a_folder_is_scored_against_a_job(monkeypatch: pytest.MonkeyPatch) -> No
     client = Client(DONE)
     result = run(monkeypatch, client, "--folder", "photos/cats", "--reference", "r", "--shard-size", "7")
     assert result.exit_code == 0, result.output
-    wishes = {"source_folder": "photos/cats", "reference_job": "r", "shard_size": 7}
-    assert client.asked == [(("judge", ""), wishes)]
+    options = {"source_folder": "photos/cats", "reference_job": "r", "shard_size": 7}
+    assert client.asked == [(("judge", ""), options)]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_reference_that_failed_says_what_to_do(monkeypatch: pytest.MonkeyPatch
 def test_a_dry_run_checks_the_reference_folder_and_creates_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     client = Client(PLANNED)
     result = run(monkeypatch, client, "a", "--reference-folder", "real", "--dry-run")
-    assert result.exit_code == 0 and all(wishes["validate_only"] for _, wishes in client.asked)
+    assert result.exit_code == 0 and all(options["validate_only"] for _, options in client.asked)
 
 
 def test_everything_that_was_found_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,22 +22,22 @@ class Client:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.asked: list[bool] = []
-        self.wishes: dict[str, Any] = {}
+        self.options: dict[str, Any] = {}
 
     def __enter__(self) -> Client:
         return self
 
     def __exit__(self, *_: object) -> None: ...
 
-    def create_sample_job(self, model: str, count: int, *, validate_only: bool, **wishes: Any) -> Job:
+    def create_sample_job(self, model: str, count: int, *, validate_only: bool, **options: Any) -> Job:
         """Create a job, or only check it."""
         self.asked.append(validate_only)
-        self.wishes = wishes
+        self.options = options
         return self.job
 
     def jobs(self, states: Any, **wanted: Any) -> list[Job]:
         """List jobs."""
-        self.wishes = {"states": states, **wanted}
+        self.options = {"states": states, **wanted}
         return [self.job]
 
 
@@ -64,22 +64,22 @@ def test_labels_the_time_to_keep_and_failures_are_asked_for_and_shown(monkeypatc
     job.MergeFrom(UNMADE)
     job.ttl.FromSeconds(129_600)
     client = Client(job)
-    wishes = ["--label", "a=1", "--label", "b=x=y", "--ttl", "1.5d", "--max-failed-shards", "0"]
-    result = dry_run(monkeypatch, client, *wishes)
-    assert client.wishes["labels"] == {"a": "1", "b": "x=y"}
-    assert (client.wishes["ttl_s"], client.wishes["max_failed_shards"]) == (129_600.0, 0)
+    options = ["--label", "a=1", "--label", "b=x=y", "--ttl", "1.5d", "--max-failed-shards", "0"]
+    result = dry_run(monkeypatch, client, *options)
+    assert client.options["labels"] == {"a": "1", "b": "x=y"}
+    assert (client.options["ttl_s"], client.options["max_failed_shards"]) == (129_600.0, 0)
     shown = " ".join(result.stdout.split())
     assert "a=1, b=2" in shown and "at most 0" in shown and "1 day, 12:00:00 after its end" in shown
 
 
 @pytest.mark.parametrize(
-    "wish",
+    "option",
     [["--label", "a"], ["--label", "=b"], ["--label", "a=1", "--label", "a=2"], ["--ttl", "7"], ["--ttl", "0s"]],
 )
-def test_a_wish_that_cannot_be_read_is_refused_at_once(monkeypatch: pytest.MonkeyPatch, wish: list[str]) -> None:
+def test_an_option_that_cannot_be_read_is_refused_at_once(monkeypatch: pytest.MonkeyPatch, option: list[str]) -> None:
     client = Client(UNMADE)
-    result = dry_run(monkeypatch, client, *wish)
-    assert result.exit_code == 2 and not client.asked and wish[0] in result.stderr
+    result = dry_run(monkeypatch, client, *option)
+    assert result.exit_code == 2 and not client.asked and option[0] in result.stderr
 
 
 def test_jobs_are_listed_as_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +87,7 @@ def test_jobs_are_listed_as_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verbs, "connect", lambda _: client)
     wanted = ["--label", "a=1", "--kind", "sample", "--client", "lab", "--state", "queued"]
     assert CliRunner().invoke(app, ["jobs", "ls", *wanted]).exit_code == 0
-    assert client.wishes == {
+    assert client.options == {
         "states": [Job.STATE_QUEUED],
         "labels": {"a": "1"},
         "kind": Job.KIND_SAMPLE,

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from service.cli import app
 from service.cli.jobs import verify
 
-PROGRESS = VerificationProgress(shards_checked=3, shards_total=3, micro_batches_struck=2, micro_batches_total=2)
+PROGRESS = VerificationProgress(shards_checked=3, shards_total=3, samples_recomputed=2, samples_total=2)
 FOUND = Finding(kind=Finding.KIND_WRONG_DIGEST, shard=0, expected="aa", found="bb", detail="000000.tar was changed")
 
 
@@ -27,9 +27,9 @@ class Client:
 
     def __exit__(self, *_: object) -> None: ...
 
-    def verify(self, name: str, *, strike: int, seed: int) -> Iterator[VerifyJobResponse]:
+    def verify(self, name: str, *, recompute: int, seed: int) -> Iterator[VerifyJobResponse]:
         """Verify."""
-        self.asked.append((name, strike, seed))
+        self.asked.append((name, recompute, seed))
         yield from self.parts
 
 
@@ -44,9 +44,9 @@ UNSOUND = VerifyJobResponse(verdict=Verdict(findings=1, progress=PROGRESS))
 
 def test_a_sound_job_is_told_by_status_0(monkeypatch: pytest.MonkeyPatch) -> None:
     client = Client(VerifyJobResponse(progress=PROGRESS), SOUND)
-    result = verified(monkeypatch, client, "--strike", "2", "--seed", "7")
+    result = verified(monkeypatch, client, "--recompute", "2", "--seed", "7")
     assert (result.exit_code, client.asked) == (0, [("a", 2, 7)])
-    assert result.stdout == "jobs/a is sound: 3/3 shards hashed, 2/2 micro-batches made again, root digest cc\n"
+    assert result.stdout == "jobs/a is sound: 3/3 shards hashed, 2/2 samples recomputed, root digest cc\n"
 
 
 def test_what_is_wrong_is_told_in_a_line_each_and_by_status_1(monkeypatch: pytest.MonkeyPatch) -> None:

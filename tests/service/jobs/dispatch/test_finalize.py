@@ -29,7 +29,7 @@ def picture(index: int, plan: Plan) -> np.ndarray:
     return np.full((1, plan.height, plan.width, plan.channels), index, np.uint8)
 
 
-def strike(root: Path, plan: Plan, shards: range | list[int]) -> None:
+def make_shards(root: Path, plan: Plan, shards: range | list[int]) -> None:
     output = LocalStore(root).output(plan.prefix)
     for shard in shards:
         with output.temporary("t") as temporary:
@@ -45,7 +45,7 @@ def folder(root: Path, plan: Plan = PLAN) -> Path:
 
 
 def test_a_complete_job_is_signed_off(tmp_path: Path) -> None:
-    strike(tmp_path, PLAN, range(3))
+    make_shards(tmp_path, PLAN, range(3))
     ending = finalize(LocalStore(tmp_path), PLAN, cancelled=False, errors={})
     assert (ending.state, ending.error) == ("SUCCEEDED", "")
     manifest = json.loads((folder(tmp_path) / "manifest.json").read_bytes())
@@ -55,7 +55,7 @@ def test_a_complete_job_is_signed_off(tmp_path: Path) -> None:
 
 
 def test_anyone_can_check_the_root_digest_with_two_commands(tmp_path: Path) -> None:
-    strike(tmp_path, PLAN, range(3))
+    make_shards(tmp_path, PLAN, range(3))
     ending = finalize(LocalStore(tmp_path), PLAN, cancelled=False, errors={})
     command = "sha256sum shards/*.tar | cut -c1-64 | sha256sum | cut -c1-64"
     printed = subprocess.run(command, shell=True, cwd=folder(tmp_path), capture_output=True, text=True, check=True)
@@ -63,7 +63,7 @@ def test_anyone_can_check_the_root_digest_with_two_commands(tmp_path: Path) -> N
 
 
 def test_finishing_again_changes_nothing(tmp_path: Path) -> None:
-    strike(tmp_path, PLAN, range(3))
+    make_shards(tmp_path, PLAN, range(3))
     first = finalize(LocalStore(tmp_path), PLAN, cancelled=False, errors={})
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert finalize(LocalStore(tmp_path), PLAN, cancelled=True, errors={0: "BAD: late"}) == first
@@ -72,14 +72,14 @@ def test_finishing_again_changes_nothing(tmp_path: Path) -> None:
 
 def test_two_dispatchers_write_the_same_manifest(tmp_path: Path) -> None:
     for root in (tmp_path / "one", tmp_path / "two"):
-        strike(root, PLAN, range(3))
+        make_shards(root, PLAN, range(3))
         finalize(LocalStore(root), PLAN, cancelled=False, errors={})
     one, two = (root / PLAN.prefix / "manifest.json" for root in (tmp_path / "one", tmp_path / "two"))
     assert one.read_bytes() == two.read_bytes()
 
 
 def test_a_job_with_failed_shards_succeeds_in_part(tmp_path: Path) -> None:
-    strike(tmp_path, PLAN, [0, 2])
+    make_shards(tmp_path, PLAN, [0, 2])
     ending = finalize(LocalStore(tmp_path), PLAN, cancelled=False, errors={1: "NO_SPACE: full"})
     assert ending.state == "PARTIALLY_SUCCEEDED"
     assert ending.error == "1 of 3 shards failed; shard 1: NO_SPACE: full"
@@ -87,10 +87,10 @@ def test_a_job_with_failed_shards_succeeds_in_part(tmp_path: Path) -> None:
 
 
 def test_a_retried_job_is_signed_off_anew_and_an_earlier_dispatcher_changes_nothing(tmp_path: Path) -> None:
-    strike(tmp_path, PLAN, [0, 2])
+    make_shards(tmp_path, PLAN, [0, 2])
     finalize(LocalStore(tmp_path), PLAN, cancelled=False, errors={1: "NO_SPACE: full"})
     sheet = (folder(tmp_path) / "contact-sheet.png").read_bytes()
-    strike(tmp_path, PLAN, [1])
+    make_shards(tmp_path, PLAN, [1])
     ending = finalize(LocalStore(tmp_path), PLAN, cancelled=False, errors={}, retry_round=1)
     assert (ending.state, ending.round, list(ending.digests)) == ("SUCCEEDED", 1, [0, 1, 2])
     assert (folder(tmp_path) / "contact-sheet.png").read_bytes() != sheet
@@ -106,14 +106,14 @@ def test_a_job_without_any_shard_failed(tmp_path: Path) -> None:
 
 
 def test_a_cancelled_job_keeps_its_finished_shards(tmp_path: Path) -> None:
-    strike(tmp_path, PLAN, [1])
+    make_shards(tmp_path, PLAN, [1])
     ending = finalize(LocalStore(tmp_path), PLAN, cancelled=True, errors={})
     assert (ending.state, list(ending.digests), ending.errors) == ("CANCELLED", [1], {})
 
 
 @pytest.mark.parametrize("harm", ["delete", "shorten", "damage the marker"])
 def test_a_job_whose_files_were_harmed_fails_and_says_which(tmp_path: Path, harm: str) -> None:
-    strike(tmp_path, PLAN, range(3))
+    make_shards(tmp_path, PLAN, range(3))
     file = folder(tmp_path) / "shards/000001.tar"
     if harm == "delete":
         file.unlink()
@@ -127,7 +127,7 @@ def test_a_job_whose_files_were_harmed_fails_and_says_which(tmp_path: Path, harm
 
 def test_the_contact_sheet_shows_the_first_images_in_order(tmp_path: Path) -> None:
     plan = sample_plan(count=100, shard_size=30)
-    strike(tmp_path, plan, range(4))
+    make_shards(tmp_path, plan, range(4))
     finalize(LocalStore(tmp_path), plan, cancelled=False, errors={})
     with Image.open(folder(tmp_path) / "contact-sheet.png") as sheet:
         pixels = np.asarray(sheet)
@@ -137,14 +137,14 @@ def test_the_contact_sheet_shows_the_first_images_in_order(tmp_path: Path) -> No
 
 def test_large_images_are_made_smaller_on_the_contact_sheet(tmp_path: Path) -> None:
     plan = sample_plan(count=3, height=512, width=256, channels=3)
-    strike(tmp_path, plan, range(1))
+    make_shards(tmp_path, plan, range(1))
     finalize(LocalStore(tmp_path), plan, cancelled=False, errors={})
     with Image.open(io.BytesIO((folder(tmp_path) / "contact-sheet.png").read_bytes())) as sheet:
         assert sheet.size == (3 * 66 + 2, 132)
 
 
 def scored(root: Path, *, generated: bool = True) -> tuple[Plan, np.ndarray]:
-    strike(root, PLAN, range(3))
+    make_shards(root, PLAN, range(3))
     source = finalize(LocalStore(root), PLAN, cancelled=False, errors={})
     plan = score_plan(PLAN, source.root_digest)
     chance = np.linspace(0.05, 0.95, plan.count, dtype=np.float32)
@@ -209,7 +209,7 @@ def test_a_score_job_with_a_failed_shard_has_no_score(tmp_path: Path) -> None:
 
 def test_a_job_with_too_many_failed_shards_has_failed_and_keeps_what_was_made(tmp_path: Path) -> None:
     plan = sample_plan(count=24, max_failed_shards=1)
-    strike(tmp_path, plan, [1])
+    make_shards(tmp_path, plan, [1])
     errors = {4: "BAD: later", 2: "BAD: first"}
     ending = finalize(LocalStore(tmp_path), plan, cancelled=False, errors=errors)
     assert ending.state == "FAILED" and ending.errors == errors and list(ending.digests) == [1]

@@ -12,7 +12,7 @@ import pytest
 from service.errors import FailedPrecondition
 from service.jobs.dispatch.finalize import finalize
 from service.jobs.dispatch.rebuild import rebuild
-from service.jobs.dispatch.retention import Cleanup
+from service.jobs.dispatch.retention import Retention
 from service.jobs.ledger.control import Control
 from service.jobs.ledger.ledger import Ledger
 from service.jobs.plan import Plan
@@ -49,9 +49,9 @@ def let_time_pass(valkey: Valkey, job: str, ms: int) -> None:
 
 
 async def clean(ledger: Ledger, root: Path) -> None:
-    cleanup = Cleanup(ledger, LocalStore(root))
-    await cleanup.look()
-    await cleanup.settled()
+    retention = Retention(ledger, LocalStore(root))
+    await retention.poll()
+    await retention.join()
 
 
 async def there(ledger: Ledger, root: Path, plan: Plan = KEPT) -> bool:
@@ -128,9 +128,9 @@ def test_what_cannot_be_removed_now_is_tried_again_later(with_ledger: Use, valke
     async def act(ledger: Ledger) -> None:
         await end(ledger, tmp_path)
         let_time_pass(valkey, JOB, DAY_MS)
-        cleanup = Cleanup(ledger, Stubborn(tmp_path))
-        await cleanup.look()
-        await cleanup.settled()
+        retention = Retention(ledger, Stubborn(tmp_path))
+        await retention.poll()
+        await retention.join()
         assert (await ledger.job(JOB)).state == "DELETING"
         let_time_pass(valkey, JOB, 10_001)
         await clean(ledger, tmp_path)

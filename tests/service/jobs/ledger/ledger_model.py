@@ -57,8 +57,8 @@ class Model:
         self.high = max(self.high, self.images())
         if self.state in ("RUNNING", "PAUSED") and self.count("DONE") + self.count("FAILED") == PLAN.shards:
             self.state = "FINALIZING"
-        hopeless = self.most_failed is not None and self.count("FAILED") > self.most_failed
-        if self.state in ("QUEUED", "RUNNING", "PAUSED") and hopeless:
+        failing_job = self.most_failed is not None and self.count("FAILED") > self.most_failed
+        if self.state in ("QUEUED", "RUNNING", "PAUSED") and failing_job:
             self.state = "FINALIZING"
 
     def fail(self, k: int) -> None:

@@ -15,7 +15,7 @@ def test_hints_go_out_as_slots_allow_and_each_shard_once(with_ledger: Use) -> No
     async def act(ledger: Ledger) -> None:
         await ledger.create(PLAN)
         assert await dispatch(ledger) == []  # nobody works
-        await ledger.beat("w", 1)
+        await ledger.heartbeat("w", 1)
         assert await dispatch(ledger) == [0, 1]
         assert await dispatch(ledger) == []
         await claim(ledger, 1)
@@ -30,7 +30,7 @@ def test_hints_go_out_as_slots_allow_and_each_shard_once(with_ledger: Use) -> No
 def test_a_shard_that_came_back_goes_out_again(with_ledger: Use) -> None:
     async def act(ledger: Ledger) -> None:
         await ledger.create(PLAN)
-        await ledger.beat("w", 5)
+        await ledger.heartbeat("w", 5)
         assert await dispatch(ledger) == [0, 1, 2]
         await ledger.hand_back(await claim(ledger, 1))
         assert await dispatch(ledger) == [1]
@@ -42,7 +42,7 @@ def test_a_hint_that_left_the_queue_unclaimed_is_sent_again(with_ledger: Use, va
     async def act(ledger: Ledger) -> None:
         client = valkey.client()
         await ledger.create(PLAN)
-        await ledger.beat("w", 1)
+        await ledger.heartbeat("w", 1)
         assert await dispatch(ledger) == [0, 1]
         client.rpush(QUEUE_KEY, "0", "1")
         assert await dispatch(ledger, lost_after_s=-1) == []  # old, but still in the queue
@@ -59,10 +59,10 @@ def test_a_hint_that_left_the_queue_unclaimed_is_sent_again(with_ledger: Use, va
 def test_a_worker_that_left_or_fell_silent_gets_no_hints(with_ledger: Use) -> None:
     async def act(ledger: Ledger) -> None:
         await ledger.create(PLAN)
-        await ledger.beat("w", 1)
-        await ledger.beat("w", 0)
+        await ledger.heartbeat("w", 1)
+        await ledger.heartbeat("w", 0)
         assert await dispatch(ledger) == []
-        await ledger.beat("v", 1)
+        await ledger.heartbeat("v", 1)
         silent = await ledger.dispatch(QUEUE_KEY, per_slot=2, lost_after_s=60, dead_after_s=-1)
         assert (silent.slots, silent.hints) == (0, [])
 
@@ -73,7 +73,7 @@ def test_jobs_take_turns_the_oldest_first(with_ledger: Use) -> None:
     async def act(ledger: Ledger) -> None:
         for job in ("01b", "01a"):
             await ledger.create(sample_plan(job=job))
-        await ledger.beat("w", 2)
+        await ledger.heartbeat("w", 2)
         found = await ledger.dispatch(QUEUE_KEY, per_slot=2, lost_after_s=60, dead_after_s=60)
         assert found.hints == [("01a", 0), ("01b", 0), ("01a", 1), ("01b", 1)]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from service.jobs.ledger.eta import TimeLeft, time_left
+from service.jobs.ledger.eta import Eta, eta
 
 MICRO_BATCH = 32
 
@@ -98,7 +98,7 @@ def trail_until(moments: list[Moment], last: int) -> list[tuple[float, float]]:
     return [*trail, (moments[last].at, moments[last].images)]
 
 
-def predictions(course: Course, *, jobs: int, seed: int) -> Iterator[tuple[float, TimeLeft]]:
+def predictions(course: Course, *, jobs: int, seed: int) -> Iterator[tuple[float, Eta]]:
     """The true time left, and what is said of it, at random moments of many jobs."""
     chance = random.Random(seed)
     for _ in range(jobs):
@@ -111,7 +111,7 @@ def predictions(course: Course, *, jobs: int, seed: int) -> Iterator[tuple[float
                 continue
             shards = took[: now.finished]
             mean = sum(shards) / len(shards)
-            said = time_left(
+            said = eta(
                 trail_until(moments, index),
                 left=course.images - now.images,
                 shard_size=course.shard_size,
@@ -127,38 +127,38 @@ def predictions(course: Course, *, jobs: int, seed: int) -> Iterator[tuple[float
 def test_the_range_holds_what_it_promises(name: str) -> None:
     said = list(predictions(COURSES[name], jobs=80, seed=7))
     assert len(said) > 100
-    sooner = sum(true < expected.least_s for true, expected in said) / len(said)
-    later = sum(true > expected.most_s for true, expected in said) / len(said)
+    sooner = sum(true < expected.p10_s for true, expected in said) / len(said)
+    later = sum(true > expected.p90_s for true, expected in said) / len(said)
     assert sooner <= 0.15 and later <= 0.15, f"sooner in {sooner:.0%}, later in {later:.0%} of the cases"
 
 
 @pytest.mark.parametrize(("name", "widest"), [("one steady worker", 1.5), ("two steady workers", 1.8)])
 def test_a_steady_job_gets_a_narrow_range(name: str, widest: float) -> None:
-    ratios = sorted(said.most_s / said.least_s for _, said in predictions(COURSES[name], jobs=40, seed=3))
+    ratios = sorted(said.p90_s / said.p10_s for _, said in predictions(COURSES[name], jobs=40, seed=3))
     assert ratios[len(ratios) // 2] < widest
 
 
 def test_half_of_the_jobs_take_longer_than_is_likely() -> None:
     said = [each for course in COURSES.values() for each in predictions(course, jobs=40, seed=5)]
-    share = sum(true > expected.likely_s for true, expected in said) / len(said)
+    share = sum(true > expected.median_s for true, expected in said) / len(said)
     assert 0.35 < share < 0.65
 
 
 def test_a_stalled_job_gets_a_later_end_and_a_wider_range() -> None:
     steady = [(float(second), 100.0 * second) for second in range(21)]
 
-    def of(trail: list[tuple[float, float]]) -> TimeLeft:
-        said = time_left(trail, left=2000, shard_size=100, running=2, shard_s=2.0, shard_deviation_s=0.1)
+    def of(trail: list[tuple[float, float]]) -> Eta:
+        said = eta(trail, left=2000, shard_size=100, running=2, shard_s=2.0, shard_deviation_s=0.1)
         assert said is not None
         return said
 
     now, later = of(steady), of([*steady, (40.0, 2000.0)])
-    assert later.likely_s > 1.5 * now.likely_s
-    assert later.most_s / later.least_s > 2 * now.most_s / now.least_s
+    assert later.median_s > 1.5 * now.median_s
+    assert later.p90_s / later.p10_s > 2 * now.p90_s / now.p10_s
 
 
 @pytest.mark.parametrize(
     "trail", [[], [(0.0, 0.0)], [(0.1 * i, float(i)) for i in range(10)], [(float(i), 5.0) for i in range(20)]]
 )
 def test_nothing_is_said_of_what_is_too_short_or_stands_still(trail: list[tuple[float, float]]) -> None:
-    assert time_left(trail, left=10, shard_size=5, running=1, shard_s=1.0, shard_deviation_s=0.0) is None
+    assert eta(trail, left=10, shard_size=5, running=1, shard_s=1.0, shard_deviation_s=0.0) is None

@@ -29,7 +29,7 @@ def plan_of(number: int, client: str = "", priority: int = 0) -> Plan:
 async def hand_out(ledger: Ledger, shards: int) -> Counter[str]:
     """Let workers claim what the dispatcher chooses, until so many shards are out; returns how many each job got."""
     got: Counter[str] = Counter()
-    await ledger.beat("w", SLOTS)
+    await ledger.heartbeat("w", SLOTS)
     while got.total() < shards:
         found = await ledger.dispatch(QUEUE_KEY, per_slot=2, lost_after_s=60, dead_after_s=60)
         for job, shard in found.hints:

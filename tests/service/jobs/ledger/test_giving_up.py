@@ -11,7 +11,7 @@ from tests.support.ledgers import DIGEST, JOB, LEASE_S, Use, claim, dispatch, re
 from tests.support.plans import sample_plan
 
 
-def hopeless(most: int = 0) -> Plan:
+def failing_job(most: int = 0) -> Plan:
     """A job of five shards, of which so many may fail."""
     return sample_plan(count=20, max_failed_shards=most)
 
@@ -26,14 +26,14 @@ async def state(ledger: Ledger) -> str:
 
 def test_one_failure_more_than_may_be_ends_the_job_and_stops_whoever_works_on_it(with_ledger: Use) -> None:
     async def act(ledger: Ledger) -> None:
-        await ledger.create(hopeless(1))
+        await ledger.create(failing_job(1))
         await fail(ledger, 0)
         working, done = await claim(ledger, 2), await claim(ledger, 3)
         assert await state(ledger) == "RUNNING"
         await fail(ledger, 1)
         assert await state(ledger) == "FINALIZING"
         assert await refused(ledger, 4) == "stopped"
-        await ledger.beat("w", 9)
+        await ledger.heartbeat("w", 9)
         assert await dispatch(ledger) == [] and await ledger.ending() == []
         with pytest.raises(LeaseEnded, match="cancelled"):
             await ledger.renew(working, lease_s=LEASE_S, done=1)
@@ -50,8 +50,8 @@ def test_one_failure_more_than_may_be_ends_the_job_and_stops_whoever_works_on_it
 @pytest.mark.parametrize("hinted", [True, False])
 def test_a_retry_makes_all_that_is_missing_also_what_was_never_begun(with_ledger: Use, hinted: bool) -> None:
     async def act(ledger: Ledger) -> None:
-        await ledger.create(hopeless())
-        await ledger.beat("w", 1)
+        await ledger.create(failing_job())
+        await ledger.heartbeat("w", 1)
         if hinted:
             assert await dispatch(ledger) == [0, 1]
         given_back = await claim(ledger, 2)
@@ -60,7 +60,7 @@ def test_a_retry_makes_all_that_is_missing_also_what_was_never_begun(with_ledger
         assert await ledger.finish(JOB, "FINALIZING", "FAILED", error="TOO_MANY")
         await Control(ledger).retry(JOB)
         assert await state(ledger) == "RUNNING"
-        await ledger.beat("w", 9)
+        await ledger.heartbeat("w", 9)
         assert sorted(await dispatch(ledger)) == [0, 1, 2, 3, 4]
         await fail(ledger, 4)  # and the bound holds again
         assert await state(ledger) == "FINALIZING"
@@ -70,7 +70,7 @@ def test_a_retry_makes_all_that_is_missing_also_what_was_never_begun(with_ledger
 
 def test_a_paused_job_gives_up_too_and_a_cancelled_one_stays_cancelled(with_ledger: Use) -> None:
     async def act(ledger: Ledger) -> None:
-        await ledger.create(hopeless())
+        await ledger.create(failing_job())
         lease, other = await claim(ledger, 0), await claim(ledger, 1)
         await Control(ledger).pause(JOB)
         await ledger.fail(lease, "BAD: so", max_attempts=1, pause_s=0)
@@ -109,7 +109,7 @@ def test_more_failed_shards_than_one_script_looks_at_are_all_retried_or_none(wit
         assert reply["cursor"] != "0", "this was broken off"
         assert await state(ledger) == "FAILED"
         await Control(ledger).retry(JOB)
-        await ledger.beat("w", many)
+        await ledger.heartbeat("w", many)
         assert await state(ledger) == "QUEUED" and sorted(await dispatch(ledger, per_slot=1)) == list(range(many))
         assert (await ledger.job(JOB)).shards_failed == 0
 

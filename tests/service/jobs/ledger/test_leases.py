@@ -100,7 +100,7 @@ def test_a_failed_attempt_waits_before_the_next(with_ledger: Use) -> None:
         await ledger.create(PLAN)
         await ledger.fail(await claim(ledger), "BAD: once", max_attempts=3, pause_s=60)
         assert await refused(ledger, 0) == "wait"
-        await ledger.beat("w", 9)
+        await ledger.heartbeat("w", 9)
         assert await dispatch(ledger) == [1, 2]
 
     with_ledger(act)

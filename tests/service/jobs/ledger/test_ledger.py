@@ -76,7 +76,7 @@ def test_a_cancelled_job_tells_its_workers_and_starts_no_more_shards(with_ledger
         assert await ledger.finish(JOB, "CANCELLING", "CANCELLED")
         await ledger.cancel(JOB)
         assert (await ledger.job(JOB)).state == "CANCELLED"
-        await ledger.beat("w", 9)
+        await ledger.heartbeat("w", 9)
         assert await dispatch(ledger) == []
 
     with_ledger(act)

@@ -67,7 +67,7 @@ class LedgerMachine(RuleBasedStateMachine):
         """Begin with one job."""
         assert self.do(self.ledger.create(dataclasses.replace(PLAN, max_failed_shards=most_failed)))
         self.model.created, self.model.most_failed = True, most_failed
-        self.do(self.ledger.beat("w", 2))
+        self.do(self.ledger.heartbeat("w", 2))
 
     def lease(self, k: int, back: int) -> Lease:
         """The present lease of a shard, or one of an attempt before."""
@@ -260,7 +260,7 @@ class LedgerMachine(RuleBasedStateMachine):
         if self.model.state == "PAUSED":
             self.resume()
         if self.model.state in ("QUEUED", "RUNNING"):
-            self.do(self.ledger.beat("w", 100))
+            self.do(self.ledger.heartbeat("w", 100))
             found = self.do(self.ledger.dispatch(QUEUE_KEY, per_slot=1, lost_after_s=60, dead_after_s=HOUR_S))
             ready = {k for k in SHARDS if self.model.shards[k].state == "READY"}
             assert {k for _, k in found.hints} | self.hinted >= ready

@@ -75,7 +75,7 @@ def test_jobs_are_listed_by_state_page_by_page(with_api: Use) -> None:
 @pytest.mark.parametrize(
     ("field", "value"), [("labels", {"A": "b"}), ("kind", 99), ("states", [State.STATE_QUEUED, 99]), ("page_size", -1)]
 )
-def test_a_wrong_wish_is_an_invalid_argument(with_api: Use, field: str, value: Any) -> None:
+def test_a_wrong_filter_is_an_invalid_argument(with_api: Use, field: str, value: Any) -> None:
     async def act(api: Api) -> None:
         assert await wrong_fields(api.stub.ListJobs(jobs_pb2.ListJobsRequest(**{field: value}))) == [field]
 
@@ -115,7 +115,7 @@ def expected(keep: Callable[[int], bool]) -> list[str]:
     return [f"jobs/01{number:04d}" for number in reversed(range(JOBS)) if keep(number)]
 
 
-def test_every_wish_holds_alone_and_with_others_on_pages_of_any_size(
+def test_every_filter_holds_alone_and_with_others_on_pages_of_any_size(
     with_api: Use, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.jobs.ledger.queries.LOOKS", 64)

@@ -123,7 +123,7 @@ def test_small_sets_get_what_can_be_said_and_a_note_for_the_rest(tmp_path: Path)
 
 
 def test_of_many_images_the_same_few_are_compared_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(statistics, "MOST_ROWS", 20)
+    monkeypatch.setattr(statistics, "MAX_ROWS", 20)
     plan, result = compared(tmp_path)
     rows = [rows_of(plan, seed)["features"] for seed in (1, 2)]
     chosen = [each[chosen_images(40, 20)] for each in rows]

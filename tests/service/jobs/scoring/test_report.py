@@ -18,7 +18,7 @@ from service.jobs.dispatch.finalize import finalize
 from service.jobs.manifest import Ending
 from service.jobs.plan import Plan
 from service.jobs.scoring.report import plots
-from service.jobs.scoring.report.summary import SHOWN, Ends
+from service.jobs.scoring.report.summary import SHOWN, Extremes
 from service.jobs.storage.local import LocalStore
 from tests.support.scored import CONCEPTS, against, finished, made_source, plan_of, rows_of, write_shards
 
@@ -145,7 +145,7 @@ def test_a_report_that_cannot_be_made_does_not_fail_its_job(tmp_path: Path, monk
 def test_the_ends_do_not_depend_on_how_the_images_come() -> None:
     values = np.random.default_rng(3).integers(0, 20, 200).astype(np.float32)
     indices = np.arange(200)
-    whole, pieces = Ends(), Ends()
+    whole, pieces = Extremes(), Extremes()
     whole.add(values, indices)
     for start in range(0, 200, 7):
         pieces.add(values[start : start + 7], indices[start : start + 7])

@@ -47,7 +47,7 @@ def marker_of(plan: Plan, shard: int, digest: str = "", size: int = 0, attempt: 
     )
 
 
-def strike(output: LocalOutput, shard: int = 0, attempt: int = 1, change: int = 0) -> Marker:
+def make_shard(output: LocalOutput, shard: int = 0, attempt: int = 1, change: int = 0) -> Marker:
     with output.temporary("t") as temporary:
         writer = TarWriter(temporary.file, PLAN)
         writer.add(PLAN.span(shard).start, pictures(PLAN.span(shard)) + np.uint8(change))
@@ -62,7 +62,7 @@ def shard_file(output: LocalOutput, shard: int = 0) -> Path:
 
 
 def test_a_tar_holds_a_picture_and_its_facts_for_each_sample_in_order(output: LocalOutput) -> None:
-    strike(output, 1)
+    make_shard(output, 1)
     with tarfile.open(shard_file(output, 1)) as tar:
         assert tar.getnames() == [f"{i:09d}.{suffix}" for i in range(4, 8) for suffix in ("png", "json")]
         assert {(m.mtime, m.uid, m.gid, m.uname, m.gname, m.mode) for m in tar} == {(0, 0, 0, "", "", 0o644)}
@@ -71,7 +71,7 @@ def test_a_tar_holds_a_picture_and_its_facts_for_each_sample_in_order(output: Lo
 
 
 def test_a_tar_is_what_pythons_tarfile_would_write(output: LocalOutput) -> None:
-    strike(output)
+    make_shard(output)
     ours = shard_file(output).read_bytes()
     theirs = io.BytesIO()
     with (
@@ -86,14 +86,14 @@ def test_a_tar_is_what_pythons_tarfile_would_write(output: LocalOutput) -> None:
 
 
 def test_the_digest_is_that_of_the_file(output: LocalOutput) -> None:
-    marker = strike(output)
+    marker = make_shard(output)
     data = shard_file(output).read_bytes()
     assert (marker.digest, marker.bytes) == (hashlib.sha256(data).hexdigest(), len(data))
     assert read_marker(output, 0) == marker
 
 
 def test_what_was_written_can_be_read(output: LocalOutput) -> None:
-    strike(output, 1)
+    make_shard(output, 1)
     with open_images(output, PLAN, 1) as images:
         first = images.read(range(4, 5))
         rest = images.read(range(6, 8))
@@ -112,36 +112,36 @@ def test_what_was_written_can_be_read(output: LocalOutput) -> None:
 def test_a_tar_that_is_not_as_expected_is_refused(
     output: LocalOutput, shard: int, changes: dict[str, int], indices: range
 ) -> None:
-    strike(output, shard)
+    make_shard(output, shard)
     plan = dataclasses.replace(PLAN, **changes)  # type: ignore[arg-type]
     with open_images(output, plan, shard) as images, pytest.raises(OutputError):
         images.read(indices)
 
 
-def test_striking_again_with_the_same_bytes_agrees(output: LocalOutput) -> None:
-    first = strike(output, attempt=1)
-    strike(output, attempt=2)
+def test_making_it_again_with_the_same_bytes_agrees(output: LocalOutput) -> None:
+    first = make_shard(output, attempt=1)
+    make_shard(output, attempt=2)
     assert read_marker(output, 0) == first
 
 
-def test_striking_again_with_other_bytes_is_loud_and_keeps_the_first(output: LocalOutput) -> None:
-    first = strike(output)
-    with pytest.raises(DeterminismError, match="struck twice with different bytes"):
-        strike(output, attempt=2, change=1)
+def test_making_it_again_with_other_bytes_is_loud_and_keeps_the_first(output: LocalOutput) -> None:
+    first = make_shard(output)
+    with pytest.raises(DeterminismError, match="made twice with different bytes"):
+        make_shard(output, attempt=2, change=1)
     assert hashlib.sha256(shard_file(output).read_bytes()).hexdigest() == first.digest
     assert not list((output.root / output.prefix / ".tmp").iterdir())
 
 
-def test_a_file_whose_striker_died_before_the_marker_is_adopted(output: LocalOutput) -> None:
-    struck = strike(output)
+def test_a_file_whose_runner_died_before_the_marker_is_adopted(output: LocalOutput) -> None:
+    made = make_shard(output)
     (output.root / output.prefix / "shards/000000.json").unlink()
     adopted = adopt(output, PLAN, marker_of(PLAN, 0, attempt=2))
-    assert adopted == dataclasses.replace(struck, attempt=2) == read_marker(output, 0)
+    assert adopted == dataclasses.replace(made, attempt=2) == read_marker(output, 0)
 
 
-def test_a_finished_shard_is_found_and_not_struck_again(output: LocalOutput) -> None:
-    struck = strike(output)
-    assert adopt(output, PLAN, marker_of(PLAN, 0, attempt=2)) == struck
+def test_a_finished_shard_is_found_and_not_retried(output: LocalOutput) -> None:
+    made = make_shard(output)
+    assert adopt(output, PLAN, marker_of(PLAN, 0, attempt=2)) == made
 
 
 def test_there_is_nothing_to_adopt_in_an_empty_folder(output: LocalOutput) -> None:
@@ -149,7 +149,7 @@ def test_there_is_nothing_to_adopt_in_an_empty_folder(output: LocalOutput) -> No
 
 
 def test_a_changed_file_is_not_adopted(output: LocalOutput) -> None:
-    strike(output)
+    make_shard(output)
     with shard_file(output).open("r+b") as file:
         file.seek(600)
         file.write(b"!")

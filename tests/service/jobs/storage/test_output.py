@@ -13,7 +13,7 @@ from service.jobs.storage.output import Output
 from service.jobs.storage.store import Store, open_store
 from service.jobs.submission.submit import write_plan
 from service.settings import Settings
-from tests.service.jobs.shards.formats.test_formats import FORMATS, strike
+from tests.service.jobs.shards.formats.test_formats import FORMATS, make_shard
 from tests.support.plans import sample_plan
 
 
@@ -187,8 +187,8 @@ def test_a_job_of_any_format_is_made_and_signed_off_alike(place: Place, tmp_path
     for store in (place.store, here):
         write_plan(store, plan)
         for shard in range(plan.shards):
-            strike(store.output(plan.prefix, existing=True), plan, shard)
-            strike(store.output(plan.prefix, existing=True), plan, shard, step=1)
+            make_shard(store.output(plan.prefix, existing=True), plan, shard)
+            make_shard(store.output(plan.prefix, existing=True), plan, shard, step=1)
         endings.append(finalize(store, plan, cancelled=False, errors={}))
     assert endings[0] == endings[1] and endings[0].state == "SUCCEEDED"
     files = [path for path in (tmp_path / "here/outputs").rglob("*") if path.is_file()]

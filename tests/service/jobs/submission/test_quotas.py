@@ -24,7 +24,7 @@ from service.jobs.storage.local import LocalStore
 from service.jobs.submission.reservations import Quotas, Reservations
 from service.jobs.submission.submit import write_plan
 from service.settings import Settings
-from tests.service.jobs.dispatch.test_finalize import strike
+from tests.service.jobs.dispatch.test_finalize import make_shards
 from tests.support.job_api import SAMPLE, Api, Code, refused, serving
 from tests.support.ledgers import DIGEST, Use
 from tests.support.plans import sample_plan
@@ -127,12 +127,12 @@ def test_bytes_count_until_the_job_is_deleted(tmp_path: Path, valkey: Valkey) ->
     async def act() -> None:
         async with limited(tmp_path, valkey, quota_bytes=300) as api:
             first, second = await api.sample(), await api.sample()
-            await api.strike_all(first)  # three shards of 100 bytes
+            await api.run_all(first)  # three shards of 100 bytes
             assert await refusal(api.sample()) == (
                 {"quota": "bytes", "limit": "300", "used": "300", "requested": "0"},
                 False,
             )
-            await api.strike_all(second)  # goes on, though the quota is used up
+            await api.run_all(second)  # goes on, though the quota is used up
             shown = (await api.stub.GetJob(jobs_pb2.GetJobRequest(name=second.name))).job
             assert shown.progress.bytes_committed == 300
             await api.stub.DeleteJob(jobs_pb2.DeleteJobRequest(name=first.name))
@@ -179,7 +179,7 @@ def test_everything_counts_again_after_redis_was_emptied(
 
     async def made(ledger: Ledger, plan: Plan) -> None:
         await ledger.create(write_plan(store, plan))
-        strike(tmp_path, plan, range(plan.shards))
+        make_shards(tmp_path, plan, range(plan.shards))
         for shard in range(plan.shards):
             lease = await ledger.claim(plan.job, shard, owner=str(shard), worker="w", lease_s=60)
             assert not isinstance(lease, str)

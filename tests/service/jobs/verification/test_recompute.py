@@ -9,28 +9,39 @@ import numpy as np
 import pytest
 
 from service.errors import FailedPrecondition, Unavailable
-from service.jobs.verification.recompute import Restrike
+from service.jobs.verification.recompute import Recomputation
 from tests.support.verification import PLAN, Bench, Kind, Use
 
 
 def test_images_are_made_again_and_compared_each_once(with_job: Use) -> None:
     async def act(bench: Bench) -> None:
-        assert await bench.findings(strike=10_000) == []
+        assert await bench.findings(recompute=10_000) == []
         assert bench.maker.asked == [range(0, 3), range(3, 4), range(4, 6), range(6, 8), range(8, 9), range(9, 10)]
-        progress = (await bench.parts(strike=2))[-1].verdict.progress
-        assert (progress.micro_batches_struck, progress.micro_batches_total) == (2, 2)
+        progress = (await bench.parts(recompute=2))[-1].verdict.progress
+        assert (progress.samples_recomputed, progress.samples_total) == (2, 2)
 
     with_job(act)
 
 
-def test_the_seed_draws_the_micro_batches(with_job: Use) -> None:
+def test_the_seed_draws_the_samples(with_job: Use) -> None:
     async def act(bench: Bench) -> None:
         drawn = []
         for seed in (*range(8), 0):
             bench.maker.asked.clear()
-            await bench.parts(strike=2, seed=seed)
+            await bench.parts(recompute=2, seed=seed)
             drawn.append(tuple(bench.maker.asked))
         assert drawn[0] == drawn[-1] and len(set(drawn)) > 1
+
+    with_job(act)
+
+
+def test_only_the_drawn_samples_are_compared(with_job: Use) -> None:
+    async def act(bench: Bench) -> None:
+        bench.maker.other = range(10)
+        for count in (1, 2, 3, 9):
+            parts = await bench.parts(recompute=count)
+            assert sum(part.WhichOneof("part") == "finding" for part in parts) == count
+            assert parts[-1].verdict.progress.samples_recomputed == count
 
     with_job(act)
 
@@ -38,7 +49,7 @@ def test_the_seed_draws_the_micro_batches(with_job: Use) -> None:
 def test_an_image_that_the_model_makes_otherwise_is_named(with_job: Use) -> None:
     async def act(bench: Bench) -> None:
         bench.maker.other = range(5, 7)
-        found = [part.finding for part in await bench.parts(strike=6) if part.WhichOneof("part") == "finding"]
+        found = [part.finding for part in await bench.parts(recompute=10) if part.WhichOneof("part") == "finding"]
         assert [(each.kind, each.shard, each.index) for each in found] == [
             (Kind.KIND_WRONG_IMAGE, 1, i) for i in (5, 6)
         ]
@@ -50,7 +61,7 @@ def test_an_image_that_the_model_makes_otherwise_is_named(with_job: Use) -> None
 def test_a_shard_that_cannot_be_read_is_no_reason_to_stop(with_job: Use) -> None:
     async def act(bench: Bench) -> None:
         (bench.folder / "shards/000001.tar").unlink()
-        assert await bench.findings(strike=6) == [("MISSING", 1), ("WRONG_IMAGE", 1), ("WRONG_IMAGE", 1)]
+        assert await bench.findings(recompute=10) == [("MISSING", 1), ("WRONG_IMAGE", 1), ("WRONG_IMAGE", 1)]
 
     with_job(act)
 
@@ -58,7 +69,7 @@ def test_a_shard_that_cannot_be_read_is_no_reason_to_stop(with_job: Use) -> None
 def test_a_model_that_does_not_answer_for_a_moment_is_asked_again(with_job: Use) -> None:
     async def act(bench: Bench) -> None:
         bench.maker.failures = [Unavailable("away")]
-        assert await bench.findings(strike=6) == [] and len(bench.maker.asked) == 6
+        assert await bench.findings(recompute=10) == [] and len(bench.maker.asked) == 6
 
     with_job(act)
 
@@ -73,12 +84,12 @@ def test_only_the_model_that_made_the_images_makes_them_again(with_job: Use) -> 
         ):
             bench.models.records["digits"] = dataclasses.replace(record, **change)
             with pytest.raises(FailedPrecondition) as caught:
-                await bench.parts(strike=1)
+                await bench.parts(recompute=1)
             assert caught.value.reason == reason
             assert await bench.findings() == []
         del bench.models.records["digits"]
         with pytest.raises(FailedPrecondition, match=r"digits is not loaded; load the archive"):
-            await bench.parts(strike=1)
+            await bench.parts(recompute=1)
 
     with_job(act)
 
@@ -87,7 +98,7 @@ def test_another_device_is_said_to_be_one_and_not_reported_as_a_difference(with_
     async def act(bench: Bench) -> None:
         bench.maker.device, bench.maker.other = "cuda-sm90", range(10)
         with pytest.raises(FailedPrecondition, match="now runs on cuda-sm90"):
-            await bench.parts(strike=1)
+            await bench.parts(recompute=1)
 
     with_job(act)
 
@@ -98,8 +109,8 @@ def test_every_image_is_in_exactly_one_piece_however_shards_and_micro_batches_me
             plan = dataclasses.replace(PLAN, count=23, shard_size=shard_size, micro_batch=micro_batch)
             record: Any = None
             maker: Any = None
-            restrike = Restrike(plan, record, maker, count=1000, seed=0, timeout_s=1, patience_s=1)
-            pieces = restrike.draw(range(plan.shards))
+            recomputation = Recomputation(plan, record, maker, count=1000, seed=0, timeout_s=1, retry_budget_s=1)
+            pieces = recomputation.draw(range(plan.shards))
             assert [index for piece in pieces for index in piece.indices] == list(range(23))
             assert all(set(piece.indices) <= set(plan.span(piece.shard)) for piece in pieces)
             assert all(np.ptp([index // micro_batch for index in piece.indices]) == 0 for piece in pieces)

@@ -1,4 +1,4 @@
-"""Jobs that were really struck, then changed: what a verification finds."""
+"""Jobs that were really made, then changed: what a verification finds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from service.jobs.storage.local import LocalStore
 from service.jobs.storage.store import open_store
 from service.jobs.submission.submit import write_plan
 from service.jobs.verification.findings import Finding, manifest_or_finding
-from service.jobs.workers.attempt import Striker
+from service.jobs.workers.attempt import ShardRunner
 from tests.service.jobs.workers.test_attempt import Backend
 from tests.support.valkey import Valkey
 from tests.support.verification import NAME, PLAN, Bench, Use
@@ -128,7 +128,7 @@ def test_a_file_that_was_changed_together_with_marker_and_manifest_is_found(with
         flip(bench.folder / "shards/000001.tar")
         for name in ("shards/000001.json", "manifest.json", "contact-sheet.png"):
             (bench.folder / name).unlink()
-        await Striker(bench.settings, bench.ledger, Backend(), "w").strike(PLAN.job, 1)
+        await ShardRunner(bench.settings, bench.ledger, Backend(), "w").run_shard(PLAN.job, 1)
         assert [kind for kind, _ in await bench.findings()] == ["WRONG_MANIFEST", "WRONG_DIGEST", "WRONG_MARKER"]
 
     with_job(act)
@@ -153,7 +153,7 @@ def test_a_job_that_succeeded_in_part_and_was_forgotten_by_redis_is_sound(with_j
             client.flushall()
         await rebuild(bench.ledger, open_store(bench.settings))
         assert (await bench.ledger.job(PLAN.job)).state == "PARTIALLY_SUCCEEDED"
-        assert await bench.findings(strike=6) == []
+        assert await bench.findings(recompute=10) == []
         assert bench.maker.asked == [range(0, 3), range(3, 4), range(8, 9), range(9, 10)]
 
     with_job(act)
@@ -170,8 +170,8 @@ def test_a_job_that_goes_on_or_does_not_exist_is_not_verified(with_job: Use) -> 
         ):
             with pytest.raises(error):
                 await anext(bench.api.VerifyJob(verification_pb2.VerifyJobRequest(name=name), None))
-        with pytest.raises(InvalidArgument, match="strike_count"):
-            await bench.parts(strike=-1)
+        with pytest.raises(InvalidArgument, match="recompute_count"):
+            await bench.parts(recompute=-1)
 
     with_job(act)
 

@@ -16,11 +16,11 @@ from service.jobs.ledger.control import Control
 from service.jobs.ledger.ledger import Ledger, connect
 from service.jobs.ledger.views import ShardView
 from service.jobs.plan import Plan
-from service.jobs.retries import patiently
+from service.jobs.retries import retry_transient
 from service.jobs.shards.marker import read_marker
 from service.jobs.storage.store import open_store
 from service.jobs.submission.submit import write_plan
-from service.jobs.workers.attempt import Striker, failure_text
+from service.jobs.workers.attempt import ShardRunner, failure_text
 from service.jobs.workers.work import RequestSize
 from service.settings import Settings
 from tests.faults.model_server import ModelServer
@@ -53,12 +53,12 @@ class Backend:
 
 @dataclasses.dataclass
 class Bench:
-    """One striker, its parts, and what came of it."""
+    """One runner, its parts, and what came of it."""
 
     settings: Settings
     ledger: Ledger
     backend: Backend
-    striker: Striker
+    runner: ShardRunner
 
     async def shard(self, number: int = 0) -> ShardView:
         """What the ledger knows of a shard."""
@@ -72,8 +72,8 @@ def on_bench(
     plan: Plan = PLAN,
     **settings: Any,
 ) -> None:
-    """Run a coroutine function with a striker and one job."""
-    variables = {"retry_pause_s": 0, "space_pause_s": 0, "backend_patience_s": 0.5, **settings}
+    """Run a coroutine function with a runner and one job."""
+    variables = {"retry_pause_s": 0, "space_pause_s": 0, "backend_retry_s": 0.5, **settings}
     chosen = Settings.model_validate({"state_dir": tmp_path, "redis_url": valkey.url, **variables})
 
     async def run() -> None:
@@ -81,7 +81,7 @@ def on_bench(
         try:
             ledger, backend = Ledger(client), Backend()
             await ledger.create(write_plan(open_store(chosen), plan))
-            await act(Bench(chosen, ledger, backend, Striker(chosen, ledger, backend, "w")))
+            await act(Bench(chosen, ledger, backend, ShardRunner(chosen, ledger, backend, "w")))
         finally:
             await client.aclose()
 
@@ -92,9 +92,9 @@ def left_behind(settings: Settings) -> list[str]:
     return [path.name for path in settings.state_dir.rglob(".tmp/*")]
 
 
-def test_a_shard_is_struck_in_order_and_committed(tmp_path: Path, valkey: Valkey) -> None:
+def test_a_shard_is_made_in_order_and_committed(tmp_path: Path, valkey: Valkey) -> None:
     async def act(bench: Bench) -> None:
-        assert await bench.striker.strike(PLAN.job, 1) == "done"
+        assert await bench.runner.run_shard(PLAN.job, 1) == "done"
         marker = read_marker(open_store(bench.settings).output(PLAN.prefix), 1)
         shard = await bench.shard(1)
         assert marker is not None and (shard.state, shard.digest) == ("DONE", marker.digest)
@@ -107,10 +107,10 @@ def test_a_shard_is_struck_in_order_and_committed(tmp_path: Path, valkey: Valkey
 
 def test_a_wrong_hint_does_nothing(tmp_path: Path, valkey: Valkey) -> None:
     async def act(bench: Bench) -> None:
-        assert await bench.striker.strike("nosuchjob", 0) == "unknown"
-        assert await bench.striker.strike(PLAN.job, 77) == "unknown"
-        await bench.striker.strike(PLAN.job, 0)
-        assert await bench.striker.strike(PLAN.job, 0) == "done"
+        assert await bench.runner.run_shard("nosuchjob", 0) == "unknown"
+        assert await bench.runner.run_shard(PLAN.job, 77) == "unknown"
+        await bench.runner.run_shard(PLAN.job, 0)
+        assert await bench.runner.run_shard(PLAN.job, 0) == "done"
         assert len(bench.backend.asked) == 2
 
     on_bench(tmp_path, valkey, act)
@@ -119,7 +119,7 @@ def test_a_wrong_hint_does_nothing(tmp_path: Path, valkey: Valkey) -> None:
 def test_a_model_that_does_not_answer_for_a_moment_costs_no_attempt(tmp_path: Path, valkey: Valkey) -> None:
     async def act(bench: Bench) -> None:
         bench.backend.failures = [Unavailable("restarts")]
-        assert await bench.striker.strike(PLAN.job, 0) == "done"
+        assert await bench.runner.run_shard(PLAN.job, 0) == "done"
         assert (await bench.shard()).attempt == 1
 
     on_bench(tmp_path, valkey, act)
@@ -128,11 +128,11 @@ def test_a_model_that_does_not_answer_for_a_moment_costs_no_attempt(tmp_path: Pa
 def test_a_model_that_stays_away_costs_an_attempt(tmp_path: Path, valkey: Valkey) -> None:
     async def act(bench: Bench) -> None:
         bench.backend.failures = [Unavailable("gone")] * 1000
-        assert await bench.striker.strike(PLAN.job, 0) == "UNAVAILABLE: gone"
+        assert await bench.runner.run_shard(PLAN.job, 0) == "UNAVAILABLE: gone"
         shard = await bench.shard()
         assert (shard.state, shard.attempt, shard.error) == ("READY", 1, "UNAVAILABLE: gone")
 
-    on_bench(tmp_path, valkey, act, backend_patience_s=0.1)
+    on_bench(tmp_path, valkey, act, backend_retry_s=0.1)
 
 
 @pytest.mark.parametrize("error", [Internal("the model failed", reason="MODEL_FAILED"), RuntimeError("secret")])
@@ -142,7 +142,7 @@ def test_an_attempt_that_failed_for_good_says_why_and_leaves_nothing(
     async def act(bench: Bench) -> None:
         for _ in range(3):
             bench.backend.failures = [error] * 3
-            await bench.striker.strike(PLAN.job, 0)
+            await bench.runner.run_shard(PLAN.job, 0)
         shard = await bench.shard()
         assert (shard.state, shard.attempt) == ("FAILED", 3)
         expected = (
@@ -157,12 +157,12 @@ def test_an_attempt_that_failed_for_good_says_why_and_leaves_nothing(
 def test_another_device_than_the_plans_is_refused(tmp_path: Path, valkey: Valkey) -> None:
     async def act(bench: Bench) -> None:
         bench.backend.formula.device = "cuda:NVIDIA H100"
-        assert (await bench.striker.strike(PLAN.job, 0)).startswith("DEVICE_CHANGED: the plan was made for cpu")
+        assert (await bench.runner.run_shard(PLAN.job, 0)).startswith("DEVICE_CHANGED: the plan was made for cpu")
 
     on_bench(tmp_path, valkey, act)
 
 
-def test_a_cancelled_job_stops_its_striker_in_the_middle_of_a_request(tmp_path: Path, valkey: Valkey) -> None:
+def test_a_cancelled_job_stops_its_runner_in_the_middle_of_a_request(tmp_path: Path, valkey: Valkey) -> None:
     async def act(bench: Bench) -> None:
         async def hang() -> None:
             await bench.ledger.cancel(PLAN.job)
@@ -170,7 +170,7 @@ def test_a_cancelled_job_stops_its_striker_in_the_middle_of_a_request(tmp_path: 
 
         bench.backend.before = hang
         async with asyncio.timeout(5):
-            assert await bench.striker.strike(PLAN.job, 0) == "cancelled"
+            assert await bench.runner.run_shard(PLAN.job, 0) == "cancelled"
         assert (await bench.shard()).state == "READY"
         assert await bench.ledger.ending() == [PLAN.job]
         assert left_behind(bench.settings) == []
@@ -184,19 +184,19 @@ def test_a_paused_job_gets_its_shard_back_without_an_attempt_and_goes_on_later(t
             await Control(bench.ledger).pause(PLAN.job)
 
         bench.backend.before = pause
-        assert await bench.striker.strike(PLAN.job, 0) == "paused"
+        assert await bench.runner.run_shard(PLAN.job, 0) == "paused"
         shard = await bench.shard()
         assert (shard.state, shard.error) == ("READY", "")
-        assert await bench.striker.strike(PLAN.job, 0) == "stopped"
+        assert await bench.runner.run_shard(PLAN.job, 0) == "stopped"
         assert left_behind(bench.settings) == [] and not list(bench.settings.state_dir.rglob("*.tar"))
         bench.backend.before = None
         await Control(bench.ledger).resume(PLAN.job)
-        assert await bench.striker.strike(PLAN.job, 0) == "done"
+        assert await bench.runner.run_shard(PLAN.job, 0) == "done"
 
     on_bench(tmp_path, valkey, act, max_attempts=1)
 
 
-def test_a_fenced_striker_publishes_nothing(tmp_path: Path, valkey: Valkey) -> None:
+def test_a_fenced_runner_publishes_nothing(tmp_path: Path, valkey: Valkey) -> None:
     async def act(bench: Bench) -> None:
         async def lose_the_lease() -> None:
             client = valkey.client()
@@ -205,14 +205,14 @@ def test_a_fenced_striker_publishes_nothing(tmp_path: Path, valkey: Valkey) -> N
             await bench.ledger.expire(max_attempts=3, pause_s=0)
 
         bench.backend.before = lose_the_lease
-        assert await bench.striker.strike(PLAN.job, 0) == "fenced"
+        assert await bench.runner.run_shard(PLAN.job, 0) == "fenced"
         assert not list(bench.settings.state_dir.rglob("*.tar"))
         assert left_behind(bench.settings) == []
 
     on_bench(tmp_path, valkey, act)
 
 
-def test_a_striker_that_is_told_to_stop_hands_its_lease_back(tmp_path: Path, valkey: Valkey) -> None:
+def test_a_runner_that_is_told_to_stop_hands_its_lease_back(tmp_path: Path, valkey: Valkey) -> None:
     async def act(bench: Bench) -> None:
         begun = asyncio.Event()
 
@@ -221,11 +221,11 @@ def test_a_striker_that_is_told_to_stop_hands_its_lease_back(tmp_path: Path, val
             await asyncio.Event().wait()
 
         bench.backend.before = hang
-        striking = asyncio.create_task(bench.striker.strike(PLAN.job, 0))
+        attempt = asyncio.create_task(bench.runner.run_shard(PLAN.job, 0))
         await begun.wait()
-        striking.cancel()
+        attempt.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await striking
+            await attempt
         shard = await bench.shard()
         assert (shard.state, shard.error) == ("READY", "")
         assert left_behind(bench.settings) == []
@@ -240,7 +240,7 @@ def test_the_lease_is_kept_while_a_request_takes_longer_than_it(tmp_path: Path, 
             assert await bench.ledger.expire(max_attempts=3, pause_s=0) == []
 
         bench.backend.before = take_long
-        assert await bench.striker.strike(PLAN.job, 0) == "done"
+        assert await bench.runner.run_shard(PLAN.job, 0) == "done"
 
     on_bench(tmp_path, valkey, act, lease_s=1.0)
 
@@ -298,7 +298,7 @@ def test_patience_ends() -> None:
         raise Unavailable("never")
 
     with pytest.raises(Unavailable):
-        asyncio.run(patiently(fail, 0.3))
+        asyncio.run(retry_transient(fail, 0.3))
     assert 2 <= calls <= 5
 
 

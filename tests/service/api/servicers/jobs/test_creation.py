@@ -209,11 +209,11 @@ def test_an_output_folder_that_leads_elsewhere_is_refused(with_api: Use, tmp_pat
 def test_a_score_job_is_compared_with_one_of_the_same_model(with_api: Use) -> None:
     async def act(api: Api) -> None:
         source = await api.sample()
-        await api.strike_all(source)
+        await api.run_all(source)
         reference = await api.score(source.name)
         unfinished = await refused(api.score(source.name, reference_job=reference.name), Code.FAILED_PRECONDITION)
         assert "the reference" in unfinished and "QUEUED" in unfinished
-        await api.strike_all(reference)
+        await api.run_all(reference)
         job = await api.score(source.name, reference_job=reference.name)
         assert job.score.reference_job == reference.name
         scoring = (await api.ledger.job(job.name[5:])).plan.scoring
@@ -294,7 +294,7 @@ def test_a_folder_that_cannot_be_scored_is_refused(with_api: Use) -> None:
 def test_neurons_score_by_the_concepts_that_they_know(with_api: Use) -> None:
     async def act(api: Api) -> None:
         source = await api.sample()
-        await api.strike_all(source)
+        await api.run_all(source)
         job = await api.score(source.name, model="models/eyes")
         scoring = (await api.ledger.job(job.name[5:])).plan.scoring
         assert scoring is not None and scoring.classes == () and scoring.features == 4
@@ -309,7 +309,7 @@ def test_a_score_job_is_cut_as_its_source_was(with_api: Use) -> None:
     async def act(api: Api) -> None:
         source = await api.sample()
         await refused(api.score(source.name), Code.FAILED_PRECONDITION)
-        await api.strike_all(source)
+        await api.run_all(source)
         job = await api.score(source.name, splits=2)
         assert (job.score.source_job, job.score.splits) == (source.name, 2)
         assert (job.progress.images_total, job.progress.shards_total) == (10, 3)
@@ -376,7 +376,7 @@ def test_what_would_be_refused_is_refused_when_it_is_only_validated(with_api: Us
         await refused(api.sample(validate_only=True, request_id="one", seed=1), Code.ALREADY_EXISTS)
         assert (await api.sample(validate_only=True, output_prefix="a/b", request_id="one")).name == job.name
         await refused(api.score(job.name, validate_only=True), Code.FAILED_PRECONDITION)
-        await api.strike_all(job)
+        await api.run_all(job)
         scored = await api.score(job.name, validate_only=True)
         assert (scored.name, scored.score.splits, scored.progress.shards_total) == ("", 10, 3)
         listed = (await api.stub.ListJobs(jobs_pb2.ListJobsRequest())).jobs
@@ -386,19 +386,19 @@ def test_what_would_be_refused_is_refused_when_it_is_only_validated(with_api: Us
 
 
 def test_what_a_job_was_asked_to_be_like_is_shown_and_kept_on_disk(with_api: Use) -> None:
-    wishes: dict[str, Any] = {"labels": {"team": "Köln, 2", "a": ""}, "ttl": Duration(seconds=90, nanos=500_000_000)}
+    options: dict[str, Any] = {"labels": {"team": "Köln, 2", "a": ""}, "ttl": Duration(seconds=90, nanos=500_000_000)}
 
     async def act(api: Api) -> None:
-        job = await api.sample(**wishes, max_failed_shards=0)
-        assert (dict(job.labels), job.ttl, job.max_failed_shards) == (*wishes.values(), 0)
+        job = await api.sample(**options, max_failed_shards=0)
+        assert (dict(job.labels), job.ttl, job.max_failed_shards) == (*options.values(), 0)
         assert not job.HasField("expire_time")
         plan = read_plan((Path(job.output_uri) / "plan.json").read_bytes())
         assert (plan.labels, plan.ttl_ms, plan.max_failed_shards) == ({"team": "Köln, 2", "a": ""}, 90_500, 0)
-        await api.strike_all(job)
+        await api.run_all(job)
         ended = (await api.stub.GetJob(jobs_pb2.GetJobRequest(name=job.name))).job
         assert ended.expire_time.ToMilliseconds() == ended.end_time.ToMilliseconds() + 90_500
-        score = await api.score(job.name, **wishes)
-        assert (dict(score.labels), score.ttl, score.HasField("max_failed_shards")) == (*wishes.values(), False)
+        score = await api.score(job.name, **options)
+        assert (dict(score.labels), score.ttl, score.HasField("max_failed_shards")) == (*options.values(), False)
         plain = await api.sample()
         assert not plain.labels and not plain.HasField("ttl") and not plain.HasField("max_failed_shards")
         assert b"labels" not in (Path(plain.output_uri) / "plan.json").read_bytes()
@@ -406,13 +406,13 @@ def test_what_a_job_was_asked_to_be_like_is_shown_and_kept_on_disk(with_api: Use
     with_api(act)
 
 
-@pytest.mark.parametrize("wish", [{"labels": {"a": "b"}}, {"ttl": Duration(seconds=5)}, {"max_failed_shards": 0}])
-def test_a_request_with_another_wish_is_another_request(with_api: Use, wish: dict[str, Any]) -> None:
+@pytest.mark.parametrize("option", [{"labels": {"a": "b"}}, {"ttl": Duration(seconds=5)}, {"max_failed_shards": 0}])
+def test_a_request_with_another_option_is_another_request(with_api: Use, option: dict[str, Any]) -> None:
     async def act(api: Api) -> None:
         job = await api.sample(request_id="one")
-        await refused(api.sample(request_id="one", **wish), Code.ALREADY_EXISTS)
-        asked = await api.sample(request_id="two", **wish)
-        assert (await api.sample(request_id="two", **wish)).name == asked.name != job.name
+        await refused(api.sample(request_id="one", **option), Code.ALREADY_EXISTS)
+        asked = await api.sample(request_id="two", **option)
+        assert (await api.sample(request_id="two", **option)).name == asked.name != job.name
 
     with_api(act)
 

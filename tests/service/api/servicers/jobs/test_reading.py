@@ -34,7 +34,7 @@ def test_a_shard_is_read_after_it_was_committed_and_not_before(with_api: Use) ->
         with output.temporary("t") as temporary:
             temporary.file.write(data)
             publish(output, plan, marker, temporary)
-        await api.strike_all(job)
+        await api.run_all(job)
         header, *parts = await shard_parts(api, job.name)
         assert (header.header.digest, header.header.size_bytes) == (marker.digest, len(data))
         assert header.header.file_name == "000000.tar"

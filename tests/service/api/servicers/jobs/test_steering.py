@@ -34,7 +34,7 @@ def test_watching_shows_the_state_at_once_then_changes_and_ends_with_the_job(wit
         async with asyncio.timeout(10):
             answers = aiter(stream)
             assert (await anext(answers)).job.state == State.STATE_QUEUED
-            await api.strike_all(job)
+            await api.run_all(job)
             seen = [answer.job async for answer in answers]
         assert seen[-1].state == State.STATE_SUCCEEDED and seen[-1].root_digest == "e" * 64
         done = [state.progress.images_done for state in seen]
@@ -79,7 +79,7 @@ def test_a_job_is_paused_and_resumed_any_number_of_times(with_api: Use) -> None:
             assert await state_after(api.stub.PauseJob(jobs_pb2.PauseJobRequest(name=job.name))) == "PAUSED"
         for _ in range(2):
             assert await state_after(api.stub.ResumeJob(jobs_pb2.ResumeJobRequest(name=job.name))) == "QUEUED"
-        await api.strike_all(job)
+        await api.run_all(job)
         for call in (
             api.stub.PauseJob(jobs_pb2.PauseJobRequest(name=job.name)),
             api.stub.ResumeJob(jobs_pb2.ResumeJobRequest(name=job.name)),
@@ -119,7 +119,7 @@ def test_a_job_that_has_ended_is_deleted_with_its_folder_and_request_id(with_api
         other = await api.sample(output_prefix="a/c")
         job = await api.sample(output_prefix="a/b", request_id="one")
         assert "cancel it first" in await refused(delete(api, job), Code.FAILED_PRECONDITION)
-        await api.strike_all(job)
+        await api.run_all(job)
         await delete(api, job)
         await refused(delete(api, job), Code.NOT_FOUND)
         await refused(api.stub.GetJob(jobs_pb2.GetJobRequest(name=job.name)), Code.NOT_FOUND)
@@ -137,7 +137,7 @@ def test_a_job_that_has_ended_is_deleted_with_its_folder_and_request_id(with_api
 def test_a_deletion_that_was_broken_off_goes_on_and_allows_nothing_else(with_api: Use) -> None:
     async def act(api: Api) -> None:
         job = await api.sample()
-        await api.strike_all(job)
+        await api.run_all(job)
         await api.ledger.run("delete", job.name[5:], 0)  # and then the server died
         await refused(api.stub.PauseJob(jobs_pb2.PauseJobRequest(name=job.name)), Code.FAILED_PRECONDITION)
         await refused(
@@ -154,7 +154,7 @@ def test_a_deletion_that_was_broken_off_goes_on_and_allows_nothing_else(with_api
 def test_a_folder_that_belongs_to_another_job_by_now_is_left_alone(with_api: Use) -> None:
     async def act(api: Api) -> None:
         job, other = await api.sample(), await api.sample()
-        await api.strike_all(job)
+        await api.run_all(job)
         plan = Path(job.output_uri) / "plan.json"
         plan.write_bytes((Path(other.output_uri) / "plan.json").read_bytes())
         await delete(api, job)

@@ -21,7 +21,7 @@ async def watched(api: Api, name: str, token: str = "") -> Any:
     return api.stub.WatchJob(jobs_pb2.WatchJobRequest(name=name, resume_token=token))
 
 
-async def strike(api: Api, job: jobs_pb2.Job, shard: int) -> None:
+async def finish_shard(api: Api, job: jobs_pb2.Job, shard: int) -> None:
     lease = await api.ledger.claim(job.name[5:], shard, owner=str(shard), worker="w", lease_s=60)
     assert isinstance(lease, Lease)
     await api.ledger.commit(lease, digest="d" * 64, images=4, size_bytes=100)
@@ -34,7 +34,7 @@ def test_a_watch_goes_on_after_its_token(with_api: Use) -> None:
         again = await watched(api, job.name, first.resume_token)
         with pytest.raises(TimeoutError):  # it has been told of this state already
             await asyncio.wait_for(asyncio.shield(asyncio.ensure_future(again.read())), 0.6)
-        await strike(api, job, 0)
+        await finish_shard(api, job, 0)
         async with asyncio.timeout(10):
             later = await (await watched(api, job.name, first.resume_token)).read()
         assert later.job.progress.images_done == 4 and later.resume_token != first.resume_token
@@ -45,7 +45,7 @@ def test_a_watch_goes_on_after_its_token(with_api: Use) -> None:
 def test_a_watch_that_is_taken_up_after_the_end_tells_the_end(with_api: Use) -> None:
     async def act(api: Api) -> None:
         job = await api.sample()
-        await api.strike_all(job)
+        await api.run_all(job)
         stream = await watched(api, job.name)
         seen = [answer async for answer in stream]
         assert [answer.job.state for answer in seen] == [State.STATE_SUCCEEDED]
@@ -59,7 +59,7 @@ def test_progress_never_falls_where_redis_was_emptied(with_api: Use, valkey: Val
     async def act(api: Api) -> None:
         job = await api.sample()
         for shard in (0, 1):
-            await strike(api, job, shard)
+            await finish_shard(api, job, shard)
         stream = await watched(api, job.name)
         before = await stream.read()
         assert (before.job.progress.images_done, before.job.progress.attempts) == (8, 2)

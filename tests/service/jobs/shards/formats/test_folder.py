@@ -9,7 +9,7 @@ import pytest
 from service.jobs.storage.local import LocalStore
 from service.jobs.storage.output import OutputError, TemporaryFolder
 from service.jobs.verification.findings import shard_findings
-from tests.service.jobs.shards.formats.test_formats import output_of, strike, tree
+from tests.service.jobs.shards.formats.test_formats import make_shard, output_of, tree
 from tests.support.plans import sample_plan
 
 PLAN = sample_plan(format="png-folder")
@@ -26,7 +26,7 @@ PLAN = sample_plan(format="png-folder")
 )
 def test_a_picture_that_was_changed_removed_or_added_is_found(tmp_path: Path, harm: str, kind: str, named: str) -> None:
     output = output_of(tmp_path, PLAN)
-    marker = strike(output, PLAN, 1)
+    marker = make_shard(output, PLAN, 1)
     assert list(shard_findings(output, PLAN, 1, marker.digest)) == []
     folder = tmp_path / PLAN.prefix / "images/000001"
     picture = folder / "000000005.png"
@@ -87,7 +87,7 @@ def test_a_folder_is_given_up_while_a_thread_still_adds_to_it(tmp_path: Path) ->
 
 def test_a_folder_that_is_there_is_never_replaced(tmp_path: Path) -> None:
     output = output_of(tmp_path, PLAN)
-    strike(output, PLAN)
+    make_shard(output, PLAN)
     before = tree(tmp_path)
     with output.temporary_folder("t.") as temporary:
         temporary.add("other.png", b"x")
@@ -95,12 +95,12 @@ def test_a_folder_that_is_there_is_never_replaced(tmp_path: Path) -> None:
     assert tree(tmp_path) == before
 
 
-def test_a_shard_whose_folder_lost_a_picture_is_not_struck_over(tmp_path: Path) -> None:
+def test_a_shard_whose_folder_lost_a_picture_is_not_overwritten(tmp_path: Path) -> None:
     output = output_of(tmp_path, PLAN)
-    strike(output, PLAN)
+    make_shard(output, PLAN)
     (tmp_path / PLAN.prefix / "images/000000/000000002.png").unlink()
     with pytest.raises(OutputError, match=r"000000002\.png is missing"):
-        strike(output, PLAN)
+        make_shard(output, PLAN)
 
 
 def test_a_late_writer_brings_no_removed_folder_back(tmp_path: Path) -> None:

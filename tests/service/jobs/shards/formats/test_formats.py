@@ -33,7 +33,7 @@ def pictures(indices: range, plan: Plan) -> np.ndarray:
     return images
 
 
-def strike(output: Output, plan: Plan, shard: int = 0, *, step: int = 3, change: int = 0) -> Marker:
+def make_shard(output: Output, plan: Plan, shard: int = 0, *, step: int = 3, change: int = 0) -> Marker:
     """Write and publish a shard, `step` images at a time."""
     layout, span = image_layout_of(plan), plan.span(shard)
     with layout.temporary(output, "000000.1.") as temporary:
@@ -57,7 +57,7 @@ def output_of(root: Path, plan: Plan) -> LocalOutput:
 @every_format
 def test_what_was_written_is_read_in_any_pieces(tmp_path: Path, plan: Plan) -> None:
     output, expected = output_of(tmp_path, plan), pictures(range(4, 8), plan)
-    strike(output, plan, 1)
+    make_shard(output, plan, 1)
     for cut in ([range(4, 8)], [range(4, 5), range(5, 8)], [range(6, 7)], [range(4, 5), range(7, 8)]):
         with open_images(output, plan, 1) as images:
             for indices in cut:
@@ -67,14 +67,14 @@ def test_what_was_written_is_read_in_any_pieces(tmp_path: Path, plan: Plan) -> N
 @every_format
 def test_the_same_images_give_the_same_bytes_in_whatever_pieces_they_come(tmp_path: Path, plan: Plan) -> None:
     one, two = output_of(tmp_path / "one", plan), output_of(tmp_path / "two", plan)
-    assert strike(one, plan, step=1) == strike(two, plan, step=4)
+    assert make_shard(one, plan, step=1) == make_shard(two, plan, step=4)
     assert tree(tmp_path / "one") == tree(tmp_path / "two")
 
 
 @every_format
 def test_digest_and_size_are_those_of_the_shard_read_as_one_file(tmp_path: Path, plan: Plan) -> None:
     output, layout = output_of(tmp_path, plan), image_layout_of(plan)
-    marker = strike(output, plan)
+    marker = make_shard(output, plan)
     with layout.open(output, 0) as file:
         data = file.read()
     assert (hashlib.sha256(data).hexdigest(), len(data)) == (marker.digest, marker.bytes)
@@ -87,17 +87,17 @@ def test_a_shard_without_marker_is_adopted_and_one_that_is_not_there_is_not(tmp_
     output = output_of(tmp_path, plan)
     blank = marker_of(plan, 0)
     assert adopt(output, plan, blank) is None
-    marker = strike(output, plan)
+    marker = make_shard(output, plan)
     (tmp_path / plan.prefix / marker_name(0)).unlink()
     assert adopt(output, plan, blank) == marker == read_marker(output, 0)
 
 
 @every_format
-def test_a_second_striker_agrees_and_leaves_nothing_behind(tmp_path: Path, plan: Plan) -> None:
+def test_a_second_runner_agrees_and_leaves_nothing_behind(tmp_path: Path, plan: Plan) -> None:
     output = output_of(tmp_path, plan)
-    strike(output, plan)
+    make_shard(output, plan)
     before = tree(tmp_path)
-    strike(output, plan, step=2)
+    make_shard(output, plan, step=2)
     assert tree(tmp_path) == before
     assert not list((tmp_path / plan.prefix / ".tmp").iterdir())
 
@@ -115,8 +115,8 @@ def test_what_is_given_up_leaves_nothing_behind(tmp_path: Path, plan: Plan) -> N
 @pytest.mark.parametrize("changes", [{"height": 3, "width": 4}, {"channels": 3}, {"shard_size": 3}])
 def test_images_of_another_plan_are_refused(tmp_path: Path, plan: Plan, changes: dict[str, int]) -> None:
     output = output_of(tmp_path, plan)
-    strike(output, plan)
-    strike(output, plan, 1)
+    make_shard(output, plan)
+    make_shard(output, plan, 1)
     other = sample_plan(format=plan.format, **changes)
     with contextlib.ExitStack() as stack, pytest.raises((OutputError, FileNotFoundError)):
         images = stack.enter_context(open_images(output, other, 1))
@@ -126,7 +126,7 @@ def test_images_of_another_plan_are_refused(tmp_path: Path, plan: Plan, changes:
 @every_format
 def test_images_beyond_a_shard_are_refused(tmp_path: Path, plan: Plan) -> None:
     output = output_of(tmp_path, plan)
-    strike(output, plan)
+    make_shard(output, plan)
     with open_images(output, plan, 0) as images, pytest.raises(OutputError):
         images.read(range(2, 5))
 
@@ -134,7 +134,7 @@ def test_images_beyond_a_shard_are_refused(tmp_path: Path, plan: Plan) -> None:
 @every_format
 def test_damage_anywhere_is_refused_or_read_as_it_is_but_never_breaks_the_reader(tmp_path: Path, plan: Plan) -> None:
     output, layout = output_of(tmp_path, plan), image_layout_of(plan)
-    marker = strike(output, plan)
+    marker = make_shard(output, plan)
     files = list((tmp_path / plan.prefix / layout.name(0)).rglob("*"))
     file = files[0] if files else tmp_path / plan.prefix / layout.name(0)
     whole = file.read_bytes()
@@ -155,7 +155,7 @@ def test_every_format_has_a_contact_sheet_and_all_show_the_same(tmp_path: Path, 
     for root, chosen in ((tmp_path / "here", plan), (tmp_path / "tar", sample_plan())):
         output = output_of(root, chosen)
         for shard in range(chosen.shards):
-            strike(output, chosen, shard)
+            make_shard(output, chosen, shard)
         assert finalize(LocalStore(root), chosen, cancelled=False, errors={}).state == "SUCCEEDED"
         sheets.append((root / chosen.prefix / "contact-sheet.png").read_bytes())
     assert sheets[0] == sheets[1]
@@ -185,7 +185,7 @@ def test_memory_does_not_grow_with_the_shard(tmp_path: Path, plan: Plan) -> None
 
 def test_a_folder_of_pictures_has_the_digest_of_the_tar_that_holds_them(tmp_path: Path) -> None:
     plan = sample_plan(format="png-folder")
-    marker = strike(output_of(tmp_path, plan), plan, 1)
+    marker = make_shard(output_of(tmp_path, plan), plan, 1)
     with (tmp_path / "tar").open("wb") as file:
         writer = TarWriter(file, sample_plan())
         writer.add(4, pictures(range(4, 8), plan))

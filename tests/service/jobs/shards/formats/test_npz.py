@@ -12,7 +12,7 @@ from service.jobs.dispatch.finalize import finalize
 from service.jobs.shards.formats import npy
 from service.jobs.shards.formats.npy import NpzWriter
 from service.jobs.storage.local import LocalStore
-from tests.service.jobs.shards.formats.test_formats import output_of, pictures, strike
+from tests.service.jobs.shards.formats.test_formats import make_shard, output_of, pictures
 from tests.support.plans import sample_plan
 
 PLAN = sample_plan(format="npz", channels=3)
@@ -66,7 +66,7 @@ def test_an_array_of_another_length_is_refused() -> None:
 def test_the_shards_are_joined_at_the_end_and_the_manifest_says_so(tmp_path: Path) -> None:
     output = output_of(tmp_path, PLAN)
     for shard in range(PLAN.shards):
-        strike(output, PLAN, shard)
+        make_shard(output, PLAN, shard)
     ending = finalize(LocalStore(tmp_path), PLAN, cancelled=False, errors={})
     with np.load(tmp_path / PLAN.prefix / EVERYTHING) as arrays:
         assert (arrays["arr_0"] == pictures(range(10), PLAN)).all()
@@ -77,10 +77,10 @@ def test_the_shards_are_joined_at_the_end_and_the_manifest_says_so(tmp_path: Pat
 def test_after_a_retry_there_is_one_joined_file_of_all_images(tmp_path: Path) -> None:
     output, store = output_of(tmp_path, PLAN), LocalStore(tmp_path)
     for shard in (0, 2):
-        strike(output, PLAN, shard)
+        make_shard(output, PLAN, shard)
     assert finalize(store, PLAN, cancelled=False, errors={1: "BAD: x"}).state == "PARTIALLY_SUCCEEDED"
     assert joined(tmp_path) == ["samples_6x4x3x3.npz"]
-    strike(output, PLAN, 1)
+    make_shard(output, PLAN, 1)
     assert finalize(store, PLAN, cancelled=False, errors={}, retry_round=1).state == "SUCCEEDED"
     assert joined(tmp_path) == [EVERYTHING]
 
@@ -88,10 +88,10 @@ def test_after_a_retry_there_is_one_joined_file_of_all_images(tmp_path: Path) ->
 @pytest.mark.parametrize("name", ["npz", "parquet"])
 def test_what_was_summed_up_is_gone_when_a_later_round_ends_otherwise(tmp_path: Path, name: str) -> None:
     plan, store = sample_plan(format=name, channels=3), LocalStore(tmp_path)
-    strike(output_of(tmp_path, plan), plan, 0)
+    make_shard(output_of(tmp_path, plan), plan, 0)
     first = finalize(store, plan, cancelled=False, errors={1: "BAD: x"})
     assert all((tmp_path / plan.prefix / file).is_file() for file in first.files) and first.files
-    strike(output_of(tmp_path, plan), plan, 1)
+    make_shard(output_of(tmp_path, plan), plan, 1)
     assert finalize(store, plan, cancelled=True, errors={}, retry_round=1).files == {}
     assert not any((tmp_path / plan.prefix / file).exists() for file in first.files)
 
@@ -99,7 +99,7 @@ def test_what_was_summed_up_is_gone_when_a_later_round_ends_otherwise(tmp_path: 
 def test_a_shard_that_was_changed_is_not_joined(tmp_path: Path) -> None:
     output = output_of(tmp_path, PLAN)
     for shard in range(PLAN.shards):
-        strike(output, PLAN, shard)
+        make_shard(output, PLAN, shard)
     file = tmp_path / PLAN.prefix / "shards/000001.npz"
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1

@@ -14,7 +14,7 @@ from service.jobs.dispatch.finalize import finalize
 from service.jobs.plan import Plan
 from service.jobs.shards.formats.parquet import ParquetLayout
 from service.jobs.storage.local import LocalStore
-from tests.service.jobs.shards.formats.test_formats import output_of, pictures, strike
+from tests.service.jobs.shards.formats.test_formats import make_shard, output_of, pictures
 from tests.support.plans import sample_plan
 
 PLAN = sample_plan(format="parquet", channels=3)
@@ -22,7 +22,7 @@ PLAN = sample_plan(format="parquet", channels=3)
 
 def finished(root: Path, plan: Plan = PLAN) -> Path:
     for shard in range(plan.shards):
-        strike(output_of(root, plan), plan, shard)
+        make_shard(output_of(root, plan), plan, shard)
     assert finalize(LocalStore(root), plan, cancelled=False, errors={}).state == "SUCCEEDED"
     return root / plan.prefix
 
@@ -48,7 +48,7 @@ def test_the_schema_says_that_they_are_images(tmp_path: Path) -> None:
 def test_row_groups_follow_from_the_size_of_the_images(tmp_path: Path) -> None:
     plan = sample_plan(format="parquet", height=512, width=512, channels=3, count=25, shard_size=25)
     assert ParquetLayout(plan).group_rows == 10
-    strike(output_of(tmp_path, plan), plan, step=7)
+    make_shard(output_of(tmp_path, plan), plan, step=7)
     metadata = pq.read_metadata(tmp_path / plan.prefix / "data/train-00000-of-00001.parquet")
     assert [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)] == [10, 10, 5]
 
