@@ -95,7 +95,7 @@ def tiny_run(folder: Path) -> Path:
     import torch  # noqa: PLC0415 - the other parts do without
 
     from training.config import RunConfig  # noqa: PLC0415
-    from training.networks import build_generator  # noqa: PLC0415
+    from training.families import family_of  # noqa: PLC0415
     from training.recipes.improved_gan import IMPROVED_GAN_RECIPES  # noqa: PLC0415
     from training.runs import checkpoint  # noqa: PLC0415 - imports torch
     from training.runs.checkpoint import State  # noqa: PLC0415
@@ -116,7 +116,7 @@ def tiny_run(folder: Path) -> Path:
     weights = {
         f"generator{average}.{name}": tensor.detach().clone()
         for average in ("", "_average")
-        for name, tensor in build_generator(config).state_dict().items()
+        for name, tensor in family_of(config).generator().state_dict().items()
     }
     checkpoint.save_config(folder, config)
     checkpoint.save_state(folder, config, weights=weights, state=State({}, 0, 0.0))

@@ -36,8 +36,7 @@ from torch.nn import functional
 from training.batches import to_tensor
 from training.config import RunConfig
 from training.data import LabelledImages
-from training.loop.gan import GanTraining
-from training.networks import build_discriminator, build_generator
+from training.families import family_of
 from training.recipes import DcganRecipe, ImprovedGanRecipe, Recipe, recipe_named
 
 CASES: dict[str, tuple[str, dict[str, object], tuple[int, int, int]]] = {
@@ -122,7 +121,7 @@ def invented(shape: tuple[int, int, int], count: int = 4000) -> LabelledImages:
 
 def ours(recipe: Recipe, data: LabelledImages) -> Callable[[], object]:
     """Return our step, batches and averages included."""
-    return GanTraining(RunConfig.of(recipe, data), data).advance
+    return family_of(RunConfig.of(recipe, data)).begin(data).advance
 
 
 def textbook(recipe: Recipe, data: LabelledImages) -> Callable[[], None]:
@@ -130,9 +129,9 @@ def textbook(recipe: Recipe, data: LabelledImages) -> Callable[[], None]:
     config = RunConfig.of(recipe, data)
     if isinstance(recipe, ImprovedGanRecipe):
         discriminator: nn.Module = PlainDiscriminator(recipe, config.image_shape)
-        return plain_k_plus_1(build_generator(config), discriminator, recipe, data)
+        return plain_k_plus_1(family_of(config).generator(), discriminator, recipe, data)
     assert isinstance(recipe, DcganRecipe)
-    return plain_dcgan(build_generator(config), build_discriminator(config), recipe, data)
+    return plain_dcgan(family_of(config).generator(), family_of(config).discriminator(), recipe, data)
 
 
 class PlainWeightNorm(nn.Module):

@@ -16,30 +16,24 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
 
 from handlers.compute import model
-from handlers.compute.model import Kind
 from handlers.errors import ArchiveError, ModelError
 from training.errors import TrainingError
 from training.neurons.concepts import CONCEPTS
-from training.runs.checkpoint import CONFIG, Run, autoencoder_weights, classifier_weights, generator_weights, load_run
+from training.recipes import Kind
+from training.runs.checkpoint import CONFIG, Run, load_run, served_weights
 
 MOST_IN_MICRO_BATCH = 1024
 _MANIFEST = "MAR-INF/MANIFEST.json"
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
-_WEIGHTS: Mapping[Kind, Callable[[Run], dict[str, Tensor]]] = {
-    "generator": generator_weights,
-    "classifier": classifier_weights,
-    "neurons": autoencoder_weights,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +76,7 @@ def _fill(content: Path, run: Path, kind: Kind, micro_batch: int) -> None:
     content.mkdir()
     try:
         loaded = load_run(run)
-        weights = _WEIGHTS[kind](loaded)
+        weights = served_weights(loaded, kind)
     except TrainingError as error:
         raise ArchiveError(str(error)) from None
     save_file({name: tensor.contiguous() for name, tensor in weights.items()}, content / model.WEIGHTS)

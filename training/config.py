@@ -9,7 +9,7 @@ import torch
 
 from training.data import LabelledImages
 from training.errors import RecipeError, RunError
-from training.recipes import RECIPES, GanRecipe, LatentDistribution, Recipe, recipe_named
+from training.recipes import RECIPES, LatentDistribution, Recipe, recipe_named
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,18 +35,24 @@ class RunConfig:
         """The shape of one image inside, (C, H, W)."""
         return self.channels, self.height, self.width
 
+    @property
+    def condition_classes(self) -> int:
+        """K if the run's networks are told an image's class, else 0."""
+        return len(self.classes) if self.settings.is_conditional else 0
+
     @classmethod
     def of(cls, recipe: Recipe, data: LabelledImages) -> RunConfig:
         """Describe a run of a recipe on training images."""
         height, width, channels = data.shape
+        latent_size, latent_distribution = recipe.latent
         return cls(
             recipe=recipe.name,
             height=height,
             width=width,
             channels=channels,
             classes=data.classes,
-            latent_size=recipe.latent_size if isinstance(recipe, GanRecipe) else 0,
-            latent_distribution=recipe.latent_distribution if isinstance(recipe, GanRecipe) else "uniform11",
+            latent_size=latent_size,
+            latent_distribution=latent_distribution,
             settings=recipe,
             data_name=data.name,
             data_images=len(data),

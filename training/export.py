@@ -13,15 +13,11 @@ from torch import Tensor
 
 from training.errors import RunError
 from training.neurons.concepts import CONCEPTS, read_concepts
-from training.runs.checkpoint import CONFIG, WEIGHTS, load_run, write_atomically
+from training.recipes import Kind
+from training.runs.checkpoint import CONFIG, SECTIONS, WEIGHTS, load_run, write_atomically
 
 CARD = "card.md"
 SAMPLES = "samples/latest.png"
-PREFIXES = {  # in the checkpoint
-    "generator": "generator_average",
-    "classifier": "discriminator_average",
-    "neurons": "autoencoder",
-}
 Precision = Literal["float32", "float16"]
 
 
@@ -29,7 +25,7 @@ def export(
     run: Path,
     folder: Path,
     *,
-    only: Literal["generator", "classifier", "neurons"] | None = None,
+    only: Kind | None = None,
     precision: Precision = "float32",
 ) -> Path:
     """Copy what serving reads of a run into a folder that is made; returns the folder.
@@ -51,13 +47,13 @@ def export(
     opened = load_run(run)
     if folder.exists() and any(folder.iterdir()):
         raise RunError(f"{folder} exists and is not empty; name another folder")
-    prefixes = tuple(f"{prefix}." for prefix in (PREFIXES.values() if only is None else [PREFIXES[only]]))
+    prefixes = tuple(f"{prefix}." for prefix in (SECTIONS.values() if only is None else [SECTIONS[only]]))
     weights = {name: tensor for name, tensor in opened.weights.items() if name.startswith(prefixes)}
     if not weights:
         raise RunError(f"{run} holds no {only or 'network'} to export; its recipe is {opened.config.recipe}")
     if precision == "float16":
         weights = {name: _halved(name, tensor) for name, tensor in weights.items()}
-    with_concepts = bool(read_concepts(run)) and PREFIXES["neurons"] + "." in prefixes
+    with_concepts = bool(read_concepts(run)) and SECTIONS["neurons"] + "." in prefixes
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(run / CARD, folder / CARD)
     if with_concepts:

@@ -5,7 +5,9 @@ A loop that asks for a fresh stream at each step draws the same numbers whether 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+from collections.abc import Iterator
 
 import torch
 
@@ -23,3 +25,11 @@ def stream(seed: int, purpose: str, *, images_seen: int = 0, device: torch.devic
     generator = torch.Generator(device)
     generator.manual_seed(int.from_bytes(digest, "big") >> 1)  # manual_seed takes 63 bits without wrapping
     return generator
+
+
+@contextlib.contextmanager
+def fresh_weights(seed: int) -> Iterator[None]:
+    """Inside, networks on the CPU are built with the first weights of a run of that seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream(seed, "weights").initial_seed())
+        yield

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, cast, get_args
 
 import torch
 from safetensors import SafetensorError
@@ -19,18 +19,13 @@ from handlers.compute import device as devices
 from handlers.errors import ModelError
 from training.config import RunConfig
 from training.errors import TrainingError
-from training.networks import build_autoencoder, build_classifier, build_generator
+from training.families import family_of
 from training.networks.features import MOST_FEATURES, FeatureClassifier
 from training.networks.sparse_autoencoder import SparseAutoencoder
 from training.neurons.concepts import Concept, read_concepts
+from training.recipes import Kind
 
-Kind = Literal["generator", "classifier", "neurons"]
 WEIGHTS, CONFIG, SERVING = "weights.safetensors", "config.json", "serving.json"
-_BUILDERS: Mapping[Kind, Callable[[RunConfig], nn.Module]] = {
-    "generator": build_generator,
-    "classifier": build_classifier,
-    "neurons": build_autoencoder,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +48,36 @@ class Model:
     @property
     def unit_shapes(self) -> tuple[tuple[int, int, int], ...]:
         """(M, H, W) of the units of each stage of an autoencoder."""
-        return self.network.unit_shapes if isinstance(self.network, SparseAutoencoder) else ()
+        return self.autoencoder.unit_shapes if self.kind == "neurons" else ()
+
+    @property
+    def autoencoder(self) -> SparseAutoencoder:
+        """The network of a model of kind `neurons`.
+
+        Raises:
+            ModelError: if the model is of another kind.
+        """
+        if self.kind != "neurons":
+            raise ModelError(f"a model of kind {self.kind} has no neurons to ask")
+        return cast(SparseAutoencoder, self.network)
+
+    @property
+    def classifier(self) -> FeatureClassifier:
+        """The network of a model of kind `classifier`.
+
+        Raises:
+            ModelError: if the model is of another kind.
+        """
+        if self.kind != "classifier":
+            raise ModelError(f"a model of kind {self.kind} has no classes")
+        return cast(FeatureClassifier, self.network)
 
     @property
     def features(self) -> int:
         """Number of features of an image, which two sets can be compared by; 0 if the network has none, or too many."""
-        if isinstance(self.network, SparseAutoencoder):
-            count = self.network.unit_shapes[-1][0]
-        else:
-            count = self.network.feature_count if isinstance(self.network, FeatureClassifier) else 0
+        if self.kind == "generator":
+            return 0
+        count = self.unit_shapes[-1][0] if self.kind == "neurons" else self.classifier.feature_count
         return count if count <= MOST_FEATURES else 0
 
     @property
@@ -97,7 +113,7 @@ def load(folder: Path, kind: Kind, device: torch.device) -> Model:
     micro_batch = _micro_batch(folder, kind)
     try:
         config = RunConfig.from_json((folder / CONFIG).read_text(encoding="utf-8"))
-        network = _BUILDERS[kind](config)
+        network = family_of(config).served(kind)
         weights = load_file(folder / WEIGHTS)
         concepts = read_concepts(folder) if kind == "neurons" else ()
     except (OSError, UnicodeDecodeError, SafetensorError, TrainingError) as error:

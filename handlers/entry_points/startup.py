@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from handlers.compute import device
-from handlers.compute.model import Kind, Model, load
+from handlers.compute.model import Model, load
 from handlers.errors import ModelError
 from handlers.protocol.messages import Answer, Failure, Request
+from training.recipes import Kind
 
 LOG = logging.getLogger("mintage.handlers")
 MESSAGE_BYTES = 6_553_500  # TorchServe's own default

@@ -16,7 +16,6 @@ from handlers.operations import items
 from handlers.operations.generation import HEADER_BYTES
 from handlers.protocol.images import check_shape
 from handlers.protocol.messages import Answer, Canary, Classify, Describe, Failure, Request
-from training.networks.features import FeatureClassifier
 
 Float32s = NDArray[np.float32]
 
@@ -91,8 +90,7 @@ def classify_with_features(model: Model, images: NDArray[np.uint8]) -> tuple[Flo
     Raises:
         NotFiniteError: if a logit or a feature is NaN or infinite.
     """
-    network = model.network
-    assert isinstance(network, FeatureClassifier)  # noqa: S101 - checked with the request
+    network = model.classifier
     classes = len(model.config.classes)
 
     def both(batch: Tensor) -> Tensor:

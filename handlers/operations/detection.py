@@ -13,7 +13,7 @@ from torch import Tensor
 
 from handlers.compute.micro_batches import mapped
 from handlers.compute.model import Model
-from handlers.errors import ModelError, NotFiniteError, RequestError
+from handlers.errors import NotFiniteError, RequestError
 from handlers.operations import items
 from handlers.operations.generation import HEADER_BYTES
 from handlers.protocol.images import check_shape, to_pixels
@@ -29,7 +29,6 @@ from handlers.protocol.messages import (
     Stimulate,
 )
 from training.networks.features import pooled_units
-from training.networks.sparse_autoencoder import SparseAutoencoder
 from training.neurons.concepts import Concept
 from training.neurons.stimuli import optimal_stimulus
 
@@ -149,7 +148,7 @@ def reconstruct(model: Model, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     Raises:
         NotFiniteError: if a pixel is NaN or infinite.
     """
-    return to_pixels(_finite(mapped(model, images, _network(model).reconstruct)))
+    return to_pixels(_finite(mapped(model, images, model.autoencoder.reconstruct)))
 
 
 def stimulate(model: Model, request: Stimulate) -> dict[str, NDArray[Any]]:
@@ -159,7 +158,7 @@ def stimulate(model: Model, request: Stimulate) -> dict[str, NDArray[Any]]:
         NotFiniteError: if the activation is NaN or infinite.
     """
     found = optimal_stimulus(
-        _network(model),
+        model.autoencoder,
         stage=request.stage,
         unit=request.unit,
         sign=request.sign,
@@ -173,7 +172,7 @@ def stimulate(model: Model, request: Stimulate) -> dict[str, NDArray[Any]]:
 
 def _of_units(model: Model, images: NDArray[np.uint8], pick: Callable[[list[Tensor]], Tensor]) -> Float32s:
     """Return the activations that `pick` takes of all stages' [B, M, H, W]."""
-    network = _network(model)
+    network = model.autoencoder
     found: Float32s = _finite(mapped(model, images, lambda batch: pick(network(batch)))).float().numpy()
     return found
 
@@ -182,9 +181,3 @@ def _finite(values: Tensor) -> Tensor:
     if not bool(torch.isfinite(values).all()):
         raise NotFiniteError("the model's activations are not finite")
     return values
-
-
-def _network(model: Model) -> SparseAutoencoder:
-    if not isinstance(model.network, SparseAutoencoder):
-        raise ModelError(f"a model of kind {model.kind} has no neurons to ask")
-    return model.network

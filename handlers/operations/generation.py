@@ -21,7 +21,6 @@ from handlers.errors import NotFiniteError, RequestError
 from handlers.operations import items
 from handlers.protocol.images import to_pixels
 from handlers.protocol.messages import Answer, Canary, Describe, Failure, Generate, Request
-from training.networks import conditions
 
 Pixels = NDArray[np.uint8]
 HEADER_BYTES = 2**14  # ample for everything in an answer beside its images
@@ -91,7 +90,7 @@ def micro_batch(model: Model, seed: int, number: int) -> Pixels:
     first = number * model.micro_batch
     rows = latents(seed, first, model.micro_batch, size, distribution)
     inputs = [torch.from_numpy(rows).to(model.device)]
-    if classes := conditions(model.config):  # sample i shows class i mod K
+    if classes := model.config.condition_classes:  # sample i shows class i mod K
         inputs.append((first % classes + torch.arange(model.micro_batch, device=model.device)) % classes)
     images = model.network(*inputs)
     if not bool(torch.isfinite(images).all()):

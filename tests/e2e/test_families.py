@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from handlers.archive import pack
-from handlers.compute.model import Kind, load
+from handlers.compute.model import load
 from handlers.operations.classification import classify
 from handlers.operations.generation import generate
 from handlers.protocol.messages import Failure, Generate
@@ -21,7 +21,7 @@ from tests.e2e.torchserve import RunningTorchServe, running_torchserve
 from tests.training.fakes import blobs, small_adversarial_recipe, small_dcgan_recipe
 from training.loop.loop import train
 from training.probe.run import probe_run
-from training.recipes import ProbeRecipe, recipe_named
+from training.recipes import Kind, ProbeRecipe, recipe_named
 
 pytestmark = pytest.mark.e2e
 

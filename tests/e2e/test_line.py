@@ -23,10 +23,10 @@ from PIL import Image
 
 from handlers.archive import pack
 from handlers.compute.latents import latents
-from handlers.compute.model import Kind
 from service.cli.stack.demo_report import audit
 from service.processes.stack import Stack, StateInUseError
 from tests.support.runs import tiny_config, tiny_run
+from training.recipes import Kind
 from training.scores.classifier_score import classifier_score
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -83,8 +83,8 @@ def until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
 def test_one_sample_is_the_same_from_latent_to_png_to_shard_to_score(client: Client, run: Path) -> None:
     import torch
 
-    from training.networks import build_generator
-    from training.runs.checkpoint import generator_weights, load_run
+    from training.families import family_of
+    from training.runs.checkpoint import load_run, served_weights
 
     index = 37
     job = finished(client, client.create_sample_job("generator", 60, seed=SEED, shard_size=25))
@@ -92,8 +92,8 @@ def test_one_sample_is_the_same_from_latent_to_png_to_shard_to_score(client: Cli
 
     # The latent, and the network of the run folder called by hand on the sample's whole micro-batch.
     opened = load_run(run)
-    network = build_generator(opened.config)
-    network.load_state_dict(generator_weights(opened))
+    network = family_of(opened.config).generator()
+    network.load_state_dict(served_weights(opened, "generator"))
     rows = latents(SEED, 32, 16, opened.config.latent_size, opened.config.latent_distribution)
     with torch.inference_mode():
         expected = network.eval()(torch.from_numpy(rows))[index - 32].permute(1, 2, 0)

@@ -18,10 +18,10 @@ from handlers.archive import pack
 from service.processes.stack import Stack
 from tests.support.runs import concept
 from tests.training.fakes import blobs, small_autoencoder_recipe
+from training.families import family_of
 from training.loop.loop import train
-from training.networks import build_autoencoder
 from training.neurons.concepts import write_concepts
-from training.runs.checkpoint import autoencoder_weights, load_run
+from training.runs.checkpoint import load_run, served_weights
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -57,8 +57,8 @@ def client(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clie
 def expected(run: Path) -> list[np.ndarray]:
     """What the network of the run folder, called by hand, makes of the images: every stage's [N, U]."""
     opened = load_run(run)
-    network = build_autoencoder(opened.config)
-    network.load_state_dict(autoencoder_weights(opened))
+    network = family_of(opened.config).autoencoder()
+    network.load_state_dict(served_weights(opened, "neurons"))
     images = torch.from_numpy(DATA.images).permute(0, 3, 1, 2).float() / 127.5 - 1
     with torch.inference_mode():
         return [units.flatten(1).numpy() for units in network.eval()(images)]

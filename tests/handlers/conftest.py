@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from handlers.archive import pack
-from handlers.compute.model import Kind, Model, load
+from handlers.compute.model import Model, load
 from tests.support.runs import tiny_autoencoder, tiny_run
+from training.recipes import Kind
 
 CPU = torch.device("cpu")
 

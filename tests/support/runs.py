@@ -10,7 +10,7 @@ import torch
 
 from tests.training.fakes import small_autoencoder_recipe, small_recipe
 from training.config import RunConfig
-from training.networks import build_autoencoder, build_classifier, build_generator
+from training.families import family_of
 from training.neurons.concepts import Concept, write_concepts
 from training.runs import checkpoint
 from training.runs.checkpoint import State
@@ -38,7 +38,7 @@ def tiny_run(folder: Path, *, seed: int = 1, config: RunConfig | None = None) ->
     config = config or tiny_config()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        networks = {"generator": build_generator(config), "discriminator": build_classifier(config)}
+        networks = {"generator": family_of(config).generator(), "discriminator": family_of(config).classifier()}
     weights = {
         f"{name}{average}.{key}": tensor.detach().clone()
         for name, network in networks.items()
@@ -80,7 +80,7 @@ def tiny_autoencoder(folder: Path, *, concepts: Sequence[Concept] = CONCEPTS) ->
     config = RunConfig(recipe=recipe.name, height=12, width=12, channels=1, classes=("x",), settings=recipe)
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        network = build_autoencoder(config)
+        network = family_of(config).autoencoder()
     weights = {f"autoencoder.{name}": tensor.detach().clone() for name, tensor in network.state_dict().items()}
     checkpoint.save_config(folder, config)
     checkpoint.save_state(folder, config, weights=weights, state=State({}, 0, 0.0))

@@ -13,7 +13,8 @@ from tests.support.runs import CONCEPTS, tiny_autoencoder, tiny_run
 from training.errors import RunError
 from training.export import export
 from training.neurons.concepts import read_concepts
-from training.runs.checkpoint import autoencoder_weights, classifier_weights, generator_weights, load_run
+from training.recipes import Kind
+from training.runs.checkpoint import load_run, served_weights
 
 
 def test_an_exported_run_has_the_same_averaged_weights_and_nothing_that_only_training_needs(tmp_path: Path) -> None:
@@ -22,9 +23,11 @@ def test_an_exported_run_has_the_same_averaged_weights_and_nothing_that_only_tra
     exported = export(run, tmp_path / "exported")
 
     before, after = load_run(run), load_run(exported)
-    for weights in (generator_weights, classifier_weights):
-        assert weights(before).keys() == weights(after).keys()
-        assert all(torch.equal(weights(before)[name], weights(after)[name]) for name in weights(after))
+    kinds: tuple[Kind, ...] = ("generator", "classifier")
+    for kind in kinds:
+        own, copied = served_weights(before, kind), served_weights(after, kind)
+        assert own.keys() == copied.keys()
+        assert all(torch.equal(own[name], copied[name]) for name in copied)
     assert all("_average." in name for name in after.weights)
     assert sorted(path.name for path in exported.iterdir()) == ["card.md", "checkpoint.safetensors", "config.json"]
 
@@ -32,9 +35,9 @@ def test_an_exported_run_has_the_same_averaged_weights_and_nothing_that_only_tra
 def test_one_network_can_be_exported_without_the_other(tmp_path: Path) -> None:
     exported = load_run(export(tiny_run(tmp_path / "run"), tmp_path / "exported", only="generator"))
 
-    assert generator_weights(exported)
+    assert served_weights(exported, "generator")
     with pytest.raises(RunError, match="holds no discriminator_average weights"):
-        classifier_weights(exported)
+        served_weights(exported, "classifier")
 
 
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
@@ -58,7 +61,7 @@ def test_an_autoencoder_is_exported_with_its_concepts(tmp_path: Path) -> None:
 
     exported = export(run, tmp_path / "exported", only="neurons")
 
-    before, after = autoencoder_weights(load_run(run)), autoencoder_weights(load_run(exported))
+    before, after = served_weights(load_run(run), "neurons"), served_weights(load_run(exported), "neurons")
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert read_concepts(exported) == CONCEPTS
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,7 +20,8 @@ from training.compute.acceleration import chosen_device
 from training.config import RunConfig
 from training.data import LabelledImages
 from training.errors import DataError, DivergedError, RunError
-from training.loop.training import Training, begin
+from training.families import Family, family_of
+from training.families.training import Training
 from training.recipes import Recipe
 from training.runs import checkpoint, metrics
 from training.runs.card import write_card
@@ -93,7 +94,8 @@ def train(
     torch.backends.cudnn.deterministic = True  # on a GPU too, a resumed run equals a straight one
     config = RunConfig.of(recipe, data)
     _must_agree(config)
-    training = begin(config, data)
+    family = family_of(config)
+    training = family.begin(data)
     state = parallel.first(lambda: _open_run(run, config))
     if state.images_seen:
         training.restore(state.tensors, state.images_seen)
@@ -105,7 +107,7 @@ def train(
 
     def save() -> float | None:
         measured = training.accuracy(test) if test else None
-        _save(training, run, progress(measured=measured), test_images=len(test) if test else 0)
+        _save(training, family, run, progress(measured=measured), test_images=len(test) if test else 0)
         report(progress(measured=measured))
         return measured
 
@@ -232,10 +234,10 @@ def _advance(training: Training, run: Path) -> None:
         raise DivergedError(f"{error}: {kept}; try lower rates or another seed in another run folder") from None
 
 
-def _save(training: Training, run: Path, progress: Progress, *, test_images: int) -> None:
+def _save(training: Training, family: Family[Any], run: Path, progress: Progress, *, test_images: int) -> None:
     """Write a checkpoint with its samples, metrics and card."""
     try:
-        _write_checkpoint(training, run, progress, test_images=test_images)
+        _write_checkpoint(training, family, run, progress, test_images=test_images)
     except OSError as error:
         kept = "its last checkpoint is kept" if (run / checkpoint.STATE).exists() else "nothing was saved yet"
         raise RunError(
@@ -244,7 +246,9 @@ def _save(training: Training, run: Path, progress: Progress, *, test_images: int
         ) from None
 
 
-def _write_checkpoint(training: Training, run: Path, progress: Progress, *, test_images: int) -> None:
+def _write_checkpoint(
+    training: Training, family: Family[Any], run: Path, progress: Progress, *, test_images: int
+) -> None:
     training.settle()
     state = State(training.state(), training.images_seen, progress.seconds)
     checkpoint.save_state(run, training.config, weights=training.weights(), state=state)
@@ -256,6 +260,6 @@ def _write_checkpoint(training: Training, run: Path, progress: Progress, *, test
         training.config,
         images_seen=progress.images_seen,
         seconds=progress.seconds,
-        test_accuracy=progress.test_accuracy,
-        test_images=test_images,
+        own_rows=family.card_rows(test_accuracy=progress.test_accuracy, test_images=test_images),
+        pictures=family.PICTURES,
     )

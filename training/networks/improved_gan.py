@@ -65,6 +65,9 @@ class NormalisedGenerator(nn.Module):
             return self.images(torch.cat([self.reference_latents, latents]))[len(self.reference_latents) :]
         return self.images(latents)
 
+    def initialise_from(self, latents: Tensor) -> None:
+        """Set what depends on a batch of latents [N, Z] in fresh weights."""
+
     @torch.no_grad()
     def settle_statistics(self, latents: Tensor) -> None:
         """Store the batch statistics of one large batch of latents [N, Z], and switch to eval mode.

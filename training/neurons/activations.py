@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from training.batches import to_tensor
 from training.config import RunConfig
 from training.errors import DataError, RecipeError, RunError
-from training.networks import build_autoencoder
+from training.families import family_of
 from training.networks.sparse_autoencoder import SparseAutoencoder
-from training.randomness import stream
-from training.runs.checkpoint import WEIGHTS, Run, autoencoder_weights, load_config, load_run
+from training.randomness import fresh_weights
+from training.runs.checkpoint import WEIGHTS, Run, load_config, load_run, served_weights
 
 BATCH = 64  # images
 IN_MEMORY_BYTES = 2**30  # of one stage's activations; more are kept in a temporary file
@@ -64,12 +64,12 @@ def load_trained(run: Path, *, device: torch.device | str = "cpu") -> Trained:
         RecipeError: if its recipe trains no autoencoder.
     """
     config = load_config(run)
-    network = build_autoencoder(config)
+    network = family_of(config).autoencoder()
     if not config.settings.detects:
         raise RecipeError(f"{run} is a {config.recipe}; search the run of the autoencoder that it was made of")
     loaded = load_run(run)
     try:
-        network.load_state_dict(autoencoder_weights(loaded))
+        network.load_state_dict(served_weights(loaded, "neurons"))
     except RuntimeError as error:
         raise RunError(f"{run / WEIGHTS} does not fit the network: {' '.join(str(error).split())}") from None
     return Trained(loaded, network.requires_grad_(False).eval().to(device))
@@ -77,9 +77,8 @@ def load_trained(run: Path, *, device: torch.device | str = "cpu") -> Trained:
 
 def fresh_network(config: RunConfig, *, seed: int, device: torch.device | str = "cpu") -> SparseAutoencoder:
     """Return the network of a run with random weights, as before a training with that seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stream(seed, "weights").initial_seed())
-        return build_autoencoder(config).requires_grad_(False).eval().to(device)
+    with fresh_weights(seed):
+        return family_of(config).autoencoder().requires_grad_(False).eval().to(device)
 
 
 @torch.inference_mode()

@@ -102,7 +102,8 @@ def classify_run(
         linear_accuracy=linear,
         test_accuracy=final,
     )
-    _write(out, RunConfig.of(settings, data), trained, outcome, network)
+    config = RunConfig.of(settings, data)
+    _write(out, config, _card(config, settings, trained, outcome), outcome, network)
     return outcome
 
 
@@ -178,21 +179,19 @@ def _tune(network: NeuronClassifier, data: LabelledImages, recipe: NeuronClassif
     network.requires_grad_(False)
 
 
-def _write(out: Path, config: RunConfig, trained: Trained, outcome: Outcome, network: NeuronClassifier) -> None:
+def _write(out: Path, config: RunConfig, card: str, outcome: Outcome, network: NeuronClassifier) -> None:
     """Write the run folder, its weights last."""
     save_config(out, config)
     metrics.append(out, dataclasses.asdict(outcome))
-    write_atomically(out / CARD, _card(config, trained, outcome).encode())
+    write_atomically(out / CARD, card.encode())
     header = {"recipe": config.recipe, "images_seen": str(outcome.images_seen), "seconds": repr(outcome.seconds)}
     state = network.cpu().state_dict()
     named = {f"discriminator_average.{name}": tensor.contiguous() for name, tensor in state.items()}
     write_atomically(out / WEIGHTS, save(named, header))
 
 
-def _card(config: RunConfig, trained: Trained, outcome: Outcome) -> str:
+def _card(config: RunConfig, settings: NeuronClassifierRecipe, trained: Trained, outcome: Outcome) -> str:
     """Return the text of card.md."""
-    settings = config.settings
-    assert isinstance(settings, NeuronClassifierRecipe)  # noqa: S101 - `classify_run` made it
     rows = {
         "Source": settings.source,
         "Images": f"{config.height} x {config.width}, {'grey' if config.channels == 1 else 'colour'}",
@@ -210,5 +209,5 @@ def _card(config: RunConfig, trained: Trained, outcome: Outcome) -> str:
     }
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     limits = "\n".join(f"- {limit}" for limit in settings.LIMITS)
-    heading = f"# A classifier on the units of a {trained.config.recipe}\n\n{settings.FAMILY}"
+    heading = f"# A classifier on the units of a {trained.config.recipe}\n\n{settings.DESCRIPTION}"
     return f"{heading}\n\n| | |\n| --- | --- |\n{table}\n\n## Limits\n\n{limits}\n"

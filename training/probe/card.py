@@ -13,19 +13,19 @@ if TYPE_CHECKING:
     from training.probe.outcome import Outcome
 
 
-def card(out: Path, config: RunConfig, run: Run, outcome: Outcome, *, weights_sha256: str) -> str:
+def card(out: Path, config: RunConfig, recipe: ProbeRecipe, run: Run, outcome: Outcome, *, weights_sha256: str) -> str:
     """Return the text of card.md.
 
     Args:
         out: the probe's run folder.
         config: its configuration.
+        recipe: its recipe.
         run: the run that was probed.
         outcome: what was found.
         weights_sha256: of the probed run's checkpoint.
     """
-    settings = config.settings
     rows = {
-        "Source": settings.source,
+        "Source": recipe.source,
         "Images": f"{config.height} x {config.width}, {'grey' if config.channels == 1 else 'colour'}",
         "Classes": ", ".join(config.classes),
         "Data": f"{config.data_name}: {config.data_images} images, sha256 `{config.data_sha256[:16]}`",
@@ -41,10 +41,10 @@ def card(out: Path, config: RunConfig, run: Run, outcome: Outcome, *, weights_sh
         "torch": config.torch_version,
     }
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
-    limits = "\n".join(f"- {limit}" for limit in settings.LIMITS)
+    limits = "\n".join(f"- {limit}" for limit in recipe.LIMITS)
     return f"""# A probe of {run.config.recipe}
 
-{settings.FAMILY}
+{recipe.DESCRIPTION}
 
 | | |
 | --- | --- |
@@ -53,7 +53,7 @@ def card(out: Path, config: RunConfig, run: Run, outcome: Outcome, *, weights_sh
 Made by
 
 ```
-{_command(out, config, run)}
+{_command(out, config, recipe, run)}
 ```
 
 ## Limits
@@ -85,13 +85,12 @@ def _accuracy(outcome: Outcome) -> str:
     return f"{mean} of {outcome.test_images:,} test images; log loss {outcome.test_log_loss:.3f} nats"
 
 
-def _command(out: Path, config: RunConfig, run: Run) -> str:
+def _command(out: Path, config: RunConfig, recipe: ProbeRecipe, run: Run) -> str:
     """Return the command that makes such a probe."""
-    settings = config.settings
     parts = ["mintage", "probe", str(run.path), "--data", config.data_name, "--run", str(out)]
     if config.jpeg_quality is not None:
         parts += ["--jpeg", str(config.jpeg_quality)]
-    parts += ["--seed", str(settings.seed)]
-    if isinstance(settings, ProbeRecipe) and settings.labels_per_class:
-        parts += ["--labels-per-class", str(settings.labels_per_class), "--draws", str(settings.final_draws)]
+    parts += ["--seed", str(recipe.seed)]
+    if recipe.labels_per_class:
+        parts += ["--labels-per-class", str(recipe.labels_per_class), "--draws", str(recipe.final_draws)]
     return " ".join(parts)

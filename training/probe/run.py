@@ -25,7 +25,7 @@ from torch import Tensor
 from training.config import RunConfig
 from training.data import LabelledImages
 from training.errors import DataError, RunError
-from training.networks import build_discriminator
+from training.families import family_of
 from training.networks.dcgan import Discriminator
 from training.probe.card import card
 from training.probe.features import Report, freeze_statistics, pooled_features
@@ -34,7 +34,7 @@ from training.probe.outcome import Outcome
 from training.recipes import DcganRecipe, ProbeRecipe
 from training.runs import metrics
 from training.runs.card import NAME as CARD
-from training.runs.checkpoint import WEIGHTS, Run, classifier_weights, load_run, save_config, write_atomically
+from training.runs.checkpoint import WEIGHTS, Run, load_run, save_config, served_weights, write_atomically
 
 Stage = Callable[[str, int], Report]  # name and length of a piece of work -> what is told of its progress
 
@@ -110,8 +110,11 @@ def probe_run(
         validation_log_loss_uncalibrated=probe.log_losses[0],
         **_tested(probe, tested),
     )
-    config = RunConfig.of(_described(recipe, opened, data), data)
-    _write(out, config, opened, outcome, probe.classifier(discriminator).cpu().state_dict())
+    settings = _described(recipe, opened, data)
+    config = RunConfig.of(settings, data)
+    probed = hashlib.sha256((run / WEIGHTS).read_bytes()).hexdigest()
+    text = card(out, config, settings, opened, outcome, weights_sha256=probed)
+    _write(out, config, text, outcome, probe.classifier(discriminator).cpu().state_dict())
     return outcome
 
 
@@ -122,9 +125,9 @@ def _discriminator(run: Run) -> Discriminator:
         raise RunError(f"{run.path} is a run of {run.config.recipe}; a probe reads the convolutions of a DCGAN's run")
     if recipe.conditional == "yes":
         raise RunError(f"{run.path} is conditional: its discriminator is told the class that a probe should find")
-    discriminator = cast(Discriminator, build_discriminator(run.config))
+    discriminator = cast(Discriminator, family_of(run.config).discriminator())
     try:
-        discriminator.load_state_dict(classifier_weights(run))
+        discriminator.load_state_dict(served_weights(run, "classifier"))
     except RuntimeError as error:
         raise RunError(f"{run.path / WEIGHTS} does not fit the network: {' '.join(str(error).split())}") from None
     return discriminator.requires_grad_(False)
@@ -180,12 +183,11 @@ def _described(recipe: ProbeRecipe, run: Run, data: LabelledImages) -> ProbeReci
     return recipe.overridden({"images": len(data), **{name: getattr(probed, name) for name in names}})
 
 
-def _write(out: Path, config: RunConfig, run: Run, outcome: Outcome, weights: dict[str, Tensor]) -> None:
-    """Write the run folder, its weights last."""
+def _write(out: Path, config: RunConfig, text: str, outcome: Outcome, weights: dict[str, Tensor]) -> None:
+    """Write the run folder with its card, its weights last."""
     save_config(out, config)
     metrics.append(out, dataclasses.asdict(outcome))
-    probed = hashlib.sha256((run.path / WEIGHTS).read_bytes()).hexdigest()
-    write_atomically(out / CARD, card(out, config, run, outcome, weights_sha256=probed).encode())
+    write_atomically(out / CARD, text.encode())
     header = {"recipe": config.recipe, "images_seen": str(outcome.images_seen), "seconds": repr(outcome.seconds)}
     named = {f"discriminator_average.{name}": tensor.contiguous() for name, tensor in weights.items()}
     write_atomically(out / WEIGHTS, save(named, header))

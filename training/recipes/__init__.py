@@ -10,9 +10,9 @@ from training.errors import RecipeError
 from training.recipes.adversarial_nets import ADVERSARIAL_NETS_RECIPES, AdversarialNetsRecipe
 from training.recipes.dcgan import DCGAN_RECIPES, DcganRecipe
 from training.recipes.improved_gan import IMPROVED_GAN_RECIPES, ImprovedGanRecipe
-from training.recipes.neuron_classifier import NEURON_CLASSIFIER_RECIPES, NeuronClassifierRecipe
-from training.recipes.probe import PROBE_RECIPES, ProbeRecipe
-from training.recipes.recipe import About, GanRecipe, LatentDistribution, Recipe
+from training.recipes.neuron_classifier import NEURON_CLASSIFIER, NeuronClassifierRecipe
+from training.recipes.probe import PROBE, ProbeRecipe
+from training.recipes.recipe import About, GanRecipe, Kind, LatentDistribution, Recipe
 from training.recipes.sparse_autoencoder import SPARSE_AUTOENCODER_RECIPES, SparseAutoencoderRecipe
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "DcganRecipe",
     "GanRecipe",
     "ImprovedGanRecipe",
+    "Kind",
     "LatentDistribution",
     "NeuronClassifierRecipe",
     "ProbeRecipe",
@@ -36,9 +37,9 @@ RECIPES: dict[str, Recipe] = {
         *IMPROVED_GAN_RECIPES,
         *ADVERSARIAL_NETS_RECIPES,
         *DCGAN_RECIPES,
-        *PROBE_RECIPES,
+        PROBE,
         *SPARSE_AUTOENCODER_RECIPES,
-        *NEURON_CLASSIFIER_RECIPES,
+        NEURON_CLASSIFIER,
     )
 }
 

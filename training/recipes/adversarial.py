@@ -24,6 +24,11 @@ class AdversarialRecipe(GanRecipe):
     )
 
     @property
+    def batch_sizes(self) -> dict[str, int]:
+        """The size of a step's batches, by field."""
+        return {"batch": self.batch}
+
+    @property
     def batch_images(self) -> int:
         """How many real images a step advances the run by."""
         return self.batch * self.discriminator_steps

@@ -14,7 +14,10 @@ from training.recipes.recipe import About, Hidden, LatentDistribution
 class AdversarialNetsRecipe(AdversarialRecipe):
     """Fully connected adversarial nets; defaults are the authors' code on MNIST."""
 
-    FAMILY: ClassVar[str] = "Adversarial nets: a generator of images, trained against a discriminator of real ones."
+    FAMILY: ClassVar[str] = "adversarial_nets"
+    DESCRIPTION: ClassVar[str] = (
+        "Adversarial nets: a generator of images, trained against a discriminator of real ones."
+    )
     LIMITS: ClassVar[tuple[str, ...]] = (
         "A fully connected network knows nothing of neighbouring pixels: samples carry speckles.",
         "It shows what it was trained on, at the size it was trained on, and nothing else.",

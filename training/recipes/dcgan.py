@@ -13,7 +13,8 @@ from training.recipes.recipe import About
 class DcganRecipe(AdversarialRecipe):
     """The DCGAN; defaults are the paper's, with the width that is in common use."""
 
-    FAMILY: ClassVar[str] = (
+    FAMILY: ClassVar[str] = "dcgan"
+    DESCRIPTION: ClassVar[str] = (
         "A DCGAN: a convolutional generator of images, trained against a discriminator of real ones."
     )
     LIMITS: ClassVar[tuple[str, ...]] = (
@@ -49,6 +50,11 @@ class DcganRecipe(AdversarialRecipe):
 
     @property
     def needs_labels(self) -> bool:
+        """Whether the images must have labels."""
+        return self.is_conditional
+
+    @property
+    def is_conditional(self) -> bool:
         """Whether both networks are told an image's class."""
         return self.conditional == "yes"
 

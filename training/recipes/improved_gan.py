@@ -12,7 +12,8 @@ from training.recipes.recipe import About, GanRecipe, Hidden, LatentDistribution
 class ImprovedGanRecipe(GanRecipe):
     """The K+1 GAN; defaults are the authors' code on MNIST."""
 
-    FAMILY: ClassVar[str] = (
+    FAMILY: ClassVar[str] = "improved_gan"
+    DESCRIPTION: ClassVar[str] = (
         "A K+1 semi-supervised GAN: a generator of images and a classifier of them, trained together."
     )
     LIMITS: ClassVar[tuple[str, ...]] = (
@@ -75,6 +76,17 @@ class ImprovedGanRecipe(GanRecipe):
     def batch_images(self) -> int:
         """How many unlabelled images a step advances the run by."""
         return self.unlabelled_batch
+
+    @property
+    def batch_sizes(self) -> dict[str, int]:
+        """The sizes of a step's batches, by field."""
+        labelled = {"labelled_batch": self.labelled_batch} if self.classifies else {}
+        return {"unlabelled_batch": self.unlabelled_batch, **labelled}
+
+    @property
+    def least_images(self) -> int:
+        """How many training images a step, and the choice of labelled ones, take at least."""
+        return max(self.unlabelled_batch, self.labels)
 
     @property
     def classifies(self) -> bool:

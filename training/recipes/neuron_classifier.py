@@ -13,7 +13,8 @@ from training.recipes.sparse_autoencoder import PER_STAGE, SPARSE_AUTOENCODER_RE
 class NeuronClassifierRecipe(SparseAutoencoderRecipe):
     """What a neuron classifier is: the form of the autoencoder that it stands on, and how it was fitted."""
 
-    FAMILY: ClassVar[str] = (
+    FAMILY: ClassVar[str] = "neuron_classifier"
+    DESCRIPTION: ClassVar[str] = (
         "A neuron classifier: a linear layer on the top units of a sparse autoencoder that was trained without labels."
     )
     LIMITS: ClassVar[tuple[str, ...]] = (
@@ -39,13 +40,11 @@ class NeuronClassifierRecipe(SparseAutoencoderRecipe):
 _FACE_NEURON = next(recipe for recipe in SPARSE_AUTOENCODER_RECIPES if recipe.name == "face-neuron")
 _FORM: dict[str, Any] = {name: getattr(_FACE_NEURON, name) for name in PER_STAGE}  # of the run, once there is one
 
-NEURON_CLASSIFIER_RECIPES = (
-    NeuronClassifierRecipe(
-        name="neuron-classifier",
-        source="Le et al. 2012, section 5 (arXiv:1112.6209); made by `mintage neurons classify RUN --data SOURCE`",
-        cost="a minute after the autoencoder whose units it classifies; fine-tuning about what a pass of that took",
-        expected="ImageNet's 22,000 categories with a billion weights: 15.8 % (published)",
-        images=1,
-        **_FORM,
-    ),
+NEURON_CLASSIFIER = NeuronClassifierRecipe(
+    name="neuron-classifier",
+    source="Le et al. 2012, section 5 (arXiv:1112.6209); made by `mintage neurons classify RUN --data SOURCE`",
+    cost="a minute after the autoencoder whose units it classifies; fine-tuning about what a pass of that took",
+    expected="ImageNet's 22,000 categories with a billion weights: 15.8 % (published)",
+    images=1,
+    **_FORM,
 )

@@ -12,7 +12,8 @@ from training.recipes.recipe import About, Recipe
 class ProbeRecipe(Recipe):
     """What a probe is: the form of the discriminator that it reads, and how it was fitted."""
 
-    FAMILY: ClassVar[str] = (
+    FAMILY: ClassVar[str] = "probe"
+    DESCRIPTION: ClassVar[str] = (
         "A probe: a linear classifier of what a DCGAN's discriminator sees, which was trained without labels."
     )
     LIMITS: ClassVar[tuple[str, ...]] = (
@@ -52,11 +53,9 @@ class ProbeRecipe(Recipe):
         return True
 
 
-PROBE_RECIPES = (
-    ProbeRecipe(
-        name="probe",
-        source="Radford et al. 2015, section 5 (arXiv:1511.06434); made by `mintage probe RUN --data SOURCE`",
-        cost="minutes after the DCGAN whose features it classifies",
-        expected="CIFAR-10 with features learnt on ImageNet: 82.8 % (published)",
-    ),
+PROBE = ProbeRecipe(
+    name="probe",
+    source="Radford et al. 2015, section 5 (arXiv:1511.06434); made by `mintage probe RUN --data SOURCE`",
+    cost="minutes after the DCGAN whose features it classifies",
+    expected="CIFAR-10 with features learnt on ImageNet: 82.8 % (published)",
 )

@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, cast, get_args, get_
 from training.errors import RecipeError
 
 LatentDistribution = Literal["uniform01", "uniform11", "normal"]
+Kind = Literal["generator", "classifier", "neurons"]  # of a network that can be packed and served
 Widths = tuple[int, ...]
 Weights = tuple[float, ...]
 
@@ -36,7 +37,8 @@ class Recipe:
     Every field that is annotated with `About` can be overridden; the others say what the recipe is.
     """
 
-    FAMILY: ClassVar[str]  # what is trained, a sentence for the card
+    FAMILY: ClassVar[str]  # the module of training/families that builds the networks and begins the training
+    DESCRIPTION: ClassVar[str]  # what is trained, a sentence for the card
     LIMITS: ClassVar[tuple[str, ...]]  # what the model is not for, sentences for the card
 
     name: str
@@ -83,6 +85,21 @@ class Recipe:
         """How many real images a step advances the run by."""
         raise NotImplementedError
 
+    @property
+    def batch_sizes(self) -> dict[str, int]:
+        """The sizes of a step's batches, by field; several processes share each of them."""
+        return {"batch": self.batch_images}
+
+    @property
+    def least_images(self) -> int:
+        """How many training images a step, and the choice of labelled ones, take at least."""
+        return self.batch_images
+
+    @property
+    def latent(self) -> tuple[int, LatentDistribution]:
+        """Length of a generator's latents, 0 where there is no generator, and what their entries are drawn from."""
+        return 0, "uniform11"
+
     def rate_share(self, images_seen: int) -> float:
         """Return what the learning rates are multiplied with: 1, then linearly down to 0 at the end of the run."""
         remaining, decaying = 1 - images_seen / self.images, 1 - self.decay_from
@@ -107,6 +124,21 @@ class Recipe:
     def detects(self) -> bool:
         """Whether an autoencoder is trained, whose neurons can be searched for concepts and served."""
         return False
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether the networks are told an image's class, so that a generator shows the class it is asked for."""
+        return False
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """What of a run can be packed and served."""
+        trained: dict[Kind, bool] = {
+            "generator": self.generates,
+            "classifier": self.classifies,
+            "neurons": self.detects,
+        }
+        return tuple(kind for kind, present in trained.items() if present)
 
     @classmethod
     def fields(cls) -> dict[str, About]:
@@ -158,6 +190,11 @@ class GanRecipe(Recipe):
     def generates(self) -> bool:
         """It trains a generator."""
         return True
+
+    @property
+    def latent(self) -> tuple[int, LatentDistribution]:
+        """Length of the generator's latents, and what their entries are drawn from."""
+        return self.latent_size, self.latent_distribution
 
 
 @functools.cache

@@ -15,7 +15,8 @@ PER_STAGE = ("maps", "receptive_fields", "strides", "pools", "pool_strides", "sp
 class SparseAutoencoderRecipe(Recipe):
     """Stages of local filters, L2 pooling and contrast normalisation; a number for each stage, with commas between."""
 
-    FAMILY: ClassVar[str] = (
+    FAMILY: ClassVar[str] = "sparse_autoencoder"
+    DESCRIPTION: ClassVar[str] = (
         "A deep sparse autoencoder: local filters, pools and contrast normalisation, trained on images without labels."
     )
     LIMITS: ClassVar[tuple[str, ...]] = (

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import os
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
 from training.config import RunConfig
 from training.data import names_of
-from training.networks import build_autoencoder
-from training.recipes import ImprovedGanRecipe, SparseAutoencoderRecipe, recipe_named
+from training.recipes import recipe_named
 from training.runs.checkpoint import write_atomically
 
 NAME = "card.md"
-SCHEDULES = {
-    "jointly": "jointly: all stages lower the sum of their losses",
-    "apart": "apart: each stage lowers its own loss, all at each step",
-    "greedily": "greedily: each stage lowers its own loss, one stage after the other",
-}
 
 
 def write_card(
-    run: Path, config: RunConfig, *, images_seen: int, seconds: float, test_accuracy: float | None, test_images: int
+    run: Path, config: RunConfig, *, images_seen: int, seconds: float, own_rows: Mapping[str, str], pictures: str
 ) -> None:
     """Write card.md into a run folder.
 
@@ -33,8 +27,8 @@ def write_card(
         config: the run's configuration.
         images_seen: unlabelled images consumed.
         seconds: of training.
-        test_accuracy: of the averaged classifier, in [0, 1], or None where there are no test images.
-        test_images: how many the accuracy was measured on.
+        own_rows: what only the family can tell, by row.
+        pictures: what the sample grids show.
     """
     settings = config.settings
     steps = images_seen // settings.batch_images
@@ -44,8 +38,7 @@ def write_card(
         "Source": settings.source,
         "Images": f"{config.height} x {config.width}, {'grey' if config.channels == 1 else 'colour'}",
         "Data": _data(config),
-        **_classifier_rows(config, test_accuracy, test_images),
-        **_autoencoder_rows(config),
+        **own_rows,
         "Trained": f"{images_seen:,} images in {steps:,} steps, {done}",
         "Time": f"{seconds:.0f} s",
         "Hardware": _hardware(),
@@ -55,7 +48,7 @@ def write_card(
     limits = "\n".join(f"- {limit}" for limit in settings.LIMITS)
     text = f"""# {config.recipe}
 
-{settings.FAMILY}
+{settings.DESCRIPTION}
 
 | | |
 | --- | --- |
@@ -67,7 +60,7 @@ Made by
 {command(config, run)}
 ```
 
-`config.json` holds every field; `metrics.jsonl` every measurement; `samples/` {_pictures(config)}.
+`config.json` holds every field; `metrics.jsonl` every measurement; `samples/` {pictures}.
 
 ## Limits
 
@@ -81,46 +74,6 @@ def _data(config: RunConfig) -> str:
     quality = config.jpeg_quality
     compressed = "" if quality is None else f", all written as JPEG of quality {quality} and read"
     return f"{config.data_name}: {config.data_images} images{compressed}, sha256 `{config.data_sha256[:16]}`"
-
-
-def _pictures(config: RunConfig) -> str:
-    """Say what the sample grids show."""
-    detects = config.settings.detects
-    return "patches that the first stage's filters are decoded to" if detects else "pictures from fixed latents"
-
-
-def _autoencoder_rows(config: RunConfig) -> dict[str, str]:
-    """Say what the stages of an autoencoder are."""
-    recipe = config.settings
-    if not isinstance(recipe, SparseAutoencoderRecipe):
-        return {}
-    with torch.device("meta"):  # shapes alone
-        network = build_autoencoder(config)
-    rows = {}
-    for number, units in enumerate(network.unit_shapes):
-        field, pool = recipe.receptive_fields[number], recipe.pools[number]
-        rows[f"Stage {number + 1}"] = (
-            f"{' x '.join(map(str, units))} = {math.prod(units):,} units (maps x height x width); "
-            f"fields {field} x {field} every {recipe.strides[number]}, "
-            f"pools {pool} x {pool} every {recipe.pool_strides[number]}; lambda {recipe.sparsity[number]:g}"
-        )
-    weights = sum(weight.numel() for weight in network.parameters())
-    return {**rows, "Weights": f"{weights:,}, of encoders and decoders", "Schedule": SCHEDULES[recipe.schedule]}
-
-
-def _classifier_rows(config: RunConfig, test_accuracy: float | None, test_images: int) -> dict[str, str]:
-    """Say what the classifier of a K+1 GAN learned from, and how well."""
-    settings = config.settings
-    if not isinstance(settings, ImprovedGanRecipe) or not settings.classifies:
-        return {}
-    each = settings.labels // len(config.classes)
-    return {
-        "Labels": f"{settings.labels}, {each} a class, chosen by seed {settings.seed}; the rest unlabelled",
-        "Classes": ", ".join(config.classes),
-        "Test accuracy": "not measured: the data came without test images"
-        if test_accuracy is None
-        else f"{100 * test_accuracy:.2f} % of {test_images} test images, with averaged weights",
-    }
 
 
 def command(config: RunConfig, run: Path) -> str:

@@ -29,8 +29,14 @@ from torch import Tensor
 
 from training.config import RunConfig
 from training.errors import DivergedError, RunError
+from training.recipes import Kind
 
 CONFIG, WEIGHTS, STATE = "config.json", "checkpoint.safetensors", "state.safetensors"
+SECTIONS: Mapping[Kind, str] = {  # of the checkpoint, by what is served of it
+    "generator": "generator_average",
+    "classifier": "discriminator_average",
+    "neurons": "autoencoder",
+}
 FREE = {"max_seconds", "report_images", "checkpoint_images", "sharding"}  # fields that leave the weights as they are
 
 
@@ -72,19 +78,13 @@ def load_run(run: Path) -> Run:
     return Run(run, config, weights, int(metadata["images_seen"]))
 
 
-def generator_weights(run: Run) -> dict[str, Tensor]:
-    """Return the averaged generator's weights, as `build_generator(run.config)` loads them."""
-    return section(run.weights, "generator_average")
+def served_weights(run: Run, kind: Kind) -> dict[str, Tensor]:
+    """Return the weights of one network, as `family_of(run.config).served(kind)` loads them.
 
-
-def classifier_weights(run: Run) -> dict[str, Tensor]:
-    """Return the averaged discriminator's weights, as `build_classifier(run.config)` loads them."""
-    return section(run.weights, "discriminator_average")
-
-
-def autoencoder_weights(run: Run) -> dict[str, Tensor]:
-    """Return the autoencoder's weights, as `build_autoencoder(run.config)` loads them."""
-    return section(run.weights, "autoencoder")
+    Raises:
+        RunError: if the run has none.
+    """
+    return section(run.weights, SECTIONS[kind])
 
 
 def section(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

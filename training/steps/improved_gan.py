@@ -20,13 +20,14 @@ from training.losses import (
     unsupervised_fake_loss,
     unsupervised_real_loss,
 )
-from training.networks import improved_gan_conv
-from training.networks.improved_gan import Discriminator, Generator
+from training.networks import improved_gan, improved_gan_conv
 from training.randomness import stream
 from training.recipes import ImprovedGanRecipe
 from training.steps.player import Player, restore_players, state_of, trained
 from training.steps.step import Losses, constant
 
+Generator = improved_gan.Generator | improved_gan_conv.Generator
+Discriminator = improved_gan.Discriminator | improved_gan_conv.Discriminator
 SETTLING_LATENTS = 2000  # for the batch statistics of the averaged generator
 
 
@@ -67,9 +68,8 @@ class ImprovedGanStep:
         """Set first scales and biases: the discriminator's from training images, a convolutional generator's too."""
         images = self._acceleration.place(self._batches.to_initialise())
         self.discriminator.initialise_from(images, stream(self._recipe.seed, "initialise"))
-        if isinstance(self.generator, improved_gan_conv.Generator):
-            latents = latents_for(self._recipe, len(images), stream(self._recipe.seed, "initialise/latents"))
-            self.generator.initialise_from(self._acceleration.place(latents))
+        latents = latents_for(self._recipe, len(images), stream(self._recipe.seed, "initialise/latents"))
+        self.generator.initialise_from(self._acceleration.place(latents))
 
     def __call__(self, images_seen: int, noise: torch.Generator, *, rate_share: float = 1.0) -> Losses:
         """Take one step of each network; see `Step`."""

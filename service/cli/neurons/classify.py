@@ -72,11 +72,9 @@ def register(app: typer.Typer) -> None:
 
 
 def _recipe(**fields: Any) -> NeuronClassifierRecipe:
-    from training.recipes import NeuronClassifierRecipe, recipe_named
+    from training.recipes.neuron_classifier import NEURON_CLASSIFIER
 
-    recipe = recipe_named("neuron-classifier").overridden(fields)
-    assert isinstance(recipe, NeuronClassifierRecipe)  # noqa: S101 - this name's family
-    return recipe
+    return NEURON_CLASSIFIER.overridden(fields)
 
 
 def _print(folder: Path, outcome: Outcome) -> None:

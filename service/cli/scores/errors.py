@@ -50,15 +50,15 @@ def judge(run: Path, config: RunConfig, images: LabelledImages, *, reference: st
     """
     from training.batches import predicted
     from training.errors import RunError
-    from training.networks import build_classifier
-    from training.runs.checkpoint import classifier_weights, load_run
+    from training.families import family_of
+    from training.runs.checkpoint import load_run, served_weights
     from training.scores.conditions import Conditions
     from training.scores.error_rate import error_rate
 
-    network = build_classifier(config)
+    network = family_of(config).classifier()
     _check_classes(config, images, reference)
     try:
-        network.load_state_dict(classifier_weights(load_run(run)))
+        network.load_state_dict(served_weights(load_run(run), "classifier"))
     except RuntimeError as error:
         raise RunError(f"{run}: the weights do not fit the network: {' '.join(str(error).split())}") from None
     found = predicted(network.eval(), images.images)

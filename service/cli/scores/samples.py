@@ -120,13 +120,13 @@ def _generator(path: Path) -> Model:
     from handlers.compute.device import device_class
     from handlers.compute.model import Model
     from training.errors import RunError
-    from training.networks import build_generator
-    from training.runs.checkpoint import generator_weights, load_run
+    from training.families import family_of
+    from training.runs.checkpoint import load_run, served_weights
 
     run = load_run(path)
-    network = build_generator(run.config)
+    network = family_of(run.config).generator()
     try:
-        network.load_state_dict(generator_weights(run))
+        network.load_state_dict(served_weights(run, "generator"))
     except RuntimeError as error:
         raise RunError(f"{path}: the weights do not fit the network: {' '.join(str(error).split())}") from None
     network.eval().requires_grad_(False)

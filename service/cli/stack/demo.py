@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from mintage.client import Client
     from mintage.v1.jobs_pb2 import Job
 
-    from handlers.compute.model import Kind
     from service.cli.stack.demo_report import Report
     from service.processes.stack import Stack
+    from training.recipes import Kind
 
 RECIPE = "ssgan-digits"
 GENERATOR, CLASSIFIER = "digits-generator", "digits-classifier"

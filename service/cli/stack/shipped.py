@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from handlers.compute.model import Kind
+    from training.recipes import Kind
 
 MODELS = Path(__file__).resolve().parents[3] / "models"
 # The name under which each is served, the run folder it comes from, and which of its networks.

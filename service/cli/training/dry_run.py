@@ -12,7 +12,8 @@ from service.cli.console import console, print_json, table
 
 if TYPE_CHECKING:
     from training.data import LabelledImages, Options
-    from training.loop.dry_run import Measured, Needs
+    from training.families.needs import Needs
+    from training.loop.dry_run import Measured
     from training.recipes import Recipe
 
 PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z")
@@ -35,12 +36,13 @@ def dry_run(
         TrainingError: if the networks do not fit the images, or there are none and their size is not known.
     """
     from training.config import RunConfig
-    from training.loop.dry_run import free_bytes, measured, needs, noise
+    from training.families import family_of
+    from training.loop.dry_run import free_bytes, measured, noise
 
     size, channels = options.size or recipe.size, options.channels or recipe.channels or 3
     data = noise(recipe, (*size, channels)) if size else load()
     config = RunConfig.of(recipe, data)
-    counted, free = needs(config), free_bytes(recipe)
+    counted, free = family_of(config).needs(), free_bytes(recipe)
     fits = free is None or counted.total_bytes <= free
     wanted = int(fits) if steps is None else steps
     known = counted.flop_per_image is not None

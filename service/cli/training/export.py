@@ -11,7 +11,7 @@ from service.cli.console import friendly_errors
 from service.cli.training.pack import KindChoice
 
 if TYPE_CHECKING:
-    from handlers.compute.model import Kind
+    from training.recipes import Kind
 
 ONLY: dict[KindChoice, Kind | None] = {
     KindChoice.all: None,

@@ -12,7 +12,7 @@ import typer
 from service.cli.console import JsonOption, fail, friendly_errors, print_json
 
 if TYPE_CHECKING:
-    from handlers.compute.model import Kind
+    from training.recipes import Kind
 
 
 class KindChoice(StrEnum):
@@ -89,13 +89,7 @@ def _kinds(kind: KindChoice, run: Path) -> list[Kind]:
 
     if kind is not KindChoice.all:
         return [_KINDS[kind]]
-    recipe = load_config(run).settings
-    trained: dict[Kind, bool] = {
-        "generator": recipe.generates,
-        "classifier": recipe.classifies,
-        "neurons": recipe.detects,
-    }
-    return [each for each, present in trained.items() if present]
+    return list(load_config(run).settings.kinds)
 
 
 def _name_of(run: Path) -> str:

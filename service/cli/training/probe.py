@@ -92,13 +92,12 @@ def _probed(
     progress: Progress,
 ) -> Outcome:
     """Load the images as the run's, and probe it."""
-    from training.recipes import ProbeRecipe, recipe_named
+    from training.recipes.probe import PROBE
     from training.runs.checkpoint import load_config
 
     config = load_config(run)
     options = dataclasses.replace(options, size=(config.height, config.width), channels=config.channels)
-    recipe = recipe_named("probe").overridden(fields)
-    assert isinstance(recipe, ProbeRecipe)  # noqa: S101 - this name's family
+    recipe = PROBE.overridden(fields)
     splits = load_splits(source, options, progress=progress)
     from training.probe.run import probe_run
 

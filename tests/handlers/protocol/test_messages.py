@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from handlers.compute import model
+import training.recipes
 from handlers.entry_points import startup
 from handlers.entry_points.classifier import ClassifierHandler
 from handlers.entry_points.generator import GeneratorHandler
@@ -88,7 +88,7 @@ def test_images_that_are_a_view_travel_whole() -> None:
 
 
 def test_every_kind_of_the_handlers_is_known_to_the_service() -> None:
-    assert set(get_args(model.Kind)) <= set(get_args(Kind))
+    assert set(get_args(training.recipes.Kind)) <= set(get_args(Kind))
 
 
 def test_a_generator_describes_itself(generator_handler: Handler) -> None:

@@ -21,8 +21,9 @@ from tests.training.fakes import (
 from training.compute.sharding import own_share
 from training.config import RunConfig
 from training.errors import TrainingError
-from training.loop.autoencoder import AutoencoderTraining
-from training.loop.gan import GanTraining
+from training.families import family_of
+from training.families.autoencoder_training import AutoencoderTraining
+from training.families.gan import GanTraining
 from training.loop.loop import train
 from training.networks.sparse_autoencoder import SparseAutoencoder
 from training.recipes import Recipe
@@ -111,7 +112,8 @@ def never() -> bool:
 
 def shares(recipe: Recipe) -> str:
     """Say which part of the weights, of both moments and of a batch this process has."""
-    training = AutoencoderTraining(RunConfig.of(recipe, blobs(side=12)), blobs(side=12))
+    training = family_of(RunConfig.of(recipe, blobs(side=12))).begin(blobs(side=12))
+    assert isinstance(training, AutoencoderTraining)
     rows: list[int] = []
     inputs = SparseAutoencoder.inputs
 

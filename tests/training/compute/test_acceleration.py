@@ -18,7 +18,7 @@ from tests.training.fakes import (
 from training.compute.acceleration import Acceleration, is_convolutional
 from training.config import RunConfig
 from training.errors import RecipeError, RunError
-from training.loop.gan import GanTraining
+from training.families import family_of
 from training.loop.loop import train
 from training.recipes import Recipe
 from training.runs.checkpoint import differences, load_run, load_state
@@ -174,7 +174,7 @@ def test_the_form_changes_rounding_alone() -> None:
         {"precision": "bfloat16"},
     ]
     plain, last, coarse = (
-        GanTraining(RunConfig.of(small_dcgan_recipe(**form), data), data).advance() for form in forms
+        family_of(RunConfig.of(small_dcgan_recipe(**form), data)).begin(data).advance() for form in forms
     )
 
     assert last == pytest.approx(plain, rel=1e-5)
@@ -225,7 +225,7 @@ def test_a_run_on_a_gpu_learns_resumes_to_the_bit_and_makes_samples(tmp_path: Pa
 def test_a_step_on_a_gpu_is_that_of_a_cpu_but_for_its_noise() -> None:
     data = blobs(side=32)
     trainings = [
-        GanTraining(RunConfig.of(small_dcgan_recipe(device=device, precision="float32"), data), data)
+        family_of(RunConfig.of(small_dcgan_recipe(device=device, precision="float32"), data)).begin(data)
         for device in ("cpu", "cuda")
     ]
 

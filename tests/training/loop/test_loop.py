@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from tests.training.fakes import blobs, small_adversarial_recipe, small_dcgan_recipe, small_recipe
 from training.data import LabelledImages
 from training.errors import DataError, DivergedError, RunError
-from training.loop.gan import GanTraining
+from training.families.gan import GanTraining
 from training.loop.loop import Progress, train
 from training.recipes import Recipe
 from training.runs.checkpoint import State, load_run, load_state

@@ -4,27 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.training.fakes import blobs, small_recipe
+from tests.training.loop.events import events_of, images_seen
 from training.errors import RunError
 from training.loop.loop import Progress, train
 from training.loop.tensorboard import event_files
-
-
-def events_of(run: Path) -> Any:
-    reader = pytest.importorskip(
-        "tensorboard.backend.event_processing.event_accumulator", reason="the extra `tensorboard` is not installed"
-    )
-    events = reader.EventAccumulator(str(run / "tensorboard"))
-    events.Reload()
-    return events
-
-
-def images_seen(events: Any, name: str) -> list[int]:
-    return [event.step for event in events.Scalars(name)]
 
 
 def test_losses_speed_accuracy_and_samples_are_there_over_images_seen(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from training.config import RunConfig
+from training.families import family_of
 from training.layers import WeightNormLinear
-from training.networks import build_classifier, build_generator
 from training.networks.improved_gan import Discriminator, Generator, Norm
 from training.recipes import RECIPES, ImprovedGanRecipe
 
@@ -38,7 +38,7 @@ def small_generator(*, norm: Norm = "batch") -> Generator:
 
 
 def test_the_published_recipe_builds_the_networks_of_the_paper() -> None:
-    generator, classifier = build_generator(published_config()), build_classifier(published_config())
+    generator, classifier = family_of(published_config()).generator(), family_of(published_config()).classifier()
 
     assert isinstance(generator, Generator)
     assert isinstance(classifier, Discriminator)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tests.training.fakes import blobs, small_autoencoder_recipe, small_recipe
 from training.config import RunConfig
 from training.errors import DataError, RecipeError
-from training.networks import build_autoencoder
+from training.families import family_of
 from training.networks.sparse_autoencoder import SparseAutoencoder, Stage, StageShape
 
 SHAPE = StageShape(
@@ -21,7 +21,7 @@ SHAPE = StageShape(
 
 def small_network(**fields: object) -> SparseAutoencoder:
     torch.manual_seed(0)
-    return build_autoencoder(RunConfig.of(small_autoencoder_recipe(**fields), blobs(side=12)))
+    return family_of(RunConfig.of(small_autoencoder_recipe(**fields), blobs(side=12))).autoencoder()
 
 
 def images(count: int = 5, *, side: int = 12) -> Tensor:
@@ -167,4 +167,4 @@ def test_images_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
 
 def test_a_recipe_of_a_gan_has_no_neurons() -> None:
     with pytest.raises(RecipeError, match="trains no autoencoder"):
-        build_autoencoder(RunConfig.of(small_recipe(), blobs()))
+        family_of(RunConfig.of(small_recipe(), blobs())).autoencoder()

@@ -13,14 +13,14 @@ from tests.training.neurons.fakes import faces, others, small_autoencoder_recipe
 from training.batches import to_tensor
 from training.data import LabelledImages
 from training.errors import DataError, RecipeError, RunError
+from training.families import family_of
 from training.loop.loop import train
-from training.networks import build_classifier
 from training.networks.neuron_classifier import NeuronClassifier
 from training.neurons.activations import activations_of, load_trained
 from training.neurons.classifier import accuracy, classify_run
 from training.neurons.linear import logistic
 from training.recipes import NeuronClassifierRecipe, recipe_named
-from training.runs.checkpoint import classifier_weights, load_run
+from training.runs.checkpoint import load_run, served_weights
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +50,8 @@ def test_a_classifier_is_written_that_knows_the_classes_and_no_generator(run: Pa
     assert outcome.test_accuracy is not None
     assert outcome.test_accuracy > 0.8
     loaded = load_run(tmp_path / "out")
-    network = build_classifier(loaded.config)
-    network.load_state_dict(classifier_weights(loaded))
+    network = family_of(loaded.config).classifier()
+    network.load_state_dict(served_weights(loaded, "classifier"))
     assert isinstance(network, NeuronClassifier)
     with torch.inference_mode():
         logits = network.eval()(to_tensor(test.images))
@@ -74,7 +74,7 @@ def test_a_class_is_scored_by_its_own_regression(run: Path, tmp_path: Path) -> N
     classify_run(trained, data, tmp_path / "out", recipe=recipe())
 
     loaded = load_run(tmp_path / "out")
-    weights = classifier_weights(loaded)
+    weights = served_weights(loaded, "classifier")
     scores = units @ weights["linear.weight"].numpy().T + weights["linear.bias"].numpy()
     for label in (0, 1):
         expected = logistic(cost=0.1).fit(units, data.labels == label).decision_function(units)
@@ -87,7 +87,7 @@ def test_fine_tuning_moves_the_whole_network_the_same_way_for_a_seed(run: Path, 
     for name in ("one", "two"):
         trained = load_trained(run)
         tuned = classify_run(trained, data, tmp_path / name, recipe=recipe(passes=3, tuning_rate=1e-3), test=data)
-        weights.append(classifier_weights(load_run(tmp_path / name)))
+        weights.append(served_weights(load_run(tmp_path / name), "classifier"))
 
     assert tuned.train_accuracy >= (tuned.linear_accuracy or 1)
     first = "autoencoder.stages.0.filters.weight"
@@ -129,8 +129,8 @@ def test_neurons_are_searched_in_the_autoencoder_and_not_in_its_classifier(run: 
 def test_accuracy_counts_every_image_once(run: Path, tmp_path: Path) -> None:
     classify_run(load_trained(run), labelled(20, seed=2), tmp_path / "out", recipe=recipe())
     loaded = load_run(tmp_path / "out")
-    network = build_classifier(loaded.config)
-    network.load_state_dict(classifier_weights(loaded))
+    network = family_of(loaded.config).classifier()
+    network.load_state_dict(served_weights(loaded, "classifier"))
     told: list[int] = []
 
     found = accuracy(network.eval(), labelled(65, seed=5), report=told.append)  # type: ignore[arg-type]

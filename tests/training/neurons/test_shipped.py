@@ -9,9 +9,9 @@ import pytest
 from mintage.pictures import fitted
 
 from training.batches import to_tensor
-from training.networks import build_autoencoder
+from training.families import family_of
 from training.neurons.concepts import Concept, read_concepts
-from training.runs.checkpoint import autoencoder_weights, load_run
+from training.runs.checkpoint import load_run, served_weights
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 MODEL = REPOSITORY / "models/face-neuron"
@@ -20,8 +20,8 @@ MODEL = REPOSITORY / "models/face-neuron"
 def confidence(concept: Concept, picture: str) -> float:
     """Return how sure the neuron is that a photograph shows the concept."""
     run = load_run(MODEL)
-    network = build_autoencoder(run.config)
-    network.load_state_dict(autoencoder_weights(run))
+    network = family_of(run.config).autoencoder()
+    network.load_state_dict(served_weights(run, "neurons"))
     pixels = np.asarray(fitted(REPOSITORY / "docs/pictures/photographs" / picture, 32, 32))
     activation = network(to_tensor(pixels[None]))[concept.stage - 1].flatten(1)[:, concept.unit]
     return float(concept.confidence(activation.detach().numpy())[0])

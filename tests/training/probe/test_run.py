@@ -16,13 +16,13 @@ from training.config import RunConfig
 from training.data import LabelledImages
 from training.errors import DataError, RunError
 from training.export import export
+from training.families import family_of
 from training.loop.loop import train
-from training.networks import build_classifier, build_discriminator
 from training.probe.outcome import Outcome
 from training.probe.run import probe_run
 from training.recipes import ProbeRecipe, Recipe, recipe_named
 from training.runs import metrics
-from training.runs.checkpoint import State, classifier_weights, load_run, save_config, save_state
+from training.runs.checkpoint import State, load_run, save_config, save_state, served_weights
 
 
 def images(count: int = 90, *, seed: int = 0) -> LabelledImages:
@@ -38,7 +38,7 @@ def probe_recipe(**fields: object) -> ProbeRecipe:
 def untrained(run: Path, recipe: Recipe, data: LabelledImages) -> Path:
     """A run folder as training would leave it, of first weights."""
     config = RunConfig.of(recipe, data)
-    weights = build_discriminator(config).state_dict()
+    weights = family_of(config).discriminator().state_dict()
     save_config(run, config)
     named = {f"discriminator_average.{name}": tensor for name, tensor in weights.items()}
     save_state(run, config, weights=named, state=State(named, 0, 0.0))
@@ -63,8 +63,8 @@ def test_the_folder_holds_a_classifier_of_unseen_images(probed: tuple[Path, Outc
     out, outcome = probed
     opened, test = load_run(out), images(30, seed=1)
 
-    classifier = build_classifier(opened.config)
-    classifier.load_state_dict(classifier_weights(opened))
+    classifier = family_of(opened.config).classifier()
+    classifier.load_state_dict(served_weights(opened, "classifier"))
     with torch.no_grad():
         found = classifier.eval()(to_tensor(test.images)).argmax(1).numpy()
 
@@ -77,7 +77,7 @@ def test_the_folder_holds_a_classifier_of_unseen_images(probed: tuple[Path, Outc
 def test_it_judges_as_the_probed_run_s_discriminator_with_frozen_statistics(
     run: Path, probed: tuple[Path, Outcome]
 ) -> None:
-    weights, before = classifier_weights(load_run(probed[0])), classifier_weights(load_run(run))
+    weights, before = served_weights(load_run(probed[0]), "classifier"), served_weights(load_run(run), "classifier")
 
     for name, tensor in before.items():
         if "running" in name or "tracked" in name:
@@ -110,8 +110,10 @@ def test_the_same_probe_is_the_same_again(run: Path, probed: tuple[Path, Outcome
     again = probe_run(run, images(), tmp_path / "again", recipe=probe_recipe(), test=images(30, seed=1))
 
     assert dataclasses.replace(again, seconds=0) == dataclasses.replace(probed[1], seconds=0)
-    weights = classifier_weights(load_run(tmp_path / "again"))
-    assert all(torch.equal(tensor, weights[name]) for name, tensor in classifier_weights(load_run(probed[0])).items())
+    weights = served_weights(load_run(tmp_path / "again"), "classifier")
+    assert all(
+        torch.equal(tensor, weights[name]) for name, tensor in served_weights(load_run(probed[0]), "classifier").items()
+    )
 
 
 def test_few_labels_are_drawn_many_times(run: Path, tmp_path: Path) -> None:

@@ -13,20 +13,18 @@ from torch import Tensor
 from tests.training.fakes import blobs, small_recipe
 from training.config import RunConfig
 from training.errors import DivergedError, RunError
-from training.loop.gan import GanTraining
-from training.networks import build_classifier, build_generator
+from training.families import family_of
 from training.runs.checkpoint import (
     STATE,
     WEIGHTS,
     Run,
     State,
-    classifier_weights,
     differences,
-    generator_weights,
     load_run,
     load_state,
     save_config,
     save_state,
+    served_weights,
     write_atomically,
 )
 
@@ -37,7 +35,7 @@ def small_config() -> RunConfig:
 
 def write_run(run: Path, *, images_seen: int = 8) -> Path:
     """Write a run folder whose networks were never trained."""
-    training = GanTraining(small_config(), blobs())
+    training = family_of(small_config()).begin(blobs())
     save_config(run, training.config)
     state = State(training.state(), images_seen, seconds=1.5)
     save_state(run, training.config, weights=training.weights(), state=state)
@@ -70,10 +68,10 @@ def test_a_run_is_read_as_it_was_written(run: Path) -> None:
 
 def test_the_weights_for_serving_load_strictly_and_are_the_averaged_ones(run: Path) -> None:
     read = load_run(run)
-    generator, classifier = build_generator(read.config), build_classifier(read.config)
+    generator, classifier = family_of(read.config).generator(), family_of(read.config).classifier()
 
-    generator.load_state_dict(generator_weights(read), strict=True)
-    classifier.load_state_dict(classifier_weights(read), strict=True)
+    generator.load_state_dict(served_weights(read, "generator"), strict=True)
+    classifier.load_state_dict(served_weights(read, "classifier"), strict=True)
 
     assert torch.equal(
         classifier.get_parameter("output.direction"), read.weights["discriminator_average.output.direction"]

@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from tests.training.fakes import blobs, small_adversarial_recipe, small_dcgan_recipe
+from training.compute.acceleration import Acceleration
 from training.config import RunConfig
 from training.data import LabelledImages
 from training.errors import DataError
-from training.networks import build_discriminator, build_generator
+from training.families import family_of
+from training.families.gan import GanFamily
 from training.recipes import Recipe
-from training.steps.build import build_step
 from training.steps.step import Step
 
 
@@ -21,7 +22,9 @@ def make_step(recipe: Recipe, data: LabelledImages | None = None) -> Step:
     data = data or blobs(side=32)
     config = RunConfig.of(recipe, data)
     torch.manual_seed(0)
-    step = build_step(build_generator(config), build_discriminator(config), recipe, data)
+    family = family_of(config)
+    assert isinstance(family, GanFamily)
+    step: Step = family.step(family.generator(), family.discriminator(), data, Acceleration())
     step.initialise()
     return step
 

@@ -9,10 +9,11 @@ import torch
 
 from tests.training.fakes import blobs, small_recipe
 from training.batches import SemiSupervisedBatch, SemiSupervisedBatches
+from training.compute.acceleration import Acceleration
 from training.config import RunConfig
-from training.networks import build_discriminator, build_generator, improved_gan
+from training.families import family_of
+from training.networks import improved_gan
 from training.recipes import ImprovedGanRecipe
-from training.steps.build import PLAIN
 from training.steps.improved_gan import ImprovedGanStep
 
 
@@ -20,10 +21,10 @@ def make_step(recipe: ImprovedGanRecipe | None = None) -> tuple[ImprovedGanStep,
     data, recipe = blobs(), recipe or small_recipe()
     config = RunConfig.of(recipe, data)
     torch.manual_seed(0)
-    generator, discriminator = build_generator(config), build_discriminator(config)
+    generator, discriminator = family_of(config).generator(), family_of(config).discriminator()
     assert isinstance(generator, improved_gan.Generator)
     assert isinstance(discriminator, improved_gan.Discriminator)
-    step = ImprovedGanStep(generator, discriminator, recipe, data, PLAIN)
+    step = ImprovedGanStep(generator, discriminator, recipe, data, Acceleration())
     step.initialise()
     return step, SemiSupervisedBatches(data, recipe).at(0, torch.Generator().manual_seed(0))
 

@@ -18,8 +18,8 @@ from tests.support.runs import tiny_config, tiny_run
 from training.batches import predicted
 from training.config import RunConfig
 from training.data import load
-from training.networks import build_classifier
-from training.runs.checkpoint import State, classifier_weights, load_run, save_config, save_state
+from training.families import family_of
+from training.runs.checkpoint import State, load_run, save_config, save_state, served_weights
 
 APP = typer.Typer()
 score.register(APP)
@@ -57,8 +57,8 @@ def judged(*arguments: object) -> dict[str, Any]:
 def test_errors_are_those_of_the_averaged_classifier_on_the_test_images(run: Path) -> None:
     values = judged(run)
 
-    network, test = build_classifier(digits_config()), load("digits", "test")
-    network.load_state_dict(classifier_weights(load_run(run)))
+    network, test = family_of(digits_config()).classifier(), load("digits", "test")
+    network.load_state_dict(served_weights(load_run(run), "classifier"))
     wrong = predicted(network.eval(), test.images) != test.labels
     assert (values["errors"], values["rate"]) == (wrong.sum(), wrong.mean())
     assert values["interval_95"][0] < values["rate"] < values["interval_95"][1]
@@ -85,7 +85,7 @@ def test_people_get_a_sentence_and_the_worst_classes(run: Path) -> None:
 
 def test_a_run_needs_no_generator(run: Path, tmp_path: Path) -> None:
     whole, bare = load_run(run), tmp_path / "bare"
-    weights = {f"discriminator_average.{name}": tensor for name, tensor in classifier_weights(whole).items()}
+    weights = {f"discriminator_average.{name}": tensor for name, tensor in served_weights(whole, "classifier").items()}
     save_config(bare, whole.config)
     save_state(bare, whole.config, weights=weights, state=State({}, 0, 0.0))
 

@@ -186,7 +186,7 @@ def test_under_torchrun_an_interrupt_may_come_twice(monkeypatch: pytest.MonkeyPa
 def test_an_interrupt_saves_and_exits_with_130(
     app: typer.Typer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from training.loop.gan import GanTraining
+    from training.families.gan import GanTraining
 
     advance = GanTraining.advance
 

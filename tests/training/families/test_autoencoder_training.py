@@ -10,23 +10,30 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.fakes import blobs, small_autoencoder_recipe, small_recipe
-from tests.training.loop.test_tensorboard import events_of, images_seen
+from tests.training.fakes import blobs, small_autoencoder_recipe
+from tests.training.loop.events import events_of, images_seen
 from training.config import RunConfig
+from training.data import LabelledImages
 from training.errors import DataError, DivergedError, RecipeError, RunError
-from training.loop.autoencoder import AutoencoderTraining
+from training.families import family_of
+from training.families.autoencoder_training import AutoencoderTraining
 from training.loop.loop import train
 from training.loop.tensorboard import event_files
-from training.networks import build_autoencoder
 from training.networks.sparse_autoencoder import SparseAutoencoder
-from training.runs.checkpoint import autoencoder_weights, load_run, load_state
+from training.runs.checkpoint import load_run, load_state, served_weights
 
 SCHEDULES = ("jointly", "apart", "greedily")
 
 
 def small_training(**fields: object) -> AutoencoderTraining:
     data = blobs(side=12)
-    return AutoencoderTraining(RunConfig.of(small_autoencoder_recipe(**fields), data), data)
+    return training_on(data, **fields)
+
+
+def training_on(data: LabelledImages, **fields: object) -> AutoencoderTraining:
+    training = family_of(RunConfig.of(small_autoencoder_recipe(**fields), data)).begin(data)
+    assert isinstance(training, AutoencoderTraining)
+    return training
 
 
 def encoders(network: SparseAutoencoder) -> list[torch.Tensor]:
@@ -46,8 +53,8 @@ def test_a_run_folder_holds_everything(tmp_path: Path) -> None:
 
     assert (summary.ended, summary.images_seen, summary.test_accuracy) == ("finished", 96, None)
     run = load_run(tmp_path / "run")
-    network = build_autoencoder(run.config)
-    network.load_state_dict(autoencoder_weights(run), strict=True)
+    network = family_of(run.config).autoencoder()
+    network.load_state_dict(served_weights(run, "neurons"), strict=True)
     assert {path.name for path in (tmp_path / "run").iterdir()} == {
         *("config.json", "metrics.jsonl", "checkpoint.safetensors", "state.safetensors", "card.md", "samples"),
     }
@@ -206,17 +213,10 @@ def test_the_state_of_another_network_is_refused() -> None:
         small_training().restore(small_training(maps=(2, 4, 5)).state(), 8)
 
 
-def test_other_recipes_train_no_autoencoder() -> None:
-    with pytest.raises(RecipeError, match="trains no autoencoder"):
-        AutoencoderTraining(RunConfig.of(small_recipe(), blobs()), blobs())
-
-
 def test_labels_have_no_part_in_it() -> None:
     data = blobs(side=12)
     shuffled = type(data)(data.images, data.labels[::-1].copy(), data.classes)
-    one, other = (
-        AutoencoderTraining(RunConfig.of(small_autoencoder_recipe(), given), given) for given in (data, shuffled)
-    )
+    one, other = training_on(data), training_on(shuffled)
 
     assert one.advance() == other.advance()
     assert one.accuracy(data) is None

@@ -1,8 +1,11 @@
-"""A GAN in the middle of its training: networks, averages, optimisers and counters, all in memory."""
+"""What the families of GANs share: a generator and a discriminator, trained by a step, with averaged weights."""
 
 from __future__ import annotations
 
+import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import ClassVar, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -16,40 +19,99 @@ from training.compute.acceleration import Acceleration, is_convolutional
 from training.config import RunConfig
 from training.data import LabelledImages
 from training.errors import RecipeError, RunError
-from training.networks import build_discriminator, build_generator
-from training.randomness import stream
-from training.recipes import GanRecipe, Recipe
+from training.families.family import Family
+from training.families.needs import FLOAT_BYTES, Needs, Part, weight_count
+from training.randomness import fresh_weights, stream
+from training.recipes import GanRecipe
 from training.runs.checkpoint import section
-from training.steps.build import build_step
-from training.steps.step import Losses, must_be_finite
+from training.steps.step import Losses, Step, must_be_finite
+
+R = TypeVar("R", bound=GanRecipe)
+G = TypeVar("G", bound=nn.Module)
+D = TypeVar("D", bound=nn.Module)
+
+
+class GanFamily(Family[R], ABC, Generic[R, G, D]):
+    """A generator G against a discriminator D, which is the classifier too where there were labels."""
+
+    MOMENTS: ClassVar[int] = 2  # numbers that the optimiser keeps of a weight; Adam's mean and mean square
+
+    @abstractmethod
+    def generator(self) -> G:
+        """Build the generator; see `Family`."""
+
+    @abstractmethod
+    def discriminator(self) -> D:
+        """Build the discriminator; see `Family`."""
+
+    @abstractmethod
+    def step(self, generator: G, discriminator: D, data: LabelledImages, acceleration: Acceleration) -> Step:
+        """Put networks, which are where `acceleration` places them, and training images together.
+
+        Raises:
+            DataError: if the recipe needs labels that the images do not have.
+        """
+
+    def classifier(self) -> D:
+        """Build the classifier; see `Family`."""
+        if not self.recipe.classifies:
+            raise RecipeError(f"{self.recipe.name} trains no classifier; pack it as a generator, or make a probe of it")
+        return self.discriminator()
+
+    def begin(self, data: LabelledImages) -> GanTraining:
+        """Begin the training; see `Family`."""
+        recipe = self.recipe
+        parallel.must_be_shared(recipe.batch_sizes)
+        with fresh_weights(recipe.seed):
+            generator, discriminator = self.generator(), self.discriminator()
+        acceleration = Acceleration.chosen(recipe, convolutional=is_convolutional(generator))
+        for network in (generator, discriminator):
+            acceleration.placed(network)
+        return GanTraining(self.config, recipe, self.step(generator, discriminator, data, acceleration), acceleration)
+
+    def needs(self) -> Needs:
+        """Count what the training needs; see `Family`."""
+        with torch.device("meta"):  # shapes alone
+            generator, discriminator = self.generator(), self.discriminator()
+        parts = (
+            Part("generator", math.prod(self.config.image_shape), weight_count(generator)),
+            Part("discriminator", max(len(self.config.classes), 1), weight_count(discriminator)),
+        )
+        weights = sum(part.weights for part in parts)
+        return Needs(
+            parts=parts,
+            weights=weights,
+            weight_bytes=FLOAT_BYTES * weights,
+            gradient_bytes=FLOAT_BYTES * weights,
+            moment_bytes=self.MOMENTS * FLOAT_BYTES * weights,
+            average_bytes=FLOAT_BYTES * weights,
+            activation_bytes=None,
+            flop_per_image=None,
+        )
 
 
 class GanTraining:
-    """The state of one training; the same (config, data, images seen) is always the same state, bit for bit.
+    """The state of one training; see `training.families.training.Training`.
 
     Args:
         config: the run's configuration.
-        data: the training images.
+        recipe: its recipe.
+        step: of fresh networks, which are where `acceleration` places them.
+        acceleration: how the networks are computed.
     """
 
-    def __init__(self, config: RunConfig, data: LabelledImages) -> None:
+    def __init__(self, config: RunConfig, recipe: GanRecipe, step: Step, acceleration: Acceleration) -> None:
         self.config = config
         self.images_seen = 0
         self.losses: Losses | None = None
-        self._recipe = recipe = _of_a_gan(config.settings)
-        parallel.must_be_shared(_batch_sizes(recipe))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(stream(recipe.seed, "weights").initial_seed())
-            generator, discriminator = build_generator(config), build_discriminator(config)
-        self._acceleration = acceleration = Acceleration.chosen(recipe, convolutional=is_convolutional(generator))
-        for network in (generator, discriminator):
-            acceleration.placed(network)
-        self._step = build_step(generator, discriminator, recipe, data, acceleration)
-        self._step.initialise()
-        for network in (generator, discriminator):
+        self._recipe = recipe
+        self._step = step
+        self._acceleration = acceleration
+        step.initialise()
+        for network in (step.generator, step.discriminator):
             parallel.spread(network)
-        self._generator_average = Average(generator, share=recipe.average_share)
-        self._discriminator_average = Average(discriminator, share=recipe.average_share)
+        self._generator_average = Average(step.generator, share=recipe.average_share)
+        self._discriminator_average = Average(step.discriminator, share=recipe.average_share)
 
     def advance(self) -> Losses:
         """Take one step.
@@ -130,18 +192,6 @@ class GanTraining:
     def _classify(self, images: Tensor) -> Tensor:
         logits: Tensor = self._discriminator_average.network(self._acceleration.place(images))
         return logits
-
-
-def _of_a_gan(recipe: Recipe) -> GanRecipe:
-    if not isinstance(recipe, GanRecipe):
-        raise RecipeError(f"{recipe.name} is not trained step by step; `mintage probe RUN` makes it of a trained run")
-    return recipe
-
-
-def _batch_sizes(recipe: Recipe) -> dict[str, int]:
-    """Return the sizes of a step's batches, by the recipe's field."""
-    fields = ["batch", "unlabelled_batch", *(["labelled_batch"] if recipe.classifies else [])]
-    return {field: getattr(recipe, field) for field in fields if field in recipe.fields()}
 
 
 def stored(tensor: Tensor) -> Tensor:

@@ -15,10 +15,8 @@ from training.compute.acceleration import Acceleration
 from training.compute.sharding import collected, shard, share_like
 from training.config import RunConfig
 from training.data import LabelledImages
-from training.errors import RecipeError, RunError
-from training.networks import build_autoencoder
-from training.networks.sparse_autoencoder import StageLoss
-from training.randomness import stream
+from training.errors import RunError
+from training.networks.sparse_autoencoder import SparseAutoencoder, StageLoss
 from training.recipes import SparseAutoencoderRecipe
 from training.runs.checkpoint import section
 from training.steps.player import Player, trained
@@ -26,24 +24,23 @@ from training.steps.step import Losses, must_be_finite
 
 
 class AutoencoderTraining:
-    """The state of one training; see `training.loop.training.Training`.
+    """The state of one training; see `training.families.training.Training`.
 
     Args:
         config: the run's configuration.
-        data: the training images; their labels are not looked at.
+        recipe: its recipe.
+        network: with fresh weights.
+        data: the training images; their labels are not used.
     """
 
-    def __init__(self, config: RunConfig, data: LabelledImages) -> None:
+    def __init__(
+        self, config: RunConfig, recipe: SparseAutoencoderRecipe, network: SparseAutoencoder, data: LabelledImages
+    ) -> None:
         self.config = config
+        self.network = network
         self.images_seen = 0
         self.losses: Losses | None = None
-        if not isinstance(config.settings, SparseAutoencoderRecipe):
-            raise RecipeError(f"{config.recipe} trains no autoencoder")
-        self._recipe = recipe = config.settings
-        parallel.must_be_shared({"batch": recipe.batch})
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(stream(recipe.seed, "weights").initial_seed())
-            self.network = build_autoencoder(config)
+        self._recipe = recipe
         self._acceleration = acceleration = Acceleration.chosen(recipe, convolutional=False)
         parallel.spread(self.network)
         self._sharded = recipe.sharding == "yes" and parallel.processes() > 1

@@ -1,4 +1,4 @@
-"""What the loop needs of a training, whatever it trains, and the training that goes with a recipe."""
+"""A training in progress, as the loop sees it, whatever it trains."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from torch import Tensor
 
 from training.config import RunConfig
 from training.data import LabelledImages
-from training.loop.autoencoder import AutoencoderTraining
-from training.loop.gan import GanTraining
 from training.steps.step import Losses
 
 
@@ -46,13 +44,3 @@ class Training(Protocol):
 
     def restore(self, tensors: Mapping[str, Tensor], images_seen: int) -> None:
         """Go on from what `state` returned after so many images; RunError if it is that of another training."""
-
-
-def begin(config: RunConfig, data: LabelledImages) -> Training:
-    """Begin the training of a run.
-
-    Raises:
-        DataError: if the recipe's networks do not fit the images.
-        RecipeError: if nothing of the recipe is trained step by step, or this machine cannot do what it says.
-    """
-    return AutoencoderTraining(config, data) if config.settings.detects else GanTraining(config, data)
