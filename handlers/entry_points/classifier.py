@@ -1,36 +1,11 @@
-"""TorchServe's handler of classifiers. TorchServe wants one class in this file and imports it by its base name."""
+"""TorchServe's handler of classifiers; see `handlers.entry_points.handler` for what this file may define."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-from handlers.entry_points import startup
-from handlers.operations import items
+from handlers.entry_points.handler import Handler
 from handlers.operations.classification import Classifier
-from handlers.protocol import messages
-from handlers.protocol.messages import Answer, Failure, Request
 
 
-class ClassifierHandler:
-    """Serves one classifier; `handle` runs the other hooks in their order."""
+class ClassifierHandler(Handler):
+    """Serves one classifier, each request in micro-batches of its own."""
 
-    def initialize(self, context: Any) -> None:
-        """Load the archive that TorchServe has unpacked."""
-        self.server = startup.serve(context.system_properties, "classifier", Classifier)
-
-    def preprocess(self, data: Sequence[Mapping[str, bytes]]) -> list[Request | Failure]:
-        """Read and check every request."""
-        return items.read(data, self.server.check)
-
-    def inference(self, requests: Sequence[Request | Failure]) -> list[Answer | Failure]:
-        """Answer every sound request, each in micro-batches of its own."""
-        return self.server.answers(requests)
-
-    def postprocess(self, answers: Sequence[Answer | Failure]) -> list[bytes]:
-        """Write every answer."""
-        return [messages.write_answer(answer, self.server.facts) for answer in answers]
-
-    def handle(self, data: Sequence[Mapping[str, bytes]], context: Any) -> list[bytes]:
-        """Answer a batch of requests, item by item."""
-        return self.postprocess(self.inference(self.preprocess(data)))
+    KIND = "classifier"
+    SERVER = Classifier

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +20,9 @@ MESSAGE_BYTES = 6_553_500  # TorchServe's own default
 
 class Server(Protocol):
     """What a handler needs of a kind of model."""
+
+    def __init__(self, model: Model, max_bytes: int) -> None:
+        """Serve a model whose answers may take `max_bytes` each."""
 
     @property
     def facts(self) -> Mapping[str, object]:
@@ -52,13 +55,13 @@ class Refusal:
         return [request for request in requests if isinstance(request, Failure)]
 
 
-def serve(properties: Mapping[str, Any], kind: Kind, server: Callable[[Model, int], Server]) -> Server:
+def serve(properties: Mapping[str, Any], kind: Kind, server: type[Server]) -> Server:
     """Load the archive that TorchServe has unpacked.
 
     Args:
         properties: TorchServe's system properties: `model_dir`, and `gpu_id`, which is None on a CPU.
         kind: the kind of model that the handler serves.
-        server: makes what answers, from the model and the most bytes of an answer.
+        server: what answers for that kind.
     """
     logging.getLogger().setLevel(logging.WARNING)  # TorchServe's worker writes lines about every request
     device.make_deterministic()
