@@ -2,42 +2,190 @@
 
 from __future__ import annotations
 
+import importlib
+import itertools
+import pkgutil
 import re
+import shlex
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+import mintage.v1
 import pytest
 
+from service.settings import Settings
+
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+README = ROOT / "README.md"
+PAGES = [README, *sorted(DOCS.glob("*.md"))]
 
 
 def test_the_page_of_the_layout_is_that_of_the_files() -> None:
-    check = subprocess.run([sys.executable, ROOT / "docs" / "tree.py", "--check"], check=False)
+    check = subprocess.run([sys.executable, DOCS / "tree.py", "--check"], check=False)
 
     assert check.returncode == 0, "run: python docs/tree.py"
 
 
 def test_the_reference_of_the_api_is_that_of_the_contract() -> None:
-    check = subprocess.run([sys.executable, ROOT / "docs" / "api.py", "--check"], check=False)
+    check = subprocess.run([sys.executable, DOCS / "api.py", "--check"], check=False)
 
     assert check.returncode == 0, "run: python docs/api.py"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_and_pictures_lead_to_files(page: Path) -> None:
-    targets = re.findall(r"\]\(([^)#]+)\)", page.read_text())
+def test_links_and_pictures_lead_to_files_and_headings(page: Path) -> None:
+    broken = []
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        path, _, heading = target.partition("#")
+        file = page.parent / path if path else page
+        if "://" not in target and not (file.exists() and (not heading or heading in anchors(file))):
+            broken.append(target)
 
-    assert [target for target in targets if "://" not in target and not (page.parent / target).exists()] == []
+    assert broken == []
 
 
-def test_every_verb_named_in_the_docs_exists() -> None:
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_table_is_whole(page: Path) -> None:
+    prose = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    blocks = [[line for line in block.splitlines() if line.startswith("|")] for block in prose.split("\n\n")]
+
+    for table in filter(None, blocks):
+        assert re.fullmatch(r"\|( -+:? \|)+", table[1]), f"a blank line cuts the table before {table[0]}"
+        assert {len(re.findall(r"(?<!\\)\|", row)) for row in table} == {table[1].count("|")}, table[0]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_and_option_exists(page: Path) -> None:
+    assert [problem for command in commands(page) for problem in problems(command)] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_setting_exists(page: Path) -> None:
+    from_the_shell = {"MINTAGE_INPUTS", "MINTAGE_CLIENT"}  # read by docker-compose.yml and by the command line
+    named = set(re.findall(r"MINTAGE_[A-Z0-9_]*[A-Z0-9]\b(?!_|\*)", page.read_text())) - from_the_shell
+
+    assert named - {f"MINTAGE_{name.upper()}" for name in Settings.model_fields} == set()
+
+
+def test_every_recipe_is_in_the_table_of_recipes_and_no_other() -> None:
+    from training.recipes import RECIPES
+
+    cells = first_column(section(DOCS / "training.md", "Recipes"))
+
+    assert sorted(name for cell in cells for name in re.findall(r"`([^`]+)`", cell)) == sorted(RECIPES)
+
+
+def test_the_readme_gives_the_sizes_that_mint_gives() -> None:
+    sizes = set(re.findall(r"\d+ (?:MB|GB)", re.sub(r"\(.* on disk\)", "", (ROOT / "mint").read_text())))
+
+    assert set(re.findall(r"\d+ (?:MB|GB)", README.read_text())) == sizes
+
+
+def test_the_readme_gives_only_numbers_that_were_measured() -> None:
+    claims = README.read_text().split("```")[0] + section(README, "Numbers")
+    figures = set(re.findall(r"\d[\d,]*\.?\d*", re.sub(r"\]\(.*?\)|\d+ [MG]B|Python [\d.]+", "", claims)))
+    measured = set(re.findall(r"\d[\d,]*\.?\d*", (DOCS / "results.md").read_text()))
+
+    assert {figure.rstrip(".,") for figure in figures} - {figure.rstrip(".,") for figure in measured} == set()
+
+
+def test_the_readme_calls_methods_of_the_client_that_exist() -> None:
+    from mintage.client import Client
+
+    called = re.findall(r"\bclient\.([a-z_]+)\(", README.read_text())
+
+    assert called
+    assert [method for method in called if not callable(getattr(Client, method, None))] == []
+
+
+def test_the_folders_in_the_readme_and_the_architecture_exist() -> None:
+    readme = re.findall(r"^([a-z]\S*)", section(README, "The tree").split("```")[1], re.MULTILINE)
+    packages = section(DOCS / "architecture.md", "Packages")
+    folders = [cell.split("`")[1] for cell in first_column(packages)]
+    floors = re.findall(r"^\| `(service/[a-z]+)`", packages, re.MULTILINE)
+
+    assert readme
+    assert [path for path in readme + folders if not (ROOT / path).exists()] == []
+    assert set(floors) == {str(path.parent.relative_to(ROOT)) for path in ROOT.glob("service/*/__init__.py")}
+
+
+def test_every_dependency_has_its_reason() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
+    names = {re.split(r"[\[<>=~ ;]", each)[0] for each in needed} - {"mintage"}
+
+    assert names - set(first_column((DOCS / "dependencies.md").read_text())) == set()
+
+
+def test_every_term_of_the_contract_and_of_the_architecture_is_in_the_glossary_in_alphabetical_order() -> None:
+    terms = [cell.strip("`") for cell in first_column((DOCS / "glossary.md").read_text())]
+    modules = (module.name for module in pkgutil.iter_modules(mintage.v1.__path__, "mintage.v1."))
+    files = [importlib.import_module(name).DESCRIPTOR for name in modules if name.endswith("_pb2")]
+    words = first_column(section(DOCS / "architecture.md", "Words"))
+
+    assert {name for file in files for name in nouns(file)} - set(terms) == set()
+    assert words
+    assert set(words) - {term.lower() for term in terms} == set()
+    assert terms == sorted(terms, key=str.lower)
+
+
+def nouns(file: Any) -> Iterator[str]:
+    """The services, enums and messages of a .proto that name a thing, without the envelopes of calls."""
+    names: Mapping[str, Any] = {**file.services_by_name, **file.enum_types_by_name, **file.message_types_by_name}
+    return (name for name in names if not name.endswith(("Request", "Response")))
+
+
+def commands(page: Path) -> list[list[str]]:
+    """Every `mintage ...` of a page, in code blocks and in running text, as words; placeholders stay."""
+    text = page.read_text().replace("\\\n", " ").replace("\\|", "|")
+    said = re.findall(r"^(?:\$ )?\./mint (.+)$|^mintage (.+)$", text, re.MULTILINE)
+    said += re.findall(r"`(?:\./mint|mintage) ([^`\n]+)`()", text)
+    chained = (part for pair in said for part in re.split(r" (?:&& \./mint|&& mintage) ", "".join(pair)))
+    return [shlex.split(re.sub(r'"\$\(.*', "", one), comments=True) for one in chained]
+
+
+def problems(command: list[str]) -> Iterator[str]:
+    """What the command line does not know of a command."""
     from typer.main import get_command
 
     from service.cli import app
 
-    verbs = set(get_command(app).commands)  # type: ignore[attr-defined]
-    named = {verb for page in PAGES for verb in re.findall(r"(?:\./mint|`mintage) ([a-z]+)", page.read_text())}
+    if command[0] in ("test", "..."):
+        return
+    verb: Any = get_command(app)
+    for word in command:
+        if word in ("&&", "#"):
+            return
+        if hasattr(verb, "commands") and not word.startswith("-"):
+            alternatives = word.split("|")
+            if unknown := [each for each in alternatives if each not in verb.commands and each != "..."]:
+                yield f"{' '.join(command)}: no verb {unknown[0]}"
+                return
+            verb = verb.commands.get(alternatives[0], verb)
+        elif re.match(r"--?[a-z]", word):
+            known = {"--help", *(name for each in verb.params for name in (*each.opts, *each.secondary_opts))}
+            if word.partition("=")[0] not in known:
+                yield f"{' '.join(command)}: no option {word}"
 
-    assert named - {"test"} <= verbs
+
+def section(page: Path, heading: str) -> str:
+    """What stands below a heading of the second level."""
+    return page.read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
+
+
+def first_column(text: str) -> list[str]:
+    """The first cell of every row of the tables in a text, without their heads."""
+    lines = [*text.splitlines(), ""]
+    rows = [line for line, after in itertools.pairwise(lines) if line.startswith("| ") and "| ---" not in line + after]
+    return [row.split("|")[1].strip() for row in rows]
+
+
+def anchors(page: Path) -> set[str]:
+    """The headings of a page as links name them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
