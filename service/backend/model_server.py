@@ -1,4 +1,4 @@
-"""What the API needs of a model server: the seam that tests fake. `torchserve.TorchServe` is the real one."""
+"""What API and workers need of a model server: the seam that tests fake. `torchserve.TorchServe` is the real one."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from typing import Protocol
 from service.backend.description import ModelDescription
 
 
-class ModelServer(Protocol):
-    """Holds models under backend names and answers for them; its methods raise the errors of `service.errors`."""
+class Predictor(Protocol):
+    """What a worker needs of a model server: answers to requests."""
 
     async def predict(self, backend_name: str, inputs: Mapping[str, bytes], *, timeout_s: float) -> bytes:
         """Send one request to a model and return its answer as it came."""
         ...
+
+
+class ModelServer(Predictor, Protocol):
+    """Holds models under backend names and answers for them; its methods raise the errors of `service.errors`."""
 
     async def register(
         self,

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,22 @@ class Question(Generic[T]):
     request: Callable[[NDArray[np.uint8]], dict[str, bytes]]
     read: Callable[[bytes, int], T]
     answer_bytes: int = 0
+
+
+class ImageGenerator(Protocol):
+    """What makes images: `Inference`, or a fake of it."""
+
+    async def generate(
+        self,
+        record: ModelRecord,
+        *,
+        seed: int,
+        first_index: int,
+        count: int,
+        encode: Callable[[NDArray[np.uint8]], list[bytes]],
+        deadline: Deadline,
+    ) -> Generated:
+        """Make samples first_index to first_index + count - 1 of (the model's digest, seed)."""
 
 
 class Inference:

@@ -1,4 +1,4 @@
-"""Pages of lists that are in order of their names."""
+"""Pages of lists: how many items, after which one they begin, and the opaque token of the next page."""
 
 from __future__ import annotations
 
@@ -12,64 +12,43 @@ from service.validation import Violations
 
 T = TypeVar("T")
 
-DEFAULT_PAGE, LARGEST_PAGE = 100, 1000
+DEFAULT_PAGE, MAX_PAGE = 100, 1000  # items; the largest page bounds the work of one call and the size of its answer
 
 
-def begin(page_size: int, page_token: str, pattern: re.Pattern[str], violations: Violations) -> str:
-    """Check what a page is asked by.
+def page_size(size: int, violations: Violations, *, default: int = DEFAULT_PAGE) -> int:
+    """Return how many items a page holds at most; 0 chooses the default. Notes `page_size` if it is negative."""
+    if size < 0:
+        violations.add("page_size", f"must not be negative, as {size:,} is")
+    return min(size or default, MAX_PAGE)
 
-    Args:
-        page_size: at most so many items; 0 leaves it to us.
-        page_token: what `page` gave; empty for the first page.
-        pattern: of the resource names that tokens hold; its first group is the name.
-        violations: where wrong fields are noted.
 
-    Returns: the name after which the page begins, empty for the first one.
+def page_token(name: str) -> str:
+    """Return the token of the page that begins after a resource name."""
+    return base64.urlsafe_b64encode(name.encode()).decode().rstrip("=")
+
+
+def page_start(token: str, pattern: re.Pattern[str], violations: Violations) -> str:
+    """Return where a page begins: the first group of `pattern` in the resource name that `page_token` was given.
+
+    Returns '' for no token, which is the first page. Notes `page_token` if `page_token` did not make it.
     """
-    if page_size < 0:
-        violations.add("page_size", f"must not be negative, as {page_size:,} is")
-    if not page_token:
-        return ""
-    try:
-        match = pattern.fullmatch(base64.b64decode(page_token.encode(), altchars=b"-_", validate=True).decode())
-    except (binascii.Error, UnicodeError):
-        match = None
-    if match is None:
-        violations.add("page_token", "is not one that this server gave")
-        return ""
-    return match[1]
-
-
-def page(items: Sequence[T], page_size: int, resource: Callable[[T], str]) -> tuple[Sequence[T], str]:
-    """Cut the first page off what comes after a token; `resource` gives an item's resource name.
-
-    Returns: the items of the page, and the token of the next one, empty if it is the last.
-    """
-    size = min(page_size or DEFAULT_PAGE, LARGEST_PAGE)
-    first = items[:size]
-    if len(items) <= size:
-        return first, ""
-    return first, base64.urlsafe_b64encode(resource(first[-1]).encode()).decode()
-
-
-_TOKENS = {"job": re.compile(r"job:([a-z0-9]{1,40})"), "shard": re.compile(r"shard:([0-9]{1,9})")}
-
-
-def page_token(kind: str, value: str) -> str:
-    """Return an opaque token for where a page ends."""
-    return base64.urlsafe_b64encode(f"{kind}:{value}".encode()).decode().rstrip("=")
-
-
-def token_value(kind: str, token: str, violations: Violations) -> str:
-    """Return what `page_token` was given; '' for no token; notes `page_token` if it is none of ours."""
     if not token:
         return ""
     try:
-        text = base64.b64decode(token + "=" * (-len(token) % 4), altchars="-_", validate=True).decode("ascii")
-        match = _TOKENS[kind].fullmatch(text)
-    except (binascii.Error, ValueError):
+        name = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True).decode()
+        match = pattern.fullmatch(name)
+    except (binascii.Error, ValueError):  # ValueError: the token or the name is not text
         match = None
     if match is None:
         violations.add("page_token", "must be the next_page_token of an earlier answer")
         return ""
     return match[1]
+
+
+def first_page(items: Sequence[T], size: int, name: Callable[[T], str]) -> tuple[Sequence[T], str]:
+    """Cut the first page off a list; `name` gives an item's resource name.
+
+    Returns: the items of the page, and the token of the next one, '' if this is the last.
+    """
+    page = items[:size]
+    return page, page_token(name(page[-1])) if len(items) > size else ""

@@ -6,7 +6,8 @@ from typing import Any
 
 from mintage.v1 import models_pb2, models_pb2_grpc
 
-from service.api.requests import encodings, pagination
+from service.api.requests import encodings
+from service.api.requests.pagination import first_page, page_size, page_start
 from service.errors import NotFound
 from service.models.loader import Loader
 from service.models.registry import Entry, Registry
@@ -36,10 +37,11 @@ class ModelServicer(models_pb2_grpc.ModelServiceServicer):
     async def ListModels(self, request: models_pb2.ListModelsRequest, context: Any) -> models_pb2.ListModelsResponse:
         """List the models that should be loaded."""
         violations = Violations()
-        after = pagination.begin(request.page_size, request.page_token, MODEL_NAME, violations)
+        size = page_size(request.page_size, violations)
+        after = page_start(request.page_token, MODEL_NAME, violations)
         violations.check()
         entries = [entry for entry in self._registry.entries() if entry.name > after]
-        page, token = pagination.page(entries, request.page_size, lambda entry: f"models/{entry.name}")
+        page, token = first_page(entries, size, lambda entry: f"models/{entry.name}")
         return models_pb2.ListModelsResponse(models=map(_message, page), next_page_token=token)
 
     async def GetModel(self, request: models_pb2.GetModelRequest, context: Any) -> models_pb2.GetModelResponse:

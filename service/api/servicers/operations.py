@@ -1,8 +1,7 @@
 """google.longrunning.Operations: every job as the standard long-running operation, `operations/{job}` for `jobs/{job}`.
 
-For clients and tools that know this service and nothing of ours. Metadata is the Job as it is; the response, once there
-is one, is the Job too. A job that has succeeded only in part has a response, whose state says so; one that has failed
-or was cancelled has an error.
+For clients that know only the standard service. The metadata is the Job as it is now; the response, once there is one,
+is the same. A partially succeeded job has a response, whose state says so; a failed or cancelled one has an error.
 """
 
 from __future__ import annotations
@@ -17,8 +16,7 @@ from google.protobuf import empty_pb2
 from google.rpc import code_pb2, status_pb2
 from redis.asyncio import Redis
 
-from service.api.requests import pagination
-from service.api.requests.pagination import page_token, token_value
+from service.api.requests.pagination import page_size, page_start, page_token
 from service.api.servicers.jobs.messages import job_message
 from service.errors import Unimplemented
 from service.jobs.intents import remember
@@ -27,13 +25,13 @@ from service.jobs.ledger.queries import JobFilter, page
 from service.jobs.ledger.views import TERMINAL, JobState, JobView
 from service.jobs.storage.store import open_store
 from service.settings import Settings
-from service.validation import Violations
+from service.validation import JOB_NAME, Violations
 
 OPERATION_NAME = re.compile(r"operations/([a-z0-9]{1,40})", re.ASCII)
 DONE = re.compile(r"\s*done\s*=\s*(true|false)\s*", re.ASCII)
 ROOTS = ("", "operations")
-LOOK_S = 0.15
-ANSWER_S = 0.5  # a wait ends so long before the call's deadline
+POLL_S = 0.15  # as often as WatchJob asks the ledger
+ANSWER_S = 0.5  # a wait ends this long before the call's deadline, so that the answer arrives in time
 _CODES = {"NO_SPACE": code_pb2.RESOURCE_EXHAUSTED}
 
 
@@ -46,7 +44,7 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):  # type: ignor
         self._ledger = Ledger(redis)
 
     async def GetOperation(self, request: operations_pb2.GetOperationRequest, context: Any) -> operations_pb2.Operation:
-        """Get one job. Fails with INVALID_ARGUMENT and NOT_FOUND, as all here."""
+        """Get one job. Like all calls here, fails with INVALID_ARGUMENT or NOT_FOUND."""
         return self._operation(await self._ledger.job(_job_of(request.name)))
 
     async def ListOperations(
@@ -59,15 +57,13 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):  # type: ignor
         match = DONE.fullmatch(request.filter)
         if request.filter and match is None:
             violations.add("filter", "must be 'done = true', 'done = false' or empty")
-        if request.page_size < 0:
-            violations.add("page_size", f"must not be negative, as {request.page_size:,} is")
-        after = token_value("job", request.page_token, violations)
+        size = page_size(request.page_size, violations)
+        after = page_start(request.page_token, JOB_NAME, violations)
         violations.check()
-        size = min(request.page_size or pagination.DEFAULT_PAGE, pagination.LARGEST_PAGE)
-        views, last = await page(self._ledger, _wanted(match), after=after, size=size)
+        views, last = await page(self._ledger, _job_filter(match), after=after, size=size)
         return operations_pb2.ListOperationsResponse(
             operations=[self._operation(view) for view in views],
-            next_page_token=page_token("job", last) if last else "",
+            next_page_token=page_token(f"jobs/{last}") if last else "",
         )
 
     async def CancelOperation(self, request: operations_pb2.CancelOperationRequest, context: Any) -> empty_pb2.Empty:
@@ -80,7 +76,7 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):  # type: ignor
     async def WaitOperation(
         self, request: operations_pb2.WaitOperationRequest, context: Any
     ) -> operations_pb2.Operation:
-        """Wait until a job has ended, or the timeout or the call's deadline is near; answer with the job as it is."""
+        """Wait until a job ends, or the timeout or the call's deadline is near; answer with the job as it is then."""
         violations = Violations()
         job = violations.matches("name", request.name, OPERATION_NAME, "operations/{job}")
         if request.timeout.seconds < 0 or not 0 <= request.timeout.nanos < 1_000_000_000:
@@ -94,11 +90,11 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):  # type: ignor
         until = time.monotonic() + min(limits)
         while not (view := await self._ledger.job(job)).terminal and time.monotonic() < until:
             while time.monotonic() < until and await self._ledger.revision(job) == view.revision:
-                await asyncio.sleep(LOOK_S)
+                await asyncio.sleep(POLL_S)
         return self._operation(view)
 
     async def DeleteOperation(self, request: operations_pb2.DeleteOperationRequest, context: Any) -> empty_pb2.Empty:
-        """Refuse: the standard means forgetting a result, but here files would go.
+        """Refuse: the standard means forgetting a result, but deleting a job deletes its files.
 
         Raises:
             Unimplemented: always.
@@ -119,7 +115,7 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):  # type: ignor
         return operation
 
 
-def _wanted(done: re.Match[str] | None) -> JobFilter:
+def _job_filter(done: re.Match[str] | None) -> JobFilter:
     if done is None:
         return JobFilter()
     return JobFilter(states=TERMINAL if done[1] == "true" else frozenset(get_args(JobState)) - TERMINAL)

@@ -6,10 +6,9 @@ import asyncio
 import hashlib
 import random
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,24 +21,8 @@ from service.jobs.shards.formats.choice import open_images
 from service.jobs.storage.output import Output, OutputError
 from service.jobs.verification.findings import Finding
 from service.models.admission import Deadline
-from service.models.inference import Generated
+from service.models.inference import Generated, ImageGenerator
 from service.models.registry import ModelRecord, Registry
-
-
-class Maker(Protocol):
-    """What makes images: `service.models.inference.Inference`, as far as it is needed here."""
-
-    async def generate(
-        self,
-        record: ModelRecord,
-        *,
-        seed: int,
-        first_index: int,
-        count: int,
-        encode: Callable[[NDArray[np.uint8]], list[bytes]],
-        deadline: Deadline,
-    ) -> Generated:
-        """Make samples first_index to first_index + count - 1 of a seed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +47,7 @@ class Recomputation:
 
     plan: Plan
     record: ModelRecord
-    maker: Maker
+    generator: ImageGenerator
     count: int
     seed: int
     timeout_s: float
@@ -92,7 +75,7 @@ class Recomputation:
 
     async def _made(self, indices: range) -> Generated:
         assert self.plan.sampling is not None  # noqa: S101 - only sample jobs are recomputed
-        return await self.maker.generate(
+        return await self.generator.generate(
             self.record,
             seed=self.plan.sampling.seed,
             first_index=indices.start,

@@ -10,10 +10,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import structlog
 
+from service.backend.model_server import Predictor
 from service.errors import MintageError
 from service.jobs.faults import attempting, crash_point
 from service.jobs.ledger.ledger import LeaseEnded, Ledger
@@ -39,17 +40,10 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 
-class Backend(Protocol):
-    """The model server, as far as an attempt needs it."""
-
-    async def predict(self, backend_name: str, inputs: Mapping[str, bytes], *, timeout_s: float) -> bytes:
-        """Send one request to a model and return its answer."""
-
-
 class ShardRunner:
     """Runs attempts at shards, one after another, for one worker."""
 
-    def __init__(self, settings: Settings, ledger: Ledger, backend: Backend, worker: str) -> None:
+    def __init__(self, settings: Settings, ledger: Ledger, backend: Predictor, worker: str) -> None:
         self.settings = settings
         self.store = open_store(settings)
         self.ledger = ledger

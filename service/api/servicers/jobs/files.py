@@ -1,4 +1,4 @@
-"""The calls of JobService that read a job's files: its shards, and what lies beside them."""
+"""Reading a job's files: its shards, and the files beside them."""
 
 from __future__ import annotations
 
@@ -6,27 +6,31 @@ import asyncio
 import contextlib
 import hashlib
 from collections.abc import AsyncIterator
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from mintage.v1 import jobs_pb2
 
-from service.api.servicers.jobs.control import JobControlServicer, checked_name
+from service.api.servicers.jobs.control import checked_name
 from service.errors import FailedPrecondition, NotFound
+from service.jobs.ledger.ledger import Ledger
 from service.jobs.plan import Plan
 from service.jobs.shards.formats.choice import layout_of
 from service.jobs.shards.marker import read_marker
 from service.jobs.storage.output import Output, OutputError
+from service.jobs.storage.store import Store
 from service.validation import JOB_FILE, Violations
 
-READ_BYTES = 1 << 20
+READ_BYTES = 1 << 20  # of one message: far below gRPC's limit, large enough that threads and messages cost little
 
 
-class JobFileServicer(JobControlServicer):
-    """Answers the part of JobService that reads files."""
+class JobFiles:
+    """Lists and reads the files of jobs."""
 
-    async def ReadShard(
-        self, request: jobs_pb2.ReadShardRequest, context: Any
-    ) -> AsyncIterator[jobs_pb2.ReadShardResponse]:
+    def __init__(self, ledger: Ledger, store: Store) -> None:
+        self._ledger = ledger
+        self._store = store
+
+    async def read_shard(self, request: jobs_pb2.ReadShardRequest) -> AsyncIterator[jobs_pb2.ReadShardResponse]:
         """Stream the file of a finished shard."""
         plan = (await self._ledger.job(checked_name(request.name))).plan
         await self._check_done(plan, request.index)
@@ -36,7 +40,7 @@ class JobFileServicer(JobControlServicer):
         except (OutputError, OSError) as error:
             raise FailedPrecondition(f"the shard cannot be read: {error}", reason="OUTPUT_DAMAGED") from error
 
-    async def ListJobFiles(self, request: jobs_pb2.ListJobFilesRequest, context: Any) -> jobs_pb2.ListJobFilesResponse:
+    async def list_files(self, request: jobs_pb2.ListJobFilesRequest) -> jobs_pb2.ListJobFilesResponse:
         """List the files beside the shards."""
         plan = (await self._ledger.job(checked_name(request.name))).plan
         try:
@@ -45,10 +49,8 @@ class JobFileServicer(JobControlServicer):
             raise FailedPrecondition(f"the folder cannot be read: {error}", reason="OUTPUT_DAMAGED") from error
         return jobs_pb2.ListJobFilesResponse(files=files)
 
-    async def ReadJobFile(
-        self, request: jobs_pb2.ReadJobFileRequest, context: Any
-    ) -> AsyncIterator[jobs_pb2.ReadJobFileResponse]:
-        """Stream one of them."""
+    async def read_file(self, request: jobs_pb2.ReadJobFileRequest) -> AsyncIterator[jobs_pb2.ReadJobFileResponse]:
+        """Stream a file beside the shards."""
         violations = Violations()
         job = violations.job_name("name", request.name)
         expected = "the name of a file beside the shards, such as manifest.json, without a folder"
@@ -76,7 +78,7 @@ class JobFileServicer(JobControlServicer):
 
 
 async def _parts(output: Output, plan: Plan, shard: int) -> AsyncIterator[jobs_pb2.ReadShardResponse]:
-    """Read a shard's file piece by piece in threads, after what its marker says."""
+    """Read a shard's file piece by piece in threads, after a header with what its marker says."""
     layout = layout_of(plan)
     marker = await asyncio.to_thread(read_marker, output, shard)
     size = await asyncio.to_thread(layout.size, output, shard)
@@ -91,7 +93,7 @@ async def _parts(output: Output, plan: Plan, shard: int) -> AsyncIterator[jobs_p
 
 
 async def _bytes_of(output: Output, name: str) -> AsyncIterator[jobs_pb2.ReadJobFileResponse]:
-    """Read a file piece by piece in threads, then say its digest."""
+    """Read a file piece by piece in threads, then give its digest."""
     digest = hashlib.sha256()
     with contextlib.ExitStack() as stack:
         file = await asyncio.to_thread(stack.enter_context, output.open(name))
@@ -108,7 +110,7 @@ def _files(output: Output) -> list[jobs_pb2.JobFile]:
 
 
 def _size(output: Output, name: str) -> int | None:
-    """A file's size; None if it is none, but a folder say."""
+    """A file's size in bytes; None for anything else, such as a folder."""
     try:
         return output.size(name)
     except (OutputError, IsADirectoryError):

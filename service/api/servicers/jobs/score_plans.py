@@ -117,7 +117,7 @@ def folder_draft(
     return Draft(plan, {file_name(listing.digest): listing.data})
 
 
-async def listed(inputs: Path, folder: str, *, timeout_s: float | None) -> Listing:
+async def list_source(inputs: Path, folder: str, *, timeout_s: float | None) -> Listing:
     """List a folder in a thread.
 
     Raises:
@@ -135,7 +135,7 @@ async def listed(inputs: Path, folder: str, *, timeout_s: float | None) -> Listi
     try:
         return await asyncio.to_thread(list_folder, InputFolder(inputs, folder), on_file=in_time)
     except FileNotFoundError:
-        text = f"the server's input folder has no {folder} (MINTAGE_INPUT_DIR is its place)"
+        text = f"the server's input folder has no {folder} (MINTAGE_INPUT_DIR says where that is)"
         raise NotFound(text, reason="SOURCE_FOLDER_NOT_FOUND") from None
     except OutputError as error:
         raise FailedPrecondition(str(error), reason="SOURCE_UNUSABLE") from error

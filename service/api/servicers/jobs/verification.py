@@ -1,4 +1,4 @@
-"""The call of JobService that verifies a job."""
+"""Verifying a job for a caller: the steps of `Verification` as a stream of messages."""
 
 from __future__ import annotations
 
@@ -6,38 +6,58 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Any
 
 from mintage.v1 import verification_pb2
-from redis.asyncio import Redis
 
-from service.api.servicers.jobs.files import JobFileServicer
+from service.jobs.ledger.ledger import Ledger
 from service.jobs.plan import Plan
+from service.jobs.storage.store import Store
 from service.jobs.verification.findings import Finding
-from service.jobs.verification.recompute import Maker, Recomputation, find_model
+from service.jobs.verification.recompute import Recomputation, find_model
 from service.jobs.verification.verification import Progress, Verification
+from service.models.inference import ImageGenerator
 from service.models.registry import Registry
-from service.settings import Settings
 from service.validation import Violations
 
-MAX_RECOMPUTED = 10_000
-HASHING_AT_ONCE = 2
-PROGRESS_S = 0.2
+MAX_RECOMPUTED = 10_000  # samples; a fault in one of 2,000 escapes so many with a probability below 1 %
+HASHING_AT_ONCE = 2  # verifications that hash at a time, so that threads are left for other calls
+PROGRESS_S = 0.2  # between two messages of progress: smooth to the eye, and few
 
 
-class JobVerificationServicer(JobFileServicer):
-    """Answers the part of JobService that verifies."""
+class JobVerification:
+    """Verifies jobs.
 
-    def __init__(self, settings: Settings, redis: Redis, registry: Registry, maker: Maker) -> None:
-        super().__init__(settings, redis)
+    Args:
+        ledger: Knows what was committed.
+        store: Where jobs write.
+        registry: Knows which models are loaded.
+        generator: Recomputes samples.
+        timeout_s: Longest time of one call to a model, in seconds.
+        retry_budget_s: How long a model that does not answer is tried again, in seconds.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        store: Store,
+        registry: Registry,
+        generator: ImageGenerator,
+        *,
+        timeout_s: float,
+        retry_budget_s: float,
+    ) -> None:
+        self._ledger = ledger
+        self._store = store
         self._registry = registry
-        self._maker = maker
+        self._generator = generator
+        self._timeout_s = timeout_s
+        self._retry_budget_s = retry_budget_s
         self._slots = asyncio.Semaphore(HASHING_AT_ONCE)
 
-    async def VerifyJob(
-        self, request: verification_pb2.VerifyJobRequest, context: Any
+    async def verify(
+        self, request: verification_pb2.VerifyJobRequest
     ) -> AsyncIterator[verification_pb2.VerifyJobResponse]:
-        """Verify a job that has ended."""
+        """Verify a finished job: yields findings and progress, at the end the verdict."""
         view = await self._ledger.job(_checked(request))
         recomputation = self._recomputation(request, view.plan) if view.terminal and request.recompute_count else None
         verification = Verification(self._ledger, self._store, view, recomputation=recomputation, slots=self._slots)
@@ -62,11 +82,11 @@ class JobVerificationServicer(JobFileServicer):
         return Recomputation(
             plan=plan,
             record=find_model(self._registry, plan),
-            maker=self._maker,
+            generator=self._generator,
             count=request.recompute_count,
             seed=request.recompute_seed,
-            timeout_s=self._settings.max_deadline_s,
-            retry_budget_s=self._settings.backend_retry_s,
+            timeout_s=self._timeout_s,
+            retry_budget_s=self._retry_budget_s,
         )
 
 

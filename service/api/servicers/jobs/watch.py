@@ -1,25 +1,57 @@
-"""What the watcher of a job has seen: so that a watch can be taken up again, and progress never falls in between.
+"""Watching a job, and the cursor with which a broken watch is resumed.
 
-Where Redis was emptied, a job is indexed again from its shards and counts anew from nought; whoever watches it keeps
-the highest numbers that it saw, on this stream or on the one whose token it brings.
+After Redis was emptied, a job is indexed again from its shards and its progress counts up from 0. A watcher never sees
+that: it is shown the highest numbers it saw so far, on this stream or on the one whose resume token it brings.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import dataclasses
 import json
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
+from mintage.v1 import jobs_pb2
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
+from service.api.servicers.jobs.messages import job_message
+from service.jobs.ledger.ledger import Ledger
 from service.jobs.ledger.views import JobView
 from service.jobs.plan import JobId
+from service.jobs.storage.store import Store
 from service.validation import Violations
 
 Count = Annotated[int, Field(ge=0, lt=2**63)]
+POLL_S = 0.15  # between two looks at a job's revision, one small read of Redis per watcher; a person sees no delay
+
+
+class JobWatch:
+    """Streams jobs."""
+
+    def __init__(self, ledger: Ledger, store: Store) -> None:
+        self._ledger = ledger
+        self._store = store
+
+    async def watch(self, request: jobs_pb2.WatchJobRequest) -> AsyncIterator[jobs_pb2.WatchJobResponse]:
+        """Yield a job now and after every change, until it ends."""
+        violations = Violations()
+        job = violations.job_name("name", request.name)
+        cursor = read_cursor(job, request.resume_token, violations)
+        violations.check()
+        while True:
+            view = await self._ledger.job(job)
+            if cursor.is_news(view):
+                view = cursor.raised(view)
+                cursor = cursor.after(view)
+                yield jobs_pb2.WatchJobResponse(job=job_message(view, self._store), resume_token=cursor.token())
+            if view.terminal:
+                return
+            while await self._ledger.revision(job) == view.revision:
+                await asyncio.sleep(POLL_S)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,32 +75,32 @@ class WatchCursor:
         return base64.urlsafe_b64encode(text.encode()).decode()
 
     def is_news(self, view: JobView) -> bool:
-        """Whether a watcher does not know this view; the end of a job always is."""
+        """Whether a watcher has not seen this view; the end of a job is always news."""
         return view.terminal or (view.revision, view.state) != (self.revision, self.state)
 
     def raised(self, view: JobView) -> JobView:
-        """Return the view with no number below what was seen."""
+        """Return the view with no number below the highest seen."""
         return dataclasses.replace(view, **{name: max(getattr(self, name), getattr(view, name)) for name in _NUMBERS})
 
     def after(self, view: JobView) -> WatchCursor:
-        """Return what is seen once this view, raised, was sent."""
+        """Return the cursor once this view, raised, was sent."""
         numbers = {name: getattr(view, name) for name in _NUMBERS}
         return WatchCursor(job=self.job, revision=view.revision, state=view.state, **numbers)
 
 
-def seen_before(job: str, token: str, violations: Violations) -> WatchCursor:
-    """Read the token of an earlier watch; nothing was seen if it is empty; notes `resume_token` if it is none."""
+def read_cursor(job: str, token: str, violations: Violations) -> WatchCursor:
+    """Read the token of an earlier watch; an empty one has seen nothing. Notes `resume_token` if it is not one."""
     if not token:
         return WatchCursor(job=job)
     try:
-        seen = _SEEN.validate_json(base64.b64decode(token, altchars="-_", validate=True))
+        cursor = _CURSOR.validate_json(base64.b64decode(token, altchars="-_", validate=True))
     except (binascii.Error, ValueError, ValidationError):
-        seen = None
-    if seen is None or seen.job != job:
+        cursor = None
+    if cursor is None or cursor.job != job:
         violations.add("resume_token", "must be the resume_token of an earlier answer about the same job")
         return WatchCursor(job=job)
-    return seen
+    return cursor
 
 
 _NUMBERS = ("images_done", "images_committed", "shards_done", "attempts", "bytes_committed")
-_SEEN = TypeAdapter(WatchCursor)
+_CURSOR = TypeAdapter(WatchCursor)

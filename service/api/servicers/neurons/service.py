@@ -10,9 +10,10 @@ import numpy as np
 from mintage.v1 import neurons_pb2, neurons_pb2_grpc
 from numpy.typing import NDArray
 
-from service.api.requests import encodings, pagination, uploads
+from service.api.requests import encodings, uploads
 from service.api.requests.deadlines import deadline_of
 from service.api.requests.encodings import ENCODINGS
+from service.api.requests.pagination import first_page, page_size, page_start
 from service.api.servicers.neurons import messages
 from service.api.servicers.neurons.targets import check_concepts, check_target, concepts_of, neuron_of, units_of
 from service.models.detection import NUMBER_BYTES, Detection
@@ -51,11 +52,12 @@ class NeuronServicer(neurons_pb2_grpc.NeuronServiceServicer):
         """List what a model's neurons know."""
         violations = Violations()
         name = violations.model_name("model", request.model)
-        after = pagination.begin(request.page_size, request.page_token, CONCEPT_NAME, violations)
+        size = page_size(request.page_size, violations)
+        after = page_start(request.page_token, CONCEPT_NAME, violations)
         violations.check()
         record = self._registry.find(name, "neurons")
         rest = [concept for concept in record.concepts if concept.name > after]
-        page, token = pagination.page(rest, request.page_size, lambda concept: f"concepts/{concept.name}")
+        page, token = first_page(rest, size, lambda concept: f"concepts/{concept.name}")
         return neurons_pb2.ListConceptsResponse(
             model=f"models/{record.name}",
             model_digest=record.digest,
