@@ -1,16 +1,24 @@
-"""That a job is paused, being cancelled or retried, written beside its plan: a Redis that was emptied can be told."""
+"""That a job is paused, being cancelled or retried, written beside its plan: an emptied Redis can be told.
+
+Pausing and cancelling always act, even where the disk is full, for that is how one stops the job that fills it; what
+could not be written is written by the dispatcher once there is space. Resuming and retrying need space anyway and are
+refused before anything has changed.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
-from service.errors import MintageError
+from service.errors import MintageError, NotFound
 from service.jobs.ledger.ledger import Ledger
 from service.jobs.ledger.views import JobState, JobView
+from service.jobs.storage.failures import translated
 from service.jobs.storage.output import Output, OutputError
 from service.jobs.storage.store import Store
 
@@ -21,27 +29,77 @@ _TEXT = re.compile(rb"(paused|cancelled|retried)(?: ([0-9]{1,9}))?\n")
 log = structlog.get_logger(__name__)
 
 
-async def remember(ledger: Ledger, store: Store, job: str) -> JobView:
-    """Write down what was asked of a job, as its state tells, and return the job.
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A job after something was asked of it, and whether that would survive the loss of Redis now."""
 
-    A full disk or a store that is away is no reason to refuse: it may be why somebody pauses. Then the ledger alone
-    knows.
+    view: JobView
+    durable: bool
 
-    Raises:
-        NotFound: if it does not exist.
-    """
-    view = await ledger.job(job)
-    if not view.terminal and view.state != "DELETING":
-        output = store.output(view.plan.prefix, existing=True)
+
+class Intents:
+    """The intents of the jobs of one ledger, beside their plans in one store."""
+
+    def __init__(self, ledger: Ledger, store: Store) -> None:
+        self._ledger, self._store = ledger, store
+
+    async def announce(self, job: str, states: Collection[JobState], *, retried: bool = False) -> None:
+        """Write an intent before the ledger acts on it; a job that is in another state is left alone.
+
+        Args:
+            job: the job's id.
+            states: those that the job can leave.
+            retried: whether its failed shards get fresh attempts.
+
+        Raises:
+            NotFound: if the job does not exist.
+            ResourceExhausted: NO_SPACE, if the disk is full.
+            FailedPrecondition: if the folder cannot be written.
+        """
+        view = await self._ledger.job(job)
+        if view.state in states:
+            await asyncio.to_thread(self._write, view, _text("QUEUED", view.round + retried) or b"resumed\n")
+
+    async def record(self, job: str) -> Recorded:
+        """Write down the intent that the job's state tells; what cannot be written now is left to the dispatcher.
+
+        Raises:
+            NotFound: if the job does not exist.
+        """
+        view = await self._ledger.job(job)
+        if view.state == "DELETING":
+            return Recorded(view, durable=True)
         try:
-            await asyncio.to_thread(_write, output, _text(view))
-        except (OSError, OutputError, MintageError) as error:
-            log.warning("an intent is not written down", job=job, state=view.state, error=str(error))
-    return view
+            await asyncio.to_thread(self._write, view, None if view.terminal else _text(view.state, view.round))
+        except MintageError as error:
+            log.warning("an intent is not recorded yet", job=job, state=view.state, error=error.message)
+            await self._ledger.run("unrecorded", "add", job)
+            return Recorded(view, durable=False)
+        return Recorded(view, durable=True)
+
+    async def record_missed(self) -> None:
+        """Write the intents that could not be written when they were asked for."""
+        for job in (await self._ledger.run("unrecorded", "list"))["jobs"]:
+            try:
+                durable = (await self.record(job)).durable
+            except NotFound:
+                durable = True  # it was deleted meanwhile
+            if durable:
+                await self._ledger.run("unrecorded", "remove", job)
+
+    def _write(self, view: JobView, text: bytes | None) -> None:
+        with translated():
+            output = self._store.output(view.plan.prefix, existing=True)
+            if text is None:
+                output.remove(INTENT_FILE)
+                return
+            with output.temporary(INTENT_FILE) as temporary:
+                temporary.file.write(text)
+                output.replace(temporary, INTENT_FILE)
 
 
 def read_intent(output: Output) -> tuple[JobState, int]:
-    """Return the state of a job that has not ended and that the ledger does not know, and how often it was retried."""
+    """Return the state of an unfinished job that the ledger does not know, and how often it was retried."""
     try:
         match = _TEXT.fullmatch(output.read(INTENT_FILE) or b"")
     except OutputError:
@@ -52,18 +110,9 @@ def read_intent(output: Output) -> tuple[JobState, int]:
     return state, int(match[2] or 0)
 
 
-def _text(view: JobView) -> bytes | None:
+def _text(state: JobState, retry_round: int) -> bytes | None:
     """What is written down: a word, and how often the job was retried, if it was."""
-    word = _WORDS.get(view.state, "retried")
-    if view.round:
-        return f"{word} {view.round}\n".encode()
+    word = _WORDS.get(state, "retried")
+    if retry_round:
+        return f"{word} {retry_round}\n".encode()
     return f"{word}\n".encode() if word != "retried" else None
-
-
-def _write(output: Output, text: bytes | None) -> None:
-    if text is None:
-        output.remove(INTENT_FILE)
-        return
-    with output.temporary(INTENT_FILE) as temporary:
-        temporary.file.write(text)
-        output.replace(temporary, INTENT_FILE)

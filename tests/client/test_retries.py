@@ -292,19 +292,20 @@ def test_the_remaining_calls_of_jobs(script: Script, client: Client) -> None:
         answers(jobs_pb2.GetJobResponse(job=job)),
         answers(jobs_pb2.CancelJobResponse(job=job)),
     )
-    assert client.create_score_job("judge", "a", splits=3) == client.job("a") == client.cancel("jobs/a") == job
+    assert client.create_score_job("judge", "a", splits=3) == client.job("a") == client.cancel("jobs/a").job == job
     assert (script.requests[0].source_job, script.requests[0].splits) == ("jobs/a", 3)
 
 
 def test_jobs_are_steered(script: Script, client: Client) -> None:
     job = jobs_pb2.Job(name="jobs/a")
     script.then(
-        answers(jobs_pb2.PauseJobResponse(job=job)),
+        answers(jobs_pb2.PauseJobResponse(job=job, durable=True)),
         answers(jobs_pb2.ResumeJobResponse(job=job)),
         fails(UNAVAILABLE),
         answers(jobs_pb2.RetryFailedShardsResponse(job=job)),
     )
-    assert client.pause("a") == client.resume("jobs/a") == client.retry("a") == job
+    assert client.pause("a").durable
+    assert client.resume("jobs/a") == client.retry("a") == job
     assert {request.name for request in script.requests} == {"jobs/a"}
 
 

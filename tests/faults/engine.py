@@ -212,6 +212,13 @@ class Engine:
         """Get a job."""
         return self.call(lambda api: api.GetJob(jobs_pb2.GetJobRequest(name=name), None)).job
 
+    def knows(self, name: str) -> bool:
+        """Whether the ledger has a job."""
+        try:
+            return bool(self.job(name).name)
+        except NotFound:
+            return False
+
     def cancel(self, name: str) -> jobs_pb2.Job:
         """Cancel a job."""
         return self.call(lambda api: api.CancelJob(jobs_pb2.CancelJobRequest(name=name), None)).job

@@ -14,6 +14,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from mintage.v1 import jobs_pb2
 
+from service.errors import ResourceExhausted
 from tests.faults.engine import Engine, files, running_engine, samples, wait_until
 from tests.faults.model_server import ModelServer, running_model_server
 from tests.support.valkey import Valkey
@@ -144,6 +145,31 @@ def test_a_job_goes_on_when_a_full_disk_has_space_again(cramped: Engine, small_d
     assert files(cramped.wait_for(waiting.name)) == calm
     cramped.retry(failed.name)
     assert files(cramped.wait_for(failed.name)) == calm
+
+
+def test_a_full_disk_keeps_nobody_from_pausing_and_the_pause_is_recorded_later(
+    cramped: Engine, small_disk: Path, valkey: Valkey
+) -> None:
+    cramped.start("dispatcher")
+    job = cramped.sample(60, 60)
+    intent = Path(job.output_uri) / "intent"
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(shutil.disk_usage(small_disk).free))
+    answer = cramped.call(lambda api: api.PauseJob(jobs_pb2.PauseJobRequest(name=job.name), None))
+    assert (answer.job.state, answer.durable) == (State.STATE_PAUSED, False) and not intent.exists()
+    with pytest.raises(ResourceExhausted) as caught:
+        cramped.resume(job.name)
+    assert caught.value.reason == "NO_SPACE" and cramped.job(job.name).state == State.STATE_PAUSED
+    ballast.unlink()
+    wait_until(intent.exists, "the dispatcher's note")
+    client = valkey.client()
+    client.flushall()
+    client.close()
+    wait_until(lambda: cramped.knows(job.name), "the job's return")
+    assert cramped.job(job.name).state == State.STATE_PAUSED
+    cramped.resume(job.name)
+    cramped.start_all()
+    assert samples(cramped.wait_for(job.name)) == list(range(60))
 
 
 def test_an_idle_engine_uses_almost_no_cpu(engine: Engine, models: ModelServer) -> None:

@@ -121,11 +121,11 @@ class AsyncJobMethods:
             except ApiError as error:
                 await asyncio.sleep(attempts.pause_after(error))
 
-    async def cancel(self, name: str) -> jobs_pb2.Job:
+    async def cancel(self, name: str) -> jobs_pb2.CancelJobResponse:
         """As `Client.cancel`."""
         return await self._run(job_calls.cancel_job(name))
 
-    async def pause(self, name: str) -> jobs_pb2.Job:
+    async def pause(self, name: str) -> jobs_pb2.PauseJobResponse:
         """As `Client.pause`."""
         return await self._run(job_calls.pause_job(name))
 

@@ -110,16 +110,16 @@ def watch_job(job: str, resume_token: str) -> Call[jobs_pb2.WatchJobResponse]:
     return Call(_JOBS + "WatchJob", request, jobs_pb2.WatchJobResponse, lambda answer: answer)
 
 
-def cancel_job(job: str) -> Call[jobs_pb2.Job]:
+def cancel_job(job: str) -> Call[jobs_pb2.CancelJobResponse]:
     """Ask a job to stop."""
     request = jobs_pb2.CancelJobRequest(name=job_name(job))
-    return Call(_JOBS + "CancelJob", request, jobs_pb2.CancelJobResponse, _job)
+    return Call(_JOBS + "CancelJob", request, jobs_pb2.CancelJobResponse, lambda answer: answer)
 
 
-def pause_job(job: str) -> Call[jobs_pb2.Job]:
+def pause_job(job: str) -> Call[jobs_pb2.PauseJobResponse]:
     """Pause a job."""
     request = jobs_pb2.PauseJobRequest(name=job_name(job))
-    return Call(_JOBS + "PauseJob", request, jobs_pb2.PauseJobResponse, _job)
+    return Call(_JOBS + "PauseJob", request, jobs_pb2.PauseJobResponse, lambda answer: answer)
 
 
 def resume_job(job: str) -> Call[jobs_pb2.Job]:

@@ -135,16 +135,19 @@ class JobMethods:
             except ApiError as error:
                 time.sleep(attempts.pause_after(error))
 
-    def cancel(self, name: str) -> jobs_pb2.Job:
-        """Ask a job to stop; it does within one micro-batch."""
+    def cancel(self, name: str) -> jobs_pb2.CancelJobResponse:
+        """Cancel a job; it stops within one micro-batch.
+
+        `durable` is false while that could not be written beside the job's files, on a full disk for example.
+        """
         return self._run(job_calls.cancel_job(name))
 
-    def pause(self, name: str) -> jobs_pb2.Job:
-        """Pause a job; workers stop within one micro-batch and nothing is lost."""
+    def pause(self, name: str) -> jobs_pb2.PauseJobResponse:
+        """Pause a job; workers stop within one micro-batch and nothing is lost. `durable` as in `cancel`."""
         return self._run(job_calls.pause_job(name))
 
     def resume(self, name: str) -> jobs_pb2.Job:
-        """Let a paused job go on."""
+        """Resume a paused job."""
         return self._run(job_calls.resume_job(name))
 
     def retry(self, name: str) -> jobs_pb2.Job:

@@ -1246,11 +1246,17 @@ Global___CancelJobRequest: _TypeAlias = CancelJobRequest  # noqa: Y015
 
 @_typing.final
 class CancelJobResponse(_message.Message):
-    """Answers once the request is recorded."""
+    """Returned once the job is being cancelled."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     JOB_FIELD_NUMBER: _builtins.int
+    DURABLE_FIELD_NUMBER: _builtins.int
+    durable: _builtins.bool
+    """Whether the intent is on disk beside the plan. False where it could not be written, on a full disk for example: the job
+    stops all the same, and the dispatcher writes the intent as soon as it can. Until then a Redis that loses its data
+    forgets it, and the job runs again.
+    """
     @_builtins.property
     def job(self) -> Global___Job:
         """The job."""
@@ -1259,10 +1265,11 @@ class CancelJobResponse(_message.Message):
         self,
         *,
         job: Global___Job | None = ...,
+        durable: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["durable", b"durable", "job", b"job"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1292,11 +1299,17 @@ Global___PauseJobRequest: _TypeAlias = PauseJobRequest  # noqa: Y015
 
 @_typing.final
 class PauseJobResponse(_message.Message):
-    """Answers once the request is recorded."""
+    """Returned once the job is paused."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     JOB_FIELD_NUMBER: _builtins.int
+    DURABLE_FIELD_NUMBER: _builtins.int
+    durable: _builtins.bool
+    """Whether the intent is on disk beside the plan. False where it could not be written, on a full disk for example: the job
+    stops all the same, and the dispatcher writes the intent as soon as it can. Until then a Redis that loses its data
+    forgets it, and the job runs again.
+    """
     @_builtins.property
     def job(self) -> Global___Job:
         """The job."""
@@ -1305,10 +1318,11 @@ class PauseJobResponse(_message.Message):
         self,
         *,
         job: Global___Job | None = ...,
+        durable: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["durable", b"durable", "job", b"job"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1338,7 +1352,7 @@ Global___ResumeJobRequest: _TypeAlias = ResumeJobRequest  # noqa: Y015
 
 @_typing.final
 class ResumeJobResponse(_message.Message):
-    """Answers once the request is recorded."""
+    """Returned once the job runs again and that is on disk."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1384,7 +1398,7 @@ Global___RetryFailedShardsRequest: _TypeAlias = RetryFailedShardsRequest  # noqa
 
 @_typing.final
 class RetryFailedShardsResponse(_message.Message):
-    """Answers once the request is recorded."""
+    """Returned once the job runs again and that is on disk."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

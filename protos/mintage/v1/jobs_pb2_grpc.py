@@ -166,36 +166,44 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelJob(self, request, context):
-        """Asks a job to stop; it stops within one micro-batch. Cancelling a job that is finalizing or has ended changes
-        nothing and succeeds. Fails with NOT_FOUND if it does not exist.
+        """Cancels a job; it stops within one micro-batch, also where the disk is full (see `durable`). Cancelling a job that is
+        finalizing or has ended changes nothing and succeeds.
+
+        Fails with NOT_FOUND if the job does not exist.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PauseJob(self, request, context):
-        """Pauses a job: no further shard is handed out, and workers give theirs back within one micro-batch, which counts as no
-        failure. Pausing a paused job changes nothing and succeeds. A paused job may be resumed or cancelled; one whose last
-        shard was finished at that very moment ends nevertheless. Fails with NOT_FOUND if the job does not exist,
-        FAILED_PRECONDITION if it is finalizing, being cancelled or has ended.
+        """Pauses a job: no further shard is handed out, and workers return theirs within one micro-batch, which does not count as
+        a failure; also where the disk is full (see `durable`). Pausing a paused job changes nothing and succeeds. A paused job
+        can be resumed or cancelled; one whose last shard was finished at that very moment ends all the same.
+
+        Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it is finalizing, being cancelled or has ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResumeJob(self, request, context):
-        """Lets a paused job go on. Resuming a job that is not paused but still to be done changes nothing and succeeds. Fails
-        with NOT_FOUND if the job does not exist, FAILED_PRECONDITION as above.
+        """Resumes a paused job. Resuming an unfinished job that is not paused changes nothing and succeeds.
+
+        Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it is finalizing, being cancelled or has ended,
+        RESOURCE_EXHAUSTED (reason NO_SPACE) if the disk is full; then nothing has changed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RetryFailedShards(self, request, context):
-        """Gives the failed shards of a job that has ended fresh attempts; the job runs again and its manifest is written anew.
-        Finished shards stay as they are; those that were never begun because too many had failed are made too. Repeating the call while the job runs again changes nothing and succeeds. Fails with
-        NOT_FOUND if the job does not exist, FAILED_PRECONDITION unless it is STATE_PARTIALLY_SUCCEEDED or STATE_FAILED with at
-        least one failed shard.
+        """Gives the failed shards of a finished job fresh attempts: the job runs again and its manifest is written anew. Finished
+        shards stay as they are; shards that were never begun because too many had failed are made too. Repeating the call
+        while the job runs again changes nothing and succeeds.
+
+        Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION unless it is STATE_PARTIALLY_SUCCEEDED or
+        STATE_FAILED with at least one failed shard, RESOURCE_EXHAUSTED (reason NO_SPACE) if the disk is full; then nothing has
+        changed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -61,24 +61,32 @@ class JobServiceStub:
     for a token that is not of this job.
     """
     CancelJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.CancelJobRequest, _jobs_pb2.CancelJobResponse]
-    """Asks a job to stop; it stops within one micro-batch. Cancelling a job that is finalizing or has ended changes
-    nothing and succeeds. Fails with NOT_FOUND if it does not exist.
+    """Cancels a job; it stops within one micro-batch, also where the disk is full (see `durable`). Cancelling a job that is
+    finalizing or has ended changes nothing and succeeds.
+
+    Fails with NOT_FOUND if the job does not exist.
     """
     PauseJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.PauseJobRequest, _jobs_pb2.PauseJobResponse]
-    """Pauses a job: no further shard is handed out, and workers give theirs back within one micro-batch, which counts as no
-    failure. Pausing a paused job changes nothing and succeeds. A paused job may be resumed or cancelled; one whose last
-    shard was finished at that very moment ends nevertheless. Fails with NOT_FOUND if the job does not exist,
-    FAILED_PRECONDITION if it is finalizing, being cancelled or has ended.
+    """Pauses a job: no further shard is handed out, and workers return theirs within one micro-batch, which does not count as
+    a failure; also where the disk is full (see `durable`). Pausing a paused job changes nothing and succeeds. A paused job
+    can be resumed or cancelled; one whose last shard was finished at that very moment ends all the same.
+
+    Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it is finalizing, being cancelled or has ended.
     """
     ResumeJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.ResumeJobRequest, _jobs_pb2.ResumeJobResponse]
-    """Lets a paused job go on. Resuming a job that is not paused but still to be done changes nothing and succeeds. Fails
-    with NOT_FOUND if the job does not exist, FAILED_PRECONDITION as above.
+    """Resumes a paused job. Resuming an unfinished job that is not paused changes nothing and succeeds.
+
+    Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it is finalizing, being cancelled or has ended,
+    RESOURCE_EXHAUSTED (reason NO_SPACE) if the disk is full; then nothing has changed.
     """
     RetryFailedShards: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.RetryFailedShardsRequest, _jobs_pb2.RetryFailedShardsResponse]
-    """Gives the failed shards of a job that has ended fresh attempts; the job runs again and its manifest is written anew.
-    Finished shards stay as they are; those that were never begun because too many had failed are made too. Repeating the call while the job runs again changes nothing and succeeds. Fails with
-    NOT_FOUND if the job does not exist, FAILED_PRECONDITION unless it is STATE_PARTIALLY_SUCCEEDED or STATE_FAILED with at
-    least one failed shard.
+    """Gives the failed shards of a finished job fresh attempts: the job runs again and its manifest is written anew. Finished
+    shards stay as they are; shards that were never begun because too many had failed are made too. Repeating the call
+    while the job runs again changes nothing and succeeds.
+
+    Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION unless it is STATE_PARTIALLY_SUCCEEDED or
+    STATE_FAILED with at least one failed shard, RESOURCE_EXHAUSTED (reason NO_SPACE) if the disk is full; then nothing has
+    changed.
     """
     DeleteJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.DeleteJobRequest, _jobs_pb2.DeleteJobResponse]
     """Deletes a job that has ended: its folder with all that lies in it, what is known of it, its request id. A score job
@@ -142,24 +150,32 @@ class JobServiceAsyncStub(JobServiceStub):
     for a token that is not of this job.
     """
     CancelJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.CancelJobRequest, _jobs_pb2.CancelJobResponse]  # type: ignore[assignment]
-    """Asks a job to stop; it stops within one micro-batch. Cancelling a job that is finalizing or has ended changes
-    nothing and succeeds. Fails with NOT_FOUND if it does not exist.
+    """Cancels a job; it stops within one micro-batch, also where the disk is full (see `durable`). Cancelling a job that is
+    finalizing or has ended changes nothing and succeeds.
+
+    Fails with NOT_FOUND if the job does not exist.
     """
     PauseJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.PauseJobRequest, _jobs_pb2.PauseJobResponse]  # type: ignore[assignment]
-    """Pauses a job: no further shard is handed out, and workers give theirs back within one micro-batch, which counts as no
-    failure. Pausing a paused job changes nothing and succeeds. A paused job may be resumed or cancelled; one whose last
-    shard was finished at that very moment ends nevertheless. Fails with NOT_FOUND if the job does not exist,
-    FAILED_PRECONDITION if it is finalizing, being cancelled or has ended.
+    """Pauses a job: no further shard is handed out, and workers return theirs within one micro-batch, which does not count as
+    a failure; also where the disk is full (see `durable`). Pausing a paused job changes nothing and succeeds. A paused job
+    can be resumed or cancelled; one whose last shard was finished at that very moment ends all the same.
+
+    Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it is finalizing, being cancelled or has ended.
     """
     ResumeJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.ResumeJobRequest, _jobs_pb2.ResumeJobResponse]  # type: ignore[assignment]
-    """Lets a paused job go on. Resuming a job that is not paused but still to be done changes nothing and succeeds. Fails
-    with NOT_FOUND if the job does not exist, FAILED_PRECONDITION as above.
+    """Resumes a paused job. Resuming an unfinished job that is not paused changes nothing and succeeds.
+
+    Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it is finalizing, being cancelled or has ended,
+    RESOURCE_EXHAUSTED (reason NO_SPACE) if the disk is full; then nothing has changed.
     """
     RetryFailedShards: _aio.UnaryUnaryMultiCallable[_jobs_pb2.RetryFailedShardsRequest, _jobs_pb2.RetryFailedShardsResponse]  # type: ignore[assignment]
-    """Gives the failed shards of a job that has ended fresh attempts; the job runs again and its manifest is written anew.
-    Finished shards stay as they are; those that were never begun because too many had failed are made too. Repeating the call while the job runs again changes nothing and succeeds. Fails with
-    NOT_FOUND if the job does not exist, FAILED_PRECONDITION unless it is STATE_PARTIALLY_SUCCEEDED or STATE_FAILED with at
-    least one failed shard.
+    """Gives the failed shards of a finished job fresh attempts: the job runs again and its manifest is written anew. Finished
+    shards stay as they are; shards that were never begun because too many had failed are made too. Repeating the call
+    while the job runs again changes nothing and succeeds.
+
+    Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION unless it is STATE_PARTIALLY_SUCCEEDED or
+    STATE_FAILED with at least one failed shard, RESOURCE_EXHAUSTED (reason NO_SPACE) if the disk is full; then nothing has
+    changed.
     """
     DeleteJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.DeleteJobRequest, _jobs_pb2.DeleteJobResponse]  # type: ignore[assignment]
     """Deletes a job that has ended: its folder with all that lies in it, what is known of it, its request id. A score job
@@ -256,8 +272,10 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_pb2.CancelJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.CancelJobResponse, _abc.Awaitable[_jobs_pb2.CancelJobResponse]]:
-        """Asks a job to stop; it stops within one micro-batch. Cancelling a job that is finalizing or has ended changes
-        nothing and succeeds. Fails with NOT_FOUND if it does not exist.
+        """Cancels a job; it stops within one micro-batch, also where the disk is full (see `durable`). Cancelling a job that is
+        finalizing or has ended changes nothing and succeeds.
+
+        Fails with NOT_FOUND if the job does not exist.
         """
 
     @_abc_1.abstractmethod
@@ -266,10 +284,11 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_pb2.PauseJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.PauseJobResponse, _abc.Awaitable[_jobs_pb2.PauseJobResponse]]:
-        """Pauses a job: no further shard is handed out, and workers give theirs back within one micro-batch, which counts as no
-        failure. Pausing a paused job changes nothing and succeeds. A paused job may be resumed or cancelled; one whose last
-        shard was finished at that very moment ends nevertheless. Fails with NOT_FOUND if the job does not exist,
-        FAILED_PRECONDITION if it is finalizing, being cancelled or has ended.
+        """Pauses a job: no further shard is handed out, and workers return theirs within one micro-batch, which does not count as
+        a failure; also where the disk is full (see `durable`). Pausing a paused job changes nothing and succeeds. A paused job
+        can be resumed or cancelled; one whose last shard was finished at that very moment ends all the same.
+
+        Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it is finalizing, being cancelled or has ended.
         """
 
     @_abc_1.abstractmethod
@@ -278,8 +297,10 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_pb2.ResumeJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.ResumeJobResponse, _abc.Awaitable[_jobs_pb2.ResumeJobResponse]]:
-        """Lets a paused job go on. Resuming a job that is not paused but still to be done changes nothing and succeeds. Fails
-        with NOT_FOUND if the job does not exist, FAILED_PRECONDITION as above.
+        """Resumes a paused job. Resuming an unfinished job that is not paused changes nothing and succeeds.
+
+        Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it is finalizing, being cancelled or has ended,
+        RESOURCE_EXHAUSTED (reason NO_SPACE) if the disk is full; then nothing has changed.
         """
 
     @_abc_1.abstractmethod
@@ -288,10 +309,13 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_pb2.RetryFailedShardsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.RetryFailedShardsResponse, _abc.Awaitable[_jobs_pb2.RetryFailedShardsResponse]]:
-        """Gives the failed shards of a job that has ended fresh attempts; the job runs again and its manifest is written anew.
-        Finished shards stay as they are; those that were never begun because too many had failed are made too. Repeating the call while the job runs again changes nothing and succeeds. Fails with
-        NOT_FOUND if the job does not exist, FAILED_PRECONDITION unless it is STATE_PARTIALLY_SUCCEEDED or STATE_FAILED with at
-        least one failed shard.
+        """Gives the failed shards of a finished job fresh attempts: the job runs again and its manifest is written anew. Finished
+        shards stay as they are; shards that were never begun because too many had failed are made too. Repeating the call
+        while the job runs again changes nothing and succeeds.
+
+        Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION unless it is STATE_PARTIALLY_SUCCEEDED or
+        STATE_FAILED with at least one failed shard, RESOURCE_EXHAUSTED (reason NO_SPACE) if the disk is full; then nothing has
+        changed.
         """
 
     @_abc_1.abstractmethod

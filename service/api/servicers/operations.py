@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 from service.api.requests.pagination import page_size, page_start, page_token
 from service.api.servicers.jobs.messages import job_message
 from service.errors import Unimplemented
-from service.jobs.intents import remember
+from service.jobs.intents import Intents
 from service.jobs.ledger.ledger import Ledger
 from service.jobs.ledger.queries import JobFilter, page
 from service.jobs.ledger.views import TERMINAL, JobState, JobView
@@ -42,6 +42,7 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):  # type: ignor
         self._max_deadline_s = settings.max_deadline_s
         self._store = open_store(settings)
         self._ledger = Ledger(redis)
+        self._intents = Intents(self._ledger, self._store)
 
     async def GetOperation(self, request: operations_pb2.GetOperationRequest, context: Any) -> operations_pb2.Operation:
         """Get one job. Like all calls here, fails with INVALID_ARGUMENT or NOT_FOUND."""
@@ -70,7 +71,7 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):  # type: ignor
         """Ask a job to stop."""
         job = _job_of(request.name)
         await self._ledger.cancel(job)
-        await remember(self._ledger, self._store, job)
+        await self._intents.record(job)
         return empty_pb2.Empty()
 
     async def WaitOperation(

@@ -23,7 +23,7 @@ from service.cli.console import (
 from service.cli.jobs import progress
 
 if TYPE_CHECKING:
-    from mintage.v1.jobs_pb2 import Job
+    from mintage.v1.jobs_pb2 import CancelJobResponse, Job, PauseJobResponse
 
 JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="Name of the job, with or without jobs/.")]
 WaitOption = Annotated[
@@ -32,19 +32,19 @@ WaitOption = Annotated[
 
 
 def cancel(job: JobArgument, api: ApiOption = DEFAULT_API, as_json: JsonOption = False) -> None:
-    """Ask a job to stop; its finished files stay."""
+    """Cancel a job; its finished files stay."""
     with friendly_errors(), connect(api) as client:
-        _print_state(client.cancel(job), as_json=as_json)
+        _print_stopped(client.cancel(job), as_json=as_json)
 
 
 def pause(job: JobArgument, api: ApiOption = DEFAULT_API, as_json: JsonOption = False) -> None:
     """Pause a job: workers stop within one micro-batch, nothing is lost."""
     with friendly_errors(), connect(api) as client:
-        _print_state(client.pause(job), as_json=as_json)
+        _print_stopped(client.pause(job), as_json=as_json)
 
 
 def resume(job: JobArgument, api: ApiOption = DEFAULT_API, as_json: JsonOption = False) -> None:
-    """Let a paused job go on."""
+    """Resume a paused job."""
     with friendly_errors(), connect(api) as client:
         _print_state(client.resume(job), as_json=as_json)
 
@@ -83,6 +83,19 @@ def register(jobs: typer.Typer) -> None:
     for verb in (cancel, pause, resume, retry):
         jobs.command()(verb)
     jobs.command("rm")(remove)
+
+
+def _print_stopped(answer: CancelJobResponse | PauseJobResponse, *, as_json: bool) -> None:
+    if as_json:
+        print_json({**to_dict(answer.job), "durable": answer.durable})
+        return
+    _print_state(answer.job, as_json=False)
+    if not answer.durable:
+        typer.echo(
+            "mintage: this could not be written beside the job's files yet (is the disk full?); it will be as "
+            "soon as it can. Until then, if Redis lost its data, the job would run again",
+            err=True,
+        )
 
 
 def _print_state(job: Job, *, as_json: bool) -> None:

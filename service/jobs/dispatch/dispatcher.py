@@ -13,6 +13,7 @@ import os
 import secrets
 import signal
 import socket
+import time
 
 import structlog
 
@@ -21,6 +22,7 @@ from service.errors import MintageError
 from service.jobs.dispatch.finalize import finalize
 from service.jobs.dispatch.rebuild import rebuild
 from service.jobs.dispatch.retention import Retention
+from service.jobs.intents import Intents
 from service.jobs.ledger import heartbeats
 from service.jobs.ledger.ledger import Ledger, connect
 from service.jobs.ledger.views import JobView
@@ -31,6 +33,7 @@ from service.settings import Settings
 
 LEADER_LEASE_S = 5.0
 BUSY_S, IDLE_S = 0.05, 1.0
+INTENTS_S = 2.0  # between two looks for intents that were not recorded: a full disk is not made emptier by asking often
 LOST_AFTER_S = 3.0
 FINISH_AGAIN_S = 5.0
 SEND_AGAIN = {"max_retries": 1, "interval_start": 0.1}  # over a new connection
@@ -66,6 +69,8 @@ class Dispatcher:
         self._incarnation = ""
         self._finishing: dict[str, asyncio.Task[None]] = {}
         self._retention = Retention(self._ledger, self._store)
+        self._intents = Intents(self._ledger, self._store)
+        self._next_intents = 0.0
 
     async def run(self) -> None:
         """Lead if nobody else does, for ever; errors of Redis are waited out."""
@@ -101,7 +106,14 @@ class Dispatcher:
             await asyncio.to_thread(self._send, dispatch.hints)
         await self._finish()
         await self._retention.poll()
+        await self._record_intents()
         return dispatch.busy
+
+    async def _record_intents(self) -> None:
+        """Write the intents that found no space when they were asked for."""
+        if time.monotonic() >= self._next_intents:
+            self._next_intents = time.monotonic() + INTENTS_S
+            await self._intents.record_missed()
 
     async def _rebuild(self) -> None:
         """Index what is on disk but not in the ledger: when this one begins to lead, and after Redis began anew."""

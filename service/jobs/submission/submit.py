@@ -7,18 +7,17 @@ that the ledger never heard of is found by the dispatcher.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import errno
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
-from service.errors import AlreadyExists, FailedPrecondition, ResourceExhausted
+from service.errors import AlreadyExists
 from service.jobs.faults import crash_point
 from service.jobs.ledger.ledger import Ledger
 from service.jobs.ledger.views import JobView, job_view
 from service.jobs.plan import PLAN_FILE, Plan, PlanError, new_job_id, read_plan
 from service.jobs.sources.listing import is_listing
-from service.jobs.storage.output import TEMPORARY, Output, OutputError
+from service.jobs.storage.failures import translated
+from service.jobs.storage.output import TEMPORARY, Output
 from service.jobs.storage.store import Store
 from service.jobs.submission.reservations import Reservations
 
@@ -113,7 +112,7 @@ def write_plan(store: Store, plan: Plan, beside: Mapping[str, bytes] | None = No
         ResourceExhausted: if its disk is full.
     """
     output = store.output(plan.prefix)
-    with _explained():
+    with translated():
         _check_free(store, plan, output)
         for name, data in (beside or {}).items():
             output.put(name, data)
@@ -129,26 +128,12 @@ def check_folder(store: Store, plan: Plan) -> None:
         AlreadyExists, FailedPrecondition: as `write_plan`.
     """
     output = store.output(plan.prefix)
-    with _explained():
+    with translated():
         _check_free(store, plan, output)
         found = output.read(PLAN_FILE)
         if found is not None:
             _same_plan(plan, found)
         store.check_writable(plan.prefix)
-
-
-@contextlib.contextmanager
-def _explained() -> Iterator[None]:
-    """Turn what is wrong with the output folder into the service's errors."""
-    try:
-        yield
-    except OutputError as error:
-        raise FailedPrecondition(str(error), reason="OUTPUT_UNAVAILABLE") from error
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ResourceExhausted("the output folder's disk is full", retry_after_s=30, reason="NO_SPACE") from error
-        text = f"the output folder cannot be written: {error.strerror}"
-        raise FailedPrecondition(text, reason="OUTPUT_UNAVAILABLE") from error
 
 
 def _check_free(store: Store, plan: Plan, output: Output) -> None:

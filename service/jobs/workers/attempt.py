@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import secrets
 import time
 from collections import deque
@@ -25,6 +24,7 @@ from service.jobs.shards.formats.choice import layout_of
 from service.jobs.shards.marker import Marker
 from service.jobs.shards.publish import DeterminismError, adopt, publish, temporary_label
 from service.jobs.sources.choice import source_digest
+from service.jobs.storage.failures import NO_SPACE
 from service.jobs.storage.output import AnyTemporary, OutputError
 from service.jobs.storage.store import open_store
 from service.jobs.workers.work import RequestSize, Work, work_on
@@ -33,7 +33,6 @@ from service.settings import Settings
 REQUESTS_IN_FLIGHT = 2
 REQUEST_TIMEOUT_S = 120.0
 KEEP_S = 1.0
-DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 T = TypeVar("T")
 
@@ -237,7 +236,7 @@ def failure_text(error: Exception) -> str:
         return f"DETERMINISM_VIOLATION: {error}"
     if isinstance(error, OutputError):
         return f"{error.reason}: {error}"
-    if isinstance(error, OSError) and error.errno in DISK_FULL:
+    if isinstance(error, OSError) and error.errno in NO_SPACE:
         return "NO_SPACE: the disk of the output folder, or of the spool folder of an object store, is full"
     if isinstance(error, OSError):
         return f"OUTPUT_UNAVAILABLE: {error.strerror or type(error).__name__}"

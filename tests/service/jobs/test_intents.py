@@ -9,9 +9,11 @@ from mintage.v1 import jobs_pb2
 
 from service.jobs.dispatch.finalize import finalize
 from service.jobs.dispatch.rebuild import rebuild
+from service.jobs.intents import Intents
+from service.jobs.ledger.scripts import PREFIX
 from service.jobs.ledger.views import Lease
 from service.jobs.storage.local import LocalStore
-from tests.support.job_api import Api, State, Use
+from tests.support.job_api import Api, Code, State, Use, refused
 from tests.support.ledgers import dispatch
 from tests.support.valkey import Valkey
 
@@ -57,14 +59,67 @@ def test_a_job_that_was_being_cancelled_is_cancelled(with_api: Use, valkey: Valk
     with_api(act)
 
 
-def test_what_cannot_be_written_down_is_done_nevertheless(with_api: Use, valkey: Valkey) -> None:
+def test_what_cannot_be_recorded_is_done_nevertheless_and_recorded_later(with_api: Use, valkey: Valkey) -> None:
     async def act(api: Api) -> None:
         job = await api.sample()
-        intent = Path(job.output_uri) / "intent"
-        intent.mkdir()
-        await pause(api, job)
-        assert (await api.stub.GetJob(jobs_pb2.GetJobRequest(name=job.name))).job.state == State.STATE_PAUSED
-        assert await after_flushall(api, valkey, job) == "QUEUED"
+        obstacle = Path(job.output_uri) / "intent"
+        obstacle.mkdir()
+        answer = await api.stub.PauseJob(jobs_pb2.PauseJobRequest(name=job.name))
+        assert (answer.job.state, answer.durable) == (State.STATE_PAUSED, False)
+        intents = Intents(api.ledger, LocalStore(api.outputs))
+        await intents.record_missed()
+        assert obstacle.is_dir(), "still not recorded"
+        obstacle.rmdir()
+        await intents.record_missed()
+        assert obstacle.read_bytes() == b"paused\n"
+        assert await after_flushall(api, valkey, job) == "PAUSED"
+        answer = await api.stub.CancelJob(jobs_pb2.CancelJobRequest(name=job.name))
+        assert (answer.job.state, answer.durable) == (State.STATE_CANCELLING, True)
+
+    with_api(act)
+
+
+def test_what_was_missed_of_a_deleted_job_is_forgotten(with_api: Use) -> None:
+    async def act(api: Api) -> None:
+        job = await api.sample()
+        (Path(job.output_uri) / "intent").mkdir()
+        assert not (await api.stub.CancelJob(jobs_pb2.CancelJobRequest(name=job.name))).durable
+        assert (await api.ledger.run("unrecorded", "list"))["jobs"] == [job.name[5:]]
+        assert await api.ledger.finish(job.name[5:], "CANCELLING", "CANCELLED")
+        await api.stub.DeleteJob(jobs_pb2.DeleteJobRequest(name=job.name))
+        assert not (await api.ledger.run("unrecorded", "list"))["jobs"]
+
+    with_api(act)
+
+
+def test_resuming_and_retrying_change_nothing_where_that_cannot_be_recorded(with_api: Use) -> None:
+    async def act(api: Api) -> None:
+        paused, failed = await api.sample(), await api.sample()
+        await pause(api, paused)
+        await fail_one(api, failed, LocalStore(api.outputs))
+        for job in (paused, failed):
+            intent = Path(job.output_uri) / "intent"
+            intent.unlink(missing_ok=True)
+            intent.mkdir()
+        await refused(api.stub.ResumeJob(jobs_pb2.ResumeJobRequest(name=paused.name)), Code.FAILED_PRECONDITION)
+        request = jobs_pb2.RetryFailedShardsRequest(name=failed.name)
+        await refused(api.stub.RetryFailedShards(request), Code.FAILED_PRECONDITION)
+        assert (await api.ledger.job(paused.name[5:])).state == "PAUSED"
+        view = await api.ledger.job(failed.name[5:])
+        assert (view.state, view.round, view.shards_failed) == ("FAILED", 0, 1)
+
+    with_api(act)
+
+
+def test_a_retry_that_the_ledger_refuses_leaves_no_intent_behind(with_api: Use, valkey: Valkey) -> None:
+    async def act(api: Api) -> None:
+        job = await api.sample()
+        await fail_one(api, job, LocalStore(api.outputs))
+        with contextlib.closing(valkey.client()) as client:
+            client.hset(f"{PREFIX}job:{job.name[5:]}", "failed", 0)
+        request = jobs_pb2.RetryFailedShardsRequest(name=job.name)
+        await refused(api.stub.RetryFailedShards(request), Code.FAILED_PRECONDITION)
+        assert not (Path(job.output_uri) / "intent").exists()
 
     with_api(act)
 

@@ -16,6 +16,7 @@
 --   reserved            zset, ids of jobs in `held` that are just being created -> when that counts as broken off
 --   client:{name}       hash: `jobs` and `images` of jobs in `held`, `bytes` of the finished shards of all jobs
 --   needed              hash job -> number of jobs in `held` that need its files
+--   unrecorded          set, ids of jobs whose intent the dispatcher must write beside their plan
 --   pins                hash backend name -> number of jobs in `held` that need it
 --   wake                list, rings when there is something to do
 --   request:{id}        {digest, job} of a request id

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from service.errors import FailedPrecondition, Unavailable
-from service.jobs.intents import remember
+from service.jobs.intents import Intents
 from service.jobs.ledger.control import Control
 from service.jobs.ledger.ledger import Ledger, connect
 from service.jobs.storage import bucket_store
@@ -124,7 +124,8 @@ def test_a_job_may_be_paused_while_the_store_is_away(s3: S3Server, tmp_path: Pat
             await ledger.create(write_plan(store, sample_plan()))
             await Control(ledger).pause(sample_plan().job)
             s3.faults.down = True
-            assert (await remember(ledger, store, sample_plan().job)).state == "PAUSED"
+            recorded = await Intents(ledger, store).record(sample_plan().job)
+            assert (recorded.view.state, recorded.durable) == ("PAUSED", False)
         finally:
             await client.aclose()
 

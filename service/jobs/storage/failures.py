@@ -1,0 +1,33 @@
+"""What a store's errors mean to whoever asked for something to be written."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Iterator
+
+from service.errors import FailedPrecondition, ResourceExhausted
+from service.jobs.storage.output import OutputError
+
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+SPACE_RETRY_AFTER_S = 30.0  # somebody has to make room first
+
+
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """Turn what is wrong with the output folder into the service's errors.
+
+    Raises:
+        ResourceExhausted: NO_SPACE, if the disk is full.
+        FailedPrecondition: OUTPUT_UNAVAILABLE, for anything else.
+    """
+    try:
+        yield
+    except OutputError as error:
+        raise FailedPrecondition(str(error), reason="OUTPUT_UNAVAILABLE") from error
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            text = "the output folder's disk is full; make room and try again"
+            raise ResourceExhausted(text, retry_after_s=SPACE_RETRY_AFTER_S, reason="NO_SPACE") from error
+        text = f"the output folder cannot be written: {error.strerror}"
+        raise FailedPrecondition(text, reason="OUTPUT_UNAVAILABLE") from error
