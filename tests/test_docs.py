@@ -72,6 +72,23 @@ def test_every_setting_exists(page: Path) -> None:
     assert named - {f"MINTAGE_{name.upper()}" for name in Settings.model_fields} == set()
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_of_source_exists(page: Path) -> None:
+    named = re.findall(
+        r"\b((?:service|training|handlers|protos|tests|benchmarks|docs)/[\w/]+\.(?:py|proto|md))\b", page.read_text()
+    )
+
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_every_fault_names_a_test() -> None:
+    cells = re.findall(r"\| `([a-z_ ]+)` \|$", (DOCS / "reliability.md").read_text(), re.MULTILINE)
+    tests = re.findall(r"def (test_\w+)", "".join(path.read_text() for path in ROOT.glob("tests/**/test_*.py")))
+
+    assert cells
+    assert [name for cell in cells for name in cell.split(" or ") if not any(name in test for test in tests)] == []
+
+
 def test_every_recipe_is_in_the_table_of_recipes_and_no_other() -> None:
     from training.recipes import RECIPES
 
