@@ -2,8 +2,8 @@
 
 torch-model-archiver assembles the archive, which is then written once more with its entries sorted, stored
 uncompressed, at one fixed time and without the manifest's date: its sha256 names the model wherever it was packed. It
-holds no model-config.yaml: where there is one, however empty, TorchServe ignores the time limits of whoever registers
-the model.
+holds no model-config.yaml: where there is one, however empty, TorchServe ignores the time limits that the
+model is registered with.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from safetensors.torch import save_file
 from handlers.compute import model
 from handlers.errors import ArchiveError, ModelError
 from training.errors import TrainingError
-from training.neurons.concepts import CONCEPTS
+from training.neurons.concepts import CONCEPTS_FILE
 from training.recipes import Kind
-from training.runs.checkpoint import CONFIG, Run, load_run, served_weights
+from training.runs.checkpoint import CONFIG_FILE, Run, load_run, served_weights
 
-MOST_IN_MICRO_BATCH = 1024
+MAX_MICRO_BATCH = 1024
 _MANIFEST = "MAR-INF/MANIFEST.json"
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -62,8 +62,8 @@ def pack(run: Path, kind: Kind, output: Path, *, micro_batch: int = 64) -> Packe
         raise ArchiveError(f"kind {kind!r} is none of {', '.join(get_args(Kind))}")
     if output.suffix != ".mar":
         raise ArchiveError(f"an archive's name ends in .mar, not {output.name!r}")
-    if not 1 <= micro_batch <= MOST_IN_MICRO_BATCH:
-        raise ArchiveError(f"micro_batch must be from 1 to {MOST_IN_MICRO_BATCH}, not {micro_batch}")
+    if not 1 <= micro_batch <= MAX_MICRO_BATCH:
+        raise ArchiveError(f"micro_batch must be from 1 to {MAX_MICRO_BATCH}, not {micro_batch}")
     with tempfile.TemporaryDirectory(prefix="mintage-pack-") as scratch:
         content = Path(scratch, "content")
         _fill(content, run, kind, micro_batch)
@@ -79,12 +79,12 @@ def _fill(content: Path, run: Path, kind: Kind, micro_batch: int) -> None:
         weights = served_weights(loaded, kind)
     except TrainingError as error:
         raise ArchiveError(str(error)) from None
-    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, content / model.WEIGHTS)
-    (content / model.CONFIG).write_bytes((run / CONFIG).read_bytes())
-    (content / model.SERVING).write_text(json.dumps({"kind": kind, "micro_batch": micro_batch}), encoding="utf-8")
+    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, content / model.WEIGHTS_FILE)
+    (content / model.CONFIG_FILE).write_bytes((run / CONFIG_FILE).read_bytes())
+    (content / model.SERVING_FILE).write_text(json.dumps({"kind": kind, "micro_batch": micro_batch}), encoding="utf-8")
     (content / "card.md").write_text(_card(loaded), encoding="utf-8")
-    if kind == "neurons" and (run / CONCEPTS).exists():
-        (content / CONCEPTS).write_bytes((run / CONCEPTS).read_bytes())
+    if kind == "neurons" and (run / CONCEPTS_FILE).exists():
+        (content / CONCEPTS_FILE).write_bytes((run / CONCEPTS_FILE).read_bytes())
     try:
         model.load(content, kind, torch.device("cpu"))
     except ModelError as error:
@@ -99,11 +99,11 @@ def _card(run: Run) -> str:
 
 def _archived(content: Path, kind: Kind, scratch: Path) -> Path:
     """Let torch-model-archiver make an archive of a folder; a process of its own keeps its temporary files in ours."""
-    extra = [path for path in sorted(content.iterdir()) if path.name != model.WEIGHTS]
+    extra = [path for path in sorted(content.iterdir()) if path.name != model.WEIGHTS_FILE]
     options = {
         "--model-name": kind,
         "--version": "1.0",
-        "--serialized-file": content / model.WEIGHTS,
+        "--serialized-file": content / model.WEIGHTS_FILE,
         "--handler": Path(__file__).parent / "entry_points" / f"{kind}.py",
         "--extra-files": ",".join(map(str, extra)),
         "--export-path": scratch,

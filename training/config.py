@@ -90,11 +90,11 @@ class RunConfig:
             image, latent, data = values["image"], values["latent"], values["data"]
             return cls(
                 recipe=values["recipe"],
-                height=_whole(image["height"], least=1),
-                width=_whole(image["width"], least=1),
-                channels=_whole(image["channels"], least=1),
+                height=_whole(image["height"], minimum=1),
+                width=_whole(image["width"], minimum=1),
+                channels=_whole(image["channels"], minimum=1),
                 classes=tuple(str(name) for name in values["classes"]),
-                latent_size=_whole(latent["size"], least=0),
+                latent_size=_whole(latent["size"], minimum=0),
                 latent_distribution=latent["distribution"],
                 settings=recipe_named(values["recipe"]).overridden(values["settings"]),
                 data_name=str(data["name"]),
@@ -110,11 +110,11 @@ class RunConfig:
 
 
 def _quality(value: object) -> int | None:
-    return None if value is None else _whole(value, least=1)
+    return None if value is None else _whole(value, minimum=1)
 
 
-def _whole(value: object, *, least: int) -> int:
-    """Return a JSON value that must be a whole number >= least; ValueError if it is not."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+def _whole(value: object, *, minimum: int) -> int:
+    """Return a JSON value that must be a whole number >= minimum; ValueError if it is not."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
         raise ValueError(value)
     return value

@@ -12,12 +12,12 @@ from safetensors.torch import save
 from torch import Tensor
 
 from training.errors import RunError
-from training.neurons.concepts import CONCEPTS, read_concepts
+from training.neurons.concepts import CONCEPTS_FILE, read_concepts
 from training.recipes import Kind
-from training.runs.checkpoint import CONFIG, SECTIONS, WEIGHTS, load_run, write_atomically
+from training.runs.card import CARD_FILE
+from training.runs.checkpoint import CONFIG_FILE, SECTIONS, WEIGHTS_FILE, load_run, write_atomically
 
-CARD = "card.md"
-SAMPLES = "samples/latest.png"
+LATEST_SAMPLES = "samples/latest.png"
 Precision = Literal["float32", "float16"]
 
 
@@ -38,7 +38,7 @@ def export(
         run: the run folder.
         folder: where to; made if missing.
         only: leave the other networks behind too.
-        precision: in which weights are stored; whoever loads the copy computes in float32 all the same.
+        precision: that weights are stored in; a copy is computed in float32 in either case.
 
     Raises:
         RunError: if the run has no sound weights, none of that network, or some too large for float16; if its concepts
@@ -55,15 +55,15 @@ def export(
         weights = {name: _halved(name, tensor) for name, tensor in weights.items()}
     with_concepts = bool(read_concepts(run)) and SECTIONS["neurons"] + "." in prefixes
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(run / CARD, folder / CARD)
+    shutil.copyfile(run / CARD_FILE, folder / CARD_FILE)
     if with_concepts:
-        shutil.copyfile(run / CONCEPTS, folder / CONCEPTS)
-    if (run / SAMPLES).exists():
-        (folder / SAMPLES).parent.mkdir(exist_ok=True)
-        shutil.copyfile(run / SAMPLES, folder / SAMPLES)
-    write_atomically(folder / CONFIG, opened.config.to_json().encode())
-    with safe_open(run / WEIGHTS, "pt") as file:
-        write_atomically(folder / WEIGHTS, save(weights, file.metadata()))
+        shutil.copyfile(run / CONCEPTS_FILE, folder / CONCEPTS_FILE)
+    if (run / LATEST_SAMPLES).exists():
+        (folder / LATEST_SAMPLES).parent.mkdir(exist_ok=True)
+        shutil.copyfile(run / LATEST_SAMPLES, folder / LATEST_SAMPLES)
+    write_atomically(folder / CONFIG_FILE, opened.config.to_json().encode())
+    with safe_open(run / WEIGHTS_FILE, "pt") as file:
+        write_atomically(folder / WEIGHTS_FILE, save(weights, file.metadata()))
     return folder
 
 

@@ -20,12 +20,12 @@ from handlers.errors import ModelError
 from training.config import RunConfig
 from training.errors import TrainingError
 from training.families import family_of
-from training.networks.features import MOST_FEATURES, FeatureClassifier
+from training.networks.features import MAX_FEATURES, FeatureClassifier
 from training.networks.sparse_autoencoder import SparseAutoencoder
 from training.neurons.concepts import Concept, read_concepts
 from training.recipes import Kind
 
-WEIGHTS, CONFIG, SERVING = "weights.safetensors", "config.json", "serving.json"
+WEIGHTS_FILE, CONFIG_FILE, SERVING_FILE = "weights.safetensors", "config.json", "serving.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Model:
         if self.kind == "generator":
             return 0
         count = self.unit_shapes[-1][0] if self.kind == "neurons" else self.classifier.feature_count
-        return count if count <= MOST_FEATURES else 0
+        return count if count <= MAX_FEATURES else 0
 
     @property
     def facts(self) -> dict[str, object]:
@@ -112,9 +112,9 @@ def load(folder: Path, kind: Kind, device: torch.device) -> Model:
     """
     micro_batch = _micro_batch(folder, kind)
     try:
-        config = RunConfig.from_json((folder / CONFIG).read_text(encoding="utf-8"))
+        config = RunConfig.from_json((folder / CONFIG_FILE).read_text(encoding="utf-8"))
         network = family_of(config).served(kind)
-        weights = load_file(folder / WEIGHTS)
+        weights = load_file(folder / WEIGHTS_FILE)
         concepts = read_concepts(folder) if kind == "neurons" else ()
     except (OSError, UnicodeDecodeError, SafetensorError, TrainingError) as error:
         raise ModelError(f"the archive cannot be read: {error}") from None
@@ -129,14 +129,14 @@ def load(folder: Path, kind: Kind, device: torch.device) -> Model:
 def _micro_batch(folder: Path, kind: Kind) -> int:
     """Read serving.json and check that it describes this kind of model."""
     try:
-        serving: Any = json.loads((folder / SERVING).read_text(encoding="utf-8"))
+        serving: Any = json.loads((folder / SERVING_FILE).read_text(encoding="utf-8"))
         found, micro_batch = serving["kind"], serving["micro_batch"]
     except (OSError, KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"the archive's {SERVING} is missing or damaged ({error!r})") from None
+        raise ModelError(f"the archive's {SERVING_FILE} is missing or damaged ({error!r})") from None
     if found != kind or found not in get_args(Kind):
-        raise ModelError(f"the archive's {SERVING} says kind {found!r}, but its handler serves a {kind}")
+        raise ModelError(f"the archive's {SERVING_FILE} says kind {found!r}, but its handler serves a {kind}")
     if type(micro_batch) is not int or micro_batch < 1:
-        raise ModelError(f"the archive's {SERVING} says micro_batch {micro_batch!r}, not a whole number from 1")
+        raise ModelError(f"the archive's {SERVING_FILE} says micro_batch {micro_batch!r}, not a whole number from 1")
     return micro_batch
 
 

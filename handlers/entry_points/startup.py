@@ -39,7 +39,7 @@ class Refusal:
     """Stands for an unfit archive and tells every request why.
 
     TorchServe would start a worker that fails to load again and again, and would drop the reason. So the worker lives,
-    and whoever registered the archive hears the text and unloads it.
+    and the service that registered the archive reads the text and unloads it.
     """
 
     def __init__(self, error: ModelError) -> None:

@@ -27,7 +27,7 @@ class Classifier:
         """Serve a model whose answers may take max_bytes each: TorchServe kills the worker that sends more."""
         self.model = model
         self.facts = model.facts
-        self._most_numbers = (max_bytes - HEADER_BYTES) // 4
+        self._max_numbers = (max_bytes - HEADER_BYTES) // 4
 
     def check(self, request: Request) -> Request:
         """Return a request that can be answered.
@@ -67,7 +67,7 @@ class Classifier:
         features = self.model.features
         if not features:
             raise RequestError("this model has no features to compare images by, or too many")
-        if images * (features + len(self.model.config.classes) + 1) > self._most_numbers:
+        if images * (features + len(self.model.config.classes) + 1) > self._max_numbers:
             raise RequestError(f"{images} images with {features} features each do not fit an answer; ask for fewer")
 
 

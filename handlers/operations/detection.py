@@ -43,7 +43,7 @@ class Detector:
         self.model = model
         self.facts = model.facts
         self._concepts = {concept.name: concept for concept in model.concepts}
-        self._most_numbers = (max_bytes - HEADER_BYTES) // 4
+        self._max_numbers = (max_bytes - HEADER_BYTES) // 4
 
     def check(self, request: Request) -> Request:
         """Return a request that can be answered.
@@ -101,9 +101,9 @@ class Detector:
 
     def _check_size(self, request: Activate) -> None:
         units = len(request.units) or math.prod(self.model.unit_shapes[request.stage - 1])
-        if len(request.images) * units > self._most_numbers:
+        if len(request.images) * units > self._max_numbers:
             raise RequestError(
-                f"images times units must be at most {self._most_numbers}, not {len(request.images)} x {units}"
+                f"images times units must be at most {self._max_numbers}, not {len(request.images)} x {units}"
             )
 
 

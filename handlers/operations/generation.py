@@ -33,7 +33,7 @@ class Sampler:
         """Serve a model whose answers may take max_bytes each: TorchServe kills the worker that sends more."""
         self.model = model
         self.facts = model.facts
-        self.most_images = (max_bytes - HEADER_BYTES) // math.prod(model.image_shape)
+        self.max_images = (max_bytes - HEADER_BYTES) // math.prod(model.image_shape)
 
     def check(self, request: Request) -> Request:
         """Return a request that can be answered.
@@ -43,8 +43,8 @@ class Sampler:
         """
         if not isinstance(request, Describe | Canary | Generate):
             raise RequestError(f"this model is a generator: it cannot {request.op}")
-        if isinstance(request, Generate) and request.count > self.most_images:
-            raise RequestError(f"count must be at most {self.most_images} for images of this size, not {request.count}")
+        if isinstance(request, Generate) and request.count > self.max_images:
+            raise RequestError(f"count must be at most {self.max_images} for images of this size, not {request.count}")
         return request
 
     def answers(self, requests: Sequence[Request | Failure]) -> list[Answer | Failure]:

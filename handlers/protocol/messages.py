@@ -96,7 +96,7 @@ class Stimulate:
 
 
 Request = Describe | Canary | Generate | Classify | Detect | Activate | Reconstruct | Stimulate
-MOST_STEPS = 10_000  # of a gradient ascent; the API has a lower limit
+MAX_STEPS = 10_000  # of a gradient ascent; the API has a lower limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,7 @@ def _stimulate(request: Mapping[str, Any], _: Item) -> Stimulate:
         unit=_whole(request, "unit", 0, 2**31 - 1),
         sign=_whole(request, "sign", -1, 1),
         seed=_whole(request, "seed", 0, 2**64 - 1),
-        steps=_whole(request, "steps", 1, MOST_STEPS),
+        steps=_whole(request, "steps", 1, MAX_STEPS),
     )
 
 
@@ -181,10 +181,10 @@ def _pixels(request: Mapping[str, Any], item: Item) -> NDArray[np.uint8]:
     return np.frombuffer(pixels, np.uint8).reshape(shape)
 
 
-def _whole(request: Mapping[str, Any], name: str, least: int, most: int) -> int:
+def _whole(request: Mapping[str, Any], name: str, minimum: int, maximum: int) -> int:
     value = request.get(name)
-    if type(value) is not int or not least <= value <= most:
-        raise RequestError(f"{name} must be a whole number from {least} to {most}, not {value!r}")
+    if type(value) is not int or not minimum <= value <= maximum:
+        raise RequestError(f"{name} must be a whole number from {minimum} to {maximum}, not {value!r}")
     return value
 
 

@@ -30,13 +30,13 @@ import numpy as np
 
 from training.data.options import Options
 from training.data.splits import ImageFiles
-from training.data.store import IMAGES, LABELS, Decoded, FileStore, MemoryStore, sha256
+from training.data.store import IMAGES_FILE, LABELS_FILE, DecodedImages, FileStore, MemoryStore, sha256
 from training.errors import DataError
 
 VERSION = 1  # of the layout and of what decoding means
-VARIABLE = "MINTAGE_CACHE_DIR"
+FOLDER_VARIABLE = "MINTAGE_CACHE_DIR"
 OFF = "off"
-ABOUT = "about.json"
+ABOUT_FILE = "about.json"
 TEMPORARY = ".new-"
 ABANDONED_S = 24 * 3600.0  # after so long a temporary folder belongs to a process that died
 
@@ -49,16 +49,18 @@ def cache_folder() -> Path | None:
     Raises:
         DataError: if neither MINTAGE_CACHE_DIR nor a home folder is known.
     """
-    named = os.environ.get(VARIABLE, "")
+    named = os.environ.get(FOLDER_VARIABLE, "")
     if named == OFF:
         return None
     try:
         return Path(named).expanduser() if named else Path.home() / ".cache" / "mintage"
     except RuntimeError:
-        raise DataError(f"there is no home folder for a cache; set {VARIABLE} to a folder, or to {OFF}") from None
+        raise DataError(
+            f"there is no home folder for a cache; set {FOLDER_VARIABLE} to a folder, or to {OFF}"
+        ) from None
 
 
-def fetch(files: ImageFiles, options: Options, build: Build) -> Decoded:
+def fetch(files: ImageFiles, options: Options, build: Build) -> DecodedImages:
     """Return a decoded split from the cache, or decode it into the cache first.
 
     Args:
@@ -73,19 +75,19 @@ def fetch(files: ImageFiles, options: Options, build: Build) -> Decoded:
     if folder is None:
         store = MemoryStore()
         return store.decoded(build(store))
-    looks = _looks(files)
+    fingerprint = _fingerprint_of_source(files)
     with _explained(folder):
-        entry = folder / _key(folder, files, options, looks)
+        entry = folder / _key(folder, files, options, fingerprint)
         found = _opened(entry)
         if found is None:
             with _temporary(folder) as new:
                 _write(new, build)
-                if _looks(files) != looks:
+                if _fingerprint_of_source(files) != fingerprint:
                     raise DataError(f"{files.source} changed while it was read; load it again")
                 _publish(new, entry)
             found = _opened(entry)
     if found is None:
-        raise DataError(f"{entry} cannot be read back; set {VARIABLE} to a folder on another disk, or to {OFF}")
+        raise DataError(f"{entry} cannot be read back; set {FOLDER_VARIABLE} to a folder on another disk, or to {OFF}")
     return found
 
 
@@ -97,12 +99,12 @@ def _explained(folder: Path) -> Iterator[None]:
     except OSError as error:
         what = "has no room left" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "cannot be used"
         raise DataError(
-            f"the cache {folder} {what} ({error.strerror or error}); free some, or set {VARIABLE} to another folder, "
-            f"or to {OFF}"
+            f"the cache {folder} {what} ({error.strerror or error}); free some, or set {FOLDER_VARIABLE} to another "
+            f"folder, or to {OFF}"
         ) from None
 
 
-def _looks(files: ImageFiles) -> str:
+def _fingerprint_of_source(files: ImageFiles) -> str:
     """Return a digest of how the files of a split look from outside: size, times and place on the disk."""
     digest = hashlib.sha256()
     for name, path in files.files:
@@ -114,17 +116,17 @@ def _looks(files: ImageFiles) -> str:
     return digest.hexdigest()
 
 
-def _key(folder: Path, files: ImageFiles, options: Options, looks: str) -> str:
+def _key(folder: Path, files: ImageFiles, options: Options, fingerprint: str) -> str:
     """Return the key of a split, from what is known of it if its files look the same, else from their bytes."""
     question = repr((VERSION, options, [os.fsencode(path.absolute()) for _, path in files.files]))
     known = folder / "known" / f"{hashlib.sha256(question.encode()).hexdigest()}.json"
     values = _json(known)
     key = values.get("key")
-    if values.get("looks") == looks and isinstance(key, str) and len(key) == 64 and key.isalnum():
+    if values.get("looks") == fingerprint and isinstance(key, str) and len(key) == 64 and key.isalnum():
         return key
     key = _content_key(files, options)
     known.parent.mkdir(parents=True, exist_ok=True)
-    _write_json(known, {"looks": looks, "key": key})
+    _write_json(known, {"looks": fingerprint, "key": key})
     return key
 
 
@@ -141,20 +143,20 @@ def _content_key(files: ImageFiles, options: Options) -> str:
     return digest.hexdigest()
 
 
-def _opened(entry: Path) -> Decoded | None:
+def _opened(entry: Path) -> DecodedImages | None:
     """Map what an entry of the cache holds, or return None if there is none or it is damaged."""
-    about = _json(entry / ABOUT)
+    about = _json(entry / ABOUT_FILE)
     try:
-        images = np.load(entry / IMAGES, mmap_mode="r", allow_pickle=False)
-        labels = np.load(entry / LABELS, allow_pickle=False)
+        images = np.load(entry / IMAGES_FILE, mmap_mode="r", allow_pickle=False)
+        labels = np.load(entry / LABELS_FILE, allow_pickle=False)
         damaged = tuple(str(name) for name in about["damaged"])
         whole = images.dtype == np.uint8 and images.ndim == 4 and labels.dtype == np.int64
         whole = whole and labels.shape == images.shape[:1] and sha256(labels) == about["labels"]
-        if not whole or (about["looks"] != _look(entry / IMAGES) and sha256(images) != about["images"]):
+        if not whole or (about["looks"] != _file_stamp(entry / IMAGES_FILE) and sha256(images) != about["images"]):
             return None
     except (OSError, EOFError, ValueError, KeyError, TypeError):
         return None
-    return Decoded(np.asarray(images), labels, damaged)
+    return DecodedImages(np.asarray(images), labels, damaged)
 
 
 def _write(new: Path, build: Build) -> None:
@@ -162,8 +164,8 @@ def _write(new: Path, build: Build) -> None:
     with contextlib.closing(FileStore(new)) as store:
         damaged = build(store)
         images, labels = store.finish()
-    about = {"images": images, "labels": labels, "damaged": damaged, "looks": _look(new / IMAGES)}
-    _write_json(new / ABOUT, about)
+    about = {"images": images, "labels": labels, "damaged": damaged, "looks": _file_stamp(new / IMAGES_FILE)}
+    _write_json(new / ABOUT_FILE, about)
 
 
 def _publish(new: Path, entry: Path) -> None:
@@ -196,7 +198,7 @@ def _temporary(folder: Path) -> Iterator[Path]:
         shutil.rmtree(new, ignore_errors=True)
 
 
-def _look(path: Path) -> list[int]:
+def _file_stamp(path: Path) -> list[int]:
     """Return the size and the time of a file's last change in ns; both outlive that its folder is renamed."""
     stat = path.stat()
     return [stat.st_size, stat.st_mtime_ns]

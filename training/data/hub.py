@@ -19,7 +19,7 @@ from training.data.splits import ImageFile, ImageFiles
 from training.errors import DataError
 
 PREFIX = "hf:"
-NAME = re.compile(r"hf:(?P<name>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>[\w./-]+))?", re.ASCII)
+NAME_PATTERN = re.compile(r"hf:(?P<name>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>[\w./-]+))?", re.ASCII)
 ROWS = 64  # read at a time
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "fine_label")
@@ -69,7 +69,7 @@ def _rows(rows: Any, image: str | None, label: str | None) -> Iterator[tuple[byt
 
 def _parsed(source: str) -> tuple[str, str | None]:
     """Return the name and the revision of `hf:owner/name@revision`."""
-    match = NAME.fullmatch(source)
+    match = NAME_PATTERN.fullmatch(source)
     if match is None:
         raise DataError(f"{source} is no name on the hub; expected hf:owner/name or hf:owner/name@revision")
     return match["name"], match["revision"]

@@ -4,7 +4,7 @@ Other columns are passed over, such as names; where none is called `image`, the 
 
 A source is one file, or a folder with `train*.parquet` and `test*.parquet`, directly or in its folder `data`. Needs
 pyarrow: `pip install mintage[parquet]`. Rows are read a few at a time, so a file may be larger than the memory; a row
-group may not, which whoever wrote the file decides.
+group may not, which depends on the program that wrote the file.
 """
 
 from __future__ import annotations

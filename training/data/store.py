@@ -15,11 +15,11 @@ from training.errors import DataError
 
 MAX_MEMORY_BYTES = 8 * 2**30
 MAX_FILE_BYTES = 64 * 2**30
-IMAGES, LABELS = "images.npy", "labels.npy"
+IMAGES_FILE, LABELS_FILE = "images.npy", "labels.npy"
 
 
 @dataclass(frozen=True, slots=True)
-class Decoded:
+class DecodedImages:
     """Images uint8 [N, H, W, C], labels int64 [N], and the damaged images that were skipped."""
 
     images: NDArray[np.uint8]
@@ -46,9 +46,9 @@ class MemoryStore:
         self._images.append(images)
         self._labels.append(labels)
 
-    def decoded(self, damaged: tuple[str, ...]) -> Decoded:
+    def decoded(self, damaged: tuple[str, ...]) -> DecodedImages:
         """Return what was added."""
-        return Decoded(np.concatenate(self._images), np.concatenate(self._labels), damaged)
+        return DecodedImages(np.concatenate(self._images), np.concatenate(self._labels), damaged)
 
 
 class FileStore:
@@ -56,7 +56,7 @@ class FileStore:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._file = (folder / IMAGES).open("wb")
+        self._file = (folder / IMAGES_FILE).open("wb")
         self.clear()
 
     def clear(self) -> None:
@@ -89,7 +89,7 @@ class FileStore:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
-        with (self._folder / LABELS).open("wb") as file:
+        with (self._folder / LABELS_FILE).open("wb") as file:
             np.save(file, labels)
             file.flush()
             os.fsync(file.fileno())

@@ -35,13 +35,13 @@ from training.batches import to_tensor
 from training.errors import RunError, ScoreError
 from training.scores.names import FORMULAS, ScoreNames
 
-WEIGHTS, CONFIG = "features.safetensors", "config.json"
+WEIGHTS_FILE, CONFIG_FILE = "features.safetensors", "config.json"
 FEATURES = 64
 SMALLEST = 16  # side of an image, px
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Extracted:
+class ExtractorOutput:
     """What an extractor sees in N images."""
 
     features: NDArray[np.float32]  # [N, F]
@@ -78,7 +78,7 @@ class Extractor(Protocol):
     def treatment(self, image_shape: tuple[int, int, int]) -> str:
         """Say in a few words what is done to images of that shape before they are seen; `none` if nothing is."""
 
-    def __call__(self, images: NDArray[np.uint8], *, report: Callable[[int], None] = ...) -> Extracted:
+    def __call__(self, images: NDArray[np.uint8], *, report: Callable[[int], None] = ...) -> ExtractorOutput:
         """Look at images uint8 [N, H, W, C]; `report` is told how many more are done."""
 
 
@@ -158,19 +158,21 @@ class DigitFeatures:
             RunError: if a file is missing or damaged, or the weights are not those that the configuration names.
         """
         try:
-            config = FeaturesConfig.from_json((folder / CONFIG).read_text(encoding="utf-8"))
-            content = (folder / WEIGHTS).read_bytes()
+            config = FeaturesConfig.from_json((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+            content = (folder / WEIGHTS_FILE).read_bytes()
         except OSError as error:
             raise RunError(f"{folder} holds no feature extractor: {error.strerror}: {error.filename}") from None
         except (KeyError, TypeError, ValueError) as error:
-            raise RunError(f"{folder / CONFIG} is damaged or from another version ({error!r})") from None
+            raise RunError(f"{folder / CONFIG_FILE} is damaged or from another version ({error!r})") from None
         if hashlib.sha256(content).hexdigest() != config.sha256:
-            raise RunError(f"{folder / WEIGHTS} is not the file whose sha256 {CONFIG} names")
+            raise RunError(f"{folder / WEIGHTS_FILE} is not the file whose sha256 {CONFIG_FILE} names")
         network = DigitNetwork(image_shape=config.image_shape, classes=len(config.classes))
         try:
             network.load_state_dict(load(content))
         except (RuntimeError, SafetensorError) as error:
-            raise RunError(f"{folder / WEIGHTS} does not fit the network: {' '.join(str(error).split())}") from None
+            raise RunError(
+                f"{folder / WEIGHTS_FILE} does not fit the network: {' '.join(str(error).split())}"
+            ) from None
         return cls(network, config)
 
     @property
@@ -207,7 +209,7 @@ class DigitFeatures:
         """Nothing is done to images: those of another shape are refused."""
         return "none"
 
-    def __call__(self, images: NDArray[np.uint8], *, report: Callable[[int], None] = lambda _: None) -> Extracted:
+    def __call__(self, images: NDArray[np.uint8], *, report: Callable[[int], None] = lambda _: None) -> ExtractorOutput:
         """Look at images in micro-batches of one size, the last one filled up, so that no answer depends on N.
 
         Args:
@@ -231,7 +233,7 @@ class DigitFeatures:
                 rows = slice(start, min(start + self.config.micro_batch, len(images)))
                 features[rows], probabilities[rows] = self._micro_batch(images[rows])
                 report(rows.stop - rows.start)
-        return Extracted(features, probabilities)
+        return ExtractorOutput(features, probabilities)
 
     @torch.inference_mode()
     def _micro_batch(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

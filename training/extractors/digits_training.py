@@ -20,11 +20,19 @@ from torch.nn import functional
 from training.batches import to_tensor
 from training.data import LabelledImages, load
 from training.errors import DataError
-from training.extractors.digits import CONFIG, FEATURES, SMALLEST, WEIGHTS, DigitFeatures, DigitNetwork, FeaturesConfig
+from training.extractors.digits import (
+    CONFIG_FILE,
+    FEATURES,
+    SMALLEST,
+    WEIGHTS_FILE,
+    DigitFeatures,
+    DigitNetwork,
+    FeaturesConfig,
+)
 from training.randomness import stream
+from training.runs.card import CARD_FILE
 from training.runs.checkpoint import write_atomically
 
-CARD = "card.md"
 EPOCHS = 15
 BATCH = 100
 MICRO_BATCH = 100  # of the extractor in use
@@ -137,9 +145,9 @@ def _written(
     correct = unmeasured(test.images).probabilities.argmax(axis=1) == test.labels
     config = FeaturesConfig(**settings, test_accuracy=float(correct.mean()))
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / WEIGHTS, content)
-    write_atomically(folder / CARD, _card(config, folder).encode())
-    write_atomically(folder / CONFIG, config.to_json().encode())
+    write_atomically(folder / WEIGHTS_FILE, content)
+    write_atomically(folder / CARD_FILE, _card(config, folder).encode())
+    write_atomically(folder / CONFIG_FILE, config.to_json().encode())
     return DigitFeatures(network, config)
 
 

@@ -25,7 +25,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from training.errors import RunError, ScoreError
-from training.extractors.digits import Extracted
+from training.extractors.digits import ExtractorOutput
 from training.networks.inception import CLASSES, FEATURES, SIDE, Inception
 from training.scores.names import FORMULAS, INCEPTION, ScoreNames
 
@@ -101,7 +101,7 @@ class InceptionFeatures:
         grey = ", grey repeated in 3 channels" if channels == 1 else ""
         return f"{width}x{height} to {SIDE}x{SIDE}, bilinear as in TensorFlow 1{grey}"
 
-    def __call__(self, images: NDArray[np.uint8], *, report: Callable[[int], None] = lambda _: None) -> Extracted:
+    def __call__(self, images: NDArray[np.uint8], *, report: Callable[[int], None] = lambda _: None) -> ExtractorOutput:
         """Look at images in micro-batches, on a GPU where torch sees one.
 
         Args:
@@ -121,7 +121,7 @@ class InceptionFeatures:
             rows = slice(start, min(start + MICRO_BATCH, len(images)))
             features[rows], probabilities[rows] = self._micro_batch(images[rows])
             report(rows.stop - rows.start)
-        return Extracted(features, probabilities)
+        return ExtractorOutput(features, probabilities)
 
     @torch.inference_mode()
     def _micro_batch(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

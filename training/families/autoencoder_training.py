@@ -74,7 +74,7 @@ class AutoencoderTraining:
         self.losses = losses
         return losses
 
-    def settle(self) -> None:
+    def calibrate(self) -> None:
         """Do nothing: what is served are the present weights."""
 
     def samples(self, count: int) -> NDArray[np.uint8]:

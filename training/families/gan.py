@@ -131,15 +131,15 @@ class GanTraining:
         self.losses = losses
         return losses
 
-    def settle(self) -> None:
+    def calibrate(self) -> None:
         """Give the averaged networks the batch statistics that go with their present weights."""
-        self._step.settle(self._generator_average.network, self._discriminator_average.network)
+        self._step.calibrate(self._generator_average.network, self._discriminator_average.network)
 
     def collect(self) -> None:
         """Do nothing: every process has all of it."""
 
     def samples(self, count: int) -> NDArray[np.uint8]:
-        """Return images uint8 [count, H, W, C] of the settled averaged generator, always from the same latents."""
+        """Return images uint8 [count, H, W, C] of the calibrated averaged generator, always from the same latents."""
         with torch.no_grad():
             generator = self._generator_average.network
             return to_pixels(self._step.generate(generator, self._fixed_latents(count, purpose="samples")))

@@ -24,7 +24,7 @@ class Training(Protocol):
     def advance(self) -> Losses:
         """Take one step; DivergedError if a loss is not finite."""
 
-    def settle(self) -> None:
+    def calibrate(self) -> None:
         """Bring what is served up to date with the present weights."""
 
     def collect(self) -> None:

@@ -39,7 +39,7 @@ class ShiftOnlyBatchNorm(nn.BatchNorm1d):
         normalised = _normalised_over_all(self, input) if shared else super().forward(input)
         return normalised + _as_maps(self.shift, input)
 
-    def settle(self) -> None:
+    def reset_statistics(self) -> None:
         """Forget the stored statistics; from now on they are the plain mean over the batches seen in train mode."""
         self.momentum = None
         self.reset_running_stats()

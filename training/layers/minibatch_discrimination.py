@@ -87,7 +87,7 @@ class MinibatchDiscrimination(nn.Module):
         return self._joined(inputs, _closeness(distances))
 
     @torch.no_grad()
-    def settle_reference(self, inputs: Tensor) -> None:
+    def store_reference(self, inputs: Tensor) -> None:
         """Store the first examples of [N, A], real ones, as those that `among_reference` compares with.
 
         Fewer than `reference_size` are repeated. They go out of date when the layers below are trained on.

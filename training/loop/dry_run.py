@@ -25,7 +25,7 @@ NOISE_CLASSES = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
+class StepTiming:
     """What real steps took."""
 
     steps: int
@@ -34,7 +34,7 @@ class Measured:
     flop_per_image: float | None  # None where it was counted already
 
 
-def measured(config: RunConfig, data: LabelledImages, *, steps: int, counted: bool) -> Measured:
+def time_steps(config: RunConfig, data: LabelledImages, *, steps: int, counted: bool) -> StepTiming:
     """Take some real steps.
 
     Args:
@@ -57,7 +57,7 @@ def measured(config: RunConfig, data: LabelledImages, *, steps: int, counted: bo
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         seconds.append(time.perf_counter() - started_s)
-    return Measured(
+    return StepTiming(
         steps=steps,
         seconds_per_step=float(np.median(seconds[1:] or seconds)),
         peak_bytes=_peak_bytes(device),
@@ -67,7 +67,7 @@ def measured(config: RunConfig, data: LabelledImages, *, steps: int, counted: bo
 
 def noise(recipe: Recipe, shape: tuple[int, int, int]) -> LabelledImages:
     """Return random images of a shape (H, W, C), as many as a step and its labels need."""
-    count = max(recipe.least_images, NOISE_CLASSES)
+    count = max(recipe.min_images, NOISE_CLASSES)
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (count, *shape), dtype=np.uint8)
     if recipe.needs_labels:

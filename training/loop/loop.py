@@ -176,10 +176,12 @@ def _must_be_images(kind: str, data: LabelledImages) -> None:
         )
     if labels.shape != (len(pixels),):
         raise DataError(f"{kind} labels are {list(labels.shape)} for {len(pixels)} images; give one an image")
-    least, most = (-1, -1) if last < 0 else (0, last)
-    if labels.min() < least or labels.max() > most:
-        wrong = labels[(labels < least) | (labels > most)][0]
-        raise DataError(f"a {kind} image has the label {wrong}, expected {least}..{most}: there are {last + 1} classes")
+    lowest, highest = (-1, -1) if last < 0 else (0, last)
+    if labels.min() < lowest or labels.max() > highest:
+        wrong = labels[(labels < lowest) | (labels > highest)][0]
+        raise DataError(
+            f"a {kind} image has the label {wrong}, expected {lowest}..{highest}: there are {last + 1} classes"
+        )
 
 
 def _must_agree(config: RunConfig) -> None:
@@ -196,7 +198,7 @@ def _must_agree(config: RunConfig) -> None:
 
 def _open_run(run: Path, config: RunConfig) -> State:
     """Create the run folder, or check that it holds this training, and return where it stands."""
-    if (run / checkpoint.CONFIG).exists():
+    if (run / checkpoint.CONFIG_FILE).exists():
         existing = checkpoint.load_config(run)
         differences = checkpoint.differences(existing, config)
         if differences:
@@ -230,7 +232,7 @@ def _advance(training: Training, run: Path) -> None:
     try:
         training.advance()
     except DivergedError as error:
-        kept = "its last good checkpoint is kept" if (run / checkpoint.STATE).exists() else "nothing was saved yet"
+        kept = "its last good checkpoint is kept" if (run / checkpoint.STATE_FILE).exists() else "nothing was saved yet"
         raise DivergedError(f"{error}: {kept}; try lower rates or another seed in another run folder") from None
 
 
@@ -239,7 +241,7 @@ def _save(training: Training, family: Family[Any], run: Path, progress: Progress
     try:
         _write_checkpoint(training, family, run, progress, test_images=test_images)
     except OSError as error:
-        kept = "its last checkpoint is kept" if (run / checkpoint.STATE).exists() else "nothing was saved yet"
+        kept = "its last checkpoint is kept" if (run / checkpoint.STATE_FILE).exists() else "nothing was saved yet"
         raise RunError(
             f"the checkpoint of {run} after {progress.images_seen} images cannot be written "
             f"({error.strerror or error}): {kept}; make room and run the same command again"
@@ -249,7 +251,7 @@ def _save(training: Training, family: Family[Any], run: Path, progress: Progress
 def _write_checkpoint(
     training: Training, family: Family[Any], run: Path, progress: Progress, *, test_images: int
 ) -> None:
-    training.settle()
+    training.calibrate()
     state = State(training.state(), training.images_seen, progress.seconds)
     checkpoint.save_state(run, training.config, weights=training.weights(), state=state)
     metrics.append(run, dataclasses.asdict(progress))

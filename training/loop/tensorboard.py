@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from training.loop.loop import Progress
 
-FOLDER = "tensorboard"
+EVENTS_FOLDER = "tensorboard"
 
 
 @contextlib.contextmanager
@@ -44,7 +44,7 @@ def event_files(run: Path) -> Iterator[Callable[[Progress], None]]:
             nonlocal writer
             if writer is None:
                 # What a crash left behind after the checkpoint is hidden: it comes again.
-                writer = SummaryWriter(str(run / FOLDER), purge_step=progress.images_seen)
+                writer = SummaryWriter(str(run / EVENTS_FOLDER), purge_step=progress.images_seen)
                 opened.callback(writer.close)
             _write(writer, run, progress)
 

@@ -63,7 +63,7 @@ class Generator(nn.Module):
         mean = (images.double().flatten(1).mean(dim=0) + 1) / 2
         self.output.bias.copy_(torch.logit(mean, eps=MARGIN))
 
-    def settle_statistics(self, latents: Tensor) -> None:
+    def calibrate_statistics(self, latents: Tensor) -> None:
         """Switch to eval mode: unlike generators with batch normalisation this one has no statistics to store."""
         self.eval()
 

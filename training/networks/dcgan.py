@@ -86,7 +86,7 @@ class Generator(nn.Module):
         return torch.tanh(self.output(_joined(units, one_hot)))
 
     @torch.no_grad()
-    def settle_statistics(self, latents: Tensor, labels: Tensor | None = None) -> None:
+    def calibrate_statistics(self, latents: Tensor, labels: Tensor | None = None) -> None:
         """Store the batch statistics of one large batch of latents [N, Z], and switch to eval mode.
 
         Averaged weights have no statistics of their own: those gathered in training belong to other weights.

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-MOST_FEATURES = 4096  # of an image; a covariance of more takes minutes and gigabytes
+MAX_FEATURES = 4096  # of an image; a covariance of more takes minutes and gigabytes
 
 
 @runtime_checkable

@@ -69,7 +69,7 @@ class NormalisedGenerator(nn.Module):
         """Set what depends on a batch of latents [N, Z] in fresh weights."""
 
     @torch.no_grad()
-    def settle_statistics(self, latents: Tensor) -> None:
+    def calibrate_statistics(self, latents: Tensor) -> None:
         """Store the batch statistics of one large batch of latents [N, Z], and switch to eval mode.
 
         Averaged weights have no statistics of their own: those gathered in training belong to other weights. With
@@ -77,7 +77,7 @@ class NormalisedGenerator(nn.Module):
         """
         for norm in self.norms:
             if isinstance(norm, ShiftOnlyBatchNorm):
-                norm.settle()
+                norm.reset_statistics()
         self.train()
         self(latents if self.norm == "batch" else latents[:1])
         self.eval()
@@ -136,7 +136,7 @@ class Discriminator(nn.Module):
     With minibatch discrimination (section 3.2) the last hidden units are joined by their closeness to those of the
     other images, before the K logits. Then a call in training (with noise) must be given images of one kind, all real
     or all generated. A call in evaluation (without noise) compares each image with the same stored real images instead
-    of its neighbours, on which its answer therefore does not depend; `settle_statistics` stores them.
+    of its neighbours, on which its answer therefore does not depend; `store_reference` stores them.
 
     Args:
         image_shape: (C, H, W).
@@ -210,13 +210,13 @@ class Discriminator(nn.Module):
         if self.minibatch is not None:
             units = self.minibatch.initialise_from(units)
         self.output.initialise_from(units)
-        self.settle_statistics(images)
+        self.store_reference(images)
 
     @torch.no_grad()
-    def settle_statistics(self, images: Tensor) -> None:
+    def store_reference(self, images: Tensor) -> None:
         """Store the first of some real images [N, C, H, W] for minibatch discrimination in evaluation, if there is any.
 
-        They are kept as features of the present weights: settle again after training, and after averaging weights.
+        They are kept as features of the present weights: store them again after training, and after averaging weights.
         """
         if self.minibatch is not None:
-            self.minibatch.settle_reference(self.features(images[: len(self.minibatch.reference)]))
+            self.minibatch.store_reference(self.features(images[: len(self.minibatch.reference)]))

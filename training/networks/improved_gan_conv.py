@@ -209,16 +209,16 @@ class Discriminator(nn.Module):
         if self.minibatch is not None:
             units = self.minibatch.initialise_from(units)
         self.output.initialise_from(units, deviation=OUTPUT_DEVIATION)
-        self.settle_statistics(images)
+        self.store_reference(images)
 
     @torch.no_grad()
-    def settle_statistics(self, images: Tensor) -> None:
+    def store_reference(self, images: Tensor) -> None:
         """Store the first of some real images [N, C, H, W] for minibatch discrimination in evaluation, if there is any.
 
-        They are kept as features of the present weights: settle again after training, and after averaging weights.
+        They are kept as features of the present weights: store them again after training, and after averaging weights.
         """
         if self.minibatch is not None:
-            self.minibatch.settle_reference(self.features(images[: len(self.minibatch.reference)]))
+            self.minibatch.store_reference(self.features(images[: len(self.minibatch.reference)]))
 
     def _features(
         self, images: Tensor, noise: torch.Generator | None, apply: Callable[[WeightNormConv2d, Tensor], Tensor]

@@ -17,7 +17,7 @@ from training.errors import DataError, RecipeError, RunError
 from training.families import family_of
 from training.networks.sparse_autoencoder import SparseAutoencoder
 from training.randomness import fresh_weights
-from training.runs.checkpoint import WEIGHTS, Run, load_config, load_run, served_weights
+from training.runs.checkpoint import WEIGHTS_FILE, Run, load_config, load_run, served_weights
 
 BATCH = 64  # images
 IN_MEMORY_BYTES = 2**30  # of one stage's activations; more are kept in a temporary file
@@ -26,7 +26,7 @@ Report = Callable[[int], None]  # told how many more images are done
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Trained:
+class LoadedRun:
     """A run's network, ready to look at images."""
 
     run: Run
@@ -56,7 +56,7 @@ class Trained:
             raise RunError(f"stage {stage} of {self.run.path} has no unit {unit}; its units are 0 to {units - 1}")
 
 
-def load_trained(run: Path, *, device: torch.device | str = "cpu") -> Trained:
+def load_autoencoder_run(run: Path, *, device: torch.device | str = "cpu") -> LoadedRun:
     """Load the network of a run folder.
 
     Raises:
@@ -71,8 +71,8 @@ def load_trained(run: Path, *, device: torch.device | str = "cpu") -> Trained:
     try:
         network.load_state_dict(served_weights(loaded, "neurons"))
     except RuntimeError as error:
-        raise RunError(f"{run / WEIGHTS} does not fit the network: {' '.join(str(error).split())}") from None
-    return Trained(loaded, network.requires_grad_(False).eval().to(device))
+        raise RunError(f"{run / WEIGHTS_FILE} does not fit the network: {' '.join(str(error).split())}") from None
+    return LoadedRun(loaded, network.requires_grad_(False).eval().to(device))
 
 
 def fresh_network(config: RunConfig, *, seed: int, device: torch.device | str = "cpu") -> SparseAutoencoder:
@@ -105,7 +105,7 @@ def seen_images(network: SparseAutoencoder, images: NDArray[np.uint8]) -> NDArra
 
 
 def _room(images: int, units: int) -> NDArray[np.float32]:
-    """Return an array to be filled; a large one lies in a file that goes when nobody uses it any more."""
+    """Return an array to be filled; a large one lies in a temporary file that is deleted with its last user."""
     if 4 * images * units <= IN_MEMORY_BYTES:
         return np.empty((images, units), np.float32)
     with tempfile.TemporaryFile() as file:

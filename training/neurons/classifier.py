@@ -29,13 +29,13 @@ from training.config import RunConfig
 from training.data import LabelledImages
 from training.errors import DataError, DivergedError, RunError
 from training.networks.neuron_classifier import NeuronClassifier
-from training.neurons.activations import BATCH, Trained, activations_of
+from training.neurons.activations import BATCH, LoadedRun, activations_of
 from training.neurons.linear import logistic
 from training.randomness import stream
 from training.recipes import NeuronClassifierRecipe
 from training.runs import metrics
-from training.runs.card import NAME as CARD
-from training.runs.checkpoint import WEIGHTS, save_config, write_atomically
+from training.runs.card import CARD_FILE
+from training.runs.checkpoint import WEIGHTS_FILE, save_config, write_atomically
 
 TUNING_BATCH = 128  # images
 
@@ -44,7 +44,7 @@ Stage = Callable[[str, int], Report]  # name and length of a piece of work -> wh
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class ClassifierOutcome:
     """What was measured; also the line of metrics.jsonl. Accuracies lie in [0, 1]."""
 
     images_seen: int  # by the autoencoder, in its training
@@ -58,14 +58,14 @@ class Outcome:
 
 
 def classify_run(
-    trained: Trained,
+    trained: LoadedRun,
     data: LabelledImages,
     out: Path,
     *,
     recipe: NeuronClassifierRecipe,
     test: LabelledImages | None = None,
     stage: Stage = lambda name, total: lambda more: None,
-) -> Outcome:
+) -> ClassifierOutcome:
     """Fit a classifier to a run's units, measure it, and write it.
 
     Args:
@@ -92,7 +92,7 @@ def classify_run(
     if settings.passes:
         _tune(network, data, settings, report=stage("fine-tuning", settings.passes * len(data)))
     final = linear if test is None or not settings.passes else accuracy(network, test)
-    outcome = Outcome(
+    outcome = ClassifierOutcome(
         images_seen=trained.run.images_seen,
         seconds=time.monotonic() - started_s,
         units=units.shape[1],
@@ -119,7 +119,7 @@ def accuracy(network: NeuronClassifier, data: LabelledImages, *, report: Report 
     return right / len(data)
 
 
-def _check(trained: Trained, data: LabelledImages, test: LabelledImages | None) -> None:
+def _check(trained: LoadedRun, data: LabelledImages, test: LabelledImages | None) -> None:
     """Refuse images that do not fit the run or each other."""
     if len(data.classes) < 2 or len(np.unique(data.labels)) < len(data.classes):
         raise DataError(f"{data.name}: a classifier needs labelled images of two classes or more, some of each")
@@ -130,7 +130,7 @@ def _check(trained: Trained, data: LabelledImages, test: LabelledImages | None) 
         raise DataError(f"{test.name}: the test images have other classes than the training images")
 
 
-def _described(recipe: NeuronClassifierRecipe, trained: Trained, data: LabelledImages) -> NeuronClassifierRecipe:
+def _described(recipe: NeuronClassifierRecipe, trained: LoadedRun, data: LabelledImages) -> NeuronClassifierRecipe:
     """Return the recipe with what the run says of its autoencoder."""
     form = trained.config.settings.to_dict()
     own = {"penalty", "passes", "tuning_rate", "seed", "images"}
@@ -138,7 +138,7 @@ def _described(recipe: NeuronClassifierRecipe, trained: Trained, data: LabelledI
 
 
 def _fitted(
-    trained: Trained,
+    trained: LoadedRun,
     units: NDArray[np.float32],
     data: LabelledImages,
     recipe: NeuronClassifierRecipe,
@@ -179,18 +179,18 @@ def _tune(network: NeuronClassifier, data: LabelledImages, recipe: NeuronClassif
     network.requires_grad_(False)
 
 
-def _write(out: Path, config: RunConfig, card: str, outcome: Outcome, network: NeuronClassifier) -> None:
+def _write(out: Path, config: RunConfig, card: str, outcome: ClassifierOutcome, network: NeuronClassifier) -> None:
     """Write the run folder, its weights last."""
     save_config(out, config)
     metrics.append(out, dataclasses.asdict(outcome))
-    write_atomically(out / CARD, card.encode())
+    write_atomically(out / CARD_FILE, card.encode())
     header = {"recipe": config.recipe, "images_seen": str(outcome.images_seen), "seconds": repr(outcome.seconds)}
     state = network.cpu().state_dict()
     named = {f"discriminator_average.{name}": tensor.contiguous() for name, tensor in state.items()}
-    write_atomically(out / WEIGHTS, save(named, header))
+    write_atomically(out / WEIGHTS_FILE, save(named, header))
 
 
-def _card(config: RunConfig, settings: NeuronClassifierRecipe, trained: Trained, outcome: Outcome) -> str:
+def _card(config: RunConfig, settings: NeuronClassifierRecipe, trained: LoadedRun, outcome: ClassifierOutcome) -> str:
     """Return the text of card.md."""
     rows = {
         "Source": settings.source,

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from training.errors import RunError
 from training.runs.checkpoint import write_atomically
 
-CONCEPTS = "concepts.json"
-NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+CONCEPTS_FILE = "concepts.json"
+NAME_PATTERN = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,7 @@ class Concept:
 
     def __post_init__(self) -> None:
         """Check what a damaged file could hold."""
-        if not NAME.fullmatch(self.name):
+        if not NAME_PATTERN.fullmatch(self.name):
             raise ValueError(f"name {self.name!r} is not 1 to 63 of a-z, 0-9 and -")
         if self.sign not in (-1, 1) or self.stage < 1 or self.unit < 0:
             raise ValueError(f"sign {self.sign}, stage {self.stage}, unit {self.unit}")
@@ -69,7 +69,7 @@ def read_concepts(folder: Path) -> tuple[Concept, ...]:
     Raises:
         RunError: if the file is damaged.
     """
-    path = folder / CONCEPTS
+    path = folder / CONCEPTS_FILE
     if not path.exists():
         return ()
     try:
@@ -102,4 +102,4 @@ def with_concept(concepts: Iterable[Concept], concept: Concept) -> tuple[Concept
 def write_concepts(folder: Path, concepts: Iterable[Concept]) -> None:
     """Write the concepts of a run folder."""
     values = {"concepts": [dataclasses.asdict(concept) for concept in concepts]}
-    write_atomically(folder / CONCEPTS, (json.dumps(values, indent=2) + "\n").encode())
+    write_atomically(folder / CONCEPTS_FILE, (json.dumps(values, indent=2) + "\n").encode())

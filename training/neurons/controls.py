@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from training.neurons.linear import logistic
 from training.neurons.matching import held_out
-from training.neurons.search import Activations, Found, Labels, search, unit_blocks
+from training.neurons.search import Activations, Labels, SearchResult, search, unit_blocks
 from training.neurons.table import FILTERS, MAJORITY, SMOOTH_FILTERS, STATISTICS, Row, row_of
 
 FILTERS_TRIED = 100_000
@@ -73,7 +73,7 @@ def random_filters(
 class Stages:
     """What a search of every stage of a network found."""
 
-    found: Sequence[Found]
+    found: Sequence[SearchResult]
 
     @property
     def best(self) -> int:

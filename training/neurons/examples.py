@@ -13,7 +13,7 @@ from training.data import LabelledImages
 from training.errors import DataError
 
 SHARE = 0.648  # of distractors: 1 - 13,026 / 37,000, Le et al. 2012, section 4.1
-LEAST = 4  # images of each side: two in each half
+MIN_PER_SIDE = 4  # images of each side: two in each half
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,8 +52,10 @@ class Examples:
             DataError: if a side has too few images, or images differ in shape.
         """
         for name, side in (("positives", positives), ("distractors", distractors)):
-            if len(side) < LEAST:
-                raise DataError(f"{len(side)} {name}: give {LEAST} at least, for a neuron is chosen on half of them")
+            if len(side) < MIN_PER_SIDE:
+                raise DataError(
+                    f"{len(side)} {name}: give {MIN_PER_SIDE} at least, for a neuron is chosen on half of them"
+                )
         if positives.shape[1:] != distractors.shape[1:]:
             shapes = " and ".join(str(list(side.shape[1:])) for side in (positives, distractors))
             raise DataError(f"positives and distractors differ in shape (H, W, C): {shapes}; bring them to one size")

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.errors import DataError
-from training.neurons.activations import Trained, activations_of, fresh_network, seen_images
-from training.neurons.concepts import NAME, read_concepts, with_concept, write_concepts
+from training.neurons.activations import LoadedRun, activations_of, fresh_network, seen_images
+from training.neurons.concepts import NAME_PATTERN, read_concepts, with_concept, write_concepts
 from training.neurons.controls import (
     FILTERS_TRIED,
     SMOOTHNESS,
@@ -28,14 +28,14 @@ from training.neurons.controls import (
     search_stages,
     statistics_control,
 )
-from training.neurons.examples import LEAST, SHARE, Examples, halves, in_proportion
+from training.neurons.examples import MIN_PER_SIDE, SHARE, Examples, halves, in_proportion
 from training.neurons.matching import image_statistics, matched
 from training.neurons.pictures import Neuron, draw
-from training.neurons.search import Choice, Labels, Measured, concept, decided
+from training.neurons.search import Choice, Labels, Measurement, concept, decided
 from training.neurons.table import NEURON, OF_STAGE, PLAIN, RANDOM_WEIGHTS, UNNORMALISED, Row, Table, row_of
 from training.runs.checkpoint import write_atomically
 
-FOLDER = "neurons"
+NEURONS_FOLDER = "neurons"
 FRESH = 1_000_003  # added to the run's seed for random weights
 
 Report = Callable[[int], None]
@@ -62,18 +62,18 @@ class Protocol:
 
     def __post_init__(self) -> None:
         """Check what a person could get wrong."""
-        if not NAME.fullmatch(self.name):
+        if not NAME_PATTERN.fullmatch(self.name):
             raise DataError(f"the concept's name {self.name!r} must be 1 to 63 of a-z, 0-9 and -, such as face")
         if not 0 < self.share < 1:
             raise DataError(f"share={self.share} of distractors must lie between 0 and 1, such as {SHARE}")
 
 
 def find_concept(
-    trained: Trained,
+    trained: LoadedRun,
     examples: Examples,
     protocol: Protocol,
     *,
-    compared: Mapping[str, Trained] | None = None,
+    compared: Mapping[str, LoadedRun] | None = None,
     second: Examples | None = None,
     source: str = "",
     stage: Stage = lambda name, total: lambda more: None,
@@ -99,7 +99,7 @@ def find_concept(
     kept = _chosen(examples, protocol, stage)
     seed, labels = protocol.seed, _labels(kept, protocol.seed)
 
-    def searched(name: str, run: Trained) -> Stages:
+    def searched(name: str, run: LoadedRun) -> Stages:
         activations = activations_of(run.network, kept.images, report=stage(f"activations of {name}", len(kept)))
         return search_stages(activations, labels, report=stage(f"search of {name}", _units(run)))
 
@@ -117,7 +117,7 @@ def find_concept(
         second=None if second is None else _fixed(trained, second, neuron.stage, result.honest, seed),
         source=source,
     )
-    folder = trained.run.path / FOLDER / protocol.name
+    folder = trained.run.path / NEURONS_FOLDER / protocol.name
     folder.mkdir(parents=True, exist_ok=True)
     looked_at = Neuron(protocol.name, neuron.stage, neuron.unit, neuron.sign, neuron.threshold)
     draw(folder, trained, looked_at, images=kept.images, positives=kept.positives, seed=seed, stage=stage)
@@ -127,7 +127,7 @@ def find_concept(
     return table
 
 
-def name_of(run: Trained) -> str:
+def name_of(run: LoadedRun) -> str:
     """Return the row of a run that is compared: the paper's name of what it lacks, or else its folder's."""
     settings = run.config.settings.to_dict()
     if settings["units"] == "tanh":
@@ -144,10 +144,10 @@ def _chosen(examples: Examples, protocol: Protocol, stage: Stage) -> Examples:
     examples = examples.taken(in_proportion(examples.positives, share=protocol.share, seed=protocol.seed))
     report(total)
     for side, name in ((examples.positives, "positives"), (~examples.positives, "distractors")):
-        if np.count_nonzero(side) < LEAST:
+        if np.count_nonzero(side) < MIN_PER_SIDE:
             raise DataError(
                 f"of {total} images, matching and a share of {protocol.share} leave {np.count_nonzero(side)} {name}, "
-                f"where {LEAST} are needed: the two sides look too different; give more images, or --no-match"
+                f"where {MIN_PER_SIDE} are needed: the two sides look too different; give more images, or --no-match"
             )
     return examples
 
@@ -164,7 +164,7 @@ def _stage_rows(found: Stages, labels: Labels, seed: int) -> list[Row]:
     ]
 
 
-def _controls(trained: Trained, examples: Examples, labels: Labels, protocol: Protocol, stage: Stage) -> list[Row]:
+def _controls(trained: LoadedRun, examples: Examples, labels: Labels, protocol: Protocol, stage: Stage) -> list[Row]:
     """Return the rows of what has learned nothing of the concept."""
     seed, config = protocol.seed, trained.config
     device = next(trained.network.parameters()).device
@@ -184,12 +184,12 @@ def _controls(trained: Trained, examples: Examples, labels: Labels, protocol: Pr
     return [*rows, majority(labels)]
 
 
-def _fixed(trained: Trained, examples: Examples, stage: int, choice: Choice, seed: int) -> Measured:
+def _fixed(trained: LoadedRun, examples: Examples, stage: int, choice: Choice, seed: int) -> Measurement:
     """Measure a choice on a test set that had no part in it."""
     trained.must_fit(examples.images, "the second test set")
     activations: NDArray[np.float32] = activations_of(trained.network, examples.images)[stage - 1][:, choice.unit]
     return decided(choice, activations, examples.positives, groups=examples.groups, seed=seed)
 
 
-def _units(trained: Trained) -> int:
+def _units(trained: LoadedRun) -> int:
     return sum(int(np.prod(shape)) for shape in trained.network.unit_shapes)

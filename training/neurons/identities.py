@@ -17,8 +17,8 @@ def identities(source: str, split: Split, images: LabelledImages) -> tuple[str, 
     Args:
         source: as `training.data.load` takes it.
         split: that was loaded.
-        images: what was loaded of it, perhaps the first images only. Where damaged ones were skipped, nobody knows
-            any more which name belongs to which image: there are none then.
+        images: what was loaded of it, perhaps the first images only. Where damaged ones were skipped, names
+            cannot be matched to images any more: there are none then.
     """
     path = Path(source)
     if images.damaged or not path.exists() or not parquet.recognises(path):

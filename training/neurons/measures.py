@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 DRAWS = 2000  # of a bootstrap
 NEWTON_STEPS = 100
-LEAST_SLOPE = 1e-6  # for scores of unit deviation
+MIN_SLOPE = 1e-6  # for scores of unit deviation
 
 
 def auroc(scores: NDArray[np.floating[Any]], positives: NDArray[np.bool_]) -> float:
@@ -65,8 +65,8 @@ def calibrated(scores: NDArray[np.floating[Any]], positives: NDArray[np.bool_]) 
     mean, deviation = float(scores.mean()), float(scores.std()) or 1.0
     design = np.stack([(scores.astype(np.float64) - mean) / deviation, np.ones(len(scores))], axis=1)
     slope, intercept = _newton(design, targets)
-    if slope < LEAST_SLOPE:
-        slope, intercept = LEAST_SLOPE, float(np.log(targets.mean() / (1 - targets.mean())))
+    if slope < MIN_SLOPE:
+        slope, intercept = MIN_SLOPE, float(np.log(targets.mean() / (1 - targets.mean())))
     return slope / deviation, intercept - slope * mean / deviation
 
 

@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from training.neurons import figures
-from training.neurons.activations import Trained, activations_of
+from training.neurons.activations import LoadedRun, activations_of
 from training.neurons.invariance import IMAGES, chosen_positives, response_curves
 from training.neurons.stimuli import STEPS, Form, optimal_stimulus, top_stimuli
 from training.runs.checkpoint import write_atomically
@@ -46,7 +46,7 @@ class Neuron:
 
 
 def draw_optimal(
-    folder: Path, trained: Trained, neuron: Neuron, *, seed: int, stage: Stage = lambda name, total: lambda more: None
+    folder: Path, trained: LoadedRun, neuron: Neuron, *, seed: int, stage: Stage = lambda name, total: lambda more: None
 ) -> Path:
     """Draw the optimal stimulus, in pixels and in frequencies; return the file."""
     stimuli = [
@@ -67,7 +67,7 @@ def draw_optimal(
 
 def draw(
     folder: Path,
-    trained: Trained,
+    trained: LoadedRun,
     neuron: Neuron,
     *,
     images: NDArray[np.uint8],
@@ -109,7 +109,7 @@ def draw(
 
 
 def _draw_invariance(
-    folder: Path, trained: Trained, neuron: Neuron, *, images: NDArray[np.uint8], distractors: float, title: str
+    folder: Path, trained: LoadedRun, neuron: Neuron, *, images: NDArray[np.uint8], distractors: float, title: str
 ) -> None:
     """Draw the response curves of images [K, H, W, C]."""
     device = next(trained.network.parameters()).device

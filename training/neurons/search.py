@@ -55,7 +55,7 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Found:
+class SearchResult:
     """The best units of a search, by both protocols.
 
     Attributes:
@@ -70,7 +70,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
+class Measurement:
     """How a choice did on images that had no part in it; shares in [0, 1]."""
 
     accuracy: float
@@ -105,7 +105,7 @@ def best_thresholds(
     return (best + np.count_nonzero(~positives)) / len(positives), thresholds, signs
 
 
-def search(blocks: Iterable[Activations], labels: Labels, *, report: Report = lambda _: None) -> Found:
+def search(blocks: Iterable[Activations], labels: Labels, *, report: Report = lambda _: None) -> SearchResult:
     """Find the best units by both protocols. The honest choice reads nothing of the half that is reported on.
 
     Args:
@@ -130,7 +130,7 @@ def search(blocks: Iterable[Activations], labels: Labels, *, report: Report = la
         report(block.shape[1])
     if not best:
         raise ValueError("there are no units to search")
-    return Found(best["paper"][0], *best["honest"])
+    return SearchResult(best["paper"][0], *best["honest"])
 
 
 def unit_blocks(activations: Activations) -> Iterator[Activations]:
@@ -141,7 +141,7 @@ def unit_blocks(activations: Activations) -> Iterator[Activations]:
         yield np.ascontiguousarray(activations[:, start : start + width])
 
 
-def measured(choice: Choice, activations: Activations, labels: Labels, *, seed: int) -> Measured:
+def measure(choice: Choice, activations: Activations, labels: Labels, *, seed: int) -> Measurement:
     """Measure a choice on the half that it was not made on.
 
     Args:
@@ -161,11 +161,11 @@ def decided(
     *,
     groups: NDArray[np.int64] | None = None,
     seed: int,
-) -> Measured:
+) -> Measurement:
     """Measure a choice on images [N], all of them."""
     correct = choice.decides(activations) == positives
     low, high = bootstrap_interval(correct, groups=groups, seed=seed)
-    return Measured(
+    return Measurement(
         accuracy=float(correct.mean()),
         low=low,
         high=high,
@@ -175,12 +175,12 @@ def decided(
     )
 
 
-def concept(name: str, stage: int, found: Found, labels: Labels, *, seed: int) -> Concept:
+def concept(name: str, stage: int, found: SearchResult, labels: Labels, *, seed: int) -> Concept:
     """Return what a search found as a concept, its confidence calibrated on the half that it was chosen on."""
     choice, rows = found.honest, labels.choosing
     distances = choice.sign * found.activations[rows].astype(np.float64) - choice.threshold
     slope, intercept = calibrated(distances, labels.positives[rows])
-    result = measured(choice, found.activations, labels, seed=seed)
+    result = measure(choice, found.activations, labels, seed=seed)
     return Concept(
         name=name,
         stage=stage,

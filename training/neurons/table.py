@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from training.neurons.concepts import Concept
-from training.neurons.search import Found, Labels, Measured, measured
+from training.neurons.search import Labels, Measurement, SearchResult, measure
 
 NEURON, OF_STAGE, RANDOM_WEIGHTS = "best neuron", "best unit of stage {}", "random weights"
 FIRST = OF_STAGE.format(1)
@@ -64,7 +64,7 @@ class Table:
     rows: Sequence[Row]
     positives: int
     distractors: int
-    second: Measured | None = None
+    second: Measurement | None = None
     source: str = ""
 
     def published(self, row: Row) -> float | None:
@@ -122,9 +122,9 @@ class Table:
         return f"# {self.concept.name}\n\nAccuracies in percent.\n\n" + "\n".join(lines) + f"\n\n{text}\n"
 
 
-def row_of(name: str, found: Found, labels: Labels, *, seed: int, where: str = "") -> Row:
+def row_of(name: str, found: SearchResult, labels: Labels, *, seed: int, where: str = "") -> Row:
     """Measure what a search found on the half that it was not chosen on."""
-    result = measured(found.honest, found.activations, labels, seed=seed)
+    result = measure(found.honest, found.activations, labels, seed=seed)
     return Row(
         name=name,
         paper=found.paper.accuracy,

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 from training.config import RunConfig
 from training.recipes import ProbeRecipe
-from training.runs.checkpoint import WEIGHTS, Run
+from training.runs.checkpoint import WEIGHTS_FILE, Run
 
 if TYPE_CHECKING:
-    from training.probe.outcome import Outcome
+    from training.probe.outcome import ProbeOutcome
 
 
-def card(out: Path, config: RunConfig, recipe: ProbeRecipe, run: Run, outcome: Outcome, *, weights_sha256: str) -> str:
+def card(
+    out: Path, config: RunConfig, recipe: ProbeRecipe, run: Run, outcome: ProbeOutcome, *, weights_sha256: str
+) -> str:
     """Return the text of card.md.
 
     Args:
@@ -30,7 +32,7 @@ def card(out: Path, config: RunConfig, recipe: ProbeRecipe, run: Run, outcome: O
         "Classes": ", ".join(config.classes),
         "Data": f"{config.data_name}: {config.data_images} images, sha256 `{config.data_sha256[:16]}`",
         "Features": f"{outcome.features:,} of {run.path}, a {run.config.recipe} after {run.images_seen:,} images; "
-        f"its {WEIGHTS} has sha256 `{weights_sha256[:16]}`",
+        f"its {WEIGHTS_FILE} has sha256 `{weights_sha256[:16]}`",
         "Labels": f"{outcome.labels:,}, {_drawn(outcome)}",
         "Chosen": f"C = {outcome.cost:g}, features {_scaling(outcome)},"
         f" on {outcome.validation_images:,} training images ({100 * outcome.validation_accuracy:.2f} %)",
@@ -62,19 +64,19 @@ Made by
 """
 
 
-def _scaling(outcome: Outcome) -> str:
+def _scaling(outcome: ProbeOutcome) -> str:
     """Say what the features were multiplied with."""
     return "each to unit variance" if outcome.standardised else "all by one number"
 
 
-def _drawn(outcome: Outcome) -> str:
+def _drawn(outcome: ProbeOutcome) -> str:
     """Say how the labelled images were chosen."""
     if outcome.draws == 1:
         return "all there are"
     return f"the same number a class in each of {outcome.draws} draws; the first one's classifier is this one"
 
 
-def _accuracy(outcome: Outcome) -> str:
+def _accuracy(outcome: ProbeOutcome) -> str:
     """Write the test accuracy with its spread over the draws, as the paper does, and the log loss."""
     if outcome.test_accuracy is None or outcome.served_accuracy is None:
         return "not measured: the data came without test images"

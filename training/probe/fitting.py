@@ -25,7 +25,7 @@ SHARPEST = 1e3  # bound on the inverse of the temperature
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Examples:
+class LabelledFeatures:
     """Features of N images and their labels."""
 
     features: Tensor  # [N, F]
@@ -122,7 +122,7 @@ def hold_out(
 
 
 def fit_probe(
-    examples: Examples,
+    examples: LabelledFeatures,
     *,
     classes: int,
     validation: int,
@@ -143,14 +143,14 @@ def fit_probe(
         few: the protocol for few labels; by default all labels are used.
         seed: of the draws of few labels.
         costs: C to try, rising, for features with a mean squared norm of 1.
-        report: told whenever one more machine is fitted; `most_fits` says how many at most.
+        report: told whenever one more machine is fitted; `max_fits` says how many at most.
 
     Raises:
         DataError: if a class has too few images to draw from.
     """
     mean, deviation = centre(examples.features)
-    seen = Examples(examples.features[:-validation], examples.labels[:-validation])
-    held = Examples(examples.features[-validation:], examples.labels[-validation:])
+    seen = LabelledFeatures(examples.features[:-validation], examples.labels[:-validation])
+    held = LabelledFeatures(examples.features[-validation:], examples.labels[-validation:])
     draws = [seen] if few is None else list(_drawn(seen, few, few.choosing, classes, seed))
     pairs = [
         pair
@@ -176,7 +176,7 @@ def fit_probe(
     )
 
 
-def most_fits(few: FewLabels | None, costs: Sequence[float] = COSTS) -> int:
+def max_fits(few: FewLabels | None, costs: Sequence[float] = COSTS) -> int:
     """Return how many machines `fit_probe` fits at most."""
     choosing, final = (few.choosing, few.final) if few else (1, 1)
     return 2 * len(costs) * choosing + final
@@ -212,8 +212,8 @@ def log_loss(logits: Tensor, labels: Tensor) -> float:
 
 
 def _tried(
-    draws: Sequence[Examples],
-    held: Examples,
+    draws: Sequence[LabelledFeatures],
+    held: LabelledFeatures,
     deviation: Tensor,
     *,
     standardised: bool,
@@ -239,13 +239,13 @@ def _tried(
             return
 
 
-def _drawn(seen: Examples, few: FewLabels, draws: int, classes: int, seed: int) -> Iterator[Examples]:
+def _drawn(seen: LabelledFeatures, few: FewLabels, draws: int, classes: int, seed: int) -> Iterator[LabelledFeatures]:
     """Yield draws of the same number of labelled examples of each class; draw n is the same, whatever their number."""
     labels = seen.labels.cpu().numpy()
     for draw in range(draws):
         rows = choose_labelled(labels, count=few.per_class * classes, classes=classes, seed=seed + draw)
         chosen = torch.from_numpy(rows).to(seen.labels.device)
-        yield Examples(seen.features[chosen], seen.labels[chosen])
+        yield LabelledFeatures(seen.features[chosen], seen.labels[chosen])
 
 
 def _scale(deviation: Tensor, *, standardised: bool) -> Tensor:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class ProbeOutcome:
     """What a probe found; also the line of metrics.jsonl. Accuracies lie in [0, 1], log losses are nats.
 
     Accuracies of few labels are means over the draws; log losses and `served_accuracy` are those of the classifier that

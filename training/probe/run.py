@@ -29,12 +29,12 @@ from training.families import family_of
 from training.networks.dcgan import Discriminator
 from training.probe.card import card
 from training.probe.features import Report, freeze_statistics, pooled_features
-from training.probe.fitting import Examples, FewLabels, Probe, fit_probe, hold_out, log_loss, most_fits
-from training.probe.outcome import Outcome
+from training.probe.fitting import FewLabels, LabelledFeatures, Probe, fit_probe, hold_out, log_loss, max_fits
+from training.probe.outcome import ProbeOutcome
 from training.recipes import DcganRecipe, ProbeRecipe
 from training.runs import metrics
-from training.runs.card import NAME as CARD
-from training.runs.checkpoint import WEIGHTS, Run, load_run, save_config, served_weights, write_atomically
+from training.runs.card import CARD_FILE
+from training.runs.checkpoint import WEIGHTS_FILE, Run, load_run, save_config, served_weights, write_atomically
 
 Stage = Callable[[str, int], Report]  # name and length of a piece of work -> what is told of its progress
 
@@ -48,7 +48,7 @@ def probe_run(
     test: LabelledImages | None = None,
     device: torch.device | str = "cpu",
     stage: Stage = lambda name, total: lambda more: None,
-) -> Outcome:
+) -> ProbeOutcome:
     """Fit a classifier to the features of a run's discriminator, measure it, and write it.
 
     Args:
@@ -83,19 +83,19 @@ def probe_run(
     freeze_statistics(discriminator, data.images, order=order, report=stage("statistics", len(data)))
     features = pooled_features(discriminator, data.images, order=order, report=stage("features", len(data)))
     probe = fit_probe(
-        Examples(features, torch.from_numpy(data.labels[order]).to(device)),
+        LabelledFeatures(features, torch.from_numpy(data.labels[order]).to(device)),
         classes=classes,
         validation=len(held),
         few=few,
         seed=recipe.seed,
-        report=stage("machines", most_fits(few)),
+        report=stage("machines", max_fits(few)),
     )
     del features
     tested = None
     if test is not None:
         seen = pooled_features(discriminator, test.images, report=stage("test features", len(test)))
-        tested = Examples(seen, torch.from_numpy(test.labels).to(device))
-    outcome = Outcome(
+        tested = LabelledFeatures(seen, torch.from_numpy(test.labels).to(device))
+    outcome = ProbeOutcome(
         images_seen=opened.images_seen,
         seconds=time.monotonic() - started_s,
         features=probe.machines[0].weights.shape[1],
@@ -112,7 +112,7 @@ def probe_run(
     )
     settings = _described(recipe, opened, data)
     config = RunConfig.of(settings, data)
-    probed = hashlib.sha256((run / WEIGHTS).read_bytes()).hexdigest()
+    probed = hashlib.sha256((run / WEIGHTS_FILE).read_bytes()).hexdigest()
     text = card(out, config, settings, opened, outcome, weights_sha256=probed)
     _write(out, config, text, outcome, probe.classifier(discriminator).cpu().state_dict())
     return outcome
@@ -129,7 +129,7 @@ def _discriminator(run: Run) -> Discriminator:
     try:
         discriminator.load_state_dict(served_weights(run, "classifier"))
     except RuntimeError as error:
-        raise RunError(f"{run.path / WEIGHTS} does not fit the network: {' '.join(str(error).split())}") from None
+        raise RunError(f"{run.path / WEIGHTS_FILE} does not fit the network: {' '.join(str(error).split())}") from None
     return discriminator.requires_grad_(False)
 
 
@@ -159,7 +159,7 @@ def _must_suffice(labels: NDArray[np.int64], few: FewLabels, data: LabelledImage
         )
 
 
-def _tested(probe: Probe, tested: Examples | None) -> dict[str, Any]:
+def _tested(probe: Probe, tested: LabelledFeatures | None) -> dict[str, Any]:
     """Return what an outcome says of test images."""
     names = ("test_accuracy", "test_deviation", "served_accuracy", "test_log_loss", "test_log_loss_uncalibrated")
     if tested is None:
@@ -183,11 +183,11 @@ def _described(recipe: ProbeRecipe, run: Run, data: LabelledImages) -> ProbeReci
     return recipe.overridden({"images": len(data), **{name: getattr(probed, name) for name in names}})
 
 
-def _write(out: Path, config: RunConfig, text: str, outcome: Outcome, weights: dict[str, Tensor]) -> None:
+def _write(out: Path, config: RunConfig, text: str, outcome: ProbeOutcome, weights: dict[str, Tensor]) -> None:
     """Write the run folder with its card, its weights last."""
     save_config(out, config)
     metrics.append(out, dataclasses.asdict(outcome))
-    write_atomically(out / CARD, text.encode())
+    write_atomically(out / CARD_FILE, text.encode())
     header = {"recipe": config.recipe, "images_seen": str(outcome.images_seen), "seconds": repr(outcome.seconds)}
     named = {f"discriminator_average.{name}": tensor.contiguous() for name, tensor in weights.items()}
-    write_atomically(out / WEIGHTS, save(named, header))
+    write_atomically(out / WEIGHTS_FILE, save(named, header))

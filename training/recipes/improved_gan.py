@@ -84,7 +84,7 @@ class ImprovedGanRecipe(GanRecipe):
         return {"unlabelled_batch": self.unlabelled_batch, **labelled}
 
     @property
-    def least_images(self) -> int:
+    def min_images(self) -> int:
         """How many training images a step, and the choice of labelled ones, take at least."""
         return max(self.unlabelled_batch, self.labels)
 

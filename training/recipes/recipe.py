@@ -23,8 +23,8 @@ class About:
     """What a field of a recipe means and where it may lie, both ends included."""
 
     text: str
-    least: float = -math.inf
-    most: float = math.inf
+    minimum: float = -math.inf
+    maximum: float = math.inf
 
 
 Hidden = Annotated[Widths, About("hidden units, layer by layer", 1, 65_536)]
@@ -91,7 +91,7 @@ class Recipe:
         return {"batch": self.batch_images}
 
     @property
-    def least_images(self) -> int:
+    def min_images(self) -> int:
         """How many training images a step, and the choice of labelled ones, take at least."""
         return self.batch_images
 
@@ -173,8 +173,8 @@ class Recipe:
         except (TypeError, ValueError):
             raise RecipeError(f"{name}={value!r}: expected {_described(kind)} ({about.text})") from None
         numbers = typed if isinstance(typed, tuple) else (typed,)
-        if any(not about.least <= number <= about.most for number in numbers if not isinstance(number, str)):
-            raise RecipeError(f"{name}={value!r}: must lie in [{about.least}, {about.most}] ({about.text})")
+        if any(not about.minimum <= number <= about.maximum for number in numbers if not isinstance(number, str)):
+            raise RecipeError(f"{name}={value!r}: must lie in [{about.minimum}, {about.maximum}] ({about.text})")
         return typed
 
 

@@ -20,7 +20,7 @@ class SparseAutoencoderRecipe(Recipe):
         "A deep sparse autoencoder: local filters, pools and contrast normalisation, trained on images without labels."
     )
     LIMITS: ClassVar[tuple[str, ...]] = (
-        "It learned what is frequent and alike in its images; nobody told it what to look for.",
+        "It learned what is frequent and alike in its images, without being told what to look for.",
         "A concept neuron was chosen and measured on the labelled images that the table names; elsewhere it may fail.",
         "It expects what it looks for in the middle of the image, at the size it was trained on.",
     )

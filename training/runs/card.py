@@ -14,7 +14,7 @@ from training.data import names_of
 from training.recipes import recipe_named
 from training.runs.checkpoint import write_atomically
 
-NAME = "card.md"
+CARD_FILE = "card.md"
 
 
 def write_card(
@@ -66,7 +66,7 @@ Made by
 
 {limits}
 """
-    write_atomically(run / NAME, text.encode())
+    write_atomically(run / CARD_FILE, text.encode())
 
 
 def _data(config: RunConfig) -> str:

@@ -31,7 +31,7 @@ from training.config import RunConfig
 from training.errors import DivergedError, RunError
 from training.recipes import Kind
 
-CONFIG, WEIGHTS, STATE = "config.json", "checkpoint.safetensors", "state.safetensors"
+CONFIG_FILE, WEIGHTS_FILE, STATE_FILE = "config.json", "checkpoint.safetensors", "state.safetensors"
 SECTIONS: Mapping[Kind, str] = {  # of the checkpoint, by what is served of it
     "generator": "generator_average",
     "classifier": "discriminator_average",
@@ -67,13 +67,13 @@ def load_run(run: Path) -> Run:
             number that is not finite.
     """
     config = load_config(run)
-    if not (run / WEIGHTS).exists():
-        raise RunError(f"{run} has no {WEIGHTS} yet: train it with `mintage train {config.recipe} --run {run}`")
-    weights, metadata = _read(run / WEIGHTS)
-    _must_match(run / WEIGHTS, metadata, config)
+    if not (run / WEIGHTS_FILE).exists():
+        raise RunError(f"{run} has no {WEIGHTS_FILE} yet: train it with `mintage train {config.recipe} --run {run}`")
+    weights, metadata = _read(run / WEIGHTS_FILE)
+    _must_match(run / WEIGHTS_FILE, metadata, config)
     for name, tensor in weights.items():
         if not bool(torch.isfinite(tensor).all()):
-            raise RunError(f"{run / WEIGHTS}: {name} holds a number that is not finite; train the run again")
+            raise RunError(f"{run / WEIGHTS_FILE}: {name} holds a number that is not finite; train the run again")
     weights = {name: tensor.float() if tensor.dtype is torch.float16 else tensor for name, tensor in weights.items()}
     return Run(run, config, weights, int(metadata["images_seen"]))
 
@@ -107,13 +107,13 @@ def load_config(run: Path) -> RunConfig:
         RunError: if the folder or the file is missing or damaged.
     """
     try:
-        return RunConfig.from_json((run / CONFIG).read_text(encoding="utf-8"))
+        return RunConfig.from_json((run / CONFIG_FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise RunError(f"{run} is not a run folder: it has no {CONFIG}") from None
+        raise RunError(f"{run} is not a run folder: it has no {CONFIG_FILE}") from None
     except RunError as error:
         raise RunError(f"{run}: {error}") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{run / CONFIG} cannot be read: {error}") from None
+        raise RunError(f"{run / CONFIG_FILE} cannot be read: {error}") from None
 
 
 def load_state(run: Path, config: RunConfig) -> State | None:
@@ -122,10 +122,10 @@ def load_state(run: Path, config: RunConfig) -> State | None:
     Raises:
         RunError: if the state is truncated, of another recipe, or holds a number that is not finite.
     """
-    if not (run / STATE).exists():
+    if not (run / STATE_FILE).exists():
         return None
-    tensors, metadata = _read(run / STATE)
-    _must_match(run / STATE, metadata, config)
+    tensors, metadata = _read(run / STATE_FILE)
+    _must_match(run / STATE_FILE, metadata, config)
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
             raise RunError(f"{name} of the saved state is not finite; the run cannot go on, train it in a new folder")
@@ -135,7 +135,7 @@ def load_state(run: Path, config: RunConfig) -> State | None:
 def save_config(run: Path, config: RunConfig) -> None:
     """Create the run folder and write its config.json."""
     run.mkdir(parents=True, exist_ok=True)
-    write_atomically(run / CONFIG, config.to_json().encode())
+    write_atomically(run / CONFIG_FILE, config.to_json().encode())
 
 
 def save_state(run: Path, config: RunConfig, *, weights: Mapping[str, Tensor], state: State) -> None:
@@ -148,8 +148,8 @@ def save_state(run: Path, config: RunConfig, *, weights: Mapping[str, Tensor], s
         if not bool(torch.isfinite(tensor).all()):
             raise DivergedError(f"{name} is no longer finite after {state.images_seen} images; checkpoint not written")
     metadata = {"recipe": config.recipe, "images_seen": str(state.images_seen), "seconds": repr(state.seconds)}
-    write_atomically(run / WEIGHTS, save(dict(weights), metadata))
-    write_atomically(run / STATE, save(dict(state.tensors), metadata))
+    write_atomically(run / WEIGHTS_FILE, save(dict(weights), metadata))
+    write_atomically(run / STATE_FILE, save(dict(state.tensors), metadata))
 
 
 def differences(one: RunConfig, other: RunConfig) -> list[str]:
@@ -208,4 +208,6 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _must_match(path: Path, metadata: Mapping[str, str], config: RunConfig) -> None:
     """Refuse weights of another recipe than the configuration beside them."""
     if metadata["recipe"] != config.recipe:
-        raise RunError(f"{path} holds weights of {metadata['recipe']}, but {CONFIG} beside it says {config.recipe}")
+        raise RunError(
+            f"{path} holds weights of {metadata['recipe']}, but {CONFIG_FILE} beside it says {config.recipe}"
+        )

@@ -9,25 +9,25 @@ from typing import Any
 
 from training.runs.checkpoint import write_atomically
 
-NAME = "metrics.jsonl"
+METRICS_FILE = "metrics.jsonl"
 
 
 def append(run: Path, values: Mapping[str, Any]) -> None:
     """Add one line."""
-    with (run / NAME).open("a", encoding="utf-8") as file:
+    with (run / METRICS_FILE).open("a", encoding="utf-8") as file:
         file.write(json.dumps(values) + "\n")
 
 
 def read(run: Path) -> list[dict[str, Any]]:
     """Return the lines of a run; one that a crash cut short is left out."""
-    path = run / NAME
+    path = run / METRICS_FILE
     return [values for line in path.read_text().splitlines() if (values := _parsed(line))] if path.exists() else []
 
 
 def forget_after(run: Path, images_seen: int) -> None:
     """Drop the lines that were written after the checkpoint from which the run goes on."""
     kept = [json.dumps(values) for values in read(run) if values.get("images_seen", 0) <= images_seen]
-    write_atomically(run / NAME, "".join(line + "\n" for line in kept).encode())
+    write_atomically(run / METRICS_FILE, "".join(line + "\n" for line in kept).encode())
 
 
 def _parsed(line: str) -> dict[str, Any] | None:

@@ -13,21 +13,21 @@ from training.runs import metrics
 from training.runs.checkpoint import write_atomically
 from training.runs.grids import curve, grid
 
-FOLDER = "samples"
+SAMPLES_FOLDER = "samples"
 
 
 def write_samples(run: Path, images: NDArray[np.uint8], *, images_seen: int) -> None:
     """Write a grid of samples uint8 [N, H, W, C] under the number of images seen, and as latest.png."""
-    (run / FOLDER).mkdir(exist_ok=True)
+    (run / SAMPLES_FOLDER).mkdir(exist_ok=True)
     side = images.shape[1]
     picture = _png(grid(images, 10, scale=1 if side >= 64 else 2 if side >= 24 else 4))
     write_atomically(path_at(run, images_seen), picture)
-    write_atomically(run / FOLDER / "latest.png", picture)
+    write_atomically(run / SAMPLES_FOLDER / "latest.png", picture)
 
 
 def path_at(run: Path, images_seen: int) -> Path:
     """Return where the grid of a checkpoint lies."""
-    return run / FOLDER / f"{images_seen:09d}.png"
+    return run / SAMPLES_FOLDER / f"{images_seen:09d}.png"
 
 
 def write_accuracy(run: Path) -> None:

@@ -22,9 +22,9 @@ from training.randomness import stream
 from training.recipes import AdversarialNetsRecipe, DcganRecipe
 from training.recipes.adversarial import AdversarialRecipe
 from training.steps.player import Player, restore_players, state_of, trained
-from training.steps.step import Losses, constant
+from training.steps.step import CALIBRATION_STREAM, Losses, constant
 
-SETTLING_LATENTS = 512  # for the batch statistics of the averaged generator
+CALIBRATION_LATENTS = 512  # for the batch statistics of the averaged generator
 INITIALISE_IMAGES = 10_000  # whose mean the 2014 generator's first output is
 
 
@@ -69,7 +69,7 @@ class AdversarialStep(ABC):
         """Set what depends on the data in fresh weights."""
 
     @abstractmethod
-    def settle(self, generator: nn.Module, discriminator: nn.Module) -> None:
+    def calibrate(self, generator: nn.Module, discriminator: nn.Module) -> None:
         """Give averaged networks the statistics that go with their weights; see `Step`."""
 
     def generate(self, generator: nn.Module, latents: Tensor) -> Tensor:
@@ -148,7 +148,7 @@ class AdversarialStep(ABC):
             "generator": adversarial_generator_loss(fake),
         }
         for name, loss in losses.items():
-            self._players[name].look(loss)
+            self._players[name].compute_gradients(loss)
         for name in losses:
             self._players[name].move(rates[name])
         self._moved_discriminator()
@@ -190,7 +190,7 @@ class AdversarialNetsStep(AdversarialStep):
         """Let the generator begin with the mean image of the data."""
         self._networks[0].initialise_from(self._acceleration.place(self._batches.first(INITIALISE_IMAGES)))
 
-    def settle(self, generator: nn.Module, discriminator: nn.Module) -> None:
+    def calibrate(self, generator: nn.Module, discriminator: nn.Module) -> None:
         """Switch to eval mode: these nets have no statistics."""
         generator.eval()
 
@@ -246,11 +246,11 @@ class DcganStep(AdversarialStep):
     def initialise(self) -> None:
         """Leave the weights as they were drawn: nothing in a DCGAN depends on the data."""
 
-    def settle(self, generator: nn.Module, discriminator: nn.Module) -> None:
+    def calibrate(self, generator: nn.Module, discriminator: nn.Module) -> None:
         """Store the batch statistics of generated images; see `Step`."""
-        drawn = latents_for(self._settings, SETTLING_LATENTS, stream(self._settings.seed, "settle"))
+        drawn = latents_for(self._settings, CALIBRATION_LATENTS, stream(self._settings.seed, CALIBRATION_STREAM))
         latents = self._acceleration.place(drawn)
-        cast(dcgan.Generator, generator).settle_statistics(latents, self._cycled(len(latents)))
+        cast(dcgan.Generator, generator).calibrate_statistics(latents, self._cycled(len(latents)))
 
     def generate(self, generator: nn.Module, latents: Tensor) -> Tensor:
         """Map latents [N, Z] to images; see `Step`."""

@@ -24,11 +24,11 @@ from training.networks import improved_gan, improved_gan_conv
 from training.randomness import stream
 from training.recipes import ImprovedGanRecipe
 from training.steps.player import Player, restore_players, state_of, trained
-from training.steps.step import Losses, constant
+from training.steps.step import CALIBRATION_STREAM, Losses, constant
 
 Generator = improved_gan.Generator | improved_gan_conv.Generator
 Discriminator = improved_gan.Discriminator | improved_gan_conv.Discriminator
-SETTLING_LATENTS = 2000  # for the batch statistics of the averaged generator
+CALIBRATION_LATENTS = 2000  # for the batch statistics of the averaged generator
 
 
 class ImprovedGanStep:
@@ -86,12 +86,12 @@ class ImprovedGanStep:
             losses |= self._generator_step(batch, generated, noise, rate_share)
         return losses
 
-    def settle(self, generator: nn.Module, discriminator: nn.Module) -> None:
+    def calibrate(self, generator: nn.Module, discriminator: nn.Module) -> None:
         """Store the statistics of generated images in one network, and of real ones in the other; see `Step`."""
         place, recipe = self._acceleration.place, self._recipe
-        latents = latents_for(recipe, SETTLING_LATENTS, stream(recipe.seed, "settle"))
-        cast(Generator, generator).settle_statistics(place(latents))
-        cast(Discriminator, discriminator).settle_statistics(place(self._batches.to_initialise()))
+        latents = latents_for(recipe, CALIBRATION_LATENTS, stream(recipe.seed, CALIBRATION_STREAM))
+        cast(Generator, generator).calibrate_statistics(place(latents))
+        cast(Discriminator, discriminator).store_reference(place(self._batches.to_initialise()))
 
     def generate(self, generator: nn.Module, latents: Tensor) -> Tensor:
         """Map latents [N, Z] to images; see `Step`."""

@@ -37,7 +37,7 @@ class Player:
         self._objective(loss).backward()  # type: ignore[no-untyped-call]
         self.move(rate)
 
-    def look(self, loss: Tensor) -> None:
+    def compute_gradients(self, loss: Tensor) -> None:
         """Take the gradient of a loss without moving; the loss's graph stays for the other player."""
         self.optimiser.zero_grad(set_to_none=True)
         self._objective(loss).backward(  # type: ignore[no-untyped-call]

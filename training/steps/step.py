@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from training.errors import DivergedError
 from training.steps.player import trained
 
-Losses = dict[str, float]  # by name, in the order in which people should read them
+CALIBRATION_STREAM = "settle"  # of latents for batch statistics; another name would draw others, and change the samples
+Losses = dict[str, float]  # by name, in the order in which they are shown
 
 
 def must_be_finite(losses: Losses, images_seen: int) -> None:
@@ -50,7 +51,7 @@ class Step(Protocol):
             rate_share: what all learning rates are multiplied with, in [0, 1].
         """
 
-    def settle(self, generator: nn.Module, discriminator: nn.Module) -> None:
+    def calibrate(self, generator: nn.Module, discriminator: nn.Module) -> None:
         """Give averaged networks the statistics that go with their weights, and switch the generator to eval mode."""
 
     def generate(self, generator: nn.Module, latents: Tensor) -> Tensor:

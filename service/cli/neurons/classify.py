@@ -10,10 +10,10 @@ import typer
 
 from service.cli.console import JsonOption, friendly_errors, print_json
 from service.cli.data_options import SOURCES, JpegOption, LimitOption, MaxDamagedOption, bars, load_splits
-from service.cli.neurons.runs import DeviceOption, RunArgument, SeedOption, run_options, shown_stages, trained_run
+from service.cli.neurons.runs import DeviceOption, RunArgument, SeedOption, load_on_device, run_options, shown_stages
 
 if TYPE_CHECKING:
-    from training.neurons.classifier import Outcome
+    from training.neurons.classifier import ClassifierOutcome
     from training.recipes import NeuronClassifierRecipe
 
 
@@ -53,7 +53,7 @@ def classify(
         from training.neurons.classifier import classify_run
 
         recipe = _recipe(passes=fine_tune, seed=seed, **({} if penalty is None else {"penalty": penalty}))
-        trained = trained_run(run, device)
+        trained = load_on_device(run, device)
         splits = load_splits(
             data, run_options(trained, limit=limit, max_damaged=max_damaged, jpeg=jpeg), progress=progress
         )
@@ -77,7 +77,7 @@ def _recipe(**fields: Any) -> NeuronClassifierRecipe:
     return NEURON_CLASSIFIER.overridden(fields)
 
 
-def _print(folder: Path, outcome: Outcome) -> None:
+def _print(folder: Path, outcome: ClassifierOutcome) -> None:
     typer.echo(f"{outcome.units:,} units; {100 * outcome.train_accuracy:.2f} % of {outcome.train_images:,} images")
     if outcome.test_accuracy is not None and outcome.linear_accuracy is not None:
         typer.echo(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from training.data import Options
-    from training.neurons.activations import Trained
+    from training.neurons.activations import LoadedRun
 
 RunArgument = Annotated[
     Path, typer.Argument(metavar="RUN", help="Run folder of a sparse autoencoder.", show_default=False)
@@ -24,21 +24,21 @@ SeedOption = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of eve
 DeviceOption = Annotated[str, typer.Option(help="Where to compute: cpu, cuda or cuda:N.")]
 
 
-def trained_run(run: Path, device: str) -> Trained:
+def load_on_device(run: Path, device: str) -> LoadedRun:
     """Load a run's network onto a device that is there."""
     import torch
 
     from training.errors import RunError
-    from training.neurons.activations import load_trained
+    from training.neurons.activations import load_autoencoder_run
 
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise RunError(f"--device {device} cannot be used: {str(error).splitlines()[0]}") from None
-    return load_trained(run, device=device)
+    return load_autoencoder_run(run, device=device)
 
 
-def run_options(trained: Trained, *, limit: int | None, max_damaged: int | None, jpeg: int | None) -> Options:
+def run_options(trained: LoadedRun, *, limit: int | None, max_damaged: int | None, jpeg: int | None) -> Options:
     """Return options that bring images to what the run was trained on."""
     config = trained.config
     quality = config.jpeg_quality if jpeg is None else jpeg

@@ -18,13 +18,13 @@ import typer
 
 from service.cli.console import JsonOption, console, friendly_errors, print_json, table
 from service.cli.data_options import SOURCES, JpegOption, LimitOption, MaxDamagedOption, bars, load_split
-from service.cli.neurons.runs import DeviceOption, RunArgument, SeedOption, run_options, shown_stages, trained_run
+from service.cli.neurons.runs import DeviceOption, RunArgument, SeedOption, load_on_device, run_options, shown_stages
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
     from training.data import LabelledImages, Options
-    from training.neurons.activations import Trained
+    from training.neurons.activations import LoadedRun
     from training.neurons.concepts import Concept
     from training.neurons.examples import Examples
     from training.neurons.pictures import Neuron
@@ -99,7 +99,7 @@ def find(
         protocol = Protocol(
             name=concept, match=data is None if match is None else match, share=share, filters=filters, seed=seed
         )
-        trained = trained_run(run, device)
+        trained = load_on_device(run, device)
         load = _Loading(run_options(trained, limit=limit, max_damaged=max_damaged, jpeg=jpeg), progress)
         if data is not None:
             examples, source = load.of_class(data, class_name or concept)
@@ -144,7 +144,7 @@ def show(
     Pictures are written into RUN/shown/CONCEPT, or RUN/shown/stage-S-unit-U; those of `find` stay as they are.
     """
     with friendly_errors(), bars() as progress:
-        trained = trained_run(run, device)
+        trained = load_on_device(run, device)
         from training.neurons.concepts import read_concepts
 
         concepts = read_concepts(run)
@@ -206,15 +206,15 @@ class _Loading:
         return of_class(images, name), f"Class {name} of {source} ({split}) against its other classes."
 
 
-def _compared(given: list[str], device: str) -> dict[str, Trained]:
+def _compared(given: list[str], device: str) -> dict[str, LoadedRun]:
     """Load the runs to compare with, by the name of their row."""
     from training.errors import DataError
     from training.neurons.find import name_of
 
-    runs: dict[str, Trained] = {}
+    runs: dict[str, LoadedRun] = {}
     for each in given:
         name, _, path = each.rpartition("=")
-        trained = trained_run(Path(path), device)
+        trained = load_on_device(Path(path), device)
         name = name or name_of(trained)
         if name in runs:
             raise DataError(f"two runs to compare are called {name!r}; name them: --compare NAME=RUN")
@@ -223,7 +223,7 @@ def _compared(given: list[str], device: str) -> dict[str, Trained]:
 
 
 def _neuron(
-    trained: Trained, concepts: tuple[Concept, ...], name: str | None, stage: int | None, unit: int | None
+    trained: LoadedRun, concepts: tuple[Concept, ...], name: str | None, stage: int | None, unit: int | None
 ) -> Neuron | None:
     """Return the neuron that a person means, None for all."""
     from training.errors import RunError
@@ -245,7 +245,7 @@ def _neuron(
 
 
 def _drawn(
-    trained: Trained, neuron: Neuron, images: LabelledImages | None, seed: int, progress: Progress
+    trained: LoadedRun, neuron: Neuron, images: LabelledImages | None, seed: int, progress: Progress
 ) -> list[Path]:
     """Draw what a neuron looks for, among images or by itself."""
     from training.neurons.pictures import draw, draw_optimal
@@ -258,13 +258,13 @@ def _drawn(
 
 
 def _print(run: Path, found: Table) -> None:
-    from training.neurons.find import FOLDER
+    from training.neurons.find import NEURONS_FOLDER
 
     columns, rows = found.cells()
     console().print(table(columns, rows, right=columns[1:-1]))
     for sentence in found.sentences():
         typer.echo(sentence)
-    typer.echo(f"table and pictures: {run / FOLDER / found.concept.name}")
+    typer.echo(f"table and pictures: {run / NEURONS_FOLDER / found.concept.name}")
 
 
 def _print_concepts(run: Path, concepts: tuple[Concept, ...], *, listed: bool) -> None:

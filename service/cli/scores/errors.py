@@ -25,7 +25,7 @@ CONFUSIONS = 3  # classes that one class is mostly taken for
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class ClassifierErrors:
     """The errors of a run's classifier, and what they were made on."""
 
     run: Path
@@ -34,7 +34,7 @@ class Judged:
     errors: ErrorRate
 
 
-def judge(run: Path, config: RunConfig, images: LabelledImages, *, reference: str) -> Judged:
+def count_errors(run: Path, config: RunConfig, images: LabelledImages, *, reference: str) -> ClassifierErrors:
     """Let a run's classifier name labelled images, and count its errors.
 
     Args:
@@ -64,7 +64,7 @@ def judge(run: Path, config: RunConfig, images: LabelledImages, *, reference: st
     found = predicted(network.eval(), images.images)
     conditions = Conditions(reference=reference)
     seed = config.settings.seed
-    return Judged(
+    return ClassifierErrors(
         run,
         config,
         reference,
@@ -72,7 +72,7 @@ def judge(run: Path, config: RunConfig, images: LabelledImages, *, reference: st
     )
 
 
-def values(judged: Judged) -> dict[str, Any]:
+def values(judged: ClassifierErrors) -> dict[str, Any]:
     """Return what `--json` prints."""
     errors, names = judged.errors, judged.config.classes
     by_class = zip(names, errors.images_by_class, errors.errors_by_class, errors.rates_by_class, strict=True)
@@ -94,7 +94,7 @@ def values(judged: Judged) -> dict[str, Any]:
     }
 
 
-def show(judged: Judged) -> None:
+def show(judged: ClassifierErrors) -> None:
     """Print the errors: in all, and of the worst classes with what they are taken for."""
     errors, config = judged.errors, judged.config
     low, high = errors.interval
@@ -111,7 +111,7 @@ def show(judged: Judged) -> None:
         console().print(table(columns, rows, right=columns[1:4]))
 
 
-def _row(judged: Judged, label: int) -> tuple[str, ...]:
+def _row(judged: ClassifierErrors, label: int) -> tuple[str, ...]:
     """Describe the errors of one class."""
     errors, names = judged.errors, judged.config.classes
     taken = [each for each in errors.mistakes if each.label == label][:CONFUSIONS]

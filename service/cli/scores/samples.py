@@ -41,9 +41,9 @@ class Samples:
 
 def is_run(path: Path) -> bool:
     """Say whether a path is a run folder."""
-    from training.runs.checkpoint import CONFIG, WEIGHTS
+    from training.runs.checkpoint import CONFIG_FILE, WEIGHTS_FILE
 
-    return (path / CONFIG).is_file() and (path / WEIGHTS).is_file()
+    return (path / CONFIG_FILE).is_file() and (path / WEIGHTS_FILE).is_file()
 
 
 def shape_of(run: Path) -> tuple[int, int, int]:

@@ -33,7 +33,7 @@ from service.cli.data_options import (
 from service.cli.scores import errors as judging
 from service.cli.scores import samples as loading
 from service.cli.scores import table
-from service.cli.scores.table import Real, Result, Scored
+from service.cli.scores.table import Real, Result, SetScores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -111,7 +111,7 @@ def score(
     if errors and (parzen or nearest or count or extractor or inception):
         fail("--errors judges a classifier, not samples: leave out what is about samples or features")
     with friendly_errors(), bars() as progress:
-        wanted = Wanted(
+        arguments = ScoreArguments(
             samples=samples,
             reference=reference or _data_of(samples),
             split=split.value,
@@ -121,9 +121,9 @@ def score(
             parzen=parzen,
         )
         if errors:
-            judged = _judged(wanted, progress)
+            judged = _judged(arguments, progress)
         else:
-            result = _result(wanted, _extractor(extractor, inception, inception_sha256), progress)
+            result = _result(arguments, _extractor(extractor, inception, inception_sha256), progress)
             if nearest is not None:
                 _write_sheet(result, nearest)
     if errors and as_json:
@@ -142,7 +142,7 @@ def register(app: typer.Typer) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class ScoreArguments:
     """What was typed."""
 
     samples: Path
@@ -177,54 +177,56 @@ def _extractor(folder: Path | None, inception: Path | None, inception_sha256: st
     return InceptionFeatures.load(inception, sha256=inception_sha256 or KNOWN_SHA256)
 
 
-def _judged(wanted: Wanted, progress: Progress) -> judging.Judged:
+def _judged(arguments: ScoreArguments, progress: Progress) -> judging.ClassifierErrors:
     """Count the errors of a run's classifier on images of the run's shape."""
     from training.errors import ScoreError
     from training.runs.checkpoint import load_config
 
-    config = load_config(wanted.samples)
+    config = load_config(arguments.samples)
     height, width, channels = shape = config.height, config.width, config.channels
-    _check_splits(wanted)
-    options = _filled(wanted.options, size=(height, width), channels=channels)
-    images = load_split(wanted.reference, wanted.split, options, progress=progress)
+    _check_splits(arguments)
+    options = _filled(arguments.options, size=(height, width), channels=channels)
+    images = load_split(arguments.reference, arguments.split, options, progress=progress)
     if images.shape != shape:
         raise ScoreError(
-            f"{wanted.samples} knows images of {list(shape)} (H, W, C), not of {list(images.shape)}; leave out --size "
-            "and --channels"
+            f"{arguments.samples} knows images of {list(shape)} (H, W, C), not of {list(images.shape)}; leave out "
+            "--size and --channels"
         )
-    return judging.judge(wanted.samples, config, images, reference=f"{wanted.reference} {wanted.split}")
+    return judging.count_errors(arguments.samples, config, images, reference=f"{arguments.reference} {arguments.split}")
 
 
-def _result(wanted: Wanted, sees: Extractor, progress: Progress) -> Result:
+def _result(arguments: ScoreArguments, sees: Extractor, progress: Progress) -> Result:
     """Score samples; what is quick to be found wrong is found before images are generated."""
-    if loading.is_run(wanted.samples):
-        count = wanted.count or loading.FROM_A_RUN
-        _check_enough(count, str(wanted.samples), sees)
-        real = _real(wanted, sees, loading.shape_of(wanted.samples), progress)
-        chosen = _generated(wanted, count, sees, progress)
+    if loading.is_run(arguments.samples):
+        count = arguments.count or loading.FROM_A_RUN
+        _check_enough(count, str(arguments.samples), sees)
+        real = _real(arguments, sees, loading.shape_of(arguments.samples), progress)
+        chosen = _generated(arguments, count, sees, progress)
     else:
         channels = None if sees.image_shape is None else sees.image_shape[2]
-        chosen = loading.read(wanted.samples, count=wanted.count, channels=channels, progress=progress)
-        _check_enough(len(chosen), str(wanted.samples), sees)
-        real = _real(wanted, sees, chosen.shape, progress)
-    return _scored(wanted, chosen, real, sees, progress)
+        chosen = loading.read(arguments.samples, count=arguments.count, channels=channels, progress=progress)
+        _check_enough(len(chosen), str(arguments.samples), sees)
+        real = _real(arguments, sees, chosen.shape, progress)
+    return _scored(arguments, chosen, real, sees, progress)
 
 
-def _real(wanted: Wanted, sees: Extractor, shape: tuple[int, int, int], progress: Progress) -> Real:
+def _real(arguments: ScoreArguments, sees: Extractor, shape: tuple[int, int, int], progress: Progress) -> Real:
     """Load the real images: in the samples' shape if the extractor sees every shape, else as they are."""
     from training.errors import ScoreError
 
-    _check_splits(wanted)
+    _check_splits(arguments)
     size, channels = (shape[:2], shape[2]) if sees.image_shape is None else (None, sees.image_shape[2])
-    found = load_splits(wanted.reference, _filled(wanted.options, size=size, channels=channels), progress=progress)
-    compared = found.test if wanted.split == "test" and found.test else found.train
+    found = load_splits(
+        arguments.reference, _filled(arguments.options, size=size, channels=channels), progress=progress
+    )
+    compared = found.test if arguments.split == "test" and found.test else found.train
     if sees.image_shape is None and compared.shape != shape:
         raise ScoreError(
             f"the samples are {list(shape)} (H, W, C) and the real images {list(compared.shape)}; leave out --size and "
             "--channels, and the real images are made alike"
         )
-    _check_enough(len(compared), f"{wanted.reference} {wanted.split}", sees)
-    return Real(f"{wanted.reference} {wanted.split}", compared, found.train, found.test)
+    _check_enough(len(compared), f"{arguments.reference} {arguments.split}", sees)
+    return Real(f"{arguments.reference} {arguments.split}", compared, found.train, found.test)
 
 
 def _check_enough(images: int, what: str, sees: Extractor) -> None:
@@ -238,14 +240,14 @@ def _check_enough(images: int, what: str, sees: Extractor) -> None:
         )
 
 
-def _check_splits(wanted: Wanted) -> None:
+def _check_splits(arguments: ScoreArguments) -> None:
     """Refuse a source without test images where some are needed."""
     from training.data import has_split
     from training.errors import DataError
 
-    if (wanted.split == "test" or wanted.parzen) and not has_split(wanted.reference, "test"):
-        needed = "--parzen needs one" if wanted.parzen else "give --split train"
-        raise DataError(f"{wanted.reference} has no test split; {needed}")
+    if (arguments.split == "test" or arguments.parzen) and not has_split(arguments.reference, "test"):
+        needed = "--parzen needs one" if arguments.parzen else "give --split train"
+        raise DataError(f"{arguments.reference} has no test split; {needed}")
 
 
 def _filled(options: Options, *, size: tuple[int, int] | None, channels: int | None) -> Options:
@@ -253,18 +255,20 @@ def _filled(options: Options, *, size: tuple[int, int] | None, channels: int | N
     return dataclasses.replace(options, size=options.size or size, channels=options.channels or channels)
 
 
-def _generated(wanted: Wanted, count: int, sees: Extractor, progress: Progress) -> Samples:
+def _generated(arguments: ScoreArguments, count: int, sees: Extractor, progress: Progress) -> Samples:
     """Generate samples of a run."""
     from handlers.errors import HandlerError
 
     report = _task(progress, "generating", count)
     try:
-        return loading.generate(wanted.samples, count=count, seed=wanted.seed, shape=sees.image_shape, report=report)
+        return loading.generate(
+            arguments.samples, count=count, seed=arguments.seed, shape=sees.image_shape, report=report
+        )
     except HandlerError as error:
         fail(str(error), FAILED)
 
 
-def _scored(wanted: Wanted, chosen: Samples, real: Real, sees: Extractor, progress: Progress) -> Result:
+def _scored(arguments: ScoreArguments, chosen: Samples, real: Real, sees: Extractor, progress: Progress) -> Result:
     """Score the samples, and as many training images beside them unless it is these that they are compared with."""
     from training.scores.comparison import compare
     from training.scores.conditions import Conditions
@@ -280,19 +284,19 @@ def _scored(wanted: Wanted, chosen: Samples, real: Real, sees: Extractor, progre
     step = _task(progress, "comparing", len(sets))
     scored = []
     for images, each in zip(sets, seen, strict=True):
-        compared = compare(expected, each.features, each.probabilities, seed=wanted.seed, conditions=conditions)
-        scored.append(Scored(images=len(images), comparison=compared))
+        compared = compare(expected, each.features, each.probabilities, seed=arguments.seed, conditions=conditions)
+        scored.append(SetScores(images=len(images), comparison=compared))
         step(1)
     kmeans = None
-    if wanted.parzen:
-        scored, kmeans = _with_parzen(scored, chosen, real, wanted.seed, progress)
+    if arguments.parzen:
+        scored, kmeans = _with_parzen(scored, chosen, real, arguments.seed, progress)
     theirs = scored[1] if len(scored) > 1 else None
     return Result(samples=chosen, real=real, sees=sees, ours=scored[0], theirs=theirs, kmeans=kmeans)
 
 
 def _with_parzen(
-    scored: list[Scored], chosen: Samples, real: Real, seed: int, progress: Progress
-) -> tuple[list[Scored], ParzenScore]:
+    scored: list[SetScores], chosen: Samples, real: Real, seed: int, progress: Progress
+) -> tuple[list[SetScores], ParzenScore]:
     """Add the Parzen log-likelihood, for training images without those that sigma is chosen on, and that of k-means."""
     from training.scores.parzen import centroids, hold_out, parzen_log_likelihood
 

@@ -25,7 +25,7 @@ WARNING = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scored:
+class SetScores:
     """The scores of one set of images."""
 
     images: int
@@ -55,8 +55,8 @@ class Result:
     samples: Samples
     real: Real
     sees: Extractor
-    ours: Scored
-    theirs: Scored | None
+    ours: SetScores
+    theirs: SetScores | None
     kmeans: ParzenScore | None
 
 
@@ -117,7 +117,7 @@ def _show_parzen(result: Result) -> None:
     typer.echo(WARNING)
 
 
-def _cells(scored: Scored, names: ScoreNames) -> dict[str, str]:
+def _cells(scored: SetScores, names: ScoreNames) -> dict[str, str]:
     """Write every value in a few digits."""
     found, shares = scored.comparison, scored.comparison.shares
     cells = {

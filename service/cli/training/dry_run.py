@@ -13,7 +13,7 @@ from service.cli.console import console, print_json, table
 if TYPE_CHECKING:
     from training.data import LabelledImages, Options
     from training.families.needs import Needs
-    from training.loop.dry_run import Measured
+    from training.loop.dry_run import StepTiming
     from training.recipes import Recipe
 
 PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z")
@@ -37,7 +37,7 @@ def dry_run(
     """
     from training.config import RunConfig
     from training.families import family_of
-    from training.loop.dry_run import free_bytes, measured, noise
+    from training.loop.dry_run import free_bytes, noise, time_steps
 
     size, channels = options.size or recipe.size, options.channels or recipe.channels or 3
     data = noise(recipe, (*size, channels)) if size else load()
@@ -46,7 +46,7 @@ def dry_run(
     fits = free is None or counted.total_bytes <= free
     wanted = int(fits) if steps is None else steps
     known = counted.flop_per_image is not None
-    taken = measured(config, data, steps=wanted, counted=known) if wanted else None
+    taken = time_steps(config, data, steps=wanted, counted=known) if wanted else None
     if as_json:
         print_json(_values(recipe, config.image_shape, counted, taken, free))
     else:
@@ -65,7 +65,7 @@ def _too_large(counted: Needs, free: int) -> str:
 
 
 def _values(
-    recipe: Recipe, shape: tuple[int, int, int], counted: Needs, taken: Measured | None, free: int | None
+    recipe: Recipe, shape: tuple[int, int, int], counted: Needs, taken: StepTiming | None, free: int | None
 ) -> dict[str, Any]:
     """Return what is printed as JSON."""
     values = {
@@ -85,7 +85,7 @@ def _values(
     return values
 
 
-def _show(recipe: Recipe, shape: tuple[int, int, int], counted: Needs, taken: Measured | None) -> None:
+def _show(recipe: Recipe, shape: tuple[int, int, int], counted: Needs, taken: StepTiming | None) -> None:
     """Print the parts and the sums as tables."""
     typer.echo(
         f"{recipe.name}: images of {'x'.join(map(str, shape))} (C, H, W), {recipe.batch_images:,} a step, "
@@ -97,7 +97,7 @@ def _show(recipe: Recipe, shape: tuple[int, int, int], counted: Needs, taken: Me
     console().print(table(("needed", "amount"), _rows(recipe, counted, taken), right=("amount",)))
 
 
-def _rows(recipe: Recipe, counted: Needs, taken: Measured | None) -> list[tuple[str, str]]:
+def _rows(recipe: Recipe, counted: Needs, taken: StepTiming | None) -> list[tuple[str, str]]:
     rows = [
         ("memory of weights", _amount(counted.weight_bytes, "B")),
         ("of gradients", _amount(counted.gradient_bytes, "B")),
@@ -119,11 +119,11 @@ def _rows(recipe: Recipe, counted: Needs, taken: Measured | None) -> list[tuple[
     return rows
 
 
-def _flop(counted: Needs, taken: Measured | None) -> float | None:
+def _flop(counted: Needs, taken: StepTiming | None) -> float | None:
     return counted.flop_per_image if taken is None or taken.flop_per_image is None else taken.flop_per_image
 
 
-def _run_seconds(recipe: Recipe, taken: Measured) -> float:
+def _run_seconds(recipe: Recipe, taken: StepTiming) -> float:
     return taken.seconds_per_step * recipe.images / recipe.batch_images
 
 

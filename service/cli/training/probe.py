@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from training.data import Options
-    from training.probe.outcome import Outcome
+    from training.probe.outcome import ProbeOutcome
 
 
 def probe(
@@ -90,7 +90,7 @@ def _probed(
     options: Options,
     device: str,
     progress: Progress,
-) -> Outcome:
+) -> ProbeOutcome:
     """Load the images as the run's, and probe it."""
     from training.recipes.probe import PROBE
     from training.runs.checkpoint import load_config
@@ -123,7 +123,7 @@ def _device(name: str) -> str:
     return name
 
 
-def _print(folder: Path, outcome: Outcome) -> None:
+def _print(folder: Path, outcome: ProbeOutcome) -> None:
     rows = [
         (
             "validation",

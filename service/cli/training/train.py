@@ -144,7 +144,7 @@ def _overridden(name: str, flags: dict[str, Any], fields: list[str]) -> Recipe:
 
 
 def _loaded(data: list[str], recipe: Recipe, options: Options) -> Splits:
-    """Load the images; the recipe says their size and channels where nobody else did."""
+    """Load the images; their size and channels are the recipe's unless they were given."""
     from training.data import must_have_one_set_of_classes
     from training.errors import DataError
 

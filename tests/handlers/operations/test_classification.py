@@ -93,7 +93,7 @@ def test_features_that_do_not_fit_an_answer_are_refused_before_the_forward_pass(
 
 
 def test_a_classifier_with_too_many_features_has_none(classifier: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("handlers.compute.model.MOST_FEATURES", 7)
+    monkeypatch.setattr("handlers.compute.model.MAX_FEATURES", 7)
     assert classifier.features == 0 and classifier.description["features"] == 0
     with pytest.raises(RequestError, match="no features"):
         Classifier(classifier, 10**6).check(Classify(some_images(1), features=True))

@@ -144,7 +144,7 @@ def test_what_was_skipped_is_remembered(source: Path, counter: Counter, caplog: 
 
 
 def test_switched_off_it_writes_nothing(source: Path, counter: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(cache.VARIABLE, "off")
+    monkeypatch.setenv(cache.FOLDER_VARIABLE, "off")
     monkeypatch.setenv("HOME", str(source / "nowhere"))
 
     assert np.array_equal(load(source, "train").images, load(source, "train").images)
@@ -153,7 +153,7 @@ def test_switched_off_it_writes_nothing(source: Path, counter: Counter, monkeypa
 
 
 def test_without_a_setting_it_lives_in_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(cache.VARIABLE)
+    monkeypatch.delenv(cache.FOLDER_VARIABLE)
     monkeypatch.setenv("HOME", "/home/minter")
 
     assert cache.cache_folder() == Path("/home/minter/.cache/mintage")
@@ -250,7 +250,7 @@ def test_a_full_disk_is_told_and_leaves_no_half_file(source: Path, cache_folder:
 
 def test_a_cache_that_cannot_be_written_is_told(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_bytes(b"")
-    monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "file" / "cache"))
+    monkeypatch.setenv(cache.FOLDER_VARIABLE, str(tmp_path / "file" / "cache"))
 
     with pytest.raises(DataError, match=r"the cache .* cannot be used .* or to off"):
         load(source, "train")

@@ -9,11 +9,11 @@ from tests.training.data.files import encoded, image_files, pixels
 from training.data.decode import decode_into
 from training.data.options import Options
 from training.data.splits import ImageFiles
-from training.data.store import Decoded, MemoryStore
+from training.data.store import DecodedImages, MemoryStore
 from training.errors import DataError
 
 
-def decoded(files: ImageFiles, **options: object) -> Decoded:
+def decoded(files: ImageFiles, **options: object) -> DecodedImages:
     store = MemoryStore()
     return store.decoded(decode_into(store, files, Options(**options)))  # type: ignore[arg-type]
 

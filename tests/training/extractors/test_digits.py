@@ -15,7 +15,7 @@ from tests.training.fakes import blobs
 from training.batches import to_tensor
 from training.data import load
 from training.errors import DataError, RunError, ScoreError
-from training.extractors.digits import CONFIG, FEATURES, WEIGHTS, DigitFeatures, DigitNetwork, Extractor
+from training.extractors.digits import CONFIG_FILE, FEATURES, WEIGHTS_FILE, DigitFeatures, DigitNetwork, Extractor
 from training.extractors.digits_training import normalise, shifted, train_digit_features
 
 SHIPPED = Path(__file__).parents[3] / "models" / "digit-features"
@@ -42,7 +42,7 @@ def test_the_shipped_extractor_knows_the_digits_and_is_small() -> None:
     assert correct > 0.98
     assert correct == pytest.approx(extractor.config.test_accuracy, abs=0.0011)  # another CPU rounds otherwise
     assert extractor.config.data_sha256 == load("digits", "train").sha256()
-    assert (SHIPPED / WEIGHTS).stat().st_size < 1_000_000
+    assert (SHIPPED / WEIGHTS_FILE).stat().st_size < 1_000_000
 
 
 def test_it_learns(folder: Path) -> None:
@@ -81,7 +81,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(folder: Pa
 
 
 def test_its_identity_is_the_digest_of_the_weights_and_stands_on_the_card(folder: Path) -> None:
-    digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+    digest = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
 
     assert DigitFeatures.load(folder).sha256 == digest
     assert digest in (folder / "card.md").read_text()
@@ -144,17 +144,17 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 
 def test_changed_weights_are_noticed(copy: Path) -> None:
-    content = bytearray((copy / WEIGHTS).read_bytes())
+    content = bytearray((copy / WEIGHTS_FILE).read_bytes())
     content[-1] ^= 1
-    (copy / WEIGHTS).write_bytes(content)
+    (copy / WEIGHTS_FILE).write_bytes(content)
 
-    with pytest.raises(RunError, match=f"is not the file whose sha256 {CONFIG} names"):
+    with pytest.raises(RunError, match=f"is not the file whose sha256 {CONFIG_FILE} names"):
         DigitFeatures.load(copy)
 
 
 def test_weights_of_another_network_are_refused(copy: Path) -> None:
-    values = json.loads((copy / CONFIG).read_text())
-    (copy / CONFIG).write_text(json.dumps({**values, "height": 28}))
+    values = json.loads((copy / CONFIG_FILE).read_text())
+    (copy / CONFIG_FILE).write_text(json.dumps({**values, "height": 28}))
 
     with pytest.raises(RunError, match="does not fit the network"):
         DigitFeatures.load(copy)
@@ -162,15 +162,15 @@ def test_weights_of_another_network_are_refused(copy: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"height": 3}', "null"])
 def test_a_damaged_configuration_is_refused(copy: Path, text: str) -> None:
-    (copy / CONFIG).write_text(text)
+    (copy / CONFIG_FILE).write_text(text)
 
     with pytest.raises(RunError, match="is damaged or from another version"):
         DigitFeatures.load(copy)
 
 
 def test_sizes_below_one_are_refused(copy: Path) -> None:
-    values = json.loads((copy / CONFIG).read_text())
-    (copy / CONFIG).write_text(json.dumps({**values, "micro_batch": 0}))
+    values = json.loads((copy / CONFIG_FILE).read_text())
+    (copy / CONFIG_FILE).write_text(json.dumps({**values, "micro_batch": 0}))
 
     with pytest.raises(RunError, match="is damaged"):
         DigitFeatures.load(copy)

@@ -22,12 +22,12 @@ def test_shift_only_batch_norm_normalises_and_shifts(shape: tuple[int, ...]) -> 
     assert [name for name, _ in norm.named_parameters()] == ["shift"]
 
 
-def test_settling_forgets_what_was_seen_before() -> None:
+def test_resetting_forgets_what_was_seen_before() -> None:
     norm = ShiftOnlyBatchNorm(2)
     norm(torch.randn(10, 2) * 9 + 50)
     batch = torch.randn(1000, 2)
 
-    norm.settle()
+    norm.reset_statistics()
     outputs = norm(batch)
 
     torch.testing.assert_close(norm.eval()(batch), outputs, atol=5e-3, rtol=0)

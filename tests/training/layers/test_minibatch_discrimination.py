@@ -137,7 +137,7 @@ def test_a_batch_that_has_collapsed_is_told_from_one_that_has_not() -> None:
 def test_among_the_reference_an_example_does_not_depend_on_its_neighbours() -> None:
     torch.manual_seed(0)
     layer = MinibatchDiscrimination(20, reference_size=8)
-    layer.settle_reference(torch.randn(30, 20))
+    layer.store_reference(torch.randn(30, 20))
     inputs = torch.randn(6, 20)
 
     together = layer.among_reference(inputs)
@@ -150,7 +150,7 @@ def test_among_the_reference_an_example_is_as_if_it_had_joined_that_batch() -> N
     torch.manual_seed(0)
     layer = MinibatchDiscrimination(20, reference_size=8)
     reference, example = torch.randn(8, 20), torch.randn(1, 20)
-    layer.settle_reference(reference)
+    layer.store_reference(reference)
 
     expected = layer(torch.cat([example, reference]))[:1]
 
@@ -160,7 +160,7 @@ def test_among_the_reference_an_example_is_as_if_it_had_joined_that_batch() -> N
 def test_the_reference_is_saved_and_filled_up_by_repeating() -> None:
     layer = MinibatchDiscrimination(2, reference_size=5)
 
-    layer.settle_reference(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    layer.store_reference(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
 
     assert layer.state_dict()["reference"][:, 0].tolist() == [1.0, 3.0, 1.0, 3.0, 1.0]
     assert layer.out_features == 102

@@ -13,7 +13,7 @@ from tests.training.fakes import (
     small_recipe,
 )
 from training.config import RunConfig
-from training.loop.dry_run import free_bytes, measured, noise
+from training.loop.dry_run import free_bytes, noise, time_steps
 from training.recipes import Recipe
 
 
@@ -27,7 +27,7 @@ def config_of(recipe: Recipe, *, side: int = 12) -> RunConfig:
 def test_steps_are_measured_on_noise(recipe: Recipe, side: int) -> None:
     data = noise(recipe, (side, side, 1))
 
-    found = measured(RunConfig.of(recipe, data), data, steps=2, counted=recipe.detects)
+    found = time_steps(RunConfig.of(recipe, data), data, steps=2, counted=recipe.detects)
 
     assert found.steps == 2
     assert 0 < found.seconds_per_step < 60

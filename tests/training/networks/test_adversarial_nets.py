@@ -80,12 +80,12 @@ def test_pixels_that_are_always_black_or_white_get_finite_biases() -> None:
     torch.testing.assert_close(generator(torch.zeros(1, 5))[0], images[0], atol=1e-5, rtol=0)
 
 
-def test_settling_leaves_the_images_as_they_are() -> None:
+def test_calibrating_leaves_the_images_as_they_are() -> None:
     generator = small_generator()
     latents = torch.randn(3, 5)
     before = generator(latents)
 
-    generator.settle_statistics(latents)
+    generator.calibrate_statistics(latents)
 
     assert not generator.training
     assert torch.equal(generator(latents), before)

@@ -121,7 +121,7 @@ def test_first_weights_have_the_paper_s_deviation_and_scales_lie_around_one() ->
 
 def test_a_sample_in_eval_mode_does_not_depend_on_its_neighbours() -> None:
     generator = small_generator()
-    generator.settle_statistics(torch.randn(100, 6))
+    generator.calibrate_statistics(torch.randn(100, 6))
     latents = torch.randn(5, 6)
 
     together, alone = generator(latents), generator(latents[:1])
@@ -131,13 +131,13 @@ def test_a_sample_in_eval_mode_does_not_depend_on_its_neighbours() -> None:
 
 
 @pytest.mark.parametrize("classes", [0, 3])
-def test_settled_statistics_are_those_of_the_batch(classes: int) -> None:
+def test_calibrated_statistics_are_those_of_the_batch(classes: int) -> None:
     generator = small_generator(classes=classes)
     latents = torch.randn(200, 6)
     labels = torch.arange(200) % classes if classes else None
     generator(torch.randn(8, 6) * 9, None if labels is None else labels[:8])  # leaves other statistics behind
 
-    generator.settle_statistics(latents, labels)
+    generator.calibrate_statistics(latents, labels)
 
     with torch.no_grad():
         torch.testing.assert_close(generator(latents, labels), generator.train()(latents, labels), atol=5e-3, rtol=0)

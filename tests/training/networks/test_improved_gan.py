@@ -72,7 +72,7 @@ def test_the_generator_draws_images_between_minus_one_and_one() -> None:
 @pytest.mark.parametrize("norm", ["batch", "virtual"])
 def test_a_sample_in_eval_mode_does_not_depend_on_its_neighbours(norm: Norm) -> None:
     generator = small_generator(norm=norm)
-    generator.settle_statistics(torch.rand(200, 5))
+    generator.calibrate_statistics(torch.rand(200, 5))
     latents = torch.rand(6, 5)
 
     together, alone = generator(latents), generator(latents[:1])
@@ -81,15 +81,15 @@ def test_a_sample_in_eval_mode_does_not_depend_on_its_neighbours(norm: Norm) -> 
     torch.testing.assert_close(together[:1], alone, atol=1e-6, rtol=0)
 
 
-def test_settled_statistics_are_those_of_the_batch() -> None:
+def test_calibrated_statistics_are_those_of_the_batch() -> None:
     generator = small_generator()
     latents = torch.rand(500, 5)
     generator(torch.rand(8, 5) * 9)  # leaves other statistics behind
 
-    generator.settle_statistics(latents)
+    generator.calibrate_statistics(latents)
 
-    settled = generator(latents)
-    torch.testing.assert_close(settled, generator.train()(latents), atol=5e-3, rtol=0)
+    calibrated = generator(latents)
+    torch.testing.assert_close(calibrated, generator.train()(latents), atol=5e-3, rtol=0)
 
 
 def test_the_classifier_adds_noise_only_where_a_generator_for_it_is_given() -> None:
@@ -149,7 +149,7 @@ def test_with_virtual_batch_norm_samples_are_the_same_in_train_and_eval_mode() -
     trained = generator(latents)
     generator.norms[0].get_buffer("mean").add_(7)  # statistics of other weights
 
-    generator.settle_statistics(torch.rand(50, 5))
+    generator.calibrate_statistics(torch.rand(50, 5))
 
     torch.testing.assert_close(generator(latents), trained, atol=1e-6, rtol=0)
 
@@ -171,7 +171,7 @@ def test_the_reference_latents_are_kept_with_the_weights() -> None:
     assert torch.equal(other(latents), generator(latents))
 
 
-def test_reference_latents_that_nobody_gave_are_always_the_same_and_leave_the_global_generator_alone() -> None:
+def test_default_reference_latents_are_always_the_same_and_leave_the_global_generator_alone() -> None:
     torch.manual_seed(0)
     state = torch.get_rng_state()
     plain = small_generator()
@@ -204,16 +204,16 @@ def test_with_minibatch_discrimination_an_answer_does_not_depend_on_the_neighbou
     torch.testing.assert_close(together[:1], alone, atol=1e-6, rtol=0)
 
 
-def test_an_answer_compares_an_image_with_the_real_images_that_were_settled_last() -> None:
+def test_an_answer_compares_an_image_with_the_real_images_that_were_stored_last() -> None:
     torch.manual_seed(0)
     discriminator = small_discriminator(kernels=6)
-    settled, image = torch.rand(100, 1, 4, 4) * 2 - 1, torch.rand(1, 1, 4, 4) * 2 - 1
+    stored, image = torch.rand(100, 1, 4, 4) * 2 - 1, torch.rand(1, 1, 4, 4) * 2 - 1
     before = discriminator(image)
 
-    discriminator.settle_statistics(settled)
+    discriminator.store_reference(stored)
 
     assert discriminator.minibatch is not None
-    features = discriminator.features(torch.cat([image, settled]))
+    features = discriminator.features(torch.cat([image, stored]))
     expected = discriminator.output(discriminator.minibatch(features)[:1])
     torch.testing.assert_close(discriminator(image), expected)
     assert not torch.allclose(discriminator(image), before)

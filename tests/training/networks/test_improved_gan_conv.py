@@ -72,7 +72,7 @@ def test_the_generator_draws_images_between_minus_one_and_one(norm: Norm) -> Non
 @pytest.mark.parametrize("norm", ["batch", "virtual"])
 def test_a_sample_in_eval_mode_does_not_depend_on_its_neighbours(norm: Norm) -> None:
     generator = small_generator(norm=norm)
-    generator.settle_statistics(torch.rand(50, 5))
+    generator.calibrate_statistics(torch.rand(50, 5))
     latents = torch.rand(6, 5)
 
     together, alone = generator(latents), generator(latents[:1])
@@ -86,20 +86,20 @@ def test_with_virtual_batch_norm_samples_are_the_same_in_train_and_eval_mode() -
     latents = torch.rand(6, 5)
     trained = generator(latents)
 
-    generator.settle_statistics(torch.rand(50, 5))
+    generator.calibrate_statistics(torch.rand(50, 5))
 
     torch.testing.assert_close(generator(latents), trained, atol=1e-5, rtol=0)
 
 
-def test_settled_statistics_are_those_of_the_batch() -> None:
+def test_calibrated_statistics_are_those_of_the_batch() -> None:
     generator = small_generator()
     latents = torch.rand(200, 5)
     generator(torch.rand(8, 5) * 9)  # leaves other statistics behind
 
-    generator.settle_statistics(latents)
+    generator.calibrate_statistics(latents)
 
-    settled = generator(latents)
-    torch.testing.assert_close(settled, generator.train()(latents), atol=5e-3, rtol=0)
+    calibrated = generator(latents)
+    torch.testing.assert_close(calibrated, generator.train()(latents), atol=5e-3, rtol=0)
 
 
 @pytest.mark.parametrize("norm", ["batch", "virtual"])

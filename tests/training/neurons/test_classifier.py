@@ -16,7 +16,7 @@ from training.errors import DataError, RecipeError, RunError
 from training.families import family_of
 from training.loop.loop import train
 from training.networks.neuron_classifier import NeuronClassifier
-from training.neurons.activations import activations_of, load_trained
+from training.neurons.activations import activations_of, load_autoencoder_run
 from training.neurons.classifier import accuracy, classify_run
 from training.neurons.linear import logistic
 from training.recipes import NeuronClassifierRecipe, recipe_named
@@ -44,7 +44,9 @@ def recipe(**fields: object) -> NeuronClassifierRecipe:
 def test_a_classifier_is_written_that_knows_the_classes_and_no_generator(run: Path, tmp_path: Path) -> None:
     test = labelled(40, seed=3)
 
-    outcome = classify_run(load_trained(run), labelled(80, seed=2), tmp_path / "out", recipe=recipe(), test=test)
+    outcome = classify_run(
+        load_autoencoder_run(run), labelled(80, seed=2), tmp_path / "out", recipe=recipe(), test=test
+    )
 
     assert outcome.test_accuracy == outcome.linear_accuracy
     assert outcome.test_accuracy is not None
@@ -68,7 +70,7 @@ def test_a_classifier_is_written_that_knows_the_classes_and_no_generator(run: Pa
 
 
 def test_a_class_is_scored_by_its_own_regression(run: Path, tmp_path: Path) -> None:
-    data, trained = labelled(30, seed=2), load_trained(run)
+    data, trained = labelled(30, seed=2), load_autoencoder_run(run)
     units = activations_of(trained.network, data.images)[-1]
 
     classify_run(trained, data, tmp_path / "out", recipe=recipe())
@@ -85,25 +87,25 @@ def test_fine_tuning_moves_the_whole_network_the_same_way_for_a_seed(run: Path, 
     data = labelled(60, seed=2)
     weights = []
     for name in ("one", "two"):
-        trained = load_trained(run)
+        trained = load_autoencoder_run(run)
         tuned = classify_run(trained, data, tmp_path / name, recipe=recipe(passes=3, tuning_rate=1e-3), test=data)
         weights.append(served_weights(load_run(tmp_path / name), "classifier"))
 
     assert tuned.train_accuracy >= (tuned.linear_accuracy or 1)
     first = "autoencoder.stages.0.filters.weight"
     assert torch.equal(weights[0][first], weights[1][first])
-    assert not torch.equal(weights[0][first], load_trained(run).network.state_dict()[first.partition(".")[2]])
+    assert not torch.equal(weights[0][first], load_autoencoder_run(run).network.state_dict()[first.partition(".")[2]])
 
 
 def test_without_test_images_nothing_is_said_of_their_accuracy(run: Path, tmp_path: Path) -> None:
-    outcome = classify_run(load_trained(run), labelled(20, seed=2), tmp_path / "out", recipe=recipe())
+    outcome = classify_run(load_autoencoder_run(run), labelled(20, seed=2), tmp_path / "out", recipe=recipe())
 
     assert (outcome.test_accuracy, outcome.test_images) == (None, 0)
     assert "not measured" in (tmp_path / "out" / "card.md").read_text()
 
 
 def test_what_cannot_be_classified_is_refused(run: Path, tmp_path: Path) -> None:
-    trained, data = load_trained(run), labelled(20, seed=2)
+    trained, data = load_autoencoder_run(run), labelled(20, seed=2)
     one_class = dataclasses.replace(data, labels=np.zeros(40, np.int64))
     others_named = dataclasses.replace(data, classes=("a", "b"))
     large = dataclasses.replace(data, images=np.zeros((40, 20, 20, 3), np.uint8))
@@ -120,14 +122,14 @@ def test_what_cannot_be_classified_is_refused(run: Path, tmp_path: Path) -> None
 
 
 def test_neurons_are_searched_in_the_autoencoder_and_not_in_its_classifier(run: Path, tmp_path: Path) -> None:
-    classify_run(load_trained(run), labelled(20, seed=2), tmp_path / "out", recipe=recipe())
+    classify_run(load_autoencoder_run(run), labelled(20, seed=2), tmp_path / "out", recipe=recipe())
 
     with pytest.raises(RecipeError, match="search the run of the autoencoder"):
-        load_trained(tmp_path / "out")
+        load_autoencoder_run(tmp_path / "out")
 
 
 def test_accuracy_counts_every_image_once(run: Path, tmp_path: Path) -> None:
-    classify_run(load_trained(run), labelled(20, seed=2), tmp_path / "out", recipe=recipe())
+    classify_run(load_autoencoder_run(run), labelled(20, seed=2), tmp_path / "out", recipe=recipe())
     loaded = load_run(tmp_path / "out")
     network = family_of(loaded.config).classifier()
     network.load_state_dict(served_weights(loaded, "classifier"))

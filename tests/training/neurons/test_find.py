@@ -12,7 +12,7 @@ from tests.training.neurons.fakes import faces, others, small_autoencoder_recipe
 from training.data import LabelledImages
 from training.errors import DataError, RecipeError, RunError
 from training.loop.loop import train
-from training.neurons.activations import Trained, activations_of, fresh_network, load_trained, seen_images
+from training.neurons.activations import LoadedRun, activations_of, fresh_network, load_autoencoder_run, seen_images
 from training.neurons.concepts import Concept, read_concepts, with_concept
 from training.neurons.examples import Examples
 from training.neurons.find import Protocol, find_concept, name_of
@@ -34,12 +34,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trained(run: Path) -> Trained:
-    return load_trained(run)
+def trained(run: Path) -> LoadedRun:
+    return load_autoencoder_run(run)
 
 
 def test_activations_are_those_of_the_network_whatever_the_batch(
-    trained: Trained, monkeypatch: pytest.MonkeyPatch
+    trained: LoadedRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = others(70, seed=5)
     whole = activations_of(trained.network, images)
@@ -52,7 +52,7 @@ def test_activations_are_those_of_the_network_whatever_the_batch(
         np.testing.assert_allclose(one[0], many[66], rtol=1e-3, atol=1e-4)
 
 
-def test_what_the_first_stage_sees_is_normalised(trained: Trained) -> None:
+def test_what_the_first_stage_sees_is_normalised(trained: LoadedRun) -> None:
     seen = seen_images(trained.network, others(70))
 
     assert seen.shape == (70, 3, 16, 16)
@@ -60,7 +60,7 @@ def test_what_the_first_stage_sees_is_normalised(trained: Trained) -> None:
     assert float(seen.std()) == pytest.approx(1, abs=0.4)
 
 
-def test_fresh_weights_are_those_of_their_seed(trained: Trained) -> None:
+def test_fresh_weights_are_those_of_their_seed(trained: LoadedRun) -> None:
     images = others(3)
 
     one, again, other = (activations_of(fresh_network(trained.config, seed=s), images)[1] for s in (1, 1, 2))
@@ -69,7 +69,7 @@ def test_fresh_weights_are_those_of_their_seed(trained: Trained) -> None:
     assert not np.array_equal(one, other)
 
 
-def test_a_concept_is_found_measured_and_kept(trained: Trained, run: Path) -> None:
+def test_a_concept_is_found_measured_and_kept(trained: LoadedRun, run: Path) -> None:
     examples = Examples.of(faces(120, seed=7), others(260, seed=8))
     second = Examples.of(faces(30, seed=17), others(30, seed=18))
     told: list[str] = []
@@ -114,7 +114,7 @@ def test_a_concept_takes_the_place_of_the_one_of_its_name() -> None:
     assert with_concept((dog,), cat) == (dog, cat)
 
 
-def test_the_same_search_gives_the_same_table(trained: Trained) -> None:
+def test_the_same_search_gives_the_same_table(trained: LoadedRun) -> None:
     mixed = np.concatenate([faces(150, seed=7), others(150, seed=8)])
     examples = Examples.of(mixed[::3], np.concatenate([mixed[1::3], mixed[2::3]]))  # which look alike
 
@@ -123,7 +123,7 @@ def test_the_same_search_gives_the_same_table(trained: Trained) -> None:
     assert tables[0].values() == tables[1].values()
 
 
-def test_images_of_another_shape_are_refused(trained: Trained) -> None:
+def test_images_of_another_shape_are_refused(trained: LoadedRun) -> None:
     large = Examples.of(faces(6, side=20), others(6, side=20))
     grey = Examples.of(faces(6)[..., :1], others(6)[..., :1])
 
@@ -150,7 +150,7 @@ def test_a_protocol_that_cannot_be_is_refused(fields: dict[str, object], message
         (1, -1, "has no unit -1"),
     ],
 )
-def test_a_unit_that_is_not_there_is_refused(trained: Trained, stage: int, unit: int, message: str) -> None:
+def test_a_unit_that_is_not_there_is_refused(trained: LoadedRun, stage: int, unit: int, message: str) -> None:
     with pytest.raises(RunError, match=message):
         trained.must_have(stage, unit)
 
@@ -159,20 +159,20 @@ def test_a_run_without_neurons_is_refused(tmp_path: Path) -> None:
     train(small_recipe(), blobs(), tmp_path / "gan")
 
     with pytest.raises(RecipeError, match="trains no autoencoder, and has no neurons to search"):
-        load_trained(tmp_path / "gan")
+        load_autoencoder_run(tmp_path / "gan")
 
 
 def test_a_run_that_is_not_trained_yet_is_refused(run: Path, tmp_path: Path) -> None:
     save_config(tmp_path / "begun", load_config(run))
 
     with pytest.raises(RunError, match="train it with"):
-        load_trained(tmp_path / "begun")
+        load_autoencoder_run(tmp_path / "begun")
 
 
-def test_a_run_is_called_by_what_it_lacks(trained: Trained) -> None:
-    def lacking(**fields: object) -> Trained:
+def test_a_run_is_called_by_what_it_lacks(trained: LoadedRun) -> None:
+    def lacking(**fields: object) -> LoadedRun:
         config = dataclasses.replace(trained.config, settings=small_autoencoder_recipe(**fields))
-        return Trained(dataclasses.replace(trained.run, config=config), trained.network)
+        return LoadedRun(dataclasses.replace(trained.run, config=config), trained.network)
 
     assert name_of(trained) == "small"
     assert name_of(lacking(contrast_window=0)) == "no normalisation"

@@ -30,7 +30,7 @@ def test_names_stand_in_the_order_of_the_images_of_all_files(tmp_path: Path) -> 
     assert identities(str(tmp_path), "test", images(3)) == ("ann", "bob", "ann")
 
 
-def test_there_are_none_where_nobody_can_tell(tmp_path: Path) -> None:
+def test_there_are_none_where_they_are_unknown(tmp_path: Path) -> None:
     write(tmp_path)
 
     assert identities(str(tmp_path), "test", images(3, damaged=("row 1",))) is None

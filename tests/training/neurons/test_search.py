@@ -10,7 +10,7 @@ from training.neurons.search import (
     best_thresholds,
     concept,
     decided,
-    measured,
+    measure,
     search,
     unit_blocks,
 )
@@ -91,7 +91,7 @@ def test_a_unit_that_knows_the_concept_is_found_by_both_protocols() -> None:
     found = search([activations], labels)
 
     assert (found.paper.unit, found.honest.unit, found.honest.sign) == (23, 23, -1)
-    assert measured(found.honest, found.activations, labels, seed=1).accuracy == 1
+    assert measure(found.honest, found.activations, labels, seed=1).accuracy == 1
 
 
 def test_a_unit_that_is_perfect_on_the_choosing_half_only_is_reported_as_chance() -> None:
@@ -100,7 +100,7 @@ def test_a_unit_that_is_perfect_on_the_choosing_half_only_is_reported_as_chance(
     activations[labels.choosing, 7] = np.where(labels.positives, 5, -5)[labels.choosing]
 
     found = search([activations], labels)
-    result = measured(found.honest, found.activations, labels, seed=1)
+    result = measure(found.honest, found.activations, labels, seed=1)
 
     assert (found.honest.unit, found.honest.accuracy) == (7, 1)
     assert result.accuracy == pytest.approx(0.5, abs=0.08)
@@ -127,7 +127,7 @@ def test_the_paper_s_protocol_flatters_noise_and_the_honest_one_does_not() -> No
     found = search([noise(labels, 5000)], labels)
 
     assert found.paper.accuracy > 0.6
-    assert measured(found.honest, found.activations, labels, seed=1).accuracy == pytest.approx(0.5, abs=0.12)
+    assert measure(found.honest, found.activations, labels, seed=1).accuracy == pytest.approx(0.5, abs=0.12)
 
 
 def test_a_concept_decides_and_is_sure_as_its_neuron_was_measured() -> None:

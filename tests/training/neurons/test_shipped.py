@@ -41,7 +41,7 @@ def test_a_cat_and_a_cup_are_no_faces(face: Concept) -> None:
     assert confidence(face, "coffee.jpg") < 0.1
 
 
-def test_the_model_is_small_enough_to_ship_and_shows_nobody() -> None:
+def test_the_model_is_small_enough_to_ship_and_shows_no_one() -> None:
     files = [path for path in MODEL.rglob("*") if path.is_file()]
 
     assert sum(path.stat().st_size for path in files) < 10_000_000

@@ -13,17 +13,17 @@ from training.batches import to_tensor
 from training.errors import DataError
 from training.networks.dcgan import Discriminator
 from training.probe.features import freeze_statistics, pooled_features
-from training.probe.fitting import Examples, FewLabels, fit_probe, fit_temperature, hold_out, log_loss, most_fits
+from training.probe.fitting import FewLabels, LabelledFeatures, fit_probe, fit_temperature, hold_out, log_loss, max_fits
 
 CLASSES = 3
 
 
-def clusters(count: int = 300, *, size: int = 20, apart: float = 0.6, seed: int = 0) -> Examples:
+def clusters(count: int = 300, *, size: int = 20, apart: float = 0.6, seed: int = 0) -> LabelledFeatures:
     centres = torch.randn(CLASSES, size, generator=torch.Generator().manual_seed(9))
     random = torch.Generator().manual_seed(seed)
     labels = torch.randint(CLASSES, (count,), generator=random)
     features = apart * centres[labels] + torch.randn(count, size, generator=random)
-    return Examples(5 + features * torch.logspace(-1, 1, size), labels)  # some features are larger than others
+    return LabelledFeatures(5 + features * torch.logspace(-1, 1, size), labels)  # some features are larger than others
 
 
 def test_the_probe_classifies_images_it_has_not_seen() -> None:
@@ -63,7 +63,7 @@ def test_after_two_falls_no_larger_cost_is_tried() -> None:
     assert len(plain) < len(costs)
     assert max(plain[-2:]) < max(plain[:-2])
     assert sum(told) == len(probe.trials) + 1
-    assert sum(told) <= most_fits(None, costs)
+    assert sum(told) <= max_fits(None, costs)
 
 
 def test_few_labels_give_one_machine_a_draw_and_more_labels_better_ones() -> None:
@@ -77,7 +77,7 @@ def test_few_labels_give_one_machine_a_draw_and_more_labels_better_ones() -> Non
         return float(np.mean([test.accuracy(machine) for machine in probe.machines]))
 
     assert 0.4 < accuracy(2) < accuracy(30)
-    assert told == [1] * (2 * most_fits(FewLabels(2, choosing=2, final=5), (0.1, 1.0)))
+    assert told == [1] * (2 * max_fits(FewLabels(2, choosing=2, final=5), (0.1, 1.0)))
 
 
 def test_draws_are_the_same_again_and_differ_from_each_other() -> None:
@@ -153,7 +153,7 @@ def test_the_classifier_says_what_the_machine_says_and_judges_as_the_discriminat
     discriminator = Discriminator(image_shape=(1, 32, 32), width=2)
     freeze_statistics(discriminator, data.images)
     features = pooled_features(discriminator, data.images)
-    examples = Examples(features.clone(), torch.from_numpy(data.labels))
+    examples = LabelledFeatures(features.clone(), torch.from_numpy(data.labels))
     images = to_tensor(blobs(30, side=32, seed=1).images)
 
     probe = fit_probe(examples, classes=CLASSES, validation=30)

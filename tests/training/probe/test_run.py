@@ -18,7 +18,7 @@ from training.errors import DataError, RunError
 from training.export import export
 from training.families import family_of
 from training.loop.loop import train
-from training.probe.outcome import Outcome
+from training.probe.outcome import ProbeOutcome
 from training.probe.run import probe_run
 from training.recipes import ProbeRecipe, Recipe, recipe_named
 from training.runs import metrics
@@ -54,12 +54,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def probed(run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
+def probed(run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ProbeOutcome]:
     out = tmp_path_factory.mktemp("probes") / "all"
     return out, probe_run(run, images(), out, recipe=probe_recipe(), test=images(30, seed=1))
 
 
-def test_the_folder_holds_a_classifier_of_unseen_images(probed: tuple[Path, Outcome]) -> None:
+def test_the_folder_holds_a_classifier_of_unseen_images(probed: tuple[Path, ProbeOutcome]) -> None:
     out, outcome = probed
     opened, test = load_run(out), images(30, seed=1)
 
@@ -75,7 +75,7 @@ def test_the_folder_holds_a_classifier_of_unseen_images(probed: tuple[Path, Outc
 
 
 def test_it_judges_as_the_probed_run_s_discriminator_with_frozen_statistics(
-    run: Path, probed: tuple[Path, Outcome]
+    run: Path, probed: tuple[Path, ProbeOutcome]
 ) -> None:
     weights, before = served_weights(load_run(probed[0]), "classifier"), served_weights(load_run(run), "classifier")
 
@@ -86,7 +86,7 @@ def test_it_judges_as_the_probed_run_s_discriminator_with_frozen_statistics(
     assert not torch.equal(weights["discriminator.norms.1.running_mean"], before["norms.1.running_mean"])
 
 
-def test_the_recipe_says_what_the_discriminator_was(probed: tuple[Path, Outcome]) -> None:
+def test_the_recipe_says_what_the_discriminator_was(probed: tuple[Path, ProbeOutcome]) -> None:
     settings = load_run(probed[0]).config.settings
 
     assert isinstance(settings, ProbeRecipe)
@@ -95,7 +95,7 @@ def test_the_recipe_says_what_the_discriminator_was(probed: tuple[Path, Outcome]
     assert not settings.generates
 
 
-def test_metrics_and_card_say_what_was_found(run: Path, probed: tuple[Path, Outcome]) -> None:
+def test_metrics_and_card_say_what_was_found(run: Path, probed: tuple[Path, ProbeOutcome]) -> None:
     out, outcome = probed
     text = (out / "card.md").read_text()
 
@@ -106,7 +106,7 @@ def test_metrics_and_card_say_what_was_found(run: Path, probed: tuple[Path, Outc
     assert outcome.validation_log_loss <= outcome.validation_log_loss_uncalibrated + 1e-9
 
 
-def test_the_same_probe_is_the_same_again(run: Path, probed: tuple[Path, Outcome], tmp_path: Path) -> None:
+def test_the_same_probe_is_the_same_again(run: Path, probed: tuple[Path, ProbeOutcome], tmp_path: Path) -> None:
     again = probe_run(run, images(), tmp_path / "again", recipe=probe_recipe(), test=images(30, seed=1))
 
     assert dataclasses.replace(again, seconds=0) == dataclasses.replace(probed[1], seconds=0)
@@ -141,13 +141,13 @@ def test_without_test_images_the_accuracy_is_that_of_the_validation_part(run: Pa
     assert "not measured" in (tmp_path / "x" / "card.md").read_text()
 
 
-def test_it_can_be_exported_as_any_run(probed: tuple[Path, Outcome], tmp_path: Path) -> None:
+def test_it_can_be_exported_as_any_run(probed: tuple[Path, ProbeOutcome], tmp_path: Path) -> None:
     exported = load_run(export(probed[0], tmp_path / "copy"))
 
     assert exported.weights.keys() == load_run(probed[0]).weights.keys()
 
 
-def test_a_folder_with_something_in_it_is_not_written_to(run: Path, probed: tuple[Path, Outcome]) -> None:
+def test_a_folder_with_something_in_it_is_not_written_to(run: Path, probed: tuple[Path, ProbeOutcome]) -> None:
     with pytest.raises(RunError, match="exists and is not empty"):
         probe_run(run, images(), probed[0], recipe=probe_recipe())
 

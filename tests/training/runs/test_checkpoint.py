@@ -15,8 +15,8 @@ from training.config import RunConfig
 from training.errors import DivergedError, RunError
 from training.families import family_of
 from training.runs.checkpoint import (
-    STATE,
-    WEIGHTS,
+    STATE_FILE,
+    WEIGHTS_FILE,
     Run,
     State,
     differences,
@@ -45,7 +45,7 @@ def write_run(run: Path, *, images_seen: int = 8) -> Path:
 def rewrite(run: Path, change: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
     weights = {**load_run(run).weights, **change}
     facts = {"recipe": "ssgan-digits", "images_seen": "8", "seconds": "1.5", **(metadata or {})}
-    save_file(weights, run / WEIGHTS, facts)
+    save_file(weights, run / WEIGHTS_FILE, facts)
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_a_run_without_weights_says_how_to_train_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("length", [0, 5, 100, -1])
 def test_a_truncated_checkpoint_is_refused_by_name(run: Path, length: int) -> None:
-    (run / WEIGHTS).write_bytes((run / WEIGHTS).read_bytes()[:length])
+    (run / WEIGHTS_FILE).write_bytes((run / WEIGHTS_FILE).read_bytes()[:length])
 
     with pytest.raises(RunError, match=r"checkpoint\.safetensors is truncated"):
         load_run(run)
@@ -115,7 +115,7 @@ def test_weights_of_another_recipe_are_refused(run: Path) -> None:
 
 
 def test_weights_without_the_header_of_a_run_are_refused(run: Path) -> None:
-    save_file({"a": torch.zeros(1)}, run / WEIGHTS)
+    save_file({"a": torch.zeros(1)}, run / WEIGHTS_FILE)
 
     with pytest.raises(RunError, match="not written by a training run"):
         load_run(run)
@@ -163,13 +163,13 @@ def test_a_failed_write_leaves_the_file_as_it_was_and_nothing_beside_it(
 
 
 def test_weights_that_are_not_finite_are_never_written(run: Path) -> None:
-    before = (run / WEIGHTS).read_bytes(), (run / STATE).read_bytes()
+    before = (run / WEIGHTS_FILE).read_bytes(), (run / STATE_FILE).read_bytes()
     broken = {"generator.output.bias": torch.tensor([torch.inf])}
 
     with pytest.raises(DivergedError, match="no longer finite after 16 images"):
         save_state(run, small_config(), weights=broken, state=State({}, 16, 2.0))
 
-    assert before == ((run / WEIGHTS).read_bytes(), (run / STATE).read_bytes())
+    assert before == ((run / WEIGHTS_FILE).read_bytes(), (run / STATE_FILE).read_bytes())
 
 
 def test_the_state_keeps_the_counters(run: Path) -> None:

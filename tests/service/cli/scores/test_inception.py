@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 from service.cli.scores import score
 from tests.support.runs import tiny_config, tiny_run
 from training.extractors import inception
-from training.extractors.digits import Extracted
+from training.extractors.digits import ExtractorOutput
 from training.scores.names import FORMULAS, INCEPTION, ScoreNames
 
 APP = typer.Typer()
@@ -36,10 +36,10 @@ class FakeInception:
     def treatment(self, image_shape: tuple[int, int, int]) -> str:
         return f"{image_shape[1]}x{image_shape[0]}x{image_shape[2]} somehow"
 
-    def __call__(self, images: NDArray[np.uint8], *, report: Callable[[int], None] = lambda _: None) -> Extracted:
+    def __call__(self, images: NDArray[np.uint8], *, report: Callable[[int], None] = lambda _: None) -> ExtractorOutput:
         report(len(images))
         features = images.reshape(len(images), -1)[:, :3].astype(np.float32)
-        return Extracted(features, np.full((len(images), 2), 0.5, np.float32))
+        return ExtractorOutput(features, np.full((len(images), 2), 0.5, np.float32))
 
 
 @pytest.fixture(autouse=True)
