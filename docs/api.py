@@ -36,7 +36,7 @@ def reference() -> Iterator[str]:
     files = {Path(file.name).stem: file for file in described() if file.name.startswith("mintage/v1/")}
     for name in FIRST:
         yield from of_file(files.pop(name))
-    assert not files, f"FIRST lacks {', '.join(files)}"  # noqa: S101 - only whoever adds a .proto sees it
+    assert not files, f"FIRST lacks {', '.join(files)}"  # noqa: S101 - seen only by a developer who adds a .proto
 
 
 def described() -> Sequence[FileDescriptorProto]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import json
 import pkgutil
 import re
 import shlex
@@ -17,6 +18,10 @@ from typing import Any
 import mintage.v1
 import pytest
 
+from service.jobs.plan import MAX_PRIORITY
+from service.jobs.scoring.statistics import MAX_ROWS
+from service.jobs.sources.folder import HANDFUL, MAX_UNREADABLE
+from service.jobs.storage.bucket_store import UPLOAD_S
 from service.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -111,6 +116,37 @@ def test_the_readme_gives_only_numbers_that_were_measured() -> None:
     assert {figure.rstrip(".,") for figure in figures} - {figure.rstrip(".,") for figure in measured} == set()
 
 
+def test_the_readme_gives_the_figures_of_the_shipped_models() -> None:
+    numbers = section(README, "Numbers")
+    concepts = json.loads((ROOT / "models" / "face-neuron" / "concepts.json").read_bytes())["concepts"]
+    face = next(concept for concept in concepts if concept["name"] == "face")
+    accuracy, low, high = (100 * face[key] for key in ("accuracy", "accuracy_low", "accuracy_high"))
+    card = (ROOT / "models" / "digits-ssgan" / "card.md").read_text()
+    right, images = re.findall(r"\| Test accuracy \| ([\d.]+) % of (\d+) test images", card)[0]
+
+    assert f"{accuracy:.1f} % ({low:.1f} to {high:.1f})" in numbers
+    assert f"{round(int(images) * (1 - float(right) / 100))} errors of {int(images):,}" in numbers
+
+
+def test_pages_give_the_limits_and_defaults_of_the_code() -> None:
+    settings = {name: field.default for name, field in Settings.model_fields.items()}
+    pause_s, attempts = round(settings["space_pause_s"]), settings["max_attempts"]
+    promised = {
+        "api.md": [f"`MINTAGE_MAX_DEADLINE_S` ({round(settings['max_deadline_s'])} s)"],
+        "architecture.md": [f"after {attempts} failed attempts"],
+        "deploy.md": [f"up to {UPLOAD_S // 60} minutes", f"# default {settings['s3_region']}"],
+        "jobs.md": [f"from -{MAX_PRIORITY} to {MAX_PRIORITY}"],
+        "reliability.md": [f"after {pause_s} s and {2 * pause_s} s more", f"fails after {attempts} attempts"],
+        "scoring.md": [f"at most {MAX_ROWS:,} images", f"or {HANDFUL} if that is more", f"or {MAX_UNREADABLE:,}"],
+    }
+
+    assert {
+        name: missing
+        for name, texts in promised.items()
+        if (missing := [t for t in texts if t not in flat(DOCS / name)])
+    } == {}
+
+
 def test_the_readme_calls_methods_of_the_client_that_exist() -> None:
     from mintage.client import Client
 
@@ -200,6 +236,11 @@ def first_column(text: str) -> list[str]:
     lines = [*text.splitlines(), ""]
     rows = [line for line, after in itertools.pairwise(lines) if line.startswith("| ") and "| ---" not in line + after]
     return [row.split("|")[1].strip() for row in rows]
+
+
+def flat(page: Path) -> str:
+    """A page's text, wherever its lines are broken."""
+    return page.read_text().replace("\n", " ")
 
 
 def anchors(page: Path) -> set[str]:
