@@ -84,7 +84,7 @@ Global___EncodedImages: _TypeAlias = EncodedImages  # noqa: Y015
 
 @_typing.final
 class ClassifyRequest(_message.Message):
-    """Asks for the classes of images."""
+    """Request of Classify."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -95,7 +95,7 @@ class ClassifyRequest(_message.Message):
     """Resource name of a loaded classifier, `models/{model}`. Required."""
     @_builtins.property
     def encoded(self) -> Global___EncodedImages:
-        """Whole image files."""
+        """Image files."""
 
     @_builtins.property
     def raw(self) -> Global___RawImages:
@@ -156,7 +156,7 @@ Global___Classification: _TypeAlias = Classification  # noqa: Y015
 
 @_typing.final
 class ClassifyResponse(_message.Message):
-    """Answers with one classification an image, in the order of the request."""
+    """Response of Classify."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -174,7 +174,7 @@ class ClassifyResponse(_message.Message):
 
     @_builtins.property
     def classifications(self) -> _containers.RepeatedCompositeFieldContainer[Global___Classification]:
-        """One entry an image."""
+        """One entry per image, in the order of the request."""
 
     def __init__(
         self,

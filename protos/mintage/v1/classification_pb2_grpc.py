@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ClassificationServiceStub:
-    """ClassificationService says what images show, and how likely they are generated.
+    """ClassificationService says what images show and how likely they are to be generated.
     """
 
     def __init__(self, channel):
@@ -43,15 +43,16 @@ class ClassificationServiceStub:
 
 
 class ClassificationServiceServicer:
-    """ClassificationService says what images show, and how likely they are generated.
+    """ClassificationService says what images show and how likely they are to be generated.
     """
 
     def Classify(self, request, context):
-        """Classifies one or many images with a loaded classifier.
+        """Classifies images with a loaded classifier.
 
-        Fails with INVALID_ARGUMENT (every wrong image is named by its position: not an image, more pixels than allowed,
-        wrong size), NOT_FOUND if the model is not loaded, FAILED_PRECONDITION if it is no classifier, RESOURCE_EXHAUSTED
-        with RetryInfo when too many requests wait, UNAVAILABLE with RetryInfo while the model is not ready.
+        Fails with INVALID_ARGUMENT (every wrong image is named by its position: not an image, too many pixels, wrong
+        size), NOT_FOUND if the model is not loaded, FAILED_PRECONDITION if it is not a classifier, RESOURCE_EXHAUSTED with
+        RetryInfo if too many requests are waiting, UNAVAILABLE with RetryInfo while the model is not ready,
+        DEADLINE_EXCEEDED if the deadline passes first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -74,7 +75,7 @@ def add_ClassificationServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ClassificationService:
-    """ClassificationService says what images show, and how likely they are generated.
+    """ClassificationService says what images show and how likely they are to be generated.
     """
 
     @staticmethod

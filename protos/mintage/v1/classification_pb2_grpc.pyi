@@ -27,35 +27,37 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ClassificationServiceStub:
-    """ClassificationService says what images show, and how likely they are generated."""
+    """ClassificationService says what images show and how likely they are to be generated."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ClassificationServiceAsyncStub: ...
     Classify: _grpc.UnaryUnaryMultiCallable[_classification_pb2.ClassifyRequest, _classification_pb2.ClassifyResponse]
-    """Classifies one or many images with a loaded classifier.
+    """Classifies images with a loaded classifier.
 
-    Fails with INVALID_ARGUMENT (every wrong image is named by its position: not an image, more pixels than allowed,
-    wrong size), NOT_FOUND if the model is not loaded, FAILED_PRECONDITION if it is no classifier, RESOURCE_EXHAUSTED
-    with RetryInfo when too many requests wait, UNAVAILABLE with RetryInfo while the model is not ready.
+    Fails with INVALID_ARGUMENT (every wrong image is named by its position: not an image, too many pixels, wrong
+    size), NOT_FOUND if the model is not loaded, FAILED_PRECONDITION if it is not a classifier, RESOURCE_EXHAUSTED with
+    RetryInfo if too many requests are waiting, UNAVAILABLE with RetryInfo while the model is not ready,
+    DEADLINE_EXCEEDED if the deadline passes first.
     """
 
 @_typing.type_check_only
 class ClassificationServiceAsyncStub(ClassificationServiceStub):
-    """ClassificationService says what images show, and how likely they are generated."""
+    """ClassificationService says what images show and how likely they are to be generated."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Classify: _aio.UnaryUnaryMultiCallable[_classification_pb2.ClassifyRequest, _classification_pb2.ClassifyResponse]  # type: ignore[assignment]
-    """Classifies one or many images with a loaded classifier.
+    """Classifies images with a loaded classifier.
 
-    Fails with INVALID_ARGUMENT (every wrong image is named by its position: not an image, more pixels than allowed,
-    wrong size), NOT_FOUND if the model is not loaded, FAILED_PRECONDITION if it is no classifier, RESOURCE_EXHAUSTED
-    with RetryInfo when too many requests wait, UNAVAILABLE with RetryInfo while the model is not ready.
+    Fails with INVALID_ARGUMENT (every wrong image is named by its position: not an image, too many pixels, wrong
+    size), NOT_FOUND if the model is not loaded, FAILED_PRECONDITION if it is not a classifier, RESOURCE_EXHAUSTED with
+    RetryInfo if too many requests are waiting, UNAVAILABLE with RetryInfo while the model is not ready,
+    DEADLINE_EXCEEDED if the deadline passes first.
     """
 
 class ClassificationServiceServicer(metaclass=_abc_1.ABCMeta):
-    """ClassificationService says what images show, and how likely they are generated."""
+    """ClassificationService says what images show and how likely they are to be generated."""
 
     @_abc_1.abstractmethod
     def Classify(
@@ -63,11 +65,12 @@ class ClassificationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _classification_pb2.ClassifyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_classification_pb2.ClassifyResponse, _abc.Awaitable[_classification_pb2.ClassifyResponse]]:
-        """Classifies one or many images with a loaded classifier.
+        """Classifies images with a loaded classifier.
 
-        Fails with INVALID_ARGUMENT (every wrong image is named by its position: not an image, more pixels than allowed,
-        wrong size), NOT_FOUND if the model is not loaded, FAILED_PRECONDITION if it is no classifier, RESOURCE_EXHAUSTED
-        with RetryInfo when too many requests wait, UNAVAILABLE with RetryInfo while the model is not ready.
+        Fails with INVALID_ARGUMENT (every wrong image is named by its position: not an image, too many pixels, wrong
+        size), NOT_FOUND if the model is not loaded, FAILED_PRECONDITION if it is not a classifier, RESOURCE_EXHAUSTED with
+        RetryInfo if too many requests are waiting, UNAVAILABLE with RetryInfo while the model is not ready,
+        DEADLINE_EXCEEDED if the deadline passes first.
         """
 
 def add_ClassificationServiceServicer_to_server(servicer: ClassificationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

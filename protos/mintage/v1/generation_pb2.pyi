@@ -32,10 +32,10 @@ class _ImageFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ImageForm
     IMAGE_FORMAT_JPEG: _ImageFormat.ValueType  # 2
     """JPEG of quality 95, one file per image. Lossy: do not compute scores on it."""
     IMAGE_FORMAT_RAW: _ImageFormat.ValueType  # 3
-    """Raw uint8, row-major [height, width, channels], no header. The fastest form."""
+    """Raw uint8, row-major [height, width, channels], no header. The fastest."""
 
 class ImageFormat(_ImageFormat, metaclass=_ImageFormatEnumTypeWrapper):
-    """The form in which an image travels."""
+    """How an image is encoded."""
 
 IMAGE_FORMAT_UNSPECIFIED: ImageFormat.ValueType  # 0
 """Chooses the default, IMAGE_FORMAT_PNG."""
@@ -44,7 +44,7 @@ IMAGE_FORMAT_PNG: ImageFormat.ValueType  # 1
 IMAGE_FORMAT_JPEG: ImageFormat.ValueType  # 2
 """JPEG of quality 95, one file per image. Lossy: do not compute scores on it."""
 IMAGE_FORMAT_RAW: ImageFormat.ValueType  # 3
-"""Raw uint8, row-major [height, width, channels], no header. The fastest form."""
+"""Raw uint8, row-major [height, width, channels], no header. The fastest."""
 Global___ImageFormat: _TypeAlias = ImageFormat  # noqa: Y015
 
 @_typing.final
@@ -79,7 +79,7 @@ Global___ImageShape: _TypeAlias = ImageShape  # noqa: Y015
 
 @_typing.final
 class GenerateRequest(_message.Message):
-    """Asks for generated images."""
+    """Request of Generate."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -95,9 +95,9 @@ class GenerateRequest(_message.Message):
     first_index: _builtins.int
     """Index of the first sample. Default 0. `first_index + count` must stay within 2^63 - 1."""
     count: _builtins.int
-    """How many images, from 1 to 1024 (the server's setting `MINTAGE_MAX_IMAGES` may lower it). Required."""
+    """Number of images, from 1 to 1024, or to the server's `MINTAGE_MAX_IMAGES` if that is lower. Required."""
     format: Global___ImageFormat.ValueType
-    """The form of the images. Default PNG."""
+    """Encoding of the images. Default PNG."""
     def __init__(
         self,
         *,
@@ -117,7 +117,7 @@ Global___GenerateRequest: _TypeAlias = GenerateRequest  # noqa: Y015
 
 @_typing.final
 class GenerateResponse(_message.Message):
-    """Answers with the images in order of their index."""
+    """Response of Generate."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -133,18 +133,20 @@ class GenerateResponse(_message.Message):
     model_digest: _builtins.str
     """SHA-256 of the model's archive in lower-case hexadecimal."""
     format: Global___ImageFormat.ValueType
-    """The form that was used."""
+    """Encoding of the images."""
     first_index: _builtins.int
     """Index of the first image."""
     device_class: _builtins.str
-    """Device class that ran the network, such as `cpu` or `cuda:NVIDIA H100`. Bits are promised within one class only."""
+    """Device class that ran the network, such as `cpu-authenticamd-avx512` or `cuda-nvidia-h100`. Equal bits are
+    promised within one class only.
+    """
     @_builtins.property
     def shape(self) -> Global___ImageShape:
         """Size of each image."""
 
     @_builtins.property
     def images(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """One entry an image. With IMAGE_FORMAT_RAW each has height * width * channels bytes."""
+        """The images in the order of their indices. With IMAGE_FORMAT_RAW each has height * width * channels bytes."""
 
     def __init__(
         self,

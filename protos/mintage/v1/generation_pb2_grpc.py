@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class GenerationServiceStub:
-    """GenerationService makes images now, with a deadline. Bulk work belongs to JobService.
+    """GenerationService generates images while the caller waits. Bulk work belongs to JobService.
     """
 
     def __init__(self, channel):
@@ -43,17 +43,17 @@ class GenerationServiceStub:
 
 
 class GenerationServiceServicer:
-    """GenerationService makes images now, with a deadline. Bulk work belongs to JobService.
+    """GenerationService generates images while the caller waits. Bulk work belongs to JobService.
     """
 
     def Generate(self, request, context):
-        """Generates `count` images: samples `first_index` to `first_index + count - 1` of (model digest, seed).
-        Sample i of (model digest, seed) is the same image for ever on the same device class and torch version,
-        whatever request or job it is part of.
+        """Generates `count` images: samples `first_index` to `first_index + count - 1` of (model digest, seed). Sample i of
+        (model digest, seed) is always the same image on the same device class and torch version, in any request and in any
+        job.
 
-        Fails with INVALID_ARGUMENT (every wrong field is named), NOT_FOUND if the model is not loaded,
-        FAILED_PRECONDITION if it is no generator, RESOURCE_EXHAUSTED with RetryInfo when too many requests wait,
-        UNAVAILABLE with RetryInfo while the model is not ready, DEADLINE_EXCEEDED when the deadline passes first.
+        Fails with INVALID_ARGUMENT (every wrong field is named), NOT_FOUND if the model is not loaded, FAILED_PRECONDITION
+        if it is not a generator, RESOURCE_EXHAUSTED with RetryInfo if too many requests are waiting, UNAVAILABLE with
+        RetryInfo while the model is not ready, DEADLINE_EXCEEDED if the deadline passes first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -76,7 +76,7 @@ def add_GenerationServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class GenerationService:
-    """GenerationService makes images now, with a deadline. Bulk work belongs to JobService.
+    """GenerationService generates images while the caller waits. Bulk work belongs to JobService.
     """
 
     @staticmethod

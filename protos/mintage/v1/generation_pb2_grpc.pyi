@@ -27,39 +27,39 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class GenerationServiceStub:
-    """GenerationService makes images now, with a deadline. Bulk work belongs to JobService."""
+    """GenerationService generates images while the caller waits. Bulk work belongs to JobService."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> GenerationServiceAsyncStub: ...
     Generate: _grpc.UnaryUnaryMultiCallable[_generation_pb2.GenerateRequest, _generation_pb2.GenerateResponse]
-    """Generates `count` images: samples `first_index` to `first_index + count - 1` of (model digest, seed).
-    Sample i of (model digest, seed) is the same image for ever on the same device class and torch version,
-    whatever request or job it is part of.
+    """Generates `count` images: samples `first_index` to `first_index + count - 1` of (model digest, seed). Sample i of
+    (model digest, seed) is always the same image on the same device class and torch version, in any request and in any
+    job.
 
-    Fails with INVALID_ARGUMENT (every wrong field is named), NOT_FOUND if the model is not loaded,
-    FAILED_PRECONDITION if it is no generator, RESOURCE_EXHAUSTED with RetryInfo when too many requests wait,
-    UNAVAILABLE with RetryInfo while the model is not ready, DEADLINE_EXCEEDED when the deadline passes first.
+    Fails with INVALID_ARGUMENT (every wrong field is named), NOT_FOUND if the model is not loaded, FAILED_PRECONDITION
+    if it is not a generator, RESOURCE_EXHAUSTED with RetryInfo if too many requests are waiting, UNAVAILABLE with
+    RetryInfo while the model is not ready, DEADLINE_EXCEEDED if the deadline passes first.
     """
 
 @_typing.type_check_only
 class GenerationServiceAsyncStub(GenerationServiceStub):
-    """GenerationService makes images now, with a deadline. Bulk work belongs to JobService."""
+    """GenerationService generates images while the caller waits. Bulk work belongs to JobService."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Generate: _aio.UnaryUnaryMultiCallable[_generation_pb2.GenerateRequest, _generation_pb2.GenerateResponse]  # type: ignore[assignment]
-    """Generates `count` images: samples `first_index` to `first_index + count - 1` of (model digest, seed).
-    Sample i of (model digest, seed) is the same image for ever on the same device class and torch version,
-    whatever request or job it is part of.
+    """Generates `count` images: samples `first_index` to `first_index + count - 1` of (model digest, seed). Sample i of
+    (model digest, seed) is always the same image on the same device class and torch version, in any request and in any
+    job.
 
-    Fails with INVALID_ARGUMENT (every wrong field is named), NOT_FOUND if the model is not loaded,
-    FAILED_PRECONDITION if it is no generator, RESOURCE_EXHAUSTED with RetryInfo when too many requests wait,
-    UNAVAILABLE with RetryInfo while the model is not ready, DEADLINE_EXCEEDED when the deadline passes first.
+    Fails with INVALID_ARGUMENT (every wrong field is named), NOT_FOUND if the model is not loaded, FAILED_PRECONDITION
+    if it is not a generator, RESOURCE_EXHAUSTED with RetryInfo if too many requests are waiting, UNAVAILABLE with
+    RetryInfo while the model is not ready, DEADLINE_EXCEEDED if the deadline passes first.
     """
 
 class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
-    """GenerationService makes images now, with a deadline. Bulk work belongs to JobService."""
+    """GenerationService generates images while the caller waits. Bulk work belongs to JobService."""
 
     @_abc_1.abstractmethod
     def Generate(
@@ -67,13 +67,13 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _generation_pb2.GenerateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_generation_pb2.GenerateResponse, _abc.Awaitable[_generation_pb2.GenerateResponse]]:
-        """Generates `count` images: samples `first_index` to `first_index + count - 1` of (model digest, seed).
-        Sample i of (model digest, seed) is the same image for ever on the same device class and torch version,
-        whatever request or job it is part of.
+        """Generates `count` images: samples `first_index` to `first_index + count - 1` of (model digest, seed). Sample i of
+        (model digest, seed) is always the same image on the same device class and torch version, in any request and in any
+        job.
 
-        Fails with INVALID_ARGUMENT (every wrong field is named), NOT_FOUND if the model is not loaded,
-        FAILED_PRECONDITION if it is no generator, RESOURCE_EXHAUSTED with RetryInfo when too many requests wait,
-        UNAVAILABLE with RetryInfo while the model is not ready, DEADLINE_EXCEEDED when the deadline passes first.
+        Fails with INVALID_ARGUMENT (every wrong field is named), NOT_FOUND if the model is not loaded, FAILED_PRECONDITION
+        if it is not a generator, RESOURCE_EXHAUSTED with RetryInfo if too many requests are waiting, UNAVAILABLE with
+        RetryInfo while the model is not ready, DEADLINE_EXCEEDED if the deadline passes first.
         """
 
 def add_GenerationServiceServicer_to_server(servicer: GenerationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

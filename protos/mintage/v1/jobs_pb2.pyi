@@ -43,7 +43,7 @@ class _OutputFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OutputFo
     """
 
 class OutputFormat(_OutputFormat, metaclass=_OutputFormatEnumTypeWrapper):
-    """How the images of a sample job are laid out in its folder."""
+    """File format of a sample job's images."""
 
 OUTPUT_FORMAT_UNSPECIFIED: OutputFormat.ValueType  # 0
 """Chooses OUTPUT_FORMAT_WEBDATASET."""
@@ -76,13 +76,13 @@ class Job(_message.Message):
         STATE_UNSPECIFIED: Job._State.ValueType  # 0
         """Never used by a server."""
         STATE_QUEUED: Job._State.ValueType  # 1
-        """Accepted, no shard started."""
+        """Accepted; no shard has started."""
         STATE_RUNNING: Job._State.ValueType  # 2
         """Shards are being made."""
         STATE_FINALIZING: Job._State.ValueType  # 3
         """Every shard is finished; the manifest is being written."""
         STATE_CANCELLING: Job._State.ValueType  # 4
-        """Asked to stop, not stopped yet."""
+        """Being cancelled; workers still hold shards."""
         STATE_SUCCEEDED: Job._State.ValueType  # 5
         """Terminal: every image was made and the manifest is written."""
         STATE_PARTIALLY_SUCCEEDED: Job._State.ValueType  # 6
@@ -90,25 +90,25 @@ class Job(_message.Message):
         STATE_FAILED: Job._State.ValueType  # 7
         """Terminal: `error` says why."""
         STATE_CANCELLED: Job._State.ValueType  # 8
-        """Terminal: stopped on request. Finished shards stay."""
+        """Terminal: cancelled. Finished shards stay."""
         STATE_PAUSED: Job._State.ValueType  # 9
-        """Paused on request; goes on when it is resumed."""
+        """Paused until it is resumed."""
         STATE_DELETING: Job._State.ValueType  # 10
-        """Being deleted; it does not exist a moment later."""
+        """Being deleted."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
-        """Where a job stands."""
+        """State of a job."""
 
     STATE_UNSPECIFIED: Job.State.ValueType  # 0
     """Never used by a server."""
     STATE_QUEUED: Job.State.ValueType  # 1
-    """Accepted, no shard started."""
+    """Accepted; no shard has started."""
     STATE_RUNNING: Job.State.ValueType  # 2
     """Shards are being made."""
     STATE_FINALIZING: Job.State.ValueType  # 3
     """Every shard is finished; the manifest is being written."""
     STATE_CANCELLING: Job.State.ValueType  # 4
-    """Asked to stop, not stopped yet."""
+    """Being cancelled; workers still hold shards."""
     STATE_SUCCEEDED: Job.State.ValueType  # 5
     """Terminal: every image was made and the manifest is written."""
     STATE_PARTIALLY_SUCCEEDED: Job.State.ValueType  # 6
@@ -116,11 +116,11 @@ class Job(_message.Message):
     STATE_FAILED: Job.State.ValueType  # 7
     """Terminal: `error` says why."""
     STATE_CANCELLED: Job.State.ValueType  # 8
-    """Terminal: stopped on request. Finished shards stay."""
+    """Terminal: cancelled. Finished shards stay."""
     STATE_PAUSED: Job.State.ValueType  # 9
-    """Paused on request; goes on when it is resumed."""
+    """Paused until it is resumed."""
     STATE_DELETING: Job.State.ValueType  # 10
-    """Being deleted; it does not exist a moment later."""
+    """Being deleted."""
 
     class _Kind:
         ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -189,7 +189,7 @@ class Job(_message.Message):
     name: _builtins.str
     """Resource name, `jobs/{job}`."""
     state: Global___Job.State.ValueType
-    """Where it stands."""
+    """Its state."""
     error: _builtins.str
     """Why it failed, and how many shards failed; set in STATE_FAILED and STATE_PARTIALLY_SUCCEEDED."""
     output_uri: _builtins.str
@@ -197,13 +197,13 @@ class Job(_message.Message):
     root_digest: _builtins.str
     """SHA-256 over the ordered shard digests, in hexadecimal; set once the manifest is written."""
     priority: _builtins.int
-    """As it was asked for, from -10 to 10."""
+    """As requested, from -10 to 10."""
     client: _builtins.str
-    """Who asked: metadata `mintage-client` of the call that created it, else the address of the caller."""
+    """The client that created it: the call's metadata `mintage-client`, or else the caller's address."""
     max_failed_shards: _builtins.int
-    """Most shards that may fail; one more ends the job in STATE_FAILED. Absent if any number may."""
+    """Number of shards that may fail; one more ends the job in STATE_FAILED. Absent: any number."""
     images_unreadable: _builtins.int
-    """Images of a folder that a score job could not read and left out; 0 until it has succeeded."""
+    """Images of a folder that a score job could not read and left out; 0 until the job has succeeded."""
     @_builtins.property
     def sample(self) -> Global___SampleSpec:
         """Makes images."""
@@ -214,7 +214,7 @@ class Job(_message.Message):
 
     @_builtins.property
     def progress(self) -> Global___JobProgress:
-        """How far it is."""
+        """Its progress."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -234,15 +234,15 @@ class Job(_message.Message):
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """As they were given."""
+        """As requested."""
 
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:
-        """How long the job is kept after its end; absent if it is kept until it is deleted."""
+        """How long the job is kept after its end; absent if it is kept until somebody deletes it."""
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When it is deleted with its files, or later if an unfinished score job needs them; set once it has ended, if it
+        """When it is deleted with its files, or later if an unfinished score job needs them; set once it has ended and if it
         has a `ttl`.
         """
 
@@ -296,7 +296,7 @@ Global___Job: _TypeAlias = Job  # noqa: Y015
 
 @_typing.final
 class SampleSpec(_message.Message):
-    """What a sample job makes."""
+    """Specification of a sample job."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -316,11 +316,11 @@ class SampleSpec(_message.Message):
     count: _builtins.int
     """Number of images."""
     shard_size: _builtins.int
-    """Images in a shard; the last shard may have fewer."""
+    """Images per shard; the last shard may have fewer."""
     max_images_per_second: _builtins.float
-    """Upper bound on speed over all workers together, in images a second; 0 means no bound."""
+    """Upper bound on the speed of all workers together, in images per second; 0 means no bound."""
     format: Global___OutputFormat.ValueType
-    """How the images are laid out."""
+    """File format of the images."""
     def __init__(
         self,
         *,
@@ -342,7 +342,7 @@ Global___SampleSpec: _TypeAlias = SampleSpec  # noqa: Y015
 
 @_typing.final
 class ScoreSpec(_message.Message):
-    """What a score job computes."""
+    """Specification of a score job."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -360,7 +360,7 @@ class ScoreSpec(_message.Message):
     source_job: _builtins.str
     """Resource name of the sample job whose images are scored; empty if they are of a folder."""
     splits: _builtins.int
-    """Parts over which mean and standard deviation are taken, in the order of the images."""
+    """Splits over which mean and standard deviation are taken, in the order of the images."""
     source_folder: _builtins.str
     """Folder below the server's input folder whose images are scored; empty if they are of a job."""
     reference_job: _builtins.str
@@ -388,8 +388,8 @@ Global___ScoreSpec: _TypeAlias = ScoreSpec  # noqa: Y015
 
 @_typing.final
 class JobProgress(_message.Message):
-    """How far a job is. No number here ever falls, except `shards_running` and `images_per_second`, and `shards_failed` when
-    failed shards are tried again.
+    """Progress of a job. No number here ever falls, except `shards_running`, `images_per_second`, and `shards_failed` after
+    a retry.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -406,28 +406,28 @@ class JobProgress(_message.Message):
     BYTES_COMMITTED_FIELD_NUMBER: _builtins.int
     ETA_FIELD_NUMBER: _builtins.int
     images_total: _builtins.int
-    """Images to do."""
+    """Images of the job."""
     images_done: _builtins.int
-    """Images done, those of unfinished shards included."""
+    """Images done, including those of unfinished shards."""
     images_committed: _builtins.int
-    """Images in finished shards: these are final."""
+    """Images in finished shards; these are final."""
     shards_total: _builtins.int
-    """Shards to do."""
+    """Shards of the job."""
     shards_running: _builtins.int
-    """Shards that a worker holds now."""
+    """Shards held by workers now."""
     shards_done: _builtins.int
     """Finished shards."""
     shards_failed: _builtins.int
     """Shards that failed for good."""
     attempts: _builtins.int
-    """Claims of shards so far; more than `shards_done` if some were retried."""
+    """Attempts at shards so far; more than `shards_done` if some were retried."""
     images_per_second: _builtins.float
-    """Recent speed in images a second; 0 before it is known, the mean after the end."""
+    """Recent speed in images per second; 0 before it is known, the mean after the end."""
     bytes_committed: _builtins.int
     """Bytes of the finished shards' files."""
     @_builtins.property
     def eta(self) -> Global___Eta:
-        """Time left; absent before three shards are finished, while nothing is being done and after the end."""
+        """Estimated time left; absent until three shards are finished, while no worker has a shard, and after the end."""
 
     def __init__(
         self,
@@ -549,8 +549,8 @@ Global___ClassifierScore: _TypeAlias = ClassifierScore  # noqa: Y015
 @_typing.final
 class Comparison(_message.Message):
     """How scored images compare with those of a reference, over the features of a served model: neither FID nor KID, which
-    are those of one ImageNet network. Comparable only between results of the same model and numbers of images. All but the
-    Frechet distance are over at most 10,000 images of each set, chosen once for all.
+    are those of one ImageNet network. Comparable only between results of the same model and numbers of images. All but
+    the Frechet distance are over at most 10,000 images of each set, chosen once for all.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -581,8 +581,8 @@ class Comparison(_message.Message):
     frechet_distance: _builtins.float
     """Frechet distance between the features, 0 or more; absent if there are not more images than features."""
     kernel_distance: _builtins.float
-    """Unbiased squared maximum mean discrepancy with the kernel (x y / F + 1)^3, mean over random subsets; absent if there
-    are fewer than two images.
+    """Unbiased squared maximum mean discrepancy with the kernel (x y / F + 1)^3, mean over random subsets; absent if
+    there are fewer than two images.
     """
     kernel_distance_deviation: _builtins.float
     """Its standard deviation over the subsets."""
@@ -697,23 +697,23 @@ class Shard(_message.Message):
         STATE_UNSPECIFIED: Shard._State.ValueType  # 0
         """Never used by a server."""
         STATE_READY: Shard._State.ValueType  # 1
-        """Waits for a worker."""
+        """Waiting for a worker."""
         STATE_LEASED: Shard._State.ValueType  # 2
-        """A worker holds its lease."""
+        """Held by a worker."""
         STATE_DONE: Shard._State.ValueType  # 3
         """Its file and marker are in place."""
         STATE_FAILED: Shard._State.ValueType  # 4
         """Failed for good; `error` says why."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
-        """Where a shard stands."""
+        """State of a shard."""
 
     STATE_UNSPECIFIED: Shard.State.ValueType  # 0
     """Never used by a server."""
     STATE_READY: Shard.State.ValueType  # 1
-    """Waits for a worker."""
+    """Waiting for a worker."""
     STATE_LEASED: Shard.State.ValueType  # 2
-    """A worker holds its lease."""
+    """Held by a worker."""
     STATE_DONE: Shard.State.ValueType  # 3
     """Its file and marker are in place."""
     STATE_FAILED: Shard.State.ValueType  # 4
@@ -730,15 +730,15 @@ class Shard(_message.Message):
     index: _builtins.int
     """Its number, from 0."""
     state: Global___Shard.State.ValueType
-    """Where it stands."""
+    """Its state."""
     first_index: _builtins.int
     """Index of its first image."""
     count: _builtins.int
     """Number of its images."""
     attempt: _builtins.int
-    """Claims so far: the fencing token of the present lease."""
+    """Attempts so far; also the fencing token of the current lease."""
     worker: _builtins.str
-    """The worker that holds or finished it, for people."""
+    """Name of the worker that holds or finished it."""
     digest: _builtins.str
     """SHA-256 of its file in hexadecimal, when done."""
     error: _builtins.str
@@ -765,7 +765,7 @@ Global___Shard: _TypeAlias = Shard  # noqa: Y015
 
 @_typing.final
 class CreateSampleJobRequest(_message.Message):
-    """Asks for a sample job."""
+    """Request of CreateSampleJob."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -809,45 +809,46 @@ class CreateSampleJobRequest(_message.Message):
     count: _builtins.int
     """Number of images, from 1 to 100,000,000. Required."""
     shard_size: _builtins.int
-    """Images in a shard, from 1 to 100,000; 0 chooses 1024, or 2048, 4096 or 8192 where that would make more than
-    128 shards. At most 1,000,000 shards. A multiple of the model's micro_batch is best: a micro-batch that two shards
+    """Images per shard, from 1 to 100,000, in at most 1,000,000 shards. 0 chooses 1024, or 2048, 4096 or 8192 where that
+    would make more than 128 shards. Best is a multiple of the model's `micro_batch`: a micro-batch that two shards
     share is computed for each.
     """
     output_prefix: _builtins.str
-    """Folder below the server's output folder: up to 8 segments of a-z, A-Z, 0-9, '.', '_' and '-' joined by '/', none
-    of which begins with a dot; not `jobs` alone. Empty chooses `jobs/{job}`. The folder must be new or empty, and must not
-    lie inside another job's.
+    """Folder below the server's output folder: up to 8 segments of a-z, A-Z, 0-9, '.', '_' and '-' joined by '/', none of
+    which begins with a dot; not `jobs` alone. Empty chooses `jobs/{job}`. The folder must be new or empty, and must
+    not lie inside another job's.
     """
     request_id: _builtins.str
-    """Makes the call safe to repeat: the same id with the same parameters is the same job. 1 to 128 printable ASCII
-    characters, a UUID by custom; empty means that each call makes a new job. Remembered as long as the job is.
+    """Makes the call idempotent: the same id with the same parameters is the same job. 1 to 128 printable ASCII
+    characters, usually a UUID; empty means that every call creates a job. Remembered as long as the job.
     """
     max_images_per_second: _builtins.float
-    """Upper bound on speed over all workers together, in images a second, from 0.001 to 1,000,000. 0 means no bound."""
+    """Upper bound on the speed of all workers together, in images per second, from 0.001 to 1,000,000. 0 means no bound."""
     priority: _builtins.int
-    """From -10 to 10, default 0. Clients share the workers equally; between the jobs of one client, each step of priority is
-    worth 1.25 times the share. So a job of higher priority is ahead, and none ever stands still because of another.
+    """From -10 to 10, default 0. Clients share the workers equally; among the jobs of one client, each step of priority
+    is worth 1.25 times the share. A job of higher priority gets more, and no job is ever starved.
     """
     validate_only: _builtins.bool
-    """Checks everything, the model and the folder too, and creates nothing: the answer is the job as it would be, without a
-    name, a time, or a place if the server would choose that; or the job that `request_id` already has. Default false.
+    """Check everything, including the model and the folder, and create nothing. The response is the job as it would be,
+    without a name, times, or an output folder if the server would choose it; or the job that `request_id` already has.
+    Default false.
     """
     max_failed_shards: _builtins.int
-    """Most shards that may fail for good; one more and the rest is not begun and the job ends in STATE_FAILED. Absent: any
-    number, so that a job ends in STATE_PARTIALLY_SUCCEEDED with what could be made.
+    """Number of shards that may fail for good; one more ends the job in STATE_FAILED without starting the rest. Absent:
+    any number, so that a job ends in STATE_PARTIALLY_SUCCEEDED with what could be made.
     """
     format: Global___OutputFormat.ValueType
-    """How the images are laid out."""
+    """File format of the images."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Words of the caller's own to find the job by: at most 32, names of 1 to 63 characters a-z, 0-9, '.', '_' and '-' that
-        begin with a letter, values of at most 63 printable characters.
+        """The caller's own labels, to find the job by: at most 32, with names of 1 to 63 characters a-z, 0-9, '.', '_' and
+        '-' that begin with a letter, values of at most 63 printable characters.
         """
 
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:
-        """How long the job and its files are kept after its end, from 1 second to 10 years. Absent: as the server is set up, by
-        default until it is deleted.
+        """How long the job and its files are kept after its end, from 1 second to 10 years. Absent: the server's default,
+        which is until somebody deletes it unless configured otherwise.
         """
 
     def __init__(
@@ -879,7 +880,7 @@ Global___CreateSampleJobRequest: _TypeAlias = CreateSampleJobRequest  # noqa: Y0
 
 @_typing.final
 class CreateSampleJobResponse(_message.Message):
-    """Answers when the job is durable, or at once if it was only validated."""
+    """Response of CreateSampleJob, sent once the job is durable, or at once if it was only validated."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -903,7 +904,7 @@ Global___CreateSampleJobResponse: _TypeAlias = CreateSampleJobResponse  # noqa: 
 
 @_typing.final
 class CreateScoreJobRequest(_message.Message):
-    """Asks for a score job."""
+    """Request of CreateScoreJob."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -945,8 +946,8 @@ class CreateScoreJobRequest(_message.Message):
     source_job: _builtins.str
     """Resource name of a sample job that has succeeded, `jobs/{job}`. Either this or `source_folder` is required."""
     splits: _builtins.int
-    """Parts over which mean and standard deviation are taken, from 1 to 1000 and at most the number of images; 0 chooses 10,
-    or the number of images if that is less.
+    """Splits over which mean and standard deviation are taken, from 1 to 1000 and at most the number of images. 0 chooses
+    10, or the number of images if that is smaller.
     """
     output_prefix: _builtins.str
     """As in CreateSampleJobRequest."""
@@ -959,14 +960,16 @@ class CreateScoreJobRequest(_message.Message):
     max_failed_shards: _builtins.int
     """As in CreateSampleJobRequest, but a score job with a failed shard never succeeds in part."""
     source_folder: _builtins.str
-    """Folder below the server's input folder, of image files (PNG, JPEG, WebP; subfolders too), of tars or of Parquet files
-    with a column `image`. Which files there are is noted when the job is accepted, what they hold when it is scored.
-    Images of another size than the model's are resized.
+    """Folder below the server's input folder, of image files (PNG, JPEG, WebP; subfolders too), of tars or of Parquet
+    files with a column `image`. The list of files is fixed when the job is accepted; their contents are read when they
+    are scored. Images of another size than the model's are resized.
     """
     reference_job: _builtins.str
     """Resource name of a score job that has succeeded, with the same model, whose images these are compared with."""
     shard_size: _builtins.int
-    """Images in a shard of a `source_folder`, from 1 to 100,000; 0 chooses it as for a sample job. A `source_job` is cut as it was made."""
+    """Images per shard of a `source_folder`, from 1 to 100,000; 0 chooses as for a sample job. Must be 0 for a
+    `source_job`, which keeps its own shards.
+    """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """As in CreateSampleJobRequest."""
@@ -1004,7 +1007,7 @@ Global___CreateScoreJobRequest: _TypeAlias = CreateScoreJobRequest  # noqa: Y015
 
 @_typing.final
 class CreateScoreJobResponse(_message.Message):
-    """Answers when the job is durable, or at once if it was only validated."""
+    """Response of CreateScoreJob, sent once the job is durable, or at once if it was only validated."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1028,7 +1031,7 @@ Global___CreateScoreJobResponse: _TypeAlias = CreateScoreJobResponse  # noqa: Y0
 
 @_typing.final
 class GetJobRequest(_message.Message):
-    """Asks for one job."""
+    """Request of GetJob."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1050,7 +1053,7 @@ Global___GetJobRequest: _TypeAlias = GetJobRequest  # noqa: Y015
 
 @_typing.final
 class GetJobResponse(_message.Message):
-    """Answers with one job."""
+    """Response of GetJob."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1074,7 +1077,7 @@ Global___GetJobResponse: _TypeAlias = GetJobResponse  # noqa: Y015
 
 @_typing.final
 class ListJobsRequest(_message.Message):
-    """Asks for a page of jobs."""
+    """Request of ListJobs."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1105,9 +1108,9 @@ class ListJobsRequest(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     CLIENT_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """At most this many; 0 chooses 50, more than 1000 means 1000. Must not be negative."""
+    """Jobs per page, at most 1000; larger numbers mean 1000. 0 chooses 50. Must not be negative."""
     page_token: _builtins.str
-    """`next_page_token` of the page before. Empty for the first page."""
+    """`next_page_token` of the previous page. Empty for the first page."""
     kind: Global___Job.Kind.ValueType
     """Only jobs of this kind; unspecified means both."""
     client: _builtins.str
@@ -1140,7 +1143,7 @@ Global___ListJobsRequest: _TypeAlias = ListJobsRequest  # noqa: Y015
 
 @_typing.final
 class ListJobsResponse(_message.Message):
-    """Answers with a page of jobs."""
+    """Response of ListJobs."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1150,7 +1153,7 @@ class ListJobsResponse(_message.Message):
     """Token of the next page; empty on the last one."""
     @_builtins.property
     def jobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Job]:
-        """The jobs, the newest first."""
+        """The jobs, newest first."""
 
     def __init__(
         self,
@@ -1168,7 +1171,7 @@ Global___ListJobsResponse: _TypeAlias = ListJobsResponse  # noqa: Y015
 
 @_typing.final
 class WatchJobRequest(_message.Message):
-    """Asks to watch one job."""
+    """Request of WatchJob."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1196,7 +1199,7 @@ Global___WatchJobRequest: _TypeAlias = WatchJobRequest  # noqa: Y015
 
 @_typing.final
 class WatchJobResponse(_message.Message):
-    """One state of the watched job."""
+    """Response of WatchJob: one state of the job."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1224,7 +1227,7 @@ Global___WatchJobResponse: _TypeAlias = WatchJobResponse  # noqa: Y015
 
 @_typing.final
 class CancelJobRequest(_message.Message):
-    """Asks to stop a job."""
+    """Request of CancelJob."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1246,16 +1249,16 @@ Global___CancelJobRequest: _TypeAlias = CancelJobRequest  # noqa: Y015
 
 @_typing.final
 class CancelJobResponse(_message.Message):
-    """Returned once the job is being cancelled."""
+    """Response of CancelJob, sent once the job is being cancelled."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     JOB_FIELD_NUMBER: _builtins.int
     DURABLE_FIELD_NUMBER: _builtins.int
     durable: _builtins.bool
-    """Whether the intent is on disk beside the plan. False where it could not be written, on a full disk for example: the job
-    stops all the same, and the dispatcher writes the intent as soon as it can. Until then a Redis that loses its data
-    forgets it, and the job runs again.
+    """Whether the intent is on disk beside the plan. False where it could not be written, on a full disk for example: the
+    job stops all the same, and the dispatcher writes the intent as soon as it can. Until then a Redis that loses its
+    data forgets it, and the job runs again.
     """
     @_builtins.property
     def job(self) -> Global___Job:
@@ -1277,7 +1280,7 @@ Global___CancelJobResponse: _TypeAlias = CancelJobResponse  # noqa: Y015
 
 @_typing.final
 class PauseJobRequest(_message.Message):
-    """Asks to pause a job."""
+    """Request of PauseJob."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1299,16 +1302,16 @@ Global___PauseJobRequest: _TypeAlias = PauseJobRequest  # noqa: Y015
 
 @_typing.final
 class PauseJobResponse(_message.Message):
-    """Returned once the job is paused."""
+    """Response of PauseJob, sent once the job is paused."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     JOB_FIELD_NUMBER: _builtins.int
     DURABLE_FIELD_NUMBER: _builtins.int
     durable: _builtins.bool
-    """Whether the intent is on disk beside the plan. False where it could not be written, on a full disk for example: the job
-    stops all the same, and the dispatcher writes the intent as soon as it can. Until then a Redis that loses its data
-    forgets it, and the job runs again.
+    """Whether the intent is on disk beside the plan. False where it could not be written, on a full disk for example: the
+    job stops all the same, and the dispatcher writes the intent as soon as it can. Until then a Redis that loses its
+    data forgets it, and the job runs again.
     """
     @_builtins.property
     def job(self) -> Global___Job:
@@ -1330,7 +1333,7 @@ Global___PauseJobResponse: _TypeAlias = PauseJobResponse  # noqa: Y015
 
 @_typing.final
 class ResumeJobRequest(_message.Message):
-    """Asks to let a paused job go on."""
+    """Request of ResumeJob."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1352,7 +1355,7 @@ Global___ResumeJobRequest: _TypeAlias = ResumeJobRequest  # noqa: Y015
 
 @_typing.final
 class ResumeJobResponse(_message.Message):
-    """Returned once the job runs again and that is on disk."""
+    """Response of ResumeJob, sent once the job runs again and that is on disk."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1376,7 +1379,7 @@ Global___ResumeJobResponse: _TypeAlias = ResumeJobResponse  # noqa: Y015
 
 @_typing.final
 class RetryFailedShardsRequest(_message.Message):
-    """Asks for fresh attempts at the failed shards."""
+    """Request of RetryFailedShards."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1398,7 +1401,7 @@ Global___RetryFailedShardsRequest: _TypeAlias = RetryFailedShardsRequest  # noqa
 
 @_typing.final
 class RetryFailedShardsResponse(_message.Message):
-    """Returned once the job runs again and that is on disk."""
+    """Response of RetryFailedShards, sent once the job runs again and that is on disk."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1422,7 +1425,7 @@ Global___RetryFailedShardsResponse: _TypeAlias = RetryFailedShardsResponse  # no
 
 @_typing.final
 class DeleteJobRequest(_message.Message):
-    """Asks to delete a job."""
+    """Request of DeleteJob."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1431,7 +1434,7 @@ class DeleteJobRequest(_message.Message):
     name: _builtins.str
     """Resource name, `jobs/{job}`. Required."""
     force: _builtins.bool
-    """Cancel a job that has not ended, wait for its end, then delete it. Default false."""
+    """Cancel the job if it is unfinished, wait for its end, then delete it. Default false."""
     def __init__(
         self,
         *,
@@ -1448,7 +1451,7 @@ Global___DeleteJobRequest: _TypeAlias = DeleteJobRequest  # noqa: Y015
 
 @_typing.final
 class DeleteJobResponse(_message.Message):
-    """Answers when the job and its files are gone."""
+    """Response of DeleteJob, sent once the job and its files are gone."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1465,7 +1468,7 @@ Global___DeleteJobResponse: _TypeAlias = DeleteJobResponse  # noqa: Y015
 
 @_typing.final
 class ReadShardRequest(_message.Message):
-    """Asks for the file of one shard."""
+    """Request of ReadShard."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1491,7 +1494,7 @@ Global___ReadShardRequest: _TypeAlias = ReadShardRequest  # noqa: Y015
 
 @_typing.final
 class ReadShardResponse(_message.Message):
-    """A part of a shard's file."""
+    """Response of ReadShard: a part of the file."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1551,7 +1554,7 @@ Global___ShardHeader: _TypeAlias = ShardHeader  # noqa: Y015
 
 @_typing.final
 class ListJobFilesRequest(_message.Message):
-    """Asks for the files of a job beside its shards."""
+    """Request of ListJobFiles."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1573,7 +1576,7 @@ Global___ListJobFilesRequest: _TypeAlias = ListJobFilesRequest  # noqa: Y015
 
 @_typing.final
 class ListJobFilesResponse(_message.Message):
-    """Answers with a job's files."""
+    """Response of ListJobFiles."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1623,7 +1626,7 @@ Global___JobFile: _TypeAlias = JobFile  # noqa: Y015
 
 @_typing.final
 class ReadJobFileRequest(_message.Message):
-    """Asks for one file of a job."""
+    """Request of ReadJobFile."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1649,7 +1652,7 @@ Global___ReadJobFileRequest: _TypeAlias = ReadJobFileRequest  # noqa: Y015
 
 @_typing.final
 class ReadJobFileResponse(_message.Message):
-    """A part of a job's file."""
+    """Response of ReadJobFile: a part of the file."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1683,7 +1686,7 @@ Global___ReadJobFileResponse: _TypeAlias = ReadJobFileResponse  # noqa: Y015
 
 @_typing.final
 class ListShardsRequest(_message.Message):
-    """Asks for a page of a job's shards."""
+    """Request of ListShards."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1694,9 +1697,9 @@ class ListShardsRequest(_message.Message):
     name: _builtins.str
     """Resource name of the job, `jobs/{job}`. Required."""
     page_size: _builtins.int
-    """At most this many; 0 chooses 100, more than 1000 means 1000. Must not be negative."""
+    """Shards per page, at most 1000; larger numbers mean 1000. 0 chooses 100. Must not be negative."""
     page_token: _builtins.str
-    """`next_page_token` of the page before. Empty for the first page."""
+    """`next_page_token` of the previous page. Empty for the first page."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[Global___Shard.State.ValueType]:
         """Only shards in one of these states; none means all. A page may then be shorter than asked for, though more follow."""
@@ -1719,7 +1722,7 @@ Global___ListShardsRequest: _TypeAlias = ListShardsRequest  # noqa: Y015
 
 @_typing.final
 class ListShardsResponse(_message.Message):
-    """Answers with a page of shards."""
+    """Response of ListShards."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -27,8 +27,8 @@ if _version_not_supported:
 
 
 class JobServiceStub:
-    """JobService runs durable bulk work. A job that was accepted survives the death of any process; each of its images is
-    made exactly once, and recomputing it gives the same bytes.
+    """JobService runs durable bulk work. An accepted job survives the death of any process; each of its images is made
+    exactly once, and recomputing one gives the same bytes.
     """
 
     def __init__(self, channel):
@@ -115,24 +115,24 @@ class JobServiceStub:
 
 
 class JobServiceServicer:
-    """JobService runs durable bulk work. A job that was accepted survives the death of any process; each of its images is
-    made exactly once, and recomputing it gives the same bytes.
+    """JobService runs durable bulk work. An accepted job survives the death of any process; each of its images is made
+    exactly once, and recomputing one gives the same bytes.
     """
 
     def CreateSampleJob(self, request, context):
         """Creates a sample job: `count` images of one generator, written in shards.
 
         Fails with INVALID_ARGUMENT (every wrong field is named), NOT_FOUND if the model is not loaded, FAILED_PRECONDITION
-        if it is no generator, ALREADY_EXISTS if `request_id` was used with other parameters or the output prefix belongs
-        to another job, RESOURCE_EXHAUSTED if a quota of the client is used up or the disk is full.
+        if it is not a generator, ALREADY_EXISTS if `request_id` was used with other parameters or the output prefix
+        belongs to another job, RESOURCE_EXHAUSTED if a quota of the client is used up or the disk is full.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateScoreJob(self, request, context):
-        """Creates a score job: what a classifier, or the concept neurons of an autoencoder, say of the images of a finished
-        sample job, or of a folder of image files.
+        """Creates a score job: runs a classifier, or the concept neurons of an autoencoder, over the images of a finished
+        sample job or of a folder of image files.
 
         Fails with INVALID_ARGUMENT, NOT_FOUND if the model is not loaded or the source or reference does not exist,
         FAILED_PRECONDITION if the model is neither classifier nor neurons, the source or reference has not succeeded, the
@@ -143,31 +143,36 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetJob(self, request, context):
-        """Gets one job. Fails with NOT_FOUND if it does not exist.
+        """Gets one job.
+
+        Fails with NOT_FOUND if it does not exist.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListJobs(self, request, context):
-        """Lists jobs, the newest first. Fails with INVALID_ARGUMENT for a page token that this server did not give.
+        """Lists jobs, newest first.
+
+        Fails with INVALID_ARGUMENT for a page token that this server did not give.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchJob(self, request, context):
-        """Streams a job: its present state at once, then every change, and ends after a terminal state. Progress never falls,
-        also where a watch is taken up again with its token. Fails with NOT_FOUND if the job does not exist, INVALID_ARGUMENT
-        for a token that is not of this job.
+        """Streams a job: its current state at once, then every change, ending after a terminal state. Progress never falls,
+        even across streams that are resumed with a token.
+
+        Fails with NOT_FOUND if the job does not exist, INVALID_ARGUMENT for a token of another job.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CancelJob(self, request, context):
-        """Cancels a job; it stops within one micro-batch, also where the disk is full (see `durable`). Cancelling a job that is
-        finalizing or has ended changes nothing and succeeds.
+        """Cancels a job; it stops within one micro-batch, also where the disk is full (see `durable`). Cancelling a job that
+        is finalizing or has ended changes nothing and succeeds.
 
         Fails with NOT_FOUND if the job does not exist.
         """
@@ -176,11 +181,12 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PauseJob(self, request, context):
-        """Pauses a job: no further shard is handed out, and workers return theirs within one micro-batch, which does not count as
-        a failure; also where the disk is full (see `durable`). Pausing a paused job changes nothing and succeeds. A paused job
-        can be resumed or cancelled; one whose last shard was finished at that very moment ends all the same.
+        """Pauses a job: no further shard is handed out, and workers return theirs within one micro-batch, which does not
+        count as a failure; also where the disk is full (see `durable`). Pausing a paused job changes nothing and succeeds.
+        A paused job can be resumed or cancelled; one whose last shard was finished at that very moment ends all the same.
 
-        Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it is finalizing, being cancelled or has ended.
+        Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it is finalizing, being cancelled or has
+        ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -189,75 +195,82 @@ class JobServiceServicer:
     def ResumeJob(self, request, context):
         """Resumes a paused job. Resuming an unfinished job that is not paused changes nothing and succeeds.
 
-        Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it is finalizing, being cancelled or has ended,
-        RESOURCE_EXHAUSTED (reason NO_SPACE) if the disk is full; then nothing has changed.
+        Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it is finalizing, being cancelled or has
+        ended, RESOURCE_EXHAUSTED (reason NO_SPACE) if the disk is full; then nothing has changed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RetryFailedShards(self, request, context):
-        """Gives the failed shards of a finished job fresh attempts: the job runs again and its manifest is written anew. Finished
-        shards stay as they are; shards that were never begun because too many had failed are made too. Repeating the call
-        while the job runs again changes nothing and succeeds.
+        """Gives the failed shards of a finished job fresh attempts: the job runs again and its manifest is written anew.
+        Finished shards stay as they are; shards that were never begun because too many had failed are made too. Repeating
+        the call while the job runs again changes nothing and succeeds.
 
         Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION unless it is STATE_PARTIALLY_SUCCEEDED or
-        STATE_FAILED with at least one failed shard, RESOURCE_EXHAUSTED (reason NO_SPACE) if the disk is full; then nothing has
-        changed.
+        STATE_FAILED with at least one failed shard, RESOURCE_EXHAUSTED (reason NO_SPACE) if the disk is full; then nothing
+        has changed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteJob(self, request, context):
-        """Deletes a job that has ended: its folder with all that lies in it, what is known of it, its request id. A score job
-        whose source is deleted fails. Fails with NOT_FOUND if the job does not exist (any more), FAILED_PRECONDITION if it has
-        not ended and `force` is not set. A call that was broken off may be made again and goes on where it stopped.
+        """Deletes a finished job: its folder with everything in it, its record and its request id. An unfinished score job
+        whose source is deleted fails. An interrupted call can be repeated and continues where it stopped.
+
+        Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it is unfinished and `force` is not set.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReadShard(self, request, context):
-        """Streams the file of one finished shard: first its digest and size, then its bytes in order. Fails with NOT_FOUND if
-        the job or the shard does not exist or the shard is not finished, FAILED_PRECONDITION if its file is missing or has
-        another size than its marker says. The caller compares the digest.
+        """Streams the file of one finished shard: first its digest and size, then its bytes in order. The caller compares the
+        digest.
+
+        Fails with NOT_FOUND if the job or the shard does not exist or the shard is unfinished, FAILED_PRECONDITION if its
+        file is missing or has another size than its marker says.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListJobFiles(self, request, context):
-        """Lists the files of a job beside its shards: plan, manifest, contact sheet, scores, report. Fails with NOT_FOUND if the
-        job does not exist.
+        """Lists the files of a job other than its shards: plan, manifest, contact sheet, scores, report.
+
+        Fails with NOT_FOUND if the job does not exist.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReadJobFile(self, request, context):
-        """Streams one of these files: first its size, then its bytes in order, last their digest. Fails with NOT_FOUND if the job
-        or the file does not exist.
+        """Streams one of these files: first its size, then its bytes in order, and last their digest.
+
+        Fails with NOT_FOUND if the job or the file does not exist.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListShards(self, request, context):
-        """Lists a job's shards in order. Fails with NOT_FOUND if the job does not exist.
+        """Lists a job's shards in order.
+
+        Fails with NOT_FOUND if the job does not exist.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def VerifyJob(self, request, context):
-        """Verifies a job that has ended: hashes the file of every committed shard and compares it with the marker, the manifest
-        and the root digest; on request makes some images again and compares them with those in the shards. Streams progress
-        and findings, last a verdict. It changes nothing and may be broken off at any time.
+        """Verifies a finished job: hashes the file of every committed shard and compares it with the marker, the manifest and
+        the root digest; on request recomputes samples and compares them with the images in the shards. Streams progress
+        and findings, and last a verdict. Changes nothing; the call can be cancelled at any time.
 
-        Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it has not ended or is retried meanwhile, and
-        where images are to be made again, if it is no sample job, its model is not loaded with the digest that the job was
-        made with, or runs on another kind of device or with another torch, for which equal bytes are not promised.
+        Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it is unfinished or is retried meanwhile,
+        or, where samples are to be recomputed, if it is not a sample job, its model is not loaded with the digest that
+        made the job, or the model runs on another device class or torch version, for which equal bytes are not promised.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -350,8 +363,8 @@ def add_JobServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class JobService:
-    """JobService runs durable bulk work. A job that was accepted survives the death of any process; each of its images is
-    made exactly once, and recomputing it gives the same bytes.
+    """JobService runs durable bulk work. An accepted job survives the death of any process; each of its images is made
+    exactly once, and recomputing one gives the same bytes.
     """
 
     @staticmethod

@@ -28,8 +28,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class JobServiceStub:
-    """JobService runs durable bulk work. A job that was accepted survives the death of any process; each of its images is
-    made exactly once, and recomputing it gives the same bytes.
+    """JobService runs durable bulk work. An accepted job survives the death of any process; each of its images is made
+    exactly once, and recomputing one gives the same bytes.
     """
 
     @_typing.overload
@@ -40,88 +40,104 @@ class JobServiceStub:
     """Creates a sample job: `count` images of one generator, written in shards.
 
     Fails with INVALID_ARGUMENT (every wrong field is named), NOT_FOUND if the model is not loaded, FAILED_PRECONDITION
-    if it is no generator, ALREADY_EXISTS if `request_id` was used with other parameters or the output prefix belongs
-    to another job, RESOURCE_EXHAUSTED if a quota of the client is used up or the disk is full.
+    if it is not a generator, ALREADY_EXISTS if `request_id` was used with other parameters or the output prefix
+    belongs to another job, RESOURCE_EXHAUSTED if a quota of the client is used up or the disk is full.
     """
     CreateScoreJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.CreateScoreJobRequest, _jobs_pb2.CreateScoreJobResponse]
-    """Creates a score job: what a classifier, or the concept neurons of an autoencoder, say of the images of a finished
-    sample job, or of a folder of image files.
+    """Creates a score job: runs a classifier, or the concept neurons of an autoencoder, over the images of a finished
+    sample job or of a folder of image files.
 
     Fails with INVALID_ARGUMENT, NOT_FOUND if the model is not loaded or the source or reference does not exist,
     FAILED_PRECONDITION if the model is neither classifier nor neurons, the source or reference has not succeeded, the
     reference was scored by another model or the image sizes differ, ALREADY_EXISTS and RESOURCE_EXHAUSTED as above.
     """
     GetJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.GetJobRequest, _jobs_pb2.GetJobResponse]
-    """Gets one job. Fails with NOT_FOUND if it does not exist."""
+    """Gets one job.
+
+    Fails with NOT_FOUND if it does not exist.
+    """
     ListJobs: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.ListJobsRequest, _jobs_pb2.ListJobsResponse]
-    """Lists jobs, the newest first. Fails with INVALID_ARGUMENT for a page token that this server did not give."""
+    """Lists jobs, newest first.
+
+    Fails with INVALID_ARGUMENT for a page token that this server did not give.
+    """
     WatchJob: _grpc.UnaryStreamMultiCallable[_jobs_pb2.WatchJobRequest, _jobs_pb2.WatchJobResponse]
-    """Streams a job: its present state at once, then every change, and ends after a terminal state. Progress never falls,
-    also where a watch is taken up again with its token. Fails with NOT_FOUND if the job does not exist, INVALID_ARGUMENT
-    for a token that is not of this job.
+    """Streams a job: its current state at once, then every change, ending after a terminal state. Progress never falls,
+    even across streams that are resumed with a token.
+
+    Fails with NOT_FOUND if the job does not exist, INVALID_ARGUMENT for a token of another job.
     """
     CancelJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.CancelJobRequest, _jobs_pb2.CancelJobResponse]
-    """Cancels a job; it stops within one micro-batch, also where the disk is full (see `durable`). Cancelling a job that is
-    finalizing or has ended changes nothing and succeeds.
+    """Cancels a job; it stops within one micro-batch, also where the disk is full (see `durable`). Cancelling a job that
+    is finalizing or has ended changes nothing and succeeds.
 
     Fails with NOT_FOUND if the job does not exist.
     """
     PauseJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.PauseJobRequest, _jobs_pb2.PauseJobResponse]
-    """Pauses a job: no further shard is handed out, and workers return theirs within one micro-batch, which does not count as
-    a failure; also where the disk is full (see `durable`). Pausing a paused job changes nothing and succeeds. A paused job
-    can be resumed or cancelled; one whose last shard was finished at that very moment ends all the same.
+    """Pauses a job: no further shard is handed out, and workers return theirs within one micro-batch, which does not
+    count as a failure; also where the disk is full (see `durable`). Pausing a paused job changes nothing and succeeds.
+    A paused job can be resumed or cancelled; one whose last shard was finished at that very moment ends all the same.
 
-    Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it is finalizing, being cancelled or has ended.
+    Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it is finalizing, being cancelled or has
+    ended.
     """
     ResumeJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.ResumeJobRequest, _jobs_pb2.ResumeJobResponse]
     """Resumes a paused job. Resuming an unfinished job that is not paused changes nothing and succeeds.
 
-    Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it is finalizing, being cancelled or has ended,
-    RESOURCE_EXHAUSTED (reason NO_SPACE) if the disk is full; then nothing has changed.
+    Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it is finalizing, being cancelled or has
+    ended, RESOURCE_EXHAUSTED (reason NO_SPACE) if the disk is full; then nothing has changed.
     """
     RetryFailedShards: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.RetryFailedShardsRequest, _jobs_pb2.RetryFailedShardsResponse]
-    """Gives the failed shards of a finished job fresh attempts: the job runs again and its manifest is written anew. Finished
-    shards stay as they are; shards that were never begun because too many had failed are made too. Repeating the call
-    while the job runs again changes nothing and succeeds.
+    """Gives the failed shards of a finished job fresh attempts: the job runs again and its manifest is written anew.
+    Finished shards stay as they are; shards that were never begun because too many had failed are made too. Repeating
+    the call while the job runs again changes nothing and succeeds.
 
     Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION unless it is STATE_PARTIALLY_SUCCEEDED or
-    STATE_FAILED with at least one failed shard, RESOURCE_EXHAUSTED (reason NO_SPACE) if the disk is full; then nothing has
-    changed.
+    STATE_FAILED with at least one failed shard, RESOURCE_EXHAUSTED (reason NO_SPACE) if the disk is full; then nothing
+    has changed.
     """
     DeleteJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.DeleteJobRequest, _jobs_pb2.DeleteJobResponse]
-    """Deletes a job that has ended: its folder with all that lies in it, what is known of it, its request id. A score job
-    whose source is deleted fails. Fails with NOT_FOUND if the job does not exist (any more), FAILED_PRECONDITION if it has
-    not ended and `force` is not set. A call that was broken off may be made again and goes on where it stopped.
+    """Deletes a finished job: its folder with everything in it, its record and its request id. An unfinished score job
+    whose source is deleted fails. An interrupted call can be repeated and continues where it stopped.
+
+    Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it is unfinished and `force` is not set.
     """
     ReadShard: _grpc.UnaryStreamMultiCallable[_jobs_pb2.ReadShardRequest, _jobs_pb2.ReadShardResponse]
-    """Streams the file of one finished shard: first its digest and size, then its bytes in order. Fails with NOT_FOUND if
-    the job or the shard does not exist or the shard is not finished, FAILED_PRECONDITION if its file is missing or has
-    another size than its marker says. The caller compares the digest.
+    """Streams the file of one finished shard: first its digest and size, then its bytes in order. The caller compares the
+    digest.
+
+    Fails with NOT_FOUND if the job or the shard does not exist or the shard is unfinished, FAILED_PRECONDITION if its
+    file is missing or has another size than its marker says.
     """
     ListJobFiles: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.ListJobFilesRequest, _jobs_pb2.ListJobFilesResponse]
-    """Lists the files of a job beside its shards: plan, manifest, contact sheet, scores, report. Fails with NOT_FOUND if the
-    job does not exist.
+    """Lists the files of a job other than its shards: plan, manifest, contact sheet, scores, report.
+
+    Fails with NOT_FOUND if the job does not exist.
     """
     ReadJobFile: _grpc.UnaryStreamMultiCallable[_jobs_pb2.ReadJobFileRequest, _jobs_pb2.ReadJobFileResponse]
-    """Streams one of these files: first its size, then its bytes in order, last their digest. Fails with NOT_FOUND if the job
-    or the file does not exist.
+    """Streams one of these files: first its size, then its bytes in order, and last their digest.
+
+    Fails with NOT_FOUND if the job or the file does not exist.
     """
     ListShards: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.ListShardsRequest, _jobs_pb2.ListShardsResponse]
-    """Lists a job's shards in order. Fails with NOT_FOUND if the job does not exist."""
-    VerifyJob: _grpc.UnaryStreamMultiCallable[_verification_pb2.VerifyJobRequest, _verification_pb2.VerifyJobResponse]
-    """Verifies a job that has ended: hashes the file of every committed shard and compares it with the marker, the manifest
-    and the root digest; on request makes some images again and compares them with those in the shards. Streams progress
-    and findings, last a verdict. It changes nothing and may be broken off at any time.
+    """Lists a job's shards in order.
 
-    Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it has not ended or is retried meanwhile, and
-    where images are to be made again, if it is no sample job, its model is not loaded with the digest that the job was
-    made with, or runs on another kind of device or with another torch, for which equal bytes are not promised.
+    Fails with NOT_FOUND if the job does not exist.
+    """
+    VerifyJob: _grpc.UnaryStreamMultiCallable[_verification_pb2.VerifyJobRequest, _verification_pb2.VerifyJobResponse]
+    """Verifies a finished job: hashes the file of every committed shard and compares it with the marker, the manifest and
+    the root digest; on request recomputes samples and compares them with the images in the shards. Streams progress
+    and findings, and last a verdict. Changes nothing; the call can be cancelled at any time.
+
+    Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it is unfinished or is retried meanwhile,
+    or, where samples are to be recomputed, if it is not a sample job, its model is not loaded with the digest that
+    made the job, or the model runs on another device class or torch version, for which equal bytes are not promised.
     """
 
 @_typing.type_check_only
 class JobServiceAsyncStub(JobServiceStub):
-    """JobService runs durable bulk work. A job that was accepted survives the death of any process; each of its images is
-    made exactly once, and recomputing it gives the same bytes.
+    """JobService runs durable bulk work. An accepted job survives the death of any process; each of its images is made
+    exactly once, and recomputing one gives the same bytes.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -129,87 +145,103 @@ class JobServiceAsyncStub(JobServiceStub):
     """Creates a sample job: `count` images of one generator, written in shards.
 
     Fails with INVALID_ARGUMENT (every wrong field is named), NOT_FOUND if the model is not loaded, FAILED_PRECONDITION
-    if it is no generator, ALREADY_EXISTS if `request_id` was used with other parameters or the output prefix belongs
-    to another job, RESOURCE_EXHAUSTED if a quota of the client is used up or the disk is full.
+    if it is not a generator, ALREADY_EXISTS if `request_id` was used with other parameters or the output prefix
+    belongs to another job, RESOURCE_EXHAUSTED if a quota of the client is used up or the disk is full.
     """
     CreateScoreJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.CreateScoreJobRequest, _jobs_pb2.CreateScoreJobResponse]  # type: ignore[assignment]
-    """Creates a score job: what a classifier, or the concept neurons of an autoencoder, say of the images of a finished
-    sample job, or of a folder of image files.
+    """Creates a score job: runs a classifier, or the concept neurons of an autoencoder, over the images of a finished
+    sample job or of a folder of image files.
 
     Fails with INVALID_ARGUMENT, NOT_FOUND if the model is not loaded or the source or reference does not exist,
     FAILED_PRECONDITION if the model is neither classifier nor neurons, the source or reference has not succeeded, the
     reference was scored by another model or the image sizes differ, ALREADY_EXISTS and RESOURCE_EXHAUSTED as above.
     """
     GetJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.GetJobRequest, _jobs_pb2.GetJobResponse]  # type: ignore[assignment]
-    """Gets one job. Fails with NOT_FOUND if it does not exist."""
+    """Gets one job.
+
+    Fails with NOT_FOUND if it does not exist.
+    """
     ListJobs: _aio.UnaryUnaryMultiCallable[_jobs_pb2.ListJobsRequest, _jobs_pb2.ListJobsResponse]  # type: ignore[assignment]
-    """Lists jobs, the newest first. Fails with INVALID_ARGUMENT for a page token that this server did not give."""
+    """Lists jobs, newest first.
+
+    Fails with INVALID_ARGUMENT for a page token that this server did not give.
+    """
     WatchJob: _aio.UnaryStreamMultiCallable[_jobs_pb2.WatchJobRequest, _jobs_pb2.WatchJobResponse]  # type: ignore[assignment]
-    """Streams a job: its present state at once, then every change, and ends after a terminal state. Progress never falls,
-    also where a watch is taken up again with its token. Fails with NOT_FOUND if the job does not exist, INVALID_ARGUMENT
-    for a token that is not of this job.
+    """Streams a job: its current state at once, then every change, ending after a terminal state. Progress never falls,
+    even across streams that are resumed with a token.
+
+    Fails with NOT_FOUND if the job does not exist, INVALID_ARGUMENT for a token of another job.
     """
     CancelJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.CancelJobRequest, _jobs_pb2.CancelJobResponse]  # type: ignore[assignment]
-    """Cancels a job; it stops within one micro-batch, also where the disk is full (see `durable`). Cancelling a job that is
-    finalizing or has ended changes nothing and succeeds.
+    """Cancels a job; it stops within one micro-batch, also where the disk is full (see `durable`). Cancelling a job that
+    is finalizing or has ended changes nothing and succeeds.
 
     Fails with NOT_FOUND if the job does not exist.
     """
     PauseJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.PauseJobRequest, _jobs_pb2.PauseJobResponse]  # type: ignore[assignment]
-    """Pauses a job: no further shard is handed out, and workers return theirs within one micro-batch, which does not count as
-    a failure; also where the disk is full (see `durable`). Pausing a paused job changes nothing and succeeds. A paused job
-    can be resumed or cancelled; one whose last shard was finished at that very moment ends all the same.
+    """Pauses a job: no further shard is handed out, and workers return theirs within one micro-batch, which does not
+    count as a failure; also where the disk is full (see `durable`). Pausing a paused job changes nothing and succeeds.
+    A paused job can be resumed or cancelled; one whose last shard was finished at that very moment ends all the same.
 
-    Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it is finalizing, being cancelled or has ended.
+    Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it is finalizing, being cancelled or has
+    ended.
     """
     ResumeJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.ResumeJobRequest, _jobs_pb2.ResumeJobResponse]  # type: ignore[assignment]
     """Resumes a paused job. Resuming an unfinished job that is not paused changes nothing and succeeds.
 
-    Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it is finalizing, being cancelled or has ended,
-    RESOURCE_EXHAUSTED (reason NO_SPACE) if the disk is full; then nothing has changed.
+    Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it is finalizing, being cancelled or has
+    ended, RESOURCE_EXHAUSTED (reason NO_SPACE) if the disk is full; then nothing has changed.
     """
     RetryFailedShards: _aio.UnaryUnaryMultiCallable[_jobs_pb2.RetryFailedShardsRequest, _jobs_pb2.RetryFailedShardsResponse]  # type: ignore[assignment]
-    """Gives the failed shards of a finished job fresh attempts: the job runs again and its manifest is written anew. Finished
-    shards stay as they are; shards that were never begun because too many had failed are made too. Repeating the call
-    while the job runs again changes nothing and succeeds.
+    """Gives the failed shards of a finished job fresh attempts: the job runs again and its manifest is written anew.
+    Finished shards stay as they are; shards that were never begun because too many had failed are made too. Repeating
+    the call while the job runs again changes nothing and succeeds.
 
     Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION unless it is STATE_PARTIALLY_SUCCEEDED or
-    STATE_FAILED with at least one failed shard, RESOURCE_EXHAUSTED (reason NO_SPACE) if the disk is full; then nothing has
-    changed.
+    STATE_FAILED with at least one failed shard, RESOURCE_EXHAUSTED (reason NO_SPACE) if the disk is full; then nothing
+    has changed.
     """
     DeleteJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.DeleteJobRequest, _jobs_pb2.DeleteJobResponse]  # type: ignore[assignment]
-    """Deletes a job that has ended: its folder with all that lies in it, what is known of it, its request id. A score job
-    whose source is deleted fails. Fails with NOT_FOUND if the job does not exist (any more), FAILED_PRECONDITION if it has
-    not ended and `force` is not set. A call that was broken off may be made again and goes on where it stopped.
+    """Deletes a finished job: its folder with everything in it, its record and its request id. An unfinished score job
+    whose source is deleted fails. An interrupted call can be repeated and continues where it stopped.
+
+    Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it is unfinished and `force` is not set.
     """
     ReadShard: _aio.UnaryStreamMultiCallable[_jobs_pb2.ReadShardRequest, _jobs_pb2.ReadShardResponse]  # type: ignore[assignment]
-    """Streams the file of one finished shard: first its digest and size, then its bytes in order. Fails with NOT_FOUND if
-    the job or the shard does not exist or the shard is not finished, FAILED_PRECONDITION if its file is missing or has
-    another size than its marker says. The caller compares the digest.
+    """Streams the file of one finished shard: first its digest and size, then its bytes in order. The caller compares the
+    digest.
+
+    Fails with NOT_FOUND if the job or the shard does not exist or the shard is unfinished, FAILED_PRECONDITION if its
+    file is missing or has another size than its marker says.
     """
     ListJobFiles: _aio.UnaryUnaryMultiCallable[_jobs_pb2.ListJobFilesRequest, _jobs_pb2.ListJobFilesResponse]  # type: ignore[assignment]
-    """Lists the files of a job beside its shards: plan, manifest, contact sheet, scores, report. Fails with NOT_FOUND if the
-    job does not exist.
+    """Lists the files of a job other than its shards: plan, manifest, contact sheet, scores, report.
+
+    Fails with NOT_FOUND if the job does not exist.
     """
     ReadJobFile: _aio.UnaryStreamMultiCallable[_jobs_pb2.ReadJobFileRequest, _jobs_pb2.ReadJobFileResponse]  # type: ignore[assignment]
-    """Streams one of these files: first its size, then its bytes in order, last their digest. Fails with NOT_FOUND if the job
-    or the file does not exist.
+    """Streams one of these files: first its size, then its bytes in order, and last their digest.
+
+    Fails with NOT_FOUND if the job or the file does not exist.
     """
     ListShards: _aio.UnaryUnaryMultiCallable[_jobs_pb2.ListShardsRequest, _jobs_pb2.ListShardsResponse]  # type: ignore[assignment]
-    """Lists a job's shards in order. Fails with NOT_FOUND if the job does not exist."""
-    VerifyJob: _aio.UnaryStreamMultiCallable[_verification_pb2.VerifyJobRequest, _verification_pb2.VerifyJobResponse]  # type: ignore[assignment]
-    """Verifies a job that has ended: hashes the file of every committed shard and compares it with the marker, the manifest
-    and the root digest; on request makes some images again and compares them with those in the shards. Streams progress
-    and findings, last a verdict. It changes nothing and may be broken off at any time.
+    """Lists a job's shards in order.
 
-    Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it has not ended or is retried meanwhile, and
-    where images are to be made again, if it is no sample job, its model is not loaded with the digest that the job was
-    made with, or runs on another kind of device or with another torch, for which equal bytes are not promised.
+    Fails with NOT_FOUND if the job does not exist.
+    """
+    VerifyJob: _aio.UnaryStreamMultiCallable[_verification_pb2.VerifyJobRequest, _verification_pb2.VerifyJobResponse]  # type: ignore[assignment]
+    """Verifies a finished job: hashes the file of every committed shard and compares it with the marker, the manifest and
+    the root digest; on request recomputes samples and compares them with the images in the shards. Streams progress
+    and findings, and last a verdict. Changes nothing; the call can be cancelled at any time.
+
+    Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it is unfinished or is retried meanwhile,
+    or, where samples are to be recomputed, if it is not a sample job, its model is not loaded with the digest that
+    made the job, or the model runs on another device class or torch version, for which equal bytes are not promised.
     """
 
 class JobServiceServicer(metaclass=_abc_1.ABCMeta):
-    """JobService runs durable bulk work. A job that was accepted survives the death of any process; each of its images is
-    made exactly once, and recomputing it gives the same bytes.
+    """JobService runs durable bulk work. An accepted job survives the death of any process; each of its images is made
+    exactly once, and recomputing one gives the same bytes.
     """
 
     @_abc_1.abstractmethod
@@ -221,8 +253,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         """Creates a sample job: `count` images of one generator, written in shards.
 
         Fails with INVALID_ARGUMENT (every wrong field is named), NOT_FOUND if the model is not loaded, FAILED_PRECONDITION
-        if it is no generator, ALREADY_EXISTS if `request_id` was used with other parameters or the output prefix belongs
-        to another job, RESOURCE_EXHAUSTED if a quota of the client is used up or the disk is full.
+        if it is not a generator, ALREADY_EXISTS if `request_id` was used with other parameters or the output prefix
+        belongs to another job, RESOURCE_EXHAUSTED if a quota of the client is used up or the disk is full.
         """
 
     @_abc_1.abstractmethod
@@ -231,8 +263,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_pb2.CreateScoreJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.CreateScoreJobResponse, _abc.Awaitable[_jobs_pb2.CreateScoreJobResponse]]:
-        """Creates a score job: what a classifier, or the concept neurons of an autoencoder, say of the images of a finished
-        sample job, or of a folder of image files.
+        """Creates a score job: runs a classifier, or the concept neurons of an autoencoder, over the images of a finished
+        sample job or of a folder of image files.
 
         Fails with INVALID_ARGUMENT, NOT_FOUND if the model is not loaded or the source or reference does not exist,
         FAILED_PRECONDITION if the model is neither classifier nor neurons, the source or reference has not succeeded, the
@@ -245,7 +277,10 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_pb2.GetJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.GetJobResponse, _abc.Awaitable[_jobs_pb2.GetJobResponse]]:
-        """Gets one job. Fails with NOT_FOUND if it does not exist."""
+        """Gets one job.
+
+        Fails with NOT_FOUND if it does not exist.
+        """
 
     @_abc_1.abstractmethod
     def ListJobs(
@@ -253,7 +288,10 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_pb2.ListJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.ListJobsResponse, _abc.Awaitable[_jobs_pb2.ListJobsResponse]]:
-        """Lists jobs, the newest first. Fails with INVALID_ARGUMENT for a page token that this server did not give."""
+        """Lists jobs, newest first.
+
+        Fails with INVALID_ARGUMENT for a page token that this server did not give.
+        """
 
     @_abc_1.abstractmethod
     def WatchJob(
@@ -261,9 +299,10 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_pb2.WatchJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_jobs_pb2.WatchJobResponse], _abc.AsyncIterator[_jobs_pb2.WatchJobResponse]]:
-        """Streams a job: its present state at once, then every change, and ends after a terminal state. Progress never falls,
-        also where a watch is taken up again with its token. Fails with NOT_FOUND if the job does not exist, INVALID_ARGUMENT
-        for a token that is not of this job.
+        """Streams a job: its current state at once, then every change, ending after a terminal state. Progress never falls,
+        even across streams that are resumed with a token.
+
+        Fails with NOT_FOUND if the job does not exist, INVALID_ARGUMENT for a token of another job.
         """
 
     @_abc_1.abstractmethod
@@ -272,8 +311,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_pb2.CancelJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.CancelJobResponse, _abc.Awaitable[_jobs_pb2.CancelJobResponse]]:
-        """Cancels a job; it stops within one micro-batch, also where the disk is full (see `durable`). Cancelling a job that is
-        finalizing or has ended changes nothing and succeeds.
+        """Cancels a job; it stops within one micro-batch, also where the disk is full (see `durable`). Cancelling a job that
+        is finalizing or has ended changes nothing and succeeds.
 
         Fails with NOT_FOUND if the job does not exist.
         """
@@ -284,11 +323,12 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_pb2.PauseJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.PauseJobResponse, _abc.Awaitable[_jobs_pb2.PauseJobResponse]]:
-        """Pauses a job: no further shard is handed out, and workers return theirs within one micro-batch, which does not count as
-        a failure; also where the disk is full (see `durable`). Pausing a paused job changes nothing and succeeds. A paused job
-        can be resumed or cancelled; one whose last shard was finished at that very moment ends all the same.
+        """Pauses a job: no further shard is handed out, and workers return theirs within one micro-batch, which does not
+        count as a failure; also where the disk is full (see `durable`). Pausing a paused job changes nothing and succeeds.
+        A paused job can be resumed or cancelled; one whose last shard was finished at that very moment ends all the same.
 
-        Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it is finalizing, being cancelled or has ended.
+        Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it is finalizing, being cancelled or has
+        ended.
         """
 
     @_abc_1.abstractmethod
@@ -299,8 +339,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_jobs_pb2.ResumeJobResponse, _abc.Awaitable[_jobs_pb2.ResumeJobResponse]]:
         """Resumes a paused job. Resuming an unfinished job that is not paused changes nothing and succeeds.
 
-        Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it is finalizing, being cancelled or has ended,
-        RESOURCE_EXHAUSTED (reason NO_SPACE) if the disk is full; then nothing has changed.
+        Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it is finalizing, being cancelled or has
+        ended, RESOURCE_EXHAUSTED (reason NO_SPACE) if the disk is full; then nothing has changed.
         """
 
     @_abc_1.abstractmethod
@@ -309,13 +349,13 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_pb2.RetryFailedShardsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.RetryFailedShardsResponse, _abc.Awaitable[_jobs_pb2.RetryFailedShardsResponse]]:
-        """Gives the failed shards of a finished job fresh attempts: the job runs again and its manifest is written anew. Finished
-        shards stay as they are; shards that were never begun because too many had failed are made too. Repeating the call
-        while the job runs again changes nothing and succeeds.
+        """Gives the failed shards of a finished job fresh attempts: the job runs again and its manifest is written anew.
+        Finished shards stay as they are; shards that were never begun because too many had failed are made too. Repeating
+        the call while the job runs again changes nothing and succeeds.
 
         Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION unless it is STATE_PARTIALLY_SUCCEEDED or
-        STATE_FAILED with at least one failed shard, RESOURCE_EXHAUSTED (reason NO_SPACE) if the disk is full; then nothing has
-        changed.
+        STATE_FAILED with at least one failed shard, RESOURCE_EXHAUSTED (reason NO_SPACE) if the disk is full; then nothing
+        has changed.
         """
 
     @_abc_1.abstractmethod
@@ -324,9 +364,10 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_pb2.DeleteJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.DeleteJobResponse, _abc.Awaitable[_jobs_pb2.DeleteJobResponse]]:
-        """Deletes a job that has ended: its folder with all that lies in it, what is known of it, its request id. A score job
-        whose source is deleted fails. Fails with NOT_FOUND if the job does not exist (any more), FAILED_PRECONDITION if it has
-        not ended and `force` is not set. A call that was broken off may be made again and goes on where it stopped.
+        """Deletes a finished job: its folder with everything in it, its record and its request id. An unfinished score job
+        whose source is deleted fails. An interrupted call can be repeated and continues where it stopped.
+
+        Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it is unfinished and `force` is not set.
         """
 
     @_abc_1.abstractmethod
@@ -335,9 +376,11 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_pb2.ReadShardRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_jobs_pb2.ReadShardResponse], _abc.AsyncIterator[_jobs_pb2.ReadShardResponse]]:
-        """Streams the file of one finished shard: first its digest and size, then its bytes in order. Fails with NOT_FOUND if
-        the job or the shard does not exist or the shard is not finished, FAILED_PRECONDITION if its file is missing or has
-        another size than its marker says. The caller compares the digest.
+        """Streams the file of one finished shard: first its digest and size, then its bytes in order. The caller compares the
+        digest.
+
+        Fails with NOT_FOUND if the job or the shard does not exist or the shard is unfinished, FAILED_PRECONDITION if its
+        file is missing or has another size than its marker says.
         """
 
     @_abc_1.abstractmethod
@@ -346,8 +389,9 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_pb2.ListJobFilesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.ListJobFilesResponse, _abc.Awaitable[_jobs_pb2.ListJobFilesResponse]]:
-        """Lists the files of a job beside its shards: plan, manifest, contact sheet, scores, report. Fails with NOT_FOUND if the
-        job does not exist.
+        """Lists the files of a job other than its shards: plan, manifest, contact sheet, scores, report.
+
+        Fails with NOT_FOUND if the job does not exist.
         """
 
     @_abc_1.abstractmethod
@@ -356,8 +400,9 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_pb2.ReadJobFileRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_jobs_pb2.ReadJobFileResponse], _abc.AsyncIterator[_jobs_pb2.ReadJobFileResponse]]:
-        """Streams one of these files: first its size, then its bytes in order, last their digest. Fails with NOT_FOUND if the job
-        or the file does not exist.
+        """Streams one of these files: first its size, then its bytes in order, and last their digest.
+
+        Fails with NOT_FOUND if the job or the file does not exist.
         """
 
     @_abc_1.abstractmethod
@@ -366,7 +411,10 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_pb2.ListShardsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.ListShardsResponse, _abc.Awaitable[_jobs_pb2.ListShardsResponse]]:
-        """Lists a job's shards in order. Fails with NOT_FOUND if the job does not exist."""
+        """Lists a job's shards in order.
+
+        Fails with NOT_FOUND if the job does not exist.
+        """
 
     @_abc_1.abstractmethod
     def VerifyJob(
@@ -374,13 +422,13 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _verification_pb2.VerifyJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_verification_pb2.VerifyJobResponse], _abc.AsyncIterator[_verification_pb2.VerifyJobResponse]]:
-        """Verifies a job that has ended: hashes the file of every committed shard and compares it with the marker, the manifest
-        and the root digest; on request makes some images again and compares them with those in the shards. Streams progress
-        and findings, last a verdict. It changes nothing and may be broken off at any time.
+        """Verifies a finished job: hashes the file of every committed shard and compares it with the marker, the manifest and
+        the root digest; on request recomputes samples and compares them with the images in the shards. Streams progress
+        and findings, and last a verdict. Changes nothing; the call can be cancelled at any time.
 
-        Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it has not ended or is retried meanwhile, and
-        where images are to be made again, if it is no sample job, its model is not loaded with the digest that the job was
-        made with, or runs on another kind of device or with another torch, for which equal bytes are not promised.
+        Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it is unfinished or is retried meanwhile,
+        or, where samples are to be recomputed, if it is not a sample job, its model is not loaded with the digest that
+        made the job, or the model runs on another device class or torch version, for which equal bytes are not promised.
         """
 
 def add_JobServiceServicer_to_server(servicer: JobServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

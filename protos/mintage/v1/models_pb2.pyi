@@ -34,7 +34,7 @@ class Model(_message.Message):
     class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Model._Kind.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
         KIND_UNSPECIFIED: Model._Kind.ValueType  # 0
-        """Not known (yet)."""
+        """Not known yet."""
         KIND_GENERATOR: Model._Kind.ValueType  # 1
         """Makes images from latents."""
         KIND_CLASSIFIER: Model._Kind.ValueType  # 2
@@ -46,7 +46,7 @@ class Model(_message.Message):
         """What a model can do."""
 
     KIND_UNSPECIFIED: Model.Kind.ValueType  # 0
-    """Not known (yet)."""
+    """Not known yet."""
     KIND_GENERATOR: Model.Kind.ValueType  # 1
     """Makes images from latents."""
     KIND_CLASSIFIER: Model.Kind.ValueType  # 2
@@ -63,9 +63,9 @@ class Model(_message.Message):
         STATE_UNSPECIFIED: Model._State.ValueType  # 0
         """Never used by a server."""
         STATE_LOADING: Model._State.ValueType  # 1
-        """Being loaded or brought back after a failure."""
+        """Being loaded, or restored after a failure."""
         STATE_READY: Model._State.ValueType  # 2
-        """The last real inference, a few seconds ago at most, succeeded."""
+        """A real inference succeeded within the last few seconds."""
         STATE_FAILED: Model._State.ValueType  # 3
         """Does not answer; `message` says why. The server keeps trying."""
 
@@ -75,9 +75,9 @@ class Model(_message.Message):
     STATE_UNSPECIFIED: Model.State.ValueType  # 0
     """Never used by a server."""
     STATE_LOADING: Model.State.ValueType  # 1
-    """Being loaded or brought back after a failure."""
+    """Being loaded, or restored after a failure."""
     STATE_READY: Model.State.ValueType  # 2
-    """The last real inference, a few seconds ago at most, succeeded."""
+    """A real inference succeeded within the last few seconds."""
     STATE_FAILED: Model.State.ValueType  # 3
     """Does not answer; `message` says why. The server keeps trying."""
 
@@ -111,20 +111,20 @@ class Model(_message.Message):
     message: _builtins.str
     """For people: why it is in this state. May be empty."""
     latent_size: _builtins.int
-    """Numbers in a latent; 0 if it takes none."""
+    """Length of a latent; 0 if it takes none."""
     micro_batch: _builtins.int
-    """Images in one forward pass: the fixed micro-batch, part of what makes samples repeatable."""
+    """Images in one forward pass. Fixed, since it may decide the last bits of a sample."""
     workers: _builtins.int
     """Worker processes."""
     device_class: _builtins.str
-    """Device class, such as `cpu` or `cuda:NVIDIA H100`."""
+    """Device class, such as `cpu-authenticamd-avx512` or `cuda-nvidia-h100`."""
     torch_version: _builtins.str
     """Version of torch that runs it."""
     recipe: _builtins.str
-    """The recipe that trained it."""
+    """Name of the recipe that trained it."""
     @_builtins.property
     def shape(self) -> _generation_pb2.ImageShape:
-        """Size of the images that it makes or takes."""
+        """Size of the images it generates or accepts."""
 
     @_builtins.property
     def classes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -173,7 +173,7 @@ Global___Model: _TypeAlias = Model  # noqa: Y015
 
 @_typing.final
 class UnitShape(_message.Message):
-    """How the units of a stage lie: maps * height * width of them."""
+    """Layout of the units of a stage: maps * height * width of them."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -181,11 +181,11 @@ class UnitShape(_message.Message):
     HEIGHT_FIELD_NUMBER: _builtins.int
     WIDTH_FIELD_NUMBER: _builtins.int
     maps: _builtins.int
-    """Maps, which see the same places."""
+    """Number of maps, all of which see the same positions."""
     height: _builtins.int
-    """Places from top to bottom."""
+    """Positions from top to bottom."""
     width: _builtins.int
-    """Places from left to right."""
+    """Positions from left to right."""
     def __init__(
         self,
         *,
@@ -203,16 +203,16 @@ Global___UnitShape: _TypeAlias = UnitShape  # noqa: Y015
 
 @_typing.final
 class ListModelsRequest(_message.Message):
-    """Asks for a page of models."""
+    """Request of ListModels."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """At most this many; 0 chooses 100, more than 1000 means 1000. Must not be negative."""
+    """Models per page, at most 1000; larger numbers mean 1000. 0 chooses 100. Must not be negative."""
     page_token: _builtins.str
-    """`next_page_token` of the page before. Empty for the first page."""
+    """`next_page_token` of the previous page. Empty for the first page."""
     def __init__(
         self,
         *,
@@ -229,7 +229,7 @@ Global___ListModelsRequest: _TypeAlias = ListModelsRequest  # noqa: Y015
 
 @_typing.final
 class ListModelsResponse(_message.Message):
-    """Answers with a page of models."""
+    """Response of ListModels."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -257,7 +257,7 @@ Global___ListModelsResponse: _TypeAlias = ListModelsResponse  # noqa: Y015
 
 @_typing.final
 class GetModelRequest(_message.Message):
-    """Asks for one model."""
+    """Request of GetModel."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -279,7 +279,7 @@ Global___GetModelRequest: _TypeAlias = GetModelRequest  # noqa: Y015
 
 @_typing.final
 class GetModelResponse(_message.Message):
-    """Answers with one model."""
+    """Response of GetModel."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -303,7 +303,7 @@ Global___GetModelResponse: _TypeAlias = GetModelResponse  # noqa: Y015
 
 @_typing.final
 class LoadModelRequest(_message.Message):
-    """Asks to load an archive."""
+    """Request of LoadModel."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -333,7 +333,7 @@ Global___LoadModelRequest: _TypeAlias = LoadModelRequest  # noqa: Y015
 
 @_typing.final
 class LoadModelResponse(_message.Message):
-    """Answers when the model is ready."""
+    """Response of LoadModel."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -357,7 +357,7 @@ Global___LoadModelResponse: _TypeAlias = LoadModelResponse  # noqa: Y015
 
 @_typing.final
 class UnloadModelRequest(_message.Message):
-    """Asks to unload a model."""
+    """Request of UnloadModel."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -379,7 +379,7 @@ Global___UnloadModelRequest: _TypeAlias = UnloadModelRequest  # noqa: Y015
 
 @_typing.final
 class UnloadModelResponse(_message.Message):
-    """Answers when the model is unloaded."""
+    """Response of UnloadModel."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -396,7 +396,7 @@ Global___UnloadModelResponse: _TypeAlias = UnloadModelResponse  # noqa: Y015
 
 @_typing.final
 class ScaleModelRequest(_message.Message):
-    """Asks for another number of worker processes."""
+    """Request of ScaleModel."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -422,7 +422,7 @@ Global___ScaleModelRequest: _TypeAlias = ScaleModelRequest  # noqa: Y015
 
 @_typing.final
 class ScaleModelResponse(_message.Message):
-    """Answers when the worker processes are ready."""
+    """Response of ScaleModel."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ModelServiceStub:
-    """ModelService loads archives into the model server and tells what is loaded.
+    """ModelService loads archives into the model server and lists what is loaded.
     """
 
     def __init__(self, channel):
@@ -63,11 +63,12 @@ class ModelServiceStub:
 
 
 class ModelServiceServicer:
-    """ModelService loads archives into the model server and tells what is loaded.
+    """ModelService loads archives into the model server and lists what is loaded.
     """
 
     def ListModels(self, request, context):
-        """Lists the models that should be loaded, ready or not, in order of their names.
+        """Lists the models that should be loaded, ready or not, in the order of their names.
+
         Fails with INVALID_ARGUMENT for a page token that this server did not give.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -75,36 +76,41 @@ class ModelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetModel(self, request, context):
-        """Gets one model. Fails with NOT_FOUND if no model of that name is loaded.
+        """Gets one model.
+
+        Fails with NOT_FOUND if no model of that name is loaded.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def LoadModel(self, request, context):
-        """Loads an archive and returns when a real inference by every new model has succeeded. Loading the digest that is
-        loaded already changes nothing and succeeds. A model of that name but another digest is replaced after the new one
-        has proven itself; if the new one fails, the old one keeps serving. Jobs that were accepted before go on with the old
-        digest: the model server keeps it for them until the last one has ended.
+        """Loads an archive and returns once a real inference has succeeded. Loading the digest that is already loaded changes
+        nothing and succeeds. A model of that name with another digest is replaced once the new one answers; if the new one
+        fails, the old one keeps serving. Jobs accepted before keep the old digest: the model server holds it for them
+        until the last one has ended.
 
         Fails with INVALID_ARGUMENT for a bad name, NOT_FOUND if the archive is not in the archive folder,
-        FAILED_PRECONDITION if the archive cannot be served (its weights are damaged, say).
+        FAILED_PRECONDITION if the archive cannot be served, for example because its weights are damaged.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UnloadModel(self, request, context):
-        """Unloads a model: from now on it is NOT_FOUND. While unfinished jobs need it, the model server keeps it for them
-        alone. Fails with NOT_FOUND if no model of that name is loaded.
+        """Unloads a model: from now on it is NOT_FOUND. While unfinished jobs need it, the model server holds it for them
+        alone.
+
+        Fails with NOT_FOUND if no model of that name is loaded.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ScaleModel(self, request, context):
-        """Sets the number of worker processes of a model and returns when they are ready.
-        Fails with NOT_FOUND, and with INVALID_ARGUMENT for a number outside the range.
+        """Sets the number of worker processes of a model and returns once they are ready.
+
+        Fails with NOT_FOUND if no model of that name is loaded, INVALID_ARGUMENT for a number outside the range.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -147,7 +153,7 @@ def add_ModelServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ModelService:
-    """ModelService loads archives into the model server and tells what is loaded.
+    """ModelService loads archives into the model server and lists what is loaded.
     """
 
     @staticmethod

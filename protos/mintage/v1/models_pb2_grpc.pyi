@@ -27,67 +27,81 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ModelServiceStub:
-    """ModelService loads archives into the model server and tells what is loaded."""
+    """ModelService loads archives into the model server and lists what is loaded."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ModelServiceAsyncStub: ...
     ListModels: _grpc.UnaryUnaryMultiCallable[_models_pb2.ListModelsRequest, _models_pb2.ListModelsResponse]
-    """Lists the models that should be loaded, ready or not, in order of their names.
+    """Lists the models that should be loaded, ready or not, in the order of their names.
+
     Fails with INVALID_ARGUMENT for a page token that this server did not give.
     """
     GetModel: _grpc.UnaryUnaryMultiCallable[_models_pb2.GetModelRequest, _models_pb2.GetModelResponse]
-    """Gets one model. Fails with NOT_FOUND if no model of that name is loaded."""
+    """Gets one model.
+
+    Fails with NOT_FOUND if no model of that name is loaded.
+    """
     LoadModel: _grpc.UnaryUnaryMultiCallable[_models_pb2.LoadModelRequest, _models_pb2.LoadModelResponse]
-    """Loads an archive and returns when a real inference by every new model has succeeded. Loading the digest that is
-    loaded already changes nothing and succeeds. A model of that name but another digest is replaced after the new one
-    has proven itself; if the new one fails, the old one keeps serving. Jobs that were accepted before go on with the old
-    digest: the model server keeps it for them until the last one has ended.
+    """Loads an archive and returns once a real inference has succeeded. Loading the digest that is already loaded changes
+    nothing and succeeds. A model of that name with another digest is replaced once the new one answers; if the new one
+    fails, the old one keeps serving. Jobs accepted before keep the old digest: the model server holds it for them
+    until the last one has ended.
 
     Fails with INVALID_ARGUMENT for a bad name, NOT_FOUND if the archive is not in the archive folder,
-    FAILED_PRECONDITION if the archive cannot be served (its weights are damaged, say).
+    FAILED_PRECONDITION if the archive cannot be served, for example because its weights are damaged.
     """
     UnloadModel: _grpc.UnaryUnaryMultiCallable[_models_pb2.UnloadModelRequest, _models_pb2.UnloadModelResponse]
-    """Unloads a model: from now on it is NOT_FOUND. While unfinished jobs need it, the model server keeps it for them
-    alone. Fails with NOT_FOUND if no model of that name is loaded.
+    """Unloads a model: from now on it is NOT_FOUND. While unfinished jobs need it, the model server holds it for them
+    alone.
+
+    Fails with NOT_FOUND if no model of that name is loaded.
     """
     ScaleModel: _grpc.UnaryUnaryMultiCallable[_models_pb2.ScaleModelRequest, _models_pb2.ScaleModelResponse]
-    """Sets the number of worker processes of a model and returns when they are ready.
-    Fails with NOT_FOUND, and with INVALID_ARGUMENT for a number outside the range.
+    """Sets the number of worker processes of a model and returns once they are ready.
+
+    Fails with NOT_FOUND if no model of that name is loaded, INVALID_ARGUMENT for a number outside the range.
     """
 
 @_typing.type_check_only
 class ModelServiceAsyncStub(ModelServiceStub):
-    """ModelService loads archives into the model server and tells what is loaded."""
+    """ModelService loads archives into the model server and lists what is loaded."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListModels: _aio.UnaryUnaryMultiCallable[_models_pb2.ListModelsRequest, _models_pb2.ListModelsResponse]  # type: ignore[assignment]
-    """Lists the models that should be loaded, ready or not, in order of their names.
+    """Lists the models that should be loaded, ready or not, in the order of their names.
+
     Fails with INVALID_ARGUMENT for a page token that this server did not give.
     """
     GetModel: _aio.UnaryUnaryMultiCallable[_models_pb2.GetModelRequest, _models_pb2.GetModelResponse]  # type: ignore[assignment]
-    """Gets one model. Fails with NOT_FOUND if no model of that name is loaded."""
+    """Gets one model.
+
+    Fails with NOT_FOUND if no model of that name is loaded.
+    """
     LoadModel: _aio.UnaryUnaryMultiCallable[_models_pb2.LoadModelRequest, _models_pb2.LoadModelResponse]  # type: ignore[assignment]
-    """Loads an archive and returns when a real inference by every new model has succeeded. Loading the digest that is
-    loaded already changes nothing and succeeds. A model of that name but another digest is replaced after the new one
-    has proven itself; if the new one fails, the old one keeps serving. Jobs that were accepted before go on with the old
-    digest: the model server keeps it for them until the last one has ended.
+    """Loads an archive and returns once a real inference has succeeded. Loading the digest that is already loaded changes
+    nothing and succeeds. A model of that name with another digest is replaced once the new one answers; if the new one
+    fails, the old one keeps serving. Jobs accepted before keep the old digest: the model server holds it for them
+    until the last one has ended.
 
     Fails with INVALID_ARGUMENT for a bad name, NOT_FOUND if the archive is not in the archive folder,
-    FAILED_PRECONDITION if the archive cannot be served (its weights are damaged, say).
+    FAILED_PRECONDITION if the archive cannot be served, for example because its weights are damaged.
     """
     UnloadModel: _aio.UnaryUnaryMultiCallable[_models_pb2.UnloadModelRequest, _models_pb2.UnloadModelResponse]  # type: ignore[assignment]
-    """Unloads a model: from now on it is NOT_FOUND. While unfinished jobs need it, the model server keeps it for them
-    alone. Fails with NOT_FOUND if no model of that name is loaded.
+    """Unloads a model: from now on it is NOT_FOUND. While unfinished jobs need it, the model server holds it for them
+    alone.
+
+    Fails with NOT_FOUND if no model of that name is loaded.
     """
     ScaleModel: _aio.UnaryUnaryMultiCallable[_models_pb2.ScaleModelRequest, _models_pb2.ScaleModelResponse]  # type: ignore[assignment]
-    """Sets the number of worker processes of a model and returns when they are ready.
-    Fails with NOT_FOUND, and with INVALID_ARGUMENT for a number outside the range.
+    """Sets the number of worker processes of a model and returns once they are ready.
+
+    Fails with NOT_FOUND if no model of that name is loaded, INVALID_ARGUMENT for a number outside the range.
     """
 
 class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
-    """ModelService loads archives into the model server and tells what is loaded."""
+    """ModelService loads archives into the model server and lists what is loaded."""
 
     @_abc_1.abstractmethod
     def ListModels(
@@ -95,7 +109,8 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _models_pb2.ListModelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_models_pb2.ListModelsResponse, _abc.Awaitable[_models_pb2.ListModelsResponse]]:
-        """Lists the models that should be loaded, ready or not, in order of their names.
+        """Lists the models that should be loaded, ready or not, in the order of their names.
+
         Fails with INVALID_ARGUMENT for a page token that this server did not give.
         """
 
@@ -105,7 +120,10 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _models_pb2.GetModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_models_pb2.GetModelResponse, _abc.Awaitable[_models_pb2.GetModelResponse]]:
-        """Gets one model. Fails with NOT_FOUND if no model of that name is loaded."""
+        """Gets one model.
+
+        Fails with NOT_FOUND if no model of that name is loaded.
+        """
 
     @_abc_1.abstractmethod
     def LoadModel(
@@ -113,13 +131,13 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _models_pb2.LoadModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_models_pb2.LoadModelResponse, _abc.Awaitable[_models_pb2.LoadModelResponse]]:
-        """Loads an archive and returns when a real inference by every new model has succeeded. Loading the digest that is
-        loaded already changes nothing and succeeds. A model of that name but another digest is replaced after the new one
-        has proven itself; if the new one fails, the old one keeps serving. Jobs that were accepted before go on with the old
-        digest: the model server keeps it for them until the last one has ended.
+        """Loads an archive and returns once a real inference has succeeded. Loading the digest that is already loaded changes
+        nothing and succeeds. A model of that name with another digest is replaced once the new one answers; if the new one
+        fails, the old one keeps serving. Jobs accepted before keep the old digest: the model server holds it for them
+        until the last one has ended.
 
         Fails with INVALID_ARGUMENT for a bad name, NOT_FOUND if the archive is not in the archive folder,
-        FAILED_PRECONDITION if the archive cannot be served (its weights are damaged, say).
+        FAILED_PRECONDITION if the archive cannot be served, for example because its weights are damaged.
         """
 
     @_abc_1.abstractmethod
@@ -128,8 +146,10 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _models_pb2.UnloadModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_models_pb2.UnloadModelResponse, _abc.Awaitable[_models_pb2.UnloadModelResponse]]:
-        """Unloads a model: from now on it is NOT_FOUND. While unfinished jobs need it, the model server keeps it for them
-        alone. Fails with NOT_FOUND if no model of that name is loaded.
+        """Unloads a model: from now on it is NOT_FOUND. While unfinished jobs need it, the model server holds it for them
+        alone.
+
+        Fails with NOT_FOUND if no model of that name is loaded.
         """
 
     @_abc_1.abstractmethod
@@ -138,8 +158,9 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _models_pb2.ScaleModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_models_pb2.ScaleModelResponse, _abc.Awaitable[_models_pb2.ScaleModelResponse]]:
-        """Sets the number of worker processes of a model and returns when they are ready.
-        Fails with NOT_FOUND, and with INVALID_ARGUMENT for a number outside the range.
+        """Sets the number of worker processes of a model and returns once they are ready.
+
+        Fails with NOT_FOUND if no model of that name is loaded, INVALID_ARGUMENT for a number outside the range.
         """
 
 def add_ModelServiceServicer_to_server(servicer: ModelServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

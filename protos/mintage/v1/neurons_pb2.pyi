@@ -22,7 +22,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Neuron(_message.Message):
-    """One unit of one stage, and which end of its activations counts."""
+    """One unit of one stage, and the sign of the activations that count."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -52,8 +52,8 @@ Global___Neuron: _TypeAlias = Neuron  # noqa: Y015
 
 @_typing.final
 class Concept(_message.Message):
-    """A named thing that a neuron was found to know. It was measured on labelled images that had no part in choosing the
-    neuron or the threshold.
+    """A named thing that a neuron was found to know, measured on labelled images that had no part in choosing the neuron or
+    its threshold.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -74,7 +74,7 @@ class Concept(_message.Message):
     threshold: _builtins.float
     """An image shows the concept if sign * activation > threshold."""
     accuracy: _builtins.float
-    """Share of right decisions, from 0 to 1."""
+    """Share of correct decisions, from 0 to 1."""
     accuracy_low: _builtins.float
     """Lower end of the accuracy's 95 % bootstrap interval."""
     accuracy_high: _builtins.float
@@ -82,9 +82,9 @@ class Concept(_message.Message):
     auroc: _builtins.float
     """Area under the ROC curve of sign * activation, from 0 to 1."""
     positives: _builtins.int
-    """Images measured on that show the concept."""
+    """Number of test images that show the concept."""
     distractors: _builtins.int
-    """Images measured on that do not show it."""
+    """Number of test images that do not."""
     confidence_slope: _builtins.float
     """Confidence is 1 / (1 + exp(-s)) with s = slope * (sign * activation - threshold) + intercept (Platt 1999)."""
     confidence_intercept: _builtins.float
@@ -118,7 +118,7 @@ Global___Concept: _TypeAlias = Concept  # noqa: Y015
 
 @_typing.final
 class ListConceptsRequest(_message.Message):
-    """Asks for a page of a model's concepts."""
+    """Request of ListConcepts."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -128,9 +128,9 @@ class ListConceptsRequest(_message.Message):
     model: _builtins.str
     """Resource name of a loaded autoencoder, `models/{model}`. Required."""
     page_size: _builtins.int
-    """At most this many; 0 chooses 100, more than 1000 means 1000. Must not be negative."""
+    """Concepts per page, at most 1000; larger numbers mean 1000. 0 chooses 100. Must not be negative."""
     page_token: _builtins.str
-    """`next_page_token` of the page before. Empty for the first page."""
+    """`next_page_token` of the previous page. Empty for the first page."""
     def __init__(
         self,
         *,
@@ -148,7 +148,7 @@ Global___ListConceptsRequest: _TypeAlias = ListConceptsRequest  # noqa: Y015
 
 @_typing.final
 class ListConceptsResponse(_message.Message):
-    """Answers with a page of concepts."""
+    """Response of ListConcepts."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -164,7 +164,7 @@ class ListConceptsResponse(_message.Message):
     """Token of the next page; empty on the last one."""
     @_builtins.property
     def concepts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Concept]:
-        """The concepts; none if none was looked for yet."""
+        """The concepts; empty if the model was not searched yet."""
 
     def __init__(
         self,
@@ -184,7 +184,7 @@ Global___ListConceptsResponse: _TypeAlias = ListConceptsResponse  # noqa: Y015
 
 @_typing.final
 class DetectRequest(_message.Message):
-    """Asks which concepts images show."""
+    """Request of Detect."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -196,7 +196,7 @@ class DetectRequest(_message.Message):
     """Resource name of a loaded autoencoder, `models/{model}`. Required."""
     @_builtins.property
     def encoded(self) -> _classification_pb2.EncodedImages:
-        """Whole image files."""
+        """Image files."""
 
     @_builtins.property
     def raw(self) -> _classification_pb2.RawImages:
@@ -204,7 +204,7 @@ class DetectRequest(_message.Message):
 
     @_builtins.property
     def concepts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names of the concepts to look for, each once. Empty: all that the model has, in order of their names."""
+        """Names of the concepts to detect, each once. Empty: all concepts of the model, in the order of their names."""
 
     def __init__(
         self,
@@ -260,14 +260,14 @@ Global___Detection: _TypeAlias = Detection  # noqa: Y015
 
 @_typing.final
 class ImageDetections(_message.Message):
-    """What was looked for in one image."""
+    """The detections in one image."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     DETECTIONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def detections(self) -> _containers.RepeatedCompositeFieldContainer[Global___Detection]:
-        """One entry a concept, in the order of the request."""
+        """One entry per concept, in the order of the request."""
 
     def __init__(
         self,
@@ -284,7 +284,7 @@ Global___ImageDetections: _TypeAlias = ImageDetections  # noqa: Y015
 
 @_typing.final
 class DetectResponse(_message.Message):
-    """Answers for each image in the order of the request."""
+    """Response of Detect."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -297,7 +297,7 @@ class DetectResponse(_message.Message):
     """SHA-256 of the model's archive in lower-case hexadecimal."""
     @_builtins.property
     def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImageDetections]:
-        """One entry an image."""
+        """One entry per image, in the order of the request."""
 
     def __init__(
         self,
@@ -316,7 +316,7 @@ Global___DetectResponse: _TypeAlias = DetectResponse  # noqa: Y015
 
 @_typing.final
 class TopStimuliRequest(_message.Message):
-    """Asks which images stimulate a neuron most."""
+    """Request of TopStimuli."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -331,14 +331,14 @@ class TopStimuliRequest(_message.Message):
     concept: _builtins.str
     """The neuron of a concept."""
     count: _builtins.int
-    """How many to name, from 1; more than there are images means all. 0 chooses 48, as in the paper."""
+    """Number of stimuli, from 1; a number larger than that of the images means all. 0 chooses 48, as in the paper."""
     @_builtins.property
     def neuron(self) -> Global___Neuron:
-        """A neuron by its place."""
+        """A neuron by its stage and index."""
 
     @_builtins.property
     def encoded(self) -> _classification_pb2.EncodedImages:
-        """Whole image files."""
+        """Image files."""
 
     @_builtins.property
     def raw(self) -> _classification_pb2.RawImages:
@@ -371,7 +371,7 @@ Global___TopStimuliRequest: _TypeAlias = TopStimuliRequest  # noqa: Y015
 
 @_typing.final
 class Stimulus(_message.Message):
-    """An image of the request and how it stimulates the neuron."""
+    """An image of the request and the neuron's response to it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -397,7 +397,7 @@ Global___Stimulus: _TypeAlias = Stimulus  # noqa: Y015
 
 @_typing.final
 class TopStimuliResponse(_message.Message):
-    """Answers with the images that stimulate the neuron most."""
+    """Response of TopStimuli."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -415,7 +415,7 @@ class TopStimuliResponse(_message.Message):
 
     @_builtins.property
     def stimuli(self) -> _containers.RepeatedCompositeFieldContainer[Global___Stimulus]:
-        """The strongest first, by sign * activation; of equal ones the first of the request first."""
+        """In falling order of sign * activation; ties keep the order of the request."""
 
     def __init__(
         self,
@@ -435,7 +435,7 @@ Global___TopStimuliResponse: _TypeAlias = TopStimuliResponse  # noqa: Y015
 
 @_typing.final
 class OptimalStimulusRequest(_message.Message):
-    """Asks for the image that stimulates a neuron most."""
+    """Request of OptimalStimulus."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -450,14 +450,14 @@ class OptimalStimulusRequest(_message.Message):
     concept: _builtins.str
     """The neuron of a concept."""
     seed: _builtins.int
-    """Seed of the noise that several ascents begin from, of which the best counts, any 64-bit value. Default 0."""
+    """Seed of the noise that several ascents start from, of which the best is returned; any 64-bit value. Default 0."""
     steps: _builtins.int
-    """Most steps of the ascent, from 1 to 500. It ends earlier where no step leads higher. 0 chooses 100."""
+    """Upper bound on the steps of an ascent, from 1 to 500; it ends earlier where no step leads higher. 0 chooses 100."""
     format: _generation_pb2.ImageFormat.ValueType
-    """The form of the image. Default PNG."""
+    """Encoding of the image. Default PNG."""
     @_builtins.property
     def neuron(self) -> Global___Neuron:
-        """A neuron by its place."""
+        """A neuron by its stage and index."""
 
     def __init__(
         self,
@@ -481,7 +481,7 @@ Global___OptimalStimulusRequest: _TypeAlias = OptimalStimulusRequest  # noqa: Y0
 
 @_typing.final
 class OptimalStimulusResponse(_message.Message):
-    """Answers with the image."""
+    """Response of OptimalStimulus."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -498,15 +498,17 @@ class OptimalStimulusResponse(_message.Message):
     model_digest: _builtins.str
     """SHA-256 of the model's archive in lower-case hexadecimal."""
     format: _generation_pb2.ImageFormat.ValueType
-    """The form that was used."""
+    """Encoding of the images."""
     image: _builtins.bytes
-    """The image, to look at: mid grey is zero, and the largest value is white or black."""
+    """The image, scaled for viewing: mid grey is zero, and the largest absolute value is white or black."""
     activation: _builtins.float
-    """The neuron's activation by the optimum scaled to a contrast (root mean square) of 0.5, where pixels lie from -1 to
-    1; without its sign.
+    """The neuron's activation, without its sign, for the optimum scaled to a contrast (root mean square) of 0.5 with
+    pixels in [-1, 1].
     """
     device_class: _builtins.str
-    """Device class that ran the network; the same image is promised within one class only."""
+    """Device class that ran the network, such as `cpu-authenticamd-avx512` or `cuda-nvidia-h100`. Equal bits are
+    promised within one class only.
+    """
     @_builtins.property
     def neuron(self) -> Global___Neuron:
         """The neuron; its sign is 1 or -1."""
@@ -537,7 +539,7 @@ Global___OptimalStimulusResponse: _TypeAlias = OptimalStimulusResponse  # noqa: 
 
 @_typing.final
 class ActivationsRequest(_message.Message):
-    """Asks for activations of the units of one stage."""
+    """Request of Activations."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -552,7 +554,7 @@ class ActivationsRequest(_message.Message):
     """Stage, from 1 to the model's number of stages. Required."""
     @_builtins.property
     def encoded(self) -> _classification_pb2.EncodedImages:
-        """Whole image files."""
+        """Image files."""
 
     @_builtins.property
     def raw(self) -> _classification_pb2.RawImages:
@@ -560,7 +562,7 @@ class ActivationsRequest(_message.Message):
 
     @_builtins.property
     def units(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Indices of units among the stage's, each from 0; they may repeat. Empty: the whole stage in order."""
+        """Indices of units of the stage, each from 0; they may repeat. Empty: the whole stage in order."""
 
     def __init__(
         self,
@@ -583,8 +585,8 @@ Global___ActivationsRequest: _TypeAlias = ActivationsRequest  # noqa: Y015
 
 @_typing.final
 class ActivationsResponse(_message.Message):
-    """Answers with the activations, images in the order of the request. Images times units is bounded by the size of a
-    message (the server's setting `MINTAGE_MAX_MESSAGE_BYTES`), four bytes each.
+    """Response of Activations. It holds four bytes per image and unit, and is bounded by the server's
+    `MINTAGE_MAX_MESSAGE_BYTES`.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -606,7 +608,9 @@ class ActivationsResponse(_message.Message):
     activations: _builtins.bytes
     """float32, little-endian, row-major [count, units]."""
     device_class: _builtins.str
-    """Device class that ran the network; the same bits are promised within one class only."""
+    """Device class that ran the network, such as `cpu-authenticamd-avx512` or `cuda-nvidia-h100`. Equal bits are
+    promised within one class only.
+    """
     def __init__(
         self,
         *,
@@ -627,7 +631,7 @@ Global___ActivationsResponse: _TypeAlias = ActivationsResponse  # noqa: Y015
 
 @_typing.final
 class ReconstructRequest(_message.Message):
-    """Asks for reconstructions of images."""
+    """Request of Reconstruct."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -638,10 +642,10 @@ class ReconstructRequest(_message.Message):
     model: _builtins.str
     """Resource name of a loaded autoencoder, `models/{model}`. Required."""
     format: _generation_pb2.ImageFormat.ValueType
-    """The form of the reconstructions. Default PNG."""
+    """Encoding of the reconstructions. Default PNG."""
     @_builtins.property
     def encoded(self) -> _classification_pb2.EncodedImages:
-        """Whole image files."""
+        """Image files."""
 
     @_builtins.property
     def raw(self) -> _classification_pb2.RawImages:
@@ -667,7 +671,7 @@ Global___ReconstructRequest: _TypeAlias = ReconstructRequest  # noqa: Y015
 
 @_typing.final
 class ReconstructResponse(_message.Message):
-    """Answers with one reconstruction an image, in the order of the request."""
+    """Response of Reconstruct."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -681,14 +685,14 @@ class ReconstructResponse(_message.Message):
     model_digest: _builtins.str
     """SHA-256 of the model's archive in lower-case hexadecimal."""
     format: _generation_pb2.ImageFormat.ValueType
-    """The form that was used."""
+    """Encoding of the images."""
     @_builtins.property
     def shape(self) -> _generation_pb2.ImageShape:
         """Size of each image."""
 
     @_builtins.property
     def images(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """One entry an image. With IMAGE_FORMAT_RAW each has height * width * channels bytes."""
+        """The reconstructions in the order of the request. With IMAGE_FORMAT_RAW each has height * width * channels bytes."""
 
     def __init__(
         self,

@@ -26,13 +26,13 @@ if _version_not_supported:
 
 
 class NeuronServiceStub:
-    """NeuronService looks through the neurons of a sparse autoencoder: which concepts they know, what they see in images,
-    what they like best. A stage's units are numbered from 0, row by row of its [maps, height, width].
+    """NeuronService explores the neurons of a sparse autoencoder: which concepts they know, what they see in images, and
+    what they respond to most. A stage's units are numbered from 0, row by row of its [maps, height, width].
 
     Every call fails with INVALID_ARGUMENT (every wrong field is named, every wrong image by its position), NOT_FOUND if
-    the model is not loaded or a named concept is none of its own (the error's metadata `concepts` says which it has),
-    FAILED_PRECONDITION if it is of another kind, RESOURCE_EXHAUSTED with RetryInfo when too many requests wait,
-    UNAVAILABLE with RetryInfo while the model is not ready, DEADLINE_EXCEEDED when the deadline passes first.
+    the model is not loaded or has no concept of that name (the error's metadata `concepts` lists those it has),
+    FAILED_PRECONDITION if it is of another kind, RESOURCE_EXHAUSTED with RetryInfo if too many requests are waiting,
+    UNAVAILABLE with RetryInfo while the model is not ready, DEADLINE_EXCEEDED if the deadline passes first.
     """
 
     def __init__(self, channel):
@@ -74,17 +74,18 @@ class NeuronServiceStub:
 
 
 class NeuronServiceServicer:
-    """NeuronService looks through the neurons of a sparse autoencoder: which concepts they know, what they see in images,
-    what they like best. A stage's units are numbered from 0, row by row of its [maps, height, width].
+    """NeuronService explores the neurons of a sparse autoencoder: which concepts they know, what they see in images, and
+    what they respond to most. A stage's units are numbered from 0, row by row of its [maps, height, width].
 
     Every call fails with INVALID_ARGUMENT (every wrong field is named, every wrong image by its position), NOT_FOUND if
-    the model is not loaded or a named concept is none of its own (the error's metadata `concepts` says which it has),
-    FAILED_PRECONDITION if it is of another kind, RESOURCE_EXHAUSTED with RetryInfo when too many requests wait,
-    UNAVAILABLE with RetryInfo while the model is not ready, DEADLINE_EXCEEDED when the deadline passes first.
+    the model is not loaded or has no concept of that name (the error's metadata `concepts` lists those it has),
+    FAILED_PRECONDITION if it is of another kind, RESOURCE_EXHAUSTED with RetryInfo if too many requests are waiting,
+    UNAVAILABLE with RetryInfo while the model is not ready, DEADLINE_EXCEEDED if the deadline passes first.
     """
 
     def ListConcepts(self, request, context):
-        """Lists the concepts that a model's neurons were found to know, in order of their names, without asking the model.
+        """Lists the concepts that a model's neurons were found to know, in the order of their names. Does not call the model.
+
         Fails with INVALID_ARGUMENT for a page token that this server did not give.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -92,37 +93,39 @@ class NeuronServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Detect(self, request, context):
-        """Says which concepts images show. Fails with FAILED_PRECONDITION if no concept was looked for in the model yet.
+        """Detects concepts in images.
+
+        Fails with FAILED_PRECONDITION if the model has no concepts yet.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def TopStimuli(self, request, context):
-        """Finds those of the given images that stimulate one neuron most.
+        """Finds the given images that stimulate one neuron most.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def OptimalStimulus(self, request, context):
-        """Makes the image that stimulates one neuron most: gradient ascent with line search among the images x of one length
-        ||x|| (Le et al. 2012, section 4.3), from noise. The same request gives the same image.
+        """Computes the image that stimulates one neuron most: gradient ascent with line search among the images x of one
+        length ||x|| (Le et al. 2012, section 4.3), from noise. The same request gives the same image.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Activations(self, request, context):
-        """Gives the activations of chosen units, or of a whole stage.
+        """Returns the activations of chosen units, or of a whole stage.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Reconstruct(self, request, context):
-        """Gives what the first stage keeps of images: its filters' responses, decoded. Pools forget where in a window
-        something was, so later stages cannot be brought back to pixels.
+        """Reconstructs images from the filter responses of the first stage. Pooling discards positions within a window, so
+        later stages cannot be mapped back to pixels.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -170,13 +173,13 @@ def add_NeuronServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class NeuronService:
-    """NeuronService looks through the neurons of a sparse autoencoder: which concepts they know, what they see in images,
-    what they like best. A stage's units are numbered from 0, row by row of its [maps, height, width].
+    """NeuronService explores the neurons of a sparse autoencoder: which concepts they know, what they see in images, and
+    what they respond to most. A stage's units are numbered from 0, row by row of its [maps, height, width].
 
     Every call fails with INVALID_ARGUMENT (every wrong field is named, every wrong image by its position), NOT_FOUND if
-    the model is not loaded or a named concept is none of its own (the error's metadata `concepts` says which it has),
-    FAILED_PRECONDITION if it is of another kind, RESOURCE_EXHAUSTED with RetryInfo when too many requests wait,
-    UNAVAILABLE with RetryInfo while the model is not ready, DEADLINE_EXCEEDED when the deadline passes first.
+    the model is not loaded or has no concept of that name (the error's metadata `concepts` lists those it has),
+    FAILED_PRECONDITION if it is of another kind, RESOURCE_EXHAUSTED with RetryInfo if too many requests are waiting,
+    UNAVAILABLE with RetryInfo while the model is not ready, DEADLINE_EXCEEDED if the deadline passes first.
     """
 
     @staticmethod

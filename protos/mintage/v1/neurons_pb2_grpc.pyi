@@ -27,13 +27,13 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class NeuronServiceStub:
-    """NeuronService looks through the neurons of a sparse autoencoder: which concepts they know, what they see in images,
-    what they like best. A stage's units are numbered from 0, row by row of its [maps, height, width].
+    """NeuronService explores the neurons of a sparse autoencoder: which concepts they know, what they see in images, and
+    what they respond to most. A stage's units are numbered from 0, row by row of its [maps, height, width].
 
     Every call fails with INVALID_ARGUMENT (every wrong field is named, every wrong image by its position), NOT_FOUND if
-    the model is not loaded or a named concept is none of its own (the error's metadata `concepts` says which it has),
-    FAILED_PRECONDITION if it is of another kind, RESOURCE_EXHAUSTED with RetryInfo when too many requests wait,
-    UNAVAILABLE with RetryInfo while the model is not ready, DEADLINE_EXCEEDED when the deadline passes first.
+    the model is not loaded or has no concept of that name (the error's metadata `concepts` lists those it has),
+    FAILED_PRECONDITION if it is of another kind, RESOURCE_EXHAUSTED with RetryInfo if too many requests are waiting,
+    UNAVAILABLE with RetryInfo while the model is not ready, DEADLINE_EXCEEDED if the deadline passes first.
     """
 
     @_typing.overload
@@ -41,63 +41,71 @@ class NeuronServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> NeuronServiceAsyncStub: ...
     ListConcepts: _grpc.UnaryUnaryMultiCallable[_neurons_pb2.ListConceptsRequest, _neurons_pb2.ListConceptsResponse]
-    """Lists the concepts that a model's neurons were found to know, in order of their names, without asking the model.
+    """Lists the concepts that a model's neurons were found to know, in the order of their names. Does not call the model.
+
     Fails with INVALID_ARGUMENT for a page token that this server did not give.
     """
     Detect: _grpc.UnaryUnaryMultiCallable[_neurons_pb2.DetectRequest, _neurons_pb2.DetectResponse]
-    """Says which concepts images show. Fails with FAILED_PRECONDITION if no concept was looked for in the model yet."""
+    """Detects concepts in images.
+
+    Fails with FAILED_PRECONDITION if the model has no concepts yet.
+    """
     TopStimuli: _grpc.UnaryUnaryMultiCallable[_neurons_pb2.TopStimuliRequest, _neurons_pb2.TopStimuliResponse]
-    """Finds those of the given images that stimulate one neuron most."""
+    """Finds the given images that stimulate one neuron most."""
     OptimalStimulus: _grpc.UnaryUnaryMultiCallable[_neurons_pb2.OptimalStimulusRequest, _neurons_pb2.OptimalStimulusResponse]
-    """Makes the image that stimulates one neuron most: gradient ascent with line search among the images x of one length
-    ||x|| (Le et al. 2012, section 4.3), from noise. The same request gives the same image.
+    """Computes the image that stimulates one neuron most: gradient ascent with line search among the images x of one
+    length ||x|| (Le et al. 2012, section 4.3), from noise. The same request gives the same image.
     """
     Activations: _grpc.UnaryUnaryMultiCallable[_neurons_pb2.ActivationsRequest, _neurons_pb2.ActivationsResponse]
-    """Gives the activations of chosen units, or of a whole stage."""
+    """Returns the activations of chosen units, or of a whole stage."""
     Reconstruct: _grpc.UnaryUnaryMultiCallable[_neurons_pb2.ReconstructRequest, _neurons_pb2.ReconstructResponse]
-    """Gives what the first stage keeps of images: its filters' responses, decoded. Pools forget where in a window
-    something was, so later stages cannot be brought back to pixels.
+    """Reconstructs images from the filter responses of the first stage. Pooling discards positions within a window, so
+    later stages cannot be mapped back to pixels.
     """
 
 @_typing.type_check_only
 class NeuronServiceAsyncStub(NeuronServiceStub):
-    """NeuronService looks through the neurons of a sparse autoencoder: which concepts they know, what they see in images,
-    what they like best. A stage's units are numbered from 0, row by row of its [maps, height, width].
+    """NeuronService explores the neurons of a sparse autoencoder: which concepts they know, what they see in images, and
+    what they respond to most. A stage's units are numbered from 0, row by row of its [maps, height, width].
 
     Every call fails with INVALID_ARGUMENT (every wrong field is named, every wrong image by its position), NOT_FOUND if
-    the model is not loaded or a named concept is none of its own (the error's metadata `concepts` says which it has),
-    FAILED_PRECONDITION if it is of another kind, RESOURCE_EXHAUSTED with RetryInfo when too many requests wait,
-    UNAVAILABLE with RetryInfo while the model is not ready, DEADLINE_EXCEEDED when the deadline passes first.
+    the model is not loaded or has no concept of that name (the error's metadata `concepts` lists those it has),
+    FAILED_PRECONDITION if it is of another kind, RESOURCE_EXHAUSTED with RetryInfo if too many requests are waiting,
+    UNAVAILABLE with RetryInfo while the model is not ready, DEADLINE_EXCEEDED if the deadline passes first.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListConcepts: _aio.UnaryUnaryMultiCallable[_neurons_pb2.ListConceptsRequest, _neurons_pb2.ListConceptsResponse]  # type: ignore[assignment]
-    """Lists the concepts that a model's neurons were found to know, in order of their names, without asking the model.
+    """Lists the concepts that a model's neurons were found to know, in the order of their names. Does not call the model.
+
     Fails with INVALID_ARGUMENT for a page token that this server did not give.
     """
     Detect: _aio.UnaryUnaryMultiCallable[_neurons_pb2.DetectRequest, _neurons_pb2.DetectResponse]  # type: ignore[assignment]
-    """Says which concepts images show. Fails with FAILED_PRECONDITION if no concept was looked for in the model yet."""
+    """Detects concepts in images.
+
+    Fails with FAILED_PRECONDITION if the model has no concepts yet.
+    """
     TopStimuli: _aio.UnaryUnaryMultiCallable[_neurons_pb2.TopStimuliRequest, _neurons_pb2.TopStimuliResponse]  # type: ignore[assignment]
-    """Finds those of the given images that stimulate one neuron most."""
+    """Finds the given images that stimulate one neuron most."""
     OptimalStimulus: _aio.UnaryUnaryMultiCallable[_neurons_pb2.OptimalStimulusRequest, _neurons_pb2.OptimalStimulusResponse]  # type: ignore[assignment]
-    """Makes the image that stimulates one neuron most: gradient ascent with line search among the images x of one length
-    ||x|| (Le et al. 2012, section 4.3), from noise. The same request gives the same image.
+    """Computes the image that stimulates one neuron most: gradient ascent with line search among the images x of one
+    length ||x|| (Le et al. 2012, section 4.3), from noise. The same request gives the same image.
     """
     Activations: _aio.UnaryUnaryMultiCallable[_neurons_pb2.ActivationsRequest, _neurons_pb2.ActivationsResponse]  # type: ignore[assignment]
-    """Gives the activations of chosen units, or of a whole stage."""
+    """Returns the activations of chosen units, or of a whole stage."""
     Reconstruct: _aio.UnaryUnaryMultiCallable[_neurons_pb2.ReconstructRequest, _neurons_pb2.ReconstructResponse]  # type: ignore[assignment]
-    """Gives what the first stage keeps of images: its filters' responses, decoded. Pools forget where in a window
-    something was, so later stages cannot be brought back to pixels.
+    """Reconstructs images from the filter responses of the first stage. Pooling discards positions within a window, so
+    later stages cannot be mapped back to pixels.
     """
 
 class NeuronServiceServicer(metaclass=_abc_1.ABCMeta):
-    """NeuronService looks through the neurons of a sparse autoencoder: which concepts they know, what they see in images,
-    what they like best. A stage's units are numbered from 0, row by row of its [maps, height, width].
+    """NeuronService explores the neurons of a sparse autoencoder: which concepts they know, what they see in images, and
+    what they respond to most. A stage's units are numbered from 0, row by row of its [maps, height, width].
 
     Every call fails with INVALID_ARGUMENT (every wrong field is named, every wrong image by its position), NOT_FOUND if
-    the model is not loaded or a named concept is none of its own (the error's metadata `concepts` says which it has),
-    FAILED_PRECONDITION if it is of another kind, RESOURCE_EXHAUSTED with RetryInfo when too many requests wait,
-    UNAVAILABLE with RetryInfo while the model is not ready, DEADLINE_EXCEEDED when the deadline passes first.
+    the model is not loaded or has no concept of that name (the error's metadata `concepts` lists those it has),
+    FAILED_PRECONDITION if it is of another kind, RESOURCE_EXHAUSTED with RetryInfo if too many requests are waiting,
+    UNAVAILABLE with RetryInfo while the model is not ready, DEADLINE_EXCEEDED if the deadline passes first.
     """
 
     @_abc_1.abstractmethod
@@ -106,7 +114,8 @@ class NeuronServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _neurons_pb2.ListConceptsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_neurons_pb2.ListConceptsResponse, _abc.Awaitable[_neurons_pb2.ListConceptsResponse]]:
-        """Lists the concepts that a model's neurons were found to know, in order of their names, without asking the model.
+        """Lists the concepts that a model's neurons were found to know, in the order of their names. Does not call the model.
+
         Fails with INVALID_ARGUMENT for a page token that this server did not give.
         """
 
@@ -116,7 +125,10 @@ class NeuronServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _neurons_pb2.DetectRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_neurons_pb2.DetectResponse, _abc.Awaitable[_neurons_pb2.DetectResponse]]:
-        """Says which concepts images show. Fails with FAILED_PRECONDITION if no concept was looked for in the model yet."""
+        """Detects concepts in images.
+
+        Fails with FAILED_PRECONDITION if the model has no concepts yet.
+        """
 
     @_abc_1.abstractmethod
     def TopStimuli(
@@ -124,7 +136,7 @@ class NeuronServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _neurons_pb2.TopStimuliRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_neurons_pb2.TopStimuliResponse, _abc.Awaitable[_neurons_pb2.TopStimuliResponse]]:
-        """Finds those of the given images that stimulate one neuron most."""
+        """Finds the given images that stimulate one neuron most."""
 
     @_abc_1.abstractmethod
     def OptimalStimulus(
@@ -132,8 +144,8 @@ class NeuronServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _neurons_pb2.OptimalStimulusRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_neurons_pb2.OptimalStimulusResponse, _abc.Awaitable[_neurons_pb2.OptimalStimulusResponse]]:
-        """Makes the image that stimulates one neuron most: gradient ascent with line search among the images x of one length
-        ||x|| (Le et al. 2012, section 4.3), from noise. The same request gives the same image.
+        """Computes the image that stimulates one neuron most: gradient ascent with line search among the images x of one
+        length ||x|| (Le et al. 2012, section 4.3), from noise. The same request gives the same image.
         """
 
     @_abc_1.abstractmethod
@@ -142,7 +154,7 @@ class NeuronServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _neurons_pb2.ActivationsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_neurons_pb2.ActivationsResponse, _abc.Awaitable[_neurons_pb2.ActivationsResponse]]:
-        """Gives the activations of chosen units, or of a whole stage."""
+        """Returns the activations of chosen units, or of a whole stage."""
 
     @_abc_1.abstractmethod
     def Reconstruct(
@@ -150,8 +162,8 @@ class NeuronServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _neurons_pb2.ReconstructRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_neurons_pb2.ReconstructResponse, _abc.Awaitable[_neurons_pb2.ReconstructResponse]]:
-        """Gives what the first stage keeps of images: its filters' responses, decoded. Pools forget where in a window
-        something was, so later stages cannot be brought back to pixels.
+        """Reconstructs images from the filter responses of the first stage. Pooling discards positions within a window, so
+        later stages cannot be mapped back to pixels.
         """
 
 def add_NeuronServiceServicer_to_server(servicer: NeuronServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

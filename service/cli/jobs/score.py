@@ -75,6 +75,8 @@ def score(
         fail("give either a JOB or --folder")
     if reference and reference_folder:
         fail("give either --reference or --reference-folder")
+    if shard_size and not (folder or reference_folder):
+        fail("--shard-size goes with a folder; the images of a JOB keep its shards")
     with friendly_errors(), connect(api) as client:
         if reference_folder:
             reference = _reference_of(client, model, reference_folder, shard_size, dry_run=dry_run)
@@ -83,7 +85,7 @@ def score(
             source,
             source_folder=folder,
             reference_job=reference,
-            shard_size=shard_size,
+            shard_size=shard_size if folder else 0,
             splits=splits,
             output_prefix=output,
             request_id=request_id,

@@ -44,6 +44,8 @@ def _checked_source(request: jobs_pb2.CreateScoreJobRequest, violations: Violati
     """Check that either a job or a folder is named; a folder's shards are cut here, those of a job are as they were."""
     violations.in_range("shard_size", request.shard_size, 0, MAX_SHARD_SIZE)
     if not request.source_folder:
+        if request.shard_size:
+            violations.add("shard_size", "must be 0 beside source_job, which keeps its own shards")
         return violations.job_name("source_job", request.source_job)
     if request.source_job:
         violations.add("source_folder", "must not be set beside source_job: a score is of one or of the other")

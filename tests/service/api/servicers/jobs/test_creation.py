@@ -223,6 +223,7 @@ def test_a_score_job_is_compared_with_one_of_the_same_model(with_api: Use) -> No
             api.score(source.name, reference_job=source.name), Code.FAILED_PRECONDITION
         )
         assert await wrong_fields(api.score(source.name, reference_job="x")) == ["reference_job"]
+        assert await wrong_fields(api.score(source.name, shard_size=3)) == ["shard_size"]
         judge = api.models.records["judge"]
         api.models.records["judge"] = dataclasses.replace(judge, digest="f" * 64)
         other = await refused(api.score(source.name, reference_job=reference.name), Code.FAILED_PRECONDITION)
