@@ -32,6 +32,7 @@ from service.errors import (
 from service.metrics import Metrics
 
 REQUEST_ID_KEY = "x-request-id"
+CLIENT_IS_EARLY_S = 0.1  # its deadline passes first: ours is counted from the call's arrival, and rounded up by gRPC
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 _ENDS_BY_ITSELF = "/grpc.health.v1.Health/"
 _END = object()
@@ -244,7 +245,7 @@ def _is_cancelled_from_outside() -> bool:
 def _cancelled_code(context: Any) -> grpc.StatusCode:
     """The client's deadline and its cancel look alike here; the clock tells them apart."""
     remaining_s = context.time_remaining()
-    expired = remaining_s is not None and remaining_s <= 0
+    expired = remaining_s is not None and remaining_s <= CLIENT_IS_EARLY_S
     return DeadlineExceeded.code if expired else Cancelled.code
 
 

@@ -37,7 +37,7 @@ def world_in_a_thread(folder: Path, **settings: Any) -> Iterator[World]:
 
     thread = threading.Thread(target=run)
     thread.start()
-    at, loop, end = ready.result(20)
+    at, loop, end = ready.result(60)
     try:
         yield at
     finally:

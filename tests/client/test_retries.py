@@ -40,8 +40,9 @@ def fails(code: grpc.StatusCode, *, retry_after_s: float | None = None) -> Step:
     def step(_: Any, context: grpc.ServicerContext) -> NoReturn:
         status = status_pb2.Status(code=code.value[0], message="for this test")
         if retry_after_s is not None:
-            packed = any_pb2.Any()
-            packed.Pack(error_details_pb2.RetryInfo(retry_delay=Duration(nanos=round(retry_after_s * 1e9))))
+            packed, delay = any_pb2.Any(), Duration()
+            delay.FromMilliseconds(round(retry_after_s * 1e3))
+            packed.Pack(error_details_pb2.RetryInfo(retry_delay=delay))
             status.details.append(packed)
         context.abort_with_status(rpc_status.to_status(status))
         raise AssertionError
@@ -64,7 +65,7 @@ def script() -> Iterator[Script]:
 
 @pytest.fixture
 def client(script: Script) -> Iterator[Client]:
-    with Client(script.address, retries=QUICK, timeout_s=10) as client:
+    with Client(script.address, retries=QUICK, timeout_s=60) as client:
         yield client
 
 
@@ -145,11 +146,9 @@ def test_attempts_come_to_an_end(script: Script, client: Client) -> None:
 
 
 def test_no_pause_reaches_past_the_deadline(script: Script) -> None:
-    script.then(fails(EXHAUSTED, retry_after_s=0.9))
-    start = time.monotonic()
-    with Client(script.address, timeout_s=0.5) as client, pytest.raises(Overloaded):
+    script.then(fails(EXHAUSTED, retry_after_s=90))
+    with Client(script.address, timeout_s=60) as client, pytest.raises(Overloaded):  # not TimedOut, at the deadline
         client.model("a")
-    assert time.monotonic() - start < 0.5
 
 
 def test_a_call_that_hangs_ends_with_its_deadline(script: Script) -> None:

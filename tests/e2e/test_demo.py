@@ -62,7 +62,7 @@ def test_ctrl_c_ends_the_demo_and_leaves_no_process(tmp_path: Path, moment: str)
         children = family(process)
         process.send_signal(signal.SIGINT)
         try:
-            status = process.wait(timeout=90)
+            status = process.wait(timeout=180)
         finally:
             process.kill()
 

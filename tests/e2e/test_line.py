@@ -31,7 +31,7 @@ from training.scores.classifier_score import classifier_score
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
-LEASE_S = 3
+LEASE_S = 5
 SEED = 2**64 - 1
 FEATURES = 8  # the tiny classifier's last hidden units
 KINDS: tuple[Kind, ...] = ("generator", "classifier")
@@ -73,7 +73,7 @@ def folder_of(job: Job) -> Path:
     return Path(job.output_uri.removeprefix("file://"))
 
 
-def until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
+def until(condition: Callable[[], bool], timeout_s: float = 120.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true in time"

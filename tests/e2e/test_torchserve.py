@@ -76,7 +76,7 @@ def worker_of(server: RunningTorchServe, model: str) -> int:
     raise AssertionError(f"{model} has no worker")
 
 
-def wait_until(holds: Callable[[], bool], timeout_s: float = 60.0) -> float:
+def wait_until(holds: Callable[[], bool], timeout_s: float = 120.0) -> float:
     """Wait for a condition and return how long that took in seconds."""
     start = time.monotonic()
     while not holds():
@@ -245,9 +245,9 @@ def test_rest_is_not_on_the_network_and_only_grpc_listens_on_loopback(server: Ru
     assert listening == {(host, int(port)) for host, _, port in (address.partition(":") for address in addresses)}
 
 
-@pytest.mark.parametrize(("number", "limit_s"), [(signal.SIGTERM, 30.0), (signal.SIGKILL, 30.0)])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_nothing_is_left_when_torchserve_ends(
-    run: Path, tmp_path_factory: pytest.TempPathFactory, number: signal.Signals, limit_s: float
+    run: Path, tmp_path_factory: pytest.TempPathFactory, number: signal.Signals
 ) -> None:
     with running_torchserve(tmp_path_factory.mktemp("ts")) as server:
         pack_tiny(server, run)
@@ -255,7 +255,7 @@ def test_nothing_is_left_when_torchserve_ends(
         everything = [psutil.Process(server.process.pid), *server.worker_processes()]
         assert len(everything) == 3
         os.kill(server.process.pid, number)
-        print(f"{number.name}: all gone after {wait_until(lambda: gone(everything), limit_s):.1f} s")
+        print(f"{number.name}: all gone after {wait_until(lambda: gone(everything)):.1f} s")
 
 
 def test_a_second_torchserve_in_the_same_folder_is_refused(server: RunningTorchServe) -> None:

@@ -28,7 +28,7 @@ def test_a_paused_job_gives_its_shards_back_and_a_killed_worker_changes_nothing(
     worker = engine.start_all()[0]
     job = begin_and_hold(engine)
     engine.pause(job.name)
-    wait_until(lambda: leases(engine, job.name) == 0, "the shard handed back", timeout_s=10)
+    wait_until(lambda: leases(engine, job.name) == 0, "the shard handed back")
     assert engine.job(job.name).state == State.STATE_PAUSED
     assert not list(Path(job.output_uri).glob(".tmp/*")) and not list(Path(job.output_uri).glob("shards/*"))
     engine.kill(worker)
@@ -47,7 +47,7 @@ def test_a_worker_killed_while_its_job_is_paused_costs_one_lease_and_nothing_els
     job = begin_and_hold(engine)
     engine.kill(worker)
     engine.pause(job.name)
-    wait_until(lambda: leases(engine, job.name) == 0, "the lease to run out", timeout_s=10)
+    wait_until(lambda: leases(engine, job.name) == 0, "the lease to run out")
     assert engine.job(job.name).state == State.STATE_PAUSED
     engine.models.pass_gate.set()
     engine.start("worker")

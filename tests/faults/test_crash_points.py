@@ -28,6 +28,7 @@ def reached(first: str, second: str) -> bool:
     return first == "after_publish" and second == "after_fsync"  # that of the marker, which was missing
 
 
+@pytest.mark.timeout(600)
 def test_every_shard_survives_a_crash_at_every_point_of_two_attempts(engine: Engine) -> None:
     pairs = [pair for pair in itertools.product(POINTS, POINTS) if reached(*pair)]
     workers = engine.start_all(workers=2, MINTAGE_WORKER_PROCESSES="2")
@@ -35,7 +36,7 @@ def test_every_shard_survives_a_crash_at_every_point_of_two_attempts(engine: Eng
         for attempt, point in enumerate(pair, start=1):
             engine.crash(point, shard=shard, attempt=attempt)
     count = 4 * len(pairs)
-    job = engine.wait_for(engine.sample(count, 4).name, timeout_s=240)
+    job = engine.wait_for(engine.sample(count, 4).name, timeout_s=480)
     assert engine.crashes() == [] and all(worker.poll() is None for worker in workers)
     assert samples(job) == list(range(count))
     assert job.progress.attempts == 3 * len(pairs)
@@ -95,7 +96,7 @@ def test_a_request_whose_server_dies_at_any_step_is_one_job_when_it_is_made_agai
         for point in points:
             engine.crash(point)
             asked = caller.submit(client.create_sample_job, "digits", 12, shard_size=4, request_id=point)
-            api.wait(30)
+            api.wait(60)
             api = engine.start_api()
             assert client.create_sample_job("digits", 12, shard_size=4, request_id=point) == asked.result(60)
         assert engine.crashes() == []

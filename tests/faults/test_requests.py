@@ -51,7 +51,7 @@ def test_a_hundred_same_requests_at_once_to_two_apis_are_one_job(engine: Engine)
     assert len(list(Path(engine.settings.outputs).rglob("plan.json"))) == 1
 
 
-def test_an_api_that_is_stopped_or_killed_again_and_again_makes_each_request_one_job_and_loses_no_watcher(
+def test_an_api_that_is_killed_or_stopped_again_and_again_makes_each_request_one_job_and_loses_no_watcher(
     engine: Engine,
 ) -> None:
     seed = secrets.randbits(32)

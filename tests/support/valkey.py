@@ -44,7 +44,7 @@ class Valkey:
             self.process = subprocess.Popen(
                 [self.program or ours, *arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not self.answers():
             assert self.process.poll() is None and time.monotonic() < deadline, (self.folder / "valkey.log").read_text()
             time.sleep(0.01)

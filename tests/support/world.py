@@ -276,7 +276,7 @@ async def world(
         yield World(api, models, redis, chosen)
 
 
-async def until(condition: Callable[[], object], timeout_s: float = 10.0) -> None:
+async def until(condition: Callable[[], object], timeout_s: float = 60.0) -> None:
     """Wait until a condition holds."""
     async with asyncio.timeout(timeout_s):
         while not condition():
@@ -287,7 +287,7 @@ def run(test: Coroutine[Any, Any, T]) -> T:
     """Run one asynchronous test with a limit."""
 
     async def limited() -> T:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             return await test
 
     return asyncio.run(limited())

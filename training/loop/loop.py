@@ -71,6 +71,8 @@ def train(
     Of several processes (see `training.compute.parallel`) each must be given the same; the first alone writes, reports
     and measures, and its `should_stop` and its clock count.
 
+    A start takes one step at least, however late: so every run that was not stopped has a checkpoint.
+
     Sets the process's number of torch threads to the recipe's, and cuDNN to deterministic algorithms.
 
     Args:
@@ -103,7 +105,8 @@ def train(
     accuracy = parallel.first(lambda: training.accuracy(test)) if test and saved else None
 
     def reason_to_end() -> Ending | None:
-        return _reason_to_end(recipe, training.images_seen, time.monotonic() - started_s, should_stop)
+        elapsed_s = time.monotonic() - started_s if training.images_seen > state.images_seen else 0.0
+        return _reason_to_end(recipe, training.images_seen, elapsed_s, should_stop)
 
     def save() -> float | None:
         measured = training.accuracy(test) if test else None

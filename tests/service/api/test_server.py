@@ -96,7 +96,7 @@ def test_metrics_tell_of_calls_images_and_models(tmp_path: Path) -> None:
 
 
 def _read(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=5) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         return str(answer.read().decode())
 
 
@@ -153,13 +153,13 @@ def test_sigterm_drains_and_ends_with_0(tmp_path: Path) -> None:
     with api_process(tmp_path) as process:
         address = next_event(process, "listening")["address"]
         with grpc.insecure_channel(address) as channel:
-            watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=20)
+            watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=60)
             assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
             process.send_signal(signal.SIGTERM)
             assert list(watch) == []
         assert next_event(process, "draining")["signal"] == "SIGTERM"
         assert next_event(process, "stopped")
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
 
 
 def test_a_taken_port_ends_the_process_with_one_line_and_2(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_a_taken_port_ends_the_process_with_one_line_and_2(tmp_path: Path) -> No
         holder.listen()
         address = f"127.0.0.1:{holder.getsockname()[1]}"
         with api_process(tmp_path, MINTAGE_API_ADDRESS=address) as process:
-            _, errors = process.communicate(timeout=20)
+            _, errors = process.communicate(timeout=60)
             assert process.returncode == 2
             assert f"mintage: {address}: cannot listen: the port is taken" in errors
             assert "Traceback" not in errors
@@ -177,7 +177,7 @@ def test_a_taken_port_ends_the_process_with_one_line_and_2(tmp_path: Path) -> No
 def test_a_wrong_setting_ends_the_process_with_one_line_and_2(tmp_path: Path) -> None:
     for variables in ({"MINTAGE_LOAD_MODELS": "A=b"}, {"MINTAGE_MAX_IMAGES": "many"}):
         with api_process(tmp_path, **variables) as process:
-            _, errors = process.communicate(timeout=20)
+            _, errors = process.communicate(timeout=60)
             assert process.returncode == 2
             assert next(iter(variables)).removeprefix("MINTAGE_").lower() in errors.lower()
             assert "Traceback" not in errors

@@ -107,7 +107,7 @@ def outcome(script: Script, call: Callable[[TorchServe], Awaitable[Any]]) -> Any
 
 
 def predicted(client: TorchServe) -> Awaitable[bytes]:
-    return client.predict("m", {"request": b"{}"}, timeout_s=5)
+    return client.predict("m", {"request": b"{}"}, timeout_s=60)
 
 
 def registered(client: TorchServe) -> Awaitable[None]:
@@ -172,7 +172,7 @@ def test_no_torchserve_at_all_is_unavailable() -> None:
         client = TorchServe(inference="127.0.0.1:1", management="127.0.0.1:1", max_message_bytes=2**20)
         try:
             with pytest.raises(errors.Unavailable):
-                await client.predict("m", {}, timeout_s=5)
+                await client.predict("m", {}, timeout_s=60)
             with pytest.raises(errors.Unavailable):
                 await client.list_models()
         finally:

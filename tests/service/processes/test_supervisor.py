@@ -24,7 +24,7 @@ PARENT = [
 ]
 
 
-def until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
+def until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
     """Wait until a condition holds."""
     deadline = time.monotonic() + timeout_s
     while not condition():
@@ -43,7 +43,7 @@ def gone(pid: int) -> bool:
 def test_start_waits_until_the_process_is_ready_and_stop_ends_it(tmp_path: Path) -> None:
     with Supervisor(tmp_path) as supervisor:
         ready = wrote(tmp_path / "sleeper.log")
-        process = supervisor.start("sleeper", SLEEPER, os.environ, ready=ready, timeout_s=20)
+        process = supervisor.start("sleeper", SLEEPER, os.environ, ready=ready, timeout_s=60)
 
         assert process.log_tail() == "up"
         pid = process.pid
@@ -54,7 +54,7 @@ def test_start_waits_until_the_process_is_ready_and_stop_ends_it(tmp_path: Path)
 def test_a_killed_process_is_started_again(tmp_path: Path) -> None:
     with Supervisor(tmp_path) as supervisor:
         ready = wrote(tmp_path / "sleeper.log")
-        process = supervisor.start("sleeper", SLEEPER, os.environ, ready=ready, timeout_s=20)
+        process = supervisor.start("sleeper", SLEEPER, os.environ, ready=ready, timeout_s=60)
         supervisor.watch()
         first = process.pid
 
@@ -68,7 +68,7 @@ def test_a_killed_process_is_started_again(tmp_path: Path) -> None:
 def test_stop_ends_what_a_child_started_too(tmp_path: Path) -> None:
     with Supervisor(tmp_path) as supervisor:
         log = tmp_path / "parent.log"
-        supervisor.start("parent", PARENT, os.environ, ready=wrote(log), timeout_s=20)
+        supervisor.start("parent", PARENT, os.environ, ready=wrote(log), timeout_s=60)
         grandchild = int(log.read_text())
         assert psutil.pid_exists(grandchild)
 
@@ -79,7 +79,7 @@ def test_a_process_that_ends_while_starting_shows_the_end_of_its_log(tmp_path: P
     command = [sys.executable, "-c", "import sys; sys.exit('no such model store')"]
 
     with Supervisor(tmp_path) as supervisor, pytest.raises(ProcessFailedError, match="no such model store"):
-        supervisor.start("broken", command, os.environ, ready=lambda: False, timeout_s=20)
+        supervisor.start("broken", command, os.environ, ready=lambda: False, timeout_s=60)
 
 
 def test_a_process_that_is_never_ready_is_reported_and_stopped(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_children_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:
         from service.processes.supervisor import Supervisor
         log = Path({str(tmp_path)!r}) / "sleeper.log"
         supervisor = Supervisor(log.parent)
-        process = supervisor.start("sleeper", {SLEEPER!r}, os.environ, ready=log.exists, timeout_s=20)
+        process = supervisor.start("sleeper", {SLEEPER!r}, os.environ, ready=log.exists, timeout_s=60)
         print(process.pid, flush=True)
         time.sleep(600)
     """

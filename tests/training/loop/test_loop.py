@@ -92,8 +92,11 @@ def test_a_finished_run_is_left_as_it_is(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
 
 
-def test_the_time_cap_ends_a_run_with_a_checkpoint(tmp_path: Path) -> None:
-    summary = train(small_recipe(images=10**9, max_seconds=0.2, checkpoint_images=10**9), blobs(), tmp_path / "run")
+@pytest.mark.parametrize("seconds", [0.2, 0.0])
+def test_the_time_cap_ends_a_run_with_a_checkpoint(tmp_path: Path, seconds: float) -> None:
+    recipe = small_recipe(images=10**9, max_seconds=seconds, checkpoint_images=10**9)
+
+    summary = train(recipe, blobs(), tmp_path / "run")
 
     assert summary.ended == "out of time"
     assert load_run(tmp_path / "run").images_seen == summary.images_seen > 0

@@ -205,7 +205,7 @@ def test_a_caller_who_leaves_frees_the_place_only_when_the_model_answers(tmp_pat
         async with generate_at(tmp_path, max_concurrent=1, max_waiting=0) as (at, generate):
             at.models.answers.clear()
             admission = at.api.admissions.of(at.api.registry.find("digits").backend_name)
-            call = generate(request(count=1024), timeout=0.3 if leaves == "deadline" else 10)
+            call = generate(request(count=1024), timeout=2 if leaves == "deadline" else 60)
             await until(lambda: admission.running == 1)
             if leaves == "cancel":
                 call.cancel()

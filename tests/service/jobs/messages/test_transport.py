@@ -18,7 +18,7 @@ def test_a_worker_whose_acknowledgement_was_lost_has_room_for_the_next_message(t
         with app.connection_for_read() as connection, app.amqp.TaskConsumer(connection) as consumer:
             consumer.qos(prefetch_count=1)
             consumer.on_message = received.append
-            connection.drain_events(timeout=5)
+            connection.drain_events(timeout=60)
             qos = consumer.channel.qos
             assert not qos.can_consume()
             valkey.kill()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import errno
 import itertools
@@ -73,7 +74,7 @@ def on_bench(
     **settings: Any,
 ) -> None:
     """Run a coroutine function with a runner and one job."""
-    variables = {"retry_pause_s": 0, "space_pause_s": 0, "backend_retry_s": 0.5, **settings}
+    variables = {"retry_pause_s": 0, "space_pause_s": 0, "backend_retry_s": 60, **settings}
     chosen = Settings.model_validate({"state_dir": tmp_path, "redis_url": valkey.url, **variables})
 
     async def run() -> None:
@@ -169,7 +170,7 @@ def test_a_cancelled_job_stops_its_runner_in_the_middle_of_a_request(tmp_path: P
             await asyncio.Event().wait()
 
         bench.backend.before = hang
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             assert await bench.runner.run_shard(PLAN.job, 0) == "cancelled"
         assert (await bench.shard()).state == "READY"
         assert await bench.ledger.ending() == [PLAN.job]
@@ -236,13 +237,17 @@ def test_a_runner_that_is_told_to_stop_hands_its_lease_back(tmp_path: Path, valk
 def test_the_lease_is_kept_while_a_request_takes_longer_than_it(tmp_path: Path, valkey: Valkey) -> None:
     async def act(bench: Bench) -> None:
         async def take_long() -> None:
-            await asyncio.sleep(1.5)
+            with contextlib.closing(valkey.client()) as client:
+                first_end_ms = client.zscore("mintage:leases", f"{PLAN.job} 0") or 0.0
+                async with asyncio.timeout(60):
+                    while 1000 * client.time()[0] < first_end_ms:
+                        await asyncio.sleep(0.05)
             assert await bench.ledger.expire(max_attempts=3, pause_s=0) == []
 
         bench.backend.before = take_long
         assert await bench.runner.run_shard(PLAN.job, 0) == "done"
 
-    on_bench(tmp_path, valkey, act, lease_s=1.0)
+    on_bench(tmp_path, valkey, act, lease_s=3.0)
 
 
 def test_requests_grow_while_answers_are_quick_and_shrink_when_they_are_not() -> None:
@@ -299,7 +304,7 @@ def test_patience_ends() -> None:
 
     with pytest.raises(Unavailable):
         asyncio.run(retry_transient(fail, 0.3))
-    assert 2 <= calls <= 5
+    assert 1 <= calls <= 5  # as many as the machine's speed and the growing pauses allow
 
 
 NO_SPACE = "NO_SPACE: the disk of the output folder, or of the spool folder of an object store, is full"

@@ -14,6 +14,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from mintage.v1 import jobs_pb2
 
+from service.api.servicers.jobs import score_plans
 from service.jobs.plan import read_plan
 from service.settings import Settings
 from tests.support.image_folders import image_files
@@ -269,7 +270,7 @@ def test_a_listing_that_was_left_by_a_try_that_broke_off_is_in_nobodys_way(with_
     with_api(act)
 
 
-def test_a_folder_that_cannot_be_scored_is_refused(with_api: Use) -> None:
+def test_a_folder_that_cannot_be_scored_is_refused(with_api: Use, monkeypatch: pytest.MonkeyPatch) -> None:
     async def act(api: Api) -> None:
         inputs = api.outputs.parent / "inputs"
         image_files(inputs / "set", 3)
@@ -285,7 +286,8 @@ def test_a_folder_that_cannot_be_scored_is_refused(with_api: Use) -> None:
         assert "holds no PNG" in await refused(api.score("", source_folder="empty"), Code.FAILED_PRECONDITION)
         assert "symbolic link" in await refused(api.score("", source_folder="linked"), Code.FAILED_PRECONDITION)
         request = jobs_pb2.CreateScoreJobRequest(model="models/judge", source_folder="set")
-        late = api.stub.CreateScoreJob(request, timeout=0.9)
+        monkeypatch.setattr(score_plans, "ANSWER_S", 60.0)
+        late = api.stub.CreateScoreJob(request, timeout=50)
         assert "longer deadline" in await refused(late, Code.DEADLINE_EXCEEDED)
         assert not list(api.outputs.rglob("*.json*"))
 
