@@ -3,16 +3,22 @@
 Static checks run first and do not stop each other; then pytest runs, whose closing line is the last one printed.
 `./mint test --fast` leaves out the tests that start real processes. `./mint test --soak 10m [--seed N]` runs the soak
 alone: random faults for so long, then a check of everything that happened (`tests/soak`).
+
+Pytest runs the files of tests in two processes or more (pytest-xdist); `-n 0` runs all in one, for `-s` and debuggers.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+# Two at least, since most tests wait for something; four at most, each of which may hold a TorchServe. A file stays in
+# one process, for its fixtures; the files go out in their order, which has the slowest folders first.
+PARALLEL = [f"--numprocesses={min(max(os.cpu_count() or 1, 2), 4)}", "--dist=loadfile", "--no-loadscope-reorder"]
 CHECKS = {
     "ruff format": ["ruff", "format", "--check", "--quiet", "."],
     "ruff": ["ruff", "check", "--quiet", "."],
@@ -32,7 +38,8 @@ def main(arguments: list[str]) -> int:
         print(f"checks that failed: {', '.join(failed)} (the tests run all the same)", flush=True)
     if "--fast" in arguments:
         arguments = [argument for argument in arguments if argument != "--fast"] + ["-m", "not e2e and not engine"]
-    tests = subprocess.run([sys.executable, "-m", "pytest", "--durations=10", *arguments], cwd=ROOT, check=False)
+    command = [sys.executable, "-m", "pytest", "--durations=10", *PARALLEL, *arguments]
+    tests = subprocess.run(command, cwd=ROOT, check=False)
     return tests.returncode or bool(failed)
 
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from tests.support.valkey import Valkey, running_valkey
 
 if TYPE_CHECKING:
     from tests.support.s3 import S3Server
+
+
+hypothesis.settings.register_profile("mintage", deadline=None)  # of one example; a busy machine takes what it takes
+hypothesis.settings.load_profile("mintage")
 
 
 @pytest.fixture(scope="session", autouse=True)
