@@ -39,7 +39,7 @@ def test_slices_at_any_offset_are_the_bytes_of_the_whole(generator: Model) -> No
     whole = made(generator, Generate(9, 0, 40))
     assert whole.shape == (40, 6, 5, 2) and whole.dtype == np.uint8
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     @given(first=st.integers(0, 39), count=st.integers(1, 40))
     def holds(first: int, count: int) -> None:
         count = min(count, 40 - first)

@@ -34,8 +34,7 @@ def test_draining_lets_calls_in_flight_finish_and_refuses_new_ones(tmp_path: Pat
             call = asyncio.ensure_future(generate(REQUEST))
             await until(lambda: at.models.operations("generate"))
             draining = asyncio.create_task(at.api.drain(10.0))
-            await until(lambda: at.api.health.stopping)
-            await asyncio.sleep(0)
+            await until(lambda: not listens(at.address))
             async with grpc.aio.insecure_channel(at.address) as other:
                 refused = await failure_of(generation_pb2_grpc.GenerationServiceStub(other).Generate(REQUEST))
             assert refused.code is grpc.StatusCode.UNAVAILABLE
@@ -44,6 +43,12 @@ def test_draining_lets_calls_in_flight_finish_and_refuses_new_ones(tmp_path: Pat
             await draining
 
     run(test())
+
+
+def listens(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    with socket.socket() as probe:
+        return probe.connect_ex((host, int(port))) == 0
 
 
 def test_a_drain_that_takes_too_long_ends_the_calls(tmp_path: Path) -> None:

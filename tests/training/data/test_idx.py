@@ -70,7 +70,7 @@ def test_a_damaged_gzip_file_is_refused_by_name(tmp_path: Path, spoil: object) -
         read_idx(path, dimensions=3)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(content=st.binary(max_size=60))
 def test_no_bytes_whatever_raise_anything_but_a_data_error(
     tmp_path_factory: pytest.TempPathFactory, content: bytes

@@ -149,7 +149,7 @@ def test_a_bomb_of_zeros_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         members(path)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(position=st.integers(0, 4000), value=st.integers(0, 255), end=st.integers(0, 10_240))
 def test_no_damage_whatever_raises_anything_but_a_data_error(
     tmp_path_factory: pytest.TempPathFactory, position: int, value: int, end: int
