@@ -55,7 +55,7 @@ from service.settings import Settings
 
 RESPONSE_TIMEOUT_DEADLINES = 2.0  # the watchdog must outlast every legal request
 WAITING_MESSAGES = 4
-LAST_WORDS_S = 1.0  # in which calls that were ended tell their callers so
+LAST_WORDS_S = 3.0  # in which calls that were ended tell their callers so
 
 log = structlog.get_logger("mintage.api")
 
