@@ -14,7 +14,7 @@ from service.jobs.shards.formats.choice import image_layout_of
 from service.jobs.shards.marker import Marker
 from service.jobs.shards.publish import publish
 from service.jobs.shards.root import root_digest
-from service.jobs.storage.local import LocalStore
+from service.jobs.storage.local_store import LocalStore
 from tests.faults.engine import Engine, running_engine, wait_until
 from tests.faults.model_server import ModelServer, made_images
 from tests.faults.test_crash_points import POINTS

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -12,10 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from service.jobs.storage.output import OutputError
-
-BLOCK = 1 << 20
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+from service.jobs.storage.tree import Tree
 
 
 class SourceError(OutputError):
@@ -37,8 +33,8 @@ class InputFolder:
     """The folder `{root}/{folder}`, where `folder` has been validated: no empty, '.' or '..' segment."""
 
     def __init__(self, root: Path, folder: str) -> None:
-        self.root = root
         self.folder = folder
+        self._tree = Tree(root, "the input folder", SourceError)
 
     def files(self, wanted: Callable[[str], bool], *, on_file: Callable[[], None] = lambda: None) -> list[InputFile]:
         """List the plain files whose names are wanted, also in subfolders, in order of their paths.
@@ -54,7 +50,7 @@ class InputFolder:
             SourceError: if it is a symbolic link or no folder.
         """
         found = []
-        with self._opened(*self.folder.split("/")) as top:
+        with self._tree.folder(*self.folder.split("/")) as top:
             for above, folders, files, descriptor in os.fwalk(".", dir_fd=top, follow_symlinks=False):
                 folders[:] = [name for name in folders if not name.startswith(".")]
                 prefix = above.removeprefix(".").removeprefix("/")
@@ -76,39 +72,20 @@ class InputFolder:
             SourceError: if it is gone, or is not what was listed.
         """
         *folders, last = f"{self.folder}/{file.name}".split("/")
-        try:
-            with self._opened(*folders) as folder:
-                descriptor = os.open(last, _READ, dir_fd=folder)
-        except FileNotFoundError:
-            raise SourceError(f"{self._shown(file)} is gone since the job was accepted") from None
-        except OSError as error:
-            raise SourceError(f"{self._shown(file)} cannot be opened: {error.strerror}") from error
-        with os.fdopen(descriptor, "rb", buffering=BLOCK) as opened:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise SourceError(f"{self._shown(file)} is no plain file any more")
+        with contextlib.ExitStack() as stack:
+            try:
+                folder = stack.enter_context(self._tree.folder(*folders))
+                opened = stack.enter_context(self._tree.file(folder, last))
+            except FileNotFoundError:
+                raise SourceError(f"{self._shown(file)} is gone since the job was accepted") from None
+            except SourceError as error:
+                raise SourceError(f"{self._shown(file)} cannot be opened: {error}") from error
+            except OSError as error:
+                raise SourceError(f"{self._shown(file)} cannot be opened: {error.strerror}") from error
+            status = os.fstat(opened.fileno())
             if (status.st_size, status.st_mtime_ns) != (file.size, file.changed_ns):
                 raise SourceError(f"{self._shown(file)} was changed since the job was accepted")
             yield opened
 
     def _shown(self, file: InputFile) -> str:
         return ascii(f"{self.folder}/{file.name}")[1:-1]
-
-    @contextlib.contextmanager
-    def _opened(self, *segments: str) -> Iterator[int]:
-        """Open a folder segment by segment from the root."""
-        descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            for segment in segments:
-                parent = descriptor
-                try:
-                    descriptor = os.open(segment, _FOLDER, dir_fd=parent)
-                except OSError as error:
-                    if error.errno in (errno.ELOOP, errno.ENOTDIR):
-                        text = f"{segment!a} in the input folder is a symbolic link or no folder"
-                        raise SourceError(text) from error
-                    raise
-                os.close(parent)
-            yield descriptor
-        finally:
-            os.close(descriptor)

@@ -1,6 +1,6 @@
 """What a job's files need of the place they go to: nothing leaves the job's folder, no shard is ever overwritten.
 
-`local_store` has the implementation on a file system.
+`local_output` implements it on a file system, `bucket_output` in an object store.
 """
 
 from __future__ import annotations

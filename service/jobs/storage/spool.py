@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from service.errors import FailedPrecondition
-from service.jobs.storage.local import LocalOutput
+from service.jobs.storage.local_output import LocalOutput
 from service.jobs.storage.output import Temporary, TemporaryFolder
 
 LOCK = "lock"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from service.jobs.storage.local import LocalStore
+from service.jobs.storage.local_store import LocalStore
 from service.jobs.storage.output import Output
 from service.settings import S3, Settings
 

@@ -12,7 +12,7 @@ from service.jobs.dispatch.rebuild import rebuild
 from service.jobs.intents import Intents
 from service.jobs.ledger.scripts import PREFIX
 from service.jobs.ledger.views import Lease
-from service.jobs.storage.local import LocalStore
+from service.jobs.storage.local_store import LocalStore
 from tests.support.job_api import Api, Code, State, Use, refused
 from tests.support.ledgers import dispatch
 from tests.support.valkey import Valkey

@@ -17,7 +17,7 @@ from service.jobs.shards.formats.scores import ScoreWriter
 from service.jobs.shards.formats.tar import TarWriter
 from service.jobs.shards.publish import publish
 from service.jobs.sources.choice import source_digest
-from service.jobs.storage.local import LocalStore
+from service.jobs.storage.local_store import LocalStore
 from tests.service.jobs.shards.test_publish import marker_of
 from tests.support.plans import sample_plan, score_plan
 from training.scores.classifier_score import classifier_score

@@ -11,7 +11,7 @@ import pytest
 
 from service.jobs.plan import Plan
 from service.jobs.scoring import statistics
-from service.jobs.storage.local import LocalStore
+from service.jobs.storage.local_store import LocalStore
 from tests.support.scored import CONCEPTS, against, finished, made_source, plan_of, rows_of
 from training.scores.chosen import chosen_images
 from training.scores.classifier_score import classifier_score

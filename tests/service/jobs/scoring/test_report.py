@@ -19,7 +19,7 @@ from service.jobs.manifest import Ending
 from service.jobs.plan import Plan
 from service.jobs.scoring.report import plots
 from service.jobs.scoring.report.summary import SHOWN, Extremes
-from service.jobs.storage.local import LocalStore
+from service.jobs.storage.local_store import LocalStore
 from tests.support.scored import CONCEPTS, against, finished, made_source, plan_of, rows_of, write_shards
 
 ONE, TWO = "01k0000000000001", "01k0000000000002"

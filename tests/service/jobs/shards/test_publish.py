@@ -15,7 +15,7 @@ from service.jobs.shards.formats.choice import open_images
 from service.jobs.shards.formats.tar import TarWriter
 from service.jobs.shards.marker import Marker, read_marker
 from service.jobs.shards.publish import DeterminismError, adopt, publish
-from service.jobs.storage.local import LocalOutput
+from service.jobs.storage.local_output import LocalOutput
 from service.jobs.storage.output import OutputError
 from tests.support.plans import sample_plan
 

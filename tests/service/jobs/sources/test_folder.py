@@ -23,7 +23,7 @@ from service.jobs.sources.folder import allowed_unreadable, open_folder
 from service.jobs.sources.inputs import InputFolder, SourceError
 from service.jobs.sources.listing import Listing, file_name, list_folder, read_names
 from service.jobs.sources.source import Images
-from service.jobs.storage.local import LocalOutput
+from service.jobs.storage.local_output import LocalOutput
 from tests.support.image_folders import image_files, parquet_of, picture, png, tar_of
 from tests.support.plans import sample_plan, score_plan
 

@@ -20,7 +20,7 @@ from service.jobs.dispatch.rebuild import rebuild
 from service.jobs.ledger.control import Control
 from service.jobs.ledger.ledger import Ledger
 from service.jobs.plan import Plan
-from service.jobs.storage.local import LocalStore
+from service.jobs.storage.local_store import LocalStore
 from service.jobs.submission.reservations import Quotas, Reservations
 from service.jobs.submission.submit import write_plan
 from service.settings import Settings

@@ -16,7 +16,7 @@ from service.errors import FailedPrecondition, InvalidArgument, NotFound
 from service.jobs.dispatch.finalize import finalize
 from service.jobs.dispatch.rebuild import rebuild
 from service.jobs.ledger.control import Control
-from service.jobs.storage.local import LocalStore
+from service.jobs.storage.local_store import LocalStore
 from service.jobs.storage.store import open_store
 from service.jobs.submission.submit import write_plan
 from service.jobs.verification.findings import Finding, manifest_or_finding

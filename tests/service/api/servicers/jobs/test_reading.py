@@ -11,7 +11,7 @@ import pytest
 from mintage.v1 import jobs_pb2
 
 from service.jobs.shards.publish import publish
-from service.jobs.storage.local import LocalStore
+from service.jobs.storage.local_store import LocalStore
 from tests.service.jobs.shards.test_publish import marker_of
 from tests.support.job_api import Api, Code, Use, refused, wrong_fields
 

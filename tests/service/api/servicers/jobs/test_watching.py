@@ -12,7 +12,7 @@ from mintage.v1 import jobs_pb2
 
 from service.jobs.dispatch.rebuild import rebuild
 from service.jobs.ledger.views import Lease
-from service.jobs.storage.local import LocalStore
+from service.jobs.storage.local_store import LocalStore
 from tests.support.job_api import Api, State, Use, wrong_fields
 from tests.support.valkey import Valkey
 

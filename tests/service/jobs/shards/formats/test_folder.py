@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from service.jobs.storage.local import LocalStore
+from service.jobs.storage.local_store import LocalStore
 from service.jobs.storage.output import OutputError, TemporaryFolder
 from service.jobs.verification.findings import shard_findings
 from tests.service.jobs.shards.formats.test_formats import make_shard, output_of, tree

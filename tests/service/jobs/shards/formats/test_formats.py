@@ -16,7 +16,8 @@ from service.jobs.shards.formats.choice import image_layout_of, open_images
 from service.jobs.shards.formats.tar import TarWriter
 from service.jobs.shards.marker import Marker, marker_name, read_marker
 from service.jobs.shards.publish import adopt, publish
-from service.jobs.storage.local import LocalOutput, LocalStore
+from service.jobs.storage.local_output import LocalOutput
+from service.jobs.storage.local_store import LocalStore
 from service.jobs.storage.output import Output, OutputError
 from tests.service.jobs.shards.test_publish import marker_of
 from tests.support.plans import sample_plan

@@ -11,7 +11,7 @@ import pytest
 from service.jobs.dispatch.finalize import finalize
 from service.jobs.shards.formats import npy
 from service.jobs.shards.formats.npy import NpzWriter
-from service.jobs.storage.local import LocalStore
+from service.jobs.storage.local_store import LocalStore
 from tests.service.jobs.shards.formats.test_formats import make_shard, output_of, pictures
 from tests.support.plans import sample_plan
 

@@ -13,7 +13,7 @@ from PIL import Image
 from service.jobs.dispatch.finalize import finalize
 from service.jobs.plan import Plan
 from service.jobs.shards.formats.parquet import ParquetLayout
-from service.jobs.storage.local import LocalStore
+from service.jobs.storage.local_store import LocalStore
 from tests.service.jobs.shards.formats.test_formats import make_shard, output_of, pictures
 from tests.support.plans import sample_plan
 

@@ -17,7 +17,7 @@ from service.jobs.plan import Plan, ScoredConcept
 from service.jobs.shards.formats.scores import Read, ScoreWriter, open_scores, what_was_read
 from service.jobs.shards.marker import Marker
 from service.jobs.shards.publish import publish
-from service.jobs.storage.local import LocalOutput
+from service.jobs.storage.local_output import LocalOutput
 from service.jobs.storage.output import OutputError
 from tests.service.jobs.shards.test_publish import marker_of
 from tests.support.plans import sample_plan, score_plan

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from service.jobs.storage.local import LocalOutput
+from service.jobs.storage.local_output import LocalOutput
 from service.jobs.storage.output import OutputError
 
 

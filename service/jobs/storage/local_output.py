@@ -1,8 +1,7 @@
-"""Jobs in a folder of this machine: nothing is written outside it, no shard that is there is ever overwritten.
+"""The folder of one job on this machine: nothing is written outside it, and no shard is ever overwritten.
 
-Every path is walked from the output folder segment by segment without following symbolic links. A file appears under
-its name whole or not at all: it is written to `.tmp/` on the same file system, fsynced, then linked (which, unlike a
-rename, fails if the name is taken), and the folder is fsynced.
+A file appears under its name whole or not at all: it is written to `.tmp/` on the same file system, fsynced and linked,
+which, unlike a rename, fails if the name is taken; then the folder is fsynced. `tree` says why no path leads out.
 """
 
 from __future__ import annotations
@@ -11,8 +10,6 @@ import contextlib
 import errno
 import os
 import secrets
-import shutil
-import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,47 +18,12 @@ from typing import BinaryIO
 from service.jobs.faults import crash_point
 from service.jobs.plan import PLAN_FILE
 from service.jobs.storage.output import TEMPORARY, AnyTemporary, OutputError, Temporary, TemporaryFolder
+from service.jobs.storage.removal import REMOVE_TRIES, discard, remove_tree
+from service.jobs.storage.tree import BLOCK, FOLDER, READ, Tree
 
-BLOCK = 1 << 20
-REMOVE_TRIES = 10
-SYNCS_AT_ONCE = 16
-_DEAD = "dead."
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_NOT_PLAIN = (errno.ELOOP, errno.ENXIO)
+SYNCS_AT_ONCE = 16  # a disk takes many at once in hardly more time than one
 _TAKEN = (errno.EEXIST, errno.ENOTEMPTY)
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-class LocalStore:
-    """The folder `root`, with a folder for each job below it."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def output(self, prefix: str, *, existing: bool = False) -> LocalOutput:
-        """Name a job's folder."""
-        return LocalOutput(self.root, prefix, existing=existing)
-
-    def plan_prefixes(self) -> Iterator[str]:
-        """Return the prefixes that hold a plan; follows no symbolic link, looks at nothing below a job."""
-        for folder, folders, files in os.walk(self.root):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            if PLAN_FILE in files:
-                folders.clear()
-                yield Path(folder).relative_to(self.root).as_posix()
-
-    def check_writable(self, prefix: str) -> None:
-        """Raise PermissionError if the nearest folder that exists cannot be written."""
-        folder = self.root / prefix
-        while not folder.exists():
-            folder = folder.parent
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-
-    def uri(self, prefix: str) -> str:
-        """Return the path of a job's folder."""
-        return str(self.root / prefix)
 
 
 class LocalOutput:
@@ -72,6 +34,7 @@ class LocalOutput:
         self.prefix = prefix
         self._existing = existing
         self._plan: bytes | None = None
+        self._tree = Tree(root, "the output folder", OutputError)
 
     def put(self, name: str, data: bytes) -> bool:
         """Write a whole small file unless its name is taken; tell whether this call wrote it.
@@ -105,10 +68,10 @@ class LocalOutput:
         with self._folder(TEMPORARY, create=True) as folder:
             os.mkdir(name, 0o755, dir_fd=folder)
             try:
-                with contextlib.closing(TemporaryFolder(name, os.open(name, _FOLDER, dir_fd=folder))) as temporary:
+                with contextlib.closing(TemporaryFolder(name, os.open(name, FOLDER, dir_fd=folder))) as temporary:
                     yield temporary
             finally:
-                _discard(folder, name)
+                discard(folder, name)
 
     def publish(self, temporary: AnyTemporary, name: str) -> bool:
         """Give a temporary file or folder its name for good, unless the name is taken; tell whether this call did."""
@@ -130,20 +93,20 @@ class LocalOutput:
         """Rename a folder once all that is in it is on the disk; a rename replaces no folder that holds anything."""
 
         def sync(file: str) -> None:
-            descriptor = os.open(file, _READ, dir_fd=temporary.descriptor)
+            descriptor = os.open(file, READ, dir_fd=temporary.descriptor)
             try:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
 
-        with ThreadPoolExecutor(SYNCS_AT_ONCE) as pool:  # a disk takes many at once in hardly more time than one
+        with ThreadPoolExecutor(SYNCS_AT_ONCE) as pool:
             list(pool.map(sync, os.listdir(temporary.descriptor)))  # noqa: PTH208 - pathlib knows no descriptors
         os.fsync(temporary.descriptor)
         crash_point("after_fsync")
         *folders, last = name.split("/")
         with self._folder(TEMPORARY, create=True) as source, self._folder(*folders, create=True) as target:
             try:
-                with _confined(name):
+                with self._tree.confined(last):
                     os.rename(temporary.name, last, src_dir_fd=source, dst_dir_fd=target)
             except OSError as error:
                 if error.errno in _TAKEN:
@@ -172,12 +135,7 @@ class LocalOutput:
             OutputError: if it is anything but a plain file.
         """
         *folders, last = name.split("/")
-        with self._folder(*folders) as folder, _confined(name):
-            descriptor = os.open(last, _READ, dir_fd=folder)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-            raise OutputError(f"{self.prefix}/{name} is no plain file")
-        with os.fdopen(descriptor, "rb", buffering=BLOCK) as file:
+        with self._folder(*folders) as folder, self._tree.file(folder, last) as file:
             yield file
 
     def read(self, name: str) -> bytes | None:
@@ -225,7 +183,7 @@ class LocalOutput:
         for name in self.names(TEMPORARY):
             if name.startswith(label):
                 with contextlib.suppress(FileNotFoundError), self._folder(TEMPORARY) as folder:
-                    _discard(folder, name)
+                    discard(folder, name)
         if not label:
             with contextlib.suppress(OSError), self._folder() as folder:
                 os.rmdir(TEMPORARY, dir_fd=folder)
@@ -241,111 +199,42 @@ class LocalOutput:
         Raises:
             OSError: if something cannot be removed.
         """
-        above, _, last = self.prefix.rpartition("/")
+        *above, last = self.prefix.split("/")
         for tries_left in reversed(range(REMOVE_TRIES)):
             try:
-                with LocalOutput(self.root, above or ".", existing=True)._folder() as folder:
-                    shutil.rmtree(last, dir_fd=folder)
+                with self._tree.folder(*above) as folder:
+                    remove_tree(last, folder)
                     os.fsync(folder)
-            except FileNotFoundError:  # of the folder: done; of a file that somebody else removed: look again
+                return
+            except FileNotFoundError:  # of the folder: done; of a file that another removed first: try again
                 if not self.names():
                     return
-            except OSError as error:
-                if error.errno != errno.ENOTEMPTY or not tries_left:
+                if not tries_left:
                     raise
-            else:
-                return
 
     @contextlib.contextmanager
     def _folder(self, *below: str, create: bool = False) -> Iterator[int]:
-        """Open `{root}/{prefix}/{below}` segment by segment, following no symbolic link below the root."""
+        """Open `{root}/{prefix}/{below}`, made if need be: the job's own folder only unless it must exist."""
         create_job = create and not self._existing
         if create_job:
             self.root.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            for segment in self.prefix.split("/"):
-                descriptor = _into(descriptor, segment, create=create_job)
+        with self._tree.folder(*self.prefix.split("/"), create=create_job) as job:
             if self._existing:
-                self._check_job(descriptor, writing=create)
-            for segment in below:
-                descriptor = _into(descriptor, segment, create=create)
-            yield descriptor
-        finally:
-            os.close(descriptor)
+                self._check_job(job, writing=create)
+            with self._tree.below(job, *below, create=create) as folder:
+                yield folder
 
     def _check_job(self, folder: int, *, writing: bool) -> None:
         """Refuse to write if the folder is by now another job's: its plan is not the one that was there at first."""
-        plan = _read_plan(folder)
+        plan = self._read_plan(folder)
         if self._plan is None:
             self._plan = plan
         if writing and plan != self._plan:
             raise FileNotFoundError(errno.ENOENT, "the job was deleted", PLAN_FILE)
 
-
-def _read_plan(folder: int) -> bytes:
-    try:
-        with os.fdopen(os.open(PLAN_FILE, _READ, dir_fd=folder), "rb") as file:
-            return file.read()
-    except OSError:
-        return b""
-
-
-def _discard(folder: int, name: str) -> None:
-    """Remove a temporary file, or a folder with all in it, if it is still there.
-
-    A folder gets another name first, in one step: an attempt that is not quite dead publishes it whole or not at all.
-    """
-    try:
-        os.unlink(name, dir_fd=folder)
-    except FileNotFoundError:
-        pass
-    except IsADirectoryError:
-        dead = f"{_DEAD}{secrets.token_hex(8)}"
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(name, dead, src_dir_fd=folder, dst_dir_fd=folder)
-            _remove_tree(dead, folder)
-
-
-def _remove_tree(name: str, folder: int) -> None:
-    """Remove a folder with all in it, also while a thread of an attempt that was given up adds a file."""
-    for tries_left in reversed(range(REMOVE_TRIES)):
+    def _read_plan(self, folder: int) -> bytes:
         try:
-            return shutil.rmtree(name, dir_fd=folder)
-        except OSError as error:
-            if error.errno != errno.ENOTEMPTY or not tries_left:
-                raise
-
-
-def _into(parent: int, segment: str, *, create: bool) -> int:
-    """Step from one folder into another, closing the first."""
-    descriptor = _step(parent, segment, create=create)
-    os.close(parent)
-    return descriptor
-
-
-def _step(parent: int, segment: str, *, create: bool) -> int:
-    """Open one folder in another, making it first if need be."""
-    with _confined(segment):
-        try:
-            return os.open(segment, _FOLDER, dir_fd=parent)
-        except FileNotFoundError:
-            if not create:
-                raise
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(segment, 0o755, dir_fd=parent)
-            os.fsync(parent)
-        return os.open(segment, _FOLDER, dir_fd=parent)
-
-
-@contextlib.contextmanager
-def _confined(name: str) -> Iterator[None]:
-    """Turn the errors of a symbolic link, or a file in a folder's place, into OutputError."""
-    try:
-        yield
-    except (NotADirectoryError, IsADirectoryError) as error:
-        raise OutputError(f"{name} in the output folder is no plain file or folder; remove it") from error
-    except OSError as error:
-        if error.errno in _NOT_PLAIN:
-            raise OutputError(f"{name} in the output folder is a symbolic link; remove it") from error
-        raise
+            with self._tree.file(folder, PLAN_FILE) as file:
+                return file.read()
+        except (OSError, OutputError):
+            return b""
