@@ -1,4 +1,4 @@
-"""`images.parquet` of a score job: a row for each image, for whoever looks for the best, the worst or the odd ones.
+"""`images.parquet` of a score job: one row per image, to find the best, the worst and the odd ones.
 
     index                  of the image in the job
     source                 where a folder's image came from: `cats/7.png`, `part-0.tar#12`, `train.parquet#12`

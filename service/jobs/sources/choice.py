@@ -1,4 +1,4 @@
-"""The source of a score job's images. Whoever reads the images of any score job does it with `open_source`."""
+"""The source of a score job; `open_source` reads the images of any of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The format of a plan. Whoever reads the images of any shard does it with `open_images`."""
+"""The format of a plan; `open_images` reads the images of any shard."""
 
 from __future__ import annotations
 
