@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from mintage.v1 import jobs_pb2
 
-from service.api.servicers.jobs.control import checked_name
+from service.api.servicers.jobs.requests import checked_name
 from service.errors import FailedPrecondition, NotFound
 from service.jobs.ledger.ledger import Ledger
 from service.jobs.plan import Plan

@@ -7,9 +7,8 @@ import re
 from mintage.v1 import jobs_pb2
 
 from service.api.requests.pagination import page_size, page_start, page_token
-from service.api.servicers.jobs.control import checked_name
 from service.api.servicers.jobs.messages import job_message, shard_message
-from service.api.servicers.jobs.requests import check_labels
+from service.api.servicers.jobs.requests import check_labels, checked_name
 from service.jobs.ledger.ledger import Ledger
 from service.jobs.ledger.queries import JobFilter, page, shard_page
 from service.jobs.storage.store import Store

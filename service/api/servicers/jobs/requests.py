@@ -1,4 +1,4 @@
-"""What the requests of all kinds of job have in common: checked, and told apart."""
+"""What requests about jobs have in common: names, labels, job options."""
 
 from __future__ import annotations
 
@@ -24,6 +24,18 @@ FORMATS: dict[jobs_pb2.OutputFormat.ValueType, Literal["webdataset-png", "png-fo
 FORMAT_NUMBERS: dict[str, jobs_pb2.OutputFormat.ValueType] = {name: number for number, name in FORMATS.items()}
 
 Creation = jobs_pb2.CreateSampleJobRequest | jobs_pb2.CreateScoreJobRequest
+
+
+def checked_name(name: str) -> str:
+    """Return the id in `jobs/{job}`.
+
+    Raises:
+        InvalidArgument: if it is not.
+    """
+    violations = Violations()
+    job = violations.job_name("name", name)
+    violations.check()
+    return job
 
 
 def check_common(request: Creation, violations: Violations) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from mintage.v1 import jobs_pb2, verification_pb2
+from mintage.v1 import jobs_pb2, jobs_pb2_grpc, verification_pb2
 from redis.asyncio import Redis
 
-from service.api.servicers.jobs.control import JobControlServicer
+from service.api.servicers.jobs.control import JobControl
 from service.api.servicers.jobs.creation import JobCreation
 from service.api.servicers.jobs.files import JobFiles
 from service.api.servicers.jobs.listing import JobListing
@@ -21,15 +21,15 @@ from service.models.registry import Registry
 from service.settings import Settings
 
 
-class JobServicer(JobControlServicer):
+class JobServicer(jobs_pb2_grpc.JobServiceServicer):
     """Answers JobService, in the order of the contract."""
 
     def __init__(self, settings: Settings, redis: Redis, registry: Registry, generator: ImageGenerator) -> None:
-        super().__init__(settings, redis)
         ledger, store = Ledger(redis), open_store(settings)
         self._creation = JobCreation(settings, ledger, store, registry)
         self._listing = JobListing(ledger, store)
         self._watch = JobWatch(ledger, store)
+        self._control = JobControl(ledger, store)
         self._files = JobFiles(ledger, store)
         self._verification = JobVerification(
             ledger,
@@ -63,6 +63,28 @@ class JobServicer(JobControlServicer):
     def WatchJob(self, request: jobs_pb2.WatchJobRequest, context: Any) -> AsyncIterator[jobs_pb2.WatchJobResponse]:
         """Stream a job until it ends."""
         return self._watch.watch(request)
+
+    async def CancelJob(self, request: jobs_pb2.CancelJobRequest, context: Any) -> jobs_pb2.CancelJobResponse:
+        """Cancel a job."""
+        return await self._control.cancel(request)
+
+    async def PauseJob(self, request: jobs_pb2.PauseJobRequest, context: Any) -> jobs_pb2.PauseJobResponse:
+        """Pause a job."""
+        return await self._control.pause(request)
+
+    async def ResumeJob(self, request: jobs_pb2.ResumeJobRequest, context: Any) -> jobs_pb2.ResumeJobResponse:
+        """Resume a paused job."""
+        return await self._control.resume(request)
+
+    async def RetryFailedShards(
+        self, request: jobs_pb2.RetryFailedShardsRequest, context: Any
+    ) -> jobs_pb2.RetryFailedShardsResponse:
+        """Give failed shards fresh attempts."""
+        return await self._control.retry(request)
+
+    async def DeleteJob(self, request: jobs_pb2.DeleteJobRequest, context: Any) -> jobs_pb2.DeleteJobResponse:
+        """Delete a job."""
+        return await self._control.delete(request)
 
     def ReadShard(self, request: jobs_pb2.ReadShardRequest, context: Any) -> AsyncIterator[jobs_pb2.ReadShardResponse]:
         """Stream the file of a finished shard."""
