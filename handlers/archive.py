@@ -81,7 +81,8 @@ def _fill(content: Path, run: Path, kind: Kind, micro_batch: int) -> None:
         raise ArchiveError(str(error)) from None
     save_file({name: tensor.contiguous() for name, tensor in weights.items()}, content / model.WEIGHTS_FILE)
     (content / model.CONFIG_FILE).write_bytes((run / CONFIG_FILE).read_bytes())
-    (content / model.SERVING_FILE).write_text(json.dumps({"kind": kind, "micro_batch": micro_batch}), encoding="utf-8")
+    serving = {"format": model.ARCHIVE_FORMAT, "kind": kind, "micro_batch": micro_batch}
+    (content / model.SERVING_FILE).write_text(json.dumps(serving), encoding="utf-8")
     (content / "card.md").write_text(_card(loaded), encoding="utf-8")
     if kind == "neurons" and (run / CONCEPTS_FILE).exists():
         (content / CONCEPTS_FILE).write_bytes((run / CONCEPTS_FILE).read_bytes())

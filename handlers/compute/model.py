@@ -26,6 +26,7 @@ from training.neurons.concepts import Concept, read_concepts
 from training.recipes import Kind
 
 WEIGHTS_FILE, CONFIG_FILE, SERVING_FILE = "weights.safetensors", "config.json", "serving.json"
+ARCHIVE_FORMAT = 2  # of what an archive holds, its handler file included; another one is refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +131,11 @@ def _micro_batch(folder: Path, kind: Kind) -> int:
     """Read serving.json and check that it describes this kind of model."""
     try:
         serving: Any = json.loads((folder / SERVING_FILE).read_text(encoding="utf-8"))
-        found, micro_batch = serving["kind"], serving["micro_batch"]
+        found, micro_batch, layout = serving["kind"], serving["micro_batch"], serving.get("format")
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"the archive's {SERVING_FILE} is missing or damaged ({error!r})") from None
+    if layout != ARCHIVE_FORMAT:
+        raise ModelError(f"the archive has format {layout}, not {ARCHIVE_FORMAT}; pack it again")
     if found != kind or found not in get_args(Kind):
         raise ModelError(f"the archive's {SERVING_FILE} says kind {found!r}, but its handler serves a {kind}")
     if type(micro_batch) is not int or micro_batch < 1:

@@ -6,13 +6,17 @@ Whoever packs anew writes over `digits.mar`; the loaded model, and its return af
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import tempfile
+import zipfile
 from pathlib import Path
 
 from service.errors import FailedPrecondition, NotFound
 
 CHUNK_BYTES = 2**20
+ARCHIVE_FORMAT = 2  # what the handlers of this version read
+MAX_SERVING_BYTES = 2**16  # of `serving.json`, which holds three short values
 
 
 def kept(folder: Path, digest: str) -> Path:
@@ -59,6 +63,27 @@ def check(path: Path, digest: str) -> None:
     if found != digest:
         text = f"{path.name} is damaged: its sha256 is {found[:12]}...; load the archive again"
         raise FailedPrecondition(text, reason="ARCHIVE_DAMAGED")
+
+
+def check_format(path: Path) -> None:
+    """Refuse an archive that another version of Mintage packed; what is no archive at all is left to the model server.
+
+    Raises:
+        FailedPrecondition: if it was.
+    """
+    if not is_current(path):
+        text = f"{path.name} was packed by another version of Mintage; pack it again with `mintage pack`, then load it"
+        raise FailedPrecondition(text, reason="ARCHIVE_FORMAT")
+
+
+def is_current(path: Path) -> bool:
+    """Whether this version can serve an archive, as far as its `serving.json` tells."""
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open("serving.json") as file:
+            serving = json.loads(file.read(MAX_SERVING_BYTES))
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        return True
+    return isinstance(serving, dict) and serving.get("format") == ARCHIVE_FORMAT
 
 
 def sha256_of(path: Path) -> str:

@@ -139,7 +139,9 @@ class Loader:
 
     async def _load(self, name: str, archive: str, workers: int) -> ModelRecord:
         async with self._registry.lock(name):
-            digest = await asyncio.to_thread(archives.keep, self._registry.archive(archive))
+            path = self._registry.archive(archive)
+            await asyncio.to_thread(archives.check_format, path)
+            digest = await asyncio.to_thread(archives.keep, path)
             entry = self._registry.entry(name)
             old = entry.record if entry is not None else None
             same = old if old is not None and old.digest == digest else self.retired.find(backend_name(name, digest))
@@ -209,6 +211,7 @@ class Loader:
     async def _register(self, backend: str, workers: int, digest: str) -> None:
         path = archives.kept(self._registry.archives, digest)
         await asyncio.to_thread(archives.check, path, digest)
+        await asyncio.to_thread(archives.check_format, path)
         try:
             await self._server.register(
                 path.name,

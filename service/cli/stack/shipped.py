@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from service.models.archives import is_current
+
 if TYPE_CHECKING:
     from training.recipes import Kind
 
@@ -20,7 +22,7 @@ SHIPPED: tuple[tuple[str, str, Kind], ...] = (
 
 
 def pack_missing(archives: Path) -> str:
-    """Pack each shipped model whose archive is not there yet.
+    """Pack each shipped model whose archive is missing, or was packed by another version.
 
     Args:
         archives: the stack's archive folder; made if missing.
@@ -34,7 +36,7 @@ def _archives(folder: Path) -> Iterator[Path]:
         if not (MODELS / run).is_dir():
             continue
         archive = folder / f"{name}.mar"
-        if not archive.exists():
+        if not (archive.exists() and is_current(archive)):
             from handlers.archive import pack
 
             pack(MODELS / run, kind, archive)

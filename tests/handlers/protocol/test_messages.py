@@ -216,8 +216,9 @@ def damaged(folder: Path, tmp_path: Path, name: str, content: bytes) -> Path:
         ("weights.safetensors", b"short", "cannot be read"),
         ("config.json", b"{}", "cannot be read"),
         ("serving.json", b"{}", "missing or damaged"),
-        ("serving.json", b'{"kind": "classifier", "micro_batch": 8}', "its handler serves a generator"),
-        ("serving.json", b'{"kind": "generator", "micro_batch": 0}', "not a whole number from 1"),
+        ("serving.json", b'{"format": 2, "kind": "classifier", "micro_batch": 8}', "its handler serves a generator"),
+        ("serving.json", b'{"format": 2, "kind": "generator", "micro_batch": 0}', "not a whole number from 1"),
+        ("serving.json", b'{"kind": "generator", "micro_batch": 8}', "has format None, not 2; pack it again"),
     ],
 )
 def test_an_unfit_archive_is_refused_and_every_request_hears_why(

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,6 +53,16 @@ def test_loading_the_same_digest_again_changes_nothing(bench: Bench) -> None:
         assert list(bench.models.models) == [first.backend_name]
 
     run(test())
+
+
+@pytest.mark.parametrize("serving", ['{"kind": "generator", "micro_batch": 64}', '{"format": 1}', "[2]"])
+def test_an_archive_of_another_version_is_refused_with_what_to_do(bench: Bench, serving: str) -> None:
+    with zipfile.ZipFile(bench.archives / "old.mar", "w") as archive:
+        archive.writestr("serving.json", serving)
+    with pytest.raises(FailedPrecondition, match="pack it again with `mintage pack`") as caught:
+        run(bench.loader.load("digits", "old.mar", 1))
+    assert caught.value.reason == "ARCHIVE_FORMAT"
+    assert not bench.models.models and not list(bench.archives.glob("?" * 64 + ".mar"))
 
 
 def test_another_digest_replaces_the_old_one_after_it_has_proven_itself(bench: Bench) -> None:

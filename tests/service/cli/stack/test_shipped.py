@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from pathlib import Path
 
 import pytest
 
+from handlers.compute import model
 from service.cli.stack import shipped
+from service.models import archives
 from training.runs.checkpoint import load_run
 
 MAX_BYTES = 10 * 2**20
@@ -22,6 +25,20 @@ def test_every_shipped_model_is_packed_once_under_its_name(tmp_path: Path) -> No
     assert {path.stem for path in written} == {name for name, _, _ in PRESENT}
     assert shipped.pack_missing(tmp_path) == wanted
     assert written == {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.mar")}
+
+
+def test_a_shipped_model_that_another_version_packed_is_packed_again(tmp_path: Path) -> None:
+    shipped.pack_missing(tmp_path)
+    name = PRESENT[0][0]
+    fresh = (tmp_path / f"{name}.mar").read_bytes()
+    with zipfile.ZipFile(tmp_path / f"{name}.mar", "w") as archive:
+        archive.writestr("serving.json", "{}")
+    shipped.pack_missing(tmp_path)
+    assert (tmp_path / f"{name}.mar").read_bytes() == fresh
+
+
+def test_both_sides_mean_the_same_format() -> None:
+    assert archives.ARCHIVE_FORMAT == model.ARCHIVE_FORMAT
 
 
 @pytest.mark.parametrize("run", sorted({run for _, run, _ in PRESENT}))
