@@ -13,7 +13,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 PICTURE = ROOT / "docs" / "pictures" / "strip.png"
 HISTOGRAM = ROOT / "models" / "face-neuron" / "neurons" / "face" / "histogram.png"
-SEED = 2016  # nobody picked the images: these are the first of this seed
+SEED = 2016  # the first images of this seed, none picked by hand
 GAP, MARGIN = 4, 14  # px between the images of a panel, and between panels
 HEIGHT = 416  # px, close to the histogram's own 420, whose text must stay sharp
 
