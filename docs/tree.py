@@ -11,8 +11,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "layout.md"
 HEAD = """# The tree
 
-One line per folder and file, taken from its own first line by `python docs/tree.py`. Imports run downwards: `service` imports the
-contract, `handlers` import `training`, and `training` and the contract import nothing of the project.
+One line per folder and file, taken from its own first line by `python docs/tree.py`. Imports run downwards: `service`
+imports the contract, `handlers` import `training`, and `training` and the contract import nothing of the project.
 """
 PACKAGES = ("protos/mintage", "service", "handlers", "training")
 
