@@ -1,4 +1,4 @@
-"""What a store's errors mean to whoever asked for something to be written."""
+"""What the errors of a store mean to a caller that asked for a write."""
 
 from __future__ import annotations
 
