@@ -26,7 +26,7 @@ ApiOption = Annotated[
     str, typer.Option("--api", envvar="MINTAGE_API_ADDRESS", metavar="HOST:PORT", help="Address of the Mintage API.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-TimeoutOption = Annotated[float, typer.Option("--timeout", min=0.001, help="Longest time of one call in seconds.")]
+TimeoutOption = Annotated[float, typer.Option("--timeout", min=0.001, help="Seconds of one call at most.")]
 
 
 def connect(api: str | None = None) -> Client:

@@ -64,11 +64,11 @@ def retry(job: JobArgument, wait: WaitOption = True, api: ApiOption = DEFAULT_AP
 
 def remove(
     job: JobArgument,
-    force: Annotated[bool, typer.Option("--force", help="Cancel it first if it has not ended.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Cancel it first if it is unfinished.")] = False,
     api: ApiOption = DEFAULT_API,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete a job that has ended, and all its files."""
+    """Delete a finished job and all its files."""
     name = f"jobs/{job.removeprefix('jobs/')}"
     with friendly_errors(), connect(api) as client:
         client.delete(name, force=force)

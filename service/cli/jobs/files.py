@@ -46,10 +46,13 @@ def files(job: JobArgument, api: ApiOption = DEFAULT_API, as_json: JsonOption = 
 def read(
     job: JobArgument,
     what: Annotated[
-        str, typer.Argument(metavar="SHARD|FILE", help="Number of a shard, from 0, or a name of `mintage jobs files`.")
+        str,
+        typer.Argument(
+            metavar="SHARD|FILE", help="Number of a shard, from 0, or a file name that `mintage jobs files` lists."
+        ),
     ],
     *,
-    to: Annotated[Path | None, typer.Option("--to", metavar="PATH", help="Where to write it. Default: stdout.")] = None,
+    to: Annotated[Path | None, typer.Option("--to", metavar="PATH", help="File to write. Default: stdout.")] = None,
     api: ApiOption = DEFAULT_API,
     as_json: JsonOption = False,
 ) -> None:

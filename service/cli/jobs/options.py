@@ -19,7 +19,7 @@ _LENGTH = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhdw])", re.ASCII)
 
 
 class ShardState(Enum):
-    """Where a shard stands."""
+    """State of a shard."""
 
     READY = "ready"
     LEASED = "leased"
@@ -28,14 +28,14 @@ class ShardState(Enum):
 
 
 class Kind(Enum):
-    """Kinds of job."""
+    """Kind of a job."""
 
     SAMPLE = "sample"
     SCORE = "score"
 
 
 class Format(Enum):
-    """How images are laid out."""
+    """File format of a sample job's images."""
 
     WEBDATASET = "webdataset"
     PNG = "png"
@@ -47,39 +47,44 @@ PrefixOption = Annotated[
     str, typer.Option("--output", metavar="FOLDER", help="Folder below the server's output folder. Default: jobs/JOB.")
 ]
 PriorityOption = Annotated[
-    int, typer.Option(min=-10, max=10, help="Each step is worth 1.25 times the share of your other jobs.")
+    int,
+    typer.Option(min=-10, max=10, help="From -10 to 10; each step is worth 1.25 times the share among your own jobs."),
 ]
 FormatOption = Annotated[
     Format, typer.Option("--format", help="webdataset (tars), png (folders), parquet (Hugging Face) or npz (ADM).")
 ]
 DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Check everything, the model too, and show the job; create nothing.")
+    bool, typer.Option("--dry-run", help="Check everything, including the model, and show the job without creating it.")
 ]
 RequestIdOption = Annotated[
     str | None,
-    typer.Option("--request-id", help="The same id and parameters give the same job. Default: a new one each time."),
+    typer.Option(
+        "--request-id", help="The same id with the same parameters is the same job. Default: a new job each time."
+    ),
 ]
 LabelOption = Annotated[
     list[str] | None,
-    typer.Option("--label", metavar="NAME=VALUE", help="A word of your own to find the job by; may be repeated."),
+    typer.Option("--label", metavar="NAME=VALUE", help="A label to find the job by; may be repeated."),
 ]
 TtlOption = Annotated[
     str,
     typer.Option(
         "--ttl",
         metavar="TIME",
-        help="Delete the job and its files so long after its end: a number and s, m, h, d or w (seconds to weeks), "
-        "such as 7d. Default: as the server is set up, else it is kept.",
+        help="Delete the job and its files this long after its end: a number with s, m, h, d or w, such as 7d. "
+        "Default: the server's, which keeps them unless configured otherwise.",
     ),
 ]
 MaxFailedOption = Annotated[
     int | None,
-    typer.Option("--max-failed-shards", min=0, help="Give up when more shards than this have failed. Default: never."),
+    typer.Option(
+        "--max-failed-shards", min=0, help="Fail the job when more shards than this have failed. Default: never."
+    ),
 ]
 
 
 def labels_of(texts: Sequence[str] | None) -> dict[str, str]:
-    """Read NAME=VALUE; leaves with 2 if one is none, or a name has two values."""
+    """Read NAME=VALUE pairs; exits with 2 if one is malformed or a name has two values."""
     labels: dict[str, str] = {}
     for text in texts or ():
         name, equals, value = text.partition("=")
@@ -91,12 +96,12 @@ def labels_of(texts: Sequence[str] | None) -> dict[str, str]:
 
 
 def seconds_of(text: str) -> float:
-    """Read a length of time such as 90m or 1.5d, 0 for ''; leaves with 2 if it is none."""
+    """Read a duration such as 90m or 1.5d, 0 for ''; exits with 2 if it is malformed."""
     if not text:
         return 0.0
     match = _LENGTH.fullmatch(text)
     if match is None or not float(match[1]):
-        fail(f"--ttl {text}: must be a number, not 0, and one of s, m, h, d, w, such as 7d")
+        fail(f"--ttl {text}: must be a positive number with s, m, h, d or w, such as 7d")
     return float(match[1]) * UNITS_S[match[2]]
 
 

@@ -34,25 +34,32 @@ FOLDER_HELP = "of images (PNG, JPEG, WebP; or tars; or Parquet) below the server
 
 
 def score(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A loaded classifier, or autoencoder with concepts.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A loaded classifier, or an autoencoder with concepts.")
+    ],
     source: Annotated[str, typer.Argument(metavar="[JOB]", help="A sample job that has succeeded.")] = "",
     *,
     folder: Annotated[str, typer.Option("--folder", metavar="PATH", help=f"Score a folder {FOLDER_HELP}.")] = "",
     reference: Annotated[
         str,
-        typer.Option("--reference", metavar="JOB", help="Compare with a score job by the same model."),
+        typer.Option("--reference", metavar="JOB", help="Compare with a score job of the same model."),
     ] = "",
     reference_folder: Annotated[
         str,
         typer.Option(
             "--reference-folder",
             metavar="PATH",
-            help="Compare with a folder. It is scored first, and once: as long as its files and the model stay, the "
-            "same job is the reference.",
+            help="Compare with a folder, which is scored first. The job is reused while the folder and the model stay "
+            "the same.",
         ),
     ] = "",
-    shard_size: Annotated[int, typer.Option(min=0, max=100_000, help="Images of a folder in a shard; 0: 1000.")] = 0,
-    splits: Annotated[int, typer.Option(min=0, max=1000, help="Parts for mean and deviation; 0 chooses 10.")] = 0,
+    shard_size: Annotated[
+        int,
+        typer.Option(min=0, max=100_000, help="Images of a folder per shard; 0 chooses 1024 to 8192 by their number."),
+    ] = 0,
+    splits: Annotated[
+        int, typer.Option(min=0, max=1000, help="Splits for mean and standard deviation; 0 chooses 10.")
+    ] = 0,
     output: PrefixOption = "",
     request_id: RequestIdOption = None,
     priority: PriorityOption = 0,

@@ -1,4 +1,4 @@
-"""`mintage jobs ...`: bulk work that goes on when this command does not.
+"""`mintage jobs ...`: bulk work that continues when this command stops.
 
 mintage jobs sample digits -n 1000000 --seed 7      # waits; Ctrl-C leaves the job running
 mintage jobs score judge 01kat7x2m9q3zc5d
@@ -7,7 +7,7 @@ mintage jobs watch 01kat7x2m9q3zc5d
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -42,9 +42,6 @@ from service.cli.jobs.options import (
 )
 from service.cli.jobs.show import created, follow, print_job, print_list, shard_row
 
-if TYPE_CHECKING:
-    pass
-
 jobs = typer.Typer(name="jobs", help="Make and score images in bulk, durably.", no_args_is_help=True)
 
 
@@ -54,8 +51,12 @@ def sample(
     *,
     count: Annotated[int, typer.Option("--count", "-n", help="Number of images, from 1 to 100,000,000.")],
     seed: Annotated[int, typer.Option(min=0, max=2**64 - 1, help="Seed of the latents.")] = 0,
-    shard_size: Annotated[int, typer.Option(min=0, max=100_000, help="Images in a file; 0 chooses 1024 to 8192.")] = 0,
-    max_rate: Annotated[float, typer.Option(min=0, help="Most images a second, all workers together; 0: any.")] = 0.0,
+    shard_size: Annotated[
+        int, typer.Option(min=0, max=100_000, help="Images per shard; 0 chooses 1024 to 8192 by the number of images.")
+    ] = 0,
+    max_rate: Annotated[
+        float, typer.Option(min=0, help="Upper bound in images/s, all workers together; 0: none.")
+    ] = 0.0,
     output: PrefixOption = "",
     request_id: RequestIdOption = None,
     priority: PriorityOption = 0,
@@ -91,20 +92,22 @@ def sample(
 @jobs.command("ls")
 def list_(
     *,
-    most: Annotated[int, typer.Option("--most", "-n", min=1, help="Show at most this many, the newest first.")] = 20,
+    most: Annotated[int, typer.Option("--most", "-n", min=1, help="Show at most this many.")] = 20,
     state: Annotated[
         list[str] | None, typer.Option("--state", help="Only jobs in this state, such as running; may be repeated.")
     ] = None,
     label: Annotated[
         list[str] | None,
-        typer.Option("--label", metavar="NAME=VALUE", help="Only jobs with this label; repeated: with all of them."),
+        typer.Option(
+            "--label", metavar="NAME=VALUE", help="Only jobs with this label; may be repeated: with all of them."
+        ),
     ] = None,
     kind: Annotated[Kind | None, typer.Option("--kind", help="Only jobs of this kind.")] = None,
     of_client: Annotated[str, typer.Option("--client", metavar="NAME", help="Only jobs of this client.")] = "",
     api: ApiOption = DEFAULT_API,
     as_json: JsonOption = False,
 ) -> None:
-    """List jobs, the newest first."""
+    """List jobs, newest first."""
     states = [progress.state_of(name) for name in state or ()]
     with friendly_errors(), connect(api) as client:
         listed = client.jobs(states, labels=labels_of(label), kind=kind_of(kind), client=of_client)
@@ -131,7 +134,7 @@ def show(job: JobArgument, api: ApiOption = DEFAULT_API, as_json: JsonOption = F
 
 @jobs.command()
 def watch(job: JobArgument, api: ApiOption = DEFAULT_API, as_json: JsonOption = False) -> None:
-    """Watch a job until it has ended; --json prints one object a line. Exit status 1 if it failed."""
+    """Watch a job to its end; --json prints one object per line. Exit status 1 if it failed."""
     with friendly_errors(), connect(api) as client:
         follow(client, job, as_json=as_json)
 

@@ -35,9 +35,11 @@ def verify(
     *,
     recompute: Annotated[
         int,
-        typer.Option("--recompute", min=0, max=10_000, help="Samples to recompute and compare byte by byte."),
+        typer.Option(
+            "--recompute", min=0, max=10_000, help="Samples to recompute and compare byte by byte; needs the model."
+        ),
     ] = 0,
-    seed: Annotated[int, typer.Option(min=0, max=2**64 - 1, help="Seed that draws these micro-batches.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**64 - 1, help="Seed that draws these samples.")] = 0,
     api: ApiOption = DEFAULT_API,
     as_json: JsonOption = False,
 ) -> None:

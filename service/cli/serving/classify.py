@@ -21,11 +21,11 @@ BAR_CELLS = 12
 def classify(
     model: Annotated[str, typer.Argument(help="Name of a loaded classifier.")],
     images: Annotated[list[Path], typer.Argument(help="PNG, JPEG, WebP, BMP or GIF files of the model's size.")],
-    top: Annotated[int, typer.Option(min=1, help="How many classes to show of each image.")] = 1,
+    top: Annotated[int, typer.Option(min=1, help="Classes to show per image.")] = 1,
     api: ApiOption = DEFAULT_API,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the most probable classes of images, and how likely each image is generated."""
+    """Show the most probable classes of images, and how likely each image is to be generated."""
     with friendly_errors(), connect(api) as client:
         said = client.classify(model, images)
     found = [_of_one(path, said, row, top) for row, path in enumerate(images)]

@@ -16,7 +16,7 @@ from service.cli.console import DEFAULT_API, FAILED, ApiOption, JsonOption, conn
 
 def health(
     service: Annotated[str, typer.Option(help="Full name of a service, or models/NAME. Default: everything.")] = "",
-    timeout: Annotated[float, typer.Option(min=0.001, help="Longest wait in seconds.")] = 5.0,
+    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds to wait at most.")] = 5.0,
     api: ApiOption = DEFAULT_API,
     as_json: JsonOption = False,
 ) -> None:

@@ -59,7 +59,7 @@ def load(
     api: ApiOption = DEFAULT_API,
     as_json: JsonOption = False,
 ) -> None:
-    """Load an archive; a model of that name is replaced once the new one has proven itself."""
+    """Load an archive; a model of that name is replaced once the new one answers."""
     with friendly_errors(), connect(api) as client:
         _print_one(client.load_model(name, archive, workers=workers), as_json)
 

@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 def sample(
     model: Annotated[str, typer.Argument(help="Name of a loaded generator.")],
     *,
-    count: Annotated[int, typer.Option("-n", "--count", help="How many images, from 1 to 1024.")] = 64,
+    count: Annotated[int, typer.Option("-n", "--count", help="Number of images, from 1 to 1024.")] = 64,
     seed: Annotated[int, typer.Option(help="Seed, from 0 to 2^64 - 1.")] = 0,
     first_index: Annotated[int, typer.Option(help="Index of the first sample.")] = 0,
     output: Annotated[
         Path, typer.Option("-o", "--output", help="A .png file for a grid, or a folder (ending in / if new).")
     ] = Path("samples.png"),
-    scale: Annotated[int, typer.Option(min=1, max=32, help="Side of a pixel in the grid.")] = 2,
+    scale: Annotated[int, typer.Option(min=1, max=32, help="Pixels of the grid per image pixel, each way.")] = 2,
     api: ApiOption = DEFAULT_API,
     as_json: JsonOption = False,
 ) -> None:
-    """Generate images; the same model, seed and index give the same image for ever."""
+    """Generate images; the same model, seed and index always give the same image."""
     folder = output.is_dir() or not output.suffix
     if not folder and output.suffix.lower() != ".png":
         fail(f"{output}: must end in .png, or be a folder")

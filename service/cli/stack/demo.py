@@ -28,8 +28,8 @@ LEASE_S = 5
 
 
 def demo(
-    folder: Annotated[Path, typer.Option(help="Where everything goes; made if missing.")] = Path("var/demo"),
-    seconds: Annotated[float, typer.Option(min=5, help="Longest time of the training, in seconds.")] = 110.0,
+    folder: Annotated[Path, typer.Option(help="Folder for everything; made if missing.")] = Path("var/demo"),
+    seconds: Annotated[float, typer.Option(min=5, help="Seconds of training at most.")] = 110.0,
 ) -> None:
     """Train on the bundled digits, serve over gRPC, mint 2,000 images, kill a worker meanwhile, score the result."""
     from service.cli.stack.demo_report import Report

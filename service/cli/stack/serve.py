@@ -19,7 +19,7 @@ class Role(StrEnum):
     worker = "worker"
 
 
-def serve(role: Annotated[Role, typer.Argument(help="Which process.")]) -> None:
+def serve(role: Annotated[Role, typer.Argument(help="The process.")]) -> None:
     """Run one process until SIGTERM; its settings are MINTAGE_* variables (see `mintage settings`)."""
     from service.settings import settings
 
@@ -42,7 +42,7 @@ def serve(role: Annotated[Role, typer.Argument(help="Which process.")]) -> None:
             worker.run(settings())
 
 
-def check(role: Annotated[Role, typer.Argument(help="Which process.")]) -> None:
+def check(role: Annotated[Role, typer.Argument(help="The process.")]) -> None:
     """Tell whether a process does its work; exit status 0 if so, 1 if not. Made for container health checks."""
     import asyncio
 

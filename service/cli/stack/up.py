@@ -25,11 +25,12 @@ LOADING_S = 120.0  # the longest wait for the shipped models
 
 def up(
     state: Annotated[
-        Path | None, typer.Option(help="Folder for models, outputs and logs. Default ~/.local/state/mintage.")
+        Path | None, typer.Option(help="Folder for models, outputs and logs. Default: ~/.local/state/mintage.")
     ] = None,
-    address: Annotated[str, typer.Option(help="host:port of the API; port 0 chooses a free one.")] = "127.0.0.1:50051",
+    address: Annotated[str, typer.Option(help="HOST:PORT of the API; port 0 chooses a free one.")] = "127.0.0.1:50051",
     workers: Annotated[
-        int, typer.Option(min=0, max=64, help="Workers for bulk jobs; 0 chooses one a core and one more, at most 8.")
+        int,
+        typer.Option(min=0, max=64, help="Workers for bulk jobs; 0 chooses one more than there are cores, at most 8."),
     ] = 0,
 ) -> None:
     """Run Valkey, TorchServe, the API, the dispatcher and the workers until Ctrl-C, with the shipped models."""
