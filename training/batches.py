@@ -17,7 +17,7 @@ from training.recipes import GanRecipe, ImprovedGanRecipe
 
 
 class Orders:
-    """Endless random orders of a data set's images, one a purpose, each pass in an order of its own.
+    """Endless random orders of a data set's images, one per purpose; each pass has its own order.
 
     Args:
         seed: of the run.
@@ -28,7 +28,7 @@ class Orders:
         self._orders: dict[str, tuple[int, NDArray[np.int64]]] = {}
 
     def next(self, purpose: str, position: int, count: int, total: int) -> NDArray[np.int64]:
-        """Return `count` indices that begin at a position of an endless sequence of random orders of `total`."""
+        """Return indices [count] from a position of an endless sequence of random orders of 0..total-1."""
         parts = []
         while count:
             epoch, start = divmod(position, total)
@@ -38,7 +38,7 @@ class Orders:
         return np.concatenate(parts)
 
     def order(self, purpose: str, epoch: int, total: int) -> NDArray[np.int64]:
-        """Return the random order of one pass, which is kept until the next one is asked for."""
+        """Return the random order [total] of one pass; it is cached until another pass is asked for."""
         if self._orders.get(purpose, (-1,))[0] != epoch:
             generator = stream(self._seed, f"order/{purpose}", images_seen=epoch)
             self._orders[purpose] = epoch, torch.randperm(total, generator=generator).numpy()
@@ -59,7 +59,7 @@ class RealBatches:
     Args:
         data: the training images.
         seed: of the run.
-        batch: images a discriminator step.
+        batch: images per discriminator step.
     """
 
     def __init__(self, data: LabelledImages, *, seed: int, batch: int) -> None:
@@ -68,12 +68,12 @@ class RealBatches:
         self._batch = batch
 
     def at(self, images_seen: int) -> RealBatch:
-        """Return the batch of the discriminator step that begins after so many real images."""
+        """Return the batch of the discriminator step that starts after `images_seen` real images."""
         chosen = self._orders.next("real", images_seen, self._batch, len(self._data))
         return RealBatch(to_tensor(self._data.images[chosen]), torch.from_numpy(self._data.labels[chosen]))
 
     def first(self, count: int) -> Tensor:
-        """Return images [count, C, H, W] for what is set from data before the first step."""
+        """Return images [count, C, H, W] for data-dependent initialisation."""
         chosen = self._orders.order("initialise", 0, len(self._data))[:count]
         return to_tensor(self._data.images[chosen])
 
@@ -92,11 +92,11 @@ class SemiSupervisedBatch:
 class SemiSupervisedBatches:
     """Draws the batch of any step of a K+1 GAN's run.
 
-    Each of the labelled images, the discriminator's unlabelled ones and the generator's is gone through in its own
-    random order, which changes from one pass to the next.
+    The labelled images, the discriminator's unlabelled images and the generator's unlabelled images each have their own
+    random order, which changes from pass to pass.
 
     Args:
-        data: the training images; all of them serve as unlabelled ones.
+        data: the training images; all of them also serve as unlabelled images.
         recipe: gives the seed, the number of labelled images and the sizes of batches.
     """
 
@@ -112,7 +112,7 @@ class SemiSupervisedBatches:
         )  # [labels] indices
 
     def at(self, images_seen: int, noise: torch.Generator) -> SemiSupervisedBatch:
-        """Return the batch of the step that begins after so many unlabelled images; latents come from `noise`."""
+        """Return the batch of the step that starts after `images_seen` unlabelled images, with latents from `noise`."""
         recipe, count, orders = self._recipe, self._recipe.unlabelled_batch, self._orders
         labels_seen = images_seen // count * recipe.labelled_batch
         labelled = self.labelled
@@ -134,7 +134,7 @@ class SemiSupervisedBatches:
 
 
 def latents_for(recipe: GanRecipe, count: int, generator: torch.Generator) -> Tensor:
-    """Draw latents [count, Z] as a recipe wants them."""
+    """Draw latents [count, Z] from the recipe's distribution."""
     return draw_latents(count, recipe.latent_size, distribution=recipe.latent_distribution, generator=generator)
 
 

@@ -1,4 +1,4 @@
-"""What a run is: the recipe with every field, and what its networks were built for."""
+"""The configuration of a run, config.json: every field of its recipe, and what its networks were built for."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from training.recipes import RECIPES, LatentDistribution, Recipe, recipe_named
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
-    """What a run is: the recipe with every field, and what the networks were built for."""
+    """Everything that defines a run: every field of its recipe, and what its networks were built for."""
 
     recipe: str
     height: int
     width: int
     channels: int
     classes: tuple[str, ...]
-    latent_size: int = 0  # of a generator, 0 where there is none
+    latent_size: int = 0  # Z of the generator, 0 without one
     latent_distribution: LatentDistribution = "uniform11"
     settings: Recipe = RECIPES["ssgan-digits"]
     data_name: str = ""
     data_images: int = 0
     data_sha256: str = ""
-    jpeg_quality: int | None = None  # of the JPEG that every image went through, None if none did
+    jpeg_quality: int | None = None  # quality of the JPEG that every image went through, None without
     torch_version: str = torch.__version__
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """The shape of one image inside, (C, H, W)."""
+        """(C, H, W) of one image."""
         return self.channels, self.height, self.width
 
     @property
     def condition_classes(self) -> int:
-        """K if the run's networks are told an image's class, else 0."""
+        """K if the networks are conditioned on the class, else 0."""
         return len(self.classes) if self.settings.is_conditional else 0
 
     @classmethod
@@ -83,7 +83,7 @@ class RunConfig:
         """Read the text of config.json.
 
         Raises:
-            RunError: if it is not JSON, lacks something, or names an unknown recipe or field.
+            RunError: if it is not JSON, a value is missing, or it names an unknown recipe or field.
         """
         try:
             values = json.loads(text)

@@ -7,14 +7,14 @@ TrainingError
 ├── DivergedError
 └── ScoreError
 
-A message says what was wrong, what was expected and what to do, in one line that a command can print as it is.
+A message is one line that a command can print: what was wrong, what was expected and what to do.
 """
 
 from __future__ import annotations
 
 
 class TrainingError(Exception):
-    """Raised when training, or reading what it needs or wrote, cannot go on; the root of the tree."""
+    """Raised when training, or reading its input or output, fails; the root of the tree."""
 
 
 class RecipeError(TrainingError):
@@ -26,7 +26,7 @@ class DataError(TrainingError):
 
 
 class RunError(TrainingError):
-    """Raised when a run folder is missing, damaged, or belongs to another recipe than the one asked for."""
+    """Raised when a run folder is missing, damaged, or belongs to a different recipe."""
 
 
 class DivergedError(TrainingError):
@@ -34,4 +34,4 @@ class DivergedError(TrainingError):
 
 
 class ScoreError(TrainingError, ValueError):
-    """Raised when the input of a score is not what its formula is defined for."""
+    """Raised when a score's formula is not defined for its input."""

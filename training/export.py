@@ -1,4 +1,4 @@
-"""A run cut down to what serving reads, to be shipped: configuration, averaged weights, card and the last samples."""
+"""Exports the part of a run that serving reads: configuration, averaged weights, card and the latest samples."""
 
 from __future__ import annotations
 
@@ -28,21 +28,20 @@ def export(
     only: Kind | None = None,
     precision: Precision = "float32",
 ) -> Path:
-    """Copy what serving reads of a run into a folder that is made; returns the folder.
+    """Copy what serving reads of a run into a new folder, and return the folder.
 
-    What resuming needs (raw weights, moments) stays behind, so the copy can be packed but not trained further. Concepts
-    come along; with float16 weights, which halve the file, they are still those that were measured with the run's own,
-    so look for them in the copy once more.
+    Raw weights and optimiser state are left out: the copy can be packed, but not trained further. Concepts are copied.
+    float16 halves the file; as the concepts were measured with the run's own weights, search such a copy again.
 
     Args:
         run: the run folder.
-        folder: where to; made if missing.
-        only: leave the other networks behind too.
-        precision: that weights are stored in; a copy is computed in float32 in either case.
+        folder: destination, created if missing; must be empty.
+        only: the one network to export; None exports all.
+        precision: of the stored weights; serving computes in float32 in either case.
 
     Raises:
-        RunError: if the run has no sound weights, none of that network, or some too large for float16; if its concepts
-            are damaged; or the folder exists and is not empty.
+        RunError: if the run's weights or concepts are missing or damaged, it has no such network, a weight exceeds the
+            range of float16, or the folder is not empty.
     """
     opened = load_run(run)
     if folder.exists() and any(folder.iterdir()):
@@ -68,7 +67,7 @@ def export(
 
 
 def _halved(name: str, tensor: Tensor) -> Tensor:
-    """Round a tensor of numbers to float16; counters stay what they are."""
+    """Round a floating-point tensor to float16; integer counters are unchanged."""
     if not tensor.is_floating_point():
         return tensor
     half = tensor.half()

@@ -11,11 +11,11 @@ from torch import Tensor
 class HistoricalAveraging:
     """|theta - (1/t) sum over i of theta[i]|^2 over the past values theta[1..t], Salimans et al. 2016, section 3.3.
 
-    Each player's cost gets this term (arXiv:1606.03498), which gives the game a memory: two players who circle each
-    other are drawn towards the centre.
+    Added to each player's cost (arXiv:1606.03498), it gives the game a memory: players that orbit an equilibrium are
+    pulled towards it.
 
     Args:
-        parameters: theta, trained elsewhere. Before the first `update` their present values stand for the mean.
+        parameters: theta, trained elsewhere. Before the first `update` the mean is their current values.
     """
 
     def __init__(self, parameters: Iterable[Tensor]) -> None:
@@ -34,18 +34,18 @@ class HistoricalAveraging:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take the present values into the mean, after a step of the optimiser."""
+        """Include the current values in the mean; call it after each optimiser step."""
         self._count += 1
         for parameter, mean in zip(self._parameters, self._means, strict=True):
             mean.lerp_(parameter.to(mean.dtype), 1 / self._count)
 
     def state(self) -> dict[str, Tensor]:
-        """Return t and the means, float64, from which `restore` goes on as if nothing had happened."""
+        """Return t and the means, float64, for `restore`."""
         means = {f"mean.{number}": mean for number, mean in enumerate(self._means)}
         return {"count": torch.tensor(self._count), **means}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take over what `state` returned."""
+        """Continue from what `state` returned."""
         self._count = int(state["count"].item())
         for number, mean in enumerate(self._means):
             mean.copy_(state[f"mean.{number}"])

@@ -1,4 +1,4 @@
-"""The losses of the papers, one function an equation. Inputs are logits or features, never probabilities."""
+"""The losses of the papers, one function per equation. Inputs are logits or features, never probabilities."""
 
 from __future__ import annotations
 
@@ -76,9 +76,9 @@ def non_saturating_evidence_loss(logits: Tensor) -> Tensor:
 def minimax_evidence_loss(logits: Tensor) -> Tensor:
     """E log(1 - D(G(z))) for the generator of the K+1 GAN, as in the code of Salimans et al. 2016, section 3.2.
 
-    With z = logsumexp_k l_k it is -softplus(z), whose slope in z is -D: it saturates, since it fades where D is sure
-    that the image is generated. The published code pairs it with minibatch discrimination and three generator steps
-    for each discriminator step (arXiv:1606.03498).
+    With z = logsumexp_k l_k it is -softplus(z), whose slope in z is -D. It saturates: the slope vanishes where D
+    is sure that the image is generated. The published code pairs it with minibatch discrimination and three generator
+    steps per discriminator step (arXiv:1606.03498).
 
     Args:
         logits: [N, K] class logits of generated images, any range.
@@ -96,7 +96,7 @@ def adversarial_discriminator_loss(real: Tensor, fake: Tensor, *, target: float 
     authors' code (arXiv:1406.2661). There a = 1. A smaller one is the one-sided label smoothing of Salimans et al.
     2016, section 3.4 (arXiv:1606.03498), with the optimum D = a p_data / (p_data + p_generated). Generated images keep
     the target 0: with a target b the optimum's numerator would be a p_data + b p_generated, and where p_data is small
-    the generator would be told to stay where it is.
+    the generator would have no incentive to move.
 
     Args:
         real: [N] logits of real images, any range.
@@ -111,10 +111,10 @@ def adversarial_discriminator_loss(real: Tensor, fake: Tensor, *, target: float 
 
 
 def adversarial_generator_loss(fake: Tensor) -> Tensor:
-    """-E log D(G(z)), the generator's loss that does not saturate, Goodfellow et al. 2014, section 3 (arXiv:1406.2661).
+    """-E log D(G(z)), the generator's non-saturating loss, Goodfellow et al. 2014, section 3 (arXiv:1406.2661).
 
-    The minimax game of eq. 1 would have it lower E log(1 - D(G(z))) instead, which has the same fixed point but hardly
-    a gradient early on, when D is sure of the generated images.
+    The minimax game of eq. 1 would minimise E log(1 - D(G(z))) instead. That has the same fixed point, but almost no
+    gradient early on, when D rejects generated images with confidence.
 
     Args:
         fake: [M] logits of generated images, any range.
@@ -146,7 +146,7 @@ def feature_matching_loss(
 
 
 def _real_target(target: float) -> float:
-    """Return a target for real images that makes sense."""
+    """Return the target for real images, if it lies in (0.5, 1]."""
     if not 0.5 < target <= 1:
         raise ValueError(f"the target for real images is {target}, expected 0.5 < target <= 1: 1, or 0.9 to smooth")
     return target

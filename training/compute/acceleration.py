@@ -1,6 +1,6 @@
-"""What a run is computed on and how: device, precision, memory format, compiled or not.
+"""Device, precision, memory format and compilation of a run.
 
-Four fields of every recipe say it; `auto` leaves it to the machine:
+Four fields of every recipe set them; `auto` depends on the machine:
 
 | field         | `auto` means |
 |---------------|--------------|
@@ -8,12 +8,11 @@ Four fields of every recipe say it; `auto` leaves it to the machine:
 | precision     | bfloat16 for convolutions where the device has units for it; losses and weights stay float32 |
 | memory_format | channels-last for convolutions in bfloat16 |
 
-On a CPU without bfloat16 units channels-last gains a DCGAN nothing (measured with AVX2: between -6 and +6 %), so that
-`auto` computes there as if none of this existed, to the bit. Fully connected networks stay in float32: they are too
-small to gain from less.
+On a CPU without bfloat16 units channels-last does not speed up a DCGAN (measured with AVX2: between -6 and +6 %), so
+`auto` changes nothing there, to the bit. Fully connected networks stay in float32: they are too small to gain.
 
-The fields are part of what a run is (`training.runs.checkpoint.differences`), for the weights depend on them as they do
-on `threads`. An `auto` is compared as the word: such a run may go on on another machine, in that machine's arithmetic.
+The fields are part of a run's identity (`training.runs.checkpoint.differences`), since weights depend on them as on
+`threads`. `auto` is compared as a word: such a run may resume on another machine, in that machine's arithmetic.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acceleration:
-    """How the networks of one run are computed; the defaults are torch's own."""
+    """How a run's networks are computed; the defaults are torch's own."""
 
     device: torch.device = CPU
     bfloat16: bool = False
@@ -46,14 +45,14 @@ class Acceleration:
 
     @classmethod
     def chosen(cls, recipe: Recipe, *, convolutional: bool) -> Acceleration:
-        """Decide from a recipe's fields and from what this machine has.
+        """Choose from a recipe's fields and this machine's capabilities.
 
         Args:
-            recipe: says what is wanted.
-            convolutional: whether the networks convolve.
+            recipe: what is requested.
+            convolutional: whether the networks have convolutions.
 
         Raises:
-            RecipeError: if the recipe insists on what this machine lacks.
+            RecipeError: if the recipe requests what this machine lacks.
         """
         device = chosen_device(recipe)
         bfloat16 = _computes_in_bfloat16(recipe, device, convolutional=convolutional)
@@ -70,7 +69,7 @@ class Acceleration:
         )
 
     def placed(self, network: Network) -> Network:
-        """Move a network's weights, float32, to where and how they are computed with."""
+        """Move a network's float32 weights to the device and memory format, and return the network."""
         return network.to(self.device, memory_format=self.memory_format)  # type: ignore[call-overload, no-any-return]
 
     def place(self, tensor: Tensor) -> Tensor:
@@ -79,7 +78,7 @@ class Acceleration:
         return moved.contiguous(memory_format=self.memory_format) if moved.ndim == 4 else moved
 
     def accelerated(self, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        """Return a network, or a method of one, as it is called in training; what it returns is float32."""
+        """Return a network, or a method of one, compiled and autocast as chosen; its results are float32."""
         called = torch.compile(function, dynamic=False) if self.compiled else function
         if not self.bfloat16:
             return called
@@ -92,10 +91,10 @@ class Acceleration:
 
 
 def chosen_device(recipe: Recipe) -> torch.device:
-    """Return the device of this process; of several on one machine each takes the GPU of its own number.
+    """Return this process's device; of several processes on one machine, number n uses GPU n.
 
     Raises:
-        RecipeError: if the recipe says cuda and there is no such GPU.
+        RecipeError: if the recipe requests CUDA and there is no such GPU.
     """
     if recipe.device == "cpu" or (recipe.device == "auto" and not torch.cuda.is_available()):
         return CPU
@@ -107,7 +106,7 @@ def chosen_device(recipe: Recipe) -> torch.device:
 
 
 def is_convolutional(network: nn.Module) -> bool:
-    """Say whether a network has kernels [C, C', h, w]."""
+    """Return whether a network has kernels [C, C', h, w]."""
     return any(weight.ndim == 4 for weight in network.parameters())
 
 
@@ -120,17 +119,17 @@ def _computes_in_bfloat16(recipe: Recipe, device: torch.device, *, convolutional
 
 
 def _has_bfloat16_units(device: torch.device) -> bool:
-    """Say whether a device multiplies bfloat16 natively, and not by way of float32, which is slower than float32."""
+    """Return whether a device multiplies bfloat16 natively; emulation is slower than float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     known: dict[str, bool] = getattr(
         torch.cpu, "get_capabilities", dict
-    )()  # not in older versions of torch, where auto is float32
+    )()  # missing in older versions of torch, where auto means float32
     return any(known.get(unit) for unit in ("amx_bf16", "avx512_bf16"))
 
 
 def _must_compile() -> None:
-    """Refuse to compile without a C++ compiler, which torch would only miss in the middle of the first step.
+    """Refuse to compile without a C++ compiler; torch itself would fail only during the first step.
 
     Raises:
         RecipeError: if there is none.

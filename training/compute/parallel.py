@@ -1,19 +1,19 @@
-"""One training by several processes, each with a share of every batch.
+"""Training by several processes, each with a share of every batch.
 
 torchrun --nproc-per-node 2 -m service -- train dcgan64 --data photos/
 
-The batch is the recipe's, cut in equal parts; two processes take the steps of one, but for rounding. So that this holds
-for batch statistics too, whatever looks across a batch looks across all shares: it asks `global_rows` for the rows of
-the others, whose gradient finds its way back. Latents and noise are drawn for the whole batch by every process, which
-keeps its own rows of them. All of it is inside `shared_batches()` alone, and nothing at all in a single process.
+The recipe's batch is divided into equal shares; two processes take the same steps as one, up to rounding. For that,
+anything that looks across a batch looks across all shares: `global_rows` returns the rows of all processes, with their
+gradient. Every process draws latents and noise for the whole batch and keeps its own rows. All of this applies only
+inside `shared_batches()`, and a single process does none of it.
 
-After each backward pass the gradients are averaged, as one vector, in one call. DistributedDataParallel would send
-them in pieces while others are still computed, which pays for far larger networks; in exchange it wants one forward
-pass a backward pass, which a GAN does not have, for the generator learns through a discriminator that is held constant.
-torch's SyncBatchNorm has no form for CPUs.
+After each backward pass the gradients are averaged, as one vector, in one call. DistributedDataParallel would
+overlap communication with computation, which pays off for far larger networks. But it requires one forward pass per
+backward pass, and a GAN's generator learns through a discriminator that is held constant. torch's SyncBatchNorm does
+not support CPUs.
 
-The first process alone writes, reports and decides; the others hear from it through `first`. The number of processes
-is no part of what a run is: any number can go on with it.
+Only the first process writes, reports and decides; `first` tells the others. The number of processes is not part of a
+run's identity: any number can resume it.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from training.errors import RecipeError
 
 Result = TypeVar("Result")
 
-_kinds: tuple[int, ...] | None = None  # None outside `shared_batches`; else as `kinds` says, () for one kind
+_kinds: tuple[int, ...] | None = None  # None outside `shared_batches`; else the sizes of `kinds`, () for one kind
 
 
 def join(device: torch.device) -> None:
-    """Join the processes that torchrun started, for the rest of this one's life; alone, do nothing.
+    """Join the processes that torchrun started, until this process ends; without torchrun, do nothing.
 
     Args:
-        device: what this process computes on; between GPUs tensors go by NCCL, between CPUs by gloo.
+        device: of this process; GPUs communicate by NCCL, CPUs by gloo.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or distributed.is_initialized():
         return
@@ -50,23 +50,23 @@ def join(device: torch.device) -> None:
 
 
 def processes() -> int:
-    """Return how many processes train together."""
+    """Return the number of processes that train together."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
 def is_first() -> bool:
-    """Say whether this process is the one that writes and decides."""
+    """Return whether this is the process that writes and decides."""
     return not distributed.is_initialized() or distributed.get_rank() == 0
 
 
 def must_be_shared(batches: Mapping[str, int]) -> None:
-    """Refuse batches that cannot be cut in equal parts.
+    """Refuse batches that cannot be divided equally among the processes.
 
     Args:
-        batches: their sizes, by the recipe's field.
+        batches: sizes by the recipe's field.
 
     Raises:
-        RecipeError: if one is no multiple of the number of processes.
+        RecipeError: if a size is not a multiple of the number of processes.
     """
     for field, images in batches.items():
         if images % processes():
@@ -77,7 +77,7 @@ def must_be_shared(batches: Mapping[str, int]) -> None:
 
 
 def first(action: Callable[[], Result]) -> Result:
-    """Do something in the first process alone, and return its result, or raise its error, in all of them."""
+    """Run an action in the first process, and return its result, or raise its error, in all processes."""
     if processes() == 1:
         return action()
     outcome: list[Any] = [None, None]
@@ -94,7 +94,7 @@ def first(action: Callable[[], Result]) -> Result:
 
 
 def everyone(value: Result) -> list[Result]:
-    """Return what all processes say, in their order."""
+    """Return the values of all processes, in order."""
     if processes() == 1:
         return [value]
     values: list[Any] = [None] * processes()
@@ -104,7 +104,7 @@ def everyone(value: Result) -> list[Result]:
 
 @torch.no_grad()
 def spread(network: nn.Module) -> None:
-    """Give all processes the first one's weights, in case their processors round differently."""
+    """Copy the first process's weights to all processes, in case their processors round differently."""
     if processes() > 1:
         for tensor in network.state_dict().values():
             values = tensor.contiguous()  # maps may be channels-last
@@ -114,7 +114,7 @@ def spread(network: nn.Module) -> None:
 
 @contextlib.contextmanager
 def shared_batches() -> Iterator[None]:
-    """Inside, batches are this process's shares, and the functions below look beyond them."""
+    """Inside the context, batches are this process's shares, and the functions below see all shares."""
     if processes() == 1:
         yield
         return
@@ -123,16 +123,16 @@ def shared_batches() -> Iterator[None]:
 
 
 def is_sharing() -> bool:
-    """Say whether a batch is this process's share of a larger one."""
+    """Return whether a batch is this process's share of a larger one."""
     return _kinds is not None
 
 
 @contextlib.contextmanager
 def kinds(sizes: Sequence[int]) -> Iterator[None]:
-    """Inside, a batch is several kinds of rows one after the other: of each kind this process's share.
+    """Inside the context, a batch holds several kinds of rows in turn, this process's share of each.
 
     Args:
-        sizes: how many rows of each kind this process has; they say which rows of the noise are its own.
+        sizes: this process's rows of each kind; they decide which rows of drawn noise are its own.
     """
     if _kinds is None:
         yield
@@ -149,7 +149,7 @@ def own(rows: Tensor) -> Tensor:
 
 
 def drawn(draw: Callable[[Sequence[int]], Tensor], shape: Sequence[int]) -> Tensor:
-    """Draw random rows for the whole batch, as one process would, and return this process's own.
+    """Draw random rows for the whole batch, as a single process would, and return this process's rows.
 
     Args:
         draw: returns random numbers of a shape.
@@ -163,7 +163,7 @@ def drawn(draw: Callable[[Sequence[int]], Tensor], shape: Sequence[int]) -> Tens
 
 
 def global_rows(rows: Tensor) -> Tensor:
-    """Return the rows [N, ...] of all processes, of which this one has [N / processes, ...], with their gradient."""
+    """Return the rows [N, ...] of all processes, with their gradient; `rows` is this one's [N / processes, ...]."""
     return rows if _kinds is None else _Gathered.apply(rows)  # type: ignore[no-untyped-call]
 
 
@@ -174,7 +174,7 @@ def global_mean(value: Tensor) -> Tensor:
 
 @torch.no_grad()
 def average_gradients(weights: Iterable[Tensor]) -> None:
-    """Replace the gradients of weights by their mean over all processes; those of sharded weights are that already."""
+    """Average the gradients of weights over all processes; those of sharded weights already are."""
     if processes() == 1:
         return
     gradients = [weight.grad for weight in weights if weight.grad is not None and not is_share(weight)]
@@ -188,7 +188,7 @@ def average_gradients(weights: Iterable[Tensor]) -> None:
 
 
 def averaged(values: Mapping[str, float]) -> dict[str, float]:
-    """Return the means over all processes of named numbers; one that is not finite anywhere is so everywhere."""
+    """Return the means of named numbers over all processes; a value not finite in one is so in all."""
     if processes() == 1:
         return dict(values)
     means = torch.tensor(list(values.values()), dtype=torch.float64)

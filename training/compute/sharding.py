@@ -2,13 +2,13 @@
 
 torchrun --nproc-per-node 2 -m service -- train face-neuron-xl --set sharding=yes --data frames/
 
-Every weight is cut along its first dimension, of which each process keeps its share, with the moments of the optimiser
-that go with it (fully sharded data parallelism). Before a part of the network is computed its weights are collected
-from all processes, and let go of afterwards; its gradients are averaged on the way back to their shares. What is
-checkpointed is whole, so that any number of processes can go on, sharded or not.
+Every weight is split along its first dimension; each process keeps its share and the optimiser state of that share
+(fully sharded data parallelism). A part's weights are gathered from all processes before it is computed, and freed
+afterwards; gradients are averaged on their way back to the shares. Checkpoints hold whole weights, so any number of
+processes can resume, sharded or not.
 
-While the network is built, each process has all of it in the memory of the host; on the device there is never more than
-the shares and the parts that are being computed.
+During construction each process holds the whole network in host memory; the device never holds more than the shares
+and the parts being computed.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ def shard(network: nn.Module, parts: Iterable[nn.Module], device: torch.device, 
 
     Args:
         network: its weights become distributed tensors, moved to the device.
-        parts: modules whose weights are needed together, in the order in which they are computed.
+        parts: modules whose weights are needed together, in order of computation.
         device: of this process.
-        method: of the network and of every part, by which they compute beside `forward`.
+        method: of the network and each part, which computes besides `forward`.
     """
     from torch.distributed.device_mesh import init_device_mesh  # noqa: PLC0415 - a second that few need
     from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method  # noqa: PLC0415
@@ -35,22 +35,22 @@ def shard(network: nn.Module, parts: Iterable[nn.Module], device: torch.device, 
     for module in (*parts, network):
         fully_shard(module, mesh=mesh)
         register_fsdp_forward_method(module, method)
-    network.to(device)  # what is no weight
+    network.to(device)  # buffers
 
 
 def is_share(tensor: Tensor) -> bool:
-    """Say whether a tensor is distributed, and this process has a share of it; asked without importing the type."""
+    """Return whether a tensor is distributed among processes, without importing its type."""
     return hasattr(tensor, "full_tensor")
 
 
 def own_share(tensor: Tensor) -> Tensor:
-    """Return the share of this process, as a view; of a plain tensor all of it."""
+    """Return this process's share as a view; a plain tensor is returned whole."""
     share: Tensor = tensor.to_local() if is_share(tensor) else tensor  # type: ignore[attr-defined]
     return share
 
 
 def share_like(like: Tensor, whole: Tensor) -> Tensor:
-    """Return of a whole tensor, which all processes have, this one's share, distributed like another tensor."""
+    """Return this process's share of a whole tensor, distributed like another tensor."""
     if not is_share(like) or like.shape != whole.shape:
         return whole
     from torch.distributed.tensor import distribute_tensor  # noqa: PLC0415
@@ -61,11 +61,11 @@ def share_like(like: Tensor, whole: Tensor) -> Tensor:
 
 @torch.no_grad()
 def collected(tensors: Mapping[str, Tensor], *, keep: bool) -> dict[str, Tensor]:
-    """Return distributed tensors whole, on the CPU; all processes must ask at once.
+    """Gather distributed tensors on the CPU; all processes must call it together.
 
     Args:
         tensors: by name, the same ones in every process.
-        keep: whether this process wants them; without, it only sends its shares.
+        keep: whether this process keeps the result; otherwise it only sends its shares.
     """
     whole = {}
     for name, tensor in tensors.items():

@@ -46,7 +46,7 @@ class AdversarialNetsFamily(GanFamily[AdversarialNetsRecipe, Generator, Discrimi
     def step(
         self, generator: Generator, discriminator: Discriminator, data: LabelledImages, acceleration: Acceleration
     ) -> AdversarialNetsStep:
-        """Put networks and training images together; see `GanFamily`."""
+        """Build the step; see `GanFamily`."""
         return AdversarialNetsStep(generator, discriminator, self.recipe, data, acceleration)
 
 

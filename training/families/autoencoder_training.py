@@ -1,4 +1,4 @@
-"""A sparse autoencoder in the middle of its training: network, optimiser and counters, all in memory."""
+"""A sparse autoencoder in training: network, optimiser and counters."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class AutoencoderTraining:
         self._acceleration = acceleration = Acceleration.chosen(recipe, convolutional=False)
         parallel.spread(self.network)
         self._sharded = recipe.sharding == "yes" and parallel.processes() > 1
-        self._collected: dict[str, Tensor] = {}  # all of `state`, where each process has a share of it
+        self._collected: dict[str, Tensor] = {}  # the whole `state`, if each process holds a share of it
         if self._sharded:
             shard(self.network, self.network.stages, acceleration.device, method="learn")
         else:
@@ -75,10 +75,10 @@ class AutoencoderTraining:
         return losses
 
     def calibrate(self) -> None:
-        """Do nothing: what is served are the present weights."""
+        """Do nothing: the current weights are what is served."""
 
     def samples(self, count: int) -> NDArray[np.uint8]:
-        """Return patches uint8 [N, f, f, C] that the first stage decodes its filters to, spread over the image."""
+        """Return decoded patches uint8 [N, f, f, C] of first-stage filters, spread over the image; N <= count."""
         decoder = self.network.first_stage.decoder
         places = self.weights()["autoencoder.stages.0.decoder.weight"].flatten(0, 1)  # [P, K, M]
         weight = places.transpose(1, 2).flatten(0, 1)  # [P M, K]
@@ -88,26 +88,26 @@ class AutoencoderTraining:
         return to_pixels(patches.reshape(-1, *shape))
 
     def accuracy(self, data: LabelledImages) -> float | None:
-        """Return None: a neuron becomes a classifier when it is searched for a concept."""
+        """Return None: an autoencoder classifies nothing before its neurons are searched."""
         return None
 
     def collect(self) -> None:
-        """Bring the shares of sharded weights together in the first process."""
+        """Gather sharded weights and moments in the first process."""
         if self._sharded:
             self._collected = collected(self._tensors(), keep=parallel.is_first())
 
     def weights(self) -> dict[str, Tensor]:
-        """Return every weight under the prefix of the checkpoint."""
+        """Return all weights by their names in the checkpoint."""
         if self._sharded:
             return {name: tensor for name, tensor in self._collected.items() if name.startswith("autoencoder.")}
         return {name: tensor.cpu() for name, tensor in self._weights().items()}
 
     def state(self) -> dict[str, Tensor]:
-        """Return what `restore` needs: the weights and Adam's moments."""
+        """Return all that `restore` needs: weights and Adam's moments."""
         return self._collected if self._sharded else {name: tensor.cpu() for name, tensor in self._tensors().items()}
 
     def restore(self, tensors: Mapping[str, Tensor], images_seen: int) -> None:
-        """Go on from what `state` returned after so many images.
+        """Continue from what `state` returned after `images_seen` images.
 
         Raises:
             RunError: if the tensors are those of another network.
@@ -128,7 +128,7 @@ class AutoencoderTraining:
         return {f"autoencoder.{name}": tensor for name, tensor in self.network.state_dict().items()}
 
     def _shares(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return this process's shares of whole weights; those themselves where nothing is sharded."""
+        """Return this process's shares of whole weights, or the weights themselves if nothing is sharded."""
         held = self.network.state_dict()
         return {name: share_like(held[name], tensor) if name in held else tensor for name, tensor in weights.items()}
 
@@ -142,7 +142,7 @@ class AutoencoderTraining:
 
 
 def _numbers(losses: list[StageLoss]) -> Losses:
-    """Name the two parts of every stage's loss."""
+    """Name the two parts of each stage's loss."""
     return {
         f"{part}{number}": getattr(loss, part).item()
         for number, loss in enumerate(losses, start=1)

@@ -36,7 +36,7 @@ class DcganFamily(GanFamily[DcganRecipe, Generator, Discriminator]):
     def step(
         self, generator: Generator, discriminator: Discriminator, data: LabelledImages, acceleration: Acceleration
     ) -> DcganStep:
-        """Put networks and training images together; see `GanFamily`."""
+        """Build the step; see `GanFamily`."""
         if self.recipe.is_conditional and not data.classes:
             raise DataError("conditional=yes needs images with labels, and these have none")
         return DcganStep(generator, discriminator, self.recipe, data, acceleration)

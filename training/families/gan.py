@@ -34,7 +34,7 @@ D = TypeVar("D", bound=nn.Module)
 class GanFamily(Family[R], ABC, Generic[R, G, D]):
     """A generator G against a discriminator D, which is the classifier too where there were labels."""
 
-    MOMENTS: ClassVar[int] = 2  # numbers that the optimiser keeps of a weight; Adam's mean and mean square
+    MOMENTS: ClassVar[int] = 2  # numbers that the optimiser keeps per weight: Adam's mean and mean square
 
     @abstractmethod
     def generator(self) -> G:
@@ -46,7 +46,7 @@ class GanFamily(Family[R], ABC, Generic[R, G, D]):
 
     @abstractmethod
     def step(self, generator: G, discriminator: D, data: LabelledImages, acceleration: Acceleration) -> Step:
-        """Put networks, which are where `acceleration` places them, and training images together.
+        """Build the step of networks that already lie where `acceleration` places them.
 
         Raises:
             DataError: if the recipe needs labels that the images do not have.
@@ -96,7 +96,7 @@ class GanTraining:
     Args:
         config: the run's configuration.
         recipe: its recipe.
-        step: of fresh networks, which are where `acceleration` places them.
+        step: of fresh networks that already lie where `acceleration` places them.
         acceleration: how the networks are computed.
     """
 
@@ -132,11 +132,11 @@ class GanTraining:
         return losses
 
     def calibrate(self) -> None:
-        """Give the averaged networks the batch statistics that go with their present weights."""
+        """Calibrate the batch statistics of the averaged networks."""
         self._step.calibrate(self._generator_average.network, self._discriminator_average.network)
 
     def collect(self) -> None:
-        """Do nothing: every process has all of it."""
+        """Do nothing: every process holds the whole state."""
 
     def samples(self, count: int) -> NDArray[np.uint8]:
         """Return images uint8 [count, H, W, C] of the calibrated averaged generator, always from the same latents."""
@@ -145,14 +145,14 @@ class GanTraining:
             return to_pixels(self._step.generate(generator, self._fixed_latents(count, purpose="samples")))
 
     def accuracy(self, data: LabelledImages) -> float | None:
-        """Return the averaged classifier's share of right answers, in [0, 1], or None without classifier or labels."""
+        """Return the averaged classifier's accuracy in [0, 1], or None without a classifier or labels."""
         if not self._recipe.classifies or not data.classes:
             return None
         found = predicted(lambda images: self._classify(images).cpu(), data.images)
         return float((found == data.labels).mean())
 
     def weights(self) -> dict[str, Tensor]:
-        """Return every weight, present and averaged, under the prefixes of the checkpoint."""
+        """Return all weights, current and averaged, by their names in the checkpoint."""
         return {
             f"{prefix}.{name}": stored(tensor)
             for prefix, network in self._networks().items()
@@ -160,11 +160,11 @@ class GanTraining:
         }
 
     def state(self) -> dict[str, Tensor]:
-        """Return what `restore` needs: the weights, the optimisers' moments and the like."""
+        """Return all that `restore` needs: weights and the step's state."""
         return {**self.weights(), **{f"step.{name}": stored(tensor) for name, tensor in self._step.state().items()}}
 
     def restore(self, tensors: Mapping[str, Tensor], images_seen: int) -> None:
-        """Go on from what `state` returned after so many images.
+        """Continue from what `state` returned after `images_seen` images.
 
         Raises:
             RunError: if the tensors are those of other networks.
@@ -195,5 +195,5 @@ class GanTraining:
 
 
 def stored(tensor: Tensor) -> Tensor:
-    """Return a tensor as it is written: on the CPU, contiguous; itself where it is so already."""
+    """Return a tensor contiguous on the CPU, as it is written; without a copy where it is that already."""
     return tensor.cpu().contiguous()

@@ -41,7 +41,7 @@ class ImprovedGanFamily(GanFamily[ImprovedGanRecipe, Generator, Discriminator]):
     def step(
         self, generator: Generator, discriminator: Discriminator, data: LabelledImages, acceleration: Acceleration
     ) -> ImprovedGanStep:
-        """Put networks and training images together; see `GanFamily`."""
+        """Build the step; see `GanFamily`."""
         return ImprovedGanStep(generator, discriminator, self.recipe, data, acceleration)
 
     def card_rows(self, *, test_accuracy: float | None, test_images: int) -> dict[str, str]:
@@ -51,7 +51,7 @@ class ImprovedGanFamily(GanFamily[ImprovedGanRecipe, Generator, Discriminator]):
             return {}
         each = recipe.labels // len(config.classes)
         return {
-            "Labels": f"{recipe.labels}, {each} a class, chosen by seed {recipe.seed}; the rest unlabelled",
+            "Labels": f"{recipe.labels}, {each} per class, chosen by seed {recipe.seed}; the rest unlabelled",
             "Classes": ", ".join(config.classes),
             "Test accuracy": "not measured: the data came without test images"
             if test_accuracy is None

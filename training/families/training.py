@@ -1,4 +1,4 @@
-"""A training in progress, as the loop sees it, whatever it trains."""
+"""The protocol of a training in progress, which the loop drives."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from training.steps.step import Losses
 
 
 class Training(Protocol):
-    """Networks in the middle of their training; the same (config, data, images seen) is the same state, to the bit."""
+    """Networks in training; equal (config, data, images seen) mean equal states, bit for bit."""
 
     config: RunConfig
     images_seen: int
@@ -25,22 +25,22 @@ class Training(Protocol):
         """Take one step; DivergedError if a loss is not finite."""
 
     def calibrate(self) -> None:
-        """Bring what is served up to date with the present weights."""
+        """Update batch statistics and the like, so that the averaged networks can be saved and served."""
 
     def collect(self) -> None:
-        """In all processes at once: bring to the first whatever it is going to be asked for below."""
+        """Gather in the first process what the methods below return; every process calls it."""
 
     def samples(self, count: int) -> NDArray[np.uint8]:
-        """Return up to `count` pictures uint8 [N, H, W, C] of what was learned, none of them from the data."""
+        """Return sample pictures uint8 [N, H, W, C], N <= count, made from the weights alone."""
 
     def accuracy(self, data: LabelledImages) -> float | None:
-        """Return the share of right answers, in [0, 1], or None where nothing classifies or nothing has labels."""
+        """Return the accuracy in [0, 1], or None without a classifier or without labels."""
 
     def weights(self) -> dict[str, Tensor]:
-        """Return every weight that is kept in the checkpoint, by its name there."""
+        """Return all weights of the checkpoint, by name."""
 
     def state(self) -> dict[str, Tensor]:
-        """Return what `restore` needs."""
+        """Return all that `restore` needs."""
 
     def restore(self, tensors: Mapping[str, Tensor], images_seen: int) -> None:
-        """Go on from what `state` returned after so many images; RunError if it is that of another training."""
+        """Continue from what `state` returned after `images_seen` images; RunError if it is another training's."""

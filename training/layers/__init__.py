@@ -1,4 +1,4 @@
-"""The layers that the papers share, one file a kind; each states its equation and its source."""
+"""The papers' layers, one file per kind; each states its equation and source."""
 
 from training.layers.batch_norm import BatchNorm2d, ShiftOnlyBatchNorm
 from training.layers.contrast_normalisation import ContrastNormalisation

@@ -1,4 +1,4 @@
-"""Batch normalisation over the whole batch, also where several processes share it; and a form without a scale."""
+"""Batch normalisation over the whole batch, including the shares of other processes; and a form without scale."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from training.compute import parallel
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation of maps a channel, Ioffe & Szegedy 2015 (arXiv:1502.03167), over all processes' shares."""
+    """Batch normalisation of maps per channel, Ioffe & Szegedy 2015 (arXiv:1502.03167), over all processes' shares."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name of the parent's parameter
         """Map [N, C, H, W] to the same shape; batch statistics in train mode, stored ones in eval mode."""
@@ -22,11 +22,11 @@ class BatchNorm2d(nn.BatchNorm2d):
 class ShiftOnlyBatchNorm(nn.BatchNorm1d):
     """Batch normalisation with a trained shift and no scale, Ioffe & Szegedy 2015 (arXiv:1502.03167).
 
-    In front of a softplus or ReLU whose output is scaled again by the next layer the scale is redundant. Maps are
-    normalised a channel, over examples and places; a batch is that of all processes that share it.
+    Before a softplus or ReLU, the next layer's weights make a scale redundant. Maps are normalised per channel, over
+    examples and positions, over the shares of all processes.
 
     Args:
-        features: F, or C of maps.
+        features: F of vectors, or C of maps.
     """
 
     def __init__(self, features: int) -> None:
@@ -40,7 +40,7 @@ class ShiftOnlyBatchNorm(nn.BatchNorm1d):
         return normalised + _as_maps(self.shift, input)
 
     def reset_statistics(self) -> None:
-        """Forget the stored statistics; from now on they are the plain mean over the batches seen in train mode."""
+        """Discard the stored statistics; from now on they are the plain mean over batches seen in train mode."""
         self.momentum = None
         self.reset_running_stats()
 
@@ -75,5 +75,5 @@ def _store(norm: _BatchNorm, mean: Tensor, variance: Tensor, *, count: int) -> N
 
 
 def _as_maps(values: Tensor, inputs: Tensor) -> Tensor:
-    """View one value a feature [F] so that it meets the features of [N, F] or [N, C, H, W]."""
+    """View one value per feature [F] so that it broadcasts over [N, F] or [N, C, H, W]."""
     return values.view(-1, *[1] * (inputs.ndim - 2))

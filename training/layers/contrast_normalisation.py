@@ -9,14 +9,13 @@ from torch import Tensor, nn
 class ContrastNormalisation(nn.Module):
     """Subtractive, then divisive normalisation, Jarrett et al. 2009, section 2; in Le et al. 2012, section 3.
 
-    g = h - sum w h over a Gaussian window of places and all maps, then y = g / max(c, sqrt(sum w g^2)). At a border the
-    window is cut and its weights are scaled up to sum to 1 again.
+    g = h - sum w h over a Gaussian window of positions and all maps, then y = g / max(c, sqrt(sum w g^2)). At a border
+    the window is clipped and its weights are rescaled to sum to 1.
 
     Args:
         size: (H, W) of the inputs.
-        window: side of the Gaussian window, in places; its standard deviation is a quarter of that. An even or large
-            window is cut at the borders like any other.
-        floor: c > 0, below which contrast is not raised.
+        window: side of the Gaussian window, in positions; its standard deviation is a quarter of that.
+        floor: c > 0, below which contrast is not amplified.
     """
 
     def __init__(self, size: tuple[int, int], *, window: int, floor: float) -> None:
@@ -48,7 +47,7 @@ class ContrastNormalisation(nn.Module):
 
 
 def _window(length: int, window: int) -> Tensor:
-    """Return the weights [length, length] of every place's neighbours along one axis, each row summing to 1."""
+    """Return the weights [length, length] of each position's neighbours along one axis; rows sum to 1."""
     places = torch.arange(length, dtype=torch.float64)
     apart = places[:, None] - places
     weights = torch.exp(-0.5 * (apart / (window / 4)).square()) * (apart.abs() <= window // 2)

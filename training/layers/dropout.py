@@ -11,7 +11,7 @@ from training.compute import parallel
 class Dropout(nn.Module):
     """Set each input to 0 with probability p and multiply the others by 1 / (1 - p), Srivastava et al. 2014.
 
-    torch's own dropout draws from the global generator, which neither a seed a step nor a resumed run could rely on.
+    torch's own dropout draws from the global generator, so it could not be reproduced per step or after a resume.
 
     Args:
         share: p, the expected share of inputs that are dropped, in [0, 1).
@@ -27,7 +27,7 @@ class Dropout(nn.Module):
         """Return inputs of any shape with some dropped, or unchanged where `noise` is None (evaluation)."""
         if noise is None or self.share == 0:
             return inputs
-        # Drawn where the generator lives: the same seed drops the same inputs on every device.
+        # Drawn on the generator's device: equal seeds drop equal inputs on every device.
         precision = torch.promote_types(inputs.dtype, torch.float32)
         drawn = parallel.drawn(
             lambda shape: torch.rand(shape, generator=noise, dtype=precision, device=noise.device), inputs.shape

@@ -1,4 +1,4 @@
-"""First weights."""
+"""Initial weights."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Untied local filters: every place of an image has filters of its own, as in Le et al. 2012, section 3.
+"""Untied local filters: each position of an image has its own filters, as in Le et al. 2012, section 3.
 
-Patches are gathered and multiplied place by place, as batched products of matrices. A dense matrix with all weights
-outside the receptive fields masked away gives the same numbers and costs (H W)^2 instead of H W f^2.
+Patches are gathered and multiplied position by position, as batched matrix products. A dense matrix, masked outside the
+receptive fields, gives the same numbers but costs (H W)^2 instead of H W f^2.
 
-Two things make it fast. The images of a batch lie innermost, [C, H, W, N], so that gathering a patch copies whole rows
-of N numbers. And a few rows of places are done at a time, whose patches stay in the cache; they are gathered again for
-the gradient, which is cheaper than to keep them: a batch's patches are f^2 times as large as its images.
+Two things make it fast. The batch is the innermost dimension, [C, H, W, N], so that gathering a patch copies contiguous
+rows of N numbers. And a few rows of positions are computed at a time, so that their patches stay in the cache. They are
+gathered again for the gradient, which is cheaper than keeping them: a batch's patches are f^2 times its images.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# Of patches that are held at a time; `meta` only counts.
+# Size of the patches that are held at a time; `meta` only counts.
 BLOCK_BYTES = {"cpu": 1 * 2**20, "cuda": 512 * 2**20, "meta": 2**60}
 
 
@@ -26,9 +26,9 @@ class LocalFilters(nn.Module):
 
     Args:
         shape: (C, H, W) of the inputs; a filter sees all C maps.
-        maps: M, filters at each place.
+        maps: M, filters at each position.
         field: side f of a receptive field, in pixels.
-        stride: pixels between neighbouring fields; a border that no field fits into is not seen.
+        stride: pixels between neighbouring fields; borders that no field fits into are ignored.
 
     Raises:
         ValueError: if a field is larger than the inputs, or a number is not positive.
@@ -56,11 +56,11 @@ class LocalFilters(nn.Module):
 
 
 class LocalDecoder(nn.Module):
-    """W2 s, the reconstruction from local filters: every place adds its patch to the image.
+    """W2 s, the reconstruction from local filters: each position adds its patch to the image.
 
     Args:
-        filters: whose responses are decoded; the decoder's weights are its own. They begin as the transposed filters,
-            each pixel divided by how many fields see it, so that it begins as an average.
+        filters: whose responses are decoded. The decoder has its own weights, which start as the transposed filters
+            with each pixel divided by the number of fields that see it, so that it starts as an average.
         shape: (C, H, W) of the reconstruction.
     """
 
@@ -74,7 +74,7 @@ class LocalDecoder(nn.Module):
         self.weight = nn.Parameter((begin.transpose(2, 3) * shares).contiguous())  # [H', W', K, M]
 
     def forward(self, responses: Tensor) -> Tensor:
-        """Map [M, H', W', N] to [C, H, W, N]; what no field sees is 0."""
+        """Map [M, H', W', N] to [C, H, W, N]; pixels that no field sees are 0."""
         placed = responses.permute(1, 2, 0, 3)
         images: Tensor = _Decoded.apply(placed, self.weight, self.shape, self.field, self.stride)  # type: ignore[no-untyped-call]
         return images
@@ -143,7 +143,7 @@ class _Decoded(torch.autograd.Function):
 
 
 def _blocks(inputs: int, batch: Tensor, weight: Tensor) -> Iterator[tuple[int, int]]:
-    """Cut the rows of places into ranges (first, last) whose patches fit a block."""
+    """Split the rows of positions into ranges (first, last) whose patches fit a block."""
     rows, row = weight.shape[0], weight.shape[1] * inputs * batch.shape[3] * batch.element_size()
     step = max(1, BLOCK_BYTES.get(batch.device.type, BLOCK_BYTES["cpu"]) // max(row, 1))
     for first in range(0, rows, step):
@@ -151,15 +151,15 @@ def _blocks(inputs: int, batch: Tensor, weight: Tensor) -> Iterator[tuple[int, i
 
 
 def _patches(images: Tensor, first: int, last: int, field: int, stride: int) -> Tensor:
-    """Copy what the fields of some rows of places see: [C, H, W, N] -> [last - first, W', C f f, N]."""
+    """Copy the patches of some rows of positions: [C, H, W, N] -> [last - first, W', C f f, N]."""
     strip = images[:, first * stride : (last - 1) * stride + field]
     fields = strip.unfold(1, field, stride).unfold(2, field, stride)  # [C, rows, W', N, f, f]
-    # A copy always: of fields that do not overlap it could be a view, and the patches are written over.
+    # Always a copy: for disjoint fields it could be a view, and the patches are overwritten.
     return fields.permute(1, 2, 0, 4, 5, 3).clone(memory_format=torch.contiguous_format).flatten(2, 4)
 
 
 def _add(images: Tensor, patches: Tensor, first: int, field: int, stride: int) -> None:
-    """Add patches [rows, W', C f f, N] to where some rows of fields lie in images [C, H, W, N]."""
+    """Add patches [rows, W', C f f, N] of some rows of fields to images [C, H, W, N]."""
     rows, columns = patches.shape[:2]
     # [f, f, C, rows, W', N]
     offsets = patches.view(rows, columns, len(images), field, field, -1).permute(3, 4, 2, 0, 1, 5)

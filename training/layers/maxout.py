@@ -12,12 +12,14 @@ class Maxout(nn.Module):
     Args:
         in_features: width of the input.
         units: number of maxout units.
-        pieces: k, the linear maps that each unit takes the largest of.
+        pieces: k, the number of linear maps whose maximum a unit takes.
     """
 
     def __init__(self, in_features: int, units: int, pieces: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(in_features, pieces * units)  # piece by piece, so that the maximum runs along rows
+        self.linear = nn.Linear(
+            in_features, pieces * units
+        )  # grouped by piece, so that the maximum runs along contiguous rows
         self.pieces = pieces
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -27,7 +29,7 @@ class Maxout(nn.Module):
 
     @torch.no_grad()
     def constrain(self, largest_norm: float) -> None:
-        """Shorten the weight vectors of all pieces that are longer than `largest_norm` > 0, Hinton et al. 2012."""
+        """Clip the weight vectors of all pieces to length `largest_norm` > 0, Hinton et al. 2012."""
         self.linear.weight.renorm_(2, 0, largest_norm)
 
     def extra_repr(self) -> str:

@@ -1,4 +1,4 @@
-"""Minibatch discrimination: what an image has in common with the others of its batch."""
+"""Minibatch discrimination: how close an image is to the others of its batch."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch.nn import functional
 
 from training.compute import parallel
 
-SMALLEST_DISTANCE = 1e-6  # keeps the scales finite where a batch repeats one example
+SMALLEST_DISTANCE = 1e-6  # keeps the scales finite if a batch repeats one example
 
 
 class _PairDistances(torch.autograd.Function):
-    """|a_i - a_j|_1 of all pairs, with its gradient by hand: on a CPU `torch.cdist` takes twice the time.
+    """|a_i - a_j|_1 of all pairs, with a hand-written gradient: on a CPU `torch.cdist` takes twice the time.
 
     From dL/dD = U follows dL/da_i = sum over j of (U_ij + U_ji) sign(a_i - a_j), one dimension after the other.
     """
@@ -37,26 +37,25 @@ class _PairDistances(torch.autograd.Function):
 
 
 class MinibatchDiscrimination(nn.Module):
-    """Join each example's closeness to its neighbours to its features, Salimans et al. 2016, section 3.2.
+    """Append each example's closeness to its neighbours to its features, Salimans et al. 2016, section 3.2.
 
     With M_i = f(x_i) T in R^(B x C) and rows M_ib, kernel b's feature is (arXiv:1606.03498)
 
         o(x_i)_b = sum over j != i of exp(-|M_ib - M_jb|_1),
 
-    and the output is f(x_i) followed by o(x_i) + b. The paper's sum has j = i too, a constant 1 that its published
+    and the output is f(x_i) followed by o(x_i) + b. The paper's sum includes j = i, a constant 1 that its published
     code masks. As there, the columns of T are normalised, T = exp(s) t / |t|, and `initialise_from` sets s so that
-    nearest neighbours are 2 apart: kernels drawn from N(0, 1) alone put all distances of wide inputs so far out that
-    every exp underflows to 0, and so does its gradient.
+    nearest neighbours are 2 apart. With kernels drawn from N(0, 1) alone, wide inputs are so far apart
+    that every exp underflows to 0, and its gradient too.
 
-    The neighbours of a training batch must be of its kind: call the layer once for real images, once for generated
-    ones. What is served must not depend on its neighbours: there `among_reference` compares each example with the
-    same stored ones.
+    A training batch must be of one kind: call the layer once for real images and once for generated images. A served
+    answer must not depend on its neighbours, so `among_reference` compares each example with the same stored ones.
 
     Args:
         in_features: A, width of the input.
         kernels: B; 100 in the published code.
         dimensions: C; 5 in the published code.
-        reference_size: how many examples are stored for `among_reference`; as many as a training batch has.
+        reference_size: number of examples stored for `among_reference`; as many as a training batch has.
     """
 
     reference: Tensor
@@ -79,7 +78,7 @@ class MinibatchDiscrimination(nn.Module):
         return self._joined(inputs, parallel.own(_closeness(self._neighbour_distances(everyone))))
 
     def among_reference(self, inputs: Tensor) -> Tensor:
-        """Map [N, A] to [N, A + B], each example against the stored ones only, as if it had joined their batch."""
+        """Map [N, A] to [N, A + B], comparing each example with the stored ones only, as if in their batch."""
         projected, reference = (
             self._projected(rows).permute(1, 2, 0) for rows in (inputs, self.reference)
         )  # [B, N, C]
@@ -88,9 +87,9 @@ class MinibatchDiscrimination(nn.Module):
 
     @torch.no_grad()
     def store_reference(self, inputs: Tensor) -> None:
-        """Store the first examples of [N, A], real ones, as those that `among_reference` compares with.
+        """Store the first rows of real examples [N, A] as the reference of `among_reference`.
 
-        Fewer than `reference_size` are repeated. They go out of date when the layers below are trained on.
+        Fewer than `reference_size` rows are repeated. Training the layers below makes them outdated.
         """
         rows = torch.arange(len(self.reference), device=inputs.device) % len(inputs)
         self.reference.copy_(inputs[rows])
@@ -100,7 +99,7 @@ class MinibatchDiscrimination(nn.Module):
         """Set s so that an example's nearest neighbour is 2 away on average, and b so that the features' mean is 0.
 
         Args:
-            inputs: [N, A], what the layer sees for a batch of training images, N >= 2.
+            inputs: [N, A], the layer's input for a batch of training images, N >= 2.
 
         Returns:
             [N, A + B], the outputs after the initialisation.
@@ -120,7 +119,7 @@ class MinibatchDiscrimination(nn.Module):
         return (outputs.view(-1, *gain.shape) * gain).permute(2, 1, 0).contiguous()
 
     def _neighbour_distances(self, inputs: Tensor) -> Tensor:
-        """Return L1 distances [B, N, N] within a batch [N, A]; from an example to itself it is infinite."""
+        """Return L1 distances [B, N, N] within a batch [N, A]; the distance to itself is infinite."""
         distances: Tensor = _PairDistances.apply(self._projected(inputs))  # type: ignore[no-untyped-call]
         itself = torch.eye(len(inputs), dtype=torch.bool, device=inputs.device)
         return distances.masked_fill(itself, torch.inf)

@@ -23,7 +23,7 @@ class GaussianNoise(nn.Module):
         """Return inputs of any shape with noise added, or unchanged where `noise` is None (evaluation)."""
         if noise is None or self.std == 0:
             return inputs
-        # Drawn where the generator lives: the same seed gives the same noise on every device.
+        # Drawn on the generator's device: equal seeds give equal noise on every device.
         precision = torch.promote_types(inputs.dtype, torch.float32)
         drawn = parallel.drawn(
             lambda shape: torch.randn(shape, generator=noise, dtype=precision, device=noise.device), inputs.shape

@@ -1,4 +1,4 @@
-"""Virtual batch normalisation: statistics of one fixed batch in place of the batch at hand."""
+"""Virtual batch normalisation: statistics of one fixed batch in place of the current batch."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ Affine = Literal["shift", "scale and shift"]
 class VirtualBatchNorm(nn.Module):
     """Normalise each example by a fixed reference batch and the example itself, Salimans et al. 2016, section 3.6.
 
-    The statistics of example i are those of the R reference examples joined by that one (arXiv:1606.03498). With
-    c = 1 / (R + 1), mean m and variance v of the reference and m_i, v_i of the example (over its places; a vector's
+    The statistics of example i are those of the R reference examples and example i together (arXiv:1606.03498). With
+    c = 1 / (R + 1), mean m and variance v of the reference and m_i, v_i of the example (over its positions; a vector's
     are x and 0) they are
 
         mean      c m_i + (1 - c) m
         variance  c v_i + (1 - c) v + c (1 - c) (m_i - m)^2
 
     The reference examples are normalised by m and v. No example depends on another outside the reference. Maps have one
-    mean and variance a channel, over examples and places.
+    mean and variance per channel, over examples and positions.
 
-    In train mode the reference goes through the network with the batch: **the first R rows of the input are the
-    reference's**, so that gradients reach the weights through its statistics too. In eval mode there are no such rows;
+    In train mode the reference passes through the network with the batch: **the first R rows of the input are the
+    reference's**, so that gradients also reach the weights through its statistics. In eval mode there are no such rows;
     the statistics are those of the last call in train mode, which are buffers.
 
     Args:
@@ -80,5 +80,5 @@ class VirtualBatchNorm(nn.Module):
 
 
 def _as_maps(values: Tensor, inputs: Tensor) -> Tensor:
-    """View one value a feature [F] so that it meets the features of [N, F] or [N, C, H, W]."""
+    """View one value per feature [F] so that it broadcasts over [N, F] or [N, C, H, W]."""
     return values.view(-1, *[1] * (inputs.ndim - 2))

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 Scale = Literal["trained", "frozen"]
-SMALLEST_DEVIATION = 1e-6  # a unit that is constant over the batch stays finite
+SMALLEST_DEVIATION = 1e-6  # keeps a unit that is constant over the batch finite
 
 
 class _WeightNorm(nn.Module):
-    """What the layers share: w = g v / |v| a unit, Salimans & Kingma 2016, eq. 2, and its initialisation."""
+    """Base of the layers: w = g v / |v| per unit, Salimans & Kingma 2016, eq. 2, and its initialisation."""
 
     def __init__(self, direction: Tensor, *, units: int, scale: Scale) -> None:
         super().__init__()
@@ -29,9 +29,9 @@ class _WeightNorm(nn.Module):
         """Set g and b so that every unit has mean 0 and a given deviation over a batch, the paper's eq. 5 and 6.
 
         Args:
-            inputs: what the layer sees for a batch of training images, [N, in_features] or [N, C, H, W]; a channel is
-                one unit over all places.
-            deviation: the standard deviation wanted; 1 in the paper.
+            inputs: the layer's input for a batch of training images, [N, in_features] or [N, C, H, W]; a channel is
+                one unit over all positions.
+            deviation: target standard deviation; 1 in the paper.
 
         Returns:
             The outputs after the initialisation.
@@ -48,7 +48,7 @@ class _WeightNorm(nn.Module):
 
 
 class _WeightNormLinear(torch.autograd.Function):
-    """The equation of `WeightNormLinear` with its gradient by hand: autograd's own takes twice the time on a CPU.
+    """The equation of `WeightNormLinear` with a hand-written gradient: autograd's takes twice the time on a CPU.
 
     With a = x v', n = |v| and s = g / n the output is y = a s + b. From dL/dy = u follow dL/dx = (u s) v,
     dL/dg = sum(u a) / n, and dL/dv = (u s)' x - v (sum(u a) s / n^2): the part along v is taken out.
@@ -85,13 +85,13 @@ class _WeightNormLinear(torch.autograd.Function):
 class WeightNormLinear(_WeightNorm):
     """Linear layer y = x (g v / |v|)' + b, Salimans & Kingma 2016, eq. 2 (arXiv:1602.07868).
 
-    With a frozen g the layer can turn its weight vectors but not lengthen them, which keeps a discriminator from
-    inflating the features that the generator must match.
+    With a frozen g the layer can rotate its weight vectors but not lengthen them, so a discriminator cannot inflate the
+    features that the generator must match.
 
     Args:
         in_features: width of the input.
         out_features: number of units.
-        scale: whether g is trained or stays where `initialise_from` put it.
+        scale: whether g is trained or stays as `initialise_from` set it.
         direction_std: standard deviation of the first v; 0.1 in Salimans et al. 2016.
     """
 
@@ -101,7 +101,7 @@ class WeightNormLinear(_WeightNorm):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Map [N, in_features] to [N, out_features]."""
-        if torch.is_autocast_enabled(inputs.device.type):  # autograd knows which inputs were cast
+        if torch.is_autocast_enabled(inputs.device.type):  # let autograd handle the casts
             gain = self.scale / torch.linalg.vector_norm(self.direction, dim=1)
             return torch.addcmul(self.bias, functional.linear(inputs, self.direction), gain)
         outputs: Tensor = _WeightNormLinear.apply(  # type: ignore[no-untyped-call]
@@ -113,14 +113,14 @@ class WeightNormLinear(_WeightNorm):
 class WeightNormConv2d(_WeightNorm):
     """Convolution whose kernel of each output channel is g v / |v|, Salimans & Kingma 2016, eq. 2.
 
-    The kernels are small beside the maps, so their normalisation costs little and autograd's gradient serves.
+    The kernels are small compared with the maps, so normalising them is cheap and autograd's gradient suffices.
 
     Args:
         in_channels: channels of the input.
         out_channels: channels of the output, the units.
         kernel: side of the square kernels, px.
-        scale: whether g is trained or stays where `initialise_from` put it.
-        stride: step between the places that are looked at, px.
+        scale: whether g is trained or stays as `initialise_from` set it.
+        stride: step between positions, px.
         padding: rows of zeros on each side, px.
         direction_std: standard deviation of the first v; 0.05 in the code of Salimans et al. 2016.
     """
@@ -154,9 +154,9 @@ class WeightNormConvTranspose2d(_WeightNorm):
         in_channels: channels of the input.
         out_channels: channels of the output, the units.
         kernel: side of the square kernels, px.
-        scale: whether g is trained or stays where `initialise_from` put it.
-        stride: step in the output for each place of the input, px.
-        padding: rows taken away from each side of the output, px.
+        scale: whether g is trained or stays as `initialise_from` set it.
+        stride: step in the output per position of the input, px.
+        padding: rows removed from each side of the output, px.
         output_padding: rows added at the output's lower and right side, px.
         direction_std: standard deviation of the first v; 0.05 in the code of Salimans et al. 2016.
     """

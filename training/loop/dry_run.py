@@ -1,6 +1,6 @@
-"""What a training would take, before it is begun: the time of a few real steps; its family counts the rest.
+"""Times a few real steps of a training; `Family.needs` counts weights, memory and computation.
 
-Steps are taken on noise where there are no images: how long one takes does not depend on what they show.
+Without images the steps run on noise: their time does not depend on what images show.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ NOISE_CLASSES = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepTiming:
-    """What real steps took."""
+    """Time, memory and computation of real steps."""
 
     steps: int
-    seconds_per_step: float  # the median; the first is left out if there are more
-    peak_bytes: int  # of this process on the CPU, libraries included; of what torch allocated on a GPU
-    flop_per_image: float | None  # None where it was counted already
+    seconds_per_step: float  # median, without the first step if there are more
+    peak_bytes: int  # CPU: of this process, libraries included; GPU: allocated by torch
+    flop_per_image: float | None  # None if it was counted before
 
 
 def time_steps(config: RunConfig, data: LabelledImages, *, steps: int, counted: bool) -> StepTiming:
-    """Take some real steps.
+    """Take and time real steps.
 
     Args:
-        config: of the run that it would be; nothing is written.
+        config: of the run; nothing is written.
         data: training images.
-        steps: how many are timed, >= 1.
-        counted: whether the computation is known; else one more step is taken to count it.
+        steps: number of timed steps, >= 1.
+        counted: whether the computation is known; otherwise one more step counts it.
 
     Raises:
-        TrainingError: as a training does.
+        TrainingError: for the reasons of a real training.
     """
     torch.set_num_threads(config.settings.threads)
     device = chosen_device(config.settings)
@@ -66,7 +66,7 @@ def time_steps(config: RunConfig, data: LabelledImages, *, steps: int, counted: 
 
 
 def noise(recipe: Recipe, shape: tuple[int, int, int]) -> LabelledImages:
-    """Return random images of a shape (H, W, C), as many as a step and its labels need."""
+    """Return random images uint8 [N, H, W, C] of a shape (H, W, C), N enough for a step and its labels."""
     count = max(recipe.min_images, NOISE_CLASSES)
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (count, *shape), dtype=np.uint8)
@@ -77,7 +77,7 @@ def noise(recipe: Recipe, shape: tuple[int, int, int]) -> LabelledImages:
 
 
 def free_bytes(recipe: Recipe) -> int | None:
-    """Return how much memory is free on a recipe's device, None where this machine does not say."""
+    """Return the free memory of a recipe's device in bytes, or None where the system does not report it."""
     device = chosen_device(recipe)
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])

@@ -34,14 +34,14 @@ Ending = Literal["finished", "out of time", "stopped"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a run has come; also a line of metrics.jsonl."""
+    """Progress of a run; also a line of metrics.jsonl."""
 
     images_seen: int
-    images: int  # in all
+    images: int  # length of the run
     images_per_second: float  # since this start
-    seconds: float  # of training, earlier starts included
+    seconds: float  # of training, including earlier starts
     losses: Losses | None  # of the latest step of this start
-    test_accuracy: float | None  # of the averaged classifier, in [0, 1]; measured at checkpoints, where there is one
+    test_accuracy: float | None  # of the averaged classifier, in [0, 1]; only at checkpoints, only with a classifier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,9 +51,9 @@ class Summary:
     run: Path
     ended: Ending
     images_seen: int
-    images: int  # in all
+    images: int  # length of the run
     steps: int
-    seconds: float  # of training, earlier starts included
+    seconds: float  # of training, including earlier starts
     test_accuracy: float | None  # of the averaged classifier, in [0, 1]
 
 
@@ -66,10 +66,10 @@ def train(
     report: Callable[[Progress], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Summary:
-    """Train a recipe in a run folder, from its last checkpoint if it has one.
+    """Train a recipe in a run folder, resuming from its last checkpoint if there is one.
 
-    Of several processes (see `training.compute.parallel`) each must be given the same; the first alone writes, reports
-    and measures, and its `should_stop` and its clock count.
+    Several processes (see `training.compute.parallel`) must be given the same arguments. Only the first one writes,
+    reports and measures, and only its `should_stop` and clock count.
 
     A start takes one step at least, however late: so every run that was not stopped has a checkpoint.
 
@@ -78,15 +78,15 @@ def train(
     Args:
         recipe: what to train.
         data: the training images.
-        run: the run folder, made if it is missing.
-        test: what the accuracy is measured on; it has no part in the training.
+        run: the run folder, created if missing.
+        test: images that the accuracy is measured on; they are not trained on.
         report: called every `recipe.report_images` images and at each checkpoint.
-        should_stop: asked before each step; once true, the run is checkpointed and left.
+        should_stop: called before each step; once it returns True, the run is checkpointed and ends.
 
     Raises:
-        DataError: if the images do not fit the recipe, or the test images the training ones.
+        DataError: if the images do not fit the recipe, or the test images do not fit the training images.
         RunError: if the folder belongs to another training or is damaged.
-        RecipeError: if this machine cannot do what the recipe says, or batches cannot be shared by the processes.
+        RecipeError: if this machine lacks what the recipe needs, or the batches cannot be divided among the processes.
         DivergedError: if a loss or weight is no longer finite; the last good checkpoint stays.
     """
     parallel.join(chosen_device(recipe))
@@ -131,7 +131,7 @@ def train(
 
     ended: Ending | None = None
     while ended is None:
-        # Step, if there is a reason to.
+        # Step, unless there is a reason to end.
         before = training.images_seen
         ended = parallel.first(reason_to_end)
         if ended is None:
@@ -158,7 +158,7 @@ def train(
 
 
 def _must_fit(data: LabelledImages, test: LabelledImages | None) -> None:
-    """Refuse what are no images with labels, and test images of another size or with other classes."""
+    """Refuse malformed images, and test images whose size or classes differ from the training images'."""
     for kind, split in (("training", data), ("test", test)):
         if split is not None:
             _must_be_images(kind, split)
@@ -171,14 +171,14 @@ def _must_fit(data: LabelledImages, test: LabelledImages | None) -> None:
 
 
 def _must_be_images(kind: str, data: LabelledImages) -> None:
-    """Refuse what no source would give, but a caller might: no images at all, floats, labels without a class."""
+    """Refuse what only a direct caller could pass: no images, floats, labels outside the classes."""
     pixels, labels, last = data.images, data.labels, len(data.classes) - 1
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or not len(pixels):
         raise DataError(
             f"{kind} images are {pixels.dtype} {list(pixels.shape)}, expected uint8 [N, H, W, C] with N >= 1"
         )
     if labels.shape != (len(pixels),):
-        raise DataError(f"{kind} labels are {list(labels.shape)} for {len(pixels)} images; give one an image")
+        raise DataError(f"{kind} labels are {list(labels.shape)} for {len(pixels)} images; give one per image")
     lowest, highest = (-1, -1) if last < 0 else (0, last)
     if labels.min() < lowest or labels.max() > highest:
         wrong = labels[(labels < lowest) | (labels > highest)][0]
@@ -188,10 +188,10 @@ def _must_be_images(kind: str, data: LabelledImages) -> None:
 
 
 def _must_agree(config: RunConfig) -> None:
-    """Refuse to train with processes that were given something else.
+    """Refuse processes that were given different trainings.
 
     Raises:
-        RunError: in all of them, if one was.
+        RunError: in all processes, if any differs from the first.
     """
     differences = checkpoint.differences(parallel.first(lambda: config), config)
     for number, found in enumerate(parallel.everyone(differences)):
@@ -217,7 +217,7 @@ def _open_run(run: Path, config: RunConfig) -> State:
 def _reason_to_end(
     recipe: Recipe, images_seen: int, elapsed_s: float, should_stop: Callable[[], bool]
 ) -> Ending | None:
-    """Say why no further step should be taken, or None."""
+    """Return why the run should end now, or None."""
     if images_seen >= recipe.images:
         return "finished"
     if should_stop():
@@ -226,12 +226,12 @@ def _reason_to_end(
 
 
 def _passed(before: int, after: int, interval: int) -> bool:
-    """Say whether a multiple of the interval lies in (before, after]."""
+    """Return whether a multiple of the interval lies in (before, after]."""
     return after // interval > before // interval
 
 
 def _advance(training: Training, run: Path) -> None:
-    """Take one step; where it diverges, say what is left and what to do."""
+    """Take one step; if it diverges, explain what was kept and what to do."""
     try:
         training.advance()
     except DivergedError as error:

@@ -1,6 +1,6 @@
 """Event files for TensorBoard in the run folder: losses, speed, accuracy and sample grids, over images seen.
 
-Needs the library: `pip install mintage[tensorboard]`. Look at all runs with `tensorboard --logdir runs`.
+Needs the library: `pip install mintage[tensorboard]`. `tensorboard --logdir runs` shows all runs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ EVENTS_FOLDER = "tensorboard"
 
 @contextlib.contextmanager
 def event_files(run: Path) -> Iterator[Callable[[Progress], None]]:
-    """Give what `training.loop.loop.train` can report to; it writes RUN/tensorboard from the first report on.
+    """Yield a `report` for `training.loop.loop.train` that writes RUN/tensorboard from its first call on.
 
     Raises:
         RunError: if TensorBoard is not installed.
@@ -43,7 +43,7 @@ def event_files(run: Path) -> Iterator[Callable[[Progress], None]]:
         def report(progress: Progress) -> None:
             nonlocal writer
             if writer is None:
-                # What a crash left behind after the checkpoint is hidden: it comes again.
+                # Hide events after the checkpoint, left by a crash: they are written again.
                 writer = SummaryWriter(str(run / EVENTS_FOLDER), purge_step=progress.images_seen)
                 opened.callback(writer.close)
             _write(writer, run, progress)
@@ -52,7 +52,7 @@ def event_files(run: Path) -> Iterator[Callable[[Progress], None]]:
 
 
 def _write(writer: SummaryWriter, run: Path, progress: Progress) -> None:
-    """Write one report, and the sample grid if this was a checkpoint."""
+    """Write one report, with the sample grid if it belongs to a checkpoint."""
     values = {f"loss/{name}": value for name, value in (progress.losses or {}).items()}
     values["images per second"] = progress.images_per_second
     if progress.test_accuracy is not None:

@@ -1,7 +1,7 @@
 """The fully connected pair of the first GAN, Goodfellow et al. 2014, section 5 (arXiv:1406.2661).
 
 A generator of rectified units against a discriminator of maxout units with dropout. Sizes are those of the authors'
-code for MNIST; both serve other image sizes as they are.
+code for MNIST; both accept other image sizes unchanged.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from torch.nn import functional
 
 from training.layers import Dropout, Maxout
 
-MARGIN = 1e-7  # how far the mean pixels that biases are set from stay within 0 and 1, as in the authors' code
+MARGIN = 1e-7  # mean pixels are clamped to [MARGIN, 1 - MARGIN] before the logit, as in the authors' code
 
 
 class Generator(nn.Module):
-    """Latent -> (linear, ReLU) a width -> linear -> sigmoid -> image.
+    """Latent -> (linear, ReLU) per width -> linear -> sigmoid -> image.
 
     Args:
         latent_size: length of the latent vector; 100 in the authors' code.
         widths: hidden units, layer by layer; 1200 and 1200 in the authors' code.
         image_shape: (C, H, W).
         weight_range: r; first weights are drawn from U(-r, r), first biases are 0.
-        latent_scale: what latents are multiplied with: sqrt(3) for U(-1, 1) gives the authors' U(-sqrt 3, sqrt 3).
+        latent_scale: factor of latents: sqrt(3) for U(-1, 1) gives the authors' U(-sqrt 3, sqrt 3).
     """
 
     def __init__(
@@ -58,18 +58,18 @@ class Generator(nn.Module):
     def initialise_from(self, images: Tensor) -> None:
         """Set the output biases so that latents of 0 give the mean of training images [N, C, H, W] in [-1, 1].
 
-        A pixel's bias is the logit of its mean in [0, 1]; hidden biases are 0 at first.
+        A pixel's bias is the logit of its mean in [0, 1]; hidden biases start at 0.
         """
         mean = (images.double().flatten(1).mean(dim=0) + 1) / 2
         self.output.bias.copy_(torch.logit(mean, eps=MARGIN))
 
     def calibrate_statistics(self, latents: Tensor) -> None:
-        """Switch to eval mode: unlike generators with batch normalisation this one has no statistics to store."""
+        """Switch to eval mode; without batch normalisation there are no statistics to store."""
         self.eval()
 
 
 class Discriminator(nn.Module):
-    """Image -> (dropout, maxout) a width -> dropout -> linear -> one logit.
+    """Image -> (dropout, maxout) per width -> dropout -> linear -> one logit.
 
     Args:
         image_shape: (C, H, W).
@@ -77,7 +77,7 @@ class Discriminator(nn.Module):
         pieces: linear pieces of each maxout unit; 5 in the authors' code.
         weight_range: r; first weights are drawn from U(-r, r), first biases are 0.
         keep_input: share of pixels that dropout keeps, scaled by its inverse; 0.8 in the authors' code.
-        keep_hidden: the same of hidden units; 0.5 in the authors' code.
+        keep_hidden: the same for hidden units; 0.5 in the authors' code.
     """
 
     def __init__(
@@ -104,8 +104,8 @@ class Discriminator(nn.Module):
         """Map images [N, C, H, W] in [-1, 1] to the logits [N] of being real, not generated.
 
         Args:
-            images: seen as pixels in [0, 1].
-            noise: where dropout is drawn from; None for evaluation, without dropout.
+            images: [N, C, H, W] in [-1, 1]; the network rescales them to [0, 1].
+            noise: generator of dropout; None for evaluation, without dropout.
         """
         units = (images.flatten(1) + 1) / 2
         for dropout, layer in zip(self.dropouts, self.hidden, strict=False):

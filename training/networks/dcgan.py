@@ -1,12 +1,12 @@
 """The convolutional pair of DCGAN, Radford et al. 2015 (arXiv:1511.06434), for images of 32 x 32 or 64 x 64.
 
-Its guidelines: strided convolutions in place of pooling, batch normalisation in both networks but at the generator's
+Its guidelines: strided convolutions in place of pooling, batch normalisation in both networks except at the generator's
 output and the discriminator's input, no hidden fully connected layer, ReLU and tanh in the generator, LeakyReLU in the
 discriminator. With classes the pair is conditional: planes of the one-hot label join the input of every layer, as in
 the authors' code for MNIST.
 
     generator, width w, 64 x 64    z -> 8w 4x4 -> 4w 8x8 -> 2w 16x16 -> w 32x32 -> C 64x64
-    discriminator                  the same widths and sizes the other way round, then one logit
+    discriminator                  the same widths and sizes in reverse, then one logit
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from training.layers import BatchNorm2d
 Kernel = Literal[4, 5]
 Layout = Literal["strided", "paired"]
 SIDES = (32, 64)
-SMALLEST_MAP = 4  # px, where the generator begins and the discriminator ends
+SMALLEST_MAP = 4  # px; the generator starts and the discriminator ends at this size
 LEAK = 0.2
-DEVIATION = 0.02  # of first weights, and of first scales around 1
+DEVIATION = 0.02  # of initial weights around 0 and initial scales around 1, section 4
 
 
 class Generator(nn.Module):
@@ -37,9 +37,9 @@ class Generator(nn.Module):
         width: channels of the narrowest layer, the one before the image; 128 in the paper, 64 in common use. Each
             layer towards the latent has twice as many.
         image_shape: (C, H, W) with C 1 or 3 and H = W 32 or 64.
-        classes: K of a conditional generator, 0 for one without labels.
+        classes: K of a conditional generator, 0 for an unconditional one.
         kernel: side of the kernels; 5 in the paper, 4 in common use.
-        activation: "relu" as in the paper, or "prelu", which begins as ReLU and learns a slope a channel.
+        activation: "relu" as in the paper, or "prelu", which starts as ReLU and learns a slope per channel.
 
     Raises:
         DataError: if images of that shape cannot be generated.
@@ -77,7 +77,7 @@ class Generator(nn.Module):
 
         Args:
             latents: [N, Z].
-            labels: [N] int64 in [0, K) where the generator is conditional, else None.
+            labels: [N] int64 in [0, K) for a conditional generator, else None.
         """
         one_hot = _one_hot(labels, self.classes, latents.dtype)
         units = latents[:, :, None, None]  # [N, Z, 1, 1]
@@ -89,7 +89,7 @@ class Generator(nn.Module):
     def calibrate_statistics(self, latents: Tensor, labels: Tensor | None = None) -> None:
         """Store the batch statistics of one large batch of latents [N, Z], and switch to eval mode.
 
-        Averaged weights have no statistics of their own: those gathered in training belong to other weights.
+        Averaged weights need statistics of their own: those gathered in training belong to other weights.
         """
         for norm in self.norms:
             cast(nn.BatchNorm2d, norm).momentum = None  # a plain mean, here over this one batch
@@ -109,15 +109,15 @@ class Discriminator(nn.Module):
         image_shape: (C, H, W) with C 1 or 3 and H = W 32 or 64.
         width: channels of the narrowest layer, the first; 128 in the paper, 64 in common use. They double where the
             side halves.
-        classes: K of a conditional discriminator, 0 for one without labels.
+        classes: K of a conditional discriminator, 0 for an unconditional one.
         kernel: side of the kernels of the "strided" layout; 5 in the paper, 4 in common use.
-        activation: "leaky-relu" with slope 0.2 as in the paper, or "prelu", which begins so and learns a slope a
+        activation: "leaky-relu" with slope 0.2 as in the paper, or "prelu", which starts there and learns a slope per
             channel.
-        layout: "strided" has one convolution a size. "paired" has two of 3 x 3, the first with stride 1: with width
+        layout: "strided" has one convolution per size. "paired" has two of 3 x 3, the first with stride 1: with width
             128 and images of 32 x 32 the network whose features the paper classifies CIFAR-10 with.
 
     Raises:
-        DataError: if the network has no form for images of that shape.
+        DataError: if images of that shape are not supported.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class Discriminator(nn.Module):
                 padding = (kernel - 1) // 2
                 self.hidden.append(nn.Conv2d(narrow + classes, wide, kernel, stride=2, padding=padding, bias=first))
         self.channels = channels = tuple(cast(nn.Conv2d, layer).out_channels for layer in self.hidden)
-        # The first layer has none: it sees the images as they are.
+        # The first layer has none: it sees the images unnormalised.
         self.norms = nn.ModuleList(BatchNorm2d(count) if n else nn.Identity() for n, count in enumerate(channels))
         self.activations = nn.ModuleList(
             nn.LeakyReLU(LEAK) if activation == "leaky-relu" else nn.PReLU(count, init=LEAK) for count in channels
@@ -159,7 +159,7 @@ class Discriminator(nn.Module):
 
         Args:
             images: [N, C, H, W].
-            labels: [N] int64 in [0, K) where the discriminator is conditional, else None.
+            labels: [N] int64 in [0, K) for a conditional discriminator, else None.
         """
         return self.logit(self.feature_maps(images, labels)[-1], labels)
 
@@ -181,7 +181,7 @@ class Discriminator(nn.Module):
 
 
 def _widths(width: int, image_shape: tuple[int, int, int]) -> list[int]:
-    """Return the discriminator's channels, one number a side from half the image's down to 4; they keep doubling."""
+    """Return the discriminator's channels, one number per side from half the image's down to 4, each twice the last."""
     channels, height, wide = image_shape
     if height != wide or height not in SIDES or channels not in (1, 3):
         raise DataError(
@@ -209,9 +209,9 @@ def _initialise(network: nn.Module) -> None:
 
 
 def _one_hot(labels: Tensor | None, classes: int, dtype: torch.dtype) -> Tensor | None:
-    """Return the one-hot rows [N, K] of labels [N], None without classes; ValueError if only one of the two is there.
+    """Return the one-hot rows [N, K] of labels [N], None without classes; ValueError if only one of the two is given.
 
-    Compares rather than calling `one_hot`, which would wait for a GPU to check the labels.
+    Compares instead of calling `one_hot`, which synchronises a GPU to check the labels.
     """
     if (labels is None) != (classes == 0):
         expected = "no labels" if classes == 0 else f"labels in [0, {classes})"

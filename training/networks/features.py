@@ -1,6 +1,6 @@
-"""The features that a network looks at an image with: what two sets of images are compared by.
+"""The features of an image, by which two sets of images are compared.
 
-They are the layer before the last, one row an image, as `training.losses.feature_matching_loss` compares them.
+They are the layer before the last, one row per image, as in `training.losses.feature_matching_loss`.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-MAX_FEATURES = 4096  # of an image; a covariance of more takes minutes and gigabytes
+MAX_FEATURES = 4096  # per image; a larger covariance takes minutes and gigabytes
 
 
 @runtime_checkable
 class FeatureClassifier(Protocol):
-    """A classifier that shows its features beside its logits, at the price of one forward pass."""
+    """A classifier that returns features and logits from one forward pass."""
 
     @property
     def feature_count(self) -> int:

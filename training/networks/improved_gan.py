@@ -1,6 +1,6 @@
 """The fully connected K+1 pair for digits, Salimans et al. 2016, section 5.1 (arXiv:1606.03498).
 
-The discriminator has K logits, one a real class; the logit of the (K+1)th class, "generated", is fixed at 0. So
+The discriminator has K logits, one per real class; the logit of the (K+1)th class, "generated", is fixed at 0. So
 p(generated) = 1 / (1 + sum_k exp l_k), and the classifier that is served is the same network without its noise.
 """
 
@@ -25,18 +25,18 @@ from training.layers import (
 )
 
 Norm = Literal["batch", "virtual"]
-REFERENCE_SIZE = 100  # latents of the reference batch where none are given
+REFERENCE_SIZE = 100  # latents of the default reference batch; a training batch has as many
 REFERENCE_SEED = 2016
 
 
 class NormalisedGenerator(nn.Module):
-    """What the generators of the paper share: hidden layers normalised by their batch, or by a reference batch.
+    """Base of the paper's generators: hidden layers are normalised by their batch, or by a reference batch.
 
     Args:
         latent_size: length of the latent vector.
-        norm: "batch" is batch normalisation, "virtual" that of section 3.6, which needs no other images of a batch.
-        reference_latents: [R, Z] of the reference batch of "virtual", drawn once and kept with the weights; None draws
-            100 from U(0, 1), as the paper's latents are, always the same.
+        norm: "batch" is batch normalisation, "virtual" that of section 3.6, independent of the rest of the batch.
+        reference_latents: [R, Z] of the reference batch of "virtual", stored with the weights; None draws 100 from
+            U(0, 1), the paper's distribution, with a fixed seed.
     """
 
     norms: nn.ModuleList
@@ -53,7 +53,7 @@ class NormalisedGenerator(nn.Module):
 
     @abstractmethod
     def images(self, latents: Tensor) -> Tensor:
-        """Map latents [N, Z], which begin with the reference's in train mode with "virtual", to images [N, C, H, W]."""
+        """Map latents [N, Z] to images [N, C, H, W]; with "virtual" in train mode the reference comes first."""
 
     def forward(self, latents: Tensor) -> Tensor:
         """Map latents [N, Z] to images [N, C, H, W] in [-1, 1].
@@ -66,14 +66,14 @@ class NormalisedGenerator(nn.Module):
         return self.images(latents)
 
     def initialise_from(self, latents: Tensor) -> None:
-        """Set what depends on a batch of latents [N, Z] in fresh weights."""
+        """Set the initial weights that depend on latents [N, Z]; by default there are none."""
 
     @torch.no_grad()
     def calibrate_statistics(self, latents: Tensor) -> None:
         """Store the batch statistics of one large batch of latents [N, Z], and switch to eval mode.
 
-        Averaged weights have no statistics of their own: those gathered in training belong to other weights. With
-        virtual batch normalisation they are those of the reference batch, whatever the latents.
+        Averaged weights need statistics of their own: those gathered in training belong to other weights. With virtual
+        batch normalisation they are those of the reference batch, whatever the latents.
         """
         for norm in self.norms:
             if isinstance(norm, ShiftOnlyBatchNorm):
@@ -91,7 +91,7 @@ class NormalisedGenerator(nn.Module):
 
 
 class Generator(NormalisedGenerator):
-    """Latent -> (linear, batch norm, softplus) a width -> weight-normalised linear -> sigmoid -> image.
+    """Latent -> (linear, batch norm, softplus) per width -> weight-normalised linear -> sigmoid -> image.
 
     Args:
         latent_size: length of the latent vector; 100 in the paper.
@@ -131,12 +131,12 @@ class Generator(NormalisedGenerator):
 
 
 class Discriminator(nn.Module):
-    """Image -> (noise, weight-normalised linear with frozen g, ReLU) a width -> noise -> K logits.
+    """Image -> (noise, weight-normalised linear with frozen g, ReLU) per width -> noise -> K logits.
 
-    With minibatch discrimination (section 3.2) the last hidden units are joined by their closeness to those of the
-    other images, before the K logits. Then a call in training (with noise) must be given images of one kind, all real
-    or all generated. A call in evaluation (without noise) compares each image with the same stored real images instead
-    of its neighbours, on which its answer therefore does not depend; `store_reference` stores them.
+    With minibatch discrimination (section 3.2) closeness to the other images is appended to the last hidden units. A
+    call in training (with noise) must then be given images of one kind, all real or all generated. A call in evaluation
+    (without noise) compares each image with the same stored real images instead of its neighbours, so its answer does
+    not depend on them; `store_reference` stores them.
 
     Args:
         image_shape: (C, H, W).
@@ -144,7 +144,7 @@ class Discriminator(nn.Module):
         classes: K, the number of real classes.
         input_noise: standard deviation of the noise on pixels in [0, 1]; 0.3 in the paper.
         hidden_noise: standard deviation of the noise on hidden units; 0.5 in the paper.
-        minibatch_kernels: B of minibatch discrimination, or 0 to do without.
+        minibatch_kernels: B of minibatch discrimination, 0 for none.
         minibatch_dimensions: C of minibatch discrimination.
     """
 
@@ -181,7 +181,7 @@ class Discriminator(nn.Module):
         return units
 
     def forward(self, images: Tensor, noise: torch.Generator | None = None) -> Tensor:
-        """Map images [N, C, H, W] in [-1, 1] to class logits [N, K]; noise only where a generator for it is given."""
+        """Map images [N, C, H, W] in [-1, 1] to class logits [N, K]; noise is added only if a generator is given."""
         return self._logits(self.noises[-1](self.features(images, noise), noise), noise)
 
     @property
@@ -202,7 +202,7 @@ class Discriminator(nn.Module):
 
     @torch.no_grad()
     def initialise_from(self, images: Tensor, noise: torch.Generator) -> None:
-        """Set every scale and bias from a batch of training images [N, C, H, W], layer by layer, with the noise on."""
+        """Set scales and biases from training images [N, C, H, W], layer by layer, with noise."""
         units = (images.flatten(1) + 1) / 2
         for layer, add_noise in zip(self.hidden, self.noises, strict=False):
             units = functional.relu(cast(WeightNormLinear, layer).initialise_from(add_noise(units, noise)))
@@ -214,9 +214,9 @@ class Discriminator(nn.Module):
 
     @torch.no_grad()
     def store_reference(self, images: Tensor) -> None:
-        """Store the first of some real images [N, C, H, W] for minibatch discrimination in evaluation, if there is any.
+        """Store real images [N, C, H, W] as the reference of minibatch discrimination in evaluation, if it is used.
 
-        They are kept as features of the present weights: store them again after training, and after averaging weights.
+        They are stored as features of the current weights: store them again after training or averaging.
         """
         if self.minibatch is not None:
             self.minibatch.store_reference(self.features(images[: len(self.minibatch.reference)]))

@@ -29,9 +29,9 @@ from training.layers import (
 from training.networks.improved_gan import Norm, NormalisedGenerator
 
 SIDE = 32  # px
-FIRST_SIDE = 4  # px of the generator's first maps
+FIRST_SIDE = 4  # px of the generator's first maps, doubled three times to SIDE
 DIRECTION_STD = 0.05
-OUTPUT_DEVIATION = 0.1  # of logits, and of pixels before tanh, after initialisation; hidden units have 1
+OUTPUT_DEVIATION = 0.1  # of initial logits, and of pixels before tanh; hidden units have 1, as in the authors' code
 LEAK = 0.2
 
 
@@ -91,9 +91,9 @@ class Generator(NormalisedGenerator):
 
     @torch.no_grad()
     def initialise_from(self, latents: Tensor) -> None:
-        """Set the output's scale and bias from latents [N, Z], so that pixels begin as grey with a deviation of 0.1.
+        """Set the output's scale and bias from latents [N, Z], so that pixels start grey with a deviation of 0.1.
 
-        With virtual batch normalisation the reference batch stands for the latents.
+        With virtual batch normalisation the reference batch is used instead of the latents.
         """
         self.train()
         reference = self.norm == "virtual"
@@ -112,12 +112,12 @@ class Generator(NormalisedGenerator):
 class Discriminator(nn.Module):
     """Image -> three blocks of (dropout, three weight-normalised convolutions with frozen g) -> mean -> K logits.
 
-    The first two blocks are of 3 x 3 kernels and halve the side in the end; the third is a 3 x 3 without padding and
-    two of 1 x 1 ("network in network"). LeakyReLU of slope 0.2 follows each.
+    The first two blocks have 3 x 3 kernels and halve the side at their end; the third has one 3 x 3 without padding and
+    two 1 x 1 ("network in network"). LeakyReLU of slope 0.2 follows each.
 
-    With minibatch discrimination (section 3.2) the pooled features are joined by their closeness to those of the other
-    images, and Gaussian noise takes the place of dropout on pixels, as in the authors' code. What
-    `training.networks.improved_gan.Discriminator` says of training and evaluation with it holds here too.
+    With minibatch discrimination (section 3.2) closeness to the other images is appended to the pooled features, and
+    Gaussian noise replaces dropout on pixels, as in the authors' code. Training and evaluation with it differ as in
+    `training.networks.improved_gan.Discriminator`.
 
     Args:
         image_shape: (C, 32, 32).
@@ -127,11 +127,11 @@ class Discriminator(nn.Module):
             noise on pixels in [-1, 1]; 0.2 for both in the authors' code.
         hidden_noise: share of hidden units that are dropped before the second and third block; 0.5 in the authors'
             code.
-        minibatch_kernels: B of minibatch discrimination, or 0 to do without.
+        minibatch_kernels: B of minibatch discrimination, 0 for none.
         minibatch_dimensions: C of minibatch discrimination.
 
     Raises:
-        DataError: if the network has no form for images of that shape.
+        DataError: if images of that shape are not supported.
         RecipeError: if there are not two widths.
     """
 
@@ -180,7 +180,7 @@ class Discriminator(nn.Module):
         return self._features(images, noise, lambda layer, inputs: cast(Tensor, layer(inputs)))
 
     def forward(self, images: Tensor, noise: torch.Generator | None = None) -> Tensor:
-        """Map images [N, C, 32, 32] in [-1, 1] to class logits [N, K]; noise only where a generator for it is given."""
+        """Map images [N, C, 32, 32] in [-1, 1] to class logits [N, K]; noise is added only if a generator is given."""
         return self._logits(self.features(images, noise), noise)
 
     @property
@@ -201,7 +201,7 @@ class Discriminator(nn.Module):
 
     @torch.no_grad()
     def initialise_from(self, images: Tensor, noise: torch.Generator) -> None:
-        """Set every scale and bias from a batch of training images [N, C, 32, 32], layer by layer, with the noise on.
+        """Set scales and biases from training images [N, C, 32, 32], layer by layer, with noise.
 
         Hidden units get variance 1 over the batch, logits a deviation of 0.1.
         """
@@ -213,9 +213,9 @@ class Discriminator(nn.Module):
 
     @torch.no_grad()
     def store_reference(self, images: Tensor) -> None:
-        """Store the first of some real images [N, C, H, W] for minibatch discrimination in evaluation, if there is any.
+        """Store real images [N, C, H, W] as the reference of minibatch discrimination in evaluation, if it is used.
 
-        They are kept as features of the present weights: store them again after training, and after averaging weights.
+        They are stored as features of the current weights: store them again after training or averaging.
         """
         if self.minibatch is not None:
             self.minibatch.store_reference(self.features(images[: len(self.minibatch.reference)]))

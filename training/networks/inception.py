@@ -1,14 +1,14 @@
 """Inception-v3 as the TensorFlow graph of 2015-12-05 has it: the network behind the Inception score, FID and KID.
 
-The architecture is that of Szegedy et al. 2015 (arXiv:1512.00567), with what is peculiar to that graph and decides
-the numbers (it is not the network of the same name that model collections hold):
+The architecture is that of Szegedy et al. 2015 (arXiv:1512.00567), with that graph's peculiarities, which decide the
+scores (model collections hold a different network under the same name):
 
-- images are resized to 299 x 299 as TensorFlow 1 did, whose first pixel's corner, not its centre, stays in place;
-- average pooling leaves the padding out of its mean, and the last block pools by the maximum instead;
+- images are resized to 299 x 299 as in TensorFlow 1, which aligns the corners, not the centres, of pixels;
+- average pooling excludes the padding from its mean, and the last block pools by the maximum instead;
 - 1,008 classes, of which 1,000 are used, and logits without their bias for the Inception score, as the code of Salimans
   et al. 2016 has it (section 4; arXiv:1606.03498).
 
-Layers and weights have the names under which the weights are published for PyTorch.
+Layers and weights have the names of the weights published for PyTorch.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-SIDE = 299  # of the images that the first layer sees, px
+SIDE = 299  # px, of the images that the first layer sees
 FEATURES = 2048
 CLASSES = 1008
 BATCH_NORM_EPS = 1e-3
@@ -40,7 +40,9 @@ class Layer:
     same: bool = True  # else without padding
 
 
-Branch = tuple[Layer | tuple[Layer, Layer], ...]  # layers in a row; a pair at the end sees the same and is joined
+Branch = tuple[
+    Layer | tuple[Layer, Layer], ...
+]  # consecutive layers; a pair at the end shares its input, and its outputs are concatenated
 
 
 class Convolution(nn.Module):
@@ -58,13 +60,13 @@ class Convolution(nn.Module):
 
 
 class Mixed(nn.Module):
-    """Branches that see the same and whose outputs are joined; the last of them begins with pooling.
+    """Branches that share an input and whose outputs are concatenated; the last one starts with pooling.
 
     Args:
-        channels: C of what it sees.
+        channels: C of the input.
         branches: of convolutions.
-        pool: what the pooling branch begins with.
-        projected: outputs of the convolution after the pooling, None where there is none.
+        pool: first operation of the pooling branch.
+        projected: outputs of the convolution after the pooling, None for no convolution.
     """
 
     def __init__(self, channels: int, *branches: Branch, pool: Pool, projected: int | None = None) -> None:
@@ -90,10 +92,10 @@ class Mixed(nn.Module):
 
 
 class Inception(nn.Module):
-    """The whole network, without its training; see the module's text.
+    """The whole network, for inference; see the module's text.
 
-    Images uint8 in, features of the last pooling and logits without bias out. The weights of a new one are random and
-    good for nothing but tests.
+    It maps images uint8 to features of the last pooling and logits without bias. Initial weights are random, for tests
+    only.
     """
 
     def __init__(self) -> None:
@@ -105,7 +107,7 @@ class Inception(nn.Module):
         self.fc = nn.Linear(FEATURES, CLASSES)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Look at images.
+        """Compute features and logits.
 
         Args:
             images: [N, 3, H, W], colours from 0 to 255, of any size.
@@ -124,8 +126,8 @@ class Inception(nn.Module):
 def resized(images: Tensor, side: int) -> Tensor:
     """Resize as TensorFlow 1's `resize_bilinear` does with its defaults.
 
-    Pixel n of the result lies at n * H / side of the image: corners, not centres of pixels, are laid on each other, so
-    that the last ones repeat, and nothing is smoothed where an image becomes smaller.
+    Pixel n of the result lies at n * H / side of the image: corners are aligned, not centres, so the last pixels
+    repeat, and downscaling does not smooth.
 
     Args:
         images: float [N, C, H, W].
@@ -151,7 +153,7 @@ def _layers(step: Layer | tuple[Layer, Layer]) -> tuple[Layer, ...]:
 
 
 def _average(units: Tensor) -> Tensor:
-    """Average over 3 x 3 units, at the edges over those that are there."""
+    """Average over 3 x 3 units, without padding at the edges."""
     return functional.avg_pool2d(units, 3, stride=1, padding=1, count_include_pad=False)
 
 
@@ -161,7 +163,7 @@ def _maximum(units: Tensor) -> Tensor:
 
 
 def _halved(units: Tensor) -> Tensor:
-    """Maximum over 3 x 3 units, every second one."""
+    """Maximum over 3 x 3 units, with stride 2."""
     return functional.max_pool2d(units, 3, stride=2)
 
 

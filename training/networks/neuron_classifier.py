@@ -1,6 +1,6 @@
 """A linear layer on the top units of a sparse autoencoder, Le et al. 2012, section 5 (arXiv:1112.6209).
 
-Softmax ignores a number that is added to all scores of an image; it is chosen so that logsumexp_k l_k = 0. In the
+Softmax ignores a constant added to all scores of an image; it is chosen so that logsumexp_k l_k = 0. In the
 convention of K + 1 classes p(generated) = 1 / (1 + sum_k exp l_k) is then 1/2: this network knows no generator.
 """
 
@@ -18,7 +18,7 @@ class NeuronClassifier(nn.Module):
     """An autoencoder, and a linear layer on its top stage's units.
 
     Args:
-        autoencoder: of any stages; its decoders are kept, and not used.
+        autoencoder: of any stages; its decoders are kept but not used.
         classes: K.
     """
 

@@ -1,7 +1,7 @@
 """A classifier on the features of a GAN's discriminator, Radford et al. 2015, section 5 (arXiv:1511.06434).
 
 Every convolution's maps are max-pooled to 4 x 4, flattened and concatenated, and a linear layer gives K scores. Softmax
-ignores a number that is added to all scores of an image; it is chosen so that
+ignores a constant added to all scores of an image; it is chosen so that
 
     logsumexp_k l_k(x) = the discriminator's own logit z(x)
 
@@ -22,7 +22,7 @@ class ProbeClassifier(nn.Module):
     """A discriminator without labels, and a linear layer on its pooled maps.
 
     Args:
-        discriminator: of any width and layout. The classifier keeps it in eval mode and leaves it as it is.
+        discriminator: unconditional, of any width and layout. The classifier keeps it in eval mode, unchanged.
         classes: K, the number of real classes.
     """
 
@@ -43,7 +43,7 @@ class ProbeClassifier(nn.Module):
     def logits_and_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Map images [N, C, H, W] in [-1, 1] to class logits [N, K] and the largest number of every map [N, F].
 
-        The linear layer sees a maximum for each of 16 cells of a map: too many numbers for a covariance.
+        The linear layer sees the maximum of each of a map's 16 cells, too many numbers for a covariance.
         """
         maps = self.discriminator.feature_maps(images)
         return self._logits(maps), torch.cat([each.amax(dim=(2, 3)) for each in maps], dim=1)
@@ -54,7 +54,7 @@ class ProbeClassifier(nn.Module):
         return logits
 
     def train(self, mode: bool = True) -> ProbeClassifier:
-        """Set the mode of the linear layer; the discriminator's statistics stay those that it was probed with."""
+        """Set the mode of the linear layer; the discriminator stays in eval mode."""
         super().train(mode)
         self.discriminator.eval()
         return self

@@ -2,9 +2,9 @@
 
 A stage is three sublayers: local filters that share no weights, L2 pooling within each map, and local contrast
 normalisation. A stage is trained to reconstruct its input from its filters' responses while few of its pools are active
-(reconstruction TICA). The next stage looks at its output. What a stage puts out are its units.
+(reconstruction TICA). The next stage takes its output. A stage's outputs are its units.
 
-Inside, the images of a batch lie innermost, [C, H, W, N]; see `training.layers.local_filters`.
+Inside, the batch is the innermost dimension, [C, H, W, N]; see `training.layers.local_filters`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from training.layers import ContrastNormalisation, LocalDecoder, LocalFilters, l
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageShape:
-    """The geometry of one stage, in places of its input, and how it is made."""
+    """The geometry and operations of one stage; sides and strides count positions of its input."""
 
     maps: int
     field: int  # side of a receptive field
@@ -33,23 +33,23 @@ class StageShape:
     pool_stride: int  # between pools
     epsilon: float  # under the root of a pool
     window: int  # side of the window of contrast normalisation; 0 for none
-    floor: float  # contrast below which it is not raised
-    squared: bool = True  # L2 pools of linear filters; else averages of their tanh, as in a plain autoencoder
+    floor: float  # contrast below which it is not amplified
+    squared: bool = True  # L2 pools of linear filters, else averages of tanh filters as in a plain autoencoder
 
 
 class StageLoss(NamedTuple):
-    """What one stage is to lower, `reconstruction + lambda sparsity`; scalars, means over the images."""
+    """The two parts of a stage's loss, `reconstruction + lambda sparsity`; scalars, means over the batch."""
 
     reconstruction: Tensor  # squared distance between the stage's input and its reconstruction
     sparsity: Tensor  # sum of the pools' activations
 
 
 class Stage(nn.Module):
-    """Local filters, pools and contrast normalisation, and the decoder that they are trained with.
+    """Local filters, pools and contrast normalisation, with the decoder used in training.
 
     Args:
         shape: (C, H, W) of the inputs.
-        stage: the stage's own shape.
+        stage: the stage's geometry.
 
     Raises:
         DataError: if the fields or pools do not fit the inputs.
@@ -84,13 +84,13 @@ class Stage(nn.Module):
         return StageLoss(reconstruction, pooled.abs().sum() / images), self._normalised(pooled)
 
     def reconstruct(self, inputs: Tensor) -> Tensor:
-        """Map [C, H, W, N] to what the decoder makes of its filters' responses, of the same shape."""
+        """Map [C, H, W, N] to the decoder's reconstruction, of the same shape."""
         images: Tensor = self.decoder(self._responses(inputs))
         return images
 
     @torch.no_grad()
     def constrain(self) -> None:
-        """Shorten the decoder's patches to unit length, so that small responses cannot hide behind large patches."""
+        """Clip the decoder's patches to unit length, so that large patches cannot make up for small responses."""
         patches = own_share(self.decoder.weight)  # [H', W', K, M], of which sharding cuts the rows
         patches.div_(patches.norm(dim=2, keepdim=True).clamp(min=1))
 
@@ -110,13 +110,13 @@ class Stage(nn.Module):
 
 
 class SparseAutoencoder(nn.Module):
-    """Stages, each looking at the units of the one before.
+    """A chain of stages; each takes the units of the one before.
 
     Args:
         image_shape: (C, H, W).
-        stages: the stages' shapes, from the images upwards.
+        stages: geometry of each stage, from the images upwards.
         input_window: side of the window of contrast normalisation on the images, in pixels; 0 for none.
-        input_floor: contrast of images, in [0, 1], below which it is not raised.
+        input_floor: contrast of images in [0, 1] below which it is not amplified.
 
     Raises:
         DataError: if the stages do not fit such images.
@@ -151,7 +151,7 @@ class SparseAutoencoder(nn.Module):
 
     @property
     def first_stage(self) -> Stage:
-        """The stage that looks at the images."""
+        """The stage that takes the images."""
         return next(self._stages())
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -163,7 +163,7 @@ class SparseAutoencoder(nn.Module):
         return activations
 
     def inputs(self, images: Tensor) -> Tensor:
-        """Map images [N, C, H, W] in [-1, 1] to what the first stage sees, [C, H, W, N]."""
+        """Map images [N, C, H, W] in [-1, 1] to the first stage's input [C, H, W, N], contrast-normalised if set."""
         innermost = self._innermost(images)
         return innermost if self.input_normalisation is None else self.input_normalisation(innermost)
 
@@ -172,7 +172,7 @@ class SparseAutoencoder(nn.Module):
 
         Args:
             images: [N, C, H, W] in [-1, 1].
-            through: whether a stage's loss has a gradient in the stages below it.
+            through: whether a stage's loss reaches the weights of the stages below.
         """
         units, losses = self.inputs(images), []
         for stage in self._stages():
@@ -182,10 +182,10 @@ class SparseAutoencoder(nn.Module):
         return losses
 
     def reconstruct(self, images: Tensor) -> Tensor:
-        """Map images [N, C, H, W] in [-1, 1] to what the first stage keeps of them, of the same shape and range.
+        """Map images [N, C, H, W] in [-1, 1] to the first stage's reconstructions, of the same shape and range.
 
-        Contrast normalisation of the images is undone with the means and contrasts of the originals. Pools forget where
-        in a window something was, so the stages above cannot be brought back to pixels.
+        Contrast normalisation of the images is undone with the originals' means and contrasts. Pools discard positions
+        within their window, so higher stages cannot be mapped back to pixels.
         """
         innermost = self._innermost(images)
         first = self.first_stage
@@ -205,7 +205,7 @@ class SparseAutoencoder(nn.Module):
         """Map images [N, C, H, W] to [C, H, W, N].
 
         Raises:
-            DataError: if they have another shape than those that the network was built for.
+            DataError: if their shape is not the network's.
         """
         if images.shape[1:] != self.image_shape:
             seen, known = list(images.shape[1:]), list(self.image_shape)

@@ -1,1 +1,1 @@
-"""Neurons of a sparse autoencoder: which one knows a concept, how well, and what it looks for."""
+"""Neurons of a sparse autoencoder: which one detects a concept, how well, and what stimulates it."""

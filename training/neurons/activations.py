@@ -1,4 +1,4 @@
-"""The network of a run, and the activations of its units on images."""
+"""Loads a run's autoencoder, and computes the activations of its units on images."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from training.networks.sparse_autoencoder import SparseAutoencoder
 from training.randomness import fresh_weights
 from training.runs.checkpoint import WEIGHTS_FILE, Run, load_config, load_run, served_weights
 
-BATCH = 64  # images
+BATCH = 64  # images per forward pass, which bounds the memory
 IN_MEMORY_BYTES = 2**30  # of one stage's activations; more are kept in a temporary file
 
-Report = Callable[[int], None]  # told how many more images are done
+Report = Callable[[int], None]  # called with the number of images just done
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedRun:
-    """A run's network, ready to look at images."""
+    """A run's autoencoder in eval mode."""
 
     run: Run
     network: SparseAutoencoder
@@ -38,16 +38,16 @@ class LoadedRun:
         return self.run.config
 
     def must_fit(self, images: NDArray[np.uint8], name: str) -> None:
-        """Refuse images uint8 [N, H, W, C] of another shape than the network's."""
+        """Raise DataError if images uint8 [N, H, W, C] are not of the network's shape."""
         height, width, channels = images.shape[1:]
         if (channels, height, width) != self.config.image_shape:
             raise DataError(
-                f"{name} has images of {[height, width, channels]} (H, W, C), but {self.run.path} looks at "
+                f"{name} has images of {[height, width, channels]} (H, W, C), but {self.run.path} takes "
                 f"{[self.config.height, self.config.width, self.config.channels]}; load them with its size and channels"
             )
 
     def must_have(self, stage: int, unit: int) -> None:
-        """Refuse a stage, from 1, or a unit that the network does not have."""
+        """Raise RunError if the network has no such stage, from 1, or unit, from 0."""
         shapes = self.network.unit_shapes
         if not 1 <= stage <= len(shapes):
             raise RunError(f"{self.run.path} has no stage {stage}; its stages are 1 to {len(shapes)}")
@@ -57,7 +57,7 @@ class LoadedRun:
 
 
 def load_autoencoder_run(run: Path, *, device: torch.device | str = "cpu") -> LoadedRun:
-    """Load the network of a run folder.
+    """Load the autoencoder of a run folder.
 
     Raises:
         RunError: if the folder is missing, damaged, not trained yet, or its weights do not fit.
@@ -76,7 +76,7 @@ def load_autoencoder_run(run: Path, *, device: torch.device | str = "cpu") -> Lo
 
 
 def fresh_network(config: RunConfig, *, seed: int, device: torch.device | str = "cpu") -> SparseAutoencoder:
-    """Return the network of a run with random weights, as before a training with that seed."""
+    """Return a run's network with the initial weights of a training with that seed."""
     with fresh_weights(seed):
         return family_of(config).autoencoder().requires_grad_(False).eval().to(device)
 
@@ -85,27 +85,27 @@ def fresh_network(config: RunConfig, *, seed: int, device: torch.device | str = 
 def activations_of(
     network: SparseAutoencoder, images: NDArray[np.uint8], *, report: Report = lambda _: None
 ) -> list[NDArray[np.float32]]:
-    """Return every stage's activations [N, U] of images uint8 [N, H, W, C]; units are [M, H', W'], flattened."""
+    """Return the activations [N, U] of each stage on images uint8 [N, H, W, C]; units are flattened [M, H', W']."""
     device = next(network.parameters()).device
-    found = [_room(len(images), int(np.prod(shape))) for shape in network.unit_shapes]
+    found = [_empty(len(images), int(np.prod(shape))) for shape in network.unit_shapes]
     for start in range(0, len(images), BATCH):
         chunk = to_tensor(images[start : start + BATCH]).to(device)
-        for room, units in zip(found, network(chunk), strict=True):
-            room[start : start + len(chunk)] = units.flatten(1).cpu().numpy()
+        for rows, units in zip(found, network(chunk), strict=True):
+            rows[start : start + len(chunk)] = units.flatten(1).cpu().numpy()
         report(len(chunk))
     return found
 
 
 @torch.inference_mode()
 def seen_images(network: SparseAutoencoder, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return images uint8 [N, H, W, C] as the first stage sees them, float32 [N, C, H, W]."""
+    """Map images uint8 [N, H, W, C] to the first stage's input, float32 [N, C, H, W]."""
     device = next(network.parameters()).device
     chunks = (to_tensor(images[start : start + BATCH]).to(device) for start in range(0, len(images), BATCH))
     return np.concatenate([network.inputs(chunk).permute(3, 0, 1, 2).cpu().numpy() for chunk in chunks])
 
 
-def _room(images: int, units: int) -> NDArray[np.float32]:
-    """Return an array to be filled; a large one lies in a temporary file that is deleted with its last user."""
+def _empty(images: int, units: int) -> NDArray[np.float32]:
+    """Return an empty array [images, units]; a large one is mapped from a temporary file, deleted after use."""
     if 4 * images * units <= IN_MEMORY_BYTES:
         return np.empty((images, units), np.float32)
     with tempfile.TemporaryFile() as file:

@@ -1,7 +1,7 @@
-"""Classifies images by an autoencoder's top units, and writes what comes of it as a run folder to pack and serve.
+"""Trains a classifier on an autoencoder's top units, and writes it as a run folder to pack and serve.
 
-One logistic regression a class on the top stage's units, one against all others, and then, if wanted, fine-tuning of
-the whole network on the softmax's cross entropy, Le et al. 2012, section 5.
+One-versus-rest logistic regressions on the top stage's units, then optional fine-tuning of the whole network on the
+softmax's cross entropy, Le et al. 2012, section 5.
 
 OUT/
 ├── config.json               the recipe `neuron-classifier` with the form of the autoencoder, image shape, classes
@@ -37,15 +37,15 @@ from training.runs import metrics
 from training.runs.card import CARD_FILE
 from training.runs.checkpoint import WEIGHTS_FILE, save_config, write_atomically
 
-TUNING_BATCH = 128  # images
+TUNING_BATCH = 128  # images, as in the autoencoder's own training
 
 Report = Callable[[int], None]
-Stage = Callable[[str, int], Report]  # name and length of a piece of work -> what is told of its progress
+Stage = Callable[[str, int], Report]  # (name, length) of a piece of work -> its progress callback
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassifierOutcome:
-    """What was measured; also the line of metrics.jsonl. Accuracies lie in [0, 1]."""
+    """The measurements, also the line of metrics.jsonl. Accuracies lie in [0, 1]."""
 
     images_seen: int  # by the autoencoder, in its training
     seconds: float
@@ -53,8 +53,8 @@ class ClassifierOutcome:
     train_images: int
     train_accuracy: float
     test_images: int
-    linear_accuracy: float | None  # before fine-tuning, on test images; None without those, like the next
-    test_accuracy: float | None
+    linear_accuracy: float | None  # before fine-tuning, on test images; None without them
+    test_accuracy: float | None  # likewise
 
 
 def classify_run(
@@ -69,17 +69,17 @@ def classify_run(
     """Fit a classifier to a run's units, measure it, and write it.
 
     Args:
-        trained: the run; its network is changed where it is fine-tuned.
+        trained: the run; fine-tuning changes its network.
         data: labelled training images of the run's shape.
-        out: folder that is made.
-        recipe: how to fit; what it says of the autoencoder is replaced with what the run says.
-        test: what the accuracy is measured on; it has no part in any choice.
-        stage: told what begins.
+        out: folder to create.
+        recipe: how to fit; the run's fields replace those of the autoencoder.
+        test: images that the accuracy is measured on; nothing is chosen on them.
+        stage: called as each piece of work starts.
 
     Raises:
-        RunError: if `out` is not empty, or a library is missing.
+        RunError: if `out` is not empty, or scikit-learn is not installed.
         DataError: if images do not fit the run, carry no labels, or a class has none.
-        DivergedError: if fine-tuning does.
+        DivergedError: if fine-tuning diverges.
     """
     started_s = time.monotonic()
     if out.exists() and any(out.iterdir()):
@@ -109,7 +109,7 @@ def classify_run(
 
 @torch.inference_mode()
 def accuracy(network: NeuronClassifier, data: LabelledImages, *, report: Report = lambda _: None) -> float:
-    """Return the share of images in [0, 1] whose own class has the highest logit."""
+    """Return the share of images in [0, 1] whose label has the highest logit."""
     device = network.linear.weight.device
     right = 0
     for start in range(0, len(data), BATCH):
@@ -131,7 +131,7 @@ def _check(trained: LoadedRun, data: LabelledImages, test: LabelledImages | None
 
 
 def _described(recipe: NeuronClassifierRecipe, trained: LoadedRun, data: LabelledImages) -> NeuronClassifierRecipe:
-    """Return the recipe with what the run says of its autoencoder."""
+    """Return the recipe with the run's autoencoder fields."""
     form = trained.config.settings.to_dict()
     own = {"penalty", "passes", "tuning_rate", "seed", "images"}
     return recipe.overridden({**{name: value for name, value in form.items() if name not in own}, "images": len(data)})
@@ -145,7 +145,7 @@ def _fitted(
     *,
     report: Report,
 ) -> NeuronClassifier:
-    """Fit one logistic regression a class; the scaling of the units goes into the weights."""
+    """Fit one logistic regression per class; the standardisation of units is folded into the weights."""
     network = NeuronClassifier(trained.network, classes=len(data.classes)).to(next(trained.network.parameters()).device)
     with torch.no_grad():
         for label in range(len(data.classes)):
@@ -159,7 +159,7 @@ def _fitted(
 
 
 def _tune(network: NeuronClassifier, data: LabelledImages, recipe: NeuronClassifierRecipe, *, report: Report) -> None:
-    """Train all weights that the logits depend on by Adam, in passes each with an order of its own."""
+    """Train the whole network with Adam; each pass has its own random order."""
     network.requires_grad_(True)
     device = network.linear.weight.device
     adam = torch.optim.Adam(network.parameters(), lr=recipe.tuning_rate)

@@ -1,4 +1,4 @@
-"""Concepts: named things that a neuron was found to know, kept in a run folder's concepts.json. NumPy only.
+"""Concepts: named things that a neuron detects, stored in a run folder's concepts.json. NumPy only.
 
 A concept's decision is `sign * activation > threshold`; its confidence is calibrated on labelled images by a logistic
 curve of the distance to the threshold (Platt 1999).
@@ -27,24 +27,24 @@ NAME_PATTERN = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Concept:
-    """A neuron that knows a named thing, and how well it did on labelled images that had no part in choosing it."""
+    """A neuron that detects a named thing, and its performance on labelled images that it was not chosen on."""
 
     name: str
     stage: int  # from 1
     unit: int  # index into the stage's units [M, H, W], flattened
-    sign: int  # 1, or -1 where low activations mean the concept
+    sign: int  # 1, or -1 if low activations mean the concept
     threshold: float  # of sign * activation
     slope: float  # of the confidence, per unit of sign * activation - threshold; > 0
     intercept: float  # of the confidence
-    accuracy: float  # share of right decisions, in [0, 1]
+    accuracy: float  # share of correct decisions, in [0, 1]
     accuracy_low: float  # lower end of its 95 % bootstrap interval
     accuracy_high: float  # upper end
     auroc: float  # of sign * activation
-    positives: int  # images measured on that show the concept
-    distractors: int  # images measured on that do not
+    positives: int  # test images that show the concept
+    distractors: int  # test images that do not
 
     def __post_init__(self) -> None:
-        """Check what a damaged file could hold."""
+        """Check values that a damaged file could hold."""
         if not NAME_PATTERN.fullmatch(self.name):
             raise ValueError(f"name {self.name!r} is not 1 to 63 of a-z, 0-9 and -")
         if self.sign not in (-1, 1) or self.stage < 1 or self.unit < 0:
@@ -53,7 +53,7 @@ class Concept:
             raise ValueError("a threshold or slope is not finite")
 
     def decides(self, activations: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
-        """Say which activations [N] of the unit mean the concept."""
+        """Return bool [N]: which activations [N] of the unit mean the concept."""
         decisions: NDArray[np.bool_] = self.sign * activations > self.threshold
         return decisions
 
@@ -64,7 +64,7 @@ class Concept:
 
 
 def read_concepts(folder: Path) -> tuple[Concept, ...]:
-    """Read the concepts of a run folder, in their order; none where none was looked for yet.
+    """Read the concepts of a run folder, in order; none if none was searched yet.
 
     Raises:
         RunError: if the file is damaged.
@@ -94,7 +94,7 @@ def concepts_from_json(text: str) -> tuple[Concept, ...]:
 
 
 def with_concept(concepts: Iterable[Concept], concept: Concept) -> tuple[Concept, ...]:
-    """Return concepts with one more, in the place of the one of its name where there is one."""
+    """Return concepts with one added, replacing the one of the same name."""
     kept = {each.name: each for each in concepts}
     return tuple({**kept, concept.name: concept}.values())
 

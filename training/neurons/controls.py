@@ -15,14 +15,14 @@ from training.neurons.search import Activations, Labels, SearchResult, search, u
 from training.neurons.table import FILTERS, MAJORITY, SMOOTH_FILTERS, STATISTICS, Row, row_of
 
 FILTERS_TRIED = 100_000
-FILTERS_AT_ONCE = 1000
-SMOOTHNESS = 1 / 16  # deviation of the Gaussian that smooth filters are blurred with, in sides of the image
+FILTERS_AT_ONCE = 1000  # bounds the memory of their responses
+SMOOTHNESS = 1 / 16  # standard deviation of the blur of smooth filters, as a share of the image's side
 
 Report = Callable[[int], None]
 
 
 def majority(labels: Labels) -> Row:
-    """Always give the answer that is right more often, on the half that choices are made on."""
+    """The control that always gives the more frequent answer of the choosing half."""
     chosen = labels.positives[labels.choosing].mean() > 0.5
     return Row(
         name=MAJORITY,
@@ -32,7 +32,7 @@ def majority(labels: Labels) -> Row:
 
 
 def statistics_control(statistics: NDArray[np.float64], labels: Labels, *, seed: int) -> Row:
-    """Fit logistic models, linear and quadratic, to image statistics [N, S]; the better one counts."""
+    """The better of a linear and a quadratic logistic model of image statistics [N, S]."""
     rows = []
     for quadratic in (False, True):
         model = logistic(quadratic=quadratic)
@@ -56,12 +56,12 @@ def random_filters(
     """Search random linear filters, white Gaussian noise over the whole image.
 
     Args:
-        seen: [N, C, H, W] images as the network sees them.
+        seen: [N, C, H, W] images as the network's input.
         labels: of the N images.
-        count: filters to try.
-        smooth: deviation of the Gaussian that filters are blurred with, in sides of the image; 0 for white ones.
+        count: number of filters.
+        smooth: standard deviation of the filters' blur, as a share of the image's side; 0 for white filters.
         seed: of the filters and of the bootstrap.
-        report: told how many more filters are done.
+        report: called with the number of filters just done.
     """
     # <blurred filter, image> = <filter, blurred image>, for the blur is symmetric: N images are fewer than filters.
     pixels = (_blurred(seen, smooth) if smooth else seen).reshape(len(seen), -1)
@@ -71,13 +71,13 @@ def random_filters(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stages:
-    """What a search of every stage of a network found."""
+    """The search results of all stages of a network."""
 
     found: Sequence[SearchResult]
 
     @property
     def best(self) -> int:
-        """The index of the stage that is best on the half that choices are made on; the topmost of equal ones."""
+        """The index of the stage that is best on the choosing half; the topmost of equals."""
         return max(range(len(self.found)), key=lambda stage: (self.found[stage].honest.accuracy, stage))
 
     def row(self, name: str, labels: Labels, *, seed: int) -> Row:
@@ -89,12 +89,12 @@ class Stages:
 
 
 def search_stages(activations: Sequence[Activations], labels: Labels, *, report: Report = lambda _: None) -> Stages:
-    """Search every stage's units, of activations [N, U] a stage."""
+    """Search the units of all stages, given the activations [N, U] of each."""
     return Stages([search(unit_blocks(stage), labels, report=report) for stage in activations])
 
 
 def _responses(pixels: NDArray[np.float32], count: int, seed: int) -> Iterator[NDArray[np.float32]]:
-    """Yield the responses [N, B] of random filters, a block after the other."""
+    """Yield the responses [N, B] of random filters, block by block."""
     random = np.random.default_rng([seed, 5])
     for start in range(0, count, FILTERS_AT_ONCE):
         filters = random.standard_normal((pixels.shape[1], min(FILTERS_AT_ONCE, count - start)), np.float32)
@@ -102,7 +102,7 @@ def _responses(pixels: NDArray[np.float32], count: int, seed: int) -> Iterator[N
 
 
 def _blurred(images: NDArray[np.float32], smooth: float) -> NDArray[np.float32]:
-    """Blur [N, C, H, W] with a Gaussian that is cut at the borders."""
+    """Blur [N, C, H, W] with a Gaussian, clipped at the borders."""
     down, across = (_gaussian(side, smooth * side) for side in images.shape[2:])
     return (down @ images @ across).astype(np.float32)
 

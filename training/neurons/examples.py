@@ -1,4 +1,4 @@
-"""Labelled images that neurons are measured on: which show a concept, whose they are, and which half they lie in."""
+"""The labelled images of a search: positives, distractors, groups, and the split into halves."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Examples:
         Args:
             positives: uint8 [P, H, W, C].
             distractors: uint8 [D, H, W, C].
-            identities: of each side's images, where known; otherwise each image is a group of its own.
+            identities: of each side's images, if known; otherwise each image is its own group.
 
         Raises:
             DataError: if a side has too few images, or images differ in shape.
@@ -71,7 +71,7 @@ class Examples:
 
 
 def of_class(data: LabelledImages, name: str) -> Examples:
-    """Set the images of one class against those of all others.
+    """Return the images of one class as positives and all others as distractors.
 
     Raises:
         DataError: if there is no such class, or it or the rest has too few images.
@@ -84,12 +84,12 @@ def of_class(data: LabelledImages, name: str) -> Examples:
 
 
 def in_proportion(positives: NDArray[np.bool_], *, share: float, seed: int) -> NDArray[np.int64]:
-    """Choose at random as many images as there can be in a wanted proportion.
+    """Choose at random as many images as possible in a given proportion.
 
     Args:
         positives: bool [N].
         share: of distractors among those chosen, in (0, 1).
-        seed: another seed chooses others.
+        seed: other seeds choose other images.
 
     Returns: indices [M], rising.
     """
@@ -100,19 +100,19 @@ def in_proportion(positives: NDArray[np.bool_], *, share: float, seed: int) -> N
 
 
 def halves(positives: NDArray[np.bool_], groups: NDArray[np.int64], *, seed: int) -> NDArray[np.bool_]:
-    """Divide examples at random into two halves, each with its half of the positives, no group in both.
+    """Split examples at random into two halves with equal shares of positives and no group in both.
 
-    Groups are dealt out one by one, the large ones first, to the half that lacks images such as theirs.
+    Groups are assigned one by one, large ones first, to the half that has fewer images of their kind.
 
     Args:
         positives: bool [N].
         groups: int64 [N].
-        seed: another seed divides otherwise.
+        seed: other seeds give other splits.
 
     Returns: bool [N], the half to choose on; the other is to report on.
 
     Raises:
-        DataError: if a half has no positives or no distractors, for they are all of one group.
+        DataError: if all positives or all distractors belong to one group, so that a half lacks them.
     """
     _, groups = np.unique(groups, return_inverse=True)
     sizes = np.stack([np.bincount(groups[side], minlength=groups.max() + 1) for side in (~positives, positives)], 1)

@@ -1,4 +1,4 @@
-"""Histograms and curves of a neuron as PNG files, by matplotlib, which is an extra."""
+"""Histograms and curves of a neuron as PNG files; needs matplotlib, an extra."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def histogram(
     title: str,
     threshold: float | None = None,
 ) -> None:
-    """Draw how often each activation occurs.
+    """Draw a histogram of activations.
 
     Args:
         path: PNG file to write.
-        sides: activations [N] by the name of those images; the first are drawn blue, the others grey.
-        title: above.
-        threshold: drawn as a line, if there is one.
+        sides: activations [N] by the name of a set of images; the first set is blue, the others grey.
+        title: of the figure.
+        threshold: drawn as a vertical line, if given.
 
     Raises:
         RunError: if matplotlib is not installed.
@@ -53,12 +53,12 @@ def histogram(
 
 
 def curves(path: Path, drawn: Mapping[str, Curve], *, title: str) -> None:
-    """Draw a panel for each curve: the mean, a deviation to either side, and the distractors at 0.
+    """Draw one panel per curve: mean, one standard deviation to either side, distractors at 0.
 
     Args:
         path: PNG file to write.
-        drawn: curves by the name of the change.
-        title: above.
+        drawn: curves by the kind of change.
+        title: of the figure.
 
     Raises:
         RunError: if matplotlib is not installed.
@@ -77,7 +77,7 @@ def curves(path: Path, drawn: Mapping[str, Curve], *, title: str) -> None:
 
 
 def _figure(width: float, height: float) -> Figure:
-    """Return an empty figure, in inches, that no window system has heard of."""
+    """Return an empty figure, in inches, independent of any window system."""
     try:
         from matplotlib.figure import Figure  # noqa: PLC0415 - an extra, and slow to import
     except ImportError:
@@ -86,7 +86,7 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _write(figure: Figure, path: Path) -> None:
-    """Write a PNG without the library's version, so that the same figure is the same file."""
+    """Write a PNG without the library's version, so that equal figures give equal bytes."""
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=120, metadata={"Software": None})
     write_atomically(path, content.getvalue())

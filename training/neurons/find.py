@@ -1,10 +1,10 @@
-"""Finds the neuron of a run that knows a concept, measures it beside the controls, and keeps it in the run folder.
+"""Finds the neuron of a run that detects a concept, measures it and the controls, and stores it in the run folder.
 
 RUN/
-├── concepts.json        the concepts that were found, which are packed with the run
+├── concepts.json        concepts found so far; packed with the run
 └── neurons/face/
-    ├── table.json       neuron and controls, by both protocols
-    ├── table.md         the same for people
+    ├── table.json       neuron and controls, under both protocols
+    ├── table.md         the same as Markdown
     └── *.png            see `training.neurons.pictures`
 """
 
@@ -36,21 +36,21 @@ from training.neurons.table import NEURON, OF_STAGE, PLAIN, RANDOM_WEIGHTS, UNNO
 from training.runs.checkpoint import write_atomically
 
 NEURONS_FOLDER = "neurons"
-FRESH = 1_000_003  # added to the run's seed for random weights
+FRESH = 1_000_003  # added to the run's seed for the control with random weights
 
 Report = Callable[[int], None]
-Stage = Callable[[str, int], Report]  # name and length of a piece of work -> what is told of its progress
+Stage = Callable[[str, int], Report]  # (name, length) of a piece of work -> its progress callback
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Protocol:
-    """How a concept is looked for.
+    """How a concept is searched.
 
     Attributes:
         name: of the concept.
-        match: whether distractors are to look like the positives in colour, contrast and blur.
+        match: whether to match distractors to positives in colour, contrast and blur.
         share: of distractors among the images, in (0, 1).
-        filters: random linear filters to compare with, white ones and as many smooth ones.
+        filters: number of random linear filters to compare with, white and smooth each.
         seed: of every random choice.
     """
 
@@ -61,7 +61,7 @@ class Protocol:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        """Check what a person could get wrong."""
+        """Check the values."""
         if not NAME_PATTERN.fullmatch(self.name):
             raise DataError(f"the concept's name {self.name!r} must be 1 to 63 of a-z, 0-9 and -, such as face")
         if not 0 < self.share < 1:
@@ -78,20 +78,20 @@ def find_concept(
     source: str = "",
     stage: Stage = lambda name, total: lambda more: None,
 ) -> Table:
-    """Search a run's units, measure the best one and its controls, and write all of it into the run folder.
+    """Search a run's units, measure the best one and the controls, and write the results into the run folder.
 
     Args:
         trained: the run.
-        examples: positives and distractors of the run's shape, before any is left out.
-        protocol: what to look for, and how.
-        compared: other runs to search on the same images, by the name of their row.
-        second: another test set, on which nothing is chosen.
-        source: what the images are, in words.
-        stage: told what begins.
+        examples: positives and distractors of the run's shape, before matching.
+        protocol: what to search, and how.
+        compared: other runs to search on the same images, by row name.
+        second: a second test set, on which nothing is chosen.
+        source: description of the images.
+        stage: called as each piece of work starts.
 
     Raises:
         DataError: if the images do not fit a network, or too few are left.
-        RunError: if the run's concepts are damaged, or a library is missing.
+        RunError: if the run's concepts are damaged, or an extra is not installed.
     """
     for run in (trained, *(compared or {}).values()):
         run.must_fit(examples.images, "the test set")
@@ -128,7 +128,7 @@ def find_concept(
 
 
 def name_of(run: LoadedRun) -> str:
-    """Return the row of a run that is compared: the paper's name of what it lacks, or else its folder's."""
+    """Return the row name of a compared run: what it lacks in the paper's terms, or its folder's name."""
     settings = run.config.settings.to_dict()
     if settings["units"] == "tanh":
         return PLAIN
@@ -136,7 +136,7 @@ def name_of(run: LoadedRun) -> str:
 
 
 def _chosen(examples: Examples, protocol: Protocol, stage: Stage) -> Examples:
-    """Leave images out until the two sides look alike and have the wanted proportion."""
+    """Drop images until the two sides match and have the given proportion."""
     report, total = stage("matching", len(examples)), len(examples)
     if protocol.match:
         statistics = image_statistics(examples.images)
@@ -157,7 +157,7 @@ def _labels(examples: Examples, seed: int) -> Labels:
 
 
 def _stage_rows(found: Stages, labels: Labels, seed: int) -> list[Row]:
-    """Return a row for the best unit of each stage."""
+    """Return one row per stage, for its best unit."""
     return [
         row_of(OF_STAGE.format(number), each, labels, seed=seed, where=f"{number}:{each.honest.unit}")
         for number, each in enumerate(found.found, start=1)
@@ -165,7 +165,7 @@ def _stage_rows(found: Stages, labels: Labels, seed: int) -> list[Row]:
 
 
 def _controls(trained: LoadedRun, examples: Examples, labels: Labels, protocol: Protocol, stage: Stage) -> list[Row]:
-    """Return the rows of what has learned nothing of the concept."""
+    """Return the rows of controls that learned nothing about the concept."""
     seed, config = protocol.seed, trained.config
     device = next(trained.network.parameters()).device
     fresh = fresh_network(config, seed=config.settings.seed + FRESH, device=device)
@@ -185,7 +185,7 @@ def _controls(trained: LoadedRun, examples: Examples, labels: Labels, protocol: 
 
 
 def _fixed(trained: LoadedRun, examples: Examples, stage: int, choice: Choice, seed: int) -> Measurement:
-    """Measure a choice on a test set that had no part in it."""
+    """Measure a choice on a test set that it was not made on."""
     trained.must_fit(examples.images, "the second test set")
     activations: NDArray[np.float32] = activations_of(trained.network, examples.images)[stage - 1][:, choice.unit]
     return decided(choice, activations, examples.positives, groups=examples.groups, seed=seed)

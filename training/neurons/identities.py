@@ -1,4 +1,4 @@
-"""Whose picture an image is, where its source says so: Parquet files with a column `name`, such as those of LFW."""
+"""Identities of images, if the source has them: Parquet files with a column `name`, such as LFW's."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ COLUMN = "name"
 
 
 def identities(source: str, split: Split, images: LabelledImages) -> tuple[str, ...] | None:
-    """Return the name that goes with each image, or None where the source has none.
+    """Return the name of each image [N], or None if the source has no names.
 
     Args:
         source: as `training.data.load` takes it.
-        split: that was loaded.
-        images: what was loaded of it, perhaps the first images only. Where damaged ones were skipped, names
-            cannot be matched to images any more: there are none then.
+        split: of the images.
+        images: loaded from it, possibly the first images only. If damaged images were skipped, names cannot be
+            matched to images: the result is None.
     """
     path = Path(source)
     if images.damaged or not path.exists() or not parquet.recognises(path):
         return None
-    files: Any = importlib.import_module("pyarrow.parquet")  # an extra, which read the images
+    files: Any = importlib.import_module("pyarrow.parquet")  # an extra, installed since it read the images
     names: list[str] = []
     for _, file in parquet.open_split(path, split, None).files:
         if COLUMN not in files.read_schema(file).names:

@@ -1,4 +1,4 @@
-"""How a unit's activation falls when what it looks for is moved, scaled or turned, Le et al. 2012, section 4.5."""
+"""How a unit's activation falls when its concept is moved, scaled or rotated, Le et al. 2012, section 4.5."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch.nn import functional
 from training.batches import to_tensor
 
 IMAGES = 10
-POINTS = 17  # of a curve; odd, so that the image as it is lies on it
+POINTS = 17  # per curve; odd, so that the unchanged image is one of them
 
 Activation = Callable[[Tensor], Tensor]  # images [N, C, H, W] in [-1, 1] -> activations [N]
 
@@ -26,8 +26,8 @@ class Curve:
     """The response to images under one kind of change.
 
     Attributes:
-        amounts: [P] how much each point changes an image.
-        mean: [P] over the images; 0 is the mean response to distractors, 1 that to the images as they are.
+        amounts: [P] amount of change at each point.
+        mean: [P] over the images; 0 is the mean response to distractors, 1 that to unchanged images.
         deviation: [P] over the images, on the same scale.
     """
 
@@ -44,13 +44,13 @@ def response_curves(
     distractors: float,
     device: torch.device | str = "cpu",
 ) -> dict[str, Curve]:
-    """Return a curve for each kind of change.
+    """Return one curve per kind of change.
 
     Args:
         activation: of the unit.
-        images: uint8 [K, H, W, C] that show the concept.
-        sign: -1 where low activations mean the concept.
-        distractors: mean activation on images that do not show it.
+        images: uint8 [K, H, W, C] of positives.
+        sign: 1, or -1 if low activations mean the concept.
+        distractors: mean activation on distractors.
         device: where to compute.
     """
     originals = to_tensor(images).to(device)
@@ -68,7 +68,7 @@ def response_curves(
 
 
 def changes(width: int) -> Mapping[str, NDArray[np.float64]]:
-    """Return how much images of that width are changed, for each kind of change."""
+    """Return the amounts [P] of each kind of change, for images of a width in pixels."""
     quarter = width / 4
     return {
         "translation across, px": np.linspace(-quarter, quarter, POINTS),
@@ -79,12 +79,12 @@ def changes(width: int) -> Mapping[str, NDArray[np.float64]]:
 
 
 def changed(images: Tensor, name: str, amount: float) -> Tensor:
-    """Move, scale or turn what images [N, C, H, W] show; pixels from outside repeat the border.
+    """Move, scale or rotate the content of images [N, C, H, W]; the border is repeated outside.
 
     Args:
-        images: to change.
+        images: [N, C, H, W].
         name: one of `changes`.
-        amount: to the right or downwards in pixels, times larger, or anticlockwise in degrees.
+        amount: pixels to the right or down, a scale factor, or degrees anticlockwise.
     """
     height, width = images.shape[2:]
     angle = math.radians(amount) if name.startswith("rotation") else 0.0
@@ -92,7 +92,7 @@ def changed(images: Tensor, name: str, amount: float) -> Tensor:
     across = amount if name.startswith("translation across") else 0.0
     down = amount if name.startswith("translation down") else 0.0
     cos, sin = math.cos(angle) / zoom, math.sin(angle) / zoom
-    # From places of the result in [-1, 1] to places of the source.
+    # Maps positions of the result in [-1, 1] to positions of the source.
     rows = [
         [cos, -sin * height / width, -2 * across / width],
         [sin * width / height, cos, -2 * down / height],
@@ -103,7 +103,7 @@ def changed(images: Tensor, name: str, amount: float) -> Tensor:
 
 
 def chosen_positives(positives: NDArray[np.bool_], *, seed: int, count: int = IMAGES) -> NDArray[np.int64]:
-    """Return the indices of some positives, chosen at random."""
+    """Return indices [count] of random positives."""
     shown = np.flatnonzero(positives)
     return np.random.default_rng([seed, 6]).permutation(shown)[:count]
 

@@ -1,4 +1,4 @@
-"""Logistic regression by scikit-learn, which is an extra."""
+"""Logistic regression by scikit-learn, an extra."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ def logistic(*, cost: float = 1.0, quadratic: bool = False, balanced: bool = Fal
     """Return an unfitted logistic regression of standardised features; scikit-learn carries no types.
 
     Args:
-        cost: inverse of the weight of the squared norm.
-        quadratic: with squares and products of the features.
-        balanced: with either class counting as much as the other, however many images it has.
+        cost: inverse weight of the squared norm.
+        quadratic: whether to add squares and products of the features.
+        balanced: whether both classes get equal weight.
 
     Raises:
         RunError: if scikit-learn is not installed.
@@ -28,7 +28,7 @@ def logistic(*, cost: float = 1.0, quadratic: bool = False, balanced: bool = Fal
 
 
 def folds(count: int, *, seed: int) -> Any:
-    """Return how to divide examples for cross-validation: stratified, and no group in two parts."""
+    """Return a splitter for cross-validation: stratified, with no group in two parts."""
     return _module("model_selection").StratifiedGroupKFold(count, shuffle=True, random_state=seed % 2**32)
 
 

@@ -1,8 +1,8 @@
-"""Distractors that look like the positives in colour, contrast and blur, so that a neuron must see what they show.
+"""Matches distractors to positives in colour, contrast and blur, so that a neuron must respond to content.
 
-Two sources of images differ in such things, which says nothing of a concept: a logistic model of them alone tells LFW's
-faces from CIFAR-10's images in 84 of 100 cases. Each image is kept with a probability by which both sides come to have
-the same distribution of the statistics (propensity scores, Rosenbaum and Rubin 1983).
+Two sources of images differ in such statistics, whatever they show: a logistic model of them alone separates LFW's
+faces from CIFAR-10's images in 84 of 100 cases. Each image is kept with a probability that gives both sides the same
+distribution of the statistics (propensity scores, Rosenbaum and Rubin 1983).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from training.neurons.linear import folds, logistic
 
 TINY = 1e-4
-PARTS = 5  # of a cross-validation
-CHUNK = 1000  # images that are worked on at once
+PARTS = 5  # of the cross-validation
+CHUNK = 1000  # images per chunk, to bound the memory
 
 STATISTICS = (
     "mean of each channel",
@@ -29,8 +29,8 @@ STATISTICS = (
 def image_statistics(images: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Return the statistics [N, C + 5] of images uint8 [N, H, W, C], in the order of `STATISTICS`.
 
-    The gradient is the mean absolute difference of neighbours, across and down; the Laplacian is the mean absolute
-    difference of a pixel to its four neighbours. Images need 3 x 3 pixels.
+    The gradient is the mean absolute difference of neighbours, horizontal and vertical; the Laplacian is the mean
+    absolute difference of a pixel from its four neighbours. Images need at least 3 x 3 pixels.
     """
     return np.concatenate([_statistics(images[start : start + CHUNK]) for start in range(0, len(images), CHUNK)])
 
@@ -38,16 +38,16 @@ def image_statistics(images: NDArray[np.uint8]) -> NDArray[np.float64]:
 def matched(
     statistics: NDArray[np.float64], positives: NDArray[np.bool_], groups: NDArray[np.int64], *, seed: int
 ) -> NDArray[np.int64]:
-    """Thin both sides until the statistics say little of which side an image is on.
+    """Drop images of both sides until the statistics hardly tell which side an image is on.
 
-    The log odds, at equal priors, that an image is a positive are those of a quadratic logistic model that did not see
-    it. A positive is kept with probability min(1, exp(-log odds)), a distractor with min(1, exp(log odds)).
+    The log odds, at equal priors, that an image is a positive come from a quadratic logistic model that was not fitted
+    to it. A positive is kept with probability min(1, exp(-log odds)), a distractor with min(1, exp(log odds)).
 
     Args:
         statistics: [N, S].
         positives: bool [N].
-        groups: int64 [N], of the cross-validation.
-        seed: another seed keeps others.
+        groups: int64 [N]; none is split in the cross-validation.
+        seed: other seeds keep other images.
 
     Returns: indices [M] of the images kept, rising.
     """
@@ -65,7 +65,7 @@ def held_out(
     *,
     seed: int,
 ) -> NDArray[np.float64]:
-    """Return the log odds [N] of each example by a model that is fitted to the parts without it."""
+    """Return the log odds [N] of each example from a model fitted to the other parts."""
     odds = np.empty(len(positives))
     parts = min(PARTS, *(len(np.unique(groups[side])) for side in (positives, ~positives)))
     for fitted, held in folds(parts, seed=seed).split(features, positives, groups):

@@ -1,4 +1,4 @@
-"""How well a number tells images that show a concept from distractors: accuracy, its interval, AUROC, confidence."""
+"""How well a score separates positives from distractors: confidence intervals, AUROC, calibration."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-DRAWS = 2000  # of a bootstrap
+DRAWS = 2000  # of a bootstrap; the 2.5 % quantile then rests on 50 of them
 NEWTON_STEPS = 100
-MIN_SLOPE = 1e-6  # for scores of unit deviation
+MIN_SLOPE = 1e-6  # for scores of unit deviation; keeps the calibrated slope positive
 
 
 def auroc(scores: NDArray[np.floating[Any]], positives: NDArray[np.bool_]) -> float:
-    """Return the probability that a positive scores above a distractor, where a tie counts half.
+    """Return the probability in [0, 1] that a positive scores above a distractor; ties count half.
 
-    It is the statistic of Mann and Whitney 1947 over the number of pairs.
+    It is Mann and Whitney's statistic (1947), divided by the number of pairs.
 
     Args:
         scores: [N].
@@ -34,9 +34,9 @@ def bootstrap_interval(
     """Return the 95 % percentile interval of the mean, Efron 1979.
 
     Args:
-        correct: [N] decisions that were right.
-        groups: [N]; whole groups are drawn, for images of one person are alike. By default each image is its own.
-        seed: of the draws.
+        correct: bool [N], whether each decision was correct.
+        groups: [N]; whole groups are drawn, since images of one person are alike. By default each image is a group.
+        seed: of the bootstrap.
     """
     _, groups = np.unique(np.arange(len(correct)) if groups is None else groups, return_inverse=True)
     right, images = np.bincount(groups, weights=correct), np.bincount(groups)
@@ -52,13 +52,13 @@ def bootstrap_interval(
 def calibrated(scores: NDArray[np.floating[Any]], positives: NDArray[np.bool_]) -> tuple[float, float]:
     """Fit p(positive) = 1 / (1 + exp(-(slope score + intercept))), Platt 1999, by Newton's method.
 
-    Targets are Platt's, a little inside 0 and 1, so that scores without overlap have a finite slope as well.
+    Targets are Platt's, slightly inside (0, 1), so that the slope stays finite for separable scores.
 
     Args:
         scores: [N], larger for positives.
         positives: bool [N], with some of each kind.
 
-    Returns: slope > 0, and intercept. Where larger scores do not mean positives, the slope is as good as flat.
+    Returns: slope > 0, and intercept. The slope is almost 0 if larger scores do not mean positives.
     """
     shown, others = int(positives.sum()), int((~positives).sum())
     targets = np.where(positives, (shown + 1) / (shown + 2), 1 / (others + 2))

@@ -1,11 +1,11 @@
 """The pictures of a neuron.
 
-| file | what it shows |
+| file | content |
 | --- | --- |
-| `top.png` | the 48 images that stimulate it most |
-| `optimal.png` | its optimal stimulus: ascents in pixels and in frequencies |
-| `histogram.png` | how often images of either side have which activation |
-| `invariance.png` | its response to images that are moved, scaled and turned |
+| `top.png` | the 48 images with the strongest response |
+| `optimal.png` | its optimal stimulus, from ascents in pixels and in frequencies |
+| `histogram.png` | histogram of activations of either side |
+| `invariance.png` | its response to moved, scaled and rotated images |
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from training.runs.checkpoint import write_atomically
 from training.runs.grids import grid
 
 COLUMNS = 8
-WIDE = 96  # px that an image on a sheet has at least
+WIDE = 96  # px, least width of an image on a sheet
 
 Stage = Callable[[str, int], Callable[[int], None]]  # see `training.neurons.find`
 
 
 @dataclass(frozen=True, slots=True)
 class Neuron:
-    """A unit to look at, by whatever name."""
+    """A unit to draw, with a name for its files."""
 
     name: str
     stage: int  # from 1
@@ -75,17 +75,17 @@ def draw(
     seed: int,
     stage: Stage = lambda name, total: lambda more: None,
 ) -> list[Path]:
-    """Draw all pictures into a folder that exists; return the files.
+    """Draw all pictures into an existing folder; return the files.
 
     Args:
-        folder: to write in.
-        trained: whose neuron it is.
-        neuron: to look at.
+        folder: to write to.
+        trained: the neuron's run.
+        neuron: to draw.
         images: uint8 [N, H, W, C].
-        positives: bool [N]; without them nothing is known of the images, and those that stimulate the neuron most are
-            moved, scaled and turned.
-        seed: of the stimulus's starts and of the images that are changed.
-        stage: told what begins.
+        positives: bool [N]; if not given, the images with the strongest response are moved, scaled and rotated
+            instead of positives.
+        seed: of the stimulus's starts and of the choice of images.
+        stage: called as each piece of work starts.
 
     Raises:
         RunError: if matplotlib is not installed.
@@ -123,7 +123,7 @@ def _draw_invariance(
 
 
 def _sheet(path: Path, images: NDArray[np.uint8], *, scale: int = 1) -> Path:
-    """Write a grid of images [N, H, W, C], each enlarged to some width."""
+    """Write a grid of images [N, H, W, C], enlarged to a minimal width."""
     times = scale * max(1, WIDE // images.shape[2])
     content = io.BytesIO()
     picture: Image.Image = grid(images, COLUMNS, scale=times)

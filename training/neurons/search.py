@@ -1,8 +1,8 @@
-"""The search for the neuron that knows a concept best, Le et al. 2012, section 4.2, and an honest one. NumPy only.
+"""The search for the neuron that best detects a concept, Le et al. 2012, section 4.2, and an honest form. NumPy only.
 
 The paper tries, for every neuron, 20 equally spaced thresholds between its lowest and highest activation on the test
-set, and reports the best accuracy of the best neuron on that same set. With tens of thousands of neurons that flatters:
-the honest protocol chooses neuron, threshold and sign on one half of the images and reports on the other.
+set, and reports the best accuracy of the best neuron on that same set. With tens of thousands of neurons that is
+optimistic: the honest protocol chooses neuron, threshold and sign on one half of the images and reports on the other.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from training.neurons.concepts import Concept
 from training.neurons.measures import auroc, bootstrap_interval, calibrated
 
 THRESHOLDS = 20
-BLOCK_VALUES = 4 * 2**20  # activations that are worked on at once
+BLOCK_VALUES = 4 * 2**20  # activations per block, 16 MB of float32
 
 Activations = NDArray[np.floating[Any]]
-Report = Callable[[int], None]  # told how many more units are done
+Report = Callable[[int], None]  # called with the number of units just done
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Labels:
-    """What is known of N images: which show the concept, whose they are, and on which a choice is made.
+    """Labels of N images: which are positives, their groups, and which half choices are made on.
 
     Attributes:
         positives: bool [N].
         groups: int64 [N], of the bootstrap.
-        choosing: bool [N]; the others are only reported on.
+        choosing: bool [N], the half that choices are made on; results are reported on the other.
     """
 
     positives: NDArray[np.bool_]
@@ -46,17 +46,17 @@ class Choice:
     unit: int
     sign: int
     threshold: float  # of sign * activation
-    accuracy: float  # on the images that it was chosen on
+    accuracy: float  # on the images it was chosen on
 
     def decides(self, activations: Activations) -> NDArray[np.bool_]:
-        """Say which activations [N] of the unit mean the concept."""
+        """Return bool [N]: which activations [N] of the unit mean the concept."""
         decisions: NDArray[np.bool_] = self.sign * activations > self.threshold
         return decisions
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SearchResult:
-    """The best units of a search, by both protocols.
+    """The best units of a search, under both protocols.
 
     Attributes:
         paper: chosen and measured on all images.
@@ -71,7 +71,7 @@ class SearchResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """How a choice did on images that had no part in it; shares in [0, 1]."""
+    """Performance of a choice on images it was not made on; values in [0, 1]."""
 
     accuracy: float
     low: float  # of the accuracy's 95 % bootstrap interval
@@ -84,7 +84,7 @@ class Measurement:
 def best_thresholds(
     activations: Activations, positives: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], Activations, NDArray[np.int64]]:
-    """Try for every unit 20 equally spaced thresholds from its lowest to its highest activation, with either sign.
+    """Try 20 equally spaced thresholds from each unit's lowest to its highest activation, with either sign.
 
     Args:
         activations: [N, U].
@@ -92,7 +92,7 @@ def best_thresholds(
 
     Returns: the best accuracy [U], and threshold [U] (of sign * activation) and sign [U] that reach it.
     """
-    signed = np.where(positives, 1, -1).astype(np.float32)  # right decisions = distractors + sum over those decided
+    signed = np.where(positives, 1, -1).astype(np.float32)  # correct decisions = distractors + sum over those decided
     low, high = activations.min(axis=0), activations.max(axis=0)
     best = np.full(activations.shape[1], -np.inf)
     thresholds, signs = np.zeros_like(low), np.ones(len(low), np.int64)
@@ -106,12 +106,12 @@ def best_thresholds(
 
 
 def search(blocks: Iterable[Activations], labels: Labels, *, report: Report = lambda _: None) -> SearchResult:
-    """Find the best units by both protocols. The honest choice reads nothing of the half that is reported on.
+    """Find the best units under both protocols. The honest choice does not use the reporting half.
 
     Args:
-        blocks: activations [N, B] of some units after the others, each read once.
+        blocks: activations [N, B] of consecutive units; each block is read once.
         labels: of the N images.
-        report: told how many more units are done.
+        report: called with the number of units just done.
 
     Raises:
         ValueError: if there is no unit.
@@ -134,7 +134,7 @@ def search(blocks: Iterable[Activations], labels: Labels, *, report: Report = la
 
 
 def unit_blocks(activations: Activations) -> Iterator[Activations]:
-    """Cut activations [N, U], which may be mapped from a file, into blocks of units [N, B] of bounded size."""
+    """Split activations [N, U], possibly mapped from a file, into blocks [N, B] of bounded size."""
     images, units = activations.shape
     width = max(1, BLOCK_VALUES // images)
     for start in range(0, units, width):
@@ -162,7 +162,7 @@ def decided(
     groups: NDArray[np.int64] | None = None,
     seed: int,
 ) -> Measurement:
-    """Measure a choice on images [N], all of them."""
+    """Measure a choice on all of N images."""
     correct = choice.decides(activations) == positives
     low, high = bootstrap_interval(correct, groups=groups, seed=seed)
     return Measurement(
@@ -176,7 +176,7 @@ def decided(
 
 
 def concept(name: str, stage: int, found: SearchResult, labels: Labels, *, seed: int) -> Concept:
-    """Return what a search found as a concept, its confidence calibrated on the half that it was chosen on."""
+    """Return a search result as a concept, with its confidence calibrated on the choosing half."""
     choice, rows = found.honest, labels.choosing
     distances = choice.sign * found.activations[rows].astype(np.float64) - choice.threshold
     slope, intercept = calibrated(distances, labels.positives[rows])

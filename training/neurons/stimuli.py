@@ -1,11 +1,11 @@
-"""What stimulates a unit most: test images, and the optimal stimulus, Le et al. 2012, section 4.4.
+"""What stimulates a unit most: test images and the optimal stimulus, Le et al. 2012, section 4.4.
 
 The optimal stimulus is the image of unit length that maximises the unit's activation,
 
     x* = argmax_x  sign f(x)   subject to ||x||_2 = 1,
 
-found by gradient ascent on the sphere with a line search: a step that does not raise the activation is made half as
-long, one that does lets the next be longer.
+found by gradient ascent on the sphere with a line search: a step that does not raise the activation is halved, and one
+that does lengthens the next.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from torch import Tensor, nn
 from training.networks.sparse_autoencoder import SparseAutoencoder
 from training.randomness import stream
 
-TOP = 48  # images on the sheet of the paper
-CONTRAST = 0.5  # root mean square of a stimulus's pixels in [-1, 1], to which the unit sphere is scaled
-LONGEST, SHORTEST = 1.0, 1e-5  # of a step, beside the parameters' length
+TOP = 48  # images, as on the paper's sheet
+CONTRAST = 0.5  # root mean square of a stimulus's pixels in [-1, 1]; scales the unit sphere
+LONGEST, SHORTEST = 1.0, 1e-5  # lengths of a step, relative to the parameters' norm
 LONGER, SHORTER = 1.5, 0.5
 
 STARTS, STEPS = 8, 200
 
-Report = Callable[[int], None]  # told how many more steps are done
+Report = Callable[[int], None]  # called with the number of steps just done
 Form = Literal["pixels", "frequencies"]
-Activation = Callable[[Tensor], Tensor]  # images [N, C, H, W] in [-1, 1], perhaps beyond -> activations [N]
+Activation = Callable[[Tensor], Tensor]  # images [N, C, H, W] around [-1, 1] -> activations [N]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,8 +40,8 @@ class Stimulus:
 
     Attributes:
         direction: float32 [C, H, W] of unit length.
-        image: uint8 [H, W, C] to look at: mid grey is zero, and the largest value is white or black.
-        activations: of the unit, before the first step and after each.
+        image: uint8 [H, W, C] for display: zero is mid grey, and the largest magnitude is white or black.
+        activations: of the unit, before the first step and after each step.
     """
 
     direction: NDArray[np.float32]
@@ -60,7 +60,7 @@ def top_stimuli(activations: NDArray[np.floating[Any]], *, sign: int = 1, count:
     Args:
         activations: [N] of one unit.
         sign: -1 for the smallest activations.
-        count: indices at most.
+        count: largest number of indices.
     """
     return np.argsort(-sign * activations, kind="stable")[:count]
 
@@ -77,13 +77,13 @@ def optimal_stimulus(
     seed: int = 0,
     report: Report = lambda _: None,
 ) -> Stimulus:
-    """Find the optimal stimulus of a unit; the arguments that are not its own are those of `ascend`.
+    """Find the optimal stimulus of a unit; see `ascend` for the other arguments.
 
     Args:
-        network: whose unit it is.
+        network: the unit's network.
         stage: from 1.
         unit: index into the stage's units [M, H, W], flattened.
-        sign: -1 where low activations mean the concept.
+        sign: 1, or -1 if low activations mean the concept.
         form: see `ascend`.
         starts: see `ascend`.
         steps: see `ascend`.
@@ -117,19 +117,19 @@ def ascend(
     device: torch.device | str = "cpu",
     report: Report = lambda _: None,
 ) -> Stimulus:
-    """Ascend from several random images at once, and return the one that ends highest.
+    """Ascend from several random images at once, and return the highest result.
 
     Args:
         activation: what to maximise.
         image_shape: (C, H, W).
-        sign: -1 to minimise instead.
-        form: what the steps are taken in: pixels, or Fourier coefficients weighed by 1 / frequency^2, as is the
-            power of natural images, which makes smooth stimuli (after Olah et al. 2017, who weigh by 1 / frequency).
-        starts: ascents.
-        steps: of each at most.
+        sign: 1 to maximise, -1 to minimise.
+        form: the parameters: pixels, or Fourier coefficients weighted by 1 / frequency^2, like the power of natural
+            images, for smooth stimuli (after Olah et al. 2017, who weight by 1 / frequency).
+        starts: number of ascents.
+        steps: largest number of steps of each.
         seed: of the starts.
         device: where to compute.
-        report: told how many more steps are done.
+        report: called with the number of steps just done.
     """
     render = _Frequencies(image_shape, device) if form == "frequencies" else nn.Identity()
     generator = stream(seed, f"stimulus/{form}")
@@ -156,7 +156,7 @@ def ascend(
 
 
 def picture(direction: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Map [C, H, W] to uint8 [H, W, C] about mid grey, with the largest magnitude at full contrast."""
+    """Map [C, H, W] to uint8 [H, W, C] around mid grey, with the largest magnitude at full contrast."""
     largest = float(np.abs(direction).max()) or 1.0
     levels: NDArray[np.uint8] = np.rint(127.5 + 127.5 * direction.transpose(1, 2, 0) / largest).astype(np.uint8)
     return levels
@@ -179,7 +179,7 @@ def _unit(images: Tensor) -> Tensor:
 
 
 class _Frequencies(nn.Module):
-    """Weighs the frequencies of parameters by 1 / f^2: a step in them is a larger one in low frequencies."""
+    """Weights the frequencies of parameters by 1 / f^2, so that steps are larger in low frequencies."""
 
     def __init__(self, image_shape: tuple[int, int, int], device: torch.device | str) -> None:
         super().__init__()

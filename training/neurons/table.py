@@ -1,4 +1,4 @@
-"""The table of a concept: its neuron beside the paper's controls, by both protocols."""
+"""The table of a concept: its neuron and the paper's controls, under both protocols."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ NOTES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One way to tell the concept; accuracies in [0, 1], None where there is none."""
+    """One way to detect the concept; accuracies in [0, 1], None if not measured."""
 
     name: str
-    paper: float  # by the paper's protocol
+    paper: float  # under the paper's protocol
     honest: float
     low: float | None = None  # of the honest accuracy's 95 % interval
     high: float | None = None
@@ -49,15 +49,15 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """All that was measured of a concept.
+    """All measurements of a concept.
 
     Attributes:
         concept: the neuron.
         rows: the neuron and its controls.
-        positives: images that show the concept, both halves.
-        distractors: images that do not.
-        second: how the neuron did on a second test set, with nothing chosen on it.
-        source: what the images are, in words.
+        positives: number of positives in both halves.
+        distractors: number of distractors in both halves.
+        second: the neuron on a second test set, on which nothing was chosen.
+        source: description of the images.
     """
 
     concept: Concept
@@ -68,7 +68,7 @@ class Table:
     source: str = ""
 
     def published(self, row: Row) -> float | None:
-        """Return the paper's accuracy in [0, 1] for a row, if it has one for this concept."""
+        """Return the paper's accuracy in [0, 1] of a row, or None."""
         published = PUBLISHED.get(self.concept.name, {}).get(row.name)
         return None if published is None else round(published / 100, 3)
 
@@ -77,14 +77,14 @@ class Table:
         return json.dumps(self.values(), indent=2) + "\n"
 
     def values(self) -> dict[str, Any]:
-        """Return everything as JSON's types; shares in [0, 1]."""
+        """Return everything as JSON values; accuracies in [0, 1]."""
         rows = [{**dataclasses.asdict(row), "published": self.published(row)} for row in self.rows]
         second = None if self.second is None else dataclasses.asdict(self.second)
         kept = {"positives": self.positives, "distractors": self.distractors, "source": self.source}
         return {"concept": dataclasses.asdict(self.concept), **kept, "rows": rows, "second": second}
 
     def cells(self) -> tuple[list[str], list[list[str]]]:
-        """Return the columns and the rows as a person reads them, in percent."""
+        """Return columns and rows as text, in percent."""
         columns = ["", "paper", "honest", "95 %", "AUROC", "Le 2012", "unit"]
         return columns, [
             [
@@ -100,7 +100,7 @@ class Table:
         ]
 
     def sentences(self) -> list[str]:
-        """Say what the table was measured on."""
+        """Describe the images of the table."""
         said = [
             f"{self.positives:,} images show {self.concept.name}, {self.distractors:,} do not "
             f"({percent(self.distractors / (self.positives + self.distractors))} %). {self.source}".strip()
@@ -123,7 +123,7 @@ class Table:
 
 
 def row_of(name: str, found: SearchResult, labels: Labels, *, seed: int, where: str = "") -> Row:
-    """Measure what a search found on the half that it was not chosen on."""
+    """Measure a search result on the reporting half."""
     result = measure(found.honest, found.activations, labels, seed=seed)
     return Row(
         name=name,
@@ -137,5 +137,5 @@ def row_of(name: str, found: SearchResult, labels: Labels, *, seed: int, where: 
 
 
 def percent(share: float | None) -> str:
-    """Write a share of 1 in percent, nothing for none."""
+    """Write a value in [0, 1] in percent; empty for None."""
     return "" if share is None else f"{100 * share:.1f}"

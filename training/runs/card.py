@@ -1,4 +1,4 @@
-"""The model card of a run: what it learned from, how well, at what cost, and what it is not for."""
+"""The model card of a run: data, accuracy, cost and limits."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def write_card(
     Args:
         run: the run folder.
         config: the run's configuration.
-        images_seen: unlabelled images consumed.
-        seconds: of training.
-        own_rows: what only the family can tell, by row.
-        pictures: what the sample grids show.
+        images_seen: unlabelled images consumed so far.
+        seconds: training time, s.
+        own_rows: the family's own rows, by name.
+        pictures: what the sample grids show, in words.
     """
     settings = config.settings
     steps = images_seen // settings.batch_images
@@ -70,14 +70,14 @@ Made by
 
 
 def _data(config: RunConfig) -> str:
-    """Say what the images were."""
+    """Describe the training images."""
     quality = config.jpeg_quality
     compressed = "" if quality is None else f", all written as JPEG of quality {quality} and read"
     return f"{config.data_name}: {config.data_images} images{compressed}, sha256 `{config.data_sha256[:16]}`"
 
 
 def command(config: RunConfig, run: Path) -> str:
-    """Return the command that trains such a run, with every field that differs from the recipe."""
+    """Return the command that repeats the training, with every field that differs from the published recipe."""
     published = recipe_named(config.recipe).to_dict()
     changed = {name: value for name, value in config.settings.to_dict().items() if value != published[name]}
     parts = ["mintage", "train", config.recipe, *_data_parts(config), "--run", _shown(run)]
@@ -87,7 +87,7 @@ def command(config: RunConfig, run: Path) -> str:
 
 
 def _data_parts(config: RunConfig) -> list[str]:
-    """Return the options that load the run's data, as far as the recipe does not say them."""
+    """Return the options that load the run's data, without those that are the recipe's defaults."""
     parts = [part for name in names_of(config.data_name) for part in ("--data", name)]
     published, size = recipe_named(config.recipe), (config.height, config.width)
     if published.size not in (None, size):
@@ -98,7 +98,7 @@ def _data_parts(config: RunConfig) -> list[str]:
 
 
 def _shown(run: Path) -> str:
-    """Return a run folder's path as a person here would type it; other machines have other folders above."""
+    """Return the run folder relative to the working directory, or as runs/NAME if it lies elsewhere."""
     return (
         str(run.resolve().relative_to(Path.cwd())) if run.resolve().is_relative_to(Path.cwd()) else f"runs/{run.name}"
     )

@@ -2,14 +2,14 @@
 
     runs/ssgan-digits/
     ├── config.json               recipe, every field, image shape, classes, latents, torch version
-    ├── metrics.jsonl             one JSON object a report
+    ├── metrics.jsonl             one JSON object per report
     ├── checkpoint.safetensors    generator.*, discriminator.*, generator_average.*, discriminator_average.*;
     │                             or autoencoder.*
     ├── state.safetensors         the same weights, the optimisers' moments and the counters: all that resuming reads
     ├── samples/*.png             grids from fixed latents, named by images seen; latest.png
     └── card.md                   the model card
 
-Resuming reads state.safetensors alone, so that a crash between the two files leaves no mixture of them.
+Resuming reads only state.safetensors, so a crash between the two files cannot mix them.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from training.errors import DivergedError, RunError
 from training.recipes import Kind
 
 CONFIG_FILE, WEIGHTS_FILE, STATE_FILE = "config.json", "checkpoint.safetensors", "state.safetensors"
-SECTIONS: Mapping[Kind, str] = {  # of the checkpoint, by what is served of it
+SECTIONS: Mapping[Kind, str] = {  # of the checkpoint, by kind of served network
     "generator": "generator_average",
     "classifier": "discriminator_average",
     "neurons": "autoencoder",
 }
-FREE = {"max_seconds", "report_images", "checkpoint_images", "sharding"}  # fields that leave the weights as they are
+FREE = {"max_seconds", "report_images", "checkpoint_images", "sharding"}  # fields that do not change the weights
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run folder that was read and found whole."""
+    """A complete, validated run folder."""
 
     path: Path
     config: RunConfig
@@ -52,7 +52,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Everything that resuming needs: all weights, Adam's moments, and how far the run has come."""
+    """All that resuming needs: weights, optimiser state and counters."""
 
     tensors: Mapping[str, Tensor]
     images_seen: int
@@ -60,7 +60,7 @@ class State:
 
 
 def load_run(run: Path) -> Run:
-    """Read a run folder's configuration and weights; those that were exported as float16 become float32.
+    """Read a run folder's configuration and weights; float16 weights are converted to float32.
 
     Raises:
         RunError: if the folder, its configuration or its weights are missing, truncated, of another recipe, or hold a
@@ -153,7 +153,7 @@ def save_state(run: Path, config: RunConfig, *, weights: Mapping[str, Tensor], s
 
 
 def differences(one: RunConfig, other: RunConfig) -> list[str]:
-    """Return what makes two configurations different trainings; torch, the data's name and `FREE` may differ."""
+    """Return how two configurations differ as trainings; torch's version, the data's name and `FREE` do not count."""
     if one.recipe != other.recipe:
         return [f"recipe is {one.recipe}, not {other.recipe}"]
     pairs = [
@@ -165,14 +165,14 @@ def differences(one: RunConfig, other: RunConfig) -> list[str]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file in one step: a reader, or a crash at any moment, sees the old content or the new, never half."""
+    """Replace a file atomically: a reader sees the old content or the new, also after a crash at any moment."""
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)  # mkstemp gives 0600, which a server under another user could not read
+        Path(temporary).chmod(0o644)  # mkstemp sets 0600, which a server under another user cannot read
         Path(temporary).replace(path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""Pictures for people: grids of images, and curves. NumPy and Pillow only, the same bytes for the same input."""
+"""Grids of images, and curves. NumPy and Pillow only; equal input gives equal bytes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ BACKGROUND = 32  # dark grey between the images
 
 
 def grid(images: NDArray[np.uint8], columns: int, *, scale: int = 1, gap: int = 2) -> Image.Image:
-    """Lay images out row by row.
+    """Arrange images in a grid, row by row.
 
     Args:
         images: [N, H, W, C] with C = 1 or 3 and N >= 1; the last row may stay short.
-        columns: images a row, >= 1.
-        scale: side of the square, px, that each pixel becomes, >= 1.
+        columns: images per row, >= 1.
+        scale: side in px of the square that each pixel becomes, >= 1.
         gap: width of the lines between images, px, before scaling.
     """
     if images.ndim != 4 or images.shape[3] not in (1, 3) or 0 in images.shape or images.dtype != np.uint8:
@@ -37,7 +37,7 @@ def grid(images: NDArray[np.uint8], columns: int, *, scale: int = 1, gap: int = 
 
 
 def curve(points: Sequence[tuple[float, float]], *, title: str, width: int = 480, height: int = 240) -> Image.Image:
-    """Draw a line through (x, y) points with the ends of both axes written beside it.
+    """Draw a line through (x, y) points, labelled with the range of both axes.
 
     Args:
         points: at least one point, all finite.

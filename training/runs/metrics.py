@@ -1,4 +1,4 @@
-"""metrics.jsonl of a run folder: one JSON object a line, in the order of images seen."""
+"""metrics.jsonl of a run folder: one JSON object per line, ordered by images seen."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def append(run: Path, values: Mapping[str, Any]) -> None:
 
 
 def read(run: Path) -> list[dict[str, Any]]:
-    """Return the lines of a run; one that a crash cut short is left out."""
+    """Return a run's lines, without one that a crash truncated."""
     path = run / METRICS_FILE
     return [values for line in path.read_text().splitlines() if (values := _parsed(line))] if path.exists() else []
 
 
 def forget_after(run: Path, images_seen: int) -> None:
-    """Drop the lines that were written after the checkpoint from which the run goes on."""
+    """Drop the lines written after the checkpoint that the run resumes from."""
     kept = [json.dumps(values) for values in read(run) if values.get("images_seen", 0) <= images_seen]
     write_atomically(run / METRICS_FILE, "".join(line + "\n" for line in kept).encode())
 

@@ -1,4 +1,4 @@
-"""The pictures of a run folder: grids of samples, named by images seen, and the accuracy over the run."""
+"""The pictures of a run folder: sample grids, named by images seen, and the accuracy curve."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SAMPLES_FOLDER = "samples"
 
 
 def write_samples(run: Path, images: NDArray[np.uint8], *, images_seen: int) -> None:
-    """Write a grid of samples uint8 [N, H, W, C] under the number of images seen, and as latest.png."""
+    """Write a grid of samples uint8 [N, H, W, C], named by images seen, and a copy named latest.png."""
     (run / SAMPLES_FOLDER).mkdir(exist_ok=True)
     side = images.shape[1]
     picture = _png(grid(images, 10, scale=1 if side >= 64 else 2 if side >= 24 else 4))
@@ -26,12 +26,12 @@ def write_samples(run: Path, images: NDArray[np.uint8], *, images_seen: int) -> 
 
 
 def path_at(run: Path, images_seen: int) -> Path:
-    """Return where the grid of a checkpoint lies."""
+    """Return the path of a checkpoint's grid."""
     return run / SAMPLES_FOLDER / f"{images_seen:09d}.png"
 
 
 def write_accuracy(run: Path) -> None:
-    """Draw accuracy.png from the run's metrics, once it was measured twice."""
+    """Draw accuracy.png from the run's metrics, once there are two measurements."""
     measured = [line for line in metrics.read(run) if line.get("test_accuracy") is not None]
     if len(measured) >= 2:
         points = [(float(line["images_seen"]), 100 * float(line["test_accuracy"])) for line in measured]

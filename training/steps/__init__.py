@@ -1,1 +1,1 @@
-"""One step of training, a file a game: the K+1 GAN's, and that of a generator against a plain discriminator."""
+"""One step of training, one file per game: the K+1 GAN, and a generator against a plain discriminator."""

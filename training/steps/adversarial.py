@@ -1,6 +1,6 @@
-"""One step of a generator against a discriminator of real and generated, Goodfellow et al. 2014, algorithm 1.
+"""One step of a generator against a discriminator of real and generated images, Goodfellow et al. 2014, algorithm 1.
 
-It serves the fully connected nets of 2014 and the DCGAN alike: they differ in their networks and optimisers.
+The fully connected nets of 2014 and the DCGAN share it: they differ in their networks and optimisers.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from training.recipes.adversarial import AdversarialRecipe
 from training.steps.player import Player, restore_players, state_of, trained
 from training.steps.step import CALIBRATION_STREAM, Losses, constant
 
-CALIBRATION_LATENTS = 512  # for the batch statistics of the averaged generator
-INITIALISE_IMAGES = 10_000  # whose mean the 2014 generator's first output is
+CALIBRATION_LATENTS = 512  # standard error of a stored mean: at most 1 / sqrt(512) = 4 % of the deviation
+INITIALISE_IMAGES = 10_000  # standard error of a pixel's mean: 1 / sqrt(10,000) = 1 % of its deviation
 
 
 class AdversarialStep(ABC):
@@ -36,11 +36,11 @@ class AdversarialStep(ABC):
         discriminator: trained in place, in train mode.
         recipe: gives the optimisers' settings and the sizes of batches.
         data: the training images.
-        acceleration: how the networks are computed; they are where it places them.
+        acceleration: how the networks are computed; they already lie where it places them.
         optimisers: of the trained weights, by "generator" and "discriminator".
     """
 
-    SIMULTANEOUS: ClassVar[bool] = False  # whether the generator's gradient is taken before the discriminator moves
+    SIMULTANEOUS: ClassVar[bool] = False  # whether both gradients are taken before either network moves
 
     def __init__(
         self,
@@ -66,11 +66,11 @@ class AdversarialStep(ABC):
 
     @abstractmethod
     def initialise(self) -> None:
-        """Set what depends on the data in fresh weights."""
+        """Set the initial weights that depend on data."""
 
     @abstractmethod
     def calibrate(self, generator: nn.Module, discriminator: nn.Module) -> None:
-        """Give averaged networks the statistics that go with their weights; see `Step`."""
+        """Calibrate the statistics of averaged networks; see `Step`."""
 
     def generate(self, generator: nn.Module, latents: Tensor) -> Tensor:
         """Map latents [N, Z] to images; see `Step`."""
@@ -86,11 +86,11 @@ class AdversarialStep(ABC):
         """Return the discriminator's logit of "real" [N]."""
 
     def _moved_discriminator(self) -> None:  # noqa: B027 - most need nothing
-        """Do what follows each step of the discriminator."""
+        """Run after each discriminator step, such as a weight constraint."""
 
     @abstractmethod
     def _rates(self, images_seen: int) -> Mapping[str, float]:
-        """Return the learning rates now, by network, and set what else is scheduled."""
+        """Return the current learning rate of each network, and apply the other schedules."""
 
     def __call__(self, images_seen: int, noise: torch.Generator, *, rate_share: float = 1.0) -> Losses:
         """Take one step; see `Step`."""
@@ -106,22 +106,22 @@ class AdversarialStep(ABC):
         return losses | self._generator_step(generated, batch.labels, noise, rates["generator"])
 
     def state(self) -> dict[str, Tensor]:
-        """Return what the players keep beside their weights."""
+        """Return the players' state, without weights."""
         return state_of(self._players)
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take over what `state` returned."""
+        """Continue from what `state` returned."""
         restore_players(self._players, state)
 
     def _batch_at(self, images_seen: int) -> RealBatch:
-        """Return this process's share of a batch, where the networks are."""
+        """Return this process's share of a batch, on the networks' device."""
         batch, place = self._batches.at(images_seen), self._acceleration.place
         return RealBatch(place(parallel.own(batch.images)), place(parallel.own(batch.labels)))
 
     def _discriminator_step(self, batch: RealBatch, generated: Tensor, noise: torch.Generator, rate: float) -> Losses:
         """Raise log D(x) + log(1 - D(G(z))) with respect to the discriminator.
 
-        Real and generated images pass apart: batch normalisation must not mix them.
+        Real and generated images take separate passes: batch normalisation must not mix them.
         """
         real = self._logits(batch.images, batch.labels, noise)
         fake = self._logits(generated, batch.labels, noise)
@@ -140,7 +140,7 @@ class AdversarialStep(ABC):
     def _simultaneous_step(
         self, batch: RealBatch, generated: Tensor, noise: torch.Generator, rates: Mapping[str, float]
     ) -> Losses:
-        """Move both networks along gradients that were taken before either moved, from one look at generated images."""
+        """Move both networks along gradients taken before either moved, from one pass over generated images."""
         real = self._logits(batch.images, batch.labels, noise)
         fake = self._logits(generated, batch.labels, noise)
         losses = {
@@ -157,15 +157,15 @@ class AdversarialStep(ABC):
 
 
 def _believed(real: Tensor, fake: Tensor) -> Losses:
-    """Return what D believes of each kind of image: 0.5 and 0.5 where it cannot tell them apart."""
+    """Return D's mean output on real and on generated images; both are 0.5 where it cannot tell them apart."""
     return {"D(x)": real.detach().sigmoid().mean().item(), "D(G(z))": fake.detach().sigmoid().mean().item()}
 
 
 class AdversarialNetsStep(AdversarialStep):
     """The step of the fully connected nets, with the authors' schedule of stochastic gradient descent.
 
-    As in their code both gradients are taken before either network moves. It matters: with the discriminator always one
-    step ahead, the generator collapsed to one image within 200,000 of MNIST.
+    As in their code, both gradients are taken before either network moves. It matters: with the discriminator one step
+    ahead, the generator collapsed to a single image within 200,000 images of MNIST.
     """
 
     SIMULTANEOUS = True
@@ -187,11 +187,11 @@ class AdversarialNetsStep(AdversarialStep):
         self._recipe = recipe
 
     def initialise(self) -> None:
-        """Let the generator begin with the mean image of the data."""
+        """Start the generator at the mean image of the data."""
         self._networks[0].initialise_from(self._acceleration.place(self._batches.first(INITIALISE_IMAGES)))
 
     def calibrate(self, generator: nn.Module, discriminator: nn.Module) -> None:
-        """Switch to eval mode: these nets have no statistics."""
+        """Switch to eval mode; these networks have no batch statistics."""
         generator.eval()
 
     def _generate(self, latents: Tensor, labels: Tensor) -> Tensor:
@@ -201,7 +201,7 @@ class AdversarialNetsStep(AdversarialStep):
         return self._discriminator(images, noise)
 
     def _rates(self, images_seen: int) -> Mapping[str, float]:
-        """Divide the rate at each step, and let the momentum grow linearly."""
+        """Divide the rate at each step, and raise the momentum linearly."""
         recipe = self._recipe
         grown = min(images_seen / recipe.momentum_images, 1.0)
         for player in self._players.values():
@@ -244,7 +244,7 @@ class DcganStep(AdversarialStep):
         self._classes = len(data.classes) if recipe.conditional == "yes" else 0
 
     def initialise(self) -> None:
-        """Leave the weights as they were drawn: nothing in a DCGAN depends on the data."""
+        """Do nothing: no initial weight of a DCGAN depends on data."""
 
     def calibrate(self, generator: nn.Module, discriminator: nn.Module) -> None:
         """Store the batch statistics of generated images; see `Step`."""
@@ -258,7 +258,7 @@ class DcganStep(AdversarialStep):
         return images
 
     def _cycled(self, count: int) -> Tensor | None:
-        """Return the classes 0, 1, ... K-1, 0, ... of a row of images, where there are any."""
+        """Return the labels 0, 1, ... K-1, 0, ... [count] of a conditional pair, else None."""
         return torch.arange(count, device=self._acceleration.device) % self._classes if self._classes else None
 
     def _generate(self, latents: Tensor, labels: Tensor) -> Tensor:

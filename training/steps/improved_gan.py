@@ -28,7 +28,7 @@ from training.steps.step import CALIBRATION_STREAM, Losses, constant
 
 Generator = improved_gan.Generator | improved_gan_conv.Generator
 Discriminator = improved_gan.Discriminator | improved_gan_conv.Discriminator
-CALIBRATION_LATENTS = 2000  # for the batch statistics of the averaged generator
+CALIBRATION_LATENTS = 2000  # standard error of a stored mean: at most 1 / sqrt(2000) = 2 % of the deviation
 
 
 class ImprovedGanStep:
@@ -39,7 +39,7 @@ class ImprovedGanStep:
         discriminator: trained in place.
         recipe: gives the losses, Adam's settings and the sizes of batches.
         data: the training images.
-        acceleration: how the networks are computed; they are where it places them.
+        acceleration: how the networks are computed; they already lie where it places them.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class ImprovedGanStep:
         }
 
     def initialise(self) -> None:
-        """Set first scales and biases: the discriminator's from training images, a convolutional generator's too."""
+        """Set initial scales and biases: the discriminator's from images, a convolutional generator's from latents."""
         images = self._acceleration.place(self._batches.to_initialise())
         self.discriminator.initialise_from(images, stream(self._recipe.seed, "initialise"))
         latents = latents_for(self._recipe, len(images), stream(self._recipe.seed, "initialise/latents"))
@@ -87,7 +87,7 @@ class ImprovedGanStep:
         return losses
 
     def calibrate(self, generator: nn.Module, discriminator: nn.Module) -> None:
-        """Store the statistics of generated images in one network, and of real ones in the other; see `Step`."""
+        """Store the generator's batch statistics, and the discriminator's reference images; see `Step`."""
         place, recipe = self._acceleration.place, self._recipe
         latents = latents_for(recipe, CALIBRATION_LATENTS, stream(recipe.seed, CALIBRATION_STREAM))
         cast(Generator, generator).calibrate_statistics(place(latents))
@@ -99,15 +99,15 @@ class ImprovedGanStep:
         return images
 
     def state(self) -> dict[str, Tensor]:
-        """Return what the players keep beside their weights."""
+        """Return the players' state, without weights."""
         return state_of(self._players)
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take over what `state` returned."""
+        """Continue from what `state` returned."""
         restore_players(self._players, state)
 
     def _own(self, batch: SemiSupervisedBatch) -> SemiSupervisedBatch:
-        """Return this process's share of a batch, where the networks are."""
+        """Return this process's share of a batch, on the networks' device."""
 
         def placed(rows: Tensor) -> Tensor:
             return self._acceleration.place(parallel.own(rows))
@@ -141,11 +141,11 @@ class ImprovedGanStep:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the logits of labelled, unlabelled and generated images."""
         kinds = (batch.labelled, batch.unlabelled, generated)
-        if self._recipe.minibatch_kernels:  # images of one kind are compared with each other, so each kind passes alone
+        if self._recipe.minibatch_kernels:  # it compares images of one kind, so each kind takes its own pass
             labelled, unlabelled, fake = (
                 self._discriminate(kind, noise) if len(kind) else kind.flatten(1) for kind in kinds
             )
-        else:  # without batch statistics one pass over all three kinds is the same as three
+        else:  # without batch statistics one pass over all kinds equals three
             sizes = [len(kind) for kind in kinds]
             with parallel.kinds(sizes):
                 logits = self._discriminate(torch.cat(kinds), noise)
@@ -155,7 +155,7 @@ class ImprovedGanStep:
     def _generator_step(
         self, batch: SemiSupervisedBatch, generated: Tensor, noise: torch.Generator, share: float
     ) -> Losses:
-        """Lower the recipe's loss with respect to the generator."""
+        """Lower the recipe's generator loss with respect to the generator."""
         recipe = self._recipe
         matching = recipe.generator_loss == "feature-matching"
         if matching:

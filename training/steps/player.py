@@ -1,4 +1,4 @@
-"""One of the two players of a game: a network, the optimiser that moves it, and its past where that matters."""
+"""One player of a game: a network, its optimiser, and the history of its weights if that is penalised."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from training.compute import parallel
 from training.compute.sharding import share_like
 from training.historical_averaging import HistoricalAveraging
 
-HISTORY = "history."  # in front of the names of a history's tensors
+HISTORY = "history."  # prefix of the names of a history's tensors
 
 
 class Player:
-    """A network on its way down its losses.
+    """A network and the optimiser that lowers its losses.
 
     Args:
-        network: moved in place.
-        optimiser: of its trained weights.
-        historical_averaging: weight of the penalty on straying from its past, Salimans et al. 2016, section 3.3; 0 for
+        network: trained in place.
+        optimiser: of the network's trained weights.
+        historical_averaging: weight of the penalty of Salimans et al. 2016, section 3.3; 0 for
             none.
     """
 
@@ -32,20 +32,20 @@ class Player:
         self._history = HistoricalAveraging(trained(network)) if historical_averaging else None
 
     def descend(self, loss: Tensor, rate: float) -> None:
-        """Take one step down a loss, at a learning rate."""
+        """Take one step that lowers a scalar loss, at a learning rate > 0."""
         self.optimiser.zero_grad(set_to_none=True)
         self._objective(loss).backward()  # type: ignore[no-untyped-call]
         self.move(rate)
 
     def compute_gradients(self, loss: Tensor) -> None:
-        """Take the gradient of a loss without moving; the loss's graph stays for the other player."""
+        """Compute the gradient of a scalar loss without a step; its graph is kept for the other player."""
         self.optimiser.zero_grad(set_to_none=True)
         self._objective(loss).backward(  # type: ignore[no-untyped-call]
             inputs=trained(self.network), retain_graph=True
         )
 
     def move(self, rate: float) -> None:
-        """Take one step along the gradients that are there, those of all processes."""
+        """Take one step along the current gradients, averaged over all processes."""
         settings: dict[str, Any] = self.optimiser.param_groups[0]
         settings["lr"] = rate
         parallel.average_gradients(settings["params"])
@@ -54,7 +54,7 @@ class Player:
             self._history.update()
 
     def state(self) -> dict[str, Tensor]:
-        """Return the optimiser's moments and counts, by number of the parameter and name, and the history."""
+        """Return the optimiser's state as `{parameter number}.{name}`, and the history."""
         moments = {
             f"{number}.{name}": tensor
             for number, state in self.optimiser.state_dict()["state"].items()
@@ -65,7 +65,7 @@ class Player:
         return {**moments, **{HISTORY + name: tensor for name, tensor in past.items()}}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take over what `state` returned."""
+        """Continue from what `state` returned."""
         weights: list[Tensor] = self.optimiser.param_groups[0]["params"]
         moments: dict[int, dict[str, Tensor]] = {}
         for key, tensor in state.items():
@@ -78,12 +78,12 @@ class Player:
             self._history.restore(past)
 
     def _objective(self, loss: Tensor) -> Tensor:
-        """Add the penalty of historical averaging, where there is one."""
+        """Add the penalty of historical averaging, if any."""
         return loss if self._history is None else loss + self._weight * self._history.penalty()
 
 
 def trained(network: nn.Module) -> list[nn.Parameter]:
-    """Return the parameters that are trained; some scales are frozen."""
+    """Return the parameters that are trained; frozen scales are left out."""
     return [weight for weight in network.parameters() if weight.requires_grad]
 
 
@@ -93,7 +93,7 @@ def state_of(players: Mapping[str, Player]) -> dict[str, Tensor]:
 
 
 def restore_players(players: Mapping[str, Player], state: Mapping[str, Tensor]) -> None:
-    """Take over what `state_of` returned."""
+    """Continue from what `state_of` returned."""
     for name, player in players.items():
         start = f"{name}."
         player.restore({key.removeprefix(start): state[key] for key in state if key.startswith(start)})

@@ -1,4 +1,4 @@
-"""What the steps of all families share: the protocol that the loop needs, and how one network is held still."""
+"""The protocol of a training step, and what steps share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Losses = dict[str, float]  # by name, in the order in which they are shown
 
 
 def must_be_finite(losses: Losses, images_seen: int) -> None:
-    """Refuse to go on with losses that no step should be taken with.
+    """Stop a training whose losses are not finite.
 
     Raises:
         DivergedError: if one is not finite.
@@ -29,7 +29,7 @@ def must_be_finite(losses: Losses, images_seen: int) -> None:
 
 
 class Step(Protocol):
-    """A generator's training against a discriminator; the same (weights, images seen) give the same step."""
+    """Trains a generator against a discriminator; equal (weights, images seen) give equal steps, bit for bit."""
 
     @property
     def generator(self) -> nn.Module:
@@ -40,33 +40,33 @@ class Step(Protocol):
         """The network that judges them, trained in place."""
 
     def initialise(self) -> None:
-        """Set what depends on the data in fresh weights."""
+        """Set the initial weights that depend on data."""
 
     def __call__(self, images_seen: int, noise: torch.Generator, *, rate_share: float = 1.0) -> Losses:
         """Take one step and return its losses.
 
         Args:
             images_seen: real images that the run has consumed so far; chooses the batch.
-            noise: where latents, dropout and noise are drawn from.
-            rate_share: what all learning rates are multiplied with, in [0, 1].
+            noise: generator of latents, dropout and noise.
+            rate_share: factor of all learning rates, in [0, 1].
         """
 
     def calibrate(self, generator: nn.Module, discriminator: nn.Module) -> None:
-        """Give averaged networks the statistics that go with their weights, and switch the generator to eval mode."""
+        """Calibrate the statistics of averaged networks, and switch the generator to eval mode."""
 
     def generate(self, generator: nn.Module, latents: Tensor) -> Tensor:
         """Map latents [N, Z] to images [N, C, H, W] in [-1, 1]; if conditional, row i shows class i mod K."""
 
     def state(self) -> dict[str, Tensor]:
-        """Return what the next step needs beside the networks' weights: moments of the optimisers and the like."""
+        """Return what the next step needs besides the weights, such as the optimisers' moments."""
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take over what `state` returned."""
+        """Continue from what `state` returned."""
 
 
 @contextlib.contextmanager
 def constant(network: nn.Module) -> Iterator[None]:
-    """Let gradients pass through a network without computing those of its weights."""
+    """Inside the context, gradients flow through a network but are not computed for its weights."""
     weights = trained(network)
     for weight in weights:
         weight.requires_grad_(False)
