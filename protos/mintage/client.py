@@ -2,37 +2,29 @@
 
     with Client("127.0.0.1:50051") as client:
         images = client.generate("digits", 64, seed=7)  # uint8 [64, 28, 28, 1]
-        said = client.classify("judge", images)
-        print(said.labels, said.generated)
+        found = client.classify("judge", images)
+        print(found.labels, found.generated)
         print(client.detect("face-neuron", faces).confidences)
 
-Every call has a deadline, which covers its retries. What may safely be repeated is repeated when the server does not
-answer or says that it is overloaded. Errors are those of `mintage.errors`. Models and jobs may be named with or without
-`models/` and `jobs/`.
+Every call but a stream has a deadline, which covers its retries. What may safely be repeated is repeated when the
+server does not answer or says that it is overloaded. Models and jobs may be named with or without `models/`, `jobs/`.
+
+Errors are those of `mintage.errors`. Besides those that a method lists, every call may raise Unavailable (the server
+does not answer, even after retries), TimedOut (the deadline passed), Cancelled (the call was cancelled), and ApiError
+for a fault of the server, which the server's log explains.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
-
-import grpc
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
-from mintage._client import calls
-from mintage._client.aio import AsyncClient
-from mintage._client.calls import Call, Classifications, Page
-from mintage._client.channels import HEALTH_TIMEOUT_S, LOAD_TIMEOUT_S, OPTIONS, TIMEOUT_S, callable_of, metadata_of
-from mintage._client.job_methods import JobMethods
+from mintage._client import creation_calls, image_calls, job_calls, model_calls, neuron_calls
+from mintage._client.async_client import AsyncClient
+from mintage._client.channels import TIMEOUT_S
+from mintage._client.connection import Connection
+from mintage._client.image_calls import Classifications
+from mintage._client.methods import method
 from mintage._client.neuron_calls import Detections, Neuron, OptimalStimulus, TopStimuli
-from mintage._client.neuron_methods import NeuronMethods
-from mintage.errors import from_rpc
-from mintage.pictures import Pictures, to_pil
-from mintage.retries import Attempts, Retries
-from mintage.v1 import models_pb2
+from mintage.pictures import to_pil
+from mintage.retries import Retries
 
 __all__ = [
     "AsyncClient",
@@ -46,27 +38,28 @@ __all__ = [
     "to_pil",
 ]
 
-T = TypeVar("T")
 
-
-class Client(JobMethods, NeuronMethods):
+class Client:
     """A client for code without asyncio; a context manager; threads may share it.
+
+    Each method below is a function that says what is asked, with the method's signature, docstring and errors, and the
+    way in which the connection asks it.
 
     Args:
         address: host:port of the API.
-        timeout_s: Longest time of a call, its retries included, unless the call says otherwise.
+        timeout_s: Longest time of a call in seconds, its retries included, unless the call says otherwise.
         retries: How often a call that may be repeated is.
-        name: Who calls: 1 to 64 of A-Z, a-z, 0-9, '.', '_', '@' and '-'. Jobs share the workers fairly, and quotas
-            count, by this name; '' leaves it to the address.
+        name: The client's name: 1 to 64 of A-Z, a-z, 0-9, '.', '_', '@' and '-'. Clients share the workers equally, and
+            quotas count by this name; '' leaves it to the caller's address.
+
+    Raises:
+        InputError: if the name is not one.
     """
 
     def __init__(
         self, address: str, *, timeout_s: float = TIMEOUT_S, retries: Retries | None = None, name: str = ""
     ) -> None:
-        self._metadata = metadata_of(name)
-        self._timeout_s = timeout_s
-        self._retries = retries or Retries()
-        self._channel = grpc.insecure_channel(address, options=OPTIONS)
+        self.connection = Connection(address, timeout_s=timeout_s, retries=retries, name=name)
 
     def __enter__(self) -> Client:
         return self
@@ -76,79 +69,38 @@ class Client(JobMethods, NeuronMethods):
 
     def close(self) -> None:
         """Close the connection; calls in flight fail."""
-        self._channel.close()
+        self.connection.close()
 
-    def generate(
-        self, model: str, count: int, *, seed: int = 0, first_index: int = 0, timeout_s: float | None = None
-    ) -> NDArray[np.uint8]:
-        """Samples first_index to first_index + count - 1 of a seed, uint8 [count, H, W, C]."""
-        return self._run(calls.generate(model, count, seed=seed, first_index=first_index), timeout_s)
+    generate = method(image_calls.generate, Connection.run)
+    generate_pil = method(image_calls.generate_pil, Connection.run)
+    classify = method(image_calls.classify, Connection.run)
 
-    def generate_pil(
-        self, model: str, count: int, *, seed: int = 0, first_index: int = 0, timeout_s: float | None = None
-    ) -> list[Image.Image]:
-        """As `generate`, as Pillow images."""
-        return to_pil(self.generate(model, count, seed=seed, first_index=first_index, timeout_s=timeout_s))
+    models = method(model_calls.models, Connection.all)
+    model = method(model_calls.model, Connection.run)
+    load_model = method(model_calls.load_model, Connection.run)
+    unload_model = method(model_calls.unload_model, Connection.run)
+    scale_model = method(model_calls.scale_model, Connection.run)
+    health = method(model_calls.health, Connection.run)
 
-    def classify(self, model: str, images: Pictures, *, timeout_s: float | None = None) -> Classifications:
-        """What a classifier says of images: uint8 [N, H, W, C], or Pillow images, paths, bytes of image files."""
-        return self._run(calls.classify(model, images), timeout_s)
+    list_concepts = method(neuron_calls.list_concepts, Connection.all)
+    detect = method(neuron_calls.detect, Connection.run)
+    top_stimuli = method(neuron_calls.top_stimuli, Connection.run)
+    optimal_stimulus = method(neuron_calls.optimal_stimulus, Connection.run)
+    activations = method(neuron_calls.activations, Connection.run)
+    reconstruct = method(neuron_calls.reconstruct, Connection.run)
 
-    def models(self) -> list[models_pb2.Model]:
-        """Every model that should be loaded, ready or not, in order of the names."""
-        return list(self._items(calls.list_models))
-
-    def model(self, name: str) -> models_pb2.Model:
-        """One model."""
-        return self._run(calls.get_model(name))
-
-    def load_model(
-        self, name: str, archive: str, *, workers: int = 0, timeout_s: float = LOAD_TIMEOUT_S
-    ) -> models_pb2.Model:
-        """Load a .mar of the server's archive folder and wait until it has proven itself; workers 0 chooses 1."""
-        return self._run(calls.load_model(name, archive, workers=workers), timeout_s)
-
-    def unload_model(self, name: str) -> None:
-        """Unload a model."""
-        self._run(calls.unload_model(name))
-
-    def scale_model(self, name: str, workers: int, *, timeout_s: float = LOAD_TIMEOUT_S) -> models_pb2.Model:
-        """Set a model's number of worker processes and wait until they are ready."""
-        return self._run(calls.scale_model(name, workers), timeout_s)
-
-    def health(self, service: str = "", *, timeout_s: float = HEALTH_TIMEOUT_S) -> bool:
-        """Whether the server, a service such as `mintage.v1.JobService`, or `models/{model}` works now."""
-        return self._run(calls.health(service), timeout_s)
-
-    def _run(self, call: Call[T], timeout_s: float | None = None) -> T:
-        """Make a call, again if that may help, and read its answer."""
-        limit_s = self._timeout_s if timeout_s is None else timeout_s
-        attempts = Attempts(self._retries, repeatable=call.repeatable, timeout_s=limit_s)
-        method = callable_of(self._channel.unary_unary, call)
-        while True:
-            try:
-                return call.read(method(call.request, timeout=attempts.remaining_s(), metadata=self._metadata))
-            except grpc.RpcError as error:
-                time.sleep(attempts.pause_after(from_rpc(error)))
-
-    def _stream(self, call: Call[T]) -> Iterator[Any]:
-        """The answers of a stream, which is cancelled when nobody wants more."""
-        stream = callable_of(self._channel.unary_stream, call)(call.request, metadata=self._metadata)
-        try:
-            yield from stream
-        except grpc.RpcError as error:
-            raise from_rpc(error) from None
-        finally:
-            stream.cancel()
-
-    def _attempts(self) -> Attempts:
-        return Attempts(self._retries, repeatable=True, timeout_s=None)
-
-    def _items(self, page_of: Callable[[str], Call[Page[T]]]) -> Iterator[T]:
-        token = ""
-        while True:
-            page = self._run(page_of(token))
-            yield from page.items
-            token = page.next_token
-            if not token:
-                return
+    create_sample_job = method(creation_calls.create_sample_job, Connection.run)
+    create_score_job = method(creation_calls.create_score_job, Connection.run)
+    job = method(job_calls.job, Connection.run)
+    jobs = method(job_calls.jobs, Connection.items)
+    watch = method(job_calls.watch, Connection.watch)
+    cancel = method(job_calls.cancel, Connection.run)
+    pause = method(job_calls.pause, Connection.run)
+    resume = method(job_calls.resume, Connection.run)
+    retry = method(job_calls.retry, Connection.run)
+    delete = method(job_calls.delete, Connection.run)
+    read_shard = method(job_calls.read_shard, Connection.stream)
+    files = method(job_calls.files, Connection.run)
+    read_file = method(job_calls.read_file, Connection.stream)
+    shards = method(job_calls.shards, Connection.items)
+    verify = method(job_calls.verify, Connection.stream)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from mintage._client.aio import AsyncClient
+from mintage._client.async_client import AsyncClient
 from mintage.errors import AlreadyExists, from_rpc
 from mintage.retries import Retries
 from mintage.v1 import generation_pb2, generation_pb2_grpc, jobs_pb2

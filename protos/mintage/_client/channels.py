@@ -1,4 +1,4 @@
-"""How both clients connect, and how long they wait."""
+"""How both clients connect."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from typing import Any
 from mintage._client.calls import Call
 from mintage.errors import InputError
 
-TIMEOUT_S = 60.0
-LOAD_TIMEOUT_S = 180.0
-HEALTH_TIMEOUT_S = 5.0
-MAX_MESSAGE_BYTES = 256 * 2**20
+TIMEOUT_S = 60.0  # as long as the server's own limit on a call, MINTAGE_MAX_DEADLINE_S
+MAX_MESSAGE_BYTES = 256 * 2**20  # four times the server's default: its limit is the one that counts
 
 OPTIONS = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),

@@ -1,4 +1,4 @@
-"""The bytes of a job's files on their way to the caller, checked against what the server said that they are."""
+"""The bytes of a job's files on their way to the caller, checked against the digest that the server announced."""
 
 from __future__ import annotations
 

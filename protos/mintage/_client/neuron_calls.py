@@ -1,4 +1,4 @@
-"""The calls of NeuronService: requests, and how their answers are read. Both clients use it; see `calls`."""
+"""Asking autoencoders: concepts, stimuli, activations, reconstructions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mintage import pictures
-from mintage._client.calls import Call, Page, made, model_name
+from mintage._client.calls import Call, Page, Pages, made, model_name
 from mintage.pictures import Pictures
 from mintage.v1 import generation_pb2, neurons_pb2
 
@@ -65,45 +65,155 @@ class OptimalStimulus:
     device_class: str
 
 
-def list_concepts(model: str, token: str) -> Call[Page[neurons_pb2.Concept]]:
-    """A page of a model's concepts."""
-    request = neurons_pb2.ListConceptsRequest(model=model_name(model), page_token=token)
-    answer = neurons_pb2.ListConceptsResponse
-    return Call(_NEURONS + "ListConcepts", request, answer, lambda a: Page(a.concepts, a.next_page_token))
+def list_concepts(model: str) -> Pages[neurons_pb2.Concept]:
+    """List every concept that a model's neurons know, in order of the names.
+
+    Raises:
+        InvalidRequest: if this cannot be a model's name.
+        NotFound: if the model is not loaded.
+        NotPossible: if it is not an autoencoder.
+    """
+
+    def page(token: str) -> Call[Page[neurons_pb2.Concept]]:
+        request = neurons_pb2.ListConceptsRequest(model=model_name(model), page_token=token)
+        answer = neurons_pb2.ListConceptsResponse
+        return Call(_NEURONS + "ListConcepts", request, answer, lambda a: Page(a.concepts, a.next_page_token))
+
+    return Pages(page)
 
 
-def detect(model: str, images: Pictures, concepts: Sequence[str]) -> Call[Detections]:
-    """Which concepts images show."""
+def detect(
+    model: str, images: Pictures, *, concepts: Sequence[str] = (), timeout_s: float | None = None
+) -> Call[Detections]:
+    """Say which concepts images show.
+
+    Args:
+        model: A loaded autoencoder.
+        images: As for `classify`.
+        concepts: Names, each once; none means all that the model has.
+        timeout_s: Time limit in seconds; None is the client's.
+
+    Raises:
+        InputError: if `images` are no images, or a number does not fit its field.
+        OSError: if a path cannot be read.
+        InvalidRequest: naming each wrong image or concept.
+        NotFound: if the model is not loaded or has no such concept.
+        NotPossible: if it is not an autoencoder or has no concepts.
+        Overloaded: if too many requests wait for it.
+        Unavailable: while it is not ready.
+        TimedOut: if the time limit passes.
+    """
     request = made(neurons_pb2.DetectRequest, model=model_name(model), concepts=concepts, **pictures.upload_of(images))
-    return Call(_NEURONS + "Detect", request, neurons_pb2.DetectResponse, _detections)
+    return Call(_NEURONS + "Detect", request, neurons_pb2.DetectResponse, _detections, timeout_s=timeout_s)
 
 
-def top_stimuli(model: str, neuron: str | Neuron, images: Pictures, *, count: int) -> Call[TopStimuli]:
-    """Which images stimulate a neuron most."""
+def top_stimuli(
+    model: str, neuron: str | Neuron, images: Pictures, *, count: int = 0, timeout_s: float | None = None
+) -> Call[TopStimuli]:
+    """Find the images that stimulate a neuron most.
+
+    Args:
+        model: A loaded autoencoder.
+        neuron: Name of a concept, or a `Neuron`.
+        images: As for `classify`.
+        count: Number of stimuli, from 1; 0 chooses 48.
+        timeout_s: Time limit in seconds; None is the client's.
+
+    Raises:
+        InputError: if `images` are no images, or a number does not fit its field.
+        OSError: if a path cannot be read.
+        InvalidRequest: naming each wrong image, or a neuron that the model does not have.
+        NotFound: if the model is not loaded or has no such concept.
+        NotPossible: if it is not an autoencoder.
+        Overloaded: if too many requests wait for it.
+        Unavailable: while it is not ready.
+        TimedOut: if the time limit passes.
+    """
     fields = {**_target(neuron), **pictures.upload_of(images)}
     request = made(neurons_pb2.TopStimuliRequest, model=model_name(model), count=count, **fields)
-    return Call(_NEURONS + "TopStimuli", request, neurons_pb2.TopStimuliResponse, _top_stimuli)
+    return Call(_NEURONS + "TopStimuli", request, neurons_pb2.TopStimuliResponse, _top_stimuli, timeout_s=timeout_s)
 
 
-def optimal_stimulus(model: str, neuron: str | Neuron, *, seed: int, steps: int) -> Call[OptimalStimulus]:
-    """The image that stimulates a neuron most."""
+def optimal_stimulus(
+    model: str, neuron: str | Neuron, *, seed: int = 0, steps: int = 0, timeout_s: float | None = None
+) -> Call[OptimalStimulus]:
+    """Compute the image that stimulates a neuron most, by gradient ascent.
+
+    Args:
+        model: A loaded autoencoder.
+        neuron: Name of a concept, or a `Neuron`.
+        seed: Of the noise to start from, from 0 to 2^64 - 1.
+        steps: Most steps, from 1 to 500; 0 chooses 100.
+        timeout_s: Time limit in seconds; None is the client's.
+
+    Raises:
+        InputError: if a number does not fit its field.
+        InvalidRequest: if a number is out of its range, or the model has no such neuron.
+        NotFound: if the model is not loaded or has no such concept.
+        NotPossible: if it is not an autoencoder.
+        Overloaded: if too many requests wait for it.
+        Unavailable: while it is not ready.
+        TimedOut: if the time limit passes.
+    """
     fields = {**_target(neuron), "seed": seed, "steps": steps, "format": RAW}
     request = made(neurons_pb2.OptimalStimulusRequest, model=model_name(model), **fields)
-    return Call(_NEURONS + "OptimalStimulus", request, neurons_pb2.OptimalStimulusResponse, _optimal_stimulus)
+    answer = neurons_pb2.OptimalStimulusResponse
+    return Call(_NEURONS + "OptimalStimulus", request, answer, _optimal_stimulus, timeout_s=timeout_s)
 
 
-def activations(model: str, images: Pictures, stage: int, units: Sequence[int]) -> Call[NDArray[np.float32]]:
-    """How images activate units."""
+def activations(
+    model: str, images: Pictures, *, stage: int, units: Sequence[int] = (), timeout_s: float | None = None
+) -> Call[NDArray[np.float32]]:
+    """Return how images activate the units of a stage.
+
+    Args:
+        model: A loaded autoencoder.
+        images: As for `classify`.
+        stage: From 1 to the model's number of stages.
+        units: Indices from 0, which may repeat; none means the whole stage.
+        timeout_s: Time limit in seconds; None is the client's.
+
+    Returns: float32 [N, U].
+
+    Raises:
+        InputError: if `images` are no images, or a number does not fit its field.
+        OSError: if a path cannot be read.
+        InvalidRequest: naming each wrong image, a stage or a unit that the model does not have, or too large an answer.
+        NotFound: if the model is not loaded.
+        NotPossible: if it is not an autoencoder.
+        Overloaded: if too many requests wait for it.
+        Unavailable: while it is not ready.
+        TimedOut: if the time limit passes.
+    """
     fields = {"stage": stage, "units": units, **pictures.upload_of(images)}
     request = made(neurons_pb2.ActivationsRequest, model=model_name(model), **fields)
-    return Call(_NEURONS + "Activations", request, neurons_pb2.ActivationsResponse, _activations)
+    return Call(_NEURONS + "Activations", request, neurons_pb2.ActivationsResponse, _activations, timeout_s=timeout_s)
 
 
-def reconstruct(model: str, images: Pictures) -> Call[NDArray[np.uint8]]:
-    """What the first stage keeps of images."""
+def reconstruct(model: str, images: Pictures, *, timeout_s: float | None = None) -> Call[NDArray[np.uint8]]:
+    """Reconstruct images from the first stage of an autoencoder.
+
+    Args:
+        model: A loaded autoencoder.
+        images: As for `classify`.
+        timeout_s: Time limit in seconds; None is the client's.
+
+    Returns: uint8 [N, H, W, C].
+
+    Raises:
+        InputError: if `images` are no images, or a number does not fit its field.
+        OSError: if a path cannot be read.
+        InvalidRequest: naming each wrong image.
+        NotFound: if the model is not loaded.
+        NotPossible: if it is not an autoencoder.
+        Overloaded: if too many requests wait for it.
+        Unavailable: while it is not ready.
+        TimedOut: if the time limit passes.
+    """
     fields = {"format": RAW, **pictures.upload_of(images)}
     request = made(neurons_pb2.ReconstructRequest, model=model_name(model), **fields)
-    return Call(_NEURONS + "Reconstruct", request, neurons_pb2.ReconstructResponse, _reconstructions)
+    answer = neurons_pb2.ReconstructResponse
+    return Call(_NEURONS + "Reconstruct", request, answer, _reconstructions, timeout_s=timeout_s)
 
 
 def _target(neuron: str | Neuron) -> dict[str, Any]:

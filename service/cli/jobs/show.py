@@ -104,7 +104,7 @@ def _what(job: Job) -> str:
 
 
 def _format(job: Job) -> str:
-    from mintage._client.job_calls import format_name
+    from mintage._client.creation_calls import format_name
 
     return format_name(job.sample.format) if job.WhichOneof("spec") == "sample" else ""
 

@@ -1,0 +1,65 @@
+"""The Python client for asyncio; `mintage.client` exports it."""
+
+from __future__ import annotations
+
+from mintage._client import creation_calls, image_calls, job_calls, model_calls, neuron_calls
+from mintage._client.async_connection import AsyncConnection
+from mintage._client.channels import TIMEOUT_S
+from mintage._client.methods import method
+from mintage.retries import Retries
+
+
+class AsyncClient:
+    """As `Client`, for asyncio; an asynchronous context manager.
+
+    What returns a value there is a coroutine here, what returns an iterator there an asynchronous one here.
+    """
+
+    def __init__(
+        self, address: str, *, timeout_s: float = TIMEOUT_S, retries: Retries | None = None, name: str = ""
+    ) -> None:
+        self.connection = AsyncConnection(address, timeout_s=timeout_s, retries=retries, name=name)
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connection; calls in flight fail."""
+        await self.connection.close()
+
+    generate = method(image_calls.generate, AsyncConnection.run)
+    generate_pil = method(image_calls.generate_pil, AsyncConnection.run)
+    classify = method(image_calls.classify, AsyncConnection.run)
+
+    models = method(model_calls.models, AsyncConnection.all)
+    model = method(model_calls.model, AsyncConnection.run)
+    load_model = method(model_calls.load_model, AsyncConnection.run)
+    unload_model = method(model_calls.unload_model, AsyncConnection.run)
+    scale_model = method(model_calls.scale_model, AsyncConnection.run)
+    health = method(model_calls.health, AsyncConnection.run)
+
+    list_concepts = method(neuron_calls.list_concepts, AsyncConnection.all)
+    detect = method(neuron_calls.detect, AsyncConnection.run)
+    top_stimuli = method(neuron_calls.top_stimuli, AsyncConnection.run)
+    optimal_stimulus = method(neuron_calls.optimal_stimulus, AsyncConnection.run)
+    activations = method(neuron_calls.activations, AsyncConnection.run)
+    reconstruct = method(neuron_calls.reconstruct, AsyncConnection.run)
+
+    create_sample_job = method(creation_calls.create_sample_job, AsyncConnection.run)
+    create_score_job = method(creation_calls.create_score_job, AsyncConnection.run)
+    job = method(job_calls.job, AsyncConnection.run)
+    jobs = method(job_calls.jobs, AsyncConnection.items)
+    watch = method(job_calls.watch, AsyncConnection.watch)
+    cancel = method(job_calls.cancel, AsyncConnection.run)
+    pause = method(job_calls.pause, AsyncConnection.run)
+    resume = method(job_calls.resume, AsyncConnection.run)
+    retry = method(job_calls.retry, AsyncConnection.run)
+    delete = method(job_calls.delete, AsyncConnection.run)
+    read_shard = method(job_calls.read_shard, AsyncConnection.stream)
+    files = method(job_calls.files, AsyncConnection.run)
+    read_file = method(job_calls.read_file, AsyncConnection.stream)
+    shards = method(job_calls.shards, AsyncConnection.items)
+    verify = method(job_calls.verify, AsyncConnection.stream)

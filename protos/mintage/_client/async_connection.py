@@ -1,0 +1,99 @@
+"""How `AsyncClient` asks: as `connection`, for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+import grpc
+
+from mintage._client.calls import Call, Pages, Stream
+from mintage._client.channels import OPTIONS, callable_of, metadata_of
+from mintage._client.job_calls import Watch
+from mintage.errors import ApiError, from_rpc
+from mintage.retries import Attempts, Retries
+from mintage.v1 import jobs_pb2
+
+T = TypeVar("T")
+
+
+class AsyncConnection:
+    """A connection to one API, opened by the first call, in the event loop that makes it."""
+
+    def __init__(self, address: str, *, timeout_s: float, retries: Retries | None, name: str) -> None:
+        self._metadata = metadata_of(name)
+        self._address = address
+        self._timeout_s = timeout_s
+        self._retries = retries or Retries()
+        self._opened: Any = None
+
+    async def close(self) -> None:
+        """Close the connection; calls in flight fail."""
+        if self._opened is not None:
+            await self._opened.close()
+
+    async def run(self, call: Call[T]) -> T:
+        """Make a call, again if that may help, and read its answer."""
+        limit_s = self._timeout_s if call.timeout_s is None else call.timeout_s
+        attempts = Attempts(self._retries, repeatable=call.repeatable, timeout_s=limit_s)
+        method = callable_of(self._channel.unary_unary, call)
+        while True:
+            try:
+                return call.read(await method(call.request, timeout=attempts.remaining_s(), metadata=self._metadata))
+            except grpc.RpcError as error:
+                await asyncio.sleep(attempts.pause_after(from_rpc(error)))
+
+    async def items(self, pages: Pages[T]) -> AsyncIterator[T]:
+        """The items of every page, each page fetched when it is needed."""
+        token = ""
+        while True:
+            page = await self.run(pages.call(token))
+            for item in page.items:
+                yield item
+            token = page.next_token
+            if not token:
+                return
+
+    async def all(self, pages: Pages[T]) -> list[T]:
+        """The items of every page at once."""
+        return [item async for item in self.items(pages)]
+
+    async def stream(self, stream: Stream[T]) -> AsyncIterator[T]:
+        """The answers of a stream, which is not repeated."""
+        async with aclosing(self._answers(stream.call)) as answers:
+            async for answer in answers:
+                yield answer
+        stream.check()
+
+    async def watch(self, watch: Watch) -> AsyncIterator[jobs_pb2.Job]:
+        """What a watch shows, resumed whenever the server goes away."""
+        attempts = Attempts(self._retries, repeatable=True, timeout_s=None)
+        while not watch.ended:
+            try:
+                async with aclosing(self._answers(watch.call())) as jobs:
+                    async for job in jobs:
+                        attempts.succeeded()
+                        yield job
+                        if watch.ended:
+                            return
+            except ApiError as error:
+                await asyncio.sleep(attempts.pause_after(error))
+
+    @property
+    def _channel(self) -> Any:
+        if self._opened is None:
+            self._opened = grpc.aio.insecure_channel(self._address, options=OPTIONS)
+        return self._opened
+
+    async def _answers(self, call: Call[T]) -> AsyncGenerator[T, None]:
+        """The answers of one stream, which is cancelled when no more are wanted."""
+        answers = callable_of(self._channel.unary_stream, call)(call.request, metadata=self._metadata)
+        try:
+            async for answer in answers:
+                yield call.read(answer)
+        except grpc.RpcError as error:
+            raise from_rpc(error) from None
+        finally:
+            answers.cancel()

@@ -1,0 +1,86 @@
+"""How `Client` asks: with a time limit, again where that may help, page by page, answer by answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TypeVar
+
+import grpc
+
+from mintage._client.calls import Call, Pages, Stream
+from mintage._client.channels import OPTIONS, callable_of, metadata_of
+from mintage._client.job_calls import Watch
+from mintage.errors import ApiError, from_rpc
+from mintage.retries import Attempts, Retries
+from mintage.v1 import jobs_pb2
+
+T = TypeVar("T")
+
+
+class Connection:
+    """A connection to one API. `async_connection` has the same for asyncio."""
+
+    def __init__(self, address: str, *, timeout_s: float, retries: Retries | None, name: str) -> None:
+        self._metadata = metadata_of(name)
+        self._timeout_s = timeout_s
+        self._retries = retries or Retries()
+        self._channel = grpc.insecure_channel(address, options=OPTIONS)
+
+    def close(self) -> None:
+        """Close the connection; calls in flight fail."""
+        self._channel.close()
+
+    def run(self, call: Call[T]) -> T:
+        """Make a call, again if that may help, and read its answer."""
+        limit_s = self._timeout_s if call.timeout_s is None else call.timeout_s
+        attempts = Attempts(self._retries, repeatable=call.repeatable, timeout_s=limit_s)
+        method = callable_of(self._channel.unary_unary, call)
+        while True:
+            try:
+                return call.read(method(call.request, timeout=attempts.remaining_s(), metadata=self._metadata))
+            except grpc.RpcError as error:
+                time.sleep(attempts.pause_after(from_rpc(error)))
+
+    def items(self, pages: Pages[T]) -> Iterator[T]:
+        """The items of every page, each page fetched when it is needed."""
+        token = ""
+        while True:
+            page = self.run(pages.call(token))
+            yield from page.items
+            token = page.next_token
+            if not token:
+                return
+
+    def all(self, pages: Pages[T]) -> list[T]:
+        """The items of every page at once."""
+        return list(self.items(pages))
+
+    def stream(self, stream: Stream[T]) -> Iterator[T]:
+        """The answers of a stream, which is not repeated."""
+        yield from self._answers(stream.call)
+        stream.check()
+
+    def watch(self, watch: Watch) -> Iterator[jobs_pb2.Job]:
+        """What a watch shows, resumed whenever the server goes away."""
+        attempts = Attempts(self._retries, repeatable=True, timeout_s=None)
+        while not watch.ended:
+            try:
+                for job in self._answers(watch.call()):
+                    attempts.succeeded()
+                    yield job
+                    if watch.ended:
+                        return
+            except ApiError as error:
+                time.sleep(attempts.pause_after(error))
+
+    def _answers(self, call: Call[T]) -> Iterator[T]:
+        """The answers of one stream, which is cancelled when no more are wanted."""
+        answers = callable_of(self._channel.unary_stream, call)(call.request, metadata=self._metadata)
+        try:
+            for answer in answers:
+                yield call.read(answer)
+        except grpc.RpcError as error:
+            raise from_rpc(error) from None
+        finally:
+            answers.cancel()

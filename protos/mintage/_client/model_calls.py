@@ -1,0 +1,114 @@
+"""Listing, loading and unloading models; the server's health."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.protobuf.wrappers_pb2 import Int32Value, StringValue
+
+from mintage._client.calls import Call, Page, Pages, made, model_name, nothing
+from mintage.v1 import models_pb2
+
+LOAD_TIMEOUT_S = 180.0  # a worker has 120 s to start; the rest is for copying the archive and the first inference
+HEALTH_TIMEOUT_S = 5.0  # who asks for health wants to know now
+SERVING = 1  # grpc.health.v1.HealthCheckResponse.SERVING
+
+_MODELS = "/mintage.v1.ModelService/"
+_HEALTH = "/grpc.health.v1.Health/Check"
+
+
+def models() -> Pages[models_pb2.Model]:
+    """List every model that should be loaded, ready or not, in order of the names.
+
+    Raises:
+        Unavailable, TimedOut: as every call.
+    """
+
+    def page(token: str) -> Call[Page[models_pb2.Model]]:
+        request = models_pb2.ListModelsRequest(page_token=token)
+        answer = models_pb2.ListModelsResponse
+        return Call(_MODELS + "ListModels", request, answer, lambda a: Page(a.models, a.next_page_token))
+
+    return Pages(page)
+
+
+def model(name: str) -> Call[models_pb2.Model]:
+    """Get one model.
+
+    Raises:
+        InvalidRequest: if this cannot be a model's name.
+        NotFound: if no model of that name is loaded.
+    """
+    request = models_pb2.GetModelRequest(name=model_name(name))
+    return Call(_MODELS + "GetModel", request, models_pb2.GetModelResponse, _model)
+
+
+def load_model(
+    name: str, archive: str, *, workers: int = 0, timeout_s: float = LOAD_TIMEOUT_S
+) -> Call[models_pb2.Model]:
+    """Load an archive, and wait until the model has answered a real request.
+
+    Args:
+        name: To load it under; a model of that name is replaced once the new one answers.
+        archive: File name of a `.mar` in the server's archive folder.
+        workers: Worker processes, from 1 to 64; 0 chooses 1.
+        timeout_s: Time limit in seconds.
+
+    Raises:
+        InputError: if a number does not fit its field.
+        InvalidRequest: for a bad name or number.
+        NotFound: if the archive folder has no such file.
+        NotPossible: if the archive cannot be served, for example because it is damaged.
+        Unavailable: if the model server does not answer.
+        TimedOut: if the time limit passes; the server goes on loading.
+    """
+    request = made(models_pb2.LoadModelRequest, name=model_name(name), archive=archive, workers=workers)
+    return Call(_MODELS + "LoadModel", request, models_pb2.LoadModelResponse, _model, timeout_s=timeout_s)
+
+
+def unload_model(name: str) -> Call[None]:
+    """Unload a model. Not repeated by the client, since the second time says NOT_FOUND.
+
+    Raises:
+        InvalidRequest: if this cannot be a model's name.
+        NotFound: if no model of that name is loaded.
+        Unavailable: if the server does not answer; the model may be unloaded all the same.
+    """
+    request = models_pb2.UnloadModelRequest(name=model_name(name))
+    return Call(_MODELS + "UnloadModel", request, models_pb2.UnloadModelResponse, nothing, repeatable=False)
+
+
+def scale_model(name: str, workers: int, *, timeout_s: float = LOAD_TIMEOUT_S) -> Call[models_pb2.Model]:
+    """Set a model's number of worker processes, from 1 to 64, and wait until they are ready.
+
+    Raises:
+        InputError: if the number does not fit its field.
+        InvalidRequest: for a bad name or number.
+        NotFound: if no model of that name is loaded.
+        NotPossible: if the new workers cannot start.
+        Unavailable: if the model server does not answer.
+        TimedOut: if the time limit, in seconds, passes.
+    """
+    request = made(models_pb2.ScaleModelRequest, name=model_name(name), workers=workers)
+    return Call(_MODELS + "ScaleModel", request, models_pb2.ScaleModelResponse, _model, timeout_s=timeout_s)
+
+
+def health(service: str = "", *, timeout_s: float = HEALTH_TIMEOUT_S) -> Call[bool]:
+    """Say whether the server, a service such as `mintage.v1.JobService`, or `models/{model}` works now.
+
+    Not repeated by the client: the first answer is the answer.
+
+    Raises:
+        NotFound: if the server has no such service or model.
+        Unavailable: if nothing answers.
+        TimedOut: if the time limit, in seconds, passes.
+    """
+    # The two messages of grpc.health.v1 have one field each and are on the wire the same as these well-known types, so
+    # the client needs no further package.
+    request = StringValue(value=service)
+    return Call(_HEALTH, request, Int32Value, lambda a: bool(a.value == SERVING), repeatable=False, timeout_s=timeout_s)
+
+
+def _model(answer: Any) -> models_pb2.Model:
+    model: models_pb2.Model = answer.model
+    return model
