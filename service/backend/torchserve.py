@@ -1,9 +1,7 @@
-"""TorchServe over gRPC, with its answers told apart.
+"""TorchServe over gRPC. `torchserve_errors` tells its failures apart.
 
-TorchServe 0.12 answers INTERNAL to an unknown model, a full queue, a model without workers and a dead worker alike, and
-UNAVAILABLE to a handler's exception. Here each becomes the error of `service.errors` that it really is. Every call has
-a deadline. TorchServe does not hear of a client's cancel: a cancelled `predict` still occupies its worker, so whoever
-counts slots shields the call (`asyncio.shield`) and frees the slot when it really ends.
+Every call has a deadline. TorchServe does not hear of a client's cancel: a cancelled `predict` still occupies its
+worker, so code that counts slots shields the call (`asyncio.shield`) and frees the slot when it really ends.
 """
 
 from __future__ import annotations
@@ -21,10 +19,10 @@ from mintage.torchserve import inference_pb2, inference_pb2_grpc, management_pb2
 
 from service.backend import messages
 from service.backend.description import ModelDescription
+from service.backend.torchserve_errors import has_no_worker, management_error, prediction_error
 from service.errors import (
     AlreadyExists,
     DeadlineExceeded,
-    FailedPrecondition,
     Internal,
     MintageError,
     NotFound,
@@ -33,20 +31,8 @@ from service.errors import (
 )
 from service.settings import Settings
 
-MANAGEMENT_TIMEOUT_S = 10.0
-POLL_S = 0.1
-# What a failed prediction's text shows, whatever its code says. RST_STREAM 8 answers a request that is too large; the
-# last three are exceptions of a handler, which only repeat themselves.
-_SIGNS: tuple[tuple[str, type[Unavailable | ResourceExhausted | Internal], str, str], ...] = (
-    ("Worker died", Unavailable, "a worker of model {} died with this request", "WORKER_DIED"),
-    ("Model not found", Unavailable, "model {} is not loaded now", "MODEL_NOT_LOADED"),
-    ("Out of resources", ResourceExhausted, "model {} ran out of memory", "OUT_OF_MEMORY"),
-    ("larger than max", Internal, "a message of model {} is too large", "MESSAGE_TOO_LARGE"),
-    ("RST_STREAM with error code 8", Internal, "a request to model {} is too large", "MESSAGE_TOO_LARGE"),
-    ("Prediction failed", Internal, "model {} failed", "MODEL_FAILED"),
-    ("batch response mismatched", Internal, "model {} failed", "MODEL_FAILED"),
-    ("predict output", Internal, "model {} failed", "MODEL_FAILED"),
-)
+MANAGEMENT_TIMEOUT_S = 10.0  # for calls that change nothing in a worker, and on top of the time that workers need
+POLL_S = 0.1  # between two looks at a model that starts, which takes seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +103,9 @@ class TorchServe:
         try:
             answer = await self._inference.Predictions(request, timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
-            if _has_no_worker(error):
+            if has_no_worker(error):
                 raise await self._overload(backend_name) from error
-            raise _prediction_error(error, backend_name) from error
+            raise prediction_error(error, backend_name) from error
         return bytes(answer.prediction)
 
     async def register(
@@ -263,7 +249,7 @@ class TorchServe:
         try:
             answer = await getattr(self._management, method)(request, timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
-            raise _management_error(error, backend_name) from error
+            raise management_error(error, backend_name) from error
         return str(answer.msg)
 
     async def _overload(self, backend_name: str) -> MintageError:
@@ -284,43 +270,7 @@ class TorchServe:
             return NotFound(f"the archive folder has no {archive_file_name}", reason="ARCHIVE_NOT_FOUND")
         if error.code() is grpc.StatusCode.UNKNOWN and backend_name in await self.list_models():
             return AlreadyExists(f"a model {backend_name} is already loaded")
-        return _management_error(error, backend_name)
-
-
-def _has_no_worker(error: grpc.aio.AioRpcError) -> bool:
-    return "has no worker to serve" in _text(error)
-
-
-def _prediction_error(error: grpc.aio.AioRpcError, backend_name: str) -> MintageError:
-    """Translate what a prediction ended with."""
-    code, text = error.code(), _text(error)
-    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return DeadlineExceeded(f"model {backend_name} did not answer in time")
-    for sign, kind, message, reason in _SIGNS:
-        if sign in text:
-            return kind(message.format(backend_name), reason=reason)
-    if code is grpc.StatusCode.UNAVAILABLE:
-        return Unavailable("the model server does not answer")
-    return Internal(f"model {backend_name} failed", reason="MODEL_FAILED")
-
-
-def _management_error(error: grpc.aio.AioRpcError, backend_name: str) -> MintageError:
-    """Translate what a management call ended with."""
-    code, text = error.code(), _text(error)
-    if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-        return Unavailable("the model server does not answer")
-    if "Model not found" in text or "Model version" in text or code is grpc.StatusCode.NOT_FOUND:
-        return NotFound(f"no model {backend_name} is loaded", reason="MODEL_NOT_LOADED")
-    if "Failed to start workers" in text:
-        return FailedPrecondition(
-            f"no worker of model {backend_name} could start; the model server's log says why",
-            reason="MODEL_START_FAILED",
-        )
-    return Internal("the model server refused a management call", reason="MODEL_SERVER_REFUSED")
-
-
-def _text(error: grpc.aio.AioRpcError) -> str:
-    return error.details() or ""
+        return management_error(error, backend_name)
 
 
 def _json(text: str) -> Any:

@@ -1,7 +1,7 @@
-"""Loading, unloading and scaling models: the model server is changed first and proven, then the record is written.
+"""Loading, unloading and scaling models: first the model server changes and answers, then the record is written.
 
-Each operation holds the model's lock over all API processes, so two of them never meet. It goes on to its end even if
-its caller leaves. What a crash leaves behind half done, `sweep` finds: a backend name that no record names.
+Each operation holds the model's lock over all API processes, so two never overlap. It runs to its end even if its
+caller leaves. What a crash leaves half done, `sweep` finds: a backend name that no record names.
 """
 
 from __future__ import annotations
@@ -9,29 +9,21 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import re
-import time
 from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar
 
 import structlog
 
 from service.backend.model_server import ModelServer
-from service.errors import (
-    AlreadyExists,
-    FailedPrecondition,
-    Internal,
-    MintageError,
-    NotFound,
-    Unavailable,
-)
+from service.errors import NotFound, Unavailable
 from service.models import archives
+from service.models.backends import STARTUP_TIMEOUT_S, Backends
 from service.models.pins import NoPins, Pins
 from service.models.registry import ModelRecord, Registry, backend_name
 from service.models.retired import Retired
 
 T = TypeVar("T")
 
-STARTUP_TIMEOUT_S = 120.0
 _BACKEND_NAME = re.compile(r"([a-z0-9-]{1,63})-[0-9a-f]{12}", re.ASCII)
 
 log = structlog.get_logger(__name__)
@@ -52,13 +44,13 @@ class Loader:
     ) -> None:
         self._server = server
         self._registry = registry
-        self._response_timeout_s = response_timeout_s
         self._pins = pins or NoPins()
         self.retired = Retired(registry.archives)
+        self._backends = Backends(server, registry, self.retired, response_timeout_s=response_timeout_s)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def load(self, name: str, archive: str, workers: int) -> ModelRecord:
-        """Load an archive under a name; if another digest has that name, replace it once the new one has proven itself.
+        """Load an archive under a name; replace another digest of that name once the new one answers.
 
         Raises:
             NotFound: if the archive folder has no such file.
@@ -82,12 +74,12 @@ class Loader:
         Raises:
             NotFound: if no model of that name is loaded.
             FailedPrecondition: if the new workers cannot start.
-            Unavailable: if the model server does not answer, or has lost the model and it is being brought back.
+            Unavailable: if the model server does not answer, or lost the model, which is being loaded again.
         """
         return await self._to_the_end(self._scale(name, workers))
 
     async def restore(self, record: ModelRecord) -> None:
-        """Bring a model back that the model server has lost; do nothing if somebody else is at it.
+        """Load a model again that the model server has lost; does nothing while another process works on it.
 
         Raises:
             NotFound, FailedPrecondition, Unavailable: as `load`.
@@ -96,7 +88,7 @@ class Loader:
             if not held or not self._is_wanted(record):
                 return
             await asyncio.to_thread(self._keep_again, record)
-            started = await self._start(record.name, record.archive, record.digest, record.workers)
+            started = await self._backends.start(record.name, record.archive, record.digest, record.workers)
             restored = dataclasses.replace(started, load_time=record.load_time)
             if restored != record and not self.retired.find(record.backend_name):
                 self._registry.write(restored)  # another device or torch version than before
@@ -104,13 +96,13 @@ class Loader:
             log.info("model restored", model=record.name, digest=record.digest)
 
     async def restart(self, record: ModelRecord) -> None:
-        """Unload a model that has stopped answering, so that it is restored; do nothing if somebody else is at it."""
+        """Unload a model that stopped answering, so that it is restored; as there, only if no process works on it."""
         with self._registry.try_lock(record.name) as held:
             if held:
-                await self._stop(record.backend_name)
+                await self._backends.stop(record.backend_name)
 
     async def release(self, record: ModelRecord) -> None:
-        """Unload a model that no job needs any more and no name stands for; do nothing if somebody else is at it."""
+        """Unload a retired model that no job needs any more; as `restore`, only if no process works on it."""
         with self._registry.try_lock(record.name) as held:
             if not held or self.retired.find(record.backend_name) is None:
                 return
@@ -121,18 +113,18 @@ class Loader:
             await self._release_unless_needed(record)
 
     async def sweep(self, loaded: Iterable[str]) -> None:
-        """Unload backend names of ours that no record names, unless somebody is loading that model now."""
+        """Unload backend names of ours that no record names, unless a process is loading that model now."""
         for found in loaded:
             match = _BACKEND_NAME.fullmatch(found)
-            if match is None or self._is_recorded(match[1], found):
+            if match is None or self._backends.is_recorded(match[1], found):
                 continue
             with self._registry.try_lock(match[1]) as held:
-                if held and not self._is_recorded(match[1], found):
+                if held and not self._backends.is_recorded(match[1], found):
                     log.info("unrecorded model unloaded", backend=found)
-                    await self._stop(found)
+                    await self._backends.stop(found)
 
     async def close(self) -> None:
-        """Break off what is going on; nothing half-loaded stays."""
+        """Cancel running operations; nothing half-loaded stays."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -145,7 +137,7 @@ class Loader:
             entry = self._registry.entry(name)
             old = entry.record if entry is not None else None
             same = old if old is not None and old.digest == digest else self.retired.find(backend_name(name, digest))
-            record = await self._start(name, archive, digest, same.workers if same else workers)
+            record = await self._backends.start(name, archive, digest, same.workers if same else workers)
             if old is not None and old.digest == digest:
                 self._registry.answered(old)
                 return old
@@ -175,68 +167,18 @@ class Loader:
                 await self._server.scale(old.backend_name, workers)
                 await self._server.wait_until_ready(old.backend_name, STARTUP_TIMEOUT_S)
             except NotFound:
-                raise Unavailable(f"models/{name} is being brought back", reason="MODEL_NOT_READY") from None
+                raise Unavailable(f"models/{name} is being loaded again", reason="MODEL_NOT_READY") from None
             record = dataclasses.replace(old, workers=workers)
             self._registry.write(record)
             self._registry.answered(record)
             log.info("model scaled", model=name, workers=workers)
             return record
 
-    async def _start(self, name: str, archive: str, digest: str, workers: int) -> ModelRecord:
-        """Have the model server hold exactly this digest and prove it; on failure nothing of it stays behind."""
-        backend = backend_name(name, digest)
-        entry = self._registry.entry(name)
-        recorded = entry is not None and entry.record is not None and entry.record.backend_name == backend
-        recorded = recorded or self.retired.find(backend) is not None
-        try:
-            if not recorded:
-                await self._stop(backend)  # left by a crash, with who knows how many workers
-            if backend not in await self._server.list_models():
-                await self._register(backend, workers, digest)
-            description = await self._prove(backend, archive)
-        except BaseException:
-            if not recorded:
-                await self._stop(backend)
-                self._forget(digest)
-            raise
-        return ModelRecord(
-            name=name,
-            digest=digest,
-            archive=archive,
-            workers=workers,
-            load_time=time.time(),
-            **{field.name: getattr(description, field.name) for field in dataclasses.fields(description)},
-        )
-
-    async def _register(self, backend: str, workers: int, digest: str) -> None:
-        path = archives.kept(self._registry.archives, digest)
-        await asyncio.to_thread(archives.check, path, digest)
-        await asyncio.to_thread(archives.check_format, path)
-        try:
-            await self._server.register(
-                path.name,
-                backend,
-                workers,
-                startup_timeout_s=STARTUP_TIMEOUT_S,
-                response_timeout_s=self._response_timeout_s,
-            )
-        except AlreadyExists:
-            return
-
-    async def _prove(self, backend: str, archive: str) -> Any:
-        try:
-            return await self._server.wait_until_ready(backend, STARTUP_TIMEOUT_S)
-        except Internal as error:
-            text = f"the archive {archive} cannot be served: {error.message}"
-            raise FailedPrecondition(text, reason="ARCHIVE_UNFIT") from error
-        except NotFound:
-            raise Unavailable("the model server lost the model while it was loaded") from None
-
     async def _adopt(self, record: ModelRecord) -> None:
         try:
             self._registry.write(record)
         except BaseException:
-            await self._drop(record)
+            await self._backends.drop(record)
             raise
         self._registry.answered(record)
         log.info("model loaded", model=record.name, digest=record.digest, archive=record.archive)
@@ -246,46 +188,20 @@ class Loader:
         if not archives.kept(self._registry.archives, record.digest).exists():
             found = archives.keep(self._registry.archive(record.archive))
             if found != record.digest:
-                self._forget(found)
+                self._backends.forget(found)
 
     async def _release_unless_needed(self, record: ModelRecord) -> None:
         """Unload a retired model, unless jobs need it or that is not known; then the reconciler asks again.
 
-        A creation pins its model first and looks whether it is still the one of that name then; a load writes the new
-        record first and looks for pins then. So one of the two always sees the other.
+        A creation pins its model, then looks whether that is still the one of its name; a load writes the new record,
+        then looks for pins. So one of the two always sees the other.
         """
         needed = await self._pins.needed()
         if needed is None or record.backend_name in needed:
             log.info("model kept for jobs", model=record.name, digest=record.digest)
             return
         self.retired.remove(record)
-        await self._drop(record)
-
-    async def _drop(self, record: ModelRecord) -> None:
-        """Unload what no record names any more, and let go of its archive."""
-        await self._stop(record.backend_name)
-        self._forget(record.digest)
-
-    def _forget(self, digest: str) -> None:
-        """Remove the copy of an archive that no record names."""
-        entries = (entry.record for entry in self._registry.entries())
-        if all(record is None or record.digest != digest for record in [*entries, *self.retired.records()]):
-            archives.forget(self._registry.archives, digest)
-
-    async def _stop(self, backend: str) -> None:
-        """Unload a backend name if it is loaded; if that fails now, `sweep` does it later."""
-        try:
-            await self._server.unregister(backend)
-        except NotFound:
-            pass
-        except MintageError as error:
-            log.warning("model not unloaded yet", backend=backend, error=error.message)
-
-    def _is_recorded(self, name: str, backend: str) -> bool:
-        """Whether a record names this backend; a damaged record may name any."""
-        entry = self._registry.entry(name)
-        by_name = entry is not None and (entry.record is None or entry.record.backend_name == backend)
-        return by_name or self.retired.find(backend) is not None
+        await self._backends.drop(record)
 
     def _is_wanted(self, record: ModelRecord) -> bool:
         """Whether a record is still the one of its name, or retired."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from mintage._client.calls import Call
 from mintage.errors import InputError
+from mintage.identity import CLIENT_KEY, CLIENT_NAME
 
 TIMEOUT_S = 60.0  # as long as the server's own limit on a call, MINTAGE_MAX_DEADLINE_S
 MAX_MESSAGE_BYTES = 256 * 2**20  # four times the server's default: its limit is the one that counts
@@ -23,19 +23,15 @@ OPTIONS = (
 )
 
 
-CLIENT_KEY = "mintage-client"
-_NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}", re.ASCII)
-
-
 def metadata_of(name: str) -> tuple[tuple[str, str], ...]:
-    """What goes with every call of a client that calls itself so; nothing if it has no name.
+    """Return the metadata of every call of a client of this name; none if the name is empty.
 
     Raises:
-        InputError: if the server would not take the name.
+        InputError: if the name is not 1 to 64 of the allowed characters.
     """
     if not name:
         return ()
-    if not _NAME.fullmatch(name):
+    if not CLIENT_NAME.fullmatch(name):
         raise InputError(f"a client's name must be 1 to 64 of A-Z, a-z, 0-9, '.', '_', '@' and '-', not {name!r}")
     return ((CLIENT_KEY, name),)
 

@@ -1,23 +1,21 @@
-"""Who calls: what the fair share of the workers is counted by."""
+"""The client of a call: its jobs share the workers with those of other clients, and quotas count by it."""
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-CLIENT_KEY = "mintage-client"
-_CLIENT = re.compile(r"[A-Za-z0-9._@-]{1,64}", re.ASCII)
+from mintage.identity import CLIENT_KEY, CLIENT_NAME
 
 
 def client_of(context: Any) -> str:
-    """Return the name that the caller gives itself in metadata `mintage-client`, else its address without the port.
+    """Return the name in the metadata `mintage-client`, or else the caller's address without the port.
 
-    It is no proof of who somebody is; whoever puts a proxy in front of the API lets that set it.
+    It proves nothing: a proxy that authenticates its callers should set it.
     """
     if context is None:
         return ""
     for key, value in context.invocation_metadata() or ():
-        if key == CLIENT_KEY and isinstance(value, str) and _CLIENT.fullmatch(value):
+        if key == CLIENT_KEY and isinstance(value, str) and CLIENT_NAME.fullmatch(value):
             return value
     kind, _, address = str(context.peer()).partition(":")
     return address.rpartition(":")[0] if kind in ("ipv4", "ipv6") else kind

@@ -1,0 +1,118 @@
+"""What the model server holds for us: backend names are started, proven and stopped, with copies of their archives."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+
+import structlog
+
+from service.backend.description import ModelDescription
+from service.backend.model_server import ModelServer
+from service.errors import AlreadyExists, FailedPrecondition, Internal, MintageError, NotFound, Unavailable
+from service.models import archives
+from service.models.registry import ModelRecord, Registry, backend_name
+from service.models.retired import Retired
+
+STARTUP_TIMEOUT_S = 120.0  # a worker imports torch and reads its weights, from a cold disk too
+
+log = structlog.get_logger(__name__)
+
+
+class Backends:
+    """Starts and stops models on the model server.
+
+    Args:
+        server: Where the models are.
+        registry: What should be loaded.
+        retired: What jobs still need.
+        response_timeout_s: Watchdog: a worker that is silent for longer is started again.
+    """
+
+    def __init__(self, server: ModelServer, registry: Registry, retired: Retired, *, response_timeout_s: float) -> None:
+        self._server = server
+        self._registry = registry
+        self._retired = retired
+        self._response_timeout_s = response_timeout_s
+
+    async def start(self, name: str, archive: str, digest: str, workers: int) -> ModelRecord:
+        """Have the model server hold exactly this digest, and wait until it answers; a failure leaves nothing behind.
+
+        Raises:
+            FailedPrecondition: if the archive cannot be served, or no worker starts.
+            Unavailable: if the model server does not answer, or loses the model meanwhile.
+        """
+        backend = backend_name(name, digest)
+        entry = self._registry.entry(name)
+        recorded = entry is not None and entry.record is not None and entry.record.backend_name == backend
+        recorded = recorded or self._retired.find(backend) is not None
+        try:
+            if not recorded:
+                await self.stop(backend)  # left by a crash, with an unknown number of workers
+            if backend not in await self._server.list_models():
+                await self._register(backend, workers, digest)
+            description = await self._wait_until_ready(backend, archive)
+        except BaseException:
+            if not recorded:
+                await self.stop(backend)
+                self.forget(digest)
+            raise
+        return ModelRecord(
+            name=name,
+            digest=digest,
+            archive=archive,
+            workers=workers,
+            load_time=time.time(),
+            **{field.name: getattr(description, field.name) for field in dataclasses.fields(description)},
+        )
+
+    async def _register(self, backend: str, workers: int, digest: str) -> None:
+        path = archives.kept(self._registry.archives, digest)
+        await asyncio.to_thread(archives.check, path, digest)
+        await asyncio.to_thread(archives.check_format, path)
+        try:
+            await self._server.register(
+                path.name,
+                backend,
+                workers,
+                startup_timeout_s=STARTUP_TIMEOUT_S,
+                response_timeout_s=self._response_timeout_s,
+            )
+        except AlreadyExists:
+            return
+
+    async def _wait_until_ready(self, backend: str, archive: str) -> ModelDescription:
+        try:
+            return await self._server.wait_until_ready(backend, STARTUP_TIMEOUT_S)
+        except Internal as error:
+            text = f"the archive {archive} cannot be served: {error.message}"
+            raise FailedPrecondition(text, reason="ARCHIVE_UNFIT") from error
+        except NotFound:
+            raise Unavailable("the model server lost the model while it was loaded") from None
+
+    async def drop(self, record: ModelRecord) -> None:
+        """Unload what no record names any more, and remove its archive's copy."""
+        await self.stop(record.backend_name)
+        self.forget(record.digest)
+
+    async def stop(self, backend: str) -> None:
+        """Unload a backend name if it is loaded; if that fails now, `sweep` does it later."""
+        try:
+            await self._server.unregister(backend)
+        except NotFound:
+            pass
+        except MintageError as error:
+            log.warning("model not unloaded yet", backend=backend, error=error.message)
+
+    def forget(self, digest: str) -> None:
+        """Remove the copy of an archive that no record names."""
+        entries = (entry.record for entry in self._registry.entries())
+        if all(record is None or record.digest != digest for record in [*entries, *self._retired.records()]):
+            archives.forget(self._registry.archives, digest)
+
+    def is_recorded(self, name: str, backend: str) -> bool:
+        """Whether a record names this backend; a damaged record may name any."""
+        entry = self._registry.entry(name)
+        by_name = entry is not None and (entry.record is None or entry.record.backend_name == backend)
+        return by_name or self._retired.find(backend) is not None
