@@ -1,1 +1,1 @@
-"""What runs inside TorchServe, one file a kind of model, and packing a run into an archive. Imports training only."""
+"""What runs inside TorchServe, one handler per kind of model, and packing a run into an archive."""

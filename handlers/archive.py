@@ -1,9 +1,8 @@
-"""Packs a run into an archive that TorchServe loads: the same run gives the same bytes.
+"""Packs a run into an archive that TorchServe loads; equal runs give equal bytes.
 
-torch-model-archiver assembles the archive, which is then written once more with its entries sorted, stored
-uncompressed, at one fixed time and without the manifest's date: its sha256 names the model wherever it was packed. It
-holds no model-config.yaml: where there is one, however empty, TorchServe ignores the time limits that the
-model is registered with.
+torch-model-archiver assembles the archive, which is then rewritten with sorted, uncompressed entries, one fixed time
+and no date in the manifest, so that its sha256 identifies the model wherever it was packed. It has no
+model-config.yaml: with one, even an empty one, TorchServe ignores the time limits that the model is registered with.
 """
 
 from __future__ import annotations
@@ -31,32 +30,32 @@ from training.neurons.concepts import CONCEPTS_FILE
 from training.recipes import Kind
 from training.runs.checkpoint import CONFIG_FILE, Run, load_run, served_weights
 
-MAX_MICRO_BATCH = 1024
+MAX_MICRO_BATCH = 1024  # images; every request for one image computes a whole micro-batch
 _MANIFEST = "MAR-INF/MANIFEST.json"
-_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
+_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip file can hold
 
 
 @dataclass(frozen=True, slots=True)
 class PackedArchive:
-    """An archive on disk; the digest is its sha256 in hexadecimal."""
+    """An archive on disk, and its sha256 in hexadecimal."""
 
     path: Path
     digest: str
 
 
 def pack(run: Path, kind: Kind, output: Path, *, micro_batch: int = 64) -> PackedArchive:
-    """Pack one network of a run into an archive, or leave what was there.
+    """Pack one network of a run into an archive; on failure an existing file is kept.
 
     Args:
         run: the run's folder.
-        kind: which of its networks: `generator`, `classifier`, or the autoencoder with its concepts, `neurons`.
-        output: file to write, `*.mar`; an old one is replaced in one step.
-        micro_batch: images in one forward pass, from 1 to 1024. It is part of what the model is: with another one its
-            images may differ in the last bits.
+        kind: which network: `generator`, `classifier`, or `neurons` for the autoencoder with its concepts.
+        output: file to write, `*.mar`; an existing one is replaced atomically.
+        micro_batch: images per forward pass, 1 to 1024. It is part of the model's identity: another value may change
+            the last bits of its images.
 
     Raises:
-        ArchiveError: if the run is not whole, its weights do not make a network that can be served, or the output is
-            no name for an archive.
+        ArchiveError: if the run is incomplete, its weights do not fit the network, or the output's name is not that of
+            an archive.
     """
     if kind not in get_args(Kind):
         raise ArchiveError(f"kind {kind!r} is none of {', '.join(get_args(Kind))}")
@@ -72,7 +71,7 @@ def pack(run: Path, kind: Kind, output: Path, *, micro_batch: int = 64) -> Packe
 
 
 def _fill(content: Path, run: Path, kind: Kind, micro_batch: int) -> None:
-    """Write the files of the archive into a new folder, and prove that they can be served."""
+    """Write the files of the archive into a new folder, and check that they can be loaded."""
     content.mkdir()
     try:
         loaded = load_run(run)
@@ -93,13 +92,13 @@ def _fill(content: Path, run: Path, kind: Kind, micro_batch: int) -> None:
 
 
 def _card(run: Run) -> str:
-    """Return the run's model card; a run that was interrupted has none yet."""
+    """Return the run's model card; an unfinished run may have none."""
     path = run.path / "card.md"
     return path.read_text(encoding="utf-8") if path.exists() else f"# {run.config.recipe}\n\nThis run has no card.\n"
 
 
 def _archived(content: Path, kind: Kind, scratch: Path) -> Path:
-    """Let torch-model-archiver make an archive of a folder; a process of its own keeps its temporary files in ours."""
+    """Run torch-model-archiver on a folder, as a process whose temporary files lie in `scratch`."""
     extra = [path for path in sorted(content.iterdir()) if path.name != model.WEIGHTS_FILE]
     options = {
         "--model-name": kind,
@@ -121,7 +120,7 @@ def _archived(content: Path, kind: Kind, scratch: Path) -> Path:
 
 
 def _write(archive: Path, output: Path) -> PackedArchive:
-    """Write an archive once more, the same bytes for the same content."""
+    """Rewrite an archive so that equal content gives equal bytes."""
     with zipfile.ZipFile(archive) as source, _replaced(output) as path:
         with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as target:
             for name in sorted(source.namelist()):
@@ -134,7 +133,7 @@ def _write(archive: Path, output: Path) -> PackedArchive:
 
 
 def _undated(manifest: bytes) -> bytes:
-    """Return the manifest without the date of its making."""
+    """Return the manifest without its creation date."""
     values = json.loads(manifest)
     del values["createdOn"]
     return json.dumps(values, indent=2, sort_keys=True).encode()
@@ -142,12 +141,12 @@ def _undated(manifest: bytes) -> bytes:
 
 @contextlib.contextmanager
 def _replaced(output: Path) -> Iterator[Path]:
-    """Give a temporary file that takes the output's place at the end, or vanishes if anything fails."""
+    """Yield a temporary file that replaces the output on success and is deleted on failure."""
     descriptor, name = tempfile.mkstemp(prefix=f".{output.name}.", dir=output.parent)
     path = Path(name)
     try:
         yield path
-        path.chmod(0o644)  # mkstemp gives 0600, which a server under another user could not read
+        path.chmod(0o644)  # mkstemp sets 0600, which a server under another user cannot read
         os.fsync(descriptor)
         path.replace(output)
     except BaseException:

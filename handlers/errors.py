@@ -1,9 +1,9 @@
-"""Every error that handlers and packing raise on purpose.
+"""The errors of handlers and packing, one tree.
 
 HandlerError
 ├── ArchiveError      a run cannot be packed
 ├── ModelError        an archive is unfit to be served
-├── RequestError      one request is wrong; its sender may see the text
+├── RequestError      one request is invalid; its sender sees the text
 └── NotFiniteError    a network's output holds NaN or infinity
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 
 class HandlerError(Exception):
-    """Raised when packing or serving a model fails for a reason that the text can name."""
+    """Raised when packing or serving a model fails for a known reason; the root of the tree."""
 
 
 class ArchiveError(HandlerError):
@@ -23,7 +23,7 @@ class ModelError(HandlerError):
 
 
 class RequestError(HandlerError):
-    """Raised when one request is wrong; the text names what was expected."""
+    """Raised when one request is invalid; the text says what was expected."""
 
 
 class NotFiniteError(HandlerError):

@@ -1,1 +1,1 @@
-"""A model on its device."""
+"""A model on its device: loading, latents and micro-batches."""

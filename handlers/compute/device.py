@@ -1,4 +1,4 @@
-"""Where a model computes, and what makes it compute the same bytes each time."""
+"""The device of a model, and the settings that make it compute the same bytes each time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 
 def make_deterministic() -> None:
-    """Set this process up so that equal inputs in equal places give equal bits.
+    """Configure this process so that equal inputs in equal positions give equal bits.
 
     Fixed threads (MINTAGE_WORKER_THREADS), deterministic algorithms, no TF32. Call it before the first computation.
     """
@@ -24,12 +24,12 @@ def make_deterministic() -> None:
 
 
 def choose(gpu: int | None) -> torch.device:
-    """Return the GPU that TorchServe assigned, or the CPU where there is none."""
+    """Return the GPU that TorchServe assigned, or the CPU if there is none."""
     return torch.device("cuda", gpu) if gpu is not None and torch.cuda.is_available() else torch.device("cpu")
 
 
 def device_class(device: torch.device) -> str:
-    """Name the kind of device; equal bytes are promised only between devices of one class.
+    """Return the device class; equal bytes are promised only within a class.
 
     A GPU's class is its model. A CPU's is its vendor and vector instructions, by which the math library picks its
     kernels: `cpu-authenticamd-avx2`.
@@ -40,7 +40,7 @@ def device_class(device: torch.device) -> str:
 
 
 def works(device: torch.device) -> bool:
-    """Say whether the device still computes: after some CUDA errors a process can never use it again."""
+    """Return whether the device still computes; after some CUDA errors a process cannot use it again."""
     try:
         return bool(torch.ones(1, device=device).sum().item() == 1)
     except RuntimeError:
@@ -48,7 +48,7 @@ def works(device: torch.device) -> bool:
 
 
 def _cpu_vendor() -> str:
-    """Return the processor's vendor where Linux tells it, else its architecture."""
+    """Return the processor's vendor if Linux reports it, else its architecture."""
     try:
         found = re.search(r"^vendor_id\s*:\s*(\S+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.M)
     except OSError:

@@ -1,10 +1,10 @@
-"""Latents by counter: sample i of a seed has one latent, whatever batch it rides in.
+"""Counter-based latents: sample i of a seed has one latent, whatever batch it belongs to.
 
 The raw 64-bit words are those of Philox4x64 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") with
 key = seed. A sample of Z numbers owns K = ceil(Z / 4) counters of four words each: sample i owns the counters i K + 1
-to (i + 1) K, so no two samples of a seed share a word. NumPy promises its raw words for ever, but not its
-distributions; so words become numbers by formulas of our own, made only of operations that IEEE 754 rounds exactly
-(+ - * / and square root), and every machine computes the same latents.
+to (i + 1) K, so no two samples of a seed share a word. NumPy guarantees its raw words, but not its
+distributions. So words are mapped to numbers by our own formulas, of operations that IEEE 754 rounds exactly only (+ -
+* / and square root): every machine computes the same latents.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 Distribution = Literal["uniform01", "uniform11", "normal"]
 Float64s = NDArray[np.float64]
 
-_WORDS_A_COUNTER = 4
+_WORDS_PER_COUNTER = 4  # of Philox4x64
 _TERMS_OF_LOG = 12  # |t| <= 0.172: the next term of the series is below 2**-60 of the first
 
 
@@ -25,16 +25,16 @@ def latents(seed: int, first_index: int, count: int, size: int, distribution: Di
     """Return the latents of samples first_index to first_index + count - 1.
 
     Args:
-        seed: from 0 to 2**64 - 1.
-        first_index: from 0.
-        count: number of samples, from 0.
-        size: Z, numbers in a latent, from 1.
+        seed: 0 to 2**64 - 1.
+        first_index: >= 0.
+        count: number of samples, >= 0.
+        size: Z, numbers per latent, >= 1.
         distribution: `uniform01` on [0, 1], `uniform11` on [-1, 1], or standard `normal`.
 
     Returns: float32 [count, size].
 
     Raises:
-        ValueError: if an argument is outside its range.
+        ValueError: if an argument is out of range.
     """
     if not 0 <= seed < 2**64 or first_index < 0 or count < 0 or size < 1:
         raise ValueError(f"seed {seed}, first_index {first_index}, count {count} or size {size} is out of range")
@@ -48,16 +48,16 @@ def latents(seed: int, first_index: int, count: int, size: int, distribution: Di
 
 
 def _words(seed: int, first_index: int, count: int, size: int) -> NDArray[np.uint64]:
-    """Return the raw words [count, size] of consecutive samples; the last K * 4 - size of each sample are dropped."""
-    counters = -(-size // _WORDS_A_COUNTER)
+    """Return the raw words [count, size] of consecutive samples; the last 4 K - size of each sample are discarded."""
+    counters = -(-size // _WORDS_PER_COUNTER)
     # NumPy adds 1 to the counter before it computes the first words.
     generator = np.random.Philox(key=seed, counter=first_index * counters)
-    words = generator.random_raw(count * counters * _WORDS_A_COUNTER)
-    return words.reshape(count, counters * _WORDS_A_COUNTER)[:, :size]
+    words = generator.random_raw(count * counters * _WORDS_PER_COUNTER)
+    return words.reshape(count, counters * _WORDS_PER_COUNTER)[:, :size]
 
 
 def _normal(words: NDArray[np.uint64]) -> Float64s:
-    """Standard normal numbers from words, by the inverse of the distribution function.
+    """Map words to standard normal numbers, by the inverse distribution function.
 
     Wichura 1988, algorithm AS 241 (PPND16), relative error about 1e-16: three rational functions, one for the middle
     and two for the tails.
@@ -73,7 +73,7 @@ def _normal(words: NDArray[np.uint64]) -> Float64s:
 
 
 def _ratio(x: Float64s, coefficients: tuple[tuple[float, ...], tuple[float, ...]]) -> Float64s:
-    """Quotient of two polynomials, each given from its highest power down."""
+    """Return the quotient of two polynomials, with coefficients from the highest power down."""
     numerator, denominator = (_polynomial(x, powers) for powers in coefficients)
     quotient: Float64s = numerator / denominator
     return quotient
@@ -88,7 +88,7 @@ def _polynomial(x: Float64s, powers: tuple[float, ...]) -> Float64s:
 
 
 def _log(x: Float64s) -> Float64s:
-    """Natural logarithm of positive numbers: np.log rounds differently from machine to machine, this does not.
+    """Return the natural logarithm of positive numbers, rounded equally on all machines, unlike np.log.
 
     x = m 2**e with m in [sqrt(1/2), sqrt(2)), and ln m = 2 artanh(t) with t = (m - 1) / (m + 1).
     """

@@ -1,4 +1,4 @@
-"""A model as it is served: what an unpacked archive holds, checked, on its device."""
+"""Loads and validates an unpacked archive as a model on its device."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ARCHIVE_FORMAT = 2  # of what an archive holds, its handler file included; anoth
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A network in eval mode with checked weights, and how it is served."""
+    """A network in eval mode with validated weights, and how it is served."""
 
     kind: Kind
     config: RunConfig
@@ -39,7 +39,7 @@ class Model:
     micro_batch: int
     device: torch.device
     device_class: str
-    concepts: tuple[Concept, ...] = ()  # that an autoencoder's neurons know
+    concepts: tuple[Concept, ...] = ()  # of an autoencoder
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -75,7 +75,7 @@ class Model:
 
     @property
     def features(self) -> int:
-        """Number of features of an image, which two sets can be compared by; 0 if the network has none, or too many."""
+        """F, the number of features of an image; 0 if the network has none or more than MAX_FEATURES."""
         if self.kind == "generator":
             return 0
         count = self.unit_shapes[-1][0] if self.kind == "neurons" else self.classifier.feature_count
@@ -83,12 +83,12 @@ class Model:
 
     @property
     def facts(self) -> dict[str, object]:
-        """What every answer's header says of the model's device."""
+        """The facts about the device in every answer's header."""
         return {"device_class": self.device_class, "torch_version": torch.__version__}
 
     @property
     def description(self) -> dict[str, object]:
-        """What the answer to `describe` says beside the facts."""
+        """The answer to `describe`, without the facts."""
         return {
             "kind": self.kind,
             "height": self.config.height,
@@ -108,8 +108,8 @@ def load(folder: Path, kind: Kind, device: torch.device) -> Model:
     """Load an unpacked archive.
 
     Raises:
-        ModelError: if a file is missing or damaged, the weights are not exactly those of the configuration's network,
-            one of their numbers is not finite, or a concept's neuron is none of the network's.
+        ModelError: if a file is missing or damaged, the weights do not match the configuration's network exactly or
+            are not finite, or a concept's unit does not exist in the network.
     """
     micro_batch = _micro_batch(folder, kind)
     try:
@@ -128,7 +128,7 @@ def load(folder: Path, kind: Kind, device: torch.device) -> Model:
 
 
 def _micro_batch(folder: Path, kind: Kind) -> int:
-    """Read serving.json and check that it describes this kind of model."""
+    """Read the micro-batch from serving.json, and check the kind of model."""
     try:
         serving: Any = json.loads((folder / SERVING_FILE).read_text(encoding="utf-8"))
         found, micro_batch, layout = serving["kind"], serving["micro_batch"], serving.get("format")
@@ -144,7 +144,7 @@ def _micro_batch(folder: Path, kind: Kind) -> int:
 
 
 def _fill(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Give a network its weights, all of them and no others, every number finite."""
+    """Load weights into a network: all of them, no others, every number finite."""
     for name, tensor in weights.items():
         if not bool(torch.isfinite(tensor).all()):
             raise ModelError(f"the weights are unfit: {name} holds a number that is not finite")
@@ -155,7 +155,7 @@ def _fill(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
 
 
 def _check_concept(concept: Concept, shapes: tuple[tuple[int, int, int], ...]) -> None:
-    """Check that a concept's neuron is one of the network's, and that what was measured of it are numbers."""
+    """Check that a concept's unit exists in the network and that its measurements are in range."""
     counts = concept.stage, concept.unit, concept.positives, concept.distractors
     shares = concept.accuracy, concept.accuracy_low, concept.accuracy_high, concept.auroc
     if not all(type(count) is int and count >= 0 for count in counts) or not all(0 <= share <= 1 for share in shares):

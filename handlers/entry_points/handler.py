@@ -1,7 +1,7 @@
 """The hooks that TorchServe calls, the same for every kind of model.
 
-TorchServe imports an archive's handler file by its base name and takes the one class whose `__module__` is that name. A
-class that the file only imports, such as `Handler`, is not mistaken for its own (`ts.model_loader`).
+TorchServe imports an archive's handler file by its base name and takes the only class whose `__module__` is that name;
+classes that the file imports, such as `Handler`, are not considered (`ts.model_loader`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from training.recipes import Kind
 
 
 class Handler:
-    """Serves one model of a kind; a handler file says which kind, and what answers."""
+    """Serves one model; a subclass in the handler file sets the kind, and what answers."""
 
     KIND: ClassVar[Kind]
     SERVER: ClassVar[type[Server]]
@@ -32,7 +32,7 @@ class Handler:
         return items.read(data, self.server.check)
 
     def inference(self, requests: Sequence[Request | Failure]) -> list[Answer | Failure]:
-        """Answer every sound request."""
+        """Answer every valid request."""
         return self.server.answers(requests)
 
     def postprocess(self, answers: Sequence[Answer | Failure]) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""How a handler begins: settings of its process, the unpacked archive, and what happens if that is unfit."""
+"""Starts a handler: process settings, loading the archive, and refusing an unfit one."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from handlers.protocol.messages import Answer, Failure, Request
 from training.recipes import Kind
 
 LOG = logging.getLogger("mintage.handlers")
-MESSAGE_BYTES = 6_553_500  # TorchServe's own default
+MESSAGE_BYTES = 6_553_500  # TorchServe's default for the size of a response
 
 
 class Server(Protocol):
-    """What a handler needs of a kind of model."""
+    """The interface of what answers for a kind of model."""
 
     def __init__(self, model: Model, max_bytes: int) -> None:
-        """Serve a model whose answers may take `max_bytes` each."""
+        """Serve a model with answers of at most `max_bytes` each."""
 
     @property
     def facts(self) -> Mapping[str, object]:
-        """What every answer's header says."""
+        """The facts in every answer's header."""
 
     def check(self, request: Request) -> Request:
-        """Return a request that can be answered, or raise HandlerError."""
+        """Return a valid request, or raise HandlerError."""
 
     def answers(self, requests: Sequence[Request | Failure]) -> list[Answer | Failure]:
         """Answer every request that has not failed yet."""
 
 
 class Refusal:
-    """Stands for an unfit archive and tells every request why.
+    """Takes the place of an unfit archive and answers every request with the reason.
 
-    TorchServe would start a worker that fails to load again and again, and would drop the reason. So the worker lives,
-    and the service that registered the archive reads the text and unloads it.
+    TorchServe would restart a worker that fails to load again and again, and lose the reason. So the worker keeps
+    running, and the service that registered the archive reads the reason and unloads it.
     """
 
     def __init__(self, error: ModelError) -> None:
@@ -51,7 +51,7 @@ class Refusal:
         raise self.error
 
     def answers(self, requests: Sequence[Request | Failure]) -> list[Answer | Failure]:
-        """Return the failures that `check` has made of all requests."""
+        """Return the failures that `check` raised for all requests."""
         return [request for request in requests if isinstance(request, Failure)]
 
 
@@ -60,10 +60,10 @@ def serve(properties: Mapping[str, Any], kind: Kind, server: type[Server]) -> Se
 
     Args:
         properties: TorchServe's system properties: `model_dir`, and `gpu_id`, which is None on a CPU.
-        kind: the kind of model that the handler serves.
+        kind: of model that the handler serves.
         server: what answers for that kind.
     """
-    logging.getLogger().setLevel(logging.WARNING)  # TorchServe's worker writes lines about every request
+    logging.getLogger().setLevel(logging.WARNING)  # TorchServe's worker logs every request at INFO
     device.make_deterministic()
     try:
         model = load(Path(properties["model_dir"]), kind, device.choose(properties.get("gpu_id")))

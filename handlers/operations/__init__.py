@@ -1,1 +1,1 @@
-"""What models of each kind do."""
+"""The operations of each kind of model."""

@@ -24,17 +24,17 @@ class Classifier:
     """Answers the requests to a classifier."""
 
     def __init__(self, model: Model, max_bytes: int) -> None:
-        """Serve a model whose answers may take max_bytes each: TorchServe kills the worker that sends more."""
+        """Serve a model with answers of at most `max_bytes` each: TorchServe kills a worker that sends more."""
         self.model = model
         self.facts = model.facts
         self._max_numbers = (max_bytes - HEADER_BYTES) // 4
 
     def check(self, request: Request) -> Request:
-        """Return a request that can be answered.
+        """Return a request if it can be answered.
 
         Raises:
-            RequestError: if it asks for something else than classes, its images are not of the model's shape, or it
-                asks for features that the model does not have or that are too many for an answer.
+            RequestError: if it is not for a classifier, its images are not of the model's shape, or it requests
+                features that the model lacks or that do not fit an answer.
         """
         if not isinstance(request, Describe | Canary | Classify):
             raise RequestError(f"this model is a classifier: it cannot {request.op}")
@@ -83,7 +83,7 @@ def classify(model: Model, images: NDArray[np.uint8]) -> tuple[Float32s, Float32
 
 
 def classify_with_features(model: Model, images: NDArray[np.uint8]) -> tuple[Float32s, Float32s, Float32s]:
-    """Classify images uint8 [N, H, W, C] and show what the classifier saw in them.
+    """Classify images uint8 [N, H, W, C] and return their features.
 
     Returns: as `classify`, and features float32 [N, F], from the same forward pass.
 
@@ -108,7 +108,7 @@ def _finite(values: Tensor, what: str) -> Tensor:
 
 
 def to_probabilities(logits: NDArray[np.float64]) -> tuple[Float32s, Float32s]:
-    """Turn K logits a row [N, K] into probabilities [N, K] and p(generated) [N].
+    """Convert logits [N, K] to probabilities [N, K] and p(generated) [N].
 
     The logit of "generated" is fixed at 0 (Salimans et al. 2016, section 5): p(generated) = 1 / (1 + sum_k exp l_k).
     """
@@ -116,7 +116,7 @@ def to_probabilities(logits: NDArray[np.float64]) -> tuple[Float32s, Float32s]:
     exponentials = np.exp(logits - largest)
     total = exponentials.sum(axis=1, keepdims=True)
     log_sum = (largest + np.log(total))[:, 0]
-    # 1 / (1 + exp s), written so that nothing overflows for either sign of s.
+    # 1 / (1 + exp s) without overflow for either sign of s.
     small = np.exp(-np.abs(log_sum))
     generated = np.where(log_sum > 0, small, 1.0) / (1 + small)
     return (exponentials / total).astype(np.float32), generated.astype(np.float32)

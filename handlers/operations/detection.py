@@ -1,4 +1,4 @@
-"""What the neurons of an autoencoder see in images, and what they like best; see `handlers.compute.micro_batches`."""
+"""Concepts, activations, reconstructions and optimal stimuli of an autoencoder, in fixed micro-batches."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ class Detector:
     """Answers the requests to an autoencoder."""
 
     def __init__(self, model: Model, max_bytes: int) -> None:
-        """Serve a model whose answers may take max_bytes each: TorchServe kills the worker that sends more."""
+        """Serve a model with answers of at most `max_bytes` each: TorchServe kills a worker that sends more."""
         self.model = model
         self.facts = model.facts
         self._concepts = {concept.name: concept for concept in model.concepts}
         self._max_numbers = (max_bytes - HEADER_BYTES) // 4
 
     def check(self, request: Request) -> Request:
-        """Return a request that can be answered.
+        """Return a request if it can be answered.
 
         Raises:
-            RequestError: if it asks for something else than neurons, its images are not of the model's shape, it names
-                a concept or a unit that the model does not have, or its answer would be too large.
+            RequestError: if it is not for an autoencoder, its images are not of the model's shape, it names a concept
+                or unit that does not exist, or its answer would be too large.
         """
         if not isinstance(request, Describe | Canary | Detect | Activate | Reconstruct | Stimulate):
             raise RequestError(f"this model is an autoencoder: it cannot {request.op}")
@@ -110,10 +110,10 @@ class Detector:
 def detect(
     model: Model, images: NDArray[np.uint8], concepts: Sequence[Concept], *, features: bool = False
 ) -> dict[str, NDArray[Any]]:
-    """Look for concepts in images uint8 [N, H, W, C].
+    """Detect concepts in images uint8 [N, H, W, C].
 
     Returns: `activations` float32 [N, K] of the concepts' units, `detected` bool [N, K], `confidences` float32 [N, K];
-        with `features`, also those of the images, float32 [N, M]: the means of the top stage's M maps.
+        with `features`, also `features` float32 [N, M], the means of the top stage's M maps.
     """
     places = [(concept.stage - 1, concept.unit) for concept in concepts]
 
@@ -123,7 +123,7 @@ def detect(
 
     seen = _of_units(model, images, of_concepts)
     found = np.ascontiguousarray(seen[:, : len(concepts)])
-    columns = list(zip(concepts, found.T.astype(np.float64), strict=True))  # as exact as a threshold is
+    columns = list(zip(concepts, found.T.astype(np.float64), strict=True))  # thresholds are float64
     return {
         "activations": found,
         "detected": np.stack([concept.decides(column) for concept, column in columns], axis=1),
@@ -133,7 +133,7 @@ def detect(
 
 
 def activations(model: Model, images: NDArray[np.uint8], stage: int, units: Sequence[int]) -> Float32s:
-    """Return how images uint8 [N, H, W, C] activate units of a stage, from 1: float32 [N, U]; no unit means all."""
+    """Return activations float32 [N, U] of units of a stage, from 1, on images uint8 [N, H, W, C]; () means all."""
 
     def of_stage(stages: list[Tensor]) -> Tensor:
         found = stages[stage - 1].flatten(1)
@@ -143,7 +143,7 @@ def activations(model: Model, images: NDArray[np.uint8], stage: int, units: Sequ
 
 
 def reconstruct(model: Model, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return what the first stage keeps of images, uint8 [N, H, W, C].
+    """Return the first stage's reconstructions of images, uint8 [N, H, W, C].
 
     Raises:
         NotFiniteError: if a pixel is NaN or infinite.
@@ -171,7 +171,7 @@ def stimulate(model: Model, request: Stimulate) -> dict[str, NDArray[Any]]:
 
 
 def _of_units(model: Model, images: NDArray[np.uint8], pick: Callable[[list[Tensor]], Tensor]) -> Float32s:
-    """Return the activations that `pick` takes of all stages' [B, M, H, W]."""
+    """Return the activations that `pick` selects from those of all stages, [B, M, H, W] each."""
     network = model.autoencoder
     found: Float32s = _finite(mapped(model, images, lambda batch: pick(network(batch)))).float().numpy()
     return found

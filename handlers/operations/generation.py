@@ -1,9 +1,9 @@
-"""Images from latents in fixed micro-batches.
+"""Generates images from latents in fixed micro-batches.
 
-The number of rows in a forward pass, and an image's row among them, may leak into the last bits of its pixels. So
-sample i always sits in row i mod B of micro-batch i div B: a request for samples 5 to 7 computes micro-batch 0 whole
-and takes three rows. A sample never meets other neighbours than its own, and its bytes depend on (weights, seed, i)
-only. Sample i of a generator that was trained on K classes with labels shows class i mod K.
+The number of rows in a forward pass, and an image's row, may change the last bits of its pixels. So sample i is always
+row i mod B of micro-batch i div B: a request for samples 5 to 7 computes the whole micro-batch 0 and takes three rows.
+A sample always has the same neighbours, and its bytes depend on (weights, seed, i) only. Sample i of a generator
+conditioned on K classes shows class i mod K.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from handlers.protocol.images import to_pixels
 from handlers.protocol.messages import Answer, Canary, Describe, Failure, Generate, Request
 
 Pixels = NDArray[np.uint8]
-HEADER_BYTES = 2**14  # ample for everything in an answer beside its images
+HEADER_BYTES = 2**14  # ample for all of an answer except its images
 
 
 class Sampler:
     """Answers the requests to a generator."""
 
     def __init__(self, model: Model, max_bytes: int) -> None:
-        """Serve a model whose answers may take max_bytes each: TorchServe kills the worker that sends more."""
+        """Serve a model with answers of at most `max_bytes` each: TorchServe kills a worker that sends more."""
         self.model = model
         self.facts = model.facts
         self.max_images = (max_bytes - HEADER_BYTES) // math.prod(model.image_shape)
 
     def check(self, request: Request) -> Request:
-        """Return a request that can be answered.
+        """Return a request if it can be answered.
 
         Raises:
-            RequestError: if it asks for something else than samples, or for more than one answer can hold.
+            RequestError: if it is not for a generator, or requests more images than fit an answer.
         """
         if not isinstance(request, Describe | Canary | Generate):
             raise RequestError(f"this model is a generator: it cannot {request.op}")
@@ -63,9 +63,9 @@ class Sampler:
 
 
 def generate(model: Model, requests: Sequence[Generate]) -> list[Pixels | Failure]:
-    """Compute the samples of several requests, each micro-batch once however many requests touch it.
+    """Compute the samples of several requests, each micro-batch once even if several requests need it.
 
-    Returns: for each request its images uint8 [count, H, W, C], or the failure of one of its micro-batches.
+    Returns: each request's images uint8 [count, H, W, C], or the failure of one of its micro-batches.
     """
     results: list[Pixels | Failure] = [np.empty((r.count, *model.image_shape), np.uint8) for r in requests]
     for (seed, number), users in _micro_batches(requests, model.micro_batch).items():
@@ -99,7 +99,7 @@ def micro_batch(model: Model, seed: int, number: int) -> Pixels:
 
 
 def _micro_batches(requests: Sequence[Generate], size: int) -> dict[tuple[int, int], list[int]]:
-    """Return every (seed, micro-batch) that is needed, with the positions of the requests that need it."""
+    """Return every needed (seed, micro-batch), with the positions of the requests that need it."""
     needed: dict[tuple[int, int], list[int]] = {}
     for position, request in enumerate(requests):
         last = request.first_index + request.count - 1
@@ -109,7 +109,7 @@ def _micro_batches(requests: Sequence[Generate], size: int) -> dict[tuple[int, i
 
 
 def _copy(images: Pixels, images_index: int, result: Pixels, result_index: int) -> None:
-    """Copy the samples that two runs of consecutive samples share, each beginning at an index."""
+    """Copy the samples common to two ranges of samples, given their first indices."""
     first = max(images_index, result_index)
     last = min(images_index + len(images), result_index + len(result))
     result[first - result_index : last - result_index] = images[first - images_index : last - images_index]

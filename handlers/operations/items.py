@@ -1,4 +1,4 @@
-"""What both handlers do with a batch of requests: each item ends alone, well or badly."""
+"""Answers a batch of requests item by item: each succeeds or fails alone."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def answer(
     """Answer every request that has not failed yet.
 
     Raises:
-        SystemExit: if one failed and the device no longer computes. TorchServe then starts another worker, whereas it
-            would keep the broken one through any other exception.
+        SystemExit: if one failed and the device no longer computes. TorchServe then starts another worker; on any other
+            exception it would keep the broken one.
     """
     answers = [item if isinstance(item, Failure) else attempt(function, item) for item in requests]
     if _any_error(answers) and not devices.works(device):
@@ -40,10 +40,10 @@ def answer(
 
 
 def attempt(function: Callable[[T], R], item: T) -> R | Failure:
-    """Apply a function to one item; what it raises becomes a failure.
+    """Apply a function to one item, and turn an exception into a failure.
 
-    A wrong request hears what is wrong with it, and every request to an unfit archive why that was refused. Anything
-    unexpected goes to the log with its traceback, and the sender hears only that the model failed.
+    An invalid request is answered with its error, and a request to an unfit archive with the reason. Anything
+    unexpected is logged with its traceback, and answered only with the fact that the model failed.
     """
     try:
         return function(item)

@@ -1,1 +1,1 @@
-"""Requests and answers on the wire."""
+"""The wire format of requests and answers."""

@@ -1,4 +1,4 @@
-"""Images between their two forms: uint8 [N, H, W, C] on the wire, float32 [N, C, H, W] in [-1, 1] inside."""
+"""Converts images between their two forms: uint8 [N, H, W, C] on the wire, float32 [N, C, H, W] in [-1, 1] inside."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from handlers.errors import RequestError
 
 
 def to_pixels(images: Tensor) -> NDArray[np.uint8]:
-    """Turn finite images float [N, C, H, W] on any device into pixels uint8 [N, H, W, C].
+    """Convert finite images float [N, C, H, W] on any device to pixels uint8 [N, H, W, C].
 
-    -1 becomes 0 and 1 becomes 255, the nearest level counts, and what lies outside is clipped.
+    -1 maps to 0 and 1 to 255, rounded to the nearest level; values outside are clipped.
     """
     levels = ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     pixels: NDArray[np.uint8] = levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
@@ -21,7 +21,7 @@ def to_pixels(images: Tensor) -> NDArray[np.uint8]:
 
 
 def from_pixels(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """Turn pixels uint8 [N, H, W, C] into images float32 [N, C, H, W] in [-1, 1] on a device."""
+    """Convert pixels uint8 [N, H, W, C] to images float32 [N, C, H, W] in [-1, 1] on a device."""
     levels = torch.from_numpy(np.ascontiguousarray(pixels)).to(device).permute(0, 3, 1, 2).contiguous()
     return levels.float() / 127.5 - 1
 
@@ -30,7 +30,7 @@ def check_shape(pixels: NDArray[np.uint8], shape: tuple[int, int, int]) -> None:
     """Check that pixels [N, H, W, C] are images of a shape (H, W, C).
 
     Raises:
-        RequestError: if they are not.
+        RequestError: if they have another shape.
     """
     if pixels.shape[1:] != shape:
         raise RequestError(f"images must be height x width x channels {_shown(shape)}, not {_shown(pixels.shape[1:])}")

@@ -1,8 +1,8 @@
-"""The model's side of the wire; `service.backend.messages` is the other, docs/architecture.md has the table.
+"""The handlers' side of the wire; `service.backend.messages` is the other side, docs/architecture.md has the table.
 
 A request is a map of bytes: `request` is JSON, `pixels` raw uint8. An answer is one safetensors blob whose tensor
-`header` is JSON. Its status is `ok`, `invalid` (the request is wrong), `error` (the model failed on it; the log says
-why) or `refused` (the archive is unfit, nothing was loaded).
+`header` is JSON. Its status is `ok`, `invalid` (the request is wrong), `error` (the model failed; the log says why) or
+`refused` (the archive is unfit and was not loaded).
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ Item = Mapping[str, bytes | bytearray]
 
 @dataclass(frozen=True, slots=True)
 class Describe:
-    """Asks what the model is."""
+    """Requests a description of the model."""
 
     op: ClassVar[str] = "describe"
 
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """Asks for one real forward pass whose result is finite."""
+    """Requests one real forward pass with a finite result."""
 
     op: ClassVar[str] = "canary"
 
 
 @dataclass(frozen=True, slots=True)
 class Generate:
-    """Asks for samples first_index to first_index + count - 1 of a seed."""
+    """Requests samples first_index to first_index + count - 1 of a seed."""
 
     seed: int
     first_index: int
@@ -48,7 +48,7 @@ class Generate:
 
 @dataclass(frozen=True, slots=True)
 class Classify:
-    """Asks for the class probabilities of images uint8 [N, H, W, C], and for their features if `features` is set."""
+    """Requests class probabilities of images uint8 [N, H, W, C], with their features if `features` is set."""
 
     images: NDArray[np.uint8]
     features: bool = False
@@ -57,7 +57,7 @@ class Classify:
 
 @dataclass(frozen=True, slots=True)
 class Detect:
-    """Asks which of the named concepts images uint8 [N, H, W, C] show, and for their features as `Classify` does."""
+    """Requests which of the named concepts images uint8 [N, H, W, C] show, with features as in `Classify`."""
 
     images: NDArray[np.uint8]
     concepts: tuple[str, ...]
@@ -67,7 +67,7 @@ class Detect:
 
 @dataclass(frozen=True, slots=True)
 class Activate:
-    """Asks how images uint8 [N, H, W, C] activate some units of a stage, or all where none is named."""
+    """Requests the activations of some units of a stage, or all, on images uint8 [N, H, W, C]."""
 
     images: NDArray[np.uint8]
     stage: int  # from 1
@@ -77,7 +77,7 @@ class Activate:
 
 @dataclass(frozen=True, slots=True)
 class Reconstruct:
-    """Asks for what an autoencoder keeps of images uint8 [N, H, W, C]."""
+    """Requests an autoencoder's reconstructions of images uint8 [N, H, W, C]."""
 
     images: NDArray[np.uint8]
     op: ClassVar[str] = "reconstruct"
@@ -85,7 +85,7 @@ class Reconstruct:
 
 @dataclass(frozen=True, slots=True)
 class Stimulate:
-    """Asks for the image that activates a unit most (sign 1) or least (-1)."""
+    """Requests the image that activates a unit most (sign 1) or least (-1)."""
 
     stage: int  # from 1
     unit: int
@@ -96,12 +96,12 @@ class Stimulate:
 
 
 Request = Describe | Canary | Generate | Classify | Detect | Activate | Reconstruct | Stimulate
-MAX_STEPS = 10_000  # of a gradient ascent; the API has a lower limit
+MAX_STEPS = 10_000  # of a gradient ascent; the API's limit is lower
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A request's good end: facts for the header, and tensors."""
+    """The result of a successful request: facts for the header, and tensors."""
 
     facts: Mapping[str, object] = field(default_factory=dict)
     tensors: Mapping[str, NDArray[Any]] = field(default_factory=dict)
@@ -109,7 +109,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A request's bad end; the message says nothing of the inside."""
+    """The result of a failed request; the message reveals no internals."""
 
     status: Literal["invalid", "error", "refused"]
     message: str
@@ -119,7 +119,7 @@ def read_request(item: Item) -> Request:
     """Read one item of TorchServe's batch.
 
     Raises:
-        RequestError: if it is no request; the text says what was expected.
+        RequestError: if it is malformed; the text says what was expected.
     """
     try:
         request = json.loads(bytes(item["request"]))
@@ -172,7 +172,7 @@ def _stimulate(request: Mapping[str, Any], _: Item) -> Stimulate:
 
 
 def _pixels(request: Mapping[str, Any], item: Item) -> NDArray[np.uint8]:
-    """Return the images of a request, whose pixels must be as many as its shape says."""
+    """Return the images of a request, whose number of pixels must match its shape."""
     shape, pixels = request.get("shape"), item.get("pixels", b"")
     if not isinstance(shape, list) or len(shape) != 4 or not all(type(size) is int and size > 0 for size in shape):
         raise RequestError(f"shape must be [n, height, width, channels], each at least 1, not {shape!r}")
@@ -189,7 +189,7 @@ def _whole(request: Mapping[str, Any], name: str, minimum: int, maximum: int) ->
 
 
 def _flag(request: Mapping[str, Any], name: str) -> bool:
-    """Return whether something is asked for that need not be."""
+    """Return an optional flag, false if missing."""
     value = request.get(name, False)
     if not isinstance(value, bool):
         raise RequestError(f"{name} must be true or false, not {value!r}")

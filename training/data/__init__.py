@@ -1,15 +1,15 @@
-"""Images, with labels or without, from many kinds of sources.
+"""Images, with or without labels, from many kinds of sources.
 
 | source | what it is |
 | --- | --- |
 | `digits` | the first 10,000 and 2,000 images of MNIST, which ship with the project |
-| a folder | with MNIST's IDX files, CIFAR's binary batches, Parquet files, a folder a class, or images alone |
+| a folder | with MNIST's IDX files, CIFAR's binary batches, Parquet files, one folder per class, or images alone |
 | a folder | with WebDataset tars, such as the output of a sample job |
 | a file | `.parquet`, a WebDataset `.tar`, or CIFAR's `.tar.gz` |
 | `hf:owner/name` | a data set of the Hugging Face hub |
 
-What is stored as image files is decoded once and mapped from a cache from then on; see `training.data.cache`. IDX files
-and CIFAR's batches are pixels already and are read as they are.
+Image files are decoded once and then mapped from a cache; see `training.data.cache`. IDX files and CIFAR's batches hold
+pixels and are read directly.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ __all__ = [
 ]
 
 DIGITS = Path(__file__).parent / "digits"
-FORMATS = cast(tuple[Format, ...], (idx, cifar, parquet, webdataset, folder))  # the first that recognises a source
+FORMATS = cast(
+    tuple[Format, ...], (idx, cifar, parquet, webdataset, folder)
+)  # in order; the first that recognises a source reads it
 
 _log = logging.getLogger(__name__)
 
@@ -65,23 +67,23 @@ def load(
     """Load one split of a source.
 
     Args:
-        source: see the table above. Splits are the files or folders that the format has for them; where it has none,
-            all images are for training.
+        source: see the table above. Splits are files or folders of the format; without any, all images are training
+            images.
         split: "train" or "test".
-        size: (H, W): the largest centred part of that aspect is resized with Lanczos's filter. By default images stay
-            as they are, and all must have one size.
-        channels: 1 or 3 to convert all images to grey or to colour. By default grey if all are grey, else colour.
-        limit: at most so many images; the first, in turn of each class where there is a folder a class.
-        max_damaged: damaged images to skip at most. By default 0.1 % or five, whichever is more, never above a tenth.
-        jpeg_quality: 1 to 95: every image, once it has its size, becomes a JPEG of that quality (4:2:0) and is read
-            again, so that images of several sources have one history of compression.
-        on_progress: told how many images are done, and how many there are if that is known, while they are decoded.
+        size: (H, W); the largest centred crop of that aspect ratio is resized with a Lanczos filter. By default images
+            are unchanged and must share one size.
+        channels: 1 or 3 converts all images to grey or colour. By default grey if all are grey, else colour.
+        limit: largest number of images; the first ones, taken from each class in turn if classes are folders.
+        max_damaged: largest number of damaged images to skip. By default the larger of 0.1 % and five, at most a tenth.
+        jpeg_quality: 1 to 95; each resized image is compressed as JPEG of that quality (4:2:0) and decoded, so that
+            images of several sources share one history of compression.
+        on_progress: called during decoding with the number of images done and, if known, the total.
 
     Returns:
         Images uint8 [N, H, W, C], which may be read-only, and labels; all labels are -1 if the source has none.
 
     Raises:
-        DataError: naming the file or folder, if it is missing, empty or damaged, or does not fit the options.
+        DataError: if a file or folder, which is named, is missing, empty or damaged, or does not fit the options.
     """
     options = Options(size=size, channels=channels, limit=limit, max_damaged=max_damaged, jpeg_quality=jpeg_quality)
     opened = _opened(source, split, limit)
@@ -95,7 +97,7 @@ def load(
 
 
 def has_split(source: str | Path, split: Split) -> bool:
-    """Say whether a source comes with that split; a bare folder of class folders has no test split."""
+    """Return whether a source has a split; a bare folder of class folders has no test split."""
     if _is_hub(source):
         return hub.has_split(str(source), split)
     path = _path(source)
@@ -103,7 +105,7 @@ def has_split(source: str | Path, split: Split) -> bool:
 
 
 def _opened(source: str | Path, split: Split, limit: int | None) -> Pixels | ImageFiles:
-    """Open a split in whatever format it has."""
+    """Open a split in its format."""
     if split not in ("train", "test"):
         raise DataError(f"there is no split {split!r}; choose train or test")
     if _is_hub(source):
@@ -120,7 +122,7 @@ def _is_hub(source: str | Path) -> bool:
 
 
 def _path(source: str | Path) -> Path:
-    """Return where a source is."""
+    """Return the path of a source."""
     return DIGITS if source == "digits" else Path(source)
 
 
@@ -135,7 +137,7 @@ def _format_of(path: Path) -> Format:
 
 
 def _from_pixels(pixels: Pixels, options: Options, source: str) -> LabelledImages:
-    """Give pixels that were stored as they are the size and channels that were asked for."""
+    """Bring stored pixels to the requested size and channels."""
     images, quality = pixels.images, options.jpeg_quality
     as_they_are = options.size in (None, images.shape[1:3]) and options.channels in (None, images.shape[3])
     if not as_they_are or quality is not None:

@@ -1,15 +1,15 @@
-"""The cache of decoded images: each split is decoded once and mapped into memory from then on.
+"""The cache of decoded images: each split is decoded once, then mapped into memory.
 
     ~/.cache/mintage                 or MINTAGE_CACHE_DIR; `off` decodes every time, into memory
     ├── {key}/images.npy             uint8 [N, H, W, C]
     ├── {key}/labels.npy             int64 [N]
-    ├── {key}/about.json             digests, what was skipped, and how the files looked when they were written
-    └── known/{question}.json        which key the source had, so long as its files look the same
+    ├── {key}/about.json             digests, skipped images, and stamps of the written files
+    └── known/{question}.json        the key of a source, valid while its files' stamps are unchanged
 
 The key is a digest of the bytes of the source's files, of the options, and of the version of this cache. A folder is
-written under another name and renamed when it is whole, so a reader never sees half of one and of two writers the
-second throws its own away. Files that no longer look as they did are compared with their digests, and decoded again if
-they differ. It is always safe to delete the cache.
+written under a temporary name and renamed when complete: readers never see a partial one, and the second of two writers
+discards its own. Files whose stamps changed are compared by digest, and decoded again if they differ. It is always
+safe to delete the cache.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from training.data.splits import ImageFiles
 from training.data.store import IMAGES_FILE, LABELS_FILE, DecodedImages, FileStore, MemoryStore, sha256
 from training.errors import DataError
 
-VERSION = 1  # of the layout and of what decoding means
+VERSION = 1  # of the layout and of the decoding
 FOLDER_VARIABLE = "MINTAGE_CACHE_DIR"
 OFF = "off"
 ABOUT_FILE = "about.json"
 TEMPORARY = ".new-"
-ABANDONED_S = 24 * 3600.0  # after so long a temporary folder belongs to a process that died
+ABANDONED_S = 24 * 3600.0  # a temporary folder this old is taken for that of a dead process
 
 Build = Callable[[FileStore | MemoryStore], tuple[str, ...]]
 
@@ -64,12 +64,12 @@ def fetch(files: ImageFiles, options: Options, build: Build) -> DecodedImages:
     """Return a decoded split from the cache, or decode it into the cache first.
 
     Args:
-        files: the split; without files to know it by, it is decoded into memory.
-        options: how it is to be decoded.
-        build: decodes it into a store and returns the damaged images that it skipped.
+        files: the split; a split without known files is decoded into memory.
+        options: how to decode it.
+        build: decodes it into a store and returns the skipped damaged images.
 
     Raises:
-        DataError: if the cache cannot be written, the disk is full, or the files change meanwhile; and as `build` does.
+        DataError: if the cache cannot be written, the disk is full, or the files change meanwhile; and from `build`.
     """
     folder = cache_folder() if files.files else None
     if folder is None:
@@ -93,7 +93,7 @@ def fetch(files: ImageFiles, options: Options, build: Build) -> DecodedImages:
 
 @contextlib.contextmanager
 def _explained(folder: Path) -> Iterator[None]:
-    """Turn errors of the disk into one that says what to do."""
+    """Turn disk errors into DataErrors that say what to do."""
     try:
         yield
     except OSError as error:
@@ -105,7 +105,7 @@ def _explained(folder: Path) -> Iterator[None]:
 
 
 def _fingerprint_of_source(files: ImageFiles) -> str:
-    """Return a digest of how the files of a split look from outside: size, times and place on the disk."""
+    """Return a digest of the files' metadata: size, times and inode."""
     digest = hashlib.sha256()
     for name, path in files.files:
         try:
@@ -117,7 +117,7 @@ def _fingerprint_of_source(files: ImageFiles) -> str:
 
 
 def _key(folder: Path, files: ImageFiles, options: Options, fingerprint: str) -> str:
-    """Return the key of a split, from what is known of it if its files look the same, else from their bytes."""
+    """Return the key of a split: the known one if the files' metadata are unchanged, else from their bytes."""
     question = repr((VERSION, options, [os.fsencode(path.absolute()) for _, path in files.files]))
     known = folder / "known" / f"{hashlib.sha256(question.encode()).hexdigest()}.json"
     values = _json(known)
@@ -144,7 +144,7 @@ def _content_key(files: ImageFiles, options: Options) -> str:
 
 
 def _opened(entry: Path) -> DecodedImages | None:
-    """Map what an entry of the cache holds, or return None if there is none or it is damaged."""
+    """Map an entry of the cache, or return None if it is missing or damaged."""
     about = _json(entry / ABOUT_FILE)
     try:
         images = np.load(entry / IMAGES_FILE, mmap_mode="r", allow_pickle=False)
@@ -169,7 +169,7 @@ def _write(new: Path, build: Build) -> None:
 
 
 def _publish(new: Path, entry: Path) -> None:
-    """Give a whole folder its name, unless another process was first; a damaged one in its place is thrown away."""
+    """Rename a complete folder to its final name, unless another process was first; replace a damaged one."""
     if _opened(entry) is not None:
         return
     damaged = new.with_name(f"{new.name}-damaged")
@@ -185,7 +185,7 @@ def _publish(new: Path, entry: Path) -> None:
 
 @contextlib.contextmanager
 def _temporary(folder: Path) -> Iterator[Path]:
-    """Make a folder that is gone afterwards, unless it was renamed; sweep away what dead processes left."""
+    """Yield a temporary folder, deleted afterwards unless renamed; delete those of dead processes."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob(f"{TEMPORARY}*"):
         with contextlib.suppress(OSError):
@@ -199,13 +199,13 @@ def _temporary(folder: Path) -> Iterator[Path]:
 
 
 def _file_stamp(path: Path) -> list[int]:
-    """Return the size and the time of a file's last change in ns; both outlive that its folder is renamed."""
+    """Return a file's size and modification time in ns; renaming its folder keeps both."""
     stat = path.stat()
     return [stat.st_size, stat.st_mtime_ns]
 
 
 def _json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; what is missing or damaged is empty."""
+    """Read a JSON object; {} if it is missing or damaged."""
     try:
         values = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -214,7 +214,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write a JSON file at once, never half of it."""
+    """Write a JSON file atomically."""
     with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=TEMPORARY, delete=False) as file:
         try:
             json.dump(values, file)

@@ -1,7 +1,7 @@
-"""CIFAR-10 and CIFAR-100 in their binary version, unpacked or still in the `.tar.gz`.
+"""CIFAR-10 and CIFAR-100 in their binary version, unpacked or in the `.tar.gz`.
 
-A batch is a row of records: one byte for the label (CIFAR-100: a coarse and a fine one, of which the fine one counts),
-then 32 x 32 bytes of red, of green and of blue. The names of the classes stand in a text file, one a line.
+A batch is a sequence of records: one byte for the label (CIFAR-100: a coarse and a fine label; the fine one is used),
+then 32 x 32 bytes each of red, green and blue. A text file names the classes, one per line.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from training.data.splits import Pixels
 from training.data.tar import read_members
 from training.errors import DataError
 
-SIDE = 32
+SIDE = 32  # px
 PIXEL_BYTES = 3 * SIDE * SIDE
-MAX_BYTES = 2**28  # of one batch; CIFAR-100's train.bin holds 154 MB
+MAX_BYTES = 2**28  # per batch; CIFAR-100's train.bin has 154 MB
 ARCHIVES = (".tar.gz", ".tgz")
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Which files make a set: those of each split in order, the names of its classes, and what a record begins with."""
+    """The files of a data set: batches per split, class names, and the label bytes of a record."""
 
     splits: dict[Split, tuple[str, ...]]
     names: str
@@ -38,7 +38,7 @@ class Layout:
         return tuple(name for names in self.splits.values() for name in names)
 
     def files(self, split: Split) -> tuple[str, ...]:
-        """The batches of one split, and the names of the classes."""
+        """The batches of a split, and the file of class names."""
         return (*self.splits[split], self.names)
 
 
@@ -53,12 +53,12 @@ FOLDERS = {"cifar-10-batches-bin": CIFAR_10, "cifar-100-binary": CIFAR_100}
 
 
 def recognises(source: Path) -> bool:
-    """Say whether a source is a folder with the binary batches, or the folder around it, or a compressed archive."""
+    """Return whether a source is a folder with binary batches, its parent, or a compressed archive."""
     return source.name.endswith(ARCHIVES) if source.is_file() else _folder(source) is not None
 
 
 def has_split(source: Path, split: Split) -> bool:
-    """Say whether all batches of a split are there; an archive is taken for whole."""
+    """Return whether all batches of a split are there; an archive is assumed complete."""
     found = _folder(source)
     return found is None or all((found[0] / name).is_file() for name in found[1].splits[split])
 
@@ -86,7 +86,7 @@ def open_split(source: Path, split: Split, limit: int | None) -> Pixels:
 
 
 def _folder(source: Path) -> tuple[Path, Layout] | None:
-    """Return the folder with the batches and its layout; it may be the source or stand in it under its usual name."""
+    """Return the folder with the batches and its layout: the source, or its subfolder of the usual name."""
     for folder, layout in ((source / name, layout) for name, layout in FOLDERS.items()):
         if folder.is_dir():
             return folder, layout
@@ -113,7 +113,7 @@ def _unpacked(folder: Path, layout: Layout, split: Split) -> dict[str, bytes]:
 
 
 def _packed(archive: Path, split: Split) -> tuple[Layout, dict[str, bytes]]:
-    """Read the files of a split from a `.tar.gz`, whose name of the folder inside says which set it is."""
+    """Read the files of a split from a `.tar.gz`; the folder inside tells the data set."""
     layouts = set()
     files = {}
     for name, content in read_members(archive, _wanted(split), max_bytes=MAX_BYTES):
@@ -130,13 +130,13 @@ def _packed(archive: Path, split: Split) -> tuple[Layout, dict[str, bytes]]:
 
 
 def _wanted(split: Split) -> Callable[[str], bool]:
-    """Say of a member's name whether it is a file of a split."""
+    """Return whether a member's name is a file of a split."""
     wanted = {f"{folder}/{name}" for folder, layout in FOLDERS.items() for name in layout.files(split)}
     return lambda name: "/".join(PurePosixPath(name).parts[-2:]) in wanted
 
 
 def _records(content: bytes, name: str, layout: Layout) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
-    """Cut a batch into its records, [N, label bytes + 3072]."""
+    """Split a batch into records [N, label bytes + 3072]."""
     size = layout.label_bytes + PIXEL_BYTES
     if not content or len(content) % size:
         raise DataError(f"{name} holds {len(content)} bytes, no multiple of a record's {size}; download it again")

@@ -1,6 +1,6 @@
-"""All images of a split, decoded in order by a few threads; damaged ones are named and skipped, up to a limit.
+"""Decodes all images of a split in order, in a few threads; damaged ones are reported and skipped, up to a limit.
 
-Memory is bounded whatever the split holds: a few bundles of images are in flight, and what is done goes to a store.
+Memory is bounded: only a few bundles of images are in flight, and finished images go to a store.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from training.data.options import MAX_SKIPPED, Options
 from training.data.splits import ImageFile, ImageFiles
 from training.errors import DataError
 
-BUNDLE = 32  # images that one thread decodes at a time
+BUNDLE = 32  # images per task of a thread
 MAX_THREADS = 8
-SHOWN = 3  # damaged images that an error names
+SHOWN = 3  # damaged images named in an error
 
-OnProgress = Callable[[int, int | None], None]  # images done, images in all if known
-Outcome = NDArray[np.uint8] | str  # pixels [H, W, C], or what is wrong with the image
+OnProgress = Callable[[int, int | None], None]  # images done, total if known
+Outcome = NDArray[np.uint8] | str  # pixels [H, W, C], or the image's error
 
 
 class Store(Protocol):
-    """Where decoded images go."""
+    """A destination of decoded images."""
 
     def add(self, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
         """Append images [n, H, W, C], always of one shape, with labels [n]."""
         ...
 
     def clear(self) -> None:
-        """Forget what was added."""
+        """Discard all images."""
         ...
 
 
 class _ColourFoundError(Exception):
-    """Raised when an image has colour after those before it had none."""
+    """Raised when the first colour image follows grey ones."""
 
 
 def decode_into(
@@ -75,7 +75,7 @@ def check_damage(damaged: tuple[str, ...], count: int, files: ImageFiles, option
 
 
 class _Decoding:
-    """One passage through a split; the first image that can be decoded says what shape all must have."""
+    """One pass over a split; the first decodable image determines the shape of all."""
 
     def __init__(self, store: Store, files: ImageFiles, options: Options, *, channels: int | None) -> None:
         self._store, self._files, self._options = store, files, options
@@ -85,7 +85,7 @@ class _Decoding:
         self._seen = 0
 
     def run(self, on_progress: OnProgress | None) -> tuple[str, ...]:
-        """Go through the split; see `decode_into`."""
+        """Decode the split; see `decode_into`."""
         for files, outcomes in self._outcomes():
             self._keep(files, outcomes)
             if on_progress is not None:
@@ -118,7 +118,7 @@ class _Decoding:
         return [_outcome(file, size=size, channels=self._channels, jpeg_quality=quality) for file in bundle]
 
     def _keep(self, files: list[ImageFile], outcomes: list[Outcome]) -> None:
-        """Store what could be decoded of a bundle and note what could not."""
+        """Store the decoded images of a bundle and record the damaged ones."""
         images, labels = [], []
         for file, outcome in zip(files, outcomes, strict=True):
             if isinstance(outcome, str):
@@ -131,13 +131,13 @@ class _Decoding:
             self._store.add(np.stack(images), np.array(labels, np.int64))
 
     def _note(self, damage: str) -> None:
-        """Note a damaged image; so many that their names would fill the memory are refused at once."""
+        """Record a damaged image; stop at once if their names would fill the memory."""
         self._damaged.append(damage)
         if len(self._damaged) > MAX_SKIPPED:
             check_damage(tuple(self._damaged), self._seen + BUNDLE, self._files, self._options)
 
     def _shaped(self, name: str, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return the image with the channels of the first one; its size must be that already."""
+        """Return the image with the channels of the first one; its size must match."""
         if self._first is None:
             self._first = name, image.shape
         first, (height, width, channels) = self._first
@@ -151,7 +151,7 @@ class _Decoding:
         return image if image.shape[2] == channels else np.repeat(image, channels, axis=2)
 
     def _label(self, file: ImageFile) -> int:
-        """Check that a label is one."""
+        """Check a label."""
         if not UNLABELLED <= file.label < MAX_CLASSES:
             raise DataError(f"{self._files.source}: {file.name} has the label {file.label}, not 0 to {MAX_CLASSES - 1}")
         return file.label
@@ -160,7 +160,7 @@ class _Decoding:
 def _outcome(
     file: ImageFile, *, size: tuple[int, int] | None, channels: int | None, jpeg_quality: int | None
 ) -> Outcome:
-    """Decode one image, or say what is wrong with it."""
+    """Decode one image, or return its error as text."""
     try:
         return decoded(file, size=size, channels=channels, jpeg_quality=jpeg_quality)
     except DamagedImageError as error:
@@ -168,12 +168,12 @@ def _outcome(
 
 
 def _bundles(files: Iterator[ImageFile], limit: int | None) -> Iterator[list[ImageFile]]:
-    """Cut the first images of a split into bundles."""
+    """Group the first images of a split into bundles."""
     limited = itertools.islice(files, limit)
     while bundle := list(itertools.islice(limited, BUNDLE)):
         yield bundle
 
 
 def _total(count: int | None, limit: int | None) -> int | None:
-    """Return how many images will be gone through, if that is known."""
+    """Return the number of images to decode, if known."""
     return count if count is None or limit is None else min(count, limit)

@@ -1,6 +1,6 @@
-"""A folder of images: with one folder a class (`data/cat/1.png`, `data/dog/2.jpg`), or without classes and labels.
+"""A folder of images: one subfolder per class (`data/cat/1.png`, `data/dog/2.jpg`), or no classes and labels.
 
-Splits are folders `train` and `test` around them; a folder without these is all training images.
+Splits are outer folders `train` and `test`; without these, all images are training images.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from training.errors import DataError
 
 
 def recognises(source: Path) -> bool:
-    """Say whether this is a folder; what it should hold is said when it is opened."""
+    """Return whether this is a folder; its content is checked when it is opened."""
     return source.is_dir()
 
 
 def has_split(source: Path, split: Split) -> bool:
-    """Say whether there is such a folder; one without `train` is all training images."""
+    """Return whether the split's folder exists; without `train`, all images are training images."""
     return split == "train" or (source / split).is_dir()
 
 
 def open_split(source: Path, split: Split, limit: int | None) -> ImageFiles:
     """List the images of a split.
 
-    Classes are numbered in the order of their names, images ordered by name inside a class. Files that begin with a dot
-    or have another ending than those in `FORMATS` are left alone. A limit takes the first of every class in turn.
+    Classes are numbered in order of their names; images are sorted by name within a class. Hidden files and files with
+    endings not in `FORMATS` are ignored. A limit takes the first images of each class in turn.
 
     Raises:
-        DataError: if there is no image, a class is empty, or images lie beside the folders of classes.
+        DataError: if there are no images, a class is empty, or images lie next to the class folders.
     """
     folder = _split_folder(source, split)
     classes = tuple(sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")))
@@ -44,7 +44,7 @@ def open_split(source: Path, split: Split, limit: int | None) -> ImageFiles:
         chosen = [(UNLABELLED, path) for path in _images_of(folder)][:limit]
     if not chosen:
         raise DataError(
-            f"{folder} has neither IDX files nor a folder a class nor images; expected files that end in "
+            f"{folder} has neither IDX files nor one folder per class nor images; expected files that end in "
             f"{', '.join(FORMATS)}"
         )
     files = tuple((str(path.relative_to(source)), path) for _, path in chosen)
@@ -66,7 +66,7 @@ def _split_folder(folder: Path, split: Split) -> Path:
 
 
 def _ranked(folder: Path) -> Iterator[tuple[int, Path]]:
-    """Number the images of one class, of which there must be some."""
+    """Number the images of one class; DataError if there are none."""
     found = _images_of(folder)
     if not found:
         raise DataError(f"{folder} holds no image; expected files that end in {', '.join(FORMATS)}")
@@ -74,7 +74,7 @@ def _ranked(folder: Path) -> Iterator[tuple[int, Path]]:
 
 
 def _check_none_beside(folder: Path, classes: tuple[str, ...]) -> None:
-    """Refuse images that belong to no class, which would be left out in silence."""
+    """Refuse images outside the class folders, which would be silently ignored."""
     beside = _images_of(folder)
     if beside:
         raise DataError(
@@ -89,5 +89,5 @@ def _images_of(folder: Path) -> list[Path]:
 
 
 def _is_image(path: Path) -> bool:
-    """Say whether a path is a file with the ending of an image; a pipe or a folder of that name is not opened."""
+    """Return whether a path is a regular file with an image's ending."""
     return path.suffix.lower() in FORMATS and not path.name.startswith(".") and path.is_file()

@@ -1,7 +1,7 @@
 """Data sets of the Hugging Face hub: `hf:owner/name`, or `hf:owner/name@revision`.
 
-Needs the datasets library, version 4 or later, which runs no code of a data set: `pip install mintage[datasets]`.
-It downloads once and keeps the files in its own cache; HF_HUB_OFFLINE=1 keeps it from the network.
+Needs the datasets library, version 4 or later, which does not run a data set's code: `pip install mintage[datasets]`.
+Files are downloaded once, into the library's own cache; HF_HUB_OFFLINE=1 forbids network access.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from training.errors import DataError
 
 PREFIX = "hf:"
 NAME_PATTERN = re.compile(r"hf:(?P<name>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>[\w./-]+))?", re.ASCII)
-ROWS = 64  # read at a time
+ROWS = 64  # read at a time, to bound the memory
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "fine_label")
 
 
 def has_split(source: str, split: Split) -> bool:
-    """Say whether a data set comes with that split."""
+    """Return whether a data set has a split."""
     library = _library()
     name, revision = _parsed(source)
     with _explained(source):
@@ -34,10 +34,10 @@ def has_split(source: str, split: Split) -> bool:
 
 
 def open_split(source: str, split: Split) -> ImageFiles:
-    """Download a split, unless it is there already.
+    """Open a split, downloading it if necessary.
 
     Raises:
-        DataError: if the library is not installed, the data set cannot be had, or has no column of images.
+        DataError: if the library is not installed, or the data set is unavailable or has no column of images.
     """
     library = _library()
     name, revision = _parsed(source)
@@ -60,7 +60,7 @@ def open_split(source: str, split: Split) -> ImageFiles:
 
 
 def _rows(rows: Any, image: str | None, label: str | None) -> Iterator[tuple[bytes | Path, int | None]]:
-    """Go through the rows: each image as it was before decoding, and its label if there is one."""
+    """Yield each row's encoded image, and its label if there is one."""
     for batch in rows.iter(batch_size=ROWS):
         labels = batch[label] if label else [None] * len(batch[image])
         for value, number in zip(batch[image], labels, strict=True):
@@ -76,7 +76,7 @@ def _parsed(source: str) -> tuple[str, str | None]:
 
 
 def _library() -> Any:
-    """Import the library, or say how to get it."""
+    """Import the library; DataError with instructions if it is missing."""
     try:
         return importlib.import_module("datasets")
     except ImportError:
@@ -87,7 +87,7 @@ def _library() -> Any:
 
 @contextlib.contextmanager
 def _explained(source: str) -> Iterator[None]:
-    """Turn what the library raises, nearly anything, into an error in one line that names the data set."""
+    """Turn any exception of the library into a one-line DataError that names the data set."""
     try:
         yield
     except DataError:
@@ -98,14 +98,14 @@ def _explained(source: str) -> Iterator[None]:
 
 
 def _column(features: dict[str, Any], kind: type, usual: tuple[str, ...]) -> str | None:
-    """Return the column of a kind, by a usual name if there are more; without kinds, the usual name decides."""
+    """Return the column of a kind, or the one with a usual name if there are several or kinds are unknown."""
     of_kind = [name for name, feature in features.items() if isinstance(feature, kind)]
     named = [name for name in usual if name in features]
     return next((name for name in named if name in of_kind), None) or next(iter(of_kind + named), None)
 
 
 def _check_columns(source: str, features: dict[str, Any], image: str | None, label: str | None) -> None:
-    """Raise DataError if there are no images, or the labels are no numbers."""
+    """Raise DataError if there are no images, or labels are not numbers."""
     if image is None:
         raise DataError(f"{source} has the columns {', '.join(features)}, none of images; choose another data set")
     kind = getattr(features[label], "dtype", "?") if label else "int64"
@@ -114,7 +114,7 @@ def _check_columns(source: str, features: dict[str, Any], image: str | None, lab
 
 
 def _content(value: dict[str, Any] | None) -> bytes | Path:
-    """Return the bytes of an image that was not decoded, or the path that the library gives in their stead."""
+    """Return an encoded image's bytes, or the path that the library gives instead."""
     if value is None:
         return b""
     return value["bytes"] or (Path(value["path"]) if value["path"] else b"")

@@ -20,8 +20,8 @@ from training.data.labelled import Split
 from training.data.splits import Pixels
 from training.errors import DataError
 
-MAX_BYTES = 2**30  # of entries; EMNIST's largest file holds 547 MB
-MAX_GZIP_RATIO = 1032  # what deflate reaches on zeros
+MAX_BYTES = 2**30  # of entries; EMNIST's largest file has 547 MB
+MAX_GZIP_RATIO = 1032  # deflate's largest ratio, on zeros
 UNSIGNED_BYTE = 8
 NAMES: dict[Split, tuple[str, str]] = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -30,12 +30,12 @@ NAMES: dict[Split, tuple[str, str]] = {
 
 
 def recognises(source: Path) -> bool:
-    """Say whether a folder holds any of the files of the MNIST layout."""
+    """Return whether a folder has any file of the MNIST layout."""
     return any(_find(source, name) is not None for names in NAMES.values() for name in names)
 
 
 def has_split(source: Path, split: Split) -> bool:
-    """Say that both splits belong to the layout; one that is missing is an error when it is opened."""
+    """Return True: both splits belong to the layout; a missing one is an error when opened."""
     return True
 
 
@@ -43,9 +43,9 @@ def open_split(source: Path, split: Split, limit: int | None) -> Pixels:
     """Read the images [N, H, W, 1] and labels [N] of one split of a folder in the MNIST layout.
 
     Args:
-        source: holds `train-images-idx3-ubyte` and so on, each with or without `.gz`.
+        source: folder with `train-images-idx3-ubyte` and so on, with or without `.gz`.
         split: "train" or "test".
-        limit: images to keep, from the first.
+        limit: number of first images to keep.
 
     Raises:
         DataError: if a file is missing or damaged, or images and labels differ in number.
@@ -58,12 +58,12 @@ def open_split(source: Path, split: Split, limit: int | None) -> Pixels:
 
 
 def read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8]:
-    """Read one IDX file of unsigned bytes with so many dimensions.
+    """Read an IDX file of unsigned bytes with a given number of dimensions.
 
     Never allocates more than the file can hold, whatever its header claims.
 
     Raises:
-        DataError: naming the file, if it is no such file, is cut short, goes on after its end, or claims too much.
+        DataError: if the file, which is named, is not such a file, is truncated or too long, or claims too much.
     """
     try:
         with _opened(path) as file:
@@ -112,6 +112,6 @@ def _existing(folder: Path, name: str) -> Path:
 
 
 def _find(folder: Path, name: str) -> Path | None:
-    """Return the path of a file, plain or gzipped, or None; the dot that some copies have before idx is fine too."""
+    """Return the path of a file, plain or gzipped, or None; some copies have a dot before idx."""
     spellings = (name, name.replace("-idx", ".idx"))
     return next((p for s in spellings for p in (folder / s, folder / f"{s}.gz") if p.is_file()), None)

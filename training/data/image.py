@@ -1,8 +1,8 @@
-"""One image: opened with suspicion, stood upright, laid on white, cropped and resized.
+"""Decodes one untrusted image: rotated upright, composited on white, cropped and resized.
 
-The files come from strangers: only the formats that are expected are tried, and nothing is decoded before its header
-has been believed. Where a size is asked for, the largest centred part of its aspect is kept and resized with Lanczos's
-filter, which Pillow widens when it makes images smaller, so that nothing aliases.
+Only expected formats are tried, and the header is validated before anything is decoded. If a size is requested, the
+largest centred crop of its aspect ratio is resized with a Lanczos filter, which Pillow widens when downscaling, so that
+nothing aliases.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from training.data.splits import ImageFile
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".webp": "WEBP"}
 ANY_FORMAT = ("PNG", "JPEG", "WEBP", "BMP")
-MAX_PIXELS = 1024 * 1024  # of one image that is taken at its own size
-MAX_RESIZED_PIXELS = 5000 * 5000  # of one that is resized
+MAX_PIXELS = 1024 * 1024  # of an image that is not resized
+MAX_RESIZED_PIXELS = 5000 * 5000  # of an image that is resized
 MAX_FILE_BYTES = 64 * 2**20
 
-# Pillow only warns between one and two times its own limit of pixels; here that is an error like any other.
+# Pillow only warns between one and two times its own pixel limit; here that is an error.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
 
 class DamagedImageError(Exception):
-    """Raised when an image cannot be used; the text goes on from its name."""
+    """Raised when an image cannot be used; the text continues after its name."""
 
 
 def decoded(
@@ -37,13 +37,13 @@ def decoded(
     """Decode an image file.
 
     Args:
-        file: says which formats it may have.
+        file: the image file with its permitted formats.
         size: (H, W) to crop and resize to, or None.
-        channels: 1 or 3, or None for what the image has.
-        jpeg_quality: of the JPEG that it then becomes and is read from again, or None.
+        channels: 1 or 3, or None to keep the image's.
+        jpeg_quality: of a final JPEG compression, or None.
 
     Returns:
-        [H, W, C].
+        uint8 [H, W, C].
 
     Raises:
         DamagedImageError: if it has another format, too many pixels, or is damaged.
@@ -55,7 +55,7 @@ def decoded(
             return fitted(_upright(image), size=size, channels=channels, jpeg_quality=jpeg_quality)
         except MemoryError:
             raise
-        except Exception as error:  # decoders raise nearly anything on damaged files
+        except Exception as error:  # decoders raise almost anything for damaged files
             raise DamagedImageError(f"cannot be decoded: {error or 'it is damaged'}") from None
 
 
@@ -73,7 +73,7 @@ def fitted(
 
 
 def _compressed(image: Image.Image, quality: int) -> Image.Image:
-    """Return an image as its JPEG shows it, with every second row and column of colour (4:2:0)."""
+    """Compress an image as JPEG (4:2:0) and decode it."""
     file = io.BytesIO()
     image.save(file, "JPEG", quality=quality, subsampling="4:2:0")
     compressed = Image.open(file, formats=("JPEG",))
@@ -82,7 +82,7 @@ def _compressed(image: Image.Image, quality: int) -> Image.Image:
 
 
 def _bytes(data: bytes | Path) -> bytes:
-    """Return the bytes of a file, unless they are far too many, or it is a pipe or a device."""
+    """Return a file's bytes; refuse files that are too large, pipes and devices."""
     try:
         if isinstance(data, Path) and not data.is_file():
             raise DamagedImageError("is no file")
@@ -95,7 +95,7 @@ def _bytes(data: bytes | Path) -> bytes:
 
 
 def _opened(data: bytes, formats: tuple[str, ...]) -> Image.Image:
-    """Read the header, in the formats that are expected and in no other."""
+    """Read the header, in the permitted formats only."""
     if not data:
         raise DamagedImageError("is empty")
     try:
@@ -110,7 +110,7 @@ def _opened(data: bytes, formats: tuple[str, ...]) -> Image.Image:
 
 
 def _check_pixels(image: Image.Image, *, resized: bool) -> None:
-    """Believe the header only if it announces few enough pixels."""
+    """Refuse a header that announces too many pixels."""
     most = MAX_RESIZED_PIXELS if resized else MAX_PIXELS
     if image.width * image.height > most:
         advice = "" if resized else ", or more if a smaller size is asked for"
@@ -118,7 +118,7 @@ def _check_pixels(image: Image.Image, *, resized: bool) -> None:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turn a photograph the way that its camera was held."""
+    """Rotate a photograph by its EXIF orientation."""
     return ImageOps.exif_transpose(image) if "exif" in image.info else image
 
 
@@ -136,7 +136,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    """Lay what is transparent on white."""
+    """Composite transparent pixels on white."""
     if not image.has_transparency_data:
         return image
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))

@@ -1,4 +1,4 @@
-"""Several sources as one."""
+"""Joins several sources into one."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 from training.data.labelled import UNLABELLED, LabelledImages
 from training.errors import DataError
 
-BETWEEN = " + "  # the names of the sources
-SHOWN_CLASSES = 3  # in an error
+BETWEEN = " + "  # joins the names of the sources
+SHOWN_CLASSES = 3  # classes shown in an error
 
 
 def joined(parts: Sequence[LabelledImages]) -> LabelledImages:
-    """Return the images of several sources, one source after the other, in memory.
+    """Concatenate the images of several sources in memory.
 
-    Labels are kept where all sources have the same classes, or the first of them; else no image has a label.
+    Labels are kept if all sources have the same classes, or a prefix of them; otherwise no image has a label.
 
     Raises:
         DataError: if the images of two sources differ in size or channels.
@@ -39,10 +39,10 @@ def joined(parts: Sequence[LabelledImages]) -> LabelledImages:
 
 
 def must_have_one_set_of_classes(parts: Sequence[LabelledImages]) -> None:
-    """Refuse sources whose labels do not go together.
+    """Refuse sources with incompatible labels.
 
     Raises:
-        DataError: if two sources have other classes, or one has none.
+        DataError: if two sources have different classes, or one has none.
     """
     if len(parts) > 1 and not _common_classes(parts):
         told = "; ".join(f"{part.name} has {_shown(part.classes)}" for part in parts)
@@ -52,7 +52,7 @@ def must_have_one_set_of_classes(parts: Sequence[LabelledImages]) -> None:
 
 
 def without_labels(images: LabelledImages) -> LabelledImages:
-    """Return the images alone."""
+    """Return the images without labels."""
     return dataclasses.replace(images, labels=np.full_like(images.labels, UNLABELLED), classes=())
 
 
@@ -62,7 +62,7 @@ def names_of(name: str) -> list[str]:
 
 
 def _common_classes(parts: Sequence[LabelledImages]) -> tuple[str, ...]:
-    """Return the classes of all sources, () if they differ; some may show the first classes only."""
+    """Return the common classes, () if they differ; a source may have the first classes only."""
     classes = max((part.classes for part in parts), key=len)
     alike = all(part.classes and part.classes == classes[: len(part.classes)] for part in parts)
     return classes if alike else ()

@@ -1,4 +1,4 @@
-"""Images with labels, or without: what every source becomes."""
+"""Images with or without labels, the result of loading any source."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from training.errors import DataError
 
 Split = Literal["train", "test"]
-UNLABELLED = -1
-MAX_CLASSES = 100_000
+UNLABELLED = -1  # label of an image without one
+MAX_CLASSES = 100_000  # of a source without class names; larger labels are taken for damage
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +21,12 @@ class LabelledImages:
     """One split of a source.
 
     Attributes:
-        images: uint8 [N, H, W, C], perhaps read-only and mapped from a file.
-        labels: int64 [N] in 0..K-1; all are `UNLABELLED` where the source says no classes, then K is 0.
+        images: uint8 [N, H, W, C], possibly read-only and mapped from a file.
+        labels: int64 [N] in 0..K-1; all `UNLABELLED` with K = 0 if the source has no classes.
         classes: the names of the K classes.
-        name: where the images came from.
-        damaged: images that were skipped, each by name with the reason.
-        jpeg_quality: of the JPEG that every image went through after it was brought to size, None if it did not.
+        name: of the source.
+        damaged: skipped images, by name with the reason.
+        jpeg_quality: of the JPEG compression that each resized image went through, None without.
     """
 
     images: NDArray[np.uint8]
@@ -46,7 +46,7 @@ class LabelledImages:
         return height, width, channels
 
     def sha256(self) -> str:
-        """Return a digest of shape, pixels and labels, by which a resumed run knows its data again."""
+        """Return a digest of shape, pixels and labels, by which a resumed run recognises its data."""
         digest = hashlib.sha256(repr(self.images.shape).encode())
         digest.update(np.ascontiguousarray(self.images).data)
         digest.update(np.ascontiguousarray(self.labels).data)
@@ -54,20 +54,20 @@ class LabelledImages:
 
 
 def choose_labelled(labels: NDArray[np.int64], *, count: int, classes: int, seed: int) -> NDArray[np.int64]:
-    """Choose which images keep their label: the same number of each class, by seed.
+    """Choose at random which images keep their label, equally many per class.
 
     Args:
         labels: [N] the labels of all training images.
-        count: images to choose in all, a multiple of `classes`.
+        count: total number of images to choose, a multiple of `classes`.
         classes: K.
-        seed: another seed chooses other images.
+        seed: other seeds choose other images.
 
     Returns:
         [count] indices into `labels`, class by class.
 
     Raises:
-        DataError: if the images have no labels or others than 0..K-1, `count` is no multiple of `classes`, or a class
-            has too few images.
+        DataError: if labels are missing or outside 0..K-1, `count` is not a multiple of `classes`, or a class has too
+            few images.
     """
     if classes < 1:
         raise DataError(f"labels={count} were asked for, but the images carry no labels; give data that has some")
@@ -87,15 +87,15 @@ def choose_labelled(labels: NDArray[np.int64], *, count: int, classes: int, seed
 
 
 def class_names(labels: NDArray[np.int64], names: tuple[str, ...], *, source: str) -> tuple[str, ...]:
-    """Return the names of the classes that go with labels: those known, else numbers, none for unlabelled images.
+    """Return the class names of labels: those given, else numbers; none for unlabelled images.
 
     Args:
         labels: [N].
-        names: of the classes 0..K-1, empty if the source does not say.
-        source: what the error should name.
+        names: of the classes 0..K-1, empty if unknown.
+        source: named in the error.
 
     Raises:
-        DataError: if some images have a label and others none, or a label lies outside the classes.
+        DataError: if only some images have labels, or a label lies outside the classes.
     """
     low, high = int(labels.min()), int(labels.max())
     if high == low == UNLABELLED:

@@ -1,4 +1,4 @@
-"""How the images of a source are made ready."""
+"""Options of loading images."""
 
 from __future__ import annotations
 
@@ -6,24 +6,23 @@ from dataclasses import dataclass
 
 from training.errors import DataError
 
-MAX_SIDE = 4096
-HANDFUL = 5
-MAX_SKIPPED = 10_000  # names of damaged images are kept in memory
-MAX_JPEG_QUALITY = 95  # above it files grow and images hardly change, says Pillow
+MAX_SIDE = 4096  # px, of a resized image: 50 MB in colour
+HANDFUL = 5  # damaged images that a small source may have
+MAX_SKIPPED = 10_000  # limit; names of damaged images are kept in memory
+MAX_JPEG_QUALITY = 95  # Pillow's documentation advises against more: larger files, hardly better images
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What `load` was asked for.
+    """The options of `load`.
 
     Attributes:
-        size: (H, W) that every image is cropped and resized to; None leaves them as they are, and they must agree.
-        channels: 1 for grey, 3 for colour; None takes grey if all images are grey, and colour otherwise.
-        limit: at most so many images.
-        max_damaged: at most so many damaged images are skipped; None allows 0.1 % of all or five, whichever is more,
-            yet never more than a tenth.
-        jpeg_quality: 1 to 95: every image, once it has its size, is written as a JPEG of that quality and read again,
-            so that images of several sources have one history of compression; None leaves them as they are.
+        size: (H, W) that images are cropped and resized to; None keeps their size, which must be the same.
+        channels: 1 for grey, 3 for colour; None is grey if all images are grey, else colour.
+        limit: largest number of images.
+        max_damaged: largest number of damaged images to skip; None is the larger of 0.1 % and five, at most a tenth.
+        jpeg_quality: 1 to 95; each resized image is compressed as JPEG of that quality and decoded, so that images of
+            several sources share one history of compression; None for no compression.
 
     Raises:
         DataError: if a value is out of range.

@@ -1,6 +1,6 @@
 """Parquet files in the column layout of Hugging Face: `image` (a struct of bytes and path, or the bytes) and `label`.
 
-Other columns are passed over, such as names; where none is called `image`, the only one with such a struct is taken.
+Other columns, such as names, are ignored; if none is called `image`, the only one with such a struct is used.
 
 A source is one file, or a folder with `train*.parquet` and `test*.parquet`, directly or in its folder `data`. Needs
 pyarrow: `pip install mintage[parquet]`. Rows are read a few at a time, so a file may be larger than the memory; a row
@@ -21,21 +21,21 @@ from training.data.labelled import UNLABELLED, Split
 from training.data.splits import ImageFile, ImageFiles
 from training.errors import DataError
 
-ROWS = 64  # read at a time
+ROWS = 64  # read at a time, to bound the memory
 MAX_GROUP_BYTES = 2 * 2**30  # of one row group, unpacked
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "fine_label")
 
 
 def recognises(source: Path) -> bool:
-    """Say whether a source is a Parquet file or a folder with some."""
+    """Return whether a source is a Parquet file or a folder with some."""
     if source.is_file():
         return source.suffix == ".parquet"
     return any(next(folder.glob("*.parquet"), None) for folder in (source, source / "data"))
 
 
 def has_split(source: Path, split: Split) -> bool:
-    """Say whether there are files of that split; a single file holds training images."""
+    """Return whether there are files of a split; a single file holds training images."""
     return split == "train" if source.is_file() else bool(_files_of(source, split))
 
 
@@ -43,7 +43,7 @@ def open_split(source: Path, split: Split, limit: int | None) -> ImageFiles:
     """Open the files of a split and check their columns.
 
     Raises:
-        DataError: if there is none, one is damaged, or has no such columns; or pyarrow is not installed.
+        DataError: if there are no files, one is damaged or lacks such columns, or pyarrow is not installed.
     """
     paths = [source] if source.is_file() else _files_of(source, split)
     if not paths or not has_split(source, split):
@@ -86,7 +86,7 @@ class _File:
             raise self._error(f"has a row group of {largest} bytes; write at most {MAX_GROUP_BYTES} in one")
 
     def images(self) -> Iterator[ImageFile]:
-        """Go through the rows."""
+        """Yield the rows' images."""
         columns = [self._image] + ([self._label] if self._label else [])
         row = 0
         with self._explained("has damaged rows"), self._parquet.ParquetFile(self.path) as file:
@@ -98,7 +98,7 @@ class _File:
             raise self._error(f"holds {row} rows, but its footer says {self.count}; download it again")
 
     def _rows(self, batch: Any) -> Iterator[tuple[bytes, int]]:
-        """Return the bytes (empty if there are none) and the label of every row."""
+        """Yield the bytes (b"" if missing) and the label of each row."""
         images = batch.column(batch.schema.get_field_index(self._image))
         if self._nested:
             images = images.flatten()[images.type.get_field_index("bytes")]
@@ -109,7 +109,7 @@ class _File:
 
     @contextlib.contextmanager
     def _explained(self, what: str) -> Iterator[None]:
-        """Turn what the library raises into an error that names the file."""
+        """Turn the library's exceptions into DataErrors that name the file."""
         try:
             yield
         except (self._arrow.ArrowException, OSError, ValueError) as error:
@@ -117,7 +117,7 @@ class _File:
             raise self._error(f"{what}: {first_line}; download it again") from None
 
     def _image_column(self, schema: Any) -> tuple[str, bool]:
-        """Return the column with the images, and whether the bytes stand inside a struct."""
+        """Return the image column, and whether it is a struct that holds the bytes."""
         types = self._arrow.types
         structs = [field.name for field in schema if types.is_struct(field.type) and _has_bytes(field.type)]
         usual = [name for name in IMAGE_COLUMNS if schema.names.count(name) == 1]
@@ -157,7 +157,7 @@ def _has_bytes(struct: Any) -> bool:
 
 
 def _library(name: str) -> Any:
-    """Import a module of pyarrow, or say how to get it."""
+    """Import a module of pyarrow; DataError with instructions if it is missing."""
     try:
         return importlib.import_module(name)
     except ImportError:

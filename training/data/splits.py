@@ -1,4 +1,4 @@
-"""What the readers of formats hand on: pixels as they are, or image files that wait to be decoded."""
+"""What the readers of formats return: pixels, or image files to decode."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from training.data.labelled import UNLABELLED, Split
 
 @dataclass(frozen=True, slots=True)
 class Pixels:
-    """A split that is stored as pixels: images uint8 [N, H, W, C], labels int64 [N], names of classes or ()."""
+    """A split stored as pixels: images uint8 [N, H, W, C], labels int64 [N], class names or ()."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
@@ -24,12 +24,12 @@ class Pixels:
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
-    """One image file that waits to be decoded.
+    """One encoded image file.
 
     Attributes:
-        name: what errors call it, inside its source.
-        data: the bytes of the file, or where they are.
-        formats: what Pillow may take it for.
+        name: within its source, for errors.
+        data: the file's bytes, or its path.
+        formats: permitted formats, as Pillow names them.
         label: 0..K-1, or `UNLABELLED`.
     """
 
@@ -44,11 +44,11 @@ class ImageFiles:
     """A split that is stored as image files.
 
     Attributes:
-        source: what errors call the whole.
-        files: name and path of every file whose bytes decide what the split is; without any, it is not cached.
-        images: goes through the images, in an order that never changes; may raise DataError.
-        classes: names of the classes, () if the source does not say.
-        count: images in all, if that is known beforehand.
+        source: name of the source, for errors.
+        files: name and path of every file that determines the split; without any, it is not cached.
+        images: iterates over the images in a fixed order; may raise DataError.
+        classes: class names, () if unknown.
+        count: number of images, if known in advance.
     """
 
     source: str
@@ -62,13 +62,13 @@ class Format(Protocol):
     """A module that reads one format."""
 
     def recognises(self, source: Path) -> bool:
-        """Say whether a file or folder looks like this format."""
+        """Return whether a file or folder has this format."""
         ...
 
     def has_split(self, source: Path, split: Split) -> bool:
-        """Say whether a source of this format comes with that split."""
+        """Return whether a source of this format has a split."""
         ...
 
     def open_split(self, source: Path, split: Split, limit: int | None) -> Pixels | ImageFiles:
-        """Open a split, of which the first `limit` images suffice; raise DataError if it is missing or damaged."""
+        """Open a split, of which only the first `limit` images are needed; DataError if it is missing or damaged."""
         ...

@@ -1,4 +1,4 @@
-"""Where decoded images go: into memory, or into two .npy files that can be mapped."""
+"""Destinations of decoded images: memory, or two .npy files that can be mapped."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from training.errors import DataError
 
-MAX_MEMORY_BYTES = 8 * 2**30
-MAX_FILE_BYTES = 64 * 2**30
+MAX_MEMORY_BYTES = 8 * 2**30  # of images decoded without a cache
+MAX_FILE_BYTES = 64 * 2**30  # of a split's images in the cache
 IMAGES_FILE, LABELS_FILE = "images.npy", "labels.npy"
 
 
 @dataclass(frozen=True, slots=True)
 class DecodedImages:
-    """Images uint8 [N, H, W, C], labels int64 [N], and the damaged images that were skipped."""
+    """Images uint8 [N, H, W, C], labels int64 [N], and the skipped damaged images."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
@@ -34,7 +34,7 @@ class MemoryStore:
         self.clear()
 
     def clear(self) -> None:
-        """Forget what was added."""
+        """Discard all images."""
         self._images: list[NDArray[np.uint8]] = []
         self._labels: list[NDArray[np.int64]] = []
         self._bytes = 0
@@ -47,12 +47,12 @@ class MemoryStore:
         self._labels.append(labels)
 
     def decoded(self, damaged: tuple[str, ...]) -> DecodedImages:
-        """Return what was added."""
+        """Return all images."""
         return DecodedImages(np.concatenate(self._images), np.concatenate(self._labels), damaged)
 
 
 class FileStore:
-    """Writes decoded images to a folder; the length stands in the header only once all have been added."""
+    """Writes decoded images to a folder; the header's length is written last."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -60,7 +60,7 @@ class FileStore:
         self.clear()
 
     def clear(self) -> None:
-        """Forget what was added."""
+        """Discard all images."""
         self._file.seek(0)
         self._file.truncate()
         self._labels: list[NDArray[np.int64]] = []
@@ -78,7 +78,7 @@ class FileStore:
         check_bytes(self._file.tell(), MAX_FILE_BYTES)
 
     def finish(self) -> tuple[str, str]:
-        """Complete both files and return the digests of pixels and labels.
+        """Finish both files and return the digests of pixels and labels.
 
         Raises:
             OSError: if the disk is full.
@@ -96,11 +96,11 @@ class FileStore:
         return self._digest.hexdigest(), sha256(labels)
 
     def close(self) -> None:
-        """Let go of the file; nothing more is promised of what is in it."""
+        """Close the file, finished or not."""
         self._file.close()
 
     def _write_header(self, count: int) -> None:
-        """Write the header, which NumPy pads so that a longer count takes no more room."""
+        """Write the header, which NumPy pads so that a larger count still fits."""
         assert self._shape is not None  # noqa: S101 - set with the first image
         npy.write_array_header_1_0(self._file, {"descr": "|u1", "fortran_order": False, "shape": (count, *self._shape)})
 
@@ -111,7 +111,7 @@ def sha256(array: NDArray[np.uint8] | NDArray[np.int64]) -> str:
 
 
 def check_bytes(count: int, most: int) -> None:
-    """Raise DataError if decoded images take too much room."""
+    """Raise DataError if decoded images take too many bytes."""
     if count > most:
         raise DataError(
             f"the images take more than {most} bytes when decoded; take fewer with limit, or smaller ones with size"

@@ -1,8 +1,8 @@
-"""The members of a tar, read one after another and never written anywhere.
+"""A strict reader of tar members, in sequence and without unpacking to disk.
 
-Python's own reader takes a damaged header for the end of the archive and believes any size; a cut shard must not pass
-for a short one, so this one is strict. It knows plain files, folders and the headers with long names of GNU and POSIX
-tars; links, devices, sparse files, and names that lead out of the archive are refused.
+Python's own reader takes a damaged header for the end of the archive and accepts any size, so a truncated shard would
+pass for a short one. This one accepts regular files, folders and long-name headers of GNU and POSIX tars; links,
+devices, sparse files, and names that lead out of the archive are refused.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import IO, cast
 
 from training.errors import DataError
 
-BLOCK = 512
+BLOCK = 512  # bytes, the unit of a tar
 COMPRESSED = (".gz", ".tgz")
 MAX_HEADER_BYTES = 64 * 1024  # of a long name or of POSIX's extra fields
 MAX_UNPACKED_BYTES = 4 * 2**30  # of a compressed archive
@@ -23,18 +23,18 @@ PLAIN, FOLDER, POSIX, POSIX_GLOBAL, LONG_NAME = (b"0", b"\0"), b"5", b"x", b"g",
 
 
 def read_members(path: Path, wanted: Callable[[str], bool], *, max_bytes: int) -> Iterator[tuple[str, bytes]]:
-    """Go through the plain files of a tar, or of a .tar.gz or .tgz.
+    """Yield the regular files of a tar, .tar.gz or .tgz.
 
     Args:
         path: of the archive.
-        wanted: says by its name whether a member is to be read; the others are passed over.
-        max_bytes: of one member that is read.
+        wanted: whether to read the member of a name; others are skipped.
+        max_bytes: limit per member.
 
     Yields:
         Names and contents.
 
     Raises:
-        DataError: naming the archive, if it is damaged, ends too early, or a member has no place there.
+        DataError: if the archive, which is named, is damaged, truncated, or has a forbidden member.
     """
     try:
         with _opened(path) as file:
@@ -92,7 +92,7 @@ class _Members:
         return int(digits, 8) if digits and set(digits) <= set(b"01234567") else -1
 
     def _size(self, header: bytes) -> int:
-        """Return how many bytes a member claims, if they can be there."""
+        """Return a member's size in bytes; DataError if the archive cannot hold it."""
         size = self._number(header[124:136])
         if not 0 <= size <= self._end - self._file.tell():
             raise self._error(f"{header[:100].rstrip(bytes(1))!r} claims more bytes than the archive can hold")
@@ -111,7 +111,7 @@ class _Members:
             raise self._error(f"the name {name!r} is not UTF-8") from None
 
     def _safe(self, name: str) -> str:
-        """Refuse a name that leads out of the archive or cannot be printed."""
+        """Refuse a name that leads out of the archive or is not printable."""
         path = PurePosixPath(name)
         leads_out = path.is_absolute() or ".." in path.parts or "\\" in name or PureWindowsPath(name).drive
         if leads_out or not name or not name.isprintable():
@@ -119,7 +119,7 @@ class _Members:
         return str(path)
 
     def _long_name(self, kind: bytes, size: int) -> str | None:
-        """Read a header that says more of the next member, and return the name if it says one."""
+        """Read an extended header of the next member, and return its name if there is one."""
         if size > MAX_HEADER_BYTES:
             raise self._error(f"a header of {size} bytes; at most {MAX_HEADER_BYTES} are read")
         content = self._content("a header", size)
@@ -152,7 +152,7 @@ class _Members:
         return content[:size]
 
     def _pass_over(self, size: int) -> None:
-        """Go to the header after a member that is not read."""
+        """Skip a member."""
         self._file.seek(size + -size % BLOCK, 1)
 
     def _check_rest(self) -> None:

@@ -1,8 +1,8 @@
-"""WebDataset tars: a file of images, a folder of such files, or what a sample job wrote.
+"""WebDataset tars: one file, a folder of files, or a sample job's output.
 
-The members of a sample follow each other and share their name up to the first dot of its last part: `000.png` and, for
-a label, `000.cls` (a number) or `000.json` with a `label`. Other members are passed over. Splits are files `train*.tar`
-and `test*.tar`, or folders; without these, all is for training. Nothing is unpacked to disk.
+The members of a sample are consecutive and share their path up to the first dot of the file name: `000.png` and, for a
+label, `000.cls` (a number) or `000.json` with a `label`. Other members are ignored. Splits are files `train*.tar` and
+`test*.tar`, or folders; without these, all images are training images. Nothing is unpacked to disk.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from training.errors import DataError
 
 LABELS = (".cls", ".json")
 LABEL_KEYS = ("label", "cls")
-MAX_LABEL_BYTES = 2**20
+MAX_LABEL_BYTES = 2**20  # of a member with a label; larger ones are taken for damage
 JOB_FOLDER = "shards"  # below the folder of a job
 
 
 def recognises(source: Path) -> bool:
-    """Say whether a source is a tar, or a folder with tars or with those of a job or of a split."""
+    """Return whether a source is a tar, or a folder with tars, a job's tars or splits."""
     if source.is_file():
         return source.suffix == ".tar"
     return any(_tars(folder) for folder in (source, source / JOB_FOLDER, source / "train", source / "test"))
 
 
 def has_split(source: Path, split: Split) -> bool:
-    """Say whether there are tars of that split."""
+    """Return whether there are tars of a split."""
     return bool(_files_of(source, split))
 
 
 def open_split(source: Path, split: Split, limit: int | None) -> ImageFiles:
-    """Find the tars of a split; they are read when the images are gone through.
+    """Find the tars of a split; they are read while iterating over the images.
 
     Raises:
-        DataError: if there is none.
+        DataError: if there are none.
     """
     paths = _files_of(source, split)
     if not paths:
@@ -68,7 +68,7 @@ def _files_of(source: Path, split: Split) -> list[Path]:
 
 
 def _tars(folder: Path) -> list[Path]:
-    """Return the tars that lie in a folder."""
+    """Return the tars of a folder."""
     return sorted(path for path in folder.glob("*.tar") if path.is_file() and not path.name.startswith("."))
 
 
@@ -81,7 +81,7 @@ class _Sample:
 
 
 def _images_of(name: str, path: Path) -> Iterator[ImageFile]:
-    """Go through the samples of one tar."""
+    """Yield the images of one tar."""
     members = read_members(path, lambda member: _ending(member) in (*FORMATS, *LABELS), max_bytes=MAX_FILE_BYTES)
     found = False
     for key, group in groupby(members, key=lambda member: _key(member[0])):
@@ -110,7 +110,7 @@ def _image_of(sample: _Sample, name: str, path: Path) -> ImageFile | None:
 
 
 def _label_of(sample: _Sample, path: Path) -> int:
-    """Return a sample's label; `.cls` goes before `.json`."""
+    """Return a sample's label; `.cls` takes precedence over `.json`."""
     for ending in LABELS:
         content = sample.members.get(ending)
         if content is None:
@@ -141,12 +141,12 @@ def _json_label(content: bytes) -> object:
 
 
 def _key(member: str) -> str:
-    """Return what the members of a sample share: the path up to the first dot of its last part."""
+    """Return a sample's key: its path up to the first dot of the file name."""
     folder, slash, last = member.rpartition("/")
     return folder + slash + last.partition(".")[0]
 
 
 def _ending(member: str) -> str:
-    """Return what tells the members of a sample apart, with its dot; empty for hidden files."""
+    """Return a member's ending with its dot; empty for hidden files."""
     stem, _, ending = member.rpartition("/")[2].partition(".")
     return f".{ending.lower()}" if stem else ""

@@ -1,1 +1,1 @@
-"""Networks whose features images are compared by."""
+"""Networks that extract the features by which images are compared."""

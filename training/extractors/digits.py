@@ -1,11 +1,10 @@
-"""Features of grey digits, for scores: a small convolutional classifier that the project trains itself.
+"""Features of grey digits, for scores: a small convolutional classifier trained by this project.
 
     extractor = DigitFeatures.load(Path("models/digit-features"))
     seen = extractor(images)                           # seen.features [N, 64], seen.probabilities [N, 10]
 
-The networks that scores of photographs are made with know nothing of digits, so digits need their own, which
-`digits_training` trains. Its sha256 stands beside every score that is made with it: values by different
-weights must not be compared.
+The networks that score photographs were not trained on digits, so digits have their own, trained by `digits_training`.
+Its sha256 is stored with every score: values under different weights must not be compared.
 
     models/digit-features/
     ├── features.safetensors      the weights; its sha256 is the extractor's identity
@@ -36,20 +35,20 @@ from training.errors import RunError, ScoreError
 from training.scores.names import FORMULAS, ScoreNames
 
 WEIGHTS_FILE, CONFIG_FILE = "features.safetensors", "config.json"
-FEATURES = 64
-SMALLEST = 16  # side of an image, px
+FEATURES = 64  # F; scores need more images than features
+SMALLEST = 16  # least side of an image, px
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExtractorOutput:
-    """What an extractor sees in N images."""
+    """Features and class probabilities of N images."""
 
     features: NDArray[np.float32]  # [N, F]
     probabilities: NDArray[np.float32]  # [N, K]
 
 
 class Extractor(Protocol):
-    """What scores need of an extractor, this one or another."""
+    """The interface of extractors that scores need."""
 
     @property
     def sha256(self) -> str:
@@ -57,34 +56,34 @@ class Extractor(Protocol):
 
     @property
     def names(self) -> ScoreNames:
-        """What scores with these weights may be called."""
+        """Names of the scores under these weights."""
 
     @property
     def image_shape(self) -> tuple[int, int, int] | None:
-        """The one shape of images that it sees, (H, W, C); None if it sees every size, grey or in colour."""
+        """The required shape of images (H, W, C); None if any size, grey or colour, is accepted."""
 
     @property
     def features(self) -> int:
-        """F, how many features it has; more images than that are needed for a covariance."""
+        """F, the number of features; a covariance needs more images than that."""
 
     @property
     def classes(self) -> int:
-        """K, the most that the classifier score can be."""
+        """K, the number of classes and the upper bound of the classifier score."""
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What else is known of it, as JSON values."""
+        """Further facts, as JSON values."""
 
     def treatment(self, image_shape: tuple[int, int, int]) -> str:
-        """Say in a few words what is done to images of that shape before they are seen; `none` if nothing is."""
+        """Return the preprocessing of images of a shape in a few words; `none` if there is none."""
 
     def __call__(self, images: NDArray[np.uint8], *, report: Callable[[int], None] = ...) -> ExtractorOutput:
-        """Look at images uint8 [N, H, W, C]; `report` is told how many more are done."""
+        """Extract the features of images uint8 [N, H, W, C]; `report` is called with the number just done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeaturesConfig:
-    """What config.json holds."""
+    """The content of config.json."""
 
     height: int
     width: int
@@ -112,7 +111,7 @@ class FeaturesConfig:
 
     @classmethod
     def from_json(cls, text: str) -> FeaturesConfig:
-        """Read the text of config.json; ValueError, TypeError or KeyError if it is another text."""
+        """Read the text of config.json; ValueError, TypeError or KeyError if it is malformed."""
         values: dict[str, Any] = json.loads(text)
         config = cls(**{**values, "classes": tuple(values["classes"])})
         if min(*config.image_shape, config.micro_batch, len(config.classes)) < 1:
@@ -137,7 +136,7 @@ class DigitNetwork(nn.Module):
         self.output = nn.Linear(FEATURES, classes)
 
     def features(self, images: Tensor) -> Tensor:
-        """Map images [N, C, H, W] in [-1, 1] to features [N, F], all >= 0, once trained with a mean square of 1."""
+        """Map images [N, C, H, W] in [-1, 1] to features [N, F], all >= 0; after training their mean square is 1."""
         units = functional.max_pool2d(functional.relu(self.first(images)), 2)  # [N, 16, 12, 12] of digits
         units = functional.max_pool2d(functional.relu(self.second(units)), 2)  # [N, 32, 4, 4]
         return functional.relu(self.hidden(units.flatten(1)))
@@ -155,7 +154,7 @@ class DigitFeatures:
         """Load an extractor from its folder.
 
         Raises:
-            RunError: if a file is missing or damaged, or the weights are not those that the configuration names.
+            RunError: if a file is missing or damaged, or the weights' digest differs from the configuration's.
         """
         try:
             config = FeaturesConfig.from_json((folder / CONFIG_FILE).read_text(encoding="utf-8"))
@@ -182,12 +181,12 @@ class DigitFeatures:
 
     @property
     def names(self) -> ScoreNames:
-        """Those of the formulas: no other project knows these weights."""
+        """Names of the formulas: these weights are not publicly known."""
         return FORMULAS
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """The shape of the images that it was trained on, (H, W, C)."""
+        """The shape of the training images, (H, W, C)."""
         return self.config.image_shape
 
     @property
@@ -197,27 +196,27 @@ class DigitFeatures:
 
     @property
     def classes(self) -> int:
-        """K, how many classes it was trained on."""
+        """K, the number of classes."""
         return len(self.config.classes)
 
     @property
     def facts(self) -> dict[str, Any]:
-        """How well it does on which data."""
+        """Accuracy and training data."""
         return {"test_accuracy": self.config.test_accuracy, "data": self.config.data_name}
 
     def treatment(self, image_shape: tuple[int, int, int]) -> str:
-        """Nothing is done to images: those of another shape are refused."""
+        """Return `none`: images of another shape are refused."""
         return "none"
 
     def __call__(self, images: NDArray[np.uint8], *, report: Callable[[int], None] = lambda _: None) -> ExtractorOutput:
-        """Look at images in micro-batches of one size, the last one filled up, so that no answer depends on N.
+        """Extract features in micro-batches of one size, the last one padded, so that results do not depend on N.
 
         Args:
             images: uint8 [N, H, W, C], N >= 1.
-            report: told how many more images are done.
+            report: called with the number of images just done.
 
         Raises:
-            ScoreError: if the images are not of the shape that the extractor was trained on.
+            ScoreError: if the images are not of the extractor's shape.
         """
         if images.ndim != 4 or len(images) == 0 or images.dtype != np.uint8:
             raise ScoreError(f"expected images uint8 [N, H, W, C] with N >= 1, got {images.dtype} {list(images.shape)}")
@@ -248,7 +247,7 @@ class DigitFeatures:
 
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
-    """Compute in one thread, so that no bit depends on how many a machine has; the network is too small for more."""
+    """Compute in one thread, so that no bit depends on the machine; the network is too small to gain from more."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -258,5 +257,5 @@ def _one_thread() -> Iterator[None]:
 
 
 def _pooled(side: int) -> int:
-    """Return what two 5 x 5 convolutions without padding, each halved by pooling, leave of a side."""
+    """Return the side after two 5 x 5 convolutions without padding, each followed by halving."""
     return ((side - 4) // 2 - 4) // 2

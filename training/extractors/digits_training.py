@@ -33,13 +33,13 @@ from training.randomness import stream
 from training.runs.card import CARD_FILE
 from training.runs.checkpoint import write_atomically
 
-EPOCHS = 15
-BATCH = 100
-MICRO_BATCH = 100  # of the extractor in use
-RATE = 2e-3  # Adam's, falling linearly to 0
-FEATURE_DROPOUT = 0.25
-NORMALISING = 2000  # images
-SHIFT = 2  # most that a training image is moved, px
+EPOCHS = 15  # passes over the training images; about a minute of one CPU core
+BATCH = 100  # images per training step
+MICRO_BATCH = 100  # images per forward pass in use
+RATE = 2e-3  # Adam's initial learning rate, falling linearly to 0
+FEATURE_DROPOUT = 0.25  # share of features dropped in training
+NORMALISING = 2000  # images that the features' mean square is measured on
+SHIFT = 2  # px; largest shift of a training image, within the margin of MNIST's digits
 
 
 def train_digit_features(
@@ -54,15 +54,15 @@ def train_digit_features(
     """Train an extractor and write its folder; the same seed, data, torch and threads give the same weights.
 
     Args:
-        data: the training images, at least a batch.
-        folder: made if it is missing.
-        test: what the accuracy is measured on; it has no part in the training.
+        data: the training images, at least one batch.
+        folder: created if missing.
+        test: images that the accuracy is measured on; they are not trained on.
         seed: of every random choice.
         epochs: passes over the training images.
-        report: told the epochs done and the mean loss of the last one.
+        report: called with the number of epochs done and the last one's mean loss.
 
     Raises:
-        DataError: if there are fewer images than a batch, or they are smaller than the network can look at.
+        DataError: if there are fewer images than a batch, or they are too small for the network.
     """
     if len(data) < BATCH or min(data.shape[:2]) < SMALLEST:
         raise DataError(
@@ -100,7 +100,7 @@ def train_digit_features(
 def normalise(network: DigitNetwork, data: LabelledImages) -> None:
     """Scale the features to a mean square of 1 on the first training images, and leave the logits as they are.
 
-    Else their scale would be an accident of the training, and with it that of the distances between them.
+    Otherwise their scale, and that of their distances, would be arbitrary.
     """
     scale = network.features(to_tensor(data.images[:NORMALISING])).square().mean().sqrt()
     network.hidden.weight.div_(scale)  # ReLU(x / scale) = ReLU(x) / scale
@@ -109,7 +109,7 @@ def normalise(network: DigitNetwork, data: LabelledImages) -> None:
 
 
 def shifted(images: Tensor, random: torch.Generator) -> Tensor:
-    """Move each image [N, C, H, W] by up to SHIFT pixels down and right, filling with -1."""
+    """Shift each image [N, C, H, W] at random by up to SHIFT pixels, filling with -1."""
     count, _, height, width = images.shape
     down, right = torch.randint(0, 2 * SHIFT + 1, (2, count), generator=random)
     padded = functional.pad(images, (SHIFT,) * 4, value=-1.0)
@@ -192,7 +192,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="seed of every random choice")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="passes over the training images")
     chosen = parser.parse_args()
-    torch.set_num_threads(1)  # the network is too small for more, whose number would decide the last bits
+    torch.set_num_threads(1)  # more do not help so small a network, and their number would change the last bits
     data, test = load(chosen.data, "train"), load(chosen.data, "test")
     extractor = train_digit_features(
         data,

@@ -1,11 +1,11 @@
-"""The extractor behind the Inception score, FID and KID, over a file of weights that the user has.
+"""The extractor of the Inception score, FID and KID, from a weights file that the user provides.
 
     extractor = InceptionFeatures.load(Path("weights-inception-2015-12-05-6726825d.pth"))
     seen = extractor(images)                           # seen.features [N, 2048], seen.probabilities [N, 1008]
 
-The weights do not ship with the project. The digest of a file is checked before a byte of it is read as anything; only
-with the one file that torch-fidelity and pytorch-fid use may the scores bear the well-known names. A `.pth` is read
-without running what it may hold, and a `.safetensors` holds nothing that could run.
+The weights do not ship with the project. A file's digest is checked before it is parsed; only with the file that
+torch-fidelity and pytorch-fid use do the scores get their well-known names. A `.pth` is read without executing code
+in it, and a `.safetensors` cannot contain any.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from training.scores.names import FORMULAS, INCEPTION, ScoreNames
 # pytorch-fid's pt_inception-2015-12-05-6726825d.pth. As PyTorch Hub wants it, a file's name ends in the first eight
 # digits; several public evaluation logs give all of them.
 KNOWN_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
-MAX_FILE_BYTES = 512 * 2**20
-MICRO_BATCH = 32
-COUNTER = ".num_batches_tracked"  # of batch normalisation; some files lack it, and nothing here reads it
+MAX_FILE_BYTES = 512 * 2**20  # the published file has 96 MB
+MICRO_BATCH = 32  # images of 299 x 299 per forward pass, which bounds the memory
+COUNTER = ".num_batches_tracked"  # of batch normalisation; unused, and missing in some files
 
 
 class InceptionFeatures:
@@ -52,11 +52,11 @@ class InceptionFeatures:
         """Load weights.
 
         Args:
-            path: a `.pth` or a `.safetensors` with the state dict of the network.
-            sha256: what the digest of the file must be, in hexadecimal digits.
+            path: `.pth` or `.safetensors` file with the network's state dict.
+            sha256: the required digest of the file, in hexadecimal.
 
         Raises:
-            RunError: if the file is missing, has another digest or another ending, or holds other weights.
+            RunError: if the file is missing, or has a different digest, ending or set of weights.
         """
         content = _checked_content(path, sha256)
         with torch.device("meta"):
@@ -72,44 +72,44 @@ class InceptionFeatures:
 
     @property
     def names(self) -> ScoreNames:
-        """The well-known ones for the well-known file, else those of the formulas."""
+        """The well-known names for the published file, else those of the formulas."""
         return INCEPTION if self._sha256 == KNOWN_SHA256 else FORMULAS
 
     @property
     def image_shape(self) -> None:
-        """None: images of every size are seen, grey or in colour."""
+        """None: images of any size, grey or colour, are accepted."""
         return None
 
     @property
     def features(self) -> int:
-        """F, what the last pooling leaves."""
+        """F, the width of the last pooling."""
         return FEATURES
 
     @property
     def classes(self) -> int:
-        """K of the graph."""
+        """K, the number of the graph's classes."""
         return CLASSES
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Which network it is, and whether its weights are the published ones."""
+        """The network, and whether its weights are the published ones."""
         return {"network": "Inception-v3, 2015-12-05", "known": self._sha256 == KNOWN_SHA256}
 
     def treatment(self, image_shape: tuple[int, int, int]) -> str:
-        """Say how images (H, W, C) are brought to the network's size, and grey ones to three channels."""
+        """Return the preprocessing of images (H, W, C): resizing, and grey to three channels."""
         height, width, channels = image_shape
         grey = ", grey repeated in 3 channels" if channels == 1 else ""
         return f"{width}x{height} to {SIDE}x{SIDE}, bilinear as in TensorFlow 1{grey}"
 
     def __call__(self, images: NDArray[np.uint8], *, report: Callable[[int], None] = lambda _: None) -> ExtractorOutput:
-        """Look at images in micro-batches, on a GPU where torch sees one.
+        """Extract features in micro-batches, on a GPU if torch finds one.
 
         Args:
             images: uint8 [N, H, W, C], N >= 1, C 1 or 3.
-            report: told how many more images are done.
+            report: called with the number of images just done.
 
         Raises:
-            ScoreError: if they are no such images.
+            ScoreError: if the images are malformed.
         """
         if images.ndim != 4 or 0 in images.shape or images.shape[3] not in (1, 3) or images.dtype != np.uint8:
             raise ScoreError(
@@ -125,7 +125,7 @@ class InceptionFeatures:
 
     @torch.inference_mode()
     def _micro_batch(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return features and probabilities; in full precision, where a GPU would take ten bits."""
+        """Return features and probabilities in full float32: a GPU's default would be TF32 with ten bits."""
         colours = torch.tensor(images, device=self._device).permute(0, 3, 1, 2).expand(-1, 3, -1, -1)
         with torch.backends.cudnn.flags(allow_tf32=False):
             features, logits = self._network(colours)
@@ -133,7 +133,7 @@ class InceptionFeatures:
 
 
 def _checked_content(path: Path, sha256: str) -> bytes:
-    """Read a file whole, and refuse it if its digest is another."""
+    """Read a whole file; RunError if its digest differs."""
     try:
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:
@@ -151,7 +151,7 @@ def _checked_content(path: Path, sha256: str) -> bytes:
 
 
 def _state_of(path: Path, content: bytes) -> Mapping[str, Any]:
-    """Read the tensors of a file; nothing in it is run."""
+    """Read the tensors of a file without executing code in it."""
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load(content)
@@ -170,7 +170,7 @@ def _state_of(path: Path, content: bytes) -> Mapping[str, Any]:
 
 
 def _fitting(state: Mapping[str, Any], expected: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """Return the weights that the network has, in float32; refuse missing, further or other ones."""
+    """Return the network's weights in float32; RunError if any is missing, extra or different."""
     names = {name for name in expected.keys() ^ state.keys() if not str(name).endswith(COUNTER)}
     wrong = names or {name for name in expected.keys() & state.keys() if not _alike(state[name], expected[name])}
     if wrong:
@@ -183,7 +183,7 @@ def _fitting(state: Mapping[str, Any], expected: Mapping[str, Tensor], path: Pat
 
 
 def _alike(found: object, expected: Tensor) -> bool:
-    """Say whether a value of a file is a tensor of the right shape whose numbers are finite."""
+    """Return whether a value is a finite tensor of the right shape."""
     if not isinstance(found, Tensor) or found.shape != expected.shape or found.is_meta:
         return False
     return bool(torch.isfinite(found).all())

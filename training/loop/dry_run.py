@@ -21,7 +21,7 @@ from training.data import UNLABELLED, LabelledImages
 from training.families import family_of
 from training.recipes import Recipe
 
-NOISE_CLASSES = 10
+NOISE_CLASSES = 10  # of noise for recipes that need labels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ from training.layers import BatchNorm2d
 
 Kernel = Literal[4, 5]
 Layout = Literal["strided", "paired"]
-SIDES = (32, 64)
+SIDES = (32, 64)  # px, of the images
 SMALLEST_MAP = 4  # px; the generator starts and the discriminator ends at this size
 LEAK = 0.2
 DEVIATION = 0.02  # of initial weights around 0 and initial scales around 1, section 4

@@ -23,8 +23,8 @@ from torch.nn import functional
 
 SIDE = 299  # px, of the images that the first layer sees
 FEATURES = 2048
-CLASSES = 1008
-BATCH_NORM_EPS = 1e-3
+CLASSES = 1008  # logits of the graph
+BATCH_NORM_EPS = 1e-3  # as in the graph
 
 Pool = Callable[[Tensor], Tensor]
 

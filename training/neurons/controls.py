@@ -14,7 +14,7 @@ from training.neurons.matching import held_out
 from training.neurons.search import Activations, Labels, SearchResult, search, unit_blocks
 from training.neurons.table import FILTERS, MAJORITY, SMOOTH_FILTERS, STATISTICS, Row, row_of
 
-FILTERS_TRIED = 100_000
+FILTERS_TRIED = 100_000  # random filters of each kind
 FILTERS_AT_ONCE = 1000  # bounds the memory of their responses
 SMOOTHNESS = 1 / 16  # standard deviation of the blur of smooth filters, as a share of the image's side
 

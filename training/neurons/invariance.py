@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from training.batches import to_tensor
 
-IMAGES = 10
+IMAGES = 10  # positives that are changed, as in the paper
 POINTS = 17  # per curve; odd, so that the unchanged image is one of them
 
 Activation = Callable[[Tensor], Tensor]  # images [N, C, H, W] in [-1, 1] -> activations [N]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from training.neurons.linear import folds, logistic
 
-TINY = 1e-4
+TINY = 1e-4  # keeps logarithms and quotients finite for flat images
 PARTS = 5  # of the cross-validation
 CHUNK = 1000  # images per chunk, to bound the memory
 

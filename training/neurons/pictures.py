@@ -28,7 +28,7 @@ from training.neurons.stimuli import STEPS, Form, optimal_stimulus, top_stimuli
 from training.runs.checkpoint import write_atomically
 from training.runs.grids import grid
 
-COLUMNS = 8
+COLUMNS = 8  # of the sheet of 48 images
 WIDE = 96  # px, least width of an image on a sheet
 
 Stage = Callable[[str, int], Callable[[int], None]]  # see `training.neurons.find`

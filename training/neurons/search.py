@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from training.neurons.concepts import Concept
 from training.neurons.measures import auroc, bootstrap_interval, calibrated
 
-THRESHOLDS = 20
+THRESHOLDS = 20  # per unit, as in the paper
 BLOCK_VALUES = 4 * 2**20  # activations per block, 16 MB of float32
 
 Activations = NDArray[np.floating[Any]]

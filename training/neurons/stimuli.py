@@ -27,7 +27,7 @@ CONTRAST = 0.5  # root mean square of a stimulus's pixels in [-1, 1]; scales the
 LONGEST, SHORTEST = 1.0, 1e-5  # lengths of a step, relative to the parameters' norm
 LONGER, SHORTER = 1.5, 0.5
 
-STARTS, STEPS = 8, 200
+STARTS, STEPS = 8, 200  # random starts, and the limit of steps from each
 
 Report = Callable[[int], None]  # called with the number of steps just done
 Form = Literal["pixels", "frequencies"]

@@ -23,7 +23,7 @@ def card(
         config: its configuration.
         recipe: its recipe.
         run: the run that was probed.
-        outcome: what was found.
+        outcome: its results.
         weights_sha256: of the probed run's checkpoint.
     """
     rows = {
@@ -65,19 +65,19 @@ Made by
 
 
 def _scaling(outcome: ProbeOutcome) -> str:
-    """Say what the features were multiplied with."""
+    """Describe the scaling of features."""
     return "each to unit variance" if outcome.standardised else "all by one number"
 
 
 def _drawn(outcome: ProbeOutcome) -> str:
-    """Say how the labelled images were chosen."""
+    """Describe the choice of labelled images."""
     if outcome.draws == 1:
         return "all there are"
-    return f"the same number a class in each of {outcome.draws} draws; the first one's classifier is this one"
+    return f"the same number per class in each of {outcome.draws} draws; the first one's classifier is this one"
 
 
 def _accuracy(outcome: ProbeOutcome) -> str:
-    """Write the test accuracy with its spread over the draws, as the paper does, and the log loss."""
+    """Write the test accuracy with its spread over draws, as in the paper, and the log loss."""
     if outcome.test_accuracy is None or outcome.served_accuracy is None:
         return "not measured: the data came without test images"
     mean = f"{100 * outcome.test_accuracy:.2f} %"

@@ -1,4 +1,4 @@
-"""The features that a discriminator gives of images, and the statistics that its batch normalisation is frozen to."""
+"""A discriminator's features of images, and the statistics that its batch normalisation is frozen to."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from training.batches import to_tensor
 from training.networks.dcgan import Discriminator
 from training.networks.probe import feature_count, pooled
 
-BATCH = 128  # images; that of the paper's training, whose batch statistics are averaged
-CHUNK = 1000  # rows of features that are worked on at once where a copy is made
+BATCH = 128  # images, as in the paper's training; statistics are averaged over such batches
+CHUNK = 1000  # rows of features that are copied at a time, to bound the memory
 
-Report = Callable[[int], None]  # told how many more are done
+Report = Callable[[int], None]  # called with the number of images just done
 
 
 @torch.no_grad()
@@ -29,14 +29,14 @@ def freeze_statistics(
 ) -> None:
     """Store the mean over batches of the batch statistics of training images, and switch to eval mode.
 
-    Averaged weights have no statistics of their own: those gathered in training belong to other weights.
+    Averaged weights need statistics of their own: those gathered in training belong to other weights.
 
     Args:
-        discriminator: one without labels; its buffers are replaced.
-        images: uint8 [N, H, W, C]; a last batch that is not full is left out, unless it is the only one.
-        order: [N] numbers of the images as they make up the batches, by default 0..N-1. Images that are sorted by class
-            need one: a batch of a single class has other statistics.
-        report: told how many more images are done.
+        discriminator: unconditional; its buffers are replaced.
+        images: uint8 [N, H, W, C]; an incomplete last batch is left out, unless it is the only one.
+        order: [N] indices in the order of the batches, by default 0..N-1. Images sorted by class need a random order:
+            a batch of one class has different statistics.
+        report: called with the number of images just done.
     """
     for module in discriminator.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -61,10 +61,10 @@ def pooled_features(
     """Map images to features.
 
     Args:
-        discriminator: one without labels, in eval mode.
+        discriminator: unconditional, in eval mode.
         images: uint8 [N, H, W, C].
-        order: [N] numbers of the images whose features are wanted, by default 0..N-1.
-        report: told how many more images are done.
+        order: [N] indices of images, by default 0..N-1.
+        report: called with the number of images just done.
 
     Returns: float32 [N, F] on the discriminator's device.
     """
@@ -78,12 +78,12 @@ def pooled_features(
 
 
 def centre(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Subtract the mean of each feature in place, without a copy of them.
+    """Subtract the mean of each feature, in place.
 
     Args:
-        features: [N, F], changed.
+        features: [N, F], modified.
 
-    Returns: the means [F] that were subtracted, and the deviations [F].
+    Returns: the means [F] that were subtracted, and the standard deviations [F].
     """
     chunks = [features[rows] for rows in _slices(len(features), CHUNK)]
     mean = torch.stack([chunk.sum(0) for chunk in chunks]).double().sum(0).div(len(features)).to(features.dtype)
@@ -93,7 +93,7 @@ def centre(features: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _seen_by(discriminator: Discriminator, images: NDArray[np.uint8]) -> Tensor:
-    """Return images as the discriminator takes them, on its device."""
+    """Return images float32 [N, C, H, W] in [-1, 1] on the discriminator's device."""
     return to_tensor(images).to(next(discriminator.parameters()).device)
 
 

@@ -1,4 +1,4 @@
-"""Fits the probe: cost and scaling chosen on held-out training images, machines, and a temperature for their scores."""
+"""Fits the probe: cost and scaling chosen on held-out training images, linear machines, and a temperature."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from training.networks.probe import ProbeClassifier
 from training.probe.features import Report, centre
 from training.probe.machines import LinearMachine, fit_machine
 
-COSTS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # rising; for features with a mean squared norm of 1
-FALLS = 2  # costs in a row below the best accuracy after which larger ones are not tried
-SHARPEST = 1e3  # bound on the inverse of the temperature
+COSTS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # ascending, for features of mean squared norm 1; about three per decade
+FALLS = 2  # stop after so many consecutive costs below the best accuracy
+SHARPEST = 1e3  # bound on 1 / temperature, reached if no example is misclassified
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +32,7 @@ class LabelledFeatures:
     labels: Tensor  # [N] int64 in [0, K)
 
     def accuracy(self, machine: LinearMachine) -> float:
-        """Return the share in [0, 1] of images whose own class has the highest score."""
+        """Return the share in [0, 1] of images whose label has the highest score."""
         return float((machine.scores(self.features).argmax(1) == self.labels).double().mean())
 
 
@@ -40,21 +40,21 @@ class LabelledFeatures:
 class Trial:
     """One setting of the machine, and its accuracy on the validation part."""
 
-    standardised: bool  # each feature is brought to unit variance, rather than all scaled by one number
-    cost: float  # C, for features with a mean squared norm of 1
+    standardised: bool  # features have unit variance each, rather than one common factor
+    cost: float  # C, for features of mean squared norm 1
     accuracy: float  # in [0, 1]; the mean over the draws
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Probe:
-    """What was fitted.
+    """A fitted probe.
 
     Attributes:
-        machines: one a draw of labels, a single one where all are used; they take features as they are, not centred.
-        temperature: what the first machine's scores are divided by before softmax.
+        machines: one per draw of labels, or a single one if all are used; they take uncentred features.
+        temperature: divisor of the first machine's scores before softmax.
         chosen: the best trial.
         trials: all of them.
-        log_losses: on the validation part, nats, with temperature 1 and with the fitted one.
+        log_losses: on the validation part, in nats, at temperature 1 and at the fitted one.
     """
 
     machines: tuple[LinearMachine, ...]
@@ -64,7 +64,7 @@ class Probe:
     log_losses: tuple[float, float]
 
     def classifier(self, discriminator: Discriminator) -> ProbeClassifier:
-        """Join the first machine, its scores divided by the temperature, to the discriminator it was fitted on."""
+        """Combine the first machine, its scores divided by the temperature, with its discriminator."""
         machine = self.machines[0]
         network = ProbeClassifier(discriminator, classes=len(machine.biases))
         with torch.no_grad():
@@ -75,12 +75,12 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class FewLabels:
-    """The published protocol for few labels: everything is a mean over random draws of the labelled images.
+    """The published protocol for few labels: results are means over random draws of labelled images.
 
     Attributes:
-        per_class: labelled images a class in one draw.
-        choosing: draws that cost and scaling are chosen by; 10 in the paper's code.
-        final: draws that are fitted with them; 100 in the paper's code.
+        per_class: labelled images per class in one draw.
+        choosing: number of draws for choosing cost and scaling; 10 in the paper's code.
+        final: number of draws for the result; 100 in the paper's code.
     """
 
     per_class: int
@@ -91,13 +91,13 @@ class FewLabels:
 def hold_out(
     labels: NDArray[np.int64], *, classes: int, share: float = 0.1, seed: int = 0
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Divide training images at random into those to fit on and those to validate on, class by class.
+    """Split training images at random, class by class, into a part to fit on and a part to validate on.
 
     Args:
         labels: [N].
         classes: K.
-        share: of each class that is held out for validation, and at least one image.
-        seed: another seed divides otherwise.
+        share: of each class held out for validation, at least one image.
+        seed: other seeds give other splits.
 
     Returns: indices of the images to fit on, and of those to validate on, each in random order.
 
@@ -107,7 +107,7 @@ def hold_out(
     if classes < 2 or labels.min() < 0:
         raise DataError(
             f"a probe needs labelled images of two classes or more, and these have {classes}; give data with labels, "
-            f"such as a folder a class"
+            f"such as one folder per class"
         )
     random = np.random.default_rng([seed, classes])
     fitted, validated = [], []
@@ -131,19 +131,19 @@ def fit_probe(
     costs: Sequence[float] = COSTS,
     report: Report = lambda _: None,
 ) -> Probe:
-    """Choose cost and scaling, and fit with them.
+    """Choose cost and scaling, then fit.
 
-    Where all labels are used, the machine is fitted once more, with the chosen setting, to all examples: the
-    temperature is that of the machine which did not see the validation part.
+    If all labels are used, the machine is fitted again to all examples with the chosen setting; the temperature
+    remains that of the machine that did not see the validation part.
 
     Args:
-        examples: of the training images, in random order; the features are changed in place (centred).
+        examples: of the training images, in random order; the features are centred in place.
         classes: K.
-        validation: how many of the last examples are the validation part, and are not fitted on before all is chosen.
+        validation: number of last examples that form the validation part.
         few: the protocol for few labels; by default all labels are used.
         seed: of the draws of few labels.
-        costs: C to try, rising, for features with a mean squared norm of 1.
-        report: told whenever one more machine is fitted; `max_fits` says how many at most.
+        costs: values of C to try, ascending, for features of mean squared norm 1.
+        report: called with 1 after each machine; `max_fits` is the largest number of machines.
 
     Raises:
         DataError: if a class has too few images to draw from.
@@ -177,13 +177,13 @@ def fit_probe(
 
 
 def max_fits(few: FewLabels | None, costs: Sequence[float] = COSTS) -> int:
-    """Return how many machines `fit_probe` fits at most."""
+    """Return the largest number of machines that `fit_probe` fits."""
     choosing, final = (few.choosing, few.final) if few else (1, 1)
     return 2 * len(costs) * choosing + final
 
 
 def fit_temperature(scores: Tensor, labels: Tensor) -> float:
-    """Return the temperature T with which softmax(scores / T) has the least log loss, Guo et al. 2017, section 4.2.
+    """Return the temperature T that minimises the log loss of softmax(scores / T), Guo et al. 2017, section 4.2.
 
     The loss is convex in 1 / T, and its derivative is the mean over examples of (expected score - the label's score).
 
@@ -191,7 +191,7 @@ def fit_temperature(scores: Tensor, labels: Tensor) -> float:
         scores: [N, K].
         labels: [N] int64 in [0, K).
 
-    Returns: T >= 1 / SHARPEST; about that bound where no example is misclassified.
+    Returns: T >= 1 / SHARPEST, near that bound if no example is misclassified.
     """
     scores = scores.double()
     right = scores.gather(1, labels[:, None])[:, 0]
@@ -207,7 +207,7 @@ def fit_temperature(scores: Tensor, labels: Tensor) -> float:
 
 
 def log_loss(logits: Tensor, labels: Tensor) -> float:
-    """Return the mean of -log softmax(logits) at the labels, nats; logits [N, K], labels [N] int64."""
+    """Return the mean of -log softmax(logits) at the labels, in nats; logits [N, K], labels int64 [N]."""
     return float(functional.cross_entropy(logits.double(), labels))
 
 
@@ -221,7 +221,7 @@ def _tried(
     costs: Sequence[float],
     told: Report,
 ) -> Iterator[tuple[Trial, LinearMachine]]:
-    """Yield the trial of each cost with the first draw's machine, until accuracy has fallen `FALLS` times in a row."""
+    """Yield each cost's trial and the first draw's machine, until accuracy has been below the best `FALLS` times."""
     scale = _scale(deviation, standardised=standardised)
     machines: list[LinearMachine | None] = [None] * len(draws)
     best, fallen = -1.0, 0
@@ -240,7 +240,7 @@ def _tried(
 
 
 def _drawn(seen: LabelledFeatures, few: FewLabels, draws: int, classes: int, seed: int) -> Iterator[LabelledFeatures]:
-    """Yield draws of the same number of labelled examples of each class; draw n is the same, whatever their number."""
+    """Yield draws with equally many examples per class; draw n does not depend on the number of draws."""
     labels = seen.labels.cpu().numpy()
     for draw in range(draws):
         rows = choose_labelled(labels, count=few.per_class * classes, classes=classes, seed=seed + draw)
@@ -249,7 +249,7 @@ def _drawn(seen: LabelledFeatures, few: FewLabels, draws: int, classes: int, see
 
 
 def _scale(deviation: Tensor, *, standardised: bool) -> Tensor:
-    """Return the factors [F] that bring centred features to a mean squared norm of 1; 0 for those that never vary."""
+    """Return factors [F] that give centred features a mean squared norm of 1; 0 for constant features."""
     if standardised:
         varies = deviation > 1e-6 * deviation.max()
         return torch.where(varies, 1 / deviation, 0) / varies.sum().clamp_min(1).sqrt()

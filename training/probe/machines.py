@@ -4,9 +4,9 @@
 
 Newton's method on the primal problem, after Keerthi & DeCoste 2005, "A modified finite Newton method for fast solution
 of large scale linear SVMs" (JMLR 6): the loss is quadratic between the points where an example's slack becomes 0, and
-each step solves the linear equations of the present active examples by conjugate gradients. The features are only ever
-multiplied with K vectors, so nothing of their size is copied, and float32 stays float32. (LIBLINEAR, which solves the
-same problem, would need seven times the memory: it stores an entry in 16 bytes, beside a float64 copy.)
+each step solves the linear equations of the active examples by conjugate gradients. Features are only multiplied by K
+vectors, so nothing of their size is copied, and float32 stays float32. (LIBLINEAR, which solves the same problem, would
+need seven times the memory: 16 bytes per entry, and a float64 copy.)
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-NEWTON_STEPS = 60  # at most
-GRADIENT_STEPS = 100  # of conjugate gradients in one Newton step, at most
-FORCING = 0.1  # what conjugate gradients leave of the residual in one Newton step
-HALVINGS = 20  # of a step that does not lower the objective, at most
+NEWTON_STEPS = 60  # limit
+GRADIENT_STEPS = 100  # limit of conjugate gradients per Newton step
+FORCING = 0.1  # conjugate gradients stop at this share of the residual: early steps need no more
+HALVINGS = 20  # limit; 2^-20 of a step is near float32's rounding
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LinearMachine:
-    """One hyperplane a class; a score is positive on the class's side."""
+    """One hyperplane per class; scores are positive on the class's side."""
 
     weights: Tensor  # [K, F]
     biases: Tensor  # [K]
@@ -34,7 +34,7 @@ class LinearMachine:
         return torch.addmm(self.biases, features, self.weights.t())
 
     def with_shift(self, mean: Tensor) -> LinearMachine:
-        """Return the machine for features as they are, where this one is for those less a mean [F]."""
+        """Return the equivalent machine for features from which a mean [F] was not subtracted."""
         shift = self.weights.double() @ mean.double()
         return LinearMachine(self.weights, (self.biases.double() - shift).to(self.biases.dtype))
 

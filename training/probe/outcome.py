@@ -1,4 +1,4 @@
-"""What a probe found."""
+"""The results of a probe."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeOutcome:
-    """What a probe found; also the line of metrics.jsonl. Accuracies lie in [0, 1], log losses are nats.
+    """The results of a probe, also the line of metrics.jsonl. Accuracies lie in [0, 1], log losses are in nats.
 
-    Accuracies of few labels are means over the draws; log losses and `served_accuracy` are those of the classifier that
-    was written, which is the first draw's.
+    With few labels, accuracies are means over the draws; log losses and `served_accuracy` are those of the classifier
+    that is written, from the first draw.
     """
 
-    images_seen: int  # by the discriminator, in its training
+    images_seen: int  # in the discriminator's training
     seconds: float
     features: int
-    labels: int  # labelled images that a machine was fitted to
+    labels: int  # labelled images per machine
     draws: int
     validation_images: int
     standardised: bool
@@ -26,8 +26,8 @@ class ProbeOutcome:
     validation_log_loss: float
     validation_log_loss_uncalibrated: float  # with temperature 1
     test_images: int
-    test_accuracy: float | None  # None without test images, like all that follow
-    test_deviation: float | None  # of the accuracy from draw to draw; None also where there is one
+    test_accuracy: float | None  # None without test images, like all below
+    test_deviation: float | None  # standard deviation over draws; None for a single draw
     served_accuracy: float | None
     test_log_loss: float | None
     test_log_loss_uncalibrated: float | None

@@ -1,4 +1,4 @@
-"""Probes a DCGAN's run, and writes what comes of it as a run folder that serves as a classifier.
+"""Probes a DCGAN's run, and writes the classifier as a run folder to pack and serve.
 
 runs/dcgan32-probe/
 ├── config.json               the recipe `probe` with the form of the discriminator, image shape, classes
@@ -36,7 +36,7 @@ from training.runs import metrics
 from training.runs.card import CARD_FILE
 from training.runs.checkpoint import WEIGHTS_FILE, Run, load_run, save_config, served_weights, write_atomically
 
-Stage = Callable[[str, int], Report]  # name and length of a piece of work -> what is told of its progress
+Stage = Callable[[str, int], Report]  # (name, length) of a piece of work -> its progress callback
 
 
 def probe_run(
@@ -52,13 +52,13 @@ def probe_run(
     """Fit a classifier to the features of a run's discriminator, measure it, and write it.
 
     Args:
-        run: folder of a DCGAN's run, one without labels.
+        run: folder of an unconditional DCGAN's run.
         data: labelled training images, of the run's shape.
-        out: folder that is made.
-        recipe: how to fit; what it says of the discriminator is replaced with what the run says.
-        test: what the accuracy is measured on; it has no part in any choice.
-        device: where to compute; features of all images must fit in its memory.
-        stage: told what begins.
+        out: folder to create.
+        recipe: how to fit; the run's fields replace those of the discriminator.
+        test: images that the accuracy is measured on; nothing is chosen on them.
+        device: to compute on; the features of all images must fit in its memory.
+        stage: called as each piece of work starts.
 
     Raises:
         RunError: if the run has no such discriminator, or `out` is not empty.
@@ -119,7 +119,7 @@ def probe_run(
 
 
 def _discriminator(run: Run) -> Discriminator:
-    """Return the averaged discriminator of a run, or say why there is none to probe."""
+    """Return the averaged discriminator of a run; RunError if it cannot be probed."""
     recipe = run.config.settings
     if not isinstance(recipe, DcganRecipe):
         raise RunError(f"{run.path} is a run of {run.config.recipe}; a probe reads the convolutions of a DCGAN's run")
@@ -134,7 +134,7 @@ def _discriminator(run: Run) -> Discriminator:
 
 
 def _must_fit(images: LabelledImages | None, data: LabelledImages, run: Run) -> None:
-    """Refuse images of another shape than the run's, or test images of other classes than the training ones."""
+    """Refuse images that are not of the run's shape, and test images with other classes."""
     if images is None:
         return
     height, width, channels = images.shape
@@ -149,7 +149,7 @@ def _must_fit(images: LabelledImages | None, data: LabelledImages, run: Run) -> 
 
 
 def _must_suffice(labels: NDArray[np.int64], few: FewLabels, data: LabelledImages) -> None:
-    """Refuse few labels that are more than some class has, before the long work begins."""
+    """Refuse more labels per class than some class has, before the long work starts."""
     counts = np.bincount(labels, minlength=len(data.classes))
     least = int(counts.argmin())
     if counts[least] < few.per_class:
@@ -160,7 +160,7 @@ def _must_suffice(labels: NDArray[np.int64], few: FewLabels, data: LabelledImage
 
 
 def _tested(probe: Probe, tested: LabelledFeatures | None) -> dict[str, Any]:
-    """Return what an outcome says of test images."""
+    """Return the fields of an outcome that concern test images."""
     names = ("test_accuracy", "test_deviation", "served_accuracy", "test_log_loss", "test_log_loss_uncalibrated")
     if tested is None:
         return {"test_images": 0, **dict.fromkeys(names)}
@@ -177,7 +177,7 @@ def _tested(probe: Probe, tested: LabelledFeatures | None) -> dict[str, Any]:
 
 
 def _described(recipe: ProbeRecipe, run: Run, data: LabelledImages) -> ProbeRecipe:
-    """Return the recipe with what the run says of its discriminator."""
+    """Return the recipe with the run's discriminator fields."""
     probed = cast(DcganRecipe, run.config.settings)
     names = ("discriminator_width", "kernel", "layers", "discriminator_activation")
     return recipe.overridden({"images": len(data), **{name: getattr(probed, name) for name in names}})

@@ -1,6 +1,6 @@
-"""The recipes: complete training configurations whose defaults are the published ones, by name.
+"""The recipes: complete training configurations by name; defaults are the published values.
 
-mintage recipes                                   # what there is
+mintage recipes                                   # list all
 mintage train ssgan-digits --set images=100000    # one field overridden
 """
 

@@ -1,4 +1,4 @@
-"""What the recipes of a generator against a discriminator of real and generated have in common."""
+"""The fields shared by recipes of a generator against a discriminator of real and generated images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class AdversarialRecipe(GanRecipe):
     """The game of Goodfellow et al. 2014, algorithm 1, whatever the networks."""
 
     images: Annotated[int, About("length of the run, in real images", 1)]
-    batch: Annotated[int, About("real images a step, and as many generated ones", 2, 65_536)]
+    batch: Annotated[int, About("real images per step, and as many generated ones", 2, 65_536)]
 
     discriminator_steps: Annotated[int, About("k: discriminator steps for each generator step", 1, 100)] = 1
     real_target: Annotated[
@@ -25,10 +25,10 @@ class AdversarialRecipe(GanRecipe):
 
     @property
     def batch_sizes(self) -> dict[str, int]:
-        """The size of a step's batches, by field."""
+        """The size of a step's batches by field."""
         return {"batch": self.batch}
 
     @property
     def batch_images(self) -> int:
-        """How many real images a step advances the run by."""
+        """The number of real images that a step advances the run by."""
         return self.batch * self.discriminator_steps

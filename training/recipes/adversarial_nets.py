@@ -19,13 +19,13 @@ class AdversarialNetsRecipe(AdversarialRecipe):
         "Adversarial nets: a generator of images, trained against a discriminator of real ones."
     )
     LIMITS: ClassVar[tuple[str, ...]] = (
-        "A fully connected network knows nothing of neighbouring pixels: samples carry speckles.",
-        "It shows what it was trained on, at the size it was trained on, and nothing else.",
+        "A fully connected network does not model neighbouring pixels: samples are speckled.",
+        "It generates images like its training data, at their size, and nothing else.",
     )
 
     images: Annotated[int, About("length of the run, in real images", 1)] = 12_500_000
-    latent_distribution: Annotated[LatentDistribution, About("what a latent's entries are drawn from")] = "normal"
-    batch: Annotated[int, About("real images a step, and as many generated ones", 2, 65_536)] = 100
+    latent_distribution: Annotated[LatentDistribution, About("distribution of latents")] = "normal"
+    batch: Annotated[int, About("real images per step, and as many generated ones", 2, 65_536)] = 100
     generator_widths: Hidden = (1200, 1200)
     discriminator_widths: Hidden = (240, 240)
     pieces: Annotated[int, About("linear pieces of a maxout unit", 1, 64)] = 5
@@ -35,8 +35,8 @@ class AdversarialNetsRecipe(AdversarialRecipe):
     keep_hidden: Annotated[float, About("share of the hidden units that dropout keeps", 0.01, 1)] = 0.5
 
     rate: Annotated[float, About("learning rate of both networks", 0, 10)] = 0.1
-    rate_divisor: Annotated[float, About("what the rate is divided by at each step", 1, 2)] = 1.000004
-    least_rate: Annotated[float, About("where the division of the rate stops", 0, 1)] = 1e-6
+    rate_divisor: Annotated[float, About("divisor of the rate at each step", 1, 2)] = 1.000004
+    least_rate: Annotated[float, About("lower limit of the rate", 0, 1)] = 1e-6
     momentum: Annotated[float, About("momentum at the start", 0, 0.9999)] = 0.5
     final_momentum: Annotated[float, About("momentum after `momentum_images`", 0, 0.9999)] = 0.7
     momentum_images: Annotated[int, About("images over which the momentum grows linearly", 1)] = 12_500_000

@@ -18,12 +18,12 @@ class DcganRecipe(AdversarialRecipe):
         "A DCGAN: a convolutional generator of images, trained against a discriminator of real ones."
     )
     LIMITS: ClassVar[tuple[str, ...]] = (
-        "Samples repeat themes: a GAN may leave out part of what it was shown.",
-        "It shows what it was trained on, at the size it was trained on, and nothing else.",
+        "Samples repeat themes: a GAN may not cover all of its training data.",
+        "It generates images like its training data, at their size, and nothing else.",
     )
 
     images: Annotated[int, About("length of the run, in real images", 1)] = 1_250_000
-    batch: Annotated[int, About("real images a step, and as many generated ones", 2, 65_536)] = 128
+    batch: Annotated[int, About("real images per step, and as many generated ones", 2, 65_536)] = 128
     generator_width: Annotated[
         int, About("channels of the generator's last hidden layer; doubled from layer to layer", 1, 4096)
     ] = 64
@@ -33,13 +33,15 @@ class DcganRecipe(AdversarialRecipe):
     kernel: Annotated[int, About("side of the convolutions, pixels; 5 in the paper's code", 4, 5)] = 5
     layers: Annotated[
         Literal["strided", "paired"],
-        About("discriminator: a strided convolution a level, or the pairs of 3x3 ones of the paper's feature net"),
+        About(
+            "discriminator: one strided convolution per level, or pairs of 3x3 ones as in the paper's feature network"
+        ),
     ] = "strided"
     generator_activation: Annotated[Literal["relu", "prelu"], About("activation in the generator")] = "relu"
     discriminator_activation: Annotated[
         Literal["leaky-relu", "prelu"], About("activation in the discriminator; the leak is 0.2")
     ] = "leaky-relu"
-    conditional: Annotated[Literal["no", "yes"], About("whether both networks are told the class of an image")] = "no"
+    conditional: Annotated[Literal["no", "yes"], About("whether both networks are conditioned on the class")] = "no"
 
     generator_rate: Annotated[float, About("Adam's learning rate for the generator", 0, 1)] = 2e-4
     discriminator_rate: Annotated[float, About("Adam's learning rate for the discriminator", 0, 1)] = 2e-4
@@ -55,7 +57,7 @@ class DcganRecipe(AdversarialRecipe):
 
     @property
     def is_conditional(self) -> bool:
-        """Whether both networks are told an image's class."""
+        """Whether both networks are conditioned on the class."""
         return self.conditional == "yes"
 
 

@@ -17,24 +17,24 @@ class ImprovedGanRecipe(GanRecipe):
         "A K+1 semi-supervised GAN: a generator of images and a classifier of them, trained together."
     )
     LIMITS: ClassVar[tuple[str, ...]] = (
-        "One run with one draw of labels. Other seeds give other accuracies; with few labels they differ by percents.",
+        "One run with one draw of labels. Accuracies vary with the seed, by several percent with few labels.",
         "Feature matching trains a good classifier, not the best pictures: samples look smoother and rougher than the "
         "data.",
-        "The classifier gives every image one of its classes, also one unlike all its data, and its probabilities are "
-        "not calibrated.",
+        "The classifier assigns one of its classes to every image, even to one unlike all its data, and its "
+        "probabilities are not calibrated.",
     )
 
     network: Literal["mlp", "conv"] = "mlp"
 
     images: Annotated[int, About("length of the run, in unlabelled real images", 1)] = 18_000_000
     labels: Annotated[
-        int, About("labelled images, the same number a class; all others are unlabelled; 0 for none", 0)
+        int, About("labelled images, equally many per class; all others are unlabelled; 0 for none", 0)
     ] = 100
-    labelled_batch: Annotated[int, About("labelled images a step", 1, 65_536)] = 100
-    unlabelled_batch: Annotated[int, About("unlabelled images a step, and as many generated ones", 2, 65_536)] = 100
-    initialise_images: Annotated[int, About("images that set the first scales and biases", 2, 65_536)] = 500
+    labelled_batch: Annotated[int, About("labelled images per step", 1, 65_536)] = 100
+    unlabelled_batch: Annotated[int, About("unlabelled images per step, and as many generated ones", 2, 65_536)] = 100
+    initialise_images: Annotated[int, About("images that set the initial scales and biases", 2, 65_536)] = 500
 
-    latent_distribution: Annotated[LatentDistribution, About("what a latent's entries are drawn from")] = "uniform01"
+    latent_distribution: Annotated[LatentDistribution, About("distribution of latents")] = "uniform01"
     generator_widths: Hidden = (500, 500)
     discriminator_widths: Hidden = (1000, 500, 250, 250, 250)
     input_noise: Annotated[
@@ -44,10 +44,10 @@ class ImprovedGanRecipe(GanRecipe):
         float, About("mlp: std of the noise on hidden units; conv: share of channels' values dropped", 0, 100)
     ] = 0.5
 
-    # The five techniques of section 3; the published code for MNIST uses the first alone.
+    # The five techniques of section 3; the published code for MNIST uses only the first.
     generator_loss: Annotated[
         Literal["feature-matching", "non-saturating", "minimax"],
-        About("what the generator lowers: the distance of section 3.1, -log D, or log(1 - D) as in the authors' code"),
+        About("the generator's loss: the distance of section 3.1, -log D, or log(1 - D) as in the authors' code"),
     ] = "feature-matching"
     match_distance: Annotated[
         Literal["squared", "absolute"], About("how feature matching measures the distance of means")
@@ -63,7 +63,7 @@ class ImprovedGanRecipe(GanRecipe):
     generator_norm: Annotated[
         Literal["batch", "virtual"], About("normalisation in the generator; virtual is section 3.6")
     ] = "batch"
-    generator_steps: Annotated[int, About("generator steps for each discriminator step", 1, 100)] = 1
+    generator_steps: Annotated[int, About("generator steps per discriminator step", 1, 100)] = 1
 
     generator_rate: Annotated[float, About("Adam's learning rate for the generator", 0, 1)] = 0.003
     discriminator_rate: Annotated[float, About("Adam's learning rate for the discriminator", 0, 1)] = 0.003
@@ -74,23 +74,23 @@ class ImprovedGanRecipe(GanRecipe):
 
     @property
     def batch_images(self) -> int:
-        """How many unlabelled images a step advances the run by."""
+        """How many unlabelled images per step advances the run by."""
         return self.unlabelled_batch
 
     @property
     def batch_sizes(self) -> dict[str, int]:
-        """The sizes of a step's batches, by field."""
+        """The sizes of a step's batches by field."""
         labelled = {"labelled_batch": self.labelled_batch} if self.classifies else {}
         return {"unlabelled_batch": self.unlabelled_batch, **labelled}
 
     @property
     def min_images(self) -> int:
-        """How many training images a step, and the choice of labelled ones, take at least."""
+        """The least number of training images that a step and the choice of labelled images need."""
         return max(self.unlabelled_batch, self.labels)
 
     @property
     def classifies(self) -> bool:
-        """Whether the discriminator has learned classes: it has where there were labels."""
+        """Whether the discriminator learns classes, from labels."""
         return self.labels > 0
 
     @property

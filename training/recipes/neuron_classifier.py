@@ -1,4 +1,4 @@
-"""A classifier of what an autoencoder's top units say, Le et al. 2012, section 5 (arXiv:1112.6209)."""
+"""A classifier on an autoencoder's top units, Le et al. 2012, section 5 (arXiv:1112.6209)."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from training.recipes.sparse_autoencoder import PER_STAGE, SPARSE_AUTOENCODER_RE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NeuronClassifierRecipe(SparseAutoencoderRecipe):
-    """What a neuron classifier is: the form of the autoencoder that it stands on, and how it was fitted."""
+    """The form of the autoencoder, and how the classifier was fitted."""
 
     FAMILY: ClassVar[str] = "neuron_classifier"
     DESCRIPTION: ClassVar[str] = (
         "A neuron classifier: a linear layer on the top units of a sparse autoencoder that was trained without labels."
     )
     LIMITS: ClassVar[tuple[str, ...]] = (
-        "It shows every image one of its classes, of whatever kind the image is.",
-        "It knows no generator: p(generated) is 1/2 for every image, and says nothing.",
+        "It assigns one of its classes to every image, whatever the image shows.",
+        "It was trained without a generator: p(generated) is 1/2 for every image, and has no meaning.",
     )
 
     penalty: Annotated[float, About("weight of the squared norm in the logistic regressions", 1e-6, 1e6)] = 10.0
-    passes: Annotated[int, About("passes over the data by which the whole network is fine-tuned", 0, 10_000)] = 0
-    tuning_rate: Annotated[float, About("Adam's learning rate in them", 0, 1)] = 1e-4
+    passes: Annotated[int, About("passes of fine-tuning the whole network over the data", 0, 10_000)] = 0
+    tuning_rate: Annotated[float, About("Adam's learning rate in fine-tuning", 0, 1)] = 1e-4
 
     @property
     def detects(self) -> bool:
-        """Its units serve the classes; the autoencoder's run has those to search."""
+        """False: search the neurons of the autoencoder's own run."""
         return False
 
     @property
     def classifies(self) -> bool:
-        """It has a test accuracy and can be served."""
+        """True: it has a test accuracy and can be served."""
         return True
 
 
 _FACE_NEURON = next(recipe for recipe in SPARSE_AUTOENCODER_RECIPES if recipe.name == "face-neuron")
-_FORM: dict[str, Any] = {name: getattr(_FACE_NEURON, name) for name in PER_STAGE}  # of the run, once there is one
+_FORM: dict[str, Any] = {name: getattr(_FACE_NEURON, name) for name in PER_STAGE}  # replaced with that of the run
 
 NEURON_CLASSIFIER = NeuronClassifierRecipe(
     name="neuron-classifier",

@@ -1,4 +1,4 @@
-"""What every recipe is: a frozen dataclass whose fields a person may override, checked by type and range."""
+"""The base of all recipes: a frozen dataclass with overridable fields, checked by type and range."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Weights = tuple[float, ...]
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What a field of a recipe means and where it may lie, both ends included."""
+    """The meaning of a recipe's field, and its inclusive range."""
 
     text: str
     minimum: float = -math.inf
@@ -32,9 +32,9 @@ Hidden = Annotated[Widths, About("hidden units, layer by layer", 1, 65_536)]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """What the recipes of all families share.
+    """The fields that the recipes of all families share.
 
-    Every field that is annotated with `About` can be overridden; the others say what the recipe is.
+    Fields annotated with `About` can be overridden; the others describe the recipe.
     """
 
     FAMILY: ClassVar[str]  # the module of training/families that builds the networks and begins the training
@@ -45,18 +45,20 @@ class Recipe:
     source: str
     cost: str
     expected: str
-    data: str | None = None  # what `--data` is when it is left out; None where it must be given
-    size: tuple[int, int] | None = None  # (H, W) that images are brought to; None leaves them as they are
-    channels: int | None = None  # 1 or 3 that images are brought to; None leaves them as they are
+    data: str | None = None  # default of `--data`; None if it is required
+    size: tuple[int, int] | None = None  # (H, W) that images are resized to; None keeps their size
+    channels: int | None = None  # 1 or 3, converts images to grey or colour; None keeps them
 
     seed: Annotated[int, About("seed of every random choice of the run", 0, 2**63 - 1)] = 1
     images: Annotated[int, About("length of the run, in real images", 1)]
     max_seconds: Annotated[float, About("cap on the wall-clock time of one start, s; inf for none", 0)] = math.inf
 
-    decay_from: Annotated[float, About("share of the run after which the rates fall linearly to 0", 0, 1)] = 1.0
+    decay_from: Annotated[float, About("share of the run after which the learning rates fall linearly to 0", 0, 1)] = (
+        1.0
+    )
 
-    # A second thread gains a tenth on an idle machine with small networks. On a busy one it costs nine tenths, for
-    # threads that wait for each other spin.
+    # With small networks a second thread gains a tenth on an idle machine. On a busy one it loses nine tenths, since
+    # waiting threads spin.
     threads: Annotated[int, About("CPU threads; the last bits of a run depend on it", 1, 1024)] = 1
     # What `auto` means: training/compute/acceleration.py.
     device: Annotated[Literal["auto", "cpu", "cuda"], About("what computes; auto is the GPU where there is one")] = (
@@ -70,7 +72,7 @@ class Recipe:
         Literal["auto", "contiguous", "channels-last"], About("of maps; auto is channels-last with bfloat16")
     ] = "auto"
     compile: Annotated[
-        Literal["no", "yes"], About("whether torch.compile makes the networks; needs a C++ compiler")
+        Literal["no", "yes"], About("whether to compile the networks with torch.compile; needs a C++ compiler")
     ] = "no"
     report_images: Annotated[int, About("images between two lines of metrics", 1)] = 10_000
     checkpoint_images: Annotated[int, About("images between two checkpoints and sample grids", 1)] = 600_000
@@ -82,57 +84,57 @@ class Recipe:
 
     @property
     def batch_images(self) -> int:
-        """How many real images a step advances the run by."""
+        """The number of real images that a step advances the run by."""
         raise NotImplementedError
 
     @property
     def batch_sizes(self) -> dict[str, int]:
-        """The sizes of a step's batches, by field; several processes share each of them."""
+        """The sizes of a step's batches by field; each is divided among the processes."""
         return {"batch": self.batch_images}
 
     @property
     def min_images(self) -> int:
-        """How many training images a step, and the choice of labelled ones, take at least."""
+        """The least number of training images that a step and the choice of labelled images need."""
         return self.batch_images
 
     @property
     def latent(self) -> tuple[int, LatentDistribution]:
-        """Length of a generator's latents, 0 where there is no generator, and what their entries are drawn from."""
+        """Z of the generator, 0 without one, and the distribution of latents."""
         return 0, "uniform11"
 
     def rate_share(self, images_seen: int) -> float:
-        """Return what the learning rates are multiplied with: 1, then linearly down to 0 at the end of the run."""
+        """Return the factor of the learning rates, in [0, 1]: 1, then falling linearly to 0 at the end of the run."""
         remaining, decaying = 1 - images_seen / self.images, 1 - self.decay_from
         return remaining / decaying if remaining < decaying else 1.0
 
     @property
     def generates(self) -> bool:
-        """Whether a generator is trained, which can be served."""
+        """Whether it trains a generator, which can be served."""
         return False
 
     @property
     def classifies(self) -> bool:
-        """Whether the discriminator is a classifier too, which has a test accuracy and can be served."""
+        """Whether it trains a classifier, which has a test accuracy and can be served."""
         return False
 
     @property
     def needs_labels(self) -> bool:
-        """Whether the training looks at the images' labels."""
+        """Whether training uses the images' labels."""
         return False
 
     @property
     def detects(self) -> bool:
-        """Whether an autoencoder is trained, whose neurons can be searched for concepts and served."""
+        """Whether it trains an autoencoder, whose neurons can be searched for concepts and served."""
         return False
 
     @property
     def is_conditional(self) -> bool:
-        """Whether the networks are told an image's class, so that a generator shows the class it is asked for."""
+        """Whether the networks are conditioned on the class."""
         return False
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
-        """What of a run can be packed and served."""
+        """The kinds of network that a run can serve."""
         trained: dict[Kind, bool] = {
             "generator": self.generates,
             "classifier": self.classifies,
@@ -142,14 +144,14 @@ class Recipe:
 
     @classmethod
     def fields(cls) -> dict[str, About]:
-        """Return what is known of the overridable fields, in the order of declaration."""
+        """Return the overridable fields in order of declaration."""
         return _fields(cls)  # type: ignore[arg-type]  # classes are hashable; mypy looks at their instances
 
     def overridden(self, values: Mapping[str, object]) -> Self:
         """Return a copy with some fields replaced.
 
         Args:
-            values: by field name, either typed values or the text a person wrote, such as "500,500" for widths.
+            values: by field name, typed values or text, such as "500,500" for widths.
 
         Raises:
             RecipeError: for an unknown field, or a value of the wrong type or range.
@@ -161,12 +163,12 @@ class Recipe:
         return dataclasses.replace(self, **cast(dict[str, Any], dict(values)))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the overridable fields as JSON values, in the order of declaration; no limit is null."""
+        """Return the overridable fields as JSON values in order of declaration; infinity is null."""
         values = {name: getattr(self, name) for name in self.fields()}
         return {name: None if value == math.inf else value for name, value in values.items()}
 
     def _checked(self, name: str, value: object) -> object:
-        """Return the value in the field's type, or raise RecipeError saying what was expected."""
+        """Return the value in the field's type; RecipeError if its type or range is wrong."""
         kind, about = _kinds(type(self))[name], self.fields()[name]  # type: ignore[arg-type]
         try:
             typed = _converted(kind, value)
@@ -180,20 +182,20 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GanRecipe(Recipe):
-    """What the recipes share that train a generator of latents."""
+    """The fields shared by recipes that train a generator."""
 
     latent_size: Annotated[int, About("length of the latent vector", 1, 65_536)] = 100
-    latent_distribution: Annotated[LatentDistribution, About("what a latent's entries are drawn from")] = "uniform11"
-    average_share: Annotated[float, About("half-life of averaged weights, as a share of images seen", 0, 1)] = 0.04
+    latent_distribution: Annotated[LatentDistribution, About("distribution of latents")] = "uniform11"
+    average_share: Annotated[float, About("half-life of averaged weights, as a share of the images seen", 0, 1)] = 0.04
 
     @property
     def generates(self) -> bool:
-        """It trains a generator."""
+        """True: it trains a generator."""
         return True
 
     @property
     def latent(self) -> tuple[int, LatentDistribution]:
-        """Length of the generator's latents, and what their entries are drawn from."""
+        """Z of the generator, and the distribution of latents."""
         return self.latent_size, self.latent_distribution
 
 
@@ -234,7 +236,7 @@ def _whole(value: object) -> int:
 
 
 def _real(value: object) -> float:
-    """Convert a number or its text to float; None stands for no limit, NaN is a ValueError."""
+    """Convert a number or its text to float; None means infinity, NaN is a ValueError."""
     if value is None:
         return math.inf
     if isinstance(value, bool) or not isinstance(value, int | float | str):
@@ -246,7 +248,7 @@ def _real(value: object) -> float:
 
 
 def _described(kind: Any) -> str:
-    """Name a field's type the way a person would."""
+    """Describe a field's type in words."""
     names = {
         int: "a whole number",
         float: "a number",

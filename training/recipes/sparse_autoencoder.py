@@ -1,4 +1,4 @@
-"""The deep sparse autoencoder of Le et al. 2012 (arXiv:1112.6209), whose neurons may learn concepts by themselves."""
+"""The deep sparse autoencoder of Le et al. 2012 (arXiv:1112.6209), whose neurons may learn concepts without labels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PER_STAGE = ("maps", "receptive_fields", "strides", "pools", "pool_strides", "sp
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SparseAutoencoderRecipe(Recipe):
-    """Stages of local filters, L2 pooling and contrast normalisation; a number for each stage, with commas between."""
+    """Stages of local filters, L2 pooling and contrast normalisation; fields per stage have comma-separated numbers."""
 
     FAMILY: ClassVar[str] = "sparse_autoencoder"
     DESCRIPTION: ClassVar[str] = (
@@ -21,17 +21,17 @@ class SparseAutoencoderRecipe(Recipe):
     )
     LIMITS: ClassVar[tuple[str, ...]] = (
         "It learned what is frequent and alike in its images, without being told what to look for.",
-        "A concept neuron was chosen and measured on the labelled images that the table names; elsewhere it may fail.",
-        "It expects what it looks for in the middle of the image, at the size it was trained on.",
+        "A concept neuron was chosen and measured on the labelled images named in the table; on others it may fail.",
+        "It expects its concept in the middle of the image, at the size of its training images.",
     )
 
-    batch: Annotated[int, About("images a step", 1, 65_536)] = 128
+    batch: Annotated[int, About("images per step", 1, 65_536)] = 128
 
-    maps: Annotated[Widths, About("filters at each place", 1, 65_536)] = (8, 8, 8)
-    receptive_fields: Annotated[Widths, About("side of a receptive field, in places of the stage's input", 1, 1024)]
-    strides: Annotated[Widths, About("places between receptive fields", 1, 1024)]
-    pools: Annotated[Widths, About("side of a pool, in filters' places", 1, 1024)]
-    pool_strides: Annotated[Widths, About("places between pools", 1, 1024)] = (1, 1, 1)
+    maps: Annotated[Widths, About("filters at each position", 1, 65_536)] = (8, 8, 8)
+    receptive_fields: Annotated[Widths, About("side of a receptive field, in positions of the stage's input", 1, 1024)]
+    strides: Annotated[Widths, About("positions between receptive fields", 1, 1024)]
+    pools: Annotated[Widths, About("side of a pool, in positions of filters", 1, 1024)]
+    pool_strides: Annotated[Widths, About("positions between pools", 1, 1024)] = (1, 1, 1)
 
     sparsity: Annotated[Weights, About("lambda, weight of the pools' activations in the loss", 0, 1e6)] = (
         0.1,
@@ -40,16 +40,16 @@ class SparseAutoencoderRecipe(Recipe):
     )
     pool_epsilon: Annotated[float, About("added to a pool's sum of squares, under the root", 1e-12, 1)] = 1e-4
     contrast_window: Annotated[
-        int, About("side of contrast normalisation's window between stages, in pools' places; 0 for none", 0, 1024)
+        int, About("side of contrast normalisation's window between stages, in positions of pools; 0 for none", 0, 1024)
     ] = 5
-    contrast_floor: Annotated[float, About("contrast below which it is not raised further", 1e-6, 1e3)] = 0.01
+    contrast_floor: Annotated[float, About("contrast below which it is not amplified", 1e-6, 1e3)] = 0.01
     input_window: Annotated[
         int, About("side of contrast normalisation's window on the images, in pixels; 0 for none", 0, 1024)
     ] = 0
-    input_floor: Annotated[float, About("contrast of images, in [0, 1], below which it is not raised", 1e-6, 1)] = 0.05
+    input_floor: Annotated[float, About("contrast of images in [0, 1] below which it is not amplified", 1e-6, 1)] = 0.05
     units: Annotated[
         Literal["pools", "tanh"],
-        About("pools of filters; or the tanh of filters, averaged where pools would be: a plain autoencoder"),
+        About("pools of filters, or averages of tanh filters as in a plain autoencoder"),
     ] = "pools"
     schedule: Annotated[
         Literal["jointly", "apart", "greedily"],
@@ -65,11 +65,11 @@ class SparseAutoencoderRecipe(Recipe):
     epsilon: Annotated[float, About("Adam's epsilon, added outside the square root", 0, 1)] = 1e-8
     sharding: Annotated[
         Literal["no", "yes"],
-        About("whether the processes of a torchrun job share the weights too, not the batch alone"),
+        About("whether the processes of a torchrun job also share the weights, not only the batch"),
     ] = "no"
 
     def __post_init__(self) -> None:
-        """Check the fields, and that there is a number for each stage."""
+        """Check the fields, and that each stage has its numbers."""
         Recipe.__post_init__(self)
         counts = {name: len(getattr(self, name)) for name in PER_STAGE}
         if len(set(counts.values())) > 1:
@@ -79,18 +79,18 @@ class SparseAutoencoderRecipe(Recipe):
             raise RecipeError("an autoencoder is computed in float32 and as it is written: leave precision and compile")
 
     def rate_share(self, images_seen: int) -> float:
-        """Return what the learning rate is multiplied with; greedily, it falls for each stage in its own part."""
+        """Return the factor of the learning rate, in [0, 1]; greedily, it falls within each stage's part of the run."""
         stages = len(self.maps) if self.schedule == "greedily" else 1
         return Recipe.rate_share(self, images_seen * stages % self.images)
 
     @property
     def batch_images(self) -> int:
-        """How many images a step advances the run by."""
+        """The number of images that a step advances the run by."""
         return self.batch
 
     @property
     def detects(self) -> bool:
-        """It trains neurons."""
+        """True: it trains an autoencoder."""
         return True
 
 
@@ -103,7 +103,7 @@ SPARSE_AUTOENCODER_RECIPES = (
         size=(32, 32),
         channels=3,
         images=110_000,
-        # Two stages, for 32 pixels leave no room for three: the second one's filters see the whole image.
+        # Two stages: 32 pixels are too few for three, since the second stage's filters see the whole image.
         maps=(16, 32),
         receptive_fields=(8, 12),
         strides=(2, 1),

@@ -1,1 +1,1 @@
-"""Scores of samples, one file a score. NumPy only, so that a worker without torch reduces the same sums."""
+"""Scores of samples, one file per score. NumPy only, so that workers without torch can compute them."""

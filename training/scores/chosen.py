@@ -1,25 +1,25 @@
-"""A fixed choice of some of many images, for scores whose cost grows with the square of their number."""
+"""A reproducible subset of many images, for scores whose cost grows with the square of their number."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK = 1 << 20  # random words that are drawn at a time
+BLOCK = 1 << 20  # random words drawn at a time, 8 MB
 
 
 def chosen_images(count: int, most: int, *, seed: int = 0) -> NDArray[np.int64]:
-    """Choose `most` of `count` images, or all: those with the smallest random words. Memory does not grow with count.
+    """Choose `most` of `count` images, or all, by the smallest random words, in memory independent of `count`.
 
-    NumPy promises the words of Philox, so the same numbers choose the same images for ever.
+    NumPy guarantees Philox's words, so equal arguments choose equal images in all versions.
 
     Args:
         count: images, >= 0.
-        most: how many to choose at most, >= 1.
+        most: largest number of images to choose, >= 1.
         seed: of the words, >= 0.
 
     Returns:
-        Their indices in order.
+        Their indices, ascending.
     """
     if count <= most:
         return np.arange(count, dtype=np.int64)

@@ -1,14 +1,13 @@
 """The classifier score: the formula of the Inception score over the probabilities of any classifier.
 
 Salimans et al. 2016, section 4 (arXiv:1606.03498): exp(E_x KL(p(y|x) || p(y))), here over 10 sequential splits, as
-their code does. It is not called Inception score, for that name belongs to the ImageNet network of 2015: with another
-classifier the numbers share a formula and nothing else, and must not be compared.
+in their code. It is not called Inception score, since that name stands for the ImageNet network of 2015: scores by
+other classifiers share only the formula and must not be compared.
 
     score = classifier_score(probabilities)                        # all at once
     score = (shard_0 + shard_1 + ...).score()                      # or by shards: ScoreSums.of(...) of each
 
-Sums are kept in fixed point, where addition is exact: however the images are cut into shards, the score has the same
-bits.
+Sums are kept in fixed point, where addition is exact: the score's bits do not depend on the division into shards.
 """
 
 from __future__ import annotations
@@ -23,11 +22,16 @@ from numpy.typing import NDArray
 
 from training.errors import ScoreError
 
-__all__ = ["Score", "ScoreError", "ScoreSums", "classifier_score"]  # the error too: service reads this module alone
+__all__ = [
+    "Score",
+    "ScoreError",
+    "ScoreSums",
+    "classifier_score",
+]  # with the error, since the service imports this module alone
 
-UNIT = 2**40  # fixed point: sums count units of 2^-40
-MAX_ROWS = 2**20  # of one call, so that a sum of rows fits int64
-TOLERANCE = 1e-3  # of a row's sum around 1; softmax in half precision stays within
+UNIT = 2**40  # sums are fixed-point numbers in units of 2^-40
+MAX_ROWS = 2**20  # per call, so that a sum of rows fits int64
+TOLERANCE = 1e-3  # of a row's sum from 1; a softmax in half precision stays within it
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +44,13 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class ScoreSums:
-    """What the score needs to know of some of the images; `+` joins disjoint parts.
+    """The score's sums over part of the images; `+` joins disjoint parts.
 
     Attributes:
-        total: images of the whole score, of which these are a part.
-        counts: images by split.
-        probabilities: by split and class, sum of p(y|x), in units of 2^-40.
-        negentropies: by split, sum over x and y of p log p (nats), in units of 2^-40.
+        total: number of images of the whole score.
+        counts: number of images per split.
+        probabilities: sum of p(y|x) per split and class, in units of 2^-40.
+        negentropies: sum over x and y of p log p (nats) per split, in units of 2^-40.
     """
 
     total: int
@@ -56,13 +60,13 @@ class ScoreSums:
 
     @classmethod
     def of(cls, probabilities: NDArray[np.floating[Any]], *, first: int, total: int, splits: int = 10) -> ScoreSums:
-        """Sum up one shard.
+        """Compute the sums of one shard.
 
         Args:
             probabilities: [N, K] with N >= 1; rows in [0, 1] that sum to 1.
             first: index of the first row among all images, >= 0.
             total: number of all images, >= splits.
-            splits: number of sequential parts whose scores are averaged, >= 1.
+            splits: number of consecutive parts whose scores are averaged, >= 1.
 
         Raises:
             ScoreError: if a value is out of range, not a number, or a row does not sum to 1.
@@ -96,7 +100,7 @@ class ScoreSums:
         """Return the score.
 
         Raises:
-            ScoreError: if the parts do not cover all images once.
+            ScoreError: if the parts do not cover each image exactly once.
         """
         splits = len(self.counts)
         expected = tuple((n + 1) * self.total // splits - n * self.total // splits for n in range(splits))
@@ -122,7 +126,7 @@ class ScoreSums:
         """Read what `to_dict` returned.
 
         Raises:
-            ScoreError: if something is missing or no whole number.
+            ScoreError: if a value is missing or not an integer.
         """
         try:
             return cls(

@@ -1,4 +1,4 @@
-"""Every score that compares features of generated images with those of real ones, at once.
+"""All scores that compare features of generated and real images.
 
 compared = compare(real.features, generated.features, generated.probabilities, conditions=...)
 """
@@ -17,7 +17,7 @@ from training.scores.precision_recall import NEIGHBOURS, PrecisionRecall, precis
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """What is known of one set of generated images; each part says by itself what it was measured on."""
+    """The scores of one set of generated images; each states what it was measured on."""
 
     classifier: Score
     frechet: FrechetDistance
@@ -38,14 +38,14 @@ def compare(
 
     Args:
         real: [N, F] features of real images, N > F.
-        generated: [M, F] features of generated images, M > F, in their own order.
+        generated: [M, F] features of generated images, M > F, in sample order.
         probabilities: [M, K] of the same images.
-        seed: of the kernel distance's subsets, which hold 1,000 images, or all of the smaller set.
+        seed: of the kernel distance's subsets of 1,000 images, or of the smaller set's size.
         neighbours: k of precision, recall, density and coverage.
-        conditions: what belongs beside the results.
+        conditions: of the measurement, stored with the results.
 
     Raises:
-        ScoreError: if there are too few images, or the tables are not what the formulas are defined for.
+        ScoreError: if there are too few images, or an array is malformed.
     """
     frechet = frechet_distance(
         Moments.of(real, what="real images"), Moments.of(generated, what="generated images"), conditions=conditions

@@ -1,20 +1,20 @@
-"""What a score was measured under. Two values can be compared only where all of this agrees."""
+"""The conditions of a measurement. Values are comparable only if all of them agree."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-DIGITS_OF_A_DIGEST = 12  # that are printed; the dataclass holds all of them
+DIGITS_OF_A_DIGEST = 12  # digits printed; the dataclass holds all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditions:
-    """What belongs beside a score; the score itself adds how many images there were.
+    """Conditions of a score; the score adds its numbers of images.
 
     Attributes:
-        extractor: sha256 of the weights whose features were compared; empty where pixels were.
+        extractor: sha256 of the weights whose features were compared; empty if pixels were.
         reference: the real images, data and split, such as "digits test"; empty if unknown.
-        resize: how images were brought to the extractor's size, "none" if they have it.
+        resize: how images were resized to the extractor's size, "none" if they were not.
     """
 
     extractor: str = ""

@@ -1,4 +1,4 @@
-"""Distances between many points, and the checks of the tables that hold them."""
+"""Distances between many points, and checks of their arrays."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from training.errors import ScoreError
 Table = NDArray[np.floating[Any]]
 Float64s = NDArray[np.float64]
 
-BLOCK_CELLS = 2**20  # numbers in one block of distances: 8 MiB
-ROUNDING = 1e-12  # of |a|^2 + |b|^2: smaller squared distances are rounding errors of equal points
+BLOCK_CELLS = 2**20  # numbers per block of distances, 8 MiB
+ROUNDING = 1e-12  # relative to |a|^2 + |b|^2; smaller squared distances are rounding errors of equal points
 
 
 def checked_features(features: Table, what: str) -> Float64s:
@@ -22,10 +22,10 @@ def checked_features(features: Table, what: str) -> Float64s:
 
     Args:
         features: [N, F] with N and F >= 1, all finite.
-        what: what the rows are, for the error's text.
+        what: name of the rows in errors.
 
     Raises:
-        ScoreError: if the shape is another or a number is not finite.
+        ScoreError: if the shape is wrong or a number is not finite.
     """
     if features.ndim != 2 or 0 in features.shape:
         raise ScoreError(f"expected features [N, F] of {what} with N and F >= 1, got {list(features.shape)}")
@@ -40,7 +40,7 @@ def checked_pair(real: Table, generated: Table, *, at_least: int) -> tuple[Float
     """Return two sets of features [N, F] and [M, F] as float64.
 
     Raises:
-        ScoreError: if one is no table of finite numbers or has fewer rows than `at_least`, or if they differ in F.
+        ScoreError: if one is malformed or has fewer rows than `at_least`, or they differ in F.
     """
     pair = checked_features(real, "real images"), checked_features(generated, "generated images")
     if pair[0].shape[1] != pair[1].shape[1]:
@@ -54,7 +54,7 @@ def checked_pair(real: Table, generated: Table, *, at_least: int) -> tuple[Float
 def squared_distances(one: Float64s, other: Float64s) -> Float64s:
     """Return |a - b|^2 [N, M] for every row a of `one` [N, F] and b of `other` [M, F]; equal rows are exactly 0.
 
-    By |a|^2 + |b|^2 - 2 a b, one matrix product. Of whole numbers, such as pixels, it is exact.
+    Computed as |a|^2 + |b|^2 - 2 a b, one matrix product; exact for integers such as pixels.
     """
     norms = np.einsum("nf,nf->n", one, one)[:, None] + np.einsum("mf,mf->m", other, other)  # [N, M]
     distances: Float64s = one @ other.T
@@ -66,7 +66,7 @@ def squared_distances(one: Float64s, other: Float64s) -> Float64s:
 
 
 def blocks(count: int, width: int) -> Iterator[slice]:
-    """Cut `count` rows into blocks whose distances to `width` points fill at most BLOCK_CELLS numbers."""
+    """Split `count` rows into blocks whose distances to `width` points are at most BLOCK_CELLS numbers."""
     size = max(1, BLOCK_CELLS // width)
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))

@@ -1,8 +1,8 @@
-"""The errors of a classifier on test images: what semi-supervised training is judged by.
+"""The errors of a classifier on test images, the measure of semi-supervised training.
 
-Salimans et al. 2016, table 1, counts the wrong ones of the 10,000 test images of MNIST, and gives mean and deviation
-over ten draws of the labelled images. One count is one draw: its interval says how far the same classifier may be from
-its true rate, for want of test images, and nothing of what another draw of labels would give.
+Salimans et al. 2016, table 1, counts the errors on MNIST's 10,000 test images, and gives mean and deviation over ten
+draws of labelled images. One count is one draw: its interval covers the finite number of test images, not the choice
+of labels.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from training.errors import ScoreError
 from training.scores.conditions import Conditions
 
-NORMAL_95 = 1.959963984540054  # 97.5 % of a standard normal distribution lie below
+NORMAL_95 = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
 
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """Images of one class that were taken for another: both from 0 to K - 1, and how many there are."""
+    """The number of images of one class predicted as another; classes are 0 to K - 1."""
 
     label: int
     predicted: int
@@ -31,16 +31,16 @@ class Mistake:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorRate:
-    """How many images were assigned to a wrong class.
+    """The number of misclassified images.
 
     Attributes:
-        errors: wrong ones in all.
-        images: how many were judged.
-        errors_by_class: [K] wrong ones of each true class.
-        images_by_class: [K] how many there are of each.
-        mistakes: what was taken for what, the most frequent first; their counts sum to `errors`.
+        errors: total number of errors.
+        images: number of images.
+        errors_by_class: [K] errors per true class.
+        images_by_class: [K] images per true class.
+        mistakes: pairs of true and predicted class, most frequent first; their counts sum to `errors`.
         seed: of the training, which chose the labelled images; None if unknown.
-        conditions: what belongs beside the value.
+        conditions: of the measurement.
     """
 
     errors: int
@@ -53,12 +53,12 @@ class ErrorRate:
 
     @property
     def rate(self) -> float:
-        """Share of wrong ones, in [0, 1]."""
+        """The error rate, in [0, 1]."""
         return self.errors / self.images
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The rates that 95 % confidence leaves, in [0, 1]: Wilson 1927, whose interval holds at rates near 0 too."""
+        """The 95 % confidence interval in [0, 1], Wilson 1927, which is valid near 0 too."""
         weight = NORMAL_95**2 / self.images
         centre = (self.rate + weight / 2) / (1 + weight)
         reach = math.sqrt(weight * self.rate * (1 - self.rate) + weight**2 / 4) / (1 + weight)
@@ -66,7 +66,7 @@ class ErrorRate:
 
     @property
     def rates_by_class(self) -> tuple[float | None, ...]:
-        """Share of wrong ones of each true class, None where there is no image of it."""
+        """The error rate of each true class, None for a class without images."""
         pairs = zip(self.errors_by_class, self.images_by_class, strict=True)
         return tuple(errors / images if images else None for errors, images in pairs)
 
@@ -94,7 +94,7 @@ def error_rate(
         labels: [N] true classes, from 0 to K - 1.
         classes: K.
         seed: of the training.
-        conditions: what belongs beside the value.
+        conditions: of the measurement.
 
     Raises:
         ScoreError: if there are no images, the lengths differ, or a class is out of range.
@@ -120,7 +120,7 @@ def error_rate(
 
 
 def _mistakes(predicted: NDArray[np.integer[Any]], labels: NDArray[np.integer[Any]]) -> tuple[Mistake, ...]:
-    """Count what was taken for what, the most frequent first, equally frequent ones by class."""
+    """Count pairs of true and predicted class, most frequent first, ties by class."""
     wrong = predicted != labels
     pairs, counts = np.unique(np.stack([labels[wrong], predicted[wrong]], axis=1), axis=0, return_counts=True)
     found = [

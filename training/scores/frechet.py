@@ -1,14 +1,14 @@
-"""The Frechet distance between two sets of features, each seen as one normal distribution.
+"""The Frechet distance between two sets of features, each modelled as a normal distribution.
 
 Dowson and Landau 1982; on features of images Heusel et al. 2017, section 3 (arXiv:1706.08500, eq. 6):
-|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)). It is not called FID, for that name belongs to the ImageNet network of
-2015: over the features of another network the numbers share a formula and nothing else.
+|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)). It is not called FID, since that name stands for the ImageNet
+network of 2015: distances over other features share only the formula.
 
     distance = frechet_distance(Moments.of(real), Moments.of(generated))          # all at once
     moments = joined({0: Moments.of(shard_0), 1: Moments.of(shard_1)})            # or by shards
 
-The distance is biased: of fewer images it is larger, and two samples of the same distribution are apart by about
-F / N times a typical variance. So compare only distances of the same numbers of images.
+The distance is biased: it is larger for fewer images, about F / N times a typical variance for two samples of the same
+distribution. Compare only distances of equal numbers of images.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from training.scores.distances import Float64s, Table, checked_features
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Moments:
-    """What the distance needs to know of some of the images, in float64; `+` joins disjoint parts.
+    """The distance's sums over part of the images, in float64; `+` joins disjoint parts.
 
     Attributes:
         count: N, images.
-        total: [F], sum of the features.
-        products: [F, F], sum of the outer products of each image's features with themselves.
+        total: [F] sum of the features.
+        products: [F, F] sum of the outer products of each image's features.
     """
 
     count: int
@@ -41,16 +41,16 @@ class Moments:
 
     @classmethod
     def of(cls, features: Table, *, what: str = "the images") -> Moments:
-        """Sum up features [N, F], N >= 1.
+        """Compute the sums of features [N, F], N >= 1.
 
         Raises:
-            ScoreError: if they are no such table or a number is not finite.
+            ScoreError: if the array is malformed or a number is not finite.
         """
         rows = checked_features(features, what)
         return cls(len(rows), rows.sum(axis=0), rows.T @ rows)
 
     def __add__(self, other: Moments) -> Moments:
-        """Join two disjoint parts; floating point, so the order of joining decides the last bits (see `joined`)."""
+        """Join two disjoint parts; in floating point the order decides the last bits (see `joined`)."""
         if self.total.shape != other.total.shape:
             raise ScoreError(f"moments of {len(self.total)} and of {len(other.total)} features cannot be joined")
         return Moments(self.count + other.count, self.total + other.total, self.products + other.products)
@@ -64,7 +64,7 @@ class Moments:
         """Return the unbiased covariance [F, F]: divided by N - 1, as the published FID code does.
 
         Raises:
-            ScoreError: if N <= F, where it is singular whatever the distribution.
+            ScoreError: if N <= F, where it is always singular.
         """
         if self.count <= len(self.total):
             raise ScoreError(
@@ -93,13 +93,13 @@ class FrechetDistance:
 
 
 def joined(parts: Mapping[int, Moments]) -> Moments:
-    """Join the moments of shards in the order of their numbers, so that the order of finishing changes no bit.
+    """Join the moments of shards in order of their numbers, so that the order of completion changes no bit.
 
     Args:
-        parts: at least one, by the number of the shard.
+        parts: at least one, by shard number.
 
     Raises:
-        ScoreError: if there is none, or they differ in the number of features.
+        ScoreError: if there are none, or they differ in F.
     """
     if not parts:
         raise ScoreError("there are no moments to join")
@@ -110,7 +110,7 @@ def frechet_distance(real: Moments, generated: Moments, *, conditions: Condition
     """Return the Frechet distance between the normal distributions with these moments.
 
     Raises:
-        ScoreError: if the numbers of features differ, or one of the sets has no more images than features.
+        ScoreError: if they differ in F, or a set has no more images than features.
     """
     if real.total.shape != generated.total.shape:
         raise ScoreError(
@@ -121,7 +121,7 @@ def frechet_distance(real: Moments, generated: Moments, *, conditions: Condition
     one, other = real.covariance(), generated.covariance()
     value = difference @ difference + np.trace(one) + np.trace(other) - 2 * _trace_of_root(one, other)
     return FrechetDistance(
-        value=max(float(value), 0.0),  # rounding may leave equal distributions just below 0
+        value=max(float(value), 0.0),  # rounding may put equal distributions just below 0
         real=real.count,
         generated=generated.count,
         features=len(real.total),
@@ -133,7 +133,7 @@ def _trace_of_root(one: Float64s, other: Float64s) -> float:
     """Return tr (C1 C2)^(1/2) of two covariances.
 
     C1 C2 has the eigenvalues of C1^(1/2) C2 C1^(1/2), which is symmetric, so both steps need only `eigh`, which
-    neither fails nor leaves the real numbers where a covariance is nearly singular.
+    neither fails nor gives complex numbers for a nearly singular covariance.
     """
     values, vectors = np.linalg.eigh(one)
     root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T

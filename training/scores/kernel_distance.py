@@ -2,8 +2,8 @@
 
 Binkowski et al. 2018 (arXiv:1801.01401): the unbiased squared maximum mean discrepancy with the kernel
 k(x, y) = (x y / F + 1)^3, averaged over random subsets. Unbiased, unlike the Frechet distance: fewer images make it
-noisier but not larger, and it may fall just below 0 where the distributions agree. It is not called KID, for that name
-belongs to the ImageNet network of 2015.
+noisier but not larger, and it may be slightly negative for equal distributions. It is not called KID, since that name
+stands for the ImageNet network of 2015.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from training.errors import ScoreError
 from training.scores.conditions import Conditions
 from training.scores.distances import Float64s, Table, checked_pair
 
-SUBSETS = 100
-SUBSET_SIZE = 1000
+SUBSETS = 100  # as in the published code
+SUBSET_SIZE = 1000  # images, as in the published code
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,13 +54,13 @@ def kernel_distance(
     Args:
         real: [N, F] features of real images.
         generated: [M, F] features of generated images.
-        subsets: how many pairs of random subsets are compared, >= 1.
-        subset_size: images in each, from 2 to min(N, M), drawn without repetition.
-        seed: of the subsets, >= 0; the same seed draws the same subsets for ever.
-        conditions: what belongs beside the result.
+        subsets: number of pairs of random subsets, >= 1.
+        subset_size: images per subset, from 2 to min(N, M), drawn without replacement.
+        seed: of the subsets, >= 0; equal seeds draw equal subsets in all versions.
+        conditions: of the measurement, stored with the result.
 
     Raises:
-        ScoreError: if a table is no such table or too short, or a number is out of its range.
+        ScoreError: if an array is malformed or too short, or an argument is out of range.
     """
     if subsets < 1 or subset_size < 2 or seed < 0:
         raise ScoreError(
@@ -85,7 +85,7 @@ def kernel_distance(
 
 
 def squared_discrepancy(one: Float64s, other: Float64s) -> float:
-    """Return the unbiased MMD^2 between two sets, Gretton et al. 2012, eq. 3: no image is compared with itself.
+    """Return the unbiased MMD^2 between two sets, Gretton et al. 2012, eq. 3, without pairs of an image with itself.
 
     Args:
         one: [N, F], N >= 2.
@@ -99,17 +99,17 @@ def _kernel(one: Float64s, other: Float64s) -> Float64s:
     base: Float64s = one @ other.T
     base /= one.shape[1]
     base += 1
-    kernel = base * base  # twice a product, which is far faster than ** 3
+    kernel = base * base  # two products are far faster than ** 3
     kernel *= base
     return kernel
 
 
 def _mean_of_pairs(rows: Float64s) -> float:
-    """Return the mean of k over the pairs of different rows."""
+    """Return the mean of k over pairs of different rows."""
     kernel, count = _kernel(rows, rows), len(rows)
     return float((kernel.sum() - np.trace(kernel)) / (count * (count - 1)))
 
 
 def _subset(words: np.random.Philox, count: int, size: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Draw `size` of `count` rows: those with the smallest random words, which NumPy promises to stay the same."""
+    """Draw `size` of `count` rows by the smallest random words, which NumPy guarantees in all versions."""
     return np.argsort(words.random_raw(count), kind="stable")[:size]

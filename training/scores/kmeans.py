@@ -1,8 +1,7 @@
-"""Centres of k-means: points that summarise images and generate nothing, against which a score can be held.
+"""Centres of k-means: points that summarise images without generating any, as a reference for scores.
 
-In the form for many points of Sculley 2010 (Web-scale k-means clustering, algorithm 1): batch by batch, each image
-pulls the centre nearest to it by one over the number of images that this centre has seen, so that a centre is the mean
-of its images.
+Mini-batch k-means, Sculley 2010 (Web-scale k-means clustering, algorithm 1): batch by batch, each image moves its
+nearest centre by one over the number of images of that centre, so that a centre is the mean of its images.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ from numpy.typing import NDArray
 from training.errors import ScoreError
 from training.scores.distances import blocks
 
-BATCH = 2_000
-EPOCHS = 1  # of MNIST's 50,000 images two more change the Parzen score of 10,000 centres by less than its error
+BATCH = 2_000  # points per matrix product with the centres
+EPOCHS = 1  # two more over MNIST's 50,000 images change the Parzen score of 10,000 centres by less than its error
 
 Float32s = NDArray[np.float32]
 
@@ -34,16 +33,16 @@ def kmeans_centres(
 
     Args:
         points: [N, ...], at least `count`.
-        count: K, how many centres.
-        seed: of the points that the centres begin at and of the order, >= 0; the same seed draws the same for ever.
-        epochs: how often every point is gone through.
-        report: told how many more points are done, N times `epochs` in all.
+        count: K, the number of centres.
+        seed: of the initial centres and the order, >= 0; equal seeds draw equally in all versions.
+        epochs: passes over the points.
+        report: called with the number of points just done, N times `epochs` in total.
 
     Returns:
-        [K, D].
+        Centres [K, D].
 
     Raises:
-        ScoreError: if there are fewer points than centres, or none.
+        ScoreError: if there are fewer points than centres, or no centres.
     """
     if not 1 <= count <= len(points) or seed < 0:
         raise ScoreError(f"{len(points)} points cannot have {count} centres (seed {seed}); take fewer")
@@ -61,7 +60,7 @@ def kmeans_centres(
 
 
 def nearest_centres(points: Float32s, centres: Float32s) -> NDArray[np.int64]:
-    """Return the number [N] of the centre [K, D] nearest to each point [N, D]; the first of equally near ones."""
+    """Return the index [N] of the centre [K, D] nearest to each point [N, D]; the first of ties."""
     norms = np.einsum("kd,kd->k", centres, centres)
     found = np.empty(len(points), np.int64)
     for block in blocks(len(points), len(centres)):
@@ -70,7 +69,7 @@ def nearest_centres(points: Float32s, centres: Float32s) -> NDArray[np.int64]:
 
 
 def _pull(centres: Float32s, seen: NDArray[np.int64], batch: Float32s) -> None:
-    """Move the centres by a batch of points, as one after another would, each by one over what its centre has seen."""
+    """Move the centres by a batch of points, as if one by one, each by one over its centre's count."""
     nearest = nearest_centres(batch, centres)
     touched, place = np.unique(nearest, return_inverse=True)
     counts = np.bincount(place)
@@ -82,5 +81,5 @@ def _pull(centres: Float32s, seen: NDArray[np.int64], batch: Float32s) -> None:
 
 
 def _order(words: np.random.Philox, count: int) -> NDArray[np.int64]:
-    """Return the numbers up to `count` in a random order: that of random words, which NumPy promises not to change."""
+    """Return 0..count-1 in the order of random words, which NumPy guarantees in all versions."""
     return np.argsort(words.random_raw(count), kind="stable")

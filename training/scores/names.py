@@ -1,4 +1,4 @@
-"""What scores may be called: the well-known names belong to one network and one file of its weights."""
+"""The names of scores: the well-known names stand for one network and one file of weights."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreNames:
-    """Names of the scores that depend on the extractor; by default those of the formulas alone."""
+    """Names of the scores that depend on the extractor; by default those of the formulas."""
 
     classifier: str = "classifier score"
     frechet: str = "Frechet distance"

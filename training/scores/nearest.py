@@ -1,7 +1,7 @@
-"""The training images nearest to samples: has the generator learned, or learned by heart?
+"""The training images nearest to samples, which show whether the generator memorised its data.
 
 The sheet is figure 2 of Goodfellow et al. 2014 (arXiv:1406.2661): rows of samples, and in the rightmost column the
-training image that is nearest to the last sample of the row.
+training image nearest to the last sample of the row.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from training.errors import ScoreError
 from training.runs.grids import grid
 from training.scores.distances import blocks, squared_distances
 
-ROWS, COLUMNS = 4, 5  # of samples; the nearest images are a column more
-MAX_BLOCK = 4096  # images that are float64 at once
+ROWS, COLUMNS = 4, 5  # of samples; the nearest images add a column
+MAX_BLOCK = 4096  # images per block that is converted to float64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Nearest:
-    """For each query the nearest of other images.
+    """The nearest image to each query.
 
     Attributes:
-        indices: int64 [N]; of several at the same distance the first.
+        indices: int64 [N]; the first of ties.
         distances: int64 [N], squared Euclidean, pixels in 0..255; exact.
     """
 
@@ -34,14 +34,14 @@ class Nearest:
 
 
 def nearest_images(queries: NDArray[np.uint8], images: NDArray[np.uint8]) -> Nearest:
-    """Find for each query the image at the smallest squared Euclidean distance; memory stays bounded.
+    """Find the image at the smallest squared Euclidean distance from each query, in bounded memory.
 
     Args:
         queries: uint8 [N, H, W, C].
         images: uint8 [M, H, W, C], M >= 1.
 
     Raises:
-        ScoreError: if they are no such images, or of different sizes.
+        ScoreError: if images are malformed or of different sizes.
     """
     _must_fit(queries, images)
     wanted = queries.reshape(len(queries), -1).astype(np.float64)
@@ -66,17 +66,17 @@ def nearest_sheet(
     columns: int = COLUMNS,
     scale: int = 2,
 ) -> Image.Image:
-    """Draw samples row by row, each row followed by the training image that is nearest to its last sample.
+    """Draw samples row by row, each row followed by the training image nearest to its last sample.
 
     Args:
         samples: uint8 [N, H, W, C] with N >= rows * columns; the first ones are drawn.
         images: uint8 [M, H, W, C], the training images.
         rows: of samples, >= 1.
         columns: of samples, >= 1; the sheet has one more.
-        scale: side of the square, px, that each pixel becomes, >= 1.
+        scale: side in px of the square that each pixel becomes, >= 1.
 
     Raises:
-        ScoreError: if there are too few samples, or the images are no such images or of another size.
+        ScoreError: if there are too few samples, or images are malformed or of different sizes.
     """
     _must_fit(samples, images)
     if rows < 1 or columns < 1 or len(samples) < rows * columns:

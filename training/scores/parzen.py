@@ -1,8 +1,8 @@
 """The Parzen-window log-likelihood, exactly as Goodfellow et al. 2014 measured it (arXiv:1406.2661, section 5).
 
-A normal distribution of deviation sigma around each of 10,000 samples makes a density; the score is the mean
-log-likelihood of the test images under it, in nats. Sigma is the best of ten values from 0.1 to 1, evenly spaced in
-their logarithm, on the first 1,000 validation images. Pixels lie in [0, 1].
+The density is a mixture of normal distributions of deviation sigma around 10,000 samples; the score is the test images'
+mean log-likelihood under it, in nats. Sigma is the best of ten logarithmically spaced values from 0.1 to 1 on the first
+1,000 validation images. Pixels lie in [0, 1].
 
     training, validation = hold_out(images)
     score = parzen_log_likelihood(samples, validation, test)
@@ -10,9 +10,9 @@ their logarithm, on the first 1,000 validation images. Pixels lie in [0, 1].
     absurd = parzen_log_likelihood(centroids(training, 10_000), validation, test)
 
 Theis et al. 2015 (arXiv:1511.01844) show that such estimates should be avoided: in many dimensions they
-are far from the true likelihood, and rank models wrongly. The number is here to stand beside the paper's table, and for
-nothing else. Read it with two more beside it, by the same protocol: that of as many real training images, and that of
-the centres of k-means, which generate nothing and beat true images, as in their table 1.
+are far from the true likelihood and rank models wrongly. The score exists only for comparison with the paper's table.
+Read it beside two others under the same protocol: that of as many real training images, and that of k-means centres,
+which generate nothing and beat real images, as in their table 1.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from training.errors import ScoreError
 from training.scores.distances import Float64s, blocks, squared_distances
 from training.scores.kmeans import kmeans_centres
 
-SAMPLES = 10_000
-VALIDATION_IMAGES = 1_000
-SIGMAS: tuple[float, ...] = tuple(np.logspace(-1, 0, 10).tolist())
+SAMPLES = 10_000  # centres of the density, as in the paper
+VALIDATION_IMAGES = 1_000  # for the choice of sigma, as in the paper's code
+SIGMAS: tuple[float, ...] = tuple(np.logspace(-1, 0, 10).tolist())  # as in the paper's code
 
 Images = NDArray[np.uint8] | NDArray[np.floating[Any]]
 
@@ -59,7 +59,7 @@ class ParzenScore:
 
 
 def hold_out(images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Cut training images as the paper's code cuts MNIST's: the last sixth is for validation.
+    """Split training images as the paper's code splits MNIST: the last sixth is for validation.
 
     Returns:
         The others (50,000 of MNIST), and the first 1,000 of the last sixth.
@@ -71,17 +71,17 @@ def hold_out(images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.u
 def centroids(
     training: NDArray[np.uint8], most: int, *, seed: int = 0, report: Callable[[int], None] = lambda _: None
 ) -> Float64s:
-    """Return centres of k-means on training images, to be scored as if they were samples, Theis et al. 2015, table 1.
+    """Return k-means centres of training images, to be scored as if they were samples, Theis et al. 2015, table 1.
 
     Args:
         training: uint8 [N, ...], N >= 5.
-        most: how many centres, such as there are samples; never more than N / 5, for with fewer images to a centre the
-            centres would be the images themselves.
+        most: number of centres, such as the number of samples; limited to N / 5, since centres of fewer images would be
+            the images themselves.
         seed: of k-means.
-        report: told how many more images are done, of N in all.
+        report: called with the number of images just done, N in total.
 
     Returns:
-        [K, D], pixels in [0, 1].
+        Centres [K, D], pixels in [0, 1].
 
     Raises:
         ScoreError: if there are too few images.
@@ -106,9 +106,9 @@ def parzen_log_likelihood(
         samples: [N, ...] generated images, either uint8 or floats in [0, 1]; 10,000 in the paper.
         validation: [V, ...] real images; the first 1,000 of the validation set in the paper.
         test: [T, ...] real images; all 10,000 in the paper.
-        sigmas: the deviations to choose from, in units of a pixel's range.
-        reference: the name of the test images, for the result's text.
-        report: told how many more images are done, of V + T in all.
+        sigmas: deviations to choose from, in units of the pixel range.
+        reference: name of the test images, for the result.
+        report: called with the number of images just done, V + T in total.
 
     Raises:
         ScoreError: if images are missing, of different sizes, not finite or outside [0, 1], or a sigma is not > 0.
@@ -148,14 +148,14 @@ def log_likelihoods(
         images: [N, D].
         samples: [M, D], the centres s_i.
         sigmas: [S].
-        report: told how many more images are done.
+        report: called with the number of images just done.
 
     Returns: [S, N].
     """
     values = np.empty((len(sigmas), len(images)))
     for block in blocks(len(images), len(samples)):
         distances = squared_distances(images[block], samples)  # [B, M]
-        nearest = distances.min(axis=1)  # the largest term, taken out so that no exponent underflows to log 0
+        nearest = distances.min(axis=1)  # the largest term, factored out so that the sum does not underflow to log 0
         distances -= nearest[:, None]
         for number, sigma in enumerate(sigmas):
             terms = np.exp(distances / (-2 * sigma**2)).mean(axis=1)  # in [1 / M, 1]

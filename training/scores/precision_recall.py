@@ -1,9 +1,9 @@
-"""Precision, recall, density and coverage: are the samples real, and do they show everything that is real?
+"""Precision, recall, density and coverage: the quality and the diversity of samples.
 
 Precision and recall are those of Kynkaanniemi et al. 2019 (arXiv:1904.06991), density and coverage those of Naeem et
-al. 2020 (arXiv:2002.09797). All four ask whether points lie in closed balls around other points, each ball as large as
-the distance from its centre to the k-th nearest other point of the same set. With more images the balls shrink and the
-values move: compare only values of the same numbers and the same k.
+al. 2020 (arXiv:2002.09797). All four test whether points lie in closed balls around other points; a ball's radius is
+the distance to the k-th nearest other point of its set. More images shrink the balls and change the values: compare
+only values of equal numbers of images and equal k.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from training.errors import ScoreError
 from training.scores.conditions import Conditions
 from training.scores.distances import Float64s, Table, blocks, checked_pair, squared_distances
 
-NEIGHBOURS = 5  # k of Naeem et al.; Kynkaanniemi et al. take 3
+NEIGHBOURS = 5  # k of Naeem et al.; Kynkaanniemi et al. use 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrecisionRecall:
-    """The four shares.
+    """The four scores.
 
     Attributes:
-        precision: share of generated images inside a ball of a real one.
-        recall: share of real images inside a ball of a generated one.
-        density: mean number of real balls around a generated image, over k; may exceed 1.
-        coverage: share of real images with a generated one inside their ball.
+        precision: share in [0, 1] of generated images inside a real image's ball.
+        recall: share in [0, 1] of real images inside a generated image's ball.
+        density: mean number of real balls that contain a generated image, divided by k; may exceed 1.
+        coverage: share in [0, 1] of real images whose ball contains a generated image.
         neighbours: k.
-        real: how many real images.
-        generated: how many generated images.
-        conditions: what belongs beside the values.
+        real: number of real images.
+        generated: number of generated images.
+        conditions: of the measurement.
     """
 
     precision: float
@@ -54,24 +54,24 @@ class PrecisionRecall:
 def precision_recall(
     real: Table, generated: Table, *, neighbours: int = NEIGHBOURS, conditions: Conditions | None = None
 ) -> PrecisionRecall:
-    """Return precision, recall, density and coverage; memory does not grow with N times M.
+    """Return precision, recall, density and coverage; in memory that does not grow with N x M.
 
     Args:
         real: [N, F] features of real images, N > k.
         generated: [M, F] features of generated images, M > k.
         neighbours: k, >= 1.
-        conditions: what belongs beside the result.
+        conditions: of the measurement, stored with the result.
 
     Raises:
-        ScoreError: if a table is no such table or too short, or k < 1.
+        ScoreError: if an array is malformed or too short, or k < 1.
     """
     if neighbours < 1:
         raise ScoreError(f"expected neighbours >= 1, got {neighbours}")
     one, other = checked_pair(real, generated, at_least=neighbours + 1)
     real_radii, generated_radii = squared_radii(one, neighbours), squared_radii(other, neighbours)
-    in_real_balls = np.empty(len(other), np.int64)  # by generated image, how many
-    in_generated_ball = np.zeros(len(one), bool)  # by real image
-    nearest = np.full(len(one), np.inf)  # by real image, squared distance to the nearest generated one
+    in_real_balls = np.empty(len(other), np.int64)  # [M] number of real balls that contain it
+    in_generated_ball = np.zeros(len(one), bool)  # [N]
+    nearest = np.full(len(one), np.inf)  # [N] squared distance to the nearest generated image
     for block in blocks(len(other), len(one)):
         distances = squared_distances(other[block], one)  # [B, N]
         in_real_balls[block] = np.count_nonzero(distances <= real_radii, axis=1)
@@ -94,6 +94,7 @@ def squared_radii(points: Float64s, neighbours: int) -> Float64s:
     radii = np.empty(len(points))
     for block in blocks(len(points), len(points)):
         distances = squared_distances(points[block], points)
-        distances[np.arange(len(distances)), np.arange(block.start, block.stop)] = np.inf  # itself is no neighbour
+        # A point is not its own neighbour.
+        distances[np.arange(len(distances)), np.arange(block.start, block.stop)] = np.inf
         radii[block] = np.partition(distances, neighbours - 1, axis=1)[:, neighbours - 1]
     return radii

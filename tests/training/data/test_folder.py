@@ -1,4 +1,4 @@
-"""Folders of images, with a folder a class."""
+"""Folders of images, with one folder per class."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("not an image")
 
-    with pytest.raises(DataError, match="neither IDX files nor a folder a class nor images"):
+    with pytest.raises(DataError, match="neither IDX files nor one folder per class nor images"):
         load(tmp_path, "train")
 
 

@@ -42,7 +42,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder a class, with a training and a test split."""
+    """One folder per class, with a training and a test split."""
     folder = tmp_path_factory.mktemp("data")
     for split, seed in (("train", 0), ("test", 1)):
         data = blobs(60, side=32, seed=seed)
