@@ -4,16 +4,17 @@
     ├── InvalidArgument      the request is wrong; names every wrong field
     ├── NotFound             no such model, job, archive
     ├── AlreadyExists        the request id or the output prefix is taken
-    ├── FailedPrecondition   right request, wrong moment or wrong kind of thing
+    ├── FailedPrecondition   well-formed request, wrong state or wrong kind of thing
     ├── ResourceExhausted    too much at once; says when to try again
-    ├── QuotaExceeded        a client has all that it may have; says when to try again, where waiting helps
+    ├── QuotaExceeded        a client's quota is used up; says when to try again, where waiting helps
     ├── Unavailable          a part does not answer now; says when to try again
-    ├── DeadlineExceeded     the caller's time ran out
+    ├── DeadlineExceeded     the caller's deadline passed
     ├── Cancelled            the caller went away
-    └── Internal             our fault; the text says nothing of the inside
+    ├── Unimplemented        a standard service has the call, this server does not
+    └── Internal             our fault; the text reveals no internals
 
-`service.api.interceptors` alone turns them into status codes. Any other exception becomes Internal with an id, and its
-traceback goes to the log only.
+Only `service.api.interceptors` turns them into status codes. Any other exception becomes Internal with an id; its
+traceback goes to the log alone.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ class AlreadyExists(MintageError):
 
 
 class FailedPrecondition(MintageError):
-    """Raised when the request is right but the thing it names is not in the state, or of the kind, that it needs."""
+    """Raised when the request is well formed, but what it names is in the wrong state or of the wrong kind."""
 
     code = grpc.StatusCode.FAILED_PRECONDITION
     reason = "FAILED_PRECONDITION"
@@ -105,7 +106,7 @@ class ResourceExhausted(_Retryable):
 
 
 class QuotaExceeded(MintageError):
-    """Raised when a client has all that it may have."""
+    """Raised when a quota of the client is used up."""
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
     reason = "QUOTA_EXCEEDED"
@@ -145,7 +146,7 @@ class Unimplemented(MintageError):
 
 
 class Internal(MintageError):
-    """Raised when the fault is ours; the message says nothing of the inside."""
+    """Raised when the fault is ours; the message reveals no internals."""
 
     code = grpc.StatusCode.INTERNAL
     reason = "INTERNAL"

@@ -1,4 +1,4 @@
-"""Logs of every process: one event a line on stderr, JSON for machines or text for people, never a forged line."""
+"""Logs of every process: one event per line on stderr, as JSON or as text; no value can forge a line."""
 
 from __future__ import annotations
 

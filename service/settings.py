@@ -34,7 +34,7 @@ class Settings(BaseSettings):
         secrets_dir=SECRETS_DIR if SECRETS_DIR.is_dir() else None,
     )
 
-    state_dir: Path = Field(default_factory=_default_state_dir, description="Folder for everything that lasts.")
+    state_dir: Path = Field(default_factory=_default_state_dir, description="Folder for everything that is kept.")
     archive_dir: Path | None = Field(None, description="Folder of model archives (.mar). Default {state_dir}/archives.")
     input_dir: Path | None = Field(
         None, description="Folder below which folders of images may be scored. Default {state_dir}/inputs."
@@ -48,10 +48,10 @@ class Settings(BaseSettings):
     s3_endpoint: str = Field("", description="https:// address of an S3-compatible store. Default: that of AWS.")
     s3_region: str = Field("us-east-1", description="Region of the bucket.")
     s3_access_key_id: SecretStr = Field(
-        SecretStr(""), description="Key of the object store. Default: what AWS's own tools would find."
+        SecretStr(""), description="Access key of the object store. Default: what AWS's own tools find."
     )
-    s3_secret_access_key: SecretStr = Field(SecretStr(""), description="The secret of that key.")
-    s3_allow_http: bool = Field(False, description="Let s3_endpoint be http://, which everyone on the way can read.")
+    s3_secret_access_key: SecretStr = Field(SecretStr(""), description="Secret of that key.")
+    s3_allow_http: bool = Field(False, description="Allow http:// in s3_endpoint, which anyone on the way can read.")
 
     api_address: str = Field("127.0.0.1:50051", description="host:port on which the gRPC API listens.")
     metrics_port: int = Field(
@@ -62,53 +62,51 @@ class Settings(BaseSettings):
     )
     torchserve_inference: str = Field("127.0.0.1:7070", description="host:port of TorchServe's gRPC inference.")
     torchserve_management: str = Field("127.0.0.1:7071", description="host:port of TorchServe's gRPC management.")
-    torchserve_heap_mib: int = Field(512, ge=128, description="Most memory of TorchServe's JVM heap, in MiB.")
-    torchserve_threads: int = Field(0, ge=0, description="torch threads a model worker uses; 0: half the cores.")
+    torchserve_heap_mib: int = Field(512, ge=128, description="Largest heap of TorchServe's JVM, in MiB.")
+    torchserve_threads: int = Field(0, ge=0, description="torch threads per model worker; 0: half the cores.")
     load_models: str = Field(
-        "", description="Models that the API loads when none is recorded: NAME=ARCHIVE.mar, comma separated."
+        "", description="Models that the API loads unless they are recorded: NAME=ARCHIVE.mar, separated by commas."
     )
 
     max_images: int = Field(1024, ge=1, le=1024, description="Most images of one Generate or Classify call.")
     max_image_pixels: int = Field(4_000_000, ge=1, description="Most pixels of an uploaded image file.")
     max_message_bytes: int = Field(64 * 2**20, ge=2**16, description="Most bytes of one gRPC message, either way.")
-    max_deadline_s: float = Field(60.0, gt=0, description="Longest time of a unary call in seconds; its default too.")
-    max_concurrent: int = Field(32, ge=1, description="Calls at one model at one time; others wait.")
+    max_deadline_s: float = Field(60.0, gt=0, description="Longest unary call in seconds, and the default deadline.")
+    max_concurrent: int = Field(32, ge=1, description="Calls that run on one model at a time; others wait.")
     max_waiting: int = Field(
-        256, ge=0, description="Calls that may wait for one model; one more gets RESOURCE_EXHAUSTED."
+        256, ge=0, description="Calls that may wait for one model; further ones get RESOURCE_EXHAUSTED."
     )
-    drain_s: float = Field(10.0, ge=0, description="Seconds that calls in flight may take after SIGTERM.")
+    drain_s: float = Field(10.0, ge=0, description="Seconds that running calls may still take after SIGTERM.")
 
-    lease_s: float = Field(30.0, ge=1, description="Seconds without a heartbeat after which a shard is taken back.")
-    max_attempts: int = Field(
-        3, ge=1, description="Claims of a shard, each ended by failure, before it counts as failed."
-    )
+    lease_s: float = Field(30.0, ge=1, description="Seconds without renewal after which a worker loses its shard.")
+    max_attempts: int = Field(3, ge=1, description="Failed attempts after which a shard counts as failed.")
     retry_pause_s: float = Field(
-        1.0, ge=0, description="Seconds until a shard is tried again after its first failure; doubles each time."
+        1.0, ge=0, description="Seconds before a shard is tried again after its first failure; doubles each time."
     )
-    space_pause_s: float = Field(
-        30.0, ge=0, description="The same, after the output folder's disk was full: time to make room."
-    )
+    space_pause_s: float = Field(30.0, ge=0, description="The same after a full disk: time to make room.")
     backend_retry_s: float = Field(
-        120.0, ge=0, description="Seconds for which a worker asks a model again that does not answer, until it fails."
+        120.0,
+        ge=0,
+        description="Seconds for which a worker retries a model that does not answer.",
     )
-    quota_jobs: int = Field(0, ge=0, description="Most unfinished jobs of one client; 0: any.")
-    quota_images: int = Field(0, ge=0, description="Most images of such jobs of one client together; 0: any.")
+    quota_jobs: int = Field(0, ge=0, description="Most unfinished jobs of one client; 0: no limit.")
+    quota_images: int = Field(0, ge=0, description="Most images in unfinished jobs of one client; 0: no limit.")
     quota_bytes: int = Field(
         0,
         ge=0,
-        description="Bytes of finished shards of one client, of ended jobs too, at which it gets no more jobs; 0: any.",
+        description="Bytes of a client's finished shards, of all its jobs, at which it gets no more jobs; 0: no limit.",
     )
     job_ttl_s: float = Field(
         0.0,
         ge=0,
-        description="Seconds after its end until a job that names no ttl is deleted with its files; 0: kept.",
+        description="Seconds after its end until a job without a ttl of its own is deleted with its files; 0: never.",
     )
     worker_name: str = Field("", description="Name of this worker in jobs and logs. Default: the host's name.")
     worker_processes: int = Field(1, ge=1, description="Shards that one worker runs at once.")
     messages_per_slot: int = Field(2, ge=1, description="Hints kept in the broker for each worker process.")
 
-    log_format: Literal["json", "console"] = Field("json", description="One JSON object a line, or text for people.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    log_format: Literal["json", "console"] = Field("json", description="One JSON object per line, or text for people.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged.")
 
     @field_validator("output_dir")
     @classmethod
@@ -141,7 +139,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_store(self) -> Settings:
-        """Refuse an object store that could not be reached as it is written."""
+        """Refuse contradictory settings of the object store."""
         if self.s3_endpoint.startswith("http://") and not self.s3_allow_http:
             raise ValueError("s3_endpoint is http://; use https://, or set s3_allow_http where the network is trusted")
         if bool(self.s3_access_key_id.get_secret_value()) != bool(self.s3_secret_access_key.get_secret_value()):
@@ -171,7 +169,7 @@ class Settings(BaseSettings):
 
 @functools.cache
 def settings() -> Settings:
-    """Read the environment once a process."""
+    """Read the environment, once per process."""
     return Settings()
 
 

@@ -56,5 +56,5 @@ class Violations:
 
 
 def shown(value: str) -> str:
-    """Show untrusted text in a message: escaped, quoted, at most 80 characters."""
+    """Quote untrusted text for a message: escaped, at most 80 characters."""
     return ascii(value if len(value) <= 80 else value[:77] + "...")

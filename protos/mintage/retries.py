@@ -18,13 +18,13 @@ class Retries:
     Attributes:
         attempts: Calls in all, the first one included; 1 switches retries off.
         first_pause_s: Pause before the second; each further pause is twice as long.
-        longest_pause_s: Upper bound of that.
+        max_pause_s: Upper bound of that.
         stream_attempts: As `attempts`, for a stream that has said something: half a minute, in which a server restarts.
     """
 
     attempts: int = 5
     first_pause_s: float = 0.1
-    longest_pause_s: float = 5.0
+    max_pause_s: float = 5.0
     stream_attempts: int = 12
 
 
@@ -42,7 +42,7 @@ class Attempts:
         self._repeatable = repeatable
         self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
         self._made = 0
-        self._most = retries.attempts
+        self._max_attempts = retries.attempts
 
     def remaining_s(self) -> float | None:
         """Time left for the next attempt.
@@ -66,9 +66,9 @@ class Attempts:
         self._made += 1
         told = error.code is grpc.StatusCode.RESOURCE_EXHAUSTED and error.retry_after_s is not None
         may_help = told or error.code is grpc.StatusCode.UNAVAILABLE
-        if not (self._repeatable and may_help and self._made < self._most):
+        if not (self._repeatable and may_help and self._made < self._max_attempts):
             raise error
-        longest_s: float = min(self._retries.longest_pause_s, self._retries.first_pause_s * 2 ** (self._made - 1))
+        longest_s: float = min(self._retries.max_pause_s, self._retries.first_pause_s * 2 ** (self._made - 1))
         pause_s = (error.retry_after_s or 0.0) + longest_s * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
         if self._deadline is not None and time.monotonic() + pause_s >= self._deadline:
             raise error
@@ -78,4 +78,4 @@ class Attempts:
         """Begin to count anew, with a new budget: a stream has said something."""
         self._made = 0
         if self._retries.attempts > 1:
-            self._most = max(self._retries.attempts, self._retries.stream_attempts)
+            self._max_attempts = max(self._retries.attempts, self._retries.stream_attempts)

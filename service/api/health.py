@@ -1,4 +1,4 @@
-"""grpc.health.v1, told truthfully: an entry says SERVING if a real call would succeed.
+"""grpc.health.v1: an entry says SERVING only if a real call would succeed.
 
     ""                                  Redis and the model server answer, every model that should be loaded is ready
     mintage.v1.GenerationService        the model server answers and, if there are generators, one is ready
@@ -9,7 +9,7 @@
     google.longrunning.Operations       Redis answers
     models/{model}                      the model is ready
 
-The answer is made anew for each check from what the reconciler knows; Redis is asked every second.
+Each check is answered from what the reconciler knows now; Redis is pinged every second.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from service.backend.description import Kind
 from service.models.reconciler import Reconciler
 from service.models.registry import Entry, Registry
 
-PERIOD_S = 1.0
-REDIS_TIMEOUT_S = 2.0
+PERIOD_S = 1.0  # between two pings: as stale as an answer about Redis may be
+REDIS_TIMEOUT_S = 2.0  # a Redis that takes longer for a ping does not serve
 GENERATION = "mintage.v1.GenerationService"
 CLASSIFICATION = "mintage.v1.ClassificationService"
 NEURONS = "mintage.v1.NeuronService"
@@ -57,13 +57,13 @@ class Health:
         self.stopping = False
 
     async def run(self) -> None:
-        """Ask Redis and wake the watchers of what has changed, for ever."""
+        """Ping Redis and wake the watchers of changes, until cancelled."""
         while True:
             await self.poll()
             await asyncio.sleep(PERIOD_S)
 
     async def poll(self) -> None:
-        """Ask Redis once, and wake the watchers if anything has changed."""
+        """Ping Redis once, and wake the watchers if anything has changed."""
         try:
             async with asyncio.timeout(REDIS_TIMEOUT_S):
                 self._redis_answers = bool(await self._redis.ping())
@@ -101,7 +101,7 @@ class Health:
             await changed.wait()
 
     def stop(self) -> None:
-        """Let nothing serve any more, for good, and tell the watchers."""
+        """Report NOT_SERVING for everything from now on, and tell the watchers."""
         self.stopping = True
         self._wake()
 
@@ -117,14 +117,14 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # gr
         self._health = health
 
     async def Check(self, request: health_pb2.HealthCheckRequest, context: Any) -> health_pb2.HealthCheckResponse:
-        """Tell whether an entry serves; NOT_FOUND if there is no such entry."""
+        """Say whether an entry serves; NOT_FOUND if there is no such entry."""
         serves = self._health.statuses().get(request.service)
         if serves is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such service or model")
         return health_pb2.HealthCheckResponse(status=_status(serves))
 
     async def List(self, request: health_pb2.HealthListRequest, context: Any) -> health_pb2.HealthListResponse:
-        """Tell of every entry."""
+        """List every entry."""
         statuses = self._health.statuses()
         return health_pb2.HealthListResponse(
             statuses={name: health_pb2.HealthCheckResponse(status=_status(serves)) for name, serves in statuses.items()}
@@ -133,7 +133,7 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # gr
     async def Watch(
         self, request: health_pb2.HealthCheckRequest, context: Any
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
-        """Tell of an entry now and whenever it changes."""
+        """Stream an entry now and whenever it changes."""
         last = None
         async with contextlib.aclosing(self._health.changes()) as changes:
             async for _ in changes:
@@ -154,6 +154,6 @@ def _is_ready(entry: Entry) -> bool:
 
 
 def _one_is_ready(entries: list[Entry], kind: Kind) -> bool:
-    """Whether a model of a kind is ready; true as well if none should be loaded: nothing is amiss then."""
+    """Whether a model of a kind is ready; also true if none should be loaded: then nothing is missing."""
     of_kind = [entry for entry in entries if entry.record is not None and entry.record.kind == kind]
     return not of_kind or any(map(_is_ready, of_kind))

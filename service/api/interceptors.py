@@ -154,7 +154,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc 
 
 
 def translated(error: Exception) -> MintageError:
-    """The error that a caller may see. What is unknown keeps its text and traceback in the log, under an id."""
+    """The error that a caller may see. An unknown exception goes to the log with its traceback, under an id."""
     if isinstance(error, MintageError):
         return error
     if isinstance(error, RedisOutOfMemoryError):
@@ -171,7 +171,7 @@ def _shutting_down() -> Unavailable:
 
 
 def _method_handler(handler: Any, behaviour: Callable[..., Any]) -> Any:
-    """As `handler`, but with another behaviour, which reads a single request itself: so its faults are ours to name."""
+    """As `handler`, but with another behaviour, which parses a single request itself, so that we name its faults."""
     shape = "stream" if handler.request_streaming else "unary", "stream" if handler.response_streaming else "unary"
     make = getattr(grpc, "{}_{}_rpc_method_handler".format(*shape))
     return make(

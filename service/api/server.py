@@ -1,4 +1,4 @@
-"""The API process: everything put together, started, drained and stopped. `mintage serve api` runs it."""
+"""The API process: its parts put together, started, drained and stopped. `mintage serve api` runs it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ from service.models.registry import Registry
 from service.settings import Settings
 
 RESPONSE_TIMEOUT_DEADLINES = 2.0  # the watchdog must outlast every legal request
-WAITING_MESSAGES = 4
+WAITING_MESSAGES = 4  # of the largest size: what calls waiting for one model may hold in memory together
 LAST_WORDS_S = 3.0  # in which calls that were ended tell their callers so
 
 log = structlog.get_logger("mintage.api")
@@ -79,7 +79,7 @@ class Api:
     metrics: Metrics
 
     async def drain(self, seconds: float) -> None:
-        """Say NOT_SERVING, take no new calls, give those in flight so many seconds, then end them."""
+        """Say NOT_SERVING, take no new calls, give running ones this many seconds, then end them."""
         self.health.stop()
         self.interceptor.drain()
         stopped = asyncio.create_task(self.server.stop(seconds + LAST_WORDS_S))
@@ -125,7 +125,7 @@ async def running(settings: Settings, *, models: ModelServer, redis: Redis) -> A
     """Run the API inside a `with`; it ends at once with it, so drain it first.
 
     Args:
-        settings: What the API is to be.
+        settings: Of the API.
         models: Where the models are.
         redis: The job store.
     """
@@ -229,7 +229,7 @@ def _service_names() -> tuple[str, ...]:
 
 
 def _signals() -> asyncio.Queue[signal.Signals]:
-    """Where the signals arrive that ask this process to end."""
+    """The queue of signals that ask this process to end."""
     signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, signals.put_nowait, number)

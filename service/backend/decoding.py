@@ -1,4 +1,4 @@
-"""An answer of a model, taken apart and checked: nothing in it is believed. `messages` says what they mean.
+"""A model's answer, decoded and checked: nothing in it is trusted. `messages` says what the answers mean.
 
 TorchServe drops status codes over gRPC, so each answer is one safetensors blob whose `header` says how the item fared:
 
@@ -43,7 +43,7 @@ def opened(answer: bytes) -> tuple[dict[str, Any], Mapping[str, NDArray[Any]]]:
 
 
 def damaged(what: str) -> Internal:
-    """Return the error that an answer stands for which is not what it should be."""
+    """Return the error for an answer that is not what it should be."""
     return Internal(f"the model's answer is damaged: {what}", reason="MODEL_ANSWER_DAMAGED")
 
 
@@ -80,11 +80,11 @@ def probabilities(tensors: Mapping[str, NDArray[Any]], name: str, shape: tuple[i
     return found
 
 
-def whole(values: Mapping[str, Any], name: str, *, least: int) -> int:
+def whole(values: Mapping[str, Any], name: str, *, minimum: int) -> int:
     """Return a whole number of a header."""
     value = values.get(name)
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise damaged(f"{name} is {value!r}, not a whole number from {least}")
+    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+        raise damaged(f"{name} is {value!r}, not a whole number from {minimum}")
     return value
 
 
@@ -113,7 +113,7 @@ def texts(values: Mapping[str, Any], name: str) -> tuple[str, ...]:
 
 
 def _failure(status: str, message: str) -> Exception:
-    """Return the error that a status other than `ok` stands for."""
+    """Return the error for a status other than `ok`."""
     if status == "invalid":
         return InvalidArgument([FieldViolation("request", message)])
     if status == "refused":

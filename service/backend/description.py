@@ -10,9 +10,9 @@ from service.backend.neurons import Concept, UnitShape
 
 @dataclass(frozen=True, slots=True)
 class ModelDescription:
-    """What a loaded model says of itself; latents are a generator's, stages and concepts an autoencoder's.
+    """What a loaded model says about itself; latents belong to a generator, stages and concepts to an autoencoder.
 
-    `features` is how many numbers two sets of images can be compared by; 0 if there are none.
+    `features` is the length of the feature vector by which sets of images are compared; 0 if there is none.
     """
 
     kind: Kind

@@ -1,7 +1,7 @@
-"""The service's side of the wire to a model: what goes into a TorchServe request, and what its answer means.
+"""The service's side of the protocol between service and model: requests to TorchServe, and what answers mean.
 
-`handlers.protocol.messages` is the other side; `tests/handlers/protocol/test_messages.py` holds the two together.
-`decoding` takes answers apart, `neuron_messages` is the part of autoencoders.
+`handlers.protocol.messages` is the other side; `tests/handlers/protocol/test_messages.py` checks that the two agree.
+`decoding` decodes answers; `neuron_messages` has the part of autoencoders.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from service.backend.neurons import read_concepts, read_stages
 
 @dataclass(frozen=True, slots=True)
 class GeneratedImages:
-    """Images uint8 [n, H, W, C] and what they were computed on; the two strings bound the promise of equal bytes."""
+    """Images uint8 [n, H, W, C], and the device class and torch version for which equal bytes are promised."""
 
     images: NDArray[np.uint8]
     device_class: str
@@ -82,18 +82,18 @@ def read_description(answer: bytes) -> ModelDescription:
     stages = read_stages(header)
     return ModelDescription(
         kind=cast(Kind, kind),
-        height=whole(header, "height", least=1),
-        width=whole(header, "width", least=1),
-        channels=whole(header, "channels", least=1),
+        height=whole(header, "height", minimum=1),
+        width=whole(header, "width", minimum=1),
+        channels=whole(header, "channels", minimum=1),
         classes=texts(header, "classes"),
-        latent_size=whole(header, "latent_size", least=0),
-        micro_batch=whole(header, "micro_batch", least=1),
+        latent_size=whole(header, "latent_size", minimum=0),
+        micro_batch=whole(header, "micro_batch", minimum=1),
         device_class=text(header, "device_class"),
         torch_version=text(header, "torch_version"),
         recipe=text(header, "recipe"),
         stages=stages,
         concepts=read_concepts(header, stages),
-        features=whole(header, "features", least=0) if "features" in header else 0,
+        features=whole(header, "features", minimum=0) if "features" in header else 0,
     )
 
 
@@ -148,5 +148,5 @@ def read_classifications(answer: bytes, shape: tuple[int, int], *, features: int
 
 
 def request_of(request: dict[str, object]) -> dict[str, bytes]:
-    """Write what is asked as TorchServe's map of inputs."""
+    """Encode a request as TorchServe's map of inputs."""
     return {"request": json.dumps(request).encode()}

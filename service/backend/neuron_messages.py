@@ -1,4 +1,4 @@
-"""The part of the wire that autoencoders answer: what goes into a TorchServe request, and what its answer means.
+"""The part of the protocol that autoencoders answer: requests to TorchServe, and what answers mean.
 
 Every `read_...` raises InvalidArgument if the model says that the request is wrong, Internal if the answer is damaged,
 of another shape, or says `error`, and FailedPrecondition if the model was refused at load.
@@ -19,7 +19,7 @@ from service.backend.neurons import Neuron
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """Of each image and concept [n, K]: float32 activations, bool decisions, float32 confidences; and of what device.
+    """Per image and concept [n, K]: float32 activations, bool decisions, float32 confidences; and the device.
 
     `features` float32 [n, F] are there if they were asked for.
     """
@@ -34,7 +34,7 @@ class Detections:
 
 @dataclass(frozen=True, slots=True)
 class Activations:
-    """float32 [n, U], and what they were computed on."""
+    """float32 [n, U], and the device that computed them."""
 
     values: NDArray[np.float32]
     device_class: str
@@ -42,7 +42,7 @@ class Activations:
 
 @dataclass(frozen=True, slots=True)
 class OptimalStimulus:
-    """An image uint8 [H, W, C], the activation before it was rounded, and what it was computed on."""
+    """An image uint8 [H, W, C], its activation before it was rounded to uint8, and the device that computed it."""
 
     image: NDArray[np.uint8]
     activation: float
@@ -61,7 +61,7 @@ def activate_request(images: NDArray[np.uint8], stage: int, units: Sequence[int]
 
 
 def reconstruct_request(images: NDArray[np.uint8]) -> dict[str, bytes]:
-    """Ask what the first stage keeps of images uint8 [N, H, W, C]."""
+    """Ask for images uint8 [N, H, W, C] to be reconstructed from the first stage."""
     return _about(images, {"op": "reconstruct"})
 
 

@@ -1,4 +1,4 @@
-"""What the service knows of an autoencoder: how its units lie and which concepts they know. Kept in its record."""
+"""What the service knows about an autoencoder: the shape of its stages and its concepts. Kept in its record."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from service.validation import CONCEPT, shown
 
 @dataclass(frozen=True, slots=True)
 class UnitShape:
-    """How the units of a stage lie."""
+    """The shape of a stage: units count through [maps, height, width]."""
 
     maps: int
     height: int
@@ -22,7 +22,7 @@ class UnitShape:
 
     @property
     def units(self) -> int:
-        """How many there are."""
+        """Number of units."""
         return math.prod((self.maps, self.height, self.width))
 
 
@@ -69,7 +69,7 @@ def read_stages(header: Mapping[str, Any]) -> tuple[UnitShape, ...]:
     if not isinstance(stages, list) or not all(isinstance(stage, list) and len(stage) == 3 for stage in stages):
         raise decoding.damaged("stages is no list of [maps, height, width]")
     named = [dict(zip(("maps", "height", "width"), stage, strict=True)) for stage in stages]
-    return tuple(UnitShape(**{name: decoding.whole(stage, name, least=1) for name in stage}) for stage in named)
+    return tuple(UnitShape(**{name: decoding.whole(stage, name, minimum=1) for name in stage}) for stage in named)
 
 
 def read_concepts(header: Mapping[str, Any], stages: tuple[UnitShape, ...]) -> tuple[Concept, ...]:
@@ -88,7 +88,7 @@ def named(concepts: tuple[Concept, ...], name: str) -> Concept:
     """Return one concept.
 
     Raises:
-        NotFound: if there is none of that name; the metadata say which there are.
+        NotFound: if there is none of that name; the metadata names those that exist.
     """
     for concept in concepts:
         if concept.name == name:
@@ -101,7 +101,7 @@ def named(concepts: tuple[Concept, ...], name: str) -> Concept:
 
 
 def _concept(values: Mapping[str, Any], stages: tuple[UnitShape, ...]) -> Concept:
-    whole = {name: decoding.whole(values, name, least=least) for name, least in _WHOLE.items()}
+    whole = {name: decoding.whole(values, name, minimum=minimum) for name, minimum in _WHOLE.items()}
     real = {name: decoding.real(values, name) for name in _REAL}
     concept = Concept(name=decoding.text(values, "name"), **whole, **real)  # type: ignore[arg-type]
     if not CONCEPT.fullmatch(concept.name) or concept.sign not in (-1, 1):

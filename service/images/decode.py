@@ -1,4 +1,4 @@
-"""Image files to pixels and back. The files come from strangers: nothing is decoded before its header is believed."""
+"""Image files to pixels. The files are untrusted: nothing is decoded before its header was checked."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def decode(
 
 
 class UnreadableImageError(Exception):
-    """Raised when a file is not an image that can be taken; the text goes on from its name."""
+    """Raised when a file is not a usable image; the text continues a sentence that begins with its name."""
 
 
 def decode_fitted(
@@ -114,7 +114,7 @@ def _decode(file: bytes, height: int, width: int, channels: int, max_pixels: int
 
 
 def _opened(file: bytes, max_pixels: int, formats: tuple[str, ...] = FORMATS) -> Image.Image:
-    """Read the header only."""
+    """Open an image file; reads the header only."""
     try:
         return Image.open(io.BytesIO(file), formats=formats)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

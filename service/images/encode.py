@@ -10,7 +10,7 @@ from PIL import Image
 
 from service.images import png
 
-JPEG_QUALITY = 95
+JPEG_QUALITY = 95  # the highest that Pillow's documentation advises
 
 
 def encode_png(images: NDArray[np.uint8]) -> list[bytes]:
@@ -29,13 +29,13 @@ def encode_raw(images: NDArray[np.uint8]) -> list[bytes]:
 
 
 def max_png_bytes(height: int, width: int, channels: int) -> int:
-    """Upper bound of the bytes of one PNG file: pixels that zlib cannot compress, and what stands around them."""
+    """Upper bound of the bytes of one PNG file: pixels that zlib cannot compress, plus the chunks around them."""
     raw = height * (width * channels + 1)
     return raw + raw // 1000 + 256
 
 
 def max_jpeg_bytes(height: int, width: int, channels: int) -> int:
-    """Upper bound of the bytes of one JPEG file: whole blocks of noise, two bytes a sample."""
+    """Upper bound of the bytes of one JPEG file: whole blocks of noise, two bytes per sample."""
     return 2 * channels * _whole_blocks(height) * _whole_blocks(width) + 1024
 
 

@@ -1,4 +1,4 @@
-"""Images to PNG, the same bytes every time.
+"""PNG files that are the same bytes for the same image.
 
 Pillow chooses a filter row by row and is four times slower on small images. Here every row takes the filter Up, for
 many images at once, which comes within a few percent of Pillow's size; the rest is zlib.
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 ENCODER = f"zlib {zlib.ZLIB_RUNTIME_VERSION}"
-LEVEL = 6
+LEVEL = 6  # zlib's default
 TOGETHER = 64  # images filtered at once: few enough to be in the cache still when they are compressed
 _UP = 2
 _COLOUR_TYPES = {1: 0, 3: 2}

@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class IntentRecord:
     """A job after something was asked of it, and whether that would survive the loss of Redis now."""
 
     view: JobView
@@ -60,7 +60,7 @@ class Intents:
         if view.state in states:
             await asyncio.to_thread(self._write, view, _text("QUEUED", view.round + retried) or b"resumed\n")
 
-    async def record(self, job: str) -> Recorded:
+    async def record(self, job: str) -> IntentRecord:
         """Write down the intent that the job's state tells; what cannot be written now is left to the dispatcher.
 
         Raises:
@@ -68,14 +68,14 @@ class Intents:
         """
         view = await self._ledger.job(job)
         if view.state == "DELETING":
-            return Recorded(view, durable=True)
+            return IntentRecord(view, durable=True)
         try:
             await asyncio.to_thread(self._write, view, None if view.terminal else _text(view.state, view.round))
         except MintageError as error:
             log.warning("an intent is not recorded yet", job=job, state=view.state, error=error.message)
             await self._ledger.run("unrecorded", "add", job)
-            return Recorded(view, durable=False)
-        return Recorded(view, durable=True)
+            return IntentRecord(view, durable=False)
+        return IntentRecord(view, durable=True)
 
     async def record_missed(self) -> None:
         """Write the intents that could not be written when they were asked for."""

@@ -1,6 +1,6 @@
 """Kept archives: a copy of each loaded archive under its own digest, in the archive folder.
 
-Whoever packs anew writes over `digits.mar`; the loaded model, and its return after a restart, stays what it was.
+Packing a run again overwrites `digits.mar`; the loaded model stays what it was, and is the same after a restart.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from service.errors import FailedPrecondition, NotFound
 
-CHUNK_BYTES = 2**20
+CHUNK_BYTES = 2**20  # of a copy at a time: archives are far larger than memory should hold
 ARCHIVE_FORMAT = 2  # what the handlers of this version read
 MAX_SERVING_BYTES = 2**16  # of `serving.json`, which holds three short values
 
@@ -25,7 +25,7 @@ def kept(folder: Path, digest: str) -> Path:
 
 
 def keep(archive: Path) -> str:
-    """Copy an archive, whole or not at all, to the name of its digest beside it; whatever had that name is gone.
+    """Copy an archive, whole or not at all, to the name of its digest beside it, replacing what had that name.
 
     Returns: the sha256 of the copied bytes, in hexadecimal.
     """
@@ -37,7 +37,8 @@ def keep(archive: Path) -> str:
         copy.flush()
         os.fsync(copy.fileno())
         Path(copy.name).chmod(0o644)
-        # Several APIs may do so at once, all with the same bytes: the last one stays, and none finds a gap.
+        # Several APIs may do this at once, all with the same bytes: the last one stays, and none finds the name
+        # missing.
         named = Path(f"{copy.name}.named")
         os.link(copy.name, named)
         named.replace(kept(archive.parent, digest.hexdigest()))
@@ -66,7 +67,7 @@ def check(path: Path, digest: str) -> None:
 
 
 def check_format(path: Path) -> None:
-    """Refuse an archive that another version of Mintage packed; what is no archive at all is left to the model server.
+    """Refuse an archive that another version of Mintage packed; the model server refuses what is not an archive.
 
     Raises:
         FailedPrecondition: if it was.

@@ -13,7 +13,7 @@ from service.backend.model_server import ModelServer
 from service.errors import AlreadyExists, FailedPrecondition, Internal, MintageError, NotFound, Unavailable
 from service.models import archives
 from service.models.registry import ModelRecord, Registry, backend_name
-from service.models.retired import Retired
+from service.models.retired import RetiredModels
 
 STARTUP_TIMEOUT_S = 120.0  # a worker imports torch and reads its weights, from a cold disk too
 
@@ -30,7 +30,9 @@ class Backends:
         response_timeout_s: Watchdog: a worker that is silent for longer is started again.
     """
 
-    def __init__(self, server: ModelServer, registry: Registry, retired: Retired, *, response_timeout_s: float) -> None:
+    def __init__(
+        self, server: ModelServer, registry: Registry, retired: RetiredModels, *, response_timeout_s: float
+    ) -> None:
         self._server = server
         self._registry = registry
         self._retired = retired

@@ -1,4 +1,4 @@
-"""What Prometheus is told of the models, read at each scrape."""
+"""Prometheus metrics of the models, read at each scrape."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ModelCollector(Collector):
         self._registry = registry
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Give the calls at each model and whether it is ready."""
+        """Yield the calls at each model, and whether it is ready."""
         calls = GaugeMetricFamily("mintage_model_calls", "Calls at a model.", labels=("backend", "state"))
         for backend, (running, waiting) in self._admissions.counts().items():
             calls.add_metric((backend, "running"), running)

@@ -1,4 +1,4 @@
-"""What is asked of a loaded autoencoder: concepts, activations, reconstructions, the best stimulus of a neuron."""
+"""Inference on loaded autoencoders: concepts, activations, reconstructions, the optimal stimulus of a neuron."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from service.models.admission import Deadline
 from service.models.inference import Inference, Question
 from service.models.registry import ModelRecord
 
-NUMBER_BYTES = 4
+NUMBER_BYTES = 4  # of a float32
 
 
 class Detection:
@@ -81,7 +81,7 @@ class Detection:
         size_bytes: int,
         deadline: Deadline,
     ) -> list[bytes]:
-        """Return what the first stage keeps of images, encoded."""
+        """Return images reconstructed from the first stage, encoded."""
         shape = (record.height, record.width, record.channels)
         question = Question(
             "reconstruct",

@@ -1,4 +1,4 @@
-"""What is asked of a loaded model: in calls of bounded size, under its admission, within a deadline."""
+"""Inference on loaded models: in calls of bounded size, under the model's admission, within a deadline."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ from service.models.registry import ModelRecord, Registry
 
 T = TypeVar("T")
 
+# Most images and bytes of one call to the model server: a call is a moment's work, so that callers take turns.
 CALL_IMAGES = 256
 CALL_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class Generated:
+class GeneratedFiles:
     """Encoded images in order of their index, and the device class that computed them."""
 
     files: list[bytes]
@@ -33,7 +34,7 @@ class Generated:
 
 
 @dataclass(frozen=True, slots=True)
-class Classified:
+class ClassProbabilities:
     """Probabilities float32 [N, K], and p(generated) float32 [N] if the model knows it."""
 
     probabilities: NDArray[np.float32]
@@ -42,13 +43,13 @@ class Classified:
 
 @dataclass(frozen=True, slots=True)
 class Question(Generic[T]):
-    """What can be asked of images.
+    """A question about images.
 
     Attributes:
         operation: Its name in the metrics.
-        request: Writes one call about images uint8 [n, H, W, C].
-        read: Reads the answer to a call about so many images.
-        answer_bytes: Of the answer about one image, if that may be larger than the image.
+        request: Makes the request about images uint8 [n, H, W, C].
+        read: Reads the answer to a request about n images.
+        answer_bytes: Bytes of the answer per image, if that may be more than the image's own.
     """
 
     operation: str
@@ -69,7 +70,7 @@ class ImageGenerator(Protocol):
         count: int,
         encode: Callable[[NDArray[np.uint8]], list[bytes]],
         deadline: Deadline,
-    ) -> Generated:
+    ) -> GeneratedFiles:
         """Make samples first_index to first_index + count - 1 of (the model's digest, seed)."""
 
 
@@ -78,12 +79,12 @@ class Inference:
 
     Args:
         server: Where the models are.
-        registry: Hears of each success.
-        admissions: The way to each model.
+        registry: Is told of each success.
+        admissions: The slots of each model.
         pool: Threads for encoding and decoding.
         metrics: Where images are counted.
-        call_limit_s: Most seconds of one call to the model server. It does not hear that a caller left, so its calls
-            are waited for, and keep their place, even when the caller's own deadline was shorter.
+        call_limit_s: Longest call to the model server, in seconds. The server does not hear that a caller left, so its
+            calls are awaited, and keep their slot, even where the caller's own deadline was shorter.
     """
 
     def __init__(
@@ -112,10 +113,10 @@ class Inference:
         count: int,
         encode: Callable[[NDArray[np.uint8]], list[bytes]],
         deadline: Deadline,
-    ) -> Generated:
+    ) -> GeneratedFiles:
         """Make samples first_index to first_index + count - 1 of (the model's digest, seed)."""
 
-        async def work(caller: Caller) -> Generated:
+        async def work(caller: Caller) -> GeneratedFiles:
             files: list[bytes] = []
             device_class = ""
             for start, size in spans(record, first_index, count):
@@ -124,7 +125,7 @@ class Inference:
                 part = messages.read_images(answer, shape)
                 files += await self.in_pool(encode, part.images)
                 device_class = part.device_class
-            return Generated(files, device_class)
+            return GeneratedFiles(files, device_class)
 
         generated = await self._admissions.of(record.backend_name).run(work, deadline=deadline)
         self._metrics.images.labels(record.name, "generate").inc(count)
@@ -137,7 +138,7 @@ class Inference:
         *,
         size_bytes: int,
         deadline: Deadline,
-    ) -> Classified:
+    ) -> ClassProbabilities:
         """Classify the images [N, H, W, C] that `decode` gives, which runs in a thread; size_bytes is the request's."""
         classes = len(record.classes)
         question = Question(
@@ -156,7 +157,7 @@ class Inference:
         size_bytes: int,
         deadline: Deadline,
     ) -> list[T]:
-        """Ask about the images [N, H, W, C] that `decode` gives, as `classify` does; returns an answer a call."""
+        """Ask about the images [N, H, W, C] that `decode` gives, as `classify` does; returns one answer per call."""
 
         async def work(caller: Caller) -> tuple[int, list[T]]:
             images = await self.in_pool(decode)
@@ -174,14 +175,14 @@ class Inference:
     async def call(
         self, record: ModelRecord, request: dict[str, bytes], *, operation: str, deadline: Deadline
     ) -> bytes:
-        """Make one call that has no images and whose answer is one."""
+        """Make one call without images, whose answer counts as one image."""
         admission = self._admissions.of(record.backend_name)
         answer = await admission.run(lambda caller: self._predict(record, request, caller), deadline=deadline)
         self._metrics.images.labels(record.name, operation).inc()
         return answer
 
     async def in_pool(self, function: Callable[..., T], *arguments: object) -> T:
-        """Call a function that takes long in a thread."""
+        """Run a slow function in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
 
     async def _predict(self, record: ModelRecord, inputs: dict[str, bytes], caller: Caller) -> bytes:
@@ -195,8 +196,8 @@ class Inference:
 def spans(record: ModelRecord, first_index: int, count: int, *, answer_bytes: int = 0) -> Iterator[tuple[int, int]]:
     """Cut a range of images into calls (first index, count).
 
-    Cuts lie on micro-batches, so none is computed twice, unless a single one is too large for a call. answer_bytes is
-    of an image's answer if that is larger than the image.
+    Cuts lie between micro-batches, so none is computed twice, unless a single one is too large for a call.
+    answer_bytes is the size of the answer per image, if that is larger than the image.
     """
     image_bytes = max(answer_bytes, record.height * record.width * record.channels)
     most = max(1, min(CALL_IMAGES, CALL_BYTES // image_bytes))
@@ -208,7 +209,7 @@ def spans(record: ModelRecord, first_index: int, count: int, *, answer_bytes: in
         start = stop
 
 
-def _joined(parts: Sequence[messages.Classifications]) -> Classified:
+def _joined(parts: Sequence[messages.Classifications]) -> ClassProbabilities:
     probabilities = np.concatenate([part.probabilities for part in parts])
     generated = [part.generated for part in parts if part.generated is not None]
-    return Classified(probabilities, np.concatenate(generated) if len(generated) == len(parts) else None)
+    return ClassProbabilities(probabilities, np.concatenate(generated) if len(generated) == len(parts) else None)

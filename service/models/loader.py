@@ -20,7 +20,7 @@ from service.models import archives
 from service.models.backends import STARTUP_TIMEOUT_S, Backends
 from service.models.pins import NoPins, Pins
 from service.models.registry import ModelRecord, Registry, backend_name
-from service.models.retired import Retired
+from service.models.retired import RetiredModels
 
 T = TypeVar("T")
 
@@ -45,7 +45,7 @@ class Loader:
         self._server = server
         self._registry = registry
         self._pins = pins or NoPins()
-        self.retired = Retired(registry.archives)
+        self.retired = RetiredModels(registry.archives)
         self._backends = Backends(server, registry, self.retired, response_timeout_s=response_timeout_s)
         self._tasks: set[asyncio.Task[Any]] = set()
 

@@ -1,7 +1,7 @@
-"""Which models jobs still need, and the records of those that no name stands for any more.
+"""Which models unfinished jobs still need.
 
-A job uses one digest and no other. When a model is replaced or unloaded while unfinished jobs need its digest,
-its record moves to `{archives}/retired/{backend name}.json`: the model server keeps it for them alone.
+A job uses one digest and no other. When a model is replaced or unloaded while unfinished jobs need its digest, its
+record moves to `{archives}/retired/{backend name}.json`: the model server keeps it for them alone.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ class Pins(Protocol):
     """Knows which models jobs need."""
 
     async def needed(self) -> frozenset[str] | None:
-        """Backend names that unfinished jobs need; None if that is not known now."""
+        """Backend names that unfinished jobs need; None if unknown now."""
 
 
 class NoPins:
-    """There are no jobs."""
+    """For a server without jobs."""
 
     async def needed(self) -> frozenset[str] | None:
-        """None is needed."""
+        """No model is needed."""
         return frozenset()

@@ -1,8 +1,8 @@
-"""Keeps every recorded model loaded and proven: a loop in each API process.
+"""Keeps every recorded model loaded and answering: a control loop in each API process.
 
-Each model is looked after on its own, so one that hangs delays no other. The model server starts empty; what it lost
-is registered again. A model counts as ready when a real inference succeeded a few seconds ago at most: a caller's, or
-else the reconciler's own canary.
+Each model is reconciled in its own task, so one that hangs delays no other. The model server starts empty; what it lost
+is registered again. A model is ready while a real inference has succeeded in the last few seconds: a caller's, or else
+the reconciler's own canary.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from service.models.pins import NoPins, Pins
 from service.models.registry import ModelRecord, Registry
 from service.validation import ARCHIVE, MODEL_NAME, Violations, shown
 
-PERIOD_S = 1.0
-LONGEST_PAUSE_S = 60.0
+PERIOD_S = 1.0  # between two passes; listing models costs the model server almost nothing
+MAX_PAUSE_S = 60.0  # between two attempts at a model that keeps failing: soon enough after a repair
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
 class _Attempts:
-    """When something that keeps failing may be tried again: after 1, 2, 4, ... 60 seconds."""
+    """When something that keeps failing may be tried again: after 1, 2, 4, ..., 60 seconds."""
 
     pause_s: float = PERIOD_S
     not_before: float = float("-inf")
@@ -41,12 +41,12 @@ class _Attempts:
 
     def failed(self) -> None:
         self.not_before = time.monotonic() + self.pause_s
-        self.pause_s = min(LONGEST_PAUSE_S, 2 * self.pause_s)
+        self.pause_s = min(MAX_PAUSE_S, 2 * self.pause_s)
 
 
 @dataclass(slots=True)
 class _Watch:
-    """What the reconciler remembers of one backend name."""
+    """What the reconciler remembers about one backend name."""
 
     attempts: _Attempts = field(default_factory=_Attempts)
     silent_since: float | None = None
@@ -54,19 +54,19 @@ class _Watch:
 
 
 class Reconciler:
-    """Looks after the recorded models.
+    """Reconciles the model server with the recorded models.
 
     Args:
         server: Where the models are.
-        registry: What should be loaded; hears whether it answers.
-        loader: Brings models back.
+        registry: What should be loaded; is told whether it answers.
+        loader: Restores models.
         wanted: Archives by model name, loaded when no such model is recorded.
         canary_period_s: An inference older than this is followed by a canary.
         list_timeout_s: A model server that does not list its models within this time does not answer.
-        canary_timeout_s: Longest time of a canary; it waits its turn among all the requests of a model.
-        restart_after_s: A loaded model that has not answered for so long is unloaded and loaded again.
-        pins: Which models jobs need: these are looked after as well.
-        release_after_s: A model without a name that no job has needed for so long is unloaded.
+        canary_timeout_s: Longest time of a canary, which queues among all the requests of a model.
+        restart_after_s: A loaded model that has been silent for this long is unloaded and loaded again.
+        pins: Which models jobs need; these are reconciled too.
+        release_after_s: A retired model that no job has needed for this long is unloaded.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class Reconciler:
         return tuple(self._archives)
 
     async def run(self) -> None:
-        """Look after the models for ever."""
+        """Reconcile until cancelled."""
         while True:
             try:
                 await self.reconcile_once()
@@ -113,7 +113,7 @@ class Reconciler:
             await asyncio.sleep(PERIOD_S)
 
     async def reconcile_once(self) -> None:
-        """Look once at everything, and start what there is to do; `join` waits for it."""
+        """Compare once, and start whatever must be done; `join` waits for it."""
         try:
             async with asyncio.timeout(self._list_timeout_s):
                 loaded = frozenset(await self._server.list_models())
@@ -133,7 +133,7 @@ class Reconciler:
         self._begin("/sweep", self._loader.sweep(loaded))
 
     async def _begin_retired(self, loaded: Collection[str]) -> None:
-        """Look after the models that are kept for jobs alone; where it is not known whether they are needed, too."""
+        """Reconcile the models that are kept for jobs alone, also while it is unknown whether they are needed."""
         retired = self._loader.retired.records()
         needed = await self._pins.needed() if retired else None
         for record in retired:
@@ -147,18 +147,18 @@ class Reconciler:
             self._begin(f"/retired/{record.backend_name}", work)
 
     async def join(self) -> None:
-        """Wait until everything that `look` started has ended."""
+        """Wait for everything that `reconcile_once` started."""
         await asyncio.gather(*self._tasks.values())
 
     async def close(self) -> None:
-        """Break off everything."""
+        """Cancel everything."""
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _begin(self, name: str, work: Coroutine[Any, Any, None]) -> None:
-        """Do something for a model in its own task, unless its last one has not ended."""
+        """Work on a model in a task of its own, unless its last one is still running."""
         running = self._tasks.get(name)
         if running is not None and not running.done():
             work.close()

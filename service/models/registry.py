@@ -1,7 +1,7 @@
 """Which models should be loaded, and whether they answer. The record of each is a file beside its archive.
 
-`{archives}/loaded/{model}.json` is the truth of what should be loaded: written whole or not at all, read anew when it
-changes, shared by every API process. Whether a model answers is each process's own knowledge, kept by its reconciler.
+`{archives}/loaded/{model}.json` says what should be loaded: written whole or not at all, read again when it changes,
+shared by every API process. Whether a model answers is each process's own knowledge, updated by its reconciler.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from service.validation import ARCHIVE, MODEL_NAME
 
 State = Literal["loading", "ready", "failed"]
 
-LOCK_POLL_S = 0.05
+LOCK_POLL_S = 0.05  # flock cannot be awaited; operations under the lock take seconds
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 log = structlog.get_logger(__name__)
@@ -154,7 +154,7 @@ class Registry:
         return self._conditions.get(record.backend_name, _FRESH)
 
     def answered(self, record: ModelRecord) -> None:
-        """Note that a real inference has just succeeded."""
+        """Note that a real inference succeeded just now."""
         self._conditions[record.backend_name] = Condition("ready", "", time.monotonic())
 
     def mark(self, record: ModelRecord, state: State, message: str) -> None:
@@ -177,7 +177,7 @@ class Registry:
         return path
 
     def write(self, record: ModelRecord) -> None:
-        """Make a model one that should be loaded, durably.
+        """Record durably that a model should be loaded.
 
         Raises:
             FailedPrecondition: if the file cannot be written.
@@ -185,10 +185,10 @@ class Registry:
         write_record(self._folder / f"{record.name}.json", record)
 
     def remove(self, name: str) -> None:
-        """Make a model one that need not be loaded.
+        """Record durably that a model need not be loaded.
 
         Raises:
-            NotFound: if it was none.
+            NotFound: if no such record exists.
         """
         try:
             (self._folder / f"{name}.json").unlink()
@@ -198,7 +198,7 @@ class Registry:
 
     @contextlib.asynccontextmanager
     async def lock(self, name: str) -> AsyncIterator[None]:
-        """Wait to be the only one, over all processes, that loads, unloads or brings back a model."""
+        """Hold the lock, over all processes, under which a model is loaded, unloaded or restored."""
         while True:
             with self.try_lock(name) as held:
                 if held:
@@ -208,7 +208,7 @@ class Registry:
 
     @contextlib.contextmanager
     def try_lock(self, name: str) -> Iterator[bool]:
-        """As `lock`, but yields False at once if somebody else holds it."""
+        """As `lock`, but yields False at once if another process holds it."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / f".{name}.lock").open("w") as file:
             try:
@@ -243,7 +243,7 @@ def write_record(path: Path, record: ModelRecord) -> None:
 
 
 def parse_record(name: str, text: bytes) -> ModelRecord | None:
-    """Read a record that may be damaged: whatever is not exactly a record of that name counts as damaged."""
+    """Read a record; anything that is not exactly a record of that name counts as damaged, and gives None."""
     try:
         record = _RECORD.validate_json(text, strict=True)
     except ValidationError as error:
@@ -275,7 +275,7 @@ def _write_whole(path: Path, content: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make what was done to the names in a folder durable."""
+    """Make changes to the names in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

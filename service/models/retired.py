@@ -1,4 +1,4 @@
-"""The records of models that are kept for jobs alone."""
+"""The records of retired models: replaced or unloaded, but still needed by unfinished jobs."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from pathlib import Path
 from service.models.registry import ModelRecord, parse_record, sync_folder, write_record
 
 
-class Retired:
-    """The records of models that are kept for jobs alone, below one archive folder; shared by every API process."""
+class RetiredModels:
+    """The records below one archive folder, shared by every API process."""
 
     def __init__(self, archives: Path) -> None:
         self._folder = archives / "retired"
 
     def records(self) -> list[ModelRecord]:
-        """Every one, in order of the backend names; damaged ones are left out."""
+        """All records in order of the backend names, without damaged ones."""
         found = (self._read(path) for path in sorted(self._folder.glob("*.json")))
         return [record for record in found if record is not None]
 
     def find(self, backend_name: str) -> ModelRecord | None:
-        """The one of a backend name, if there is one."""
+        """The record of a backend name, if there is one."""
         return self._read(self._folder / f"{backend_name}.json")
 
     def write(self, record: ModelRecord) -> None:
@@ -31,7 +31,7 @@ class Retired:
         write_record(self._folder / f"{record.backend_name}.json", record)
 
     def remove(self, record: ModelRecord) -> None:
-        """Let go of a record, if it is kept."""
+        """Remove a record, if it is there."""
         path = self._folder / f"{record.backend_name}.json"
         if path.exists():
             path.unlink(missing_ok=True)

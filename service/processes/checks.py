@@ -1,4 +1,4 @@
-"""Whether a process does its work, asked from beside it: `mintage check`, container health checks, start-up.
+"""Whether a process does its work, seen from outside: `mintage check`, container health checks, start-up.
 
 Each check does what the process is for, with a deadline; a process that merely exists does not pass.
 """
@@ -15,7 +15,7 @@ from service.errors import MintageError
 from service.jobs.ledger import heartbeats
 from service.settings import Settings
 
-TIMEOUT_S = 5.0
+TIMEOUT_S = 5.0  # of one check: a process that takes longer does not do its work
 
 
 async def problem(role: str, settings: Settings, *, worker: str | None = None, service: str = "") -> str | None:
@@ -51,7 +51,7 @@ async def _torchserve_problem(settings: Settings) -> str | None:
 
 
 async def _api_problem(settings: Settings, service: str) -> str | None:
-    """The API says of itself that what is asked for serves."""
+    """The API's own health service says that the entry serves."""
     host, _, port = settings.api_address.rpartition(":")
     address = f"{'127.0.0.1' if host in ('0.0.0.0', '[::]') else host}:{port}"  # noqa: S104 - compared, not bound
     async with grpc.aio.insecure_channel(address) as channel:
@@ -62,7 +62,7 @@ async def _api_problem(settings: Settings, service: str) -> str | None:
 
 
 async def _redis_problem(role: str, settings: Settings, worker: str | None) -> str | None:
-    """Redis answers; the dispatcher and the workers have sent a heartbeat a moment ago."""
+    """Redis answers; the dispatcher or the worker has sent a heartbeat recently."""
     url = settings.redis_url.get_secret_value()
     async with redis.asyncio.from_url(url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S) as client:
         if role == "valkey":

@@ -1,4 +1,4 @@
-"""The whole product on one machine: Valkey, TorchServe, the API, the dispatcher and the workers, really and locally.
+"""The whole product on one machine: Valkey, TorchServe, the API, the dispatcher and the workers.
 
 `mintage up`, `mintage demo`, the benchmarks and the end-to-end tests all start this and nothing else.
 """
@@ -19,18 +19,18 @@ from service.processes import checks, valkey
 from service.processes.supervisor import Process, ProcessFailedError, Supervisor
 from service.settings import Settings
 
-READY_TIMEOUT_S = 90.0
+READY_TIMEOUT_S = 90.0  # for one process to start, also on a small and busy machine
 
 
 class StateInUseError(ProcessFailedError):
     """Raised when another stack runs on the same state folder."""
 
 
-MAX_WORKERS = 8
+MAX_WORKERS = 8  # one TorchServe serves them all; more would mostly wait for it
 
 
 def default_workers() -> int:
-    """Workers that keep this machine busy: one a core, and one that works while another waits for the disk."""
+    """Workers that keep this machine busy: one per core, plus one that works while another waits for the disk."""
     return min(len(os.sched_getaffinity(0)) + 1, MAX_WORKERS)
 
 
@@ -67,7 +67,7 @@ class Stack:
         self.stop()
 
     def start(self, step: Callable[[str], None] = lambda _: None) -> Stack:
-        """Start everything in order, each process proven ready before the next; `step` hears each one's name.
+        """Start everything in order, each process ready before the next starts; `step` hears each one's name.
 
         Raises:
             StateInUseError: if another stack runs on the state folder.

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from service.processes import tied
 
-RESTART_PAUSE_S = 1.0
-STOP_TIMEOUT_S = 15.0
+RESTART_PAUSE_S = 1.0  # between two starts of a process that dies at once: no busy loop
+STOP_TIMEOUT_S = 15.0  # before SIGKILL; longer than MINTAGE_DRAIN_S
 
 
 class ProcessFailedError(Exception):
@@ -136,7 +136,7 @@ class Supervisor:
             time.sleep(0.05)
 
     def watch(self) -> None:
-        """From now on restart every process that dies."""
+        """Restart, from now on, every process that dies."""
         self._watcher = threading.Thread(target=self._restart_the_dead, name="supervisor", daemon=True)
         self._watcher.start()
 
@@ -173,7 +173,7 @@ def _restart_if_dead(process: Process) -> None:
 
 @contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Let no second Ctrl-C cut the clean end short (signals reach the main thread only)."""
+    """Ignore further Ctrl-C until the clean end is done (signals reach the main thread only)."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

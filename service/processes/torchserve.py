@@ -8,8 +8,8 @@ process id is the JVM's, SIGTERM reaches it, and its Python workers end with it.
     logs/model.log                  what the Python workers print, tracebacks too; the console shows warnings only
     run/                            worker sockets, unpacked archives and the REST sockets; emptied at each start
 
-TorchServe 0.12 cannot do without its REST interface, so that listens on unix sockets in run/, which nobody else may
-enter. Its gRPC ports have no authentication worth the name: they belong on loopback or a private network.
+TorchServe 0.12 cannot do without its REST interface, so that listens on unix sockets in run/, which no other
+user may enter. Its gRPC ports have no authentication worth the name: they belong on loopback or a private network.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from service.errors import FailedPrecondition
 from service.settings import Settings
 
 _SOCKET_PATH_BYTES = 107  # Linux: sun_path less its final zero
-_LONGEST_SOCKET = "/.ts.sock.65535.65535"
+_LONGEST_SOCKET_NAME = "/.ts.sock.65535.65535"
 # TorchServe's old netty would fill the log with warnings; an older Java knows neither option and refuses to start.
 _SILENCE_JAVA_24 = ("--enable-native-access=ALL-UNNAMED", "--sun-misc-unsafe-memory-access=allow")
 # It only passes messages on. The optimising compiler costs a small machine more than its code gives back, and messages
@@ -175,7 +175,7 @@ def _torchserve_home() -> Path:
 
 def _prepare(folder: Path, archives: Path) -> None:
     """Make the folders, take the lock that the JVM will hold, and empty run/."""
-    longest = len(os.fsencode(folder / "run")) + len(_LONGEST_SOCKET)
+    longest = len(os.fsencode(folder / "run")) + len(_LONGEST_SOCKET_NAME)
     if longest > _SOCKET_PATH_BYTES:
         raise FailedPrecondition(
             f"the path of {folder} is {longest - _SOCKET_PATH_BYTES} bytes too long for unix sockets below it; "

@@ -31,7 +31,7 @@ from mintage.v1 import jobs_pb2, models_pb2, verification_pb2
 from tests.client.fakes import Script, Step
 from tests.support.world import run
 
-QUICK = Retries(attempts=4, first_pause_s=0.001, longest_pause_s=0.002)
+QUICK = Retries(attempts=4, first_pause_s=0.001, max_pause_s=0.002)
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 
@@ -409,7 +409,7 @@ def test_a_job_is_verified_by_both_clients(script: Script, client: Client) -> No
 
 def test_pauses_grow_and_differ() -> None:
     def pauses() -> list[float]:
-        attempts = Attempts(Retries(attempts=9, longest_pause_s=1.0), repeatable=True, timeout_s=None)
+        attempts = Attempts(Retries(attempts=9, max_pause_s=1.0), repeatable=True, timeout_s=None)
         return [attempts.pause_after(Unavailable("", code=UNAVAILABLE)) for _ in range(8)]
 
     first, second = pauses(), pauses()

@@ -92,7 +92,7 @@ def test_signing_off_survives_a_crash(engine: Engine, point: str) -> None:
 def test_a_request_whose_server_dies_at_any_step_is_one_job_when_it_is_made_again(engine: Engine) -> None:
     points = ("after_reserve", "after_plan", "after_create")
     api = engine.start_api()
-    with engine.client(retries=Retries(attempts=50, longest_pause_s=0.5)) as client, ThreadPoolExecutor(1) as caller:
+    with engine.client(retries=Retries(attempts=50, max_pause_s=0.5)) as client, ThreadPoolExecutor(1) as caller:
         for point in points:
             engine.crash(point)
             asked = caller.submit(client.create_sample_job, "digits", 12, shard_size=4, request_id=point)

@@ -22,7 +22,7 @@ from tests.support.valkey import free_port
 
 pytestmark = pytest.mark.e2e
 
-PATIENT = Retries(attempts=100, longest_pause_s=0.3)
+PATIENT = Retries(attempts=100, max_pause_s=0.3)
 
 
 def test_a_hundred_same_requests_at_once_to_two_apis_are_one_job(engine: Engine) -> None:

@@ -13,7 +13,7 @@ from service.api.servicers.jobs.service import JobServicer
 from service.jobs.dispatch.finalize import finalize
 from service.jobs.ledger.ledger import Ledger
 from service.jobs.storage.store import open_store
-from service.models.inference import Generated
+from service.models.inference import GeneratedFiles
 from service.settings import Settings
 from tests.faults.engine import Models
 from tests.faults.model_server import GENERATOR_DIGEST, made_images
@@ -36,7 +36,7 @@ class Maker:
 
     async def generate(
         self, record: Any, *, seed: int, first_index: int, count: int, encode: Any, deadline: Any
-    ) -> Generated:
+    ) -> GeneratedFiles:
         """Make images."""
         if self.failures:
             raise self.failures.pop(0)
@@ -44,7 +44,7 @@ class Maker:
         self.asked.append(indices)
         images = made_images(seed, indices, SHAPE)
         images[[index in self.other for index in indices], 0, 0, 0] ^= 1
-        return Generated(encode(images), self.device)
+        return GeneratedFiles(encode(images), self.device)
 
 
 @dataclasses.dataclass

@@ -13,7 +13,7 @@ from service.images import decode, encode
 from service.models.registry import ModelRecord
 from service.validation import Violations
 
-IMAGE_OVERHEAD_BYTES = 16
+IMAGE_OVERHEAD_BYTES = 16  # of protobuf around each image
 
 Format = generation_pb2.ImageFormat
 
@@ -23,7 +23,7 @@ class Encoding:
     """How images [N, H, W, C] are encoded, and the most bytes of one of (height, width, channels)."""
 
     encode: Callable[[NDArray[np.uint8]], list[bytes]]
-    most_bytes: Callable[[int, int, int], int]
+    max_bytes: Callable[[int, int, int], int]
 
 
 ENCODINGS: dict[Format.ValueType, Encoding] = {
@@ -34,7 +34,7 @@ ENCODINGS: dict[Format.ValueType, Encoding] = {
 
 
 def check_known(asked: Format.ValueType, violations: Violations) -> None:
-    """Note `format` unless it is one that there is, or none, which is PNG."""
+    """Note `format` unless it exists or is unset, which means PNG."""
     if asked not in (Format.IMAGE_FORMAT_UNSPECIFIED, *ENCODINGS):
         known = ", ".join(Format.Name(value) for value in ENCODINGS)
         violations.add("format", f"must be one of {known}, not {asked}")
@@ -50,7 +50,7 @@ def chosen(asked: Format.ValueType, record: ModelRecord, violations: Violations)
 
 def max_bytes(encoding: Encoding, record: ModelRecord) -> int:
     """Upper bound of the bytes of one of a model's images in an answer."""
-    return encoding.most_bytes(record.height, record.width, record.channels) + IMAGE_OVERHEAD_BYTES
+    return encoding.max_bytes(record.height, record.width, record.channels) + IMAGE_OVERHEAD_BYTES
 
 
 def shape_of(record: ModelRecord) -> generation_pb2.ImageShape:

@@ -12,7 +12,7 @@ from service.images import decode
 from service.models.registry import ModelRecord
 from service.validation import Violations
 
-ANSWER_OVERHEAD_BYTES = 4096
+ANSWER_OVERHEAD_BYTES = 4096  # of an answer without its images: names, digest, shape
 
 
 class Upload(Protocol):
@@ -31,7 +31,7 @@ class Upload(Protocol):
 
 
 def check(request: Upload, max_images: int, violations: Violations) -> None:
-    """Check all of the images that needs no model."""
+    """Check what can be checked without the model."""
     match request.WhichOneof("images"):
         case "encoded":
             given = len(request.encoded.files)

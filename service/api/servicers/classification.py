@@ -9,7 +9,7 @@ from mintage.v1 import classification_pb2, classification_pb2_grpc
 
 from service.api.requests import uploads
 from service.api.requests.deadlines import deadline_of
-from service.models.inference import Classified, Inference
+from service.models.inference import ClassProbabilities, Inference
 from service.models.registry import ModelRecord, Registry
 from service.settings import Settings
 from service.validation import Violations
@@ -40,7 +40,7 @@ class ClassificationServicer(classification_pb2_grpc.ClassificationServiceServic
         return _answer(record, classified)
 
 
-def _answer(record: ModelRecord, classified: Classified) -> classification_pb2.ClassifyResponse:
+def _answer(record: ModelRecord, classified: ClassProbabilities) -> classification_pb2.ClassifyResponse:
     answer = classification_pb2.ClassifyResponse(
         model=f"models/{record.name}", model_digest=record.digest, classes=record.classes
     )

@@ -9,11 +9,11 @@ import time
 import structlog
 
 from service.errors import MintageError, NotFound
-from service.jobs.ledger.control import GO_ON_AFTER_S, Control
+from service.jobs.ledger.control import DELETE_AGAIN_AFTER_S, Control
 from service.jobs.ledger.ledger import Ledger
 from service.jobs.storage.store import Store
 
-LOOK_S = 1.0
+POLL_S = 1.0
 MAX_AT_ONCE = 4  # folders that are removed at the same time
 
 log = structlog.get_logger(__name__)
@@ -33,8 +33,8 @@ class Retention:
         slots = MAX_AT_ONCE - len(self._deleting)
         if time.monotonic() < self._next_poll or slots <= 0:
             return
-        self._next_poll = time.monotonic() + LOOK_S
-        for job in (await self._ledger.run("reap", slots, round(GO_ON_AFTER_S * 1000)))["jobs"]:
+        self._next_poll = time.monotonic() + POLL_S
+        for job in (await self._ledger.run("reap", slots, round(DELETE_AGAIN_AFTER_S * 1000)))["jobs"]:
             if job not in self._deleting:
                 self._deleting[job] = task = asyncio.create_task(self._delete(job))
                 task.add_done_callback(functools.partial(self._deleted, job))

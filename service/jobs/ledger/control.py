@@ -12,7 +12,7 @@ from service.jobs.plan import PLAN_FILE, Plan
 from service.jobs.storage.output import OutputError
 from service.jobs.storage.store import Store
 
-GO_ON_AFTER_S = 10.0
+DELETE_AGAIN_AFTER_S = 10.0
 RETRY_PAGE = 250  # records of shards that one script looks at: about a millisecond of Redis's time
 
 
@@ -45,7 +45,7 @@ class Control:
         From the first step on nobody can do anything with the job; what was broken off is done by the next call, or by
         the dispatcher after a while.
         """
-        await self._ask("delete", job, "cancel it first, or delete it with force", round(GO_ON_AFTER_S * 1000))
+        await self._ask("delete", job, "cancel it first, or delete it with force", round(DELETE_AGAIN_AFTER_S * 1000))
         plan = (await self._ledger.job(job)).plan
         await asyncio.to_thread(_remove_files, store, plan)
         await self._ledger.run("forget", job, plan.request_id)

@@ -57,8 +57,8 @@ def eta(
     if left <= running * shard_size:  # no shard waits any more: workers that were there before have nothing to do
         work_s *= max(mean * shard_s / shard_size / running, 1.0)
     factor = min(math.exp(NINE_IN_TEN * _doubt(rates, weights, mean, ahead=work_s / window_s)), WIDEST)
-    wait_s, most_wait_s = _wait_s(running, shard_s, shard_deviation_s)
-    return Eta(work_s + wait_s + ENDING_S, work_s / factor, work_s * factor + most_wait_s + 2 * ENDING_S)
+    wait_s, max_wait_s = _wait_s(running, shard_s, shard_deviation_s)
+    return Eta(work_s + wait_s + ENDING_S, work_s / factor, work_s * factor + max_wait_s + 2 * ENDING_S)
 
 
 def _wait_s(workers: int, shard_s: float, deviation_s: float) -> tuple[float, float]:

@@ -10,8 +10,8 @@ from typing import Any
 from service.jobs.ledger.ledger import Ledger
 from service.jobs.ledger.views import JobView, ShardView
 
-LOOKS = 1000  # jobs that one script looks at: a millisecond or two of Redis's time
-SCRIPTS = 50
+JOBS_PER_SCRIPT = 1000  # jobs that one script looks at: a millisecond or two of Redis's time
+MAX_SCRIPTS = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +47,8 @@ async def page(ledger: Ledger, wanted: JobFilter, *, after: str, size: int) -> t
     """
     ids: list[str] = []
     text, last = wanted.to_json(), after
-    for _ in range(SCRIPTS):
-        reply = await ledger.run("page", last, size + 1 - len(ids), LOOKS, text)
+    for _ in range(MAX_SCRIPTS):
+        reply = await ledger.run("page", last, size + 1 - len(ids), JOBS_PER_SCRIPT, text)
         ids += reply["jobs"]
         last = str(reply["last"])
         if not last or len(ids) > size:
@@ -76,8 +76,8 @@ async def shard_page(
         NotFound: if the job does not exist.
     """
     found: list[ShardView] = []
-    for _ in range(SCRIPTS):
-        shards = await ledger.shards(job, first=first, limit=LOOKS if states else size)
+    for _ in range(MAX_SCRIPTS):
+        shards = await ledger.shards(job, first=first, limit=JOBS_PER_SCRIPT if states else size)
         for shard in shards:
             if len(found) == size:
                 return found, first

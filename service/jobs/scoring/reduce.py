@@ -16,7 +16,7 @@ from service.jobs.scoring.chunks import Chunk, chunks, count_readable
 from service.jobs.scoring.comparison import compared
 from service.jobs.scoring.report.summary import Summary
 from service.jobs.scoring.statistics import StatisticsSums
-from service.jobs.shards.formats.scores import what_was_read
+from service.jobs.shards.formats.scores import source_stats
 from service.jobs.shards.marker import Marker
 from service.jobs.shards.root import root_digest
 from service.jobs.sources.folder import allowed_unreadable
@@ -90,7 +90,7 @@ def _source(output: Output, plan: Plan, markers: Sequence[Marker]) -> dict[str, 
     assert scoring is not None  # noqa: S101 - as above
     if scoring.source_job:
         return {"source_job": scoring.source_job, "source_root_digest": scoring.source_root_digest}
-    read = [what_was_read(output, plan, marker.shard) for marker in markers]
+    read = [source_stats(output, plan, marker.shard) for marker in markers]
     resized = sum(each.resized for each in read if each)
     size = f"{plan.width}x{plan.height}"
     return {

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from service.jobs.plan import Plan
-from service.jobs.shards.formats.scores import what_was_read
+from service.jobs.shards.formats.scores import source_stats
 from service.jobs.sources.folder import open_folder
 from service.jobs.sources.inputs import InputFolder
 from service.jobs.sources.job import open_job, shard_digest
@@ -54,6 +54,6 @@ def source_digest(store: Store, plan: Plan, shard: int) -> str:
     if plan.scoring is None:
         return ""
     if plan.scoring.source_folder:
-        read = what_was_read(store.output(plan.prefix, existing=True), plan, shard)
+        read = source_stats(store.output(plan.prefix, existing=True), plan, shard)
         return read.source_digest if read else ""
     return shard_digest(store, plan.scoring, shard)

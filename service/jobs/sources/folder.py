@@ -11,7 +11,7 @@ import structlog
 
 from service.images.decode import UnreadableImageError, decode_fitted
 from service.jobs.plan import Plan
-from service.jobs.shards.formats.scores import Read
+from service.jobs.shards.formats.scores import SourceStats
 from service.jobs.sources.inputs import InputFolder, SourceError
 from service.jobs.sources.listing import LayoutName, Part, read_parts
 from service.jobs.sources.parquet import rows_of
@@ -71,9 +71,9 @@ class FolderSource:
                 self._resized += resized
         return Images(pixels, readable)
 
-    def read_so_far(self) -> Read | None:
+    def read_so_far(self) -> SourceStats | None:
         """Return the digest over the digests of all images' bytes in order, and how many were resized."""
-        return Read(self._digests.hexdigest(), self._resized)
+        return SourceStats(self._digests.hexdigest(), self._resized)
 
     def _file(self, index: int) -> tuple[str, bytes | None]:
         """Return the next image file of this index."""

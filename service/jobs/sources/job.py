@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from service.jobs.plan import PLAN_FILE, Plan, PlanError, Scoring, read_plan
 from service.jobs.shards.formats.choice import layout_of, open_images
 from service.jobs.shards.formats.layout import ImageReader
-from service.jobs.shards.formats.scores import Read
+from service.jobs.shards.formats.scores import SourceStats
 from service.jobs.shards.marker import read_marker
 from service.jobs.shards.publish import data_name
 from service.jobs.sources.source import Images
@@ -26,7 +26,7 @@ class JobSource:
         """Return images; none is ever missing."""
         return Images.all_readable(self._images.read(indices))
 
-    def read_so_far(self) -> Read | None:
+    def read_so_far(self) -> SourceStats | None:
         """Say nothing: the marker has the digest of the whole shard."""
         return None
 

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from service.jobs.shards.formats.scores import Read
+from service.jobs.shards.formats.scores import SourceStats
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,5 +34,5 @@ class Source(Protocol):
             OutputError: if the source is not what the plan says.
         """
 
-    def read_so_far(self) -> Read | None:
+    def read_so_far(self) -> SourceStats | None:
         """Return what was read of a folder; None for a job, whose marker says it."""

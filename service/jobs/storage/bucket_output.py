@@ -27,7 +27,7 @@ from service.jobs.storage.spool import Spool
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-SMALL_PUT, LARGEST_PUT = 1 << 20, 5 << 30  # what S3 takes in one piece
+SMALL_PUT, MAX_PUT = 1 << 20, 5 << 30  # what S3 takes in one piece
 READ_BYTES, BUFFER_BYTES = 8 << 20, 1 << 20
 PART_BYTES, MAX_PARTS = 8 << 20, 9000
 FILES_AT_ONCE, FILES_A_CHECK = 8, 64
@@ -270,7 +270,7 @@ def _mapped(file: BinaryIO, name: str) -> Iterator[Buffer]:
     """Return a file's bytes without reading them into memory: the kernel fetches them as they are sent."""
     file.flush()
     size = os.fstat(file.fileno()).st_size
-    if size > LARGEST_PUT:
+    if size > MAX_PUT:
         raise OutputError(
             f"{name} has more than 5 GiB, which S3 does not take in one piece; choose a smaller shard_size"
         )

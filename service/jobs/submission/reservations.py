@@ -14,7 +14,7 @@ from service.jobs.ledger.ledger import Ledger
 from service.jobs.plan import Plan
 from service.settings import Settings
 
-ASK_AGAIN_S = 60.0
+QUOTA_RETRY_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,5 +101,5 @@ def _check(reply: dict[str, Any], client: str) -> None:
     raise QuotaExceeded(
         f"the quota of {who} is used up: {used:,} of {limit:,} {what}{more}; {way_out}",
         metadata={"quota": quota, "limit": str(limit), "used": str(used), "requested": str(requested)},
-        retry_after_s=ASK_AGAIN_S if quota != "bytes" and requested <= limit else None,
+        retry_after_s=QUOTA_RETRY_S if quota != "bytes" and requested <= limit else None,
     )

@@ -21,7 +21,7 @@ from service.jobs.shards.formats.choice import open_images
 from service.jobs.storage.output import Output, OutputError
 from service.jobs.verification.findings import Finding
 from service.models.admission import Deadline
-from service.models.inference import Generated, ImageGenerator
+from service.models.inference import GeneratedFiles, ImageGenerator
 from service.models.registry import ModelRecord, Registry
 
 
@@ -73,7 +73,7 @@ class Recomputation:
         check_device(self.plan, made.device_class, self.record.torch_version)
         return await asyncio.to_thread(self._compare, output, piece, made.files)
 
-    async def _made(self, indices: range) -> Generated:
+    async def _made(self, indices: range) -> GeneratedFiles:
         assert self.plan.sampling is not None  # noqa: S101 - only sample jobs are recomputed
         return await self.generator.generate(
             self.record,

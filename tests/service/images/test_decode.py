@@ -163,4 +163,4 @@ def test_png_gives_back_the_pixels_and_always_the_same_bytes(channels: int) -> N
 def test_the_bound_of_an_images_bytes_holds_for_noise(shape: tuple[int, int, int]) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (1, *shape), np.uint8)
     for form in ENCODINGS.values():
-        assert len(form.encode(noise)[0]) <= form.most_bytes(*shape)
+        assert len(form.encode(noise)[0]) <= form.max_bytes(*shape)

@@ -11,7 +11,7 @@ from service.errors import NotFound
 from service.models.loader import Loader
 from service.models.reconciler import Reconciler
 from service.models.registry import ModelRecord, Registry
-from service.models.retired import Retired
+from service.models.retired import RetiredModels
 from tests.support.world import FakeModelServer, run
 
 
@@ -84,7 +84,7 @@ def test_a_replaced_model_stays_while_jobs_need_it(tmp_path: Path) -> None:
         bench.pins.pin()
         await bench.reconcile_once()
         assert bench.loaded == {new.backend_name} and bench.copies() == {new.digest}
-        assert Retired(tmp_path).records() == []
+        assert RetiredModels(tmp_path).records() == []
 
     run(test())
 
@@ -150,7 +150,7 @@ def test_a_retired_model_that_is_loaded_again_goes_on_without_a_gap(
         monkeypatch.setattr(FakeModelServer, "unregister", unregister)
         again = await bench.load("generator 1")
         assert again.digest == old.digest and bench.loaded == {old.backend_name}
-        assert Retired(tmp_path).records() == [] and bench.copies() == {old.digest}
+        assert RetiredModels(tmp_path).records() == [] and bench.copies() == {old.digest}
         bench.pins.pin()
         await bench.reconcile_once()
         assert bench.loaded == {old.backend_name}
@@ -162,9 +162,9 @@ def test_a_crash_between_retiring_and_replacing_does_no_harm(tmp_path: Path) -> 
     async def test() -> None:
         bench = Bench(tmp_path)
         old = await bench.load("generator 1")
-        Retired(tmp_path).write(old)  # and then the server died
+        RetiredModels(tmp_path).write(old)  # and then the server died
         await bench.reconcile_once()
-        assert bench.loaded == {old.backend_name} and Retired(tmp_path).records() == []
+        assert bench.loaded == {old.backend_name} and RetiredModels(tmp_path).records() == []
         assert bench.registry.find("digits") == old
 
     run(test())
@@ -174,9 +174,9 @@ def test_a_damaged_record_is_not_kept(tmp_path: Path) -> None:
     async def test() -> None:
         bench = Bench(tmp_path)
         old = await bench.load("generator 1")
-        Retired(tmp_path).write(old)
+        RetiredModels(tmp_path).write(old)
         (path,) = (tmp_path / "retired").glob("*.json")
         path.write_text(path.read_text().replace(old.digest, hashlib.sha256(b"other").hexdigest()))
-        assert Retired(tmp_path).records() == []
+        assert RetiredModels(tmp_path).records() == []
 
     run(test())

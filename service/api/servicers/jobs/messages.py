@@ -1,4 +1,4 @@
-"""The ledger's views as messages of the contract, and page tokens."""
+"""The ledger's views as messages of the contract."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def job_message(view: JobView, store: Store) -> jobs_pb2.Job:
 
 
 def unmade_job_message(view: JobView, store: Store) -> jobs_pb2.Job:
-    """Show a job as it would be: without what it would only get with its id."""
+    """Show a job that was not created: without what only a created one has."""
     message = job_message(view, store)
     if view.plan.job in view.plan.prefix:
         message.ClearField("output_uri")

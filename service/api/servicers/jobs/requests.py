@@ -12,7 +12,7 @@ from service.jobs.plan import MAX_PRIORITY, MAX_SHARDS
 from service.validation import LABEL_NAME, MAX_LABEL_VALUE, OUTPUT_PREFIX, REQUEST_ID, Violations, shown
 
 RESERVED_PREFIX = "jobs"
-MAX_LABELS = 32
+MAX_LABELS = 32  # some kilobytes beside each job in Redis, at most
 MIN_TTL_MS, MAX_TTL_MS = 1000, 3653 * 86_400_000  # a second, ten years
 
 FORMATS: dict[jobs_pb2.OutputFormat.ValueType, Literal["webdataset-png", "png-folder", "parquet", "npz"]] = {
@@ -69,9 +69,9 @@ def check_labels(labels: Mapping[str, str], violations: Violations) -> None:
 
 
 def job_options(request: Creation) -> dict[str, Any]:
-    """What a job is asked to be like though it decides no image, as its plan names it.
+    """Return the options of a job that decide no image, by their names in its plan; unset ones are left out.
 
-    It tells two requests of one request id apart. What is not asked for is left out.
+    They too tell two requests with the same request id apart.
     """
     asked: dict[str, Any] = {}
     if request.priority:

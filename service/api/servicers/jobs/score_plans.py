@@ -20,8 +20,9 @@ from service.jobs.submission.submit import Draft
 from service.models.registry import ModelRecord
 from service.validation import Violations
 
-DEFAULT_SPLITS = 10
-LISTING_S, ANSWER_S = 60.0, 1.0  # of a call without a deadline; left for everything after the listing
+DEFAULT_SPLITS = 10  # as Salimans et al. 2016 take
+LISTING_S = 60.0  # for listing a folder, where the call has no deadline
+ANSWER_S = 1.0  # before the call's deadline: left for everything after the listing
 
 
 def score_plan(
@@ -34,15 +35,16 @@ def score_plan(
     """Cut a score job as its source was cut.
 
     Args:
-        request: that was checked.
-        identity: what every plan says of its job and model.
-        record: of the model.
+        request: a checked request.
+        identity: what every plan says about its job and model.
+        record: the model's.
         source: the job whose images are scored.
         reference: the job that they are compared with, if any.
 
     Raises:
-        FailedPrecondition: if the model does not score images, the source is no finished sample job of images that it
-            takes, or the reference no finished score job with the same model and its features.
+        FailedPrecondition: if the model does not score images, the source is not a sample job that succeeded with
+            images of the model's size, or the reference not a score job that succeeded with the same model and
+            features.
         InvalidArgument: if there are more splits than images.
     """
     plan = source.plan
@@ -79,9 +81,9 @@ def folder_draft(
     """Cut a score job of a folder.
 
     Args:
-        request: that was checked.
-        identity: what every plan says of its job and model.
-        record: of the model.
+        request: a checked request.
+        identity: what every plan says about its job and model.
+        record: the model's.
         listing: of the folder.
         reference: as for `score_plan`.
 
@@ -129,7 +131,7 @@ async def list_source(inputs: Path, folder: str, *, timeout_s: float | None) -> 
 
     def in_time() -> None:
         if time.monotonic() > end:
-            text = f"listing {folder} takes longer than the call may; give it a longer deadline, or a smaller folder"
+            text = f"listing {folder} takes longer than the call's deadline; set a longer one, or name a smaller folder"
             raise DeadlineExceeded(text)
 
     try:
@@ -153,7 +155,7 @@ def _splits(request: jobs_pb2.CreateScoreJobRequest, images: int) -> int:
 
 
 def _questions(record: ModelRecord) -> dict[str, Any]:
-    """What is asked of a model about each image."""
+    """What the model is asked about each image."""
     concepts = tuple(ScoredConcept(name=c.name, sign=_sign(c.sign), threshold=c.threshold) for c in record.concepts)
     return {"classes": record.classes, "features": record.features, "concepts": concepts}
 
@@ -177,17 +179,18 @@ def _check_model(record: ModelRecord) -> None:
     name = f"models/{record.name}"
     if record.kind == "generator":
         raise FailedPrecondition(
-            f"{name} is a generator, neither a classifier nor neurons: it scores nothing", reason="WRONG_MODEL_KIND"
+            f"{name} is a generator; only a classifier or an autoencoder with concepts scores images",
+            reason="WRONG_MODEL_KIND",
         )
     if record.kind == "neurons" and not record.concepts:
-        text = f"{name} has no concept to look for; `mintage neurons find` looks for some"
+        text = f"{name} has no concepts; find some with `mintage neurons find`"
         raise FailedPrecondition(text, reason="NO_CONCEPTS")
 
 
 def _check_source(source: JobView, record: ModelRecord) -> None:
     plan, name = source.plan, f"jobs/{source.plan.job}"
     if plan.sampling is None:
-        raise FailedPrecondition(f"{name} is no sample job", reason="WRONG_JOB_KIND")
+        raise FailedPrecondition(f"{name} is not a sample job", reason="WRONG_JOB_KIND")
     if source.state != "SUCCEEDED":
         raise FailedPrecondition(f"{name} has not succeeded: it is {source.state}", reason="SOURCE_NOT_SUCCEEDED")
     made, taken = (plan.height, plan.width, plan.channels), (record.height, record.width, record.channels)
@@ -199,7 +202,7 @@ def _check_source(source: JobView, record: ModelRecord) -> None:
 def _check_reference(reference: JobView, record: ModelRecord) -> None:
     plan, name = reference.plan, f"the reference jobs/{reference.plan.job}"
     if plan.scoring is None:
-        raise FailedPrecondition(f"{name} is no score job: score its images first", reason="WRONG_JOB_KIND")
+        raise FailedPrecondition(f"{name} is not a score job; score its images first", reason="WRONG_JOB_KIND")
     if reference.state != "SUCCEEDED":
         text = f"{name} has not succeeded: it is {reference.state}"
         raise FailedPrecondition(text, reason="REFERENCE_NOT_SUCCEEDED")

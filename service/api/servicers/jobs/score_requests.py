@@ -1,4 +1,4 @@
-"""A request for a score job, checked field by field; `score_plans` holds it against its model, source and reference."""
+"""A request for a score job, checked field by field; `score_plans` checks it against model, source and reference."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from service.api.servicers.jobs.requests import check_common, job_options
 from service.jobs.plan import MAX_SHARD_SIZE
 from service.validation import OUTPUT_PREFIX, Violations
 
-MAX_SPLITS = 1000
+MAX_SPLITS = 1000  # far above the 10 of the paper, and few enough to keep the sums of each in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +48,14 @@ def _checked_source(request: jobs_pb2.CreateScoreJobRequest, violations: Violati
             violations.add("shard_size", "must be 0 beside source_job, which keeps its own shards")
         return violations.job_name("source_job", request.source_job)
     if request.source_job:
-        violations.add("source_folder", "must not be set beside source_job: a score is of one or of the other")
+        violations.add("source_folder", "must not be set together with source_job")
     expected = "a folder below the server's input folder: up to 8 segments of a-z, A-Z, 0-9, '.', '_' and '-'"
     violations.matches("source_folder", request.source_folder, OUTPUT_PREFIX, expected)
     return ""
 
 
 def parameters(request: jobs_pb2.CreateScoreJobRequest, asked: ScoreRequest) -> dict[str, Any]:
-    """Return what tells two requests of one request id apart; what is not asked for is left out."""
+    """What tells two requests with the same request id apart; options that are not set are left out."""
     return {
         "kind": "score",
         "model": asked.model,

@@ -1,4 +1,4 @@
-"""Neurons, concepts and what they say of images as messages of the contract."""
+"""Neurons, concepts and detections as messages of the contract."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from service.backend.neuron_messages import Detections
 from service.backend.neurons import Concept, Neuron
 from service.models.registry import ModelRecord
 
-DETECTION_BYTES = 24  # of one detection, beside the concept's name
+DETECTION_BYTES = 24  # of one detection, besides the concept's name
 
 
 def neuron(found: Neuron) -> neurons_pb2.Neuron:
@@ -36,7 +36,7 @@ def concept(found: Concept) -> neurons_pb2.Concept:
 
 
 def detections(record: ModelRecord, concepts: Sequence[Concept], found: Detections) -> neurons_pb2.DetectResponse:
-    """Show what was looked for in every image."""
+    """Show the detections in every image."""
     answer = neurons_pb2.DetectResponse(model=f"models/{record.name}", model_digest=record.digest)
     for row in zip(found.activations, found.detected, found.confidences, strict=True):
         image = answer.images.add()
@@ -47,6 +47,6 @@ def detections(record: ModelRecord, concepts: Sequence[Concept], found: Detectio
     return answer
 
 
-def most_detection_bytes(concepts: Sequence[Concept]) -> int:
-    """Upper bound of the bytes of what is said of one image."""
+def max_detection_bytes(concepts: Sequence[Concept]) -> int:
+    """Upper bound of the bytes of one image's detections."""
     return sum(len(each.name) + DETECTION_BYTES for each in concepts) + DETECTION_BYTES

@@ -1,4 +1,4 @@
-"""NeuronService: what the neurons of an autoencoder know and see."""
+"""NeuronService: the concepts, activations and stimuli of an autoencoder's neurons."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from service.models.registry import ModelRecord, Registry
 from service.settings import Settings
 from service.validation import CONCEPT_NAME, Violations
 
-DEFAULT_STIMULI = 48
-DEFAULT_STEPS, MAX_STEPS = 100, 500
+DEFAULT_STIMULI = 48  # as many as Le et al. 2012 show
+DEFAULT_STEPS, MAX_STEPS = 100, 500  # of gradient ascent; the bound keeps a call within its deadline
 
 
 class _Question(uploads.Upload, Protocol):
@@ -73,7 +73,7 @@ class NeuronServicer(neurons_pb2_grpc.NeuronServiceServicer):
         record = self._ready(request, violations)
         violations.check()
         concepts = concepts_of(request.concepts, record)
-        self._check_answer(request, messages.most_detection_bytes(concepts), violations)
+        self._check_answer(request, messages.max_detection_bytes(concepts), violations)
         found = await self._detection.detect(
             record, concepts, self._decode(request, record), size_bytes=request.ByteSize(), deadline=deadline
         )
@@ -192,7 +192,7 @@ class NeuronServicer(neurons_pb2_grpc.NeuronServiceServicer):
         )
 
     def _ready(self, request: _Question, violations: Violations) -> ModelRecord:
-        """Return the model that is asked; the caller checks the violations once more, some need the model."""
+        """Return the model of a request; the caller checks the violations again, since some need the model."""
         name = violations.model_name("model", request.model)
         uploads.check(request, self._settings.max_images, violations)
         violations.check()

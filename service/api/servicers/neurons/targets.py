@@ -39,7 +39,7 @@ def check_concepts(names: Sequence[str], violations: Violations) -> None:
 
 
 def check_target(request: TargetRequest, violations: Violations) -> None:
-    """Check all of the target that needs no model."""
+    """Check what can be checked of the target without the model."""
     match request.WhichOneof("target"):
         case "concept":
             violations.matches("concept", request.concept, CONCEPT, CONCEPT_EXPECTED)
@@ -89,6 +89,6 @@ def units_of(request: neurons_pb2.ActivationsRequest, record: ModelRecord, viola
 
 
 def check_stage(stage: int, record: ModelRecord, field: str, violations: Violations) -> bool:
-    """Say whether the model has a stage; note it if not."""
+    """Return whether the model has a stage; notes `field` if not."""
     violations.in_range(field, stage, 1, len(record.stages))
     return 1 <= stage <= len(record.stages)

@@ -57,13 +57,13 @@ local function release_stale_reservations()
 end
 
 -- Name the quota that forbids another job, if one does. Bytes are not known beforehand: they only must not be used up.
-local function over_quota(client, images, most_jobs, most_images, most_bytes)
+local function over_quota(client, images, max_jobs, max_images, max_bytes)
   local used = redis.call('HMGET', client_key(client), 'jobs', 'images', 'bytes')
   local function over(quota, most, now_used, wanted, least)
     most, now_used = tonumber(most), tonumber(now_used or '0')
     if most == 0 or now_used + least <= most then return nil end
     return {quota = quota, limit = most, used = now_used, requested = wanted}
   end
-  return over('jobs', most_jobs, used[1], 1, 1) or over('images', most_images, used[2], images, images)
-    or over('bytes', most_bytes, used[3], 0, 1)
+  return over('jobs', max_jobs, used[1], 1, 1) or over('images', max_images, used[2], images, images)
+    or over('bytes', max_bytes, used[3], 0, 1)
 end

@@ -73,7 +73,7 @@ def columns_of(plan: Plan, *, generated: bool) -> dict[str, Column]:
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class SourceStats:
     """What was read of a folder for a shard: digest of the files' bytes, how many images had another size."""
 
     source_digest: str
@@ -84,7 +84,7 @@ class Read:
         return {"source_digest": self.source_digest, "resized": f"{self.resized:09d}"}
 
 
-_NOTHING_YET = Read("0" * 64, 0)
+_NOTHING_YET = SourceStats("0" * 64, 0)
 
 
 class ScoreWriter(ShardWriter):
@@ -128,7 +128,7 @@ class ScoreWriter(ShardWriter):
             self._file.write(values.astype(_DTYPES[column.dtype]).tobytes())
         self._rows += count
 
-    def finish(self, read: Read | None = None) -> None:
+    def finish(self, read: SourceStats | None = None) -> None:
         """Complete the header.
 
         Raises:
@@ -194,7 +194,7 @@ def open_scores(output: Output, plan: Plan, marker: Marker, *, check: bool = Tru
         raise OutputError(f"{name} is missing: it is not what its marker says") from None
 
 
-def what_was_read(output: Output, plan: Plan, shard: int) -> Read | None:
+def source_stats(output: Output, plan: Plan, shard: int) -> SourceStats | None:
     """Return what a shard says was read of a folder; None if there is no such shard.
 
     Raises:
@@ -204,7 +204,7 @@ def what_was_read(output: Output, plan: Plan, shard: int) -> Read | None:
     try:
         with output.open(name) as file:
             said = _parsed(file, name)[0].get("__metadata__", {})
-            return Read(str(said["source_digest"]), int(said["resized"]))
+            return SourceStats(str(said["source_digest"]), int(said["resized"]))
     except FileNotFoundError:
         return None
     except (KeyError, TypeError, ValueError):
@@ -243,7 +243,7 @@ def _tensors(columns: Mapping[str, Column], count: int) -> dict[str, Any]:
     return tensors
 
 
-def _header(columns: Mapping[str, Column], count: int, read: Read | None) -> bytes:
+def _header(columns: Mapping[str, Column], count: int, read: SourceStats | None) -> bytes:
     metadata = {} if read is None else {"__metadata__": read.to_header()}
     text = canonical_json({**metadata, **_tensors(columns, count)}).rstrip()
     text += b" " * (-len(text) % 8)

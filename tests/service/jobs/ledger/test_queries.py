@@ -118,7 +118,7 @@ def expected(keep: Callable[[int], bool]) -> list[str]:
 def test_every_filter_holds_alone_and_with_others_on_pages_of_any_size(
     with_api: Use, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.jobs.ledger.queries.LOOKS", 64)
+    monkeypatch.setattr("service.jobs.ledger.queries.JOBS_PER_SCRIPT", 64)
 
     async def act(api: Api) -> None:
         for number in range(JOBS):
@@ -145,8 +145,8 @@ def test_every_filter_holds_alone_and_with_others_on_pages_of_any_size(
 def test_a_search_that_finds_little_ends_its_page_early_and_goes_on(
     with_api: Use, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.jobs.ledger.queries.LOOKS", 10)
-    monkeypatch.setattr("service.jobs.ledger.queries.SCRIPTS", 2)
+    monkeypatch.setattr("service.jobs.ledger.queries.JOBS_PER_SCRIPT", 10)
+    monkeypatch.setattr("service.jobs.ledger.queries.MAX_SCRIPTS", 2)
 
     async def act(api: Api) -> None:
         for number in range(100):

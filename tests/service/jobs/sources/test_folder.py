@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from service.jobs.plan import Plan
-from service.jobs.shards.formats.scores import Read
+from service.jobs.shards.formats.scores import SourceStats
 from service.jobs.sources import tars
 from service.jobs.sources.folder import allowed_unreadable, open_folder
 from service.jobs.sources.inputs import InputFolder, SourceError
@@ -56,7 +56,7 @@ class Noted:
     plan: Plan
     listing: Listing
 
-    def read(self, span: range, pieces: int = 4) -> tuple[list[Images], Read]:
+    def read(self, span: range, pieces: int = 4) -> tuple[list[Images], SourceStats]:
         with open_folder(self.output, self.inputs, self.plan, span) as source:
             cuts = [range(start, min(start + pieces, span.stop)) for start in range(span.start, span.stop, pieces)]
             images = [source.read(cut) for cut in cuts]
@@ -97,7 +97,7 @@ def test_any_span_of_any_kind_of_folder_holds_its_images(
         assert np.array_equal(found.pixels(span), expected[span.start : span.stop])
     files = [png(picture(index)) for index in range(7, 14)]
     digests = "".join(hashlib.sha256(data).hexdigest() + "\n" for data in files)
-    assert found.read(range(7, 14))[1] == Read(hashlib.sha256(digests.encode()).hexdigest(), 0)
+    assert found.read(range(7, 14))[1] == SourceStats(hashlib.sha256(digests.encode()).hexdigest(), 0)
     assert len(list(read_names(found.output, found.plan))) == COUNT
 
 

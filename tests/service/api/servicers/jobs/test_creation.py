@@ -220,7 +220,7 @@ def test_a_score_job_is_compared_with_one_of_the_same_model(with_api: Use) -> No
         scoring = (await api.ledger.job(job.name[5:])).plan.scoring
         assert scoring is not None and (scoring.features, scoring.reference_root_digest) == (4, "e" * 64)
         await refused(api.score(source.name, reference_job="jobs/nosuch"), Code.NOT_FOUND)
-        assert "no score job" in await refused(
+        assert "not a score job" in await refused(
             api.score(source.name, reference_job=source.name), Code.FAILED_PRECONDITION
         )
         assert await wrong_fields(api.score(source.name, reference_job="x")) == ["reference_job"]
@@ -288,7 +288,7 @@ def test_a_folder_that_cannot_be_scored_is_refused(with_api: Use, monkeypatch: p
         request = jobs_pb2.CreateScoreJobRequest(model="models/judge", source_folder="set")
         monkeypatch.setattr(score_plans, "ANSWER_S", 60.0)
         late = api.stub.CreateScoreJob(request, timeout=50)
-        assert "longer deadline" in await refused(late, Code.DEADLINE_EXCEEDED)
+        assert "set a longer one" in await refused(late, Code.DEADLINE_EXCEEDED)
         assert not list(api.outputs.rglob("*.json*"))
 
     with_api(act)

@@ -14,7 +14,7 @@ import pytest
 from safetensors.numpy import load, load_file
 
 from service.jobs.plan import Plan, ScoredConcept
-from service.jobs.shards.formats.scores import Read, ScoreWriter, open_scores, what_was_read
+from service.jobs.shards.formats.scores import ScoreWriter, SourceStats, open_scores, source_stats
 from service.jobs.shards.marker import Marker
 from service.jobs.shards.publish import publish
 from service.jobs.storage.local_output import LocalOutput
@@ -56,7 +56,7 @@ def rows_of(plan: Plan, count: int = 4) -> dict[str, np.ndarray]:
     return rows
 
 
-def written(plan: Plan, rows: dict[str, np.ndarray], cuts: list[int], read: Read | None = None) -> bytes:
+def written(plan: Plan, rows: dict[str, np.ndarray], cuts: list[int], read: SourceStats | None = None) -> bytes:
     file = io.BytesIO()
     writer = ScoreWriter(file, plan, 0)
     for start, stop in zip([0, *cuts], cuts, strict=False):
@@ -66,7 +66,7 @@ def written(plan: Plan, rows: dict[str, np.ndarray], cuts: list[int], read: Read
     return file.getvalue()
 
 
-def put(output: LocalOutput, plan: Plan, rows: dict[str, np.ndarray], read: Read | None = None) -> Marker:
+def put(output: LocalOutput, plan: Plan, rows: dict[str, np.ndarray], read: SourceStats | None = None) -> Marker:
     with output.temporary("t") as temporary:
         writer = ScoreWriter(temporary.file, plan, 0)
         writer.add(**rows)
@@ -79,7 +79,7 @@ def put(output: LocalOutput, plan: Plan, rows: dict[str, np.ndarray], read: Read
 @pytest.mark.parametrize("plan", [PLAN, FEATURES, CONCEPTS, FOLDER], ids=["plain", "features", "concepts", "folder"])
 def test_the_rows_of_all_columns_are_safetensors_whatever_the_pieces(plan: Plan) -> None:
     rows = rows_of(plan)
-    read = Read("d" * 64, 3) if "readable" in rows else None
+    read = SourceStats("d" * 64, 3) if "readable" in rows else None
     one, two = written(plan, rows, [4], read), written(plan, rows, [1, 2, 4], read)
     assert one == two
     tensors = load(one)
@@ -113,7 +113,7 @@ def test_a_classifier_that_cannot_tell_generated_images_leaves_that_out() -> Non
 @pytest.mark.parametrize("plan", [PLAN, FEATURES, CONCEPTS, FOLDER], ids=["plain", "features", "concepts", "folder"])
 def test_rows_are_read_back_from_anywhere(tmp_path: Path, plan: Plan) -> None:
     output, rows = LocalOutput(tmp_path, plan.prefix), rows_of(plan)
-    marker = put(output, plan, rows, Read("d" * 64, 3) if "readable" in rows else None)
+    marker = put(output, plan, rows, SourceStats("d" * 64, 3) if "readable" in rows else None)
     with open_scores(output, plan, marker) as reader:
         for name, values in rows.items():
             assert np.array_equal(reader.rows(name, range(1, 3)), values[1:3])
@@ -122,10 +122,10 @@ def test_rows_are_read_back_from_anywhere(tmp_path: Path, plan: Plan) -> None:
 
 def test_what_was_read_of_a_folder_is_part_of_the_shard(tmp_path: Path) -> None:
     output, rows = LocalOutput(tmp_path, FOLDER.prefix), rows_of(FOLDER)
-    assert what_was_read(output, FOLDER, 0) is None
-    put(output, FOLDER, rows, Read("d" * 64, 3))
-    assert what_was_read(output, FOLDER, 0) == Read("d" * 64, 3)
-    assert written(FOLDER, rows, [4], Read("d" * 64, 3)) != written(FOLDER, rows, [4], Read("e" * 64, 3))
+    assert source_stats(output, FOLDER, 0) is None
+    put(output, FOLDER, rows, SourceStats("d" * 64, 3))
+    assert source_stats(output, FOLDER, 0) == SourceStats("d" * 64, 3)
+    assert written(FOLDER, rows, [4], SourceStats("d" * 64, 3)) != written(FOLDER, rows, [4], SourceStats("e" * 64, 3))
 
 
 def test_a_shard_of_another_plan_is_not_believed(tmp_path: Path) -> None:
