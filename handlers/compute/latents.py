@@ -40,14 +40,14 @@ def latents(seed: int, first_index: int, count: int, size: int, distribution: Di
         raise ValueError(f"seed {seed}, first_index {first_index}, count {count} or size {size} is out of range")
     if distribution not in get_args(Distribution):
         raise ValueError(f"distribution {distribution!r} is none of {', '.join(get_args(Distribution))}")
-    words = _words(seed, first_index, count, size)
+    words = raw_words(seed, first_index, count, size)
     if distribution == "normal":
-        return _normal(words).astype(np.float32)
+        return normal_numbers(words).astype(np.float32)
     uniform = (words >> np.uint64(11)) * 2.0**-53  # all multiples of 2**-53 in [0, 1)
     return (uniform if distribution == "uniform01" else 2 * uniform - 1).astype(np.float32)
 
 
-def _words(seed: int, first_index: int, count: int, size: int) -> NDArray[np.uint64]:
+def raw_words(seed: int, first_index: int, count: int, size: int) -> NDArray[np.uint64]:
     """Return the raw words [count, size] of consecutive samples; the last 4 K - size of each sample are discarded."""
     counters = -(-size // _WORDS_PER_COUNTER)
     # NumPy adds 1 to the counter before it computes the first words.
@@ -56,7 +56,7 @@ def _words(seed: int, first_index: int, count: int, size: int) -> NDArray[np.uin
     return words.reshape(count, counters * _WORDS_PER_COUNTER)[:, :size]
 
 
-def _normal(words: NDArray[np.uint64]) -> Float64s:
+def normal_numbers(words: NDArray[np.uint64]) -> Float64s:
     """Map words to standard normal numbers, by the inverse distribution function.
 
     Wichura 1988, algorithm AS 241 (PPND16), relative error about 1e-16: three rational functions, one for the middle

@@ -71,6 +71,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc 
         )
         return _method_handler(handler, wrap(method, behaviour, _reader(handler)))
 
+    @property
+    def open_streams(self) -> int:
+        """Streams that wait for their next answer."""
+        return len(self._streams)
+
     def drain(self) -> None:
         """End the streams that are open, and each new one, with UNAVAILABLE: their clients find another server."""
         self._draining = True

@@ -119,12 +119,12 @@ def test_a_redis_that_forgot_everything_is_told_again_by_the_plans(tmp_path: Pat
     ):
         engine.start_all()
         ended = engine.wait_for(engine.sample(10, 5, request_id="one").name)
-        stopped = engine.sample(10, 5)
         models.pass_gate.clear()
+        stopped = engine.sample(10, 5)
         engine.cancel(stopped.name)
         engine.wait_for(stopped.name, jobs_pb2.Job.STATE_CANCELLED)
-        running = engine.sample(40, 5)
         models.open_for = 6
+        running = engine.sample(40, 5)
         wait_until(lambda: engine.job(running.name).progress.shards_done >= 1, "a finished shard")
         valkey.kill()
         for file in (tmp_path / "valkey").rglob("*.aof"):
@@ -158,7 +158,7 @@ def test_a_redis_that_is_emptied_while_it_runs_is_told_again_at_once(engine: Eng
     assert samples(engine.wait_for(job.name)) == list(range(40))
     again = wait_until_known(engine, ended.name)
     assert (again.state, again.root_digest) == (ended.state, ended.root_digest) and again.HasField("end_time")
-    assert engine.job(paused.name).state == jobs_pb2.Job.STATE_PAUSED
+    assert wait_until_known(engine, paused.name).state == jobs_pb2.Job.STATE_PAUSED
     engine.resume(paused.name)
     engine.wait_for(paused.name)
 

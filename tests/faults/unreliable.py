@@ -19,10 +19,10 @@ Hints = list[tuple[str, int]]
 class Unreliable(dispatcher.Dispatcher):
     """Sends hints through a fault."""
 
-    def _send(self, hints: Hints) -> None:
+    def send(self, hints: Hints) -> None:
         sent = FAULT(hints)
         if sent:
-            super()._send(sent)
+            super().send(sent)
 
 
 class Dropper:

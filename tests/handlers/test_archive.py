@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from handlers import archive
 from handlers.archive import pack
 from handlers.errors import ArchiveError
 
@@ -90,10 +89,10 @@ def test_weights_of_another_network_are_refused_and_the_old_archive_stays(run: P
 
 
 def test_a_failure_while_writing_leaves_nothing(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full_disk(_: bytes) -> bytes:
+    def full_disk(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(archive, "_undated", full_disk)
+    monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(OSError, match="No space left"):
         pack(run, "generator", tmp_path / "a.mar")
     assert list(tmp_path.iterdir()) == []

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -34,6 +34,7 @@ class Faults:
     down: bool = False  # connections are closed at once
     requests: list[str] = field(default_factory=list)
     refused: int = 0  # while it is down
+    before: Callable[[], None] | None = None  # called once, before a request is passed on
 
 
 class S3Server:
@@ -95,6 +96,9 @@ class _Handler(BaseHTTPRequestHandler):
         faults = self.faults
         faults.requests.append(f"{self.command} {self.path}")
         meant = faults.method in ("", self.command)
+        if meant and faults.before:
+            act, faults.before = faults.before, None
+            act()
         if faults.down:
             faults.refused += 1
             self.close_connection = True

@@ -53,7 +53,7 @@ class AutoencoderTraining:
         adam = torch.optim.Adam(
             trained(self.network), lr=recipe.rate, betas=(recipe.beta1, recipe.beta2), eps=recipe.epsilon, fused=True
         )
-        self._player = Player(self.network, adam, historical_averaging=0)
+        self.player = Player(self.network, adam, historical_averaging=0)
 
     def advance(self) -> Losses:
         """Take one step.
@@ -67,7 +67,7 @@ class AutoencoderTraining:
         found = self.network.learn(images, through=recipe.schedule == "jointly")
         losses = parallel.averaged(_numbers(found))
         must_be_finite(losses, self.images_seen)
-        self._player.descend(self._objective(found), recipe.rate * recipe.rate_share(self.images_seen))
+        self.player.descend(self._objective(found), recipe.rate * recipe.rate_share(self.images_seen))
         self.network.constrain()
         self.images_seen += recipe.batch
         self._collected = {}
@@ -115,14 +115,14 @@ class AutoencoderTraining:
         try:
             self.network.load_state_dict(self._shares(section(tensors, "autoencoder")))
             if images_seen:
-                self._player.restore(section(tensors, "step"))
+                self.player.restore(section(tensors, "step"))
         except (RuntimeError, LookupError, ValueError) as error:
             raise RunError(f"the saved state does not fit the recipe's network: {error}") from None
         self.images_seen = images_seen
 
     def _tensors(self) -> dict[str, Tensor]:
         """Return the weights and Adam's moments as they are held."""
-        return {**self._weights(), **{f"step.{name}": tensor for name, tensor in self._player.state().items()}}
+        return {**self._weights(), **{f"step.{name}": tensor for name, tensor in self.player.state().items()}}
 
     def _weights(self) -> dict[str, Tensor]:
         return {f"autoencoder.{name}": tensor for name, tensor in self.network.state_dict().items()}

@@ -59,7 +59,7 @@ class AdversarialStep(ABC):
         self._generator, self._discriminator = map(acceleration.accelerated, (generator, discriminator))
         self._batches = RealBatches(data, seed=recipe.seed, batch=recipe.batch)
         networks = {"generator": generator, "discriminator": discriminator}
-        self._players = {
+        self.players = {
             name: Player(network, optimisers[name], historical_averaging=recipe.historical_averaging)
             for name, network in networks.items()
         }
@@ -107,11 +107,11 @@ class AdversarialStep(ABC):
 
     def state(self) -> dict[str, Tensor]:
         """Return the players' state, without weights."""
-        return state_of(self._players)
+        return state_of(self.players)
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Continue from what `state` returned."""
-        restore_players(self._players, state)
+        restore_players(self.players, state)
 
     def _batch_at(self, images_seen: int) -> RealBatch:
         """Return this process's share of a batch, on the networks' device."""
@@ -126,7 +126,7 @@ class AdversarialStep(ABC):
         real = self._logits(batch.images, batch.labels, noise)
         fake = self._logits(generated, batch.labels, noise)
         loss = adversarial_discriminator_loss(real, fake, target=self._settings.real_target)
-        self._players["discriminator"].descend(loss, rate)
+        self.players["discriminator"].descend(loss, rate)
         self._moved_discriminator()
         return {"discriminator": loss.item(), **_believed(real, fake)}
 
@@ -134,7 +134,7 @@ class AdversarialStep(ABC):
         """Raise log D(G(z)) with respect to the generator, the non-saturating game of section 3."""
         with constant(self.discriminator):
             loss = adversarial_generator_loss(self._logits(generated, labels, noise))
-            self._players["generator"].descend(loss, rate)
+            self.players["generator"].descend(loss, rate)
         return {"generator": loss.item()}
 
     def _simultaneous_step(
@@ -148,9 +148,9 @@ class AdversarialStep(ABC):
             "generator": adversarial_generator_loss(fake),
         }
         for name, loss in losses.items():
-            self._players[name].compute_gradients(loss)
+            self.players[name].compute_gradients(loss)
         for name in losses:
-            self._players[name].move(rates[name])
+            self.players[name].move(rates[name])
         self._moved_discriminator()
         values = {name: loss.item() for name, loss in losses.items()}
         return {"discriminator": values["discriminator"], **_believed(real, fake), "generator": values["generator"]}
@@ -204,7 +204,7 @@ class AdversarialNetsStep(AdversarialStep):
         """Divide the rate at each step, and raise the momentum linearly."""
         recipe = self._recipe
         grown = min(images_seen / recipe.momentum_images, 1.0)
-        for player in self._players.values():
+        for player in self.players.values():
             settings: dict[str, Any] = player.optimiser.param_groups[0]
             settings["momentum"] = recipe.momentum + grown * (recipe.final_momentum - recipe.momentum)
         rate = max(recipe.rate / recipe.rate_divisor ** (images_seen // recipe.batch_images), recipe.least_rate)

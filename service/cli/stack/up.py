@@ -41,7 +41,7 @@ def up(
     with friendly_errors():
         folder = state or Settings().state_dir
         try:
-            wanted = {**_inherited(), "MINTAGE_LOAD_MODELS": shipped.pack_missing(folder / "archives")}
+            wanted = {**inherited_settings(), "MINTAGE_LOAD_MODELS": shipped.pack_missing(folder / "archives")}
             with Stack(folder, api_address=address, workers=workers or default_workers(), overrides=wanted) as stack:
                 bring_up(stack)
                 wait_for_models(
@@ -52,7 +52,7 @@ def up(
             errors_console().print("stopped; nothing is left running")
 
 
-def _inherited() -> dict[str, str]:
+def inherited_settings() -> dict[str, str]:
     """Return the variables of settings that hold for the stack too: all but those that it chooses itself."""
     from service.settings import Settings
 

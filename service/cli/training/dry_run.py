@@ -58,7 +58,7 @@ def dry_run(
 def _too_large(counted: Needs, free: int) -> str:
     """Say why no step was taken, and what can be done."""
     return (
-        f"no step was taken: {_amount(counted.total_bytes, 'B')} are needed and {_amount(free, 'B')} free; take fewer "
+        f"no step was taken: {amount(counted.total_bytes, 'B')} are needed and {amount(free, 'B')} free; take fewer "
         "maps, smaller fields, larger strides or a smaller batch, or sharding=yes in several processes; --steps 1 "
         "tries all the same"
     )
@@ -99,23 +99,23 @@ def _show(recipe: Recipe, shape: tuple[int, int, int], counted: Needs, taken: St
 
 def _rows(recipe: Recipe, counted: Needs, taken: StepTiming | None) -> list[tuple[str, str]]:
     rows = [
-        ("memory of weights", _amount(counted.weight_bytes, "B")),
-        ("of gradients", _amount(counted.gradient_bytes, "B")),
-        ("of the optimiser's moments", _amount(counted.moment_bytes, "B")),
+        ("memory of weights", amount(counted.weight_bytes, "B")),
+        ("of gradients", amount(counted.gradient_bytes, "B")),
+        ("of the optimiser's moments", amount(counted.moment_bytes, "B")),
     ]
     if counted.average_bytes:
-        rows.append(("of averaged weights", _amount(counted.average_bytes, "B")))
+        rows.append(("of averaged weights", amount(counted.average_bytes, "B")))
     if counted.activation_bytes is not None:
-        rows.append(("of a batch's activations", _amount(counted.activation_bytes, "B")))
-    rows.append(("together", _amount(counted.total_bytes, "B")))
+        rows.append(("of a batch's activations", amount(counted.activation_bytes, "B")))
+    rows.append(("together", amount(counted.total_bytes, "B")))
     flop = _flop(counted, taken)
     if flop is not None:
-        rows.append(("computation of an image", _amount(flop, "FLOP")))
-        rows.append(("of the run", _amount(flop * recipe.images, "FLOP")))
+        rows.append(("computation of an image", amount(flop, "FLOP")))
+        rows.append(("of the run", amount(flop * recipe.images, "FLOP")))
     if taken is not None:
         rows.append((f"time of a step, {taken.steps} measured", f"{taken.seconds_per_step:.3g} s"))
-        rows.append(("of the run, at that speed", _duration(_run_seconds(recipe, taken))))
-        rows.append(("peak memory of the process", _amount(taken.peak_bytes, "B")))
+        rows.append(("of the run, at that speed", duration(_run_seconds(recipe, taken))))
+        rows.append(("peak memory of the process", amount(taken.peak_bytes, "B")))
     return rows
 
 
@@ -127,7 +127,7 @@ def _run_seconds(recipe: Recipe, taken: StepTiming) -> float:
     return taken.seconds_per_step * recipe.images / recipe.batch_images
 
 
-def _amount(number: float, unit: str) -> str:
+def amount(number: float, unit: str) -> str:
     """Write a number with three digits and a decimal prefix."""
     power = 0
     while number >= 999.5 and power < len(PREFIXES) - 1:
@@ -135,7 +135,7 @@ def _amount(number: float, unit: str) -> str:
     return f"{number:.3g} {PREFIXES[power]}{unit}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Write a time in the unit that suits it."""
     for name, length_s in (("years", 365 * DAY_S), ("days", DAY_S), ("h", 3600.0), ("min", 60.0)):
         if seconds >= 2 * length_s:

@@ -170,12 +170,12 @@ def _trained(recipe: Recipe, run: Path, loaded: Splits, *, report: Report) -> Su
     """Train, with torch imported only once the input is known to be good."""
     from training.loop.loop import train as train_run
 
-    with _interrupts() as caught:
+    with collected_interrupts() as caught:
         return train_run(recipe, loaded.train, run, test=loaded.test, report=report, should_stop=lambda: bool(caught))
 
 
 @contextlib.contextmanager
-def _interrupts() -> Iterator[list[int]]:
+def collected_interrupts() -> Iterator[list[int]]:
     """Collect the first Ctrl-C or SIGTERM; a second one acts as if this had never been here.
 
     But under torchrun a Ctrl-C reaches a process twice, from the terminal and from torchrun, which ends one that does

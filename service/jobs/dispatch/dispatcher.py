@@ -103,7 +103,7 @@ class Dispatcher:
             dead_after_s=heartbeats.DEAD_AFTER_S,
         )
         if dispatch.hints:
-            await asyncio.to_thread(self._send, dispatch.hints)
+            await asyncio.to_thread(self.send, dispatch.hints)
         await self._finish()
         await self._retention.poll()
         await self._record_intents()
@@ -132,7 +132,7 @@ class Dispatcher:
             label = temporary_label(lease.shard, lease.attempt)
             await asyncio.to_thread(self._store.output(prefix).remove_temporaries, label)
 
-    def _send(self, hints: list[tuple[str, int]]) -> None:
+    def send(self, hints: list[tuple[str, int]]) -> None:
         """Put hints into the broker; those that do not arrive are sent again later."""
         try:
             with self._celery.producer_or_acquire() as producer:

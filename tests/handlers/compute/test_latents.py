@@ -68,7 +68,7 @@ def test_a_sample_has_one_latent_however_the_request_is_cut(
 
 @pytest.mark.parametrize("size", [1, 3, 4, 5, 100])
 def test_no_two_samples_share_a_word(size: int) -> None:
-    words = module._words(3, 0, 200, size)
+    words = module.raw_words(3, 0, 200, size)
     assert len(np.unique(words)) == words.size
 
 
@@ -99,7 +99,7 @@ def test_the_normal_numbers_are_the_exact_quantiles() -> None:
     words = np.concatenate([usual, extreme])
     quantile = statistics.NormalDist().inv_cdf
     expected = [quantile((int(word >> np.uint64(12)) + 0.5) * 2.0**-52) for word in words]
-    assert module._normal(words) == pytest.approx(expected, rel=2e-15)
+    assert module.normal_numbers(words) == pytest.approx(expected, rel=2e-15)
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ def shares(recipe: Recipe) -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SparseAutoencoder, "inputs", counted)
         training.advance()
-    held = {**training.network.state_dict(), **training._player.state()}
+    held = {**training.network.state_dict(), **training.player.state()}
     found = [
         sum(own_share(tensor).numel() for name, tensor in held.items() if name.endswith(end))
         / sum(tensor.numel() for name, tensor in held.items() if name.endswith(end))

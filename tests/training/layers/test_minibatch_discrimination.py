@@ -110,7 +110,10 @@ def test_initialisation_puts_nearest_neighbours_two_apart_and_features_around_ze
     outputs = layer(inputs)
     torch.testing.assert_close(outputs, returned)
     torch.testing.assert_close(outputs[:, 30:].mean(0), torch.zeros(7), atol=1e-5, rtol=0)
-    nearest = layer._neighbour_distances(inputs).amin(2).mean(1)
+    kernels = layer.direction * (layer.log_scale.exp() / layer.direction.norm(dim=2))[:, :, None]  # [B, C, A]
+    projected = torch.einsum("na,bca->bnc", inputs, kernels)
+    apart = torch.cdist(projected, projected, p=1.0) + torch.diag(torch.full((60,), torch.inf))  # [B, N, N]
+    nearest = apart.amin(2).mean(1)
     torch.testing.assert_close(nearest, torch.full((7,), 2.0), atol=1e-4, rtol=0)
     assert torch.equal(layer.initialise_from(inputs), returned)  # whatever it was before
 

@@ -15,16 +15,17 @@ from training.errors import DataError
 from training.families import family_of
 from training.families.gan import GanFamily
 from training.recipes import Recipe
-from training.steps.step import Step
+from training.steps.adversarial import AdversarialStep
 
 
-def make_step(recipe: Recipe, data: LabelledImages | None = None) -> Step:
+def make_step(recipe: Recipe, data: LabelledImages | None = None) -> AdversarialStep:
     data = data or blobs(side=32)
     config = RunConfig.of(recipe, data)
     torch.manual_seed(0)
     family = family_of(config)
     assert isinstance(family, GanFamily)
-    step: Step = family.step(family.generator(), family.discriminator(), data, Acceleration())
+    step = family.step(family.generator(), family.discriminator(), data, Acceleration())
+    assert isinstance(step, AdversarialStep)
     step.initialise()
     return step
 
@@ -78,11 +79,12 @@ def test_the_discriminator_learns_to_tell_real_from_generated() -> None:
     assert losses["D(x)"] > 0.6 > 0.4 > losses["D(G(z))"]
 
 
-def test_the_nets_of_2014_move_along_gradients_that_were_taken_before_either_moved() -> None:
+def test_the_nets_of_2014_move_along_gradients_that_were_taken_before_either_moved(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     still = make_step(small_adversarial_recipe())
     racing = make_step(small_adversarial_recipe())
-    players = racing._players  # type: ignore[attr-defined]
-    players["discriminator"].optimiser.step = lambda: None  # the discriminator stays where it is
+    monkeypatch.setattr(racing.players["discriminator"].optimiser, "step", lambda: None)  # it stays where it is
 
     still(0, torch.Generator().manual_seed(0))
     racing(0, torch.Generator().manual_seed(0))
@@ -98,7 +100,7 @@ def test_the_momentum_of_2014_grows_and_the_rate_shrinks() -> None:
     seen = []
     for number in range(11):
         step(16 * number, torch.Generator().manual_seed(number))
-        settings = step._players["generator"].optimiser.param_groups[0]  # type: ignore[attr-defined]
+        settings = step.players["generator"].optimiser.param_groups[0]
         seen.append((settings["momentum"], settings["lr"]))
 
     assert seen[0] == (0.5, 0.1)

@@ -14,6 +14,6 @@ def test_settings_hold_for_the_stack_but_not_those_that_it_chooses_itself(monkey
     }
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    inherited = up._inherited()
+    inherited = up.inherited_settings()
     assert (inherited["MINTAGE_QUOTA_JOBS"], inherited["MINTAGE_OUTPUT_DIR"]) == ("7", "s3://b")
     assert "MINTAGE_REDIS_URL" not in inherited and "MINTAGE_ODD" not in inherited

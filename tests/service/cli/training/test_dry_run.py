@@ -93,11 +93,11 @@ def test_bad_input_is_told_in_one_line(app: typer.Typer, arguments: list[str], m
     ("number", "text"), [(0, "0 B"), (999, "999 B"), (999.6, "1 kB"), (1.6e9, "1.6 GB"), (1.43e18, "1.43 EB")]
 )
 def test_amounts_have_decimal_prefixes(number: float, text: str) -> None:
-    assert module._amount(number, "B") == text
+    assert module.amount(number, "B") == text
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(90, "90 s"), (600, "10 min"), (3 * 3600, "3 h"), (86400 * 9, "9 days"), (1e9, "31.7 years")]
 )
 def test_durations_are_in_the_unit_that_suits_them(seconds: float, text: str) -> None:
-    assert module._duration(seconds) == text
+    assert module.duration(seconds) == text

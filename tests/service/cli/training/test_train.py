@@ -14,7 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from service.cli.training import recipes
-from service.cli.training.train import _interrupts, register
+from service.cli.training.train import collected_interrupts, register
 
 TINY = (
     *("--set", "images=200", "--set", "discriminator_widths=8", "--set", "generator_widths=8"),
@@ -176,7 +176,7 @@ def test_of_several_processes_the_first_alone_speaks(
 def test_under_torchrun_an_interrupt_may_come_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
 
-    with _interrupts() as caught:
+    with collected_interrupts() as caught:
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 
@@ -205,7 +205,7 @@ def test_an_interrupt_saves_and_exits_with_130(
 def test_a_second_interrupt_is_not_held_back() -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     try:
-        with pytest.raises(KeyboardInterrupt), _interrupts() as caught:
+        with pytest.raises(KeyboardInterrupt), collected_interrupts() as caught:
             signal.raise_signal(signal.SIGINT)
             assert caught == [signal.SIGINT]
             signal.raise_signal(signal.SIGINT)

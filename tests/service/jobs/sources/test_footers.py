@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-import os
 import signal
 from pathlib import Path
 
+import psutil
 import pytest
 
 from service.jobs.sources.footers import Footers
@@ -19,6 +19,11 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path: Path = tmp_path_factory.mktemp("parquet") / "a.parquet"
     parquet_of(path, range(11))
     return path.read_bytes()
+
+
+def readers() -> list[psutil.Process]:
+    """The processes that read footers for this one."""
+    return [child for child in psutil.Process().children() if "service.jobs.sources.footers" in child.cmdline()]
 
 
 def test_rows_are_counted_file_after_file(good: bytes) -> None:
@@ -49,16 +54,16 @@ def test_what_is_no_parquet_is_refused_and_the_next_file_is_read(good: bytes, da
 def test_a_reader_that_dies_costs_one_file(good: bytes, number: signal.Signals) -> None:
     with Footers() as footers:
         assert footers.rows(io.BytesIO(good), "a") == 11
-        child = footers._started()
-        os.kill(child.pid, number)
+        [child] = readers()
+        child.send_signal(number)
         with pytest.raises(SourceError, match="does not survive"):
             footers.rows(io.BytesIO(good), "a")
-        assert child.returncode is not None
+        assert not child.is_running()
         assert footers.rows(io.BytesIO(good), "a") == 11
 
 
 def test_no_reader_is_left_behind(good: bytes) -> None:
     with Footers() as footers:
         footers.rows(io.BytesIO(good), "a")
-        child = footers._started()
-    assert child.returncode is not None
+        assert len(readers()) == 1
+    assert readers() == []

@@ -184,18 +184,10 @@ def test_a_job_can_be_deleted_while_a_folder_of_many_files_is_put(s3: S3Server, 
     assert s3.objects() == {}
 
 
-def test_a_deletion_between_two_steps_of_a_put_is_noticed(
-    s3: S3Server, output: Output, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    late: Any = open_store(settings_of(s3, tmp_path)).output("a/b", existing=True)
+def test_a_deletion_between_two_steps_of_a_put_is_noticed(s3: S3Server, output: Output, tmp_path: Path) -> None:
+    late = open_store(settings_of(s3, tmp_path)).output("a/b", existing=True)
     output.put("plan.json", b"x")
-    create = late._create
-
-    def deleted_meanwhile(name: str, data: Any) -> bool:
-        output.remove_folder()
-        return bool(create(name, data))
-
-    monkeypatch.setattr(late, "_create", deleted_meanwhile)
+    s3.faults.method, s3.faults.before = "PUT", output.remove_folder
     with pytest.raises(FileNotFoundError):
         late.put("shards/000000.json", b"x")
     assert s3.objects() == {}
