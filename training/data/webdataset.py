@@ -102,7 +102,7 @@ def _image_of(sample: _Sample, name: str, path: Path) -> ImageFile | None:
     """Return a sample's image with its label, or None if it has no image."""
     images = [ending for ending in sample.members if ending in FORMATS]
     if len(images) > 1:
-        raise DataError(f"{path}: {sample.key} has {len(images)} images ({', '.join(images)}); expected one a sample")
+        raise DataError(f"{path}: {sample.key} has {len(images)} images ({', '.join(images)}); expected one per sample")
     if not images:
         return None
     member = f"{name}/{sample.key}{images[0]}"

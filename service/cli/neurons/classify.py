@@ -1,4 +1,4 @@
-"""`mintage neurons classify`: a classifier on the top units of an autoencoder, as a run folder to pack and serve."""
+"""`mintage neurons classify`: train a classifier on an autoencoder's top units, as a run folder to pack and serve."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def classify(
         str,
         typer.Option(
             metavar="SOURCE",
-            help=f"Labelled images, brought to the run's size and channels: {SOURCES}.",
+            help=f"Labelled images, converted to the run's size and channels: {SOURCES}.",
             show_default=False,
         ),
     ],
@@ -32,7 +32,7 @@ def classify(
         Path | None, typer.Option("--run", metavar="OUT", help="Run folder to write.", show_default="RUN-classifier")
     ] = None,
     fine_tune: Annotated[
-        int, typer.Option(metavar="PASSES", min=0, help="Passes by which the whole network is fine-tuned.")
+        int, typer.Option(metavar="PASSES", min=0, help="Passes of fine-tuning the whole network; 0 for none.")
     ] = 0,
     penalty: Annotated[
         float | None, typer.Option(help="Weight of the squared norm in the regressions.", show_default="10")
@@ -44,9 +44,9 @@ def classify(
     device: DeviceOption = "cpu",
     as_json: JsonOption = False,
 ) -> None:
-    """Classify images by the top units of an autoencoder, each class against all others.
+    """Train a one-versus-rest classifier on an autoencoder's top units.
 
-    What is written is a run folder to pack and serve: a classifier whose p(generated) is always 1/2.
+    Writes a run folder to pack and serve: a classifier whose p(generated) is always 1/2.
     """
     folder = out or run.with_name(f"{run.resolve().name}-classifier")
     with friendly_errors(), bars() as progress:
@@ -84,4 +84,4 @@ def _print(folder: Path, outcome: ClassifierOutcome) -> None:
             f"{100 * outcome.test_accuracy:.2f} % of {outcome.test_images:,} test images "
             f"({100 * outcome.linear_accuracy:.2f} % before fine-tuning); {outcome.seconds:.0f} s"
         )
-    typer.echo(f"{folder} is a classifier now; `mintage pack {folder}` makes an archive of it")
+    typer.echo(f"{folder} is a classifier; `mintage pack {folder}` packs it into an archive")

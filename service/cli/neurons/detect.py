@@ -1,4 +1,4 @@
-"""`mintage neurons detect`: which concepts a served model's neurons find in images.
+"""`mintage neurons detect`: the concepts that a served model's neurons detect in images.
 
 mintage neurons detect holiday/*.jpg --concept face
 """
@@ -23,7 +23,7 @@ def detect(
     model: Annotated[str, typer.Option(help="Name of a loaded autoencoder.")] = "face-neuron",
     concept: Annotated[
         list[str] | None,
-        typer.Option(help="What to look for; may be repeated.", show_default="every concept of the model"),
+        typer.Option(help="Concept to detect; may be repeated.", show_default="every concept of the model"),
     ] = None,
     resize: Annotated[
         bool,
@@ -36,7 +36,7 @@ def detect(
     api: ApiOption = DEFAULT_API,
     as_json: JsonOption = False,
 ) -> None:
-    """Say which concepts images show, with the neuron's activation and the confidence."""
+    """Detect concepts in images, with the neuron's activation and the confidence."""
     with friendly_errors(), connect(api) as client:
         sent = _resized(client, model, images) if resize else images
         said = client.detect(model, sent, concepts=concept or ())
@@ -53,7 +53,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _resized(client: Client, model: str, images: list[Path]) -> list[Image.Image]:
-    """Bring images to the size of a model's."""
+    """Resize images to a model's size."""
     from mintage.pictures import fitted
 
     shape = client.model(model).shape

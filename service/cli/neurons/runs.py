@@ -1,4 +1,4 @@
-"""What the verbs that look at an autoencoder's run share: its options, its network, its images, and bars."""
+"""Shared by the verbs on an autoencoder's run: options, network, images and progress bars."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ RunArgument = Annotated[
     Path, typer.Argument(metavar="RUN", help="Run folder of a sparse autoencoder.", show_default=False)
 ]
 SeedOption = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of every random choice.")]
-DeviceOption = Annotated[str, typer.Option(help="Where to compute: cpu, cuda or cuda:N.")]
+DeviceOption = Annotated[str, typer.Option(help="Device: cpu, cuda or cuda:N.")]
 
 
 def load_on_device(run: Path, device: str) -> LoadedRun:
-    """Load a run's network onto a device that is there."""
+    """Load a run's network onto a device after checking that it is available."""
     import torch
 
     from training.errors import RunError
@@ -39,7 +39,7 @@ def load_on_device(run: Path, device: str) -> LoadedRun:
 
 
 def run_options(trained: LoadedRun, *, limit: int | None, max_damaged: int | None, jpeg: int | None) -> Options:
-    """Return options that bring images to what the run was trained on."""
+    """Return options that convert images to the run's size, channels and JPEG quality."""
     config = trained.config
     quality = config.jpeg_quality if jpeg is None else jpeg
     options = data_options(limit=limit, max_damaged=max_damaged, jpeg=quality)
@@ -47,7 +47,7 @@ def run_options(trained: LoadedRun, *, limit: int | None, max_damaged: int | Non
 
 
 def shown_stages(progress: Progress) -> Callable[[str, int], Callable[[int], None]]:
-    """Return what shows a bar for each piece of work, or prints a line where there is no terminal."""
+    """Return a function that shows a bar per piece of work, or prints a line without a terminal."""
 
     def stage(name: str, total: int) -> Callable[[int], None]:
         if progress.disable:

@@ -1,4 +1,4 @@
-"""`mintage neurons ...`: which neuron of an autoencoder knows a concept, and what it looks for.
+"""`mintage neurons ...`: find the neuron of an autoencoder that detects a concept, and show what stimulates it.
 
 mintage neurons find runs/face-neuron --concept face --positives lfw/ --distractors cifar10/
 mintage neurons find runs/face-neuron --concept cat --data cifar10/ --class cat
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from training.neurons.table import Table
 
 neurons = typer.Typer(
-    name="neurons", help="Find and look at neurons of an autoencoder that know a concept.", no_args_is_help=True
+    name="neurons", help="Find and show neurons of an autoencoder that detect a concept.", no_args_is_help=True
 )
 
 
@@ -43,22 +43,21 @@ def _source(what: str) -> Any:
 def find(
     run: RunArgument,
     *,
-    concept: Annotated[str, typer.Option(metavar="NAME", help="What the neuron is to know.", show_default=False)],
-    positives: Annotated[str | None, _source(f"Images that show it: {SOURCES}.")] = None,
+    concept: Annotated[str, typer.Option(metavar="NAME", help="Concept to search for.", show_default=False)],
+    positives: Annotated[str | None, _source(f"Images that show the concept: {SOURCES}.")] = None,
     distractors: Annotated[str | None, _source("Images that do not.")] = None,
-    data: Annotated[str | None, _source("Instead of both: labelled images, of which a class is the concept.")] = None,
+    data: Annotated[str | None, _source("Instead of both: labelled images with the concept as a class.")] = None,
     class_name: Annotated[
-        str | None, typer.Option("--class", metavar="NAME", help="That class.", show_default="the concept's name")
+        str | None,
+        typer.Option("--class", metavar="NAME", help="Class that is the concept.", show_default="the concept's name"),
     ] = None,
-    second_positives: Annotated[
-        str | None, _source("Images of a second test set that show it; nothing is chosen on them.")
-    ] = None,
-    second_distractors: Annotated[str | None, _source("Images of the second test set that do not.")] = None,
+    second_positives: Annotated[str | None, _source("Positives of a second test set; nothing is chosen on it.")] = None,
+    second_distractors: Annotated[str | None, _source("Distractors of the second test set.")] = None,
     match: Annotated[
         bool | None,
         typer.Option(
             "--match/--no-match",
-            help="Leave images out until positives and distractors look alike in colour, contrast and blur.",
+            help="Drop images until positives and distractors match in colour, contrast and blur.",
             show_default="match two sources, but not the classes of one",
         ),
     ] = None,
@@ -67,12 +66,15 @@ def find(
         list[str] | None,
         typer.Option(
             metavar="[NAME=]RUN",
-            help="Another run whose best neuron is put in the table, such as one without contrast normalisation; may "
-            "be repeated.",
+            help="Another run whose best neuron is added to the table, such as one without contrast normalisation; "
+            "may be repeated.",
         ),
     ] = None,
     filters: Annotated[
-        int, typer.Option(min=0, max=10_000_000, help="Random linear filters to compare with, white and smooth.")
+        int,
+        typer.Option(
+            min=0, max=10_000_000, help="Number of random linear filters to compare with, white and smooth each."
+        ),
     ] = 100_000,
     limit: LimitOption = None,
     max_damaged: MaxDamagedOption = None,
@@ -81,10 +83,10 @@ def find(
     device: DeviceOption = "cpu",
     as_json: JsonOption = False,
 ) -> None:
-    """Find the neuron that knows a concept, and measure it beside the paper's controls.
+    """Find the neuron that detects a concept, and measure it and the paper's controls.
 
-    Images are brought to the run's size, channels and JPEG quality; test images are taken where a source has some.
-    Neuron, threshold and sign are chosen on one half of them, and the accuracy is that on the other half.
+    Images are converted to the run's size, channels and JPEG quality; the test split is used if there is one. Neuron,
+    threshold and sign are chosen on one half of the images, and the accuracy is measured on the other half.
     """
     from training.errors import DataError
 
@@ -124,13 +126,13 @@ def find(
 def show(
     run: RunArgument,
     concept: Annotated[
-        str | None, typer.Argument(metavar="[CONCEPT]", help="A concept that was found.", show_default="all, as a list")
+        str | None, typer.Argument(metavar="[CONCEPT]", help="A concept found before.", show_default="all, as a list")
     ] = None,
     *,
-    stage: Annotated[int | None, typer.Option(help="Stage of a unit to look at, from 1.", show_default=False)] = None,
-    unit: Annotated[int | None, typer.Option(help="That unit, from 0.", show_default=False)] = None,
+    stage: Annotated[int | None, typer.Option(help="Stage of a unit to show, from 1.", show_default=False)] = None,
+    unit: Annotated[int | None, typer.Option(help="Unit to show, from 0.", show_default=False)] = None,
     data: Annotated[
-        str | None, _source(f"Images to look for what stimulates it among: {SOURCES}. Without: its optimal stimulus.")
+        str | None, _source(f"Images to search for the strongest responses: {SOURCES}. Without: its optimal stimulus.")
     ] = None,
     limit: LimitOption = None,
     max_damaged: MaxDamagedOption = None,
@@ -139,9 +141,9 @@ def show(
     device: DeviceOption = "cpu",
     as_json: JsonOption = False,
 ) -> None:
-    """List the concepts of a run, or draw what one neuron looks for.
+    """List the concepts of a run, or draw what stimulates a neuron.
 
-    Pictures are written into RUN/shown/CONCEPT, or RUN/shown/stage-S-unit-U; those of `find` stay as they are.
+    Pictures are written to RUN/shown/CONCEPT or RUN/shown/stage-S-unit-U; those of `find` are kept.
     """
     with friendly_errors(), bars() as progress:
         trained = load_on_device(run, device)
@@ -166,7 +168,7 @@ def show(
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verb with its own verbs."""
+    """Add the verb with its subcommands."""
     app.add_typer(neurons)
     from service.cli.neurons import classify, detect
 
@@ -176,20 +178,20 @@ def register(app: typer.Typer) -> None:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Loading:
-    """Loads images as a run looks at them, the test split where there is one."""
+    """Loads images as a run's input, the test split if there is one."""
 
     options: Options
     progress: Progress
 
     def loaded(self, source: str) -> tuple[LabelledImages, Any]:
-        """Return the images of a source, and which split they are."""
+        """Return the images of a source, and their split."""
         from training.data import has_split
 
         split = "test" if has_split(source, "test") else "train"
         return load_split(source, split, self.options, progress=self.progress), split  # type: ignore[arg-type]
 
     def of_two(self, positives: str, distractors: str) -> tuple[Examples, str]:
-        """Return the images of two sources, and what they are in words."""
+        """Return the images of two sources, and their description."""
         from training.neurons.examples import Examples
         from training.neurons.identities import identities
 
@@ -199,7 +201,7 @@ class _Loading:
         return Examples.of(shown.images, others.images, identities=names), said
 
     def of_class(self, source: str, name: str) -> tuple[Examples, str]:
-        """Return the images of a class and of all other classes, and what they are in words."""
+        """Return the images of a class and of all others, and their description."""
         from training.neurons.examples import of_class
 
         images, split = self.loaded(source)
@@ -207,7 +209,7 @@ class _Loading:
 
 
 def _compared(given: list[str], device: str) -> dict[str, LoadedRun]:
-    """Load the runs to compare with, by the name of their row."""
+    """Load the runs to compare with, by row name."""
     from training.errors import DataError
     from training.neurons.find import name_of
 
@@ -225,7 +227,7 @@ def _compared(given: list[str], device: str) -> dict[str, LoadedRun]:
 def _neuron(
     trained: LoadedRun, concepts: tuple[Concept, ...], name: str | None, stage: int | None, unit: int | None
 ) -> Neuron | None:
-    """Return the neuron that a person means, None for all."""
+    """Return the requested neuron, or None for all."""
     from training.errors import RunError
     from training.neurons.pictures import Neuron
 
@@ -238,7 +240,7 @@ def _neuron(
         return Neuron(f"stage-{stage}-unit-{unit}", stage, unit)
     found = next((each for each in concepts if each.name == name), None)
     if found is None:
-        known = ", ".join(each.name for each in concepts) or "none yet; `mintage neurons find` looks for one"
+        known = ", ".join(each.name for each in concepts) or "none yet; `mintage neurons find` searches for one"
         raise RunError(f"{trained.run.path} has no concept {name!r}; its concepts are {known}")
     trained.must_have(found.stage, found.unit)
     return Neuron(found.name, found.stage, found.unit, found.sign, found.threshold)
@@ -247,7 +249,7 @@ def _neuron(
 def _drawn(
     trained: LoadedRun, neuron: Neuron, images: LabelledImages | None, seed: int, progress: Progress
 ) -> list[Path]:
-    """Draw what a neuron looks for, among images or by itself."""
+    """Draw the images or the optimal stimulus of a neuron."""
     from training.neurons.pictures import draw, draw_optimal
 
     folder = trained.run.path / "shown" / neuron.name
@@ -270,7 +272,7 @@ def _print(run: Path, found: Table) -> None:
 def _print_concepts(run: Path, concepts: tuple[Concept, ...], *, listed: bool) -> None:
     if not concepts:
         if listed:
-            typer.echo(f"{run} has no concepts yet; `mintage neurons find {run}` looks for one")
+            typer.echo(f"{run} has no concepts yet; `mintage neurons find {run}` searches for one")
         return
     columns = ["concept", "neuron", "threshold", "accuracy", "95 %", "AUROC", "images"]
     rows = [
@@ -286,4 +288,4 @@ def _print_concepts(run: Path, concepts: tuple[Concept, ...], *, listed: bool) -
         for each in concepts
     ]
     console().print(table(columns, rows, right=columns[1:]))
-    typer.echo("neuron: stage:unit; accuracy in percent; images: positives and distractors that it was measured on")
+    typer.echo("neuron: stage:unit; accuracy in percent; images: positives and distractors of the test")

@@ -1,7 +1,7 @@
-"""The errors of a run's classifier on labelled images: what `mintage score --errors` prints.
+"""`mintage score --errors`: the errors of a run's classifier on labelled images.
 
-Semi-supervised training is judged by them (Salimans et al. 2016, table 1). The classifier is the averaged one, as it is
-packed and served; a run needs no generator.
+They measure semi-supervised training (Salimans et al. 2016, table 1). The classifier is the averaged one, as packed and
+served; the run needs no generator.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from training.data import LabelledImages
     from training.scores.error_rate import ErrorRate
 
-WORST = 10  # classes that are shown
-CONFUSIONS = 3  # classes that one class is mostly taken for
+WORST = 10  # classes shown
+CONFUSIONS = 3  # most frequent predictions shown per class
 
 
 @dataclass(frozen=True, slots=True)
 class ClassifierErrors:
-    """The errors of a run's classifier, and what they were made on."""
+    """The errors of a run's classifier, and the images they were made on."""
 
     run: Path
     config: RunConfig
@@ -35,18 +35,18 @@ class ClassifierErrors:
 
 
 def count_errors(run: Path, config: RunConfig, images: LabelledImages, *, reference: str) -> ClassifierErrors:
-    """Let a run's classifier name labelled images, and count its errors.
+    """Classify labelled images with a run's classifier, and count its errors.
 
     Args:
         run: the run folder.
         config: of the run.
         images: of the run's shape.
-        reference: what the images are, data and split.
+        reference: name of the images, data and split.
 
     Raises:
         RecipeError: if the run has no classifier.
         RunError: if the run folder is damaged.
-        ScoreError: if the images have no labels, or others than the classifier knows.
+        ScoreError: if the images have no labels, or other classes than the classifier.
     """
     from training.batches import predicted
     from training.errors import RunError
@@ -95,7 +95,7 @@ def values(judged: ClassifierErrors) -> dict[str, Any]:
 
 
 def show(judged: ClassifierErrors) -> None:
-    """Print the errors: in all, and of the worst classes with what they are taken for."""
+    """Print the total errors, and the worst classes with their most frequent predictions."""
     errors, config = judged.errors, judged.config
     low, high = errors.interval
     typer.echo(
@@ -125,13 +125,13 @@ def _row(judged: ClassifierErrors, label: int) -> tuple[str, ...]:
 
 
 def _labels(config: RunConfig) -> int | None:
-    """Return how many labels the classifier was trained with, None if its recipe does not say."""
+    """Return the number of labels that the classifier was trained with, None if unknown."""
     labels = dataclasses.asdict(config.settings).get("labels")
     return labels if isinstance(labels, int) else None
 
 
 def _check_classes(config: RunConfig, images: LabelledImages, reference: str) -> None:
-    """Refuse images whose labels mean something else than the classifier's."""
+    """Refuse images whose classes are not the classifier's."""
     from training.errors import ScoreError
 
     if not images.classes:

@@ -1,4 +1,4 @@
-"""The images that `mintage score` scores: of a run, of a sample job, or of a folder."""
+"""Loads the images that `mintage score` scores: from a run, a sample job, or a folder."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
     from handlers.compute.model import Model
 
-MICRO_BATCH = 64  # as `mintage pack` chooses it, so that a run gives the images that its archive would
-FROM_A_RUN = 10_000  # images, where no number is given
+MICRO_BATCH = 64  # the default of `mintage pack`, so that a run gives the images of its archive
+FROM_A_RUN = 10_000  # images by default, as in the protocol of 2014
 
 Report = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Images uint8 [N, H, W, C] in order, where they came from, and the seed if they were generated for this."""
+    """Images uint8 [N, H, W, C] in order, their source, and the seed if they were generated here."""
 
     images: NDArray[np.uint8]
     source: str
@@ -40,7 +40,7 @@ class Samples:
 
 
 def is_run(path: Path) -> bool:
-    """Say whether a path is a run folder."""
+    """Return whether a path is a run folder."""
     from training.runs.checkpoint import CONFIG_FILE, WEIGHTS_FILE
 
     return (path / CONFIG_FILE).is_file() and (path / WEIGHTS_FILE).is_file()
@@ -62,13 +62,13 @@ def read(path: Path, *, count: int | None, channels: int | None, progress: Progr
     """Read images from a folder or from a sample job's output folder.
 
     Args:
-        path: with PNG files or with WebDataset tars.
-        count: how many to take, from the first; None for all.
-        channels: 1 or 3; images of the other kind are converted. None for grey if all are grey, else colour.
-        progress: where to show a bar while they are decoded.
+        path: folder with PNG files or WebDataset tars.
+        count: number of first images to read; None for all.
+        channels: 1 or 3, converts images; None for grey if all are grey, else colour.
+        progress: shows a bar during decoding.
 
     Raises:
-        DataError: if there are fewer, or one of them is damaged.
+        DataError: if there are fewer, or one is damaged.
     """
     from service.cli.data_options import load_split
     from training.data import Options
@@ -82,14 +82,14 @@ def read(path: Path, *, count: int | None, channels: int | None, progress: Progr
 
 
 def generate(path: Path, *, count: int, seed: int, shape: tuple[int, int, int] | None, report: Report) -> Samples:
-    """Generate images by the averaged generator of a run: those of a sample job with its archive and this seed.
+    """Generate images with a run's averaged generator: those of a sample job of its archive with this seed.
 
     Args:
         path: the run folder.
-        count: how many, >= 1.
+        count: number of images, >= 1.
         seed: of the latents, from 0 to 2^64 - 1.
-        shape: (H, W, C) that the images must have; None for any.
-        report: told how many more images are done.
+        shape: required (H, W, C) of the images; None for any.
+        report: called with the number of images just done.
 
     Raises:
         RunError: if the run folder is damaged.
@@ -114,7 +114,7 @@ def generate(path: Path, *, count: int, seed: int, shape: tuple[int, int, int] |
 
 
 def _generator(path: Path) -> Model:
-    """Build the averaged generator of a run as a server would hold it."""
+    """Load the averaged generator of a run as a server does."""
     import torch
 
     from handlers.compute.device import device_class

@@ -1,4 +1,4 @@
-"""`mintage score`: how good samples are, beside real images that are scored the same way.
+"""`mintage score`: score samples, and real images the same way for comparison.
 
 mintage score runs/ssgan-digits                              # 10,000 samples of a run against the test images
 mintage score runs/ssgan-digits --errors                     # its classifier, on the labelled test images
@@ -48,7 +48,7 @@ EXTRACTOR = Path(__file__).parents[3] / "models" / "digit-features"
 
 
 class SplitChoice(StrEnum):
-    """Which real images to compare with."""
+    """The split of the real images."""
 
     train = "train"
     test = "test"
@@ -66,32 +66,37 @@ def score(
     ] = None,
     *,
     errors: Annotated[
-        bool, typer.Option("--errors", help="Judge the run's classifier on labelled images instead of its samples.")
+        bool,
+        typer.Option(
+            "--errors", help="Count the errors of the run's classifier on labelled images instead of scoring samples."
+        ),
     ] = False,
     count: Annotated[
         int | None,
         typer.Option("-n", "--count", min=1, help="Samples to score.", show_default="all; 10000 of a run"),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**64 - 1, help="Seed of a run's samples and of random subsets.")] = 0,
-    split: Annotated[SplitChoice, typer.Option(help="Which real images to compare with.")] = SplitChoice.test,
+    split: Annotated[SplitChoice, typer.Option(help="Split of the real images.")] = SplitChoice.test,
     extractor: Annotated[
         Path | None,
-        typer.Option(help="Folder of a feature extractor.", show_default="the one of digits that ships with Mintage"),
+        typer.Option(
+            help="Folder of a feature extractor.", show_default="the digits extractor that ships with Mintage"
+        ),
     ] = None,
     inception: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Weights of Inception-v3 of 2015-12-05, .pth or .safetensors, instead."),
+        typer.Option(metavar="FILE", help="Use Inception-v3 of 2015-12-05 with these weights, .pth or .safetensors."),
     ] = None,
     inception_sha256: Annotated[
         str | None,
-        typer.Option(metavar="HEX", help="What the sha256 of that file must be.", show_default="the published one's"),
+        typer.Option(metavar="HEX", help="Required sha256 of that file.", show_default="the published one's"),
     ] = None,
     parzen: Annotated[
-        bool, typer.Option("--parzen", help="Add the Parzen log-likelihood of 2014, which ranks models badly.")
+        bool, typer.Option("--parzen", help="Add the Parzen log-likelihood of 2014, which ranks models unreliably.")
     ] = False,
     nearest: Annotated[
         Path | None,
-        typer.Option(metavar="SHEET.png", help="Write a sheet of samples and the training images nearest to them."),
+        typer.Option(metavar="SHEET.png", help="Write a sheet of samples with their nearest training images."),
     ] = None,
     size: SizeOption = None,
     channels: ChannelsOption = None,
@@ -100,16 +105,16 @@ def score(
     jpeg: JpegOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Score samples, with real training images scored the same way beside them.
+    """Score samples, and real training images the same way for comparison.
 
     Classifier score, Frechet distance, kernel distance, precision, recall, density and coverage, all over the features
-    of one extractor; they can be compared only with values by the same extractor on as many images. They are called
-    Inception score, FID and KID only with --inception and the file that these names stand for.
+    of one extractor. Values are comparable only under the same extractor and equal numbers of images. They are called
+    Inception score, FID and KID only with --inception and the published weights.
     """
     if nearest is not None and nearest.suffix.lower() != ".png":
         fail(f"--nearest {nearest}: must end in .png")
     if errors and (parzen or nearest or count or extractor or inception):
-        fail("--errors judges a classifier, not samples: leave out what is about samples or features")
+        fail("--errors is about a classifier, not samples: leave out options for samples and features")
     with friendly_errors(), bars() as progress:
         arguments = ScoreArguments(
             samples=samples,
@@ -143,7 +148,7 @@ def register(app: typer.Typer) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreArguments:
-    """What was typed."""
+    """The arguments of the command."""
 
     samples: Path
     reference: str
@@ -155,7 +160,7 @@ class ScoreArguments:
 
 
 def _data_of(samples: Path) -> str:
-    """Return what a run was trained on, `digits` where there is no run or it does not say."""
+    """Return the data of a run, `digits` if there is no run or its data is unknown."""
     from training.data import names_of
     from training.runs.checkpoint import load_config
 
@@ -166,7 +171,7 @@ def _data_of(samples: Path) -> str:
 
 
 def _extractor(folder: Path | None, inception: Path | None, inception_sha256: str | None) -> Extractor:
-    """Load the extractor that was asked for."""
+    """Load the requested extractor."""
     from training.extractors.digits import DigitFeatures
     from training.extractors.inception import KNOWN_SHA256, InceptionFeatures
 
@@ -196,7 +201,7 @@ def _judged(arguments: ScoreArguments, progress: Progress) -> judging.Classifier
 
 
 def _result(arguments: ScoreArguments, sees: Extractor, progress: Progress) -> Result:
-    """Score samples; what is quick to be found wrong is found before images are generated."""
+    """Score samples; cheap checks come before images are generated."""
     if loading.is_run(arguments.samples):
         count = arguments.count or loading.FROM_A_RUN
         _check_enough(count, str(arguments.samples), sees)
@@ -211,7 +216,7 @@ def _result(arguments: ScoreArguments, sees: Extractor, progress: Progress) -> R
 
 
 def _real(arguments: ScoreArguments, sees: Extractor, shape: tuple[int, int, int], progress: Progress) -> Real:
-    """Load the real images: in the samples' shape if the extractor sees every shape, else as they are."""
+    """Load the real images: in the samples' shape if the extractor accepts any shape, else unchanged."""
     from training.errors import ScoreError
 
     _check_splits(arguments)
@@ -223,14 +228,14 @@ def _real(arguments: ScoreArguments, sees: Extractor, shape: tuple[int, int, int
     if sees.image_shape is None and compared.shape != shape:
         raise ScoreError(
             f"the samples are {list(shape)} (H, W, C) and the real images {list(compared.shape)}; leave out --size and "
-            "--channels, and the real images are made alike"
+            "--channels, and the real images are converted to that shape"
         )
     _check_enough(len(compared), f"{arguments.reference} {arguments.split}", sees)
     return Real(f"{arguments.reference} {arguments.split}", compared, found.train, found.test)
 
 
 def _check_enough(images: int, what: str, sees: Extractor) -> None:
-    """Refuse too few images before anything is looked at, which may take hours."""
+    """Refuse too few images before the extraction, which may take hours."""
     from training.errors import ScoreError
 
     if images <= sees.features:
@@ -241,7 +246,7 @@ def _check_enough(images: int, what: str, sees: Extractor) -> None:
 
 
 def _check_splits(arguments: ScoreArguments) -> None:
-    """Refuse a source without test images where some are needed."""
+    """Refuse a source without test images if they are needed."""
     from training.data import has_split
     from training.errors import DataError
 
@@ -251,7 +256,7 @@ def _check_splits(arguments: ScoreArguments) -> None:
 
 
 def _filled(options: Options, *, size: tuple[int, int] | None, channels: int | None) -> Options:
-    """Return options with what was not typed."""
+    """Return options with missing values filled in."""
     return dataclasses.replace(options, size=options.size or size, channels=options.channels or channels)
 
 
@@ -269,7 +274,7 @@ def _generated(arguments: ScoreArguments, count: int, sees: Extractor, progress:
 
 
 def _scored(arguments: ScoreArguments, chosen: Samples, real: Real, sees: Extractor, progress: Progress) -> Result:
-    """Score the samples, and as many training images beside them unless it is these that they are compared with."""
+    """Score the samples, and as many training images unless those are the reference."""
     from training.scores.comparison import compare
     from training.scores.conditions import Conditions
 
@@ -278,7 +283,7 @@ def _scored(arguments: ScoreArguments, chosen: Samples, real: Real, sees: Extrac
     sets = [chosen.images]
     if real.train is not real.compared and len(real.train) > sees.features:
         sets.append(real.train.images[: len(chosen)])
-    report = _task(progress, "looking", len(real.compared) + sum(map(len, sets)))
+    report = _task(progress, "extracting features", len(real.compared) + sum(map(len, sets)))
     expected = sees(real.compared.images, report=report).features
     seen = [sees(images, report=report) for images in sets]
     step = _task(progress, "comparing", len(sets))
@@ -297,7 +302,7 @@ def _scored(arguments: ScoreArguments, chosen: Samples, real: Real, sees: Extrac
 def _with_parzen(
     scored: list[SetScores], chosen: Samples, real: Real, seed: int, progress: Progress
 ) -> tuple[list[SetScores], ParzenScore]:
-    """Add the Parzen log-likelihood, for training images without those that sigma is chosen on, and that of k-means."""
+    """Add the Parzen log-likelihood of samples, of training images without the validation images, and of k-means."""
     from training.scores.parzen import centroids, hold_out, parzen_log_likelihood
 
     assert real.test is not None  # noqa: S101 - checked when it was loaded
@@ -322,6 +327,6 @@ def _write_sheet(result: Result, path: Path) -> None:
 
 
 def _task(progress: Progress, name: str, total: int) -> Report:
-    """Add a bar; the returned function moves it on."""
+    """Add a progress bar, and return the function that advances it."""
     task = progress.add_task(name, total=total)
     return lambda more: progress.advance(task, more)

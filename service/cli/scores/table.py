@@ -1,4 +1,4 @@
-"""How `mintage score` prints scores: as a table for people, as values for machines."""
+"""Prints the scores of `mintage score`, as a table or as JSON values."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from training.scores.parzen import ParzenScore
 
 WARNING = (
-    "Parzen estimates rank models badly (Theis et al. 2015): centres of k-means generate nothing and beat true images. "
-    "The number is for a place beside the tables of 2014."
+    "Parzen estimates rank models unreliably (Theis et al. 2015): k-means centres generate nothing and beat real "
+    "images. Use the number only for comparison with the tables of 2014."
 )
 
 
@@ -35,7 +35,7 @@ class SetScores:
 
 @dataclass(frozen=True, slots=True)
 class Real:
-    """The real images: those to compare with, and the training images if they are others."""
+    """The real images: the reference, and the training and test images."""
 
     name: str
     compared: LabelledImages
@@ -45,11 +45,11 @@ class Real:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """Everything there is to print.
+    """All that is printed.
 
     Attributes:
         theirs: the scores of the training images, if they were scored.
-        kmeans: the Parzen score of the centres of k-means on the training images, if it was asked for.
+        kmeans: the Parzen score of k-means centres of the training images, if requested.
     """
 
     samples: Samples
@@ -61,7 +61,7 @@ class Result:
 
 
 def values(result: Result) -> dict[str, Any]:
-    """Return what `--json` prints of the scores."""
+    """Return the scores as JSON values."""
     samples, real, sees = result.samples, result.real, result.sees
     return {
         "samples": {"source": samples.source, "images": len(samples), "seed": samples.seed},
@@ -75,7 +75,7 @@ def values(result: Result) -> dict[str, Any]:
 
 
 def show(result: Result) -> None:
-    """Print the scores with everything that they depend on."""
+    """Print the scores and their conditions."""
     sees, ours, theirs = result.sees, result.ours, result.theirs
     columns = ["score", f"{ours.images:,} samples", "better"]
     cells = [_cells(ours, sees.names)]
@@ -92,7 +92,7 @@ def show(result: Result) -> None:
 
 
 def _conditions(result: Result) -> str:
-    """Say what the values were measured under."""
+    """Describe the conditions of the values."""
     samples, real, sees, found = result.samples, result.real, result.sees, result.ours.comparison
     seed = "" if samples.seed is None else f", seed {samples.seed}"
     network = sees.facts.get("network")
@@ -107,7 +107,7 @@ def _conditions(result: Result) -> str:
 
 
 def _show_parzen(result: Result) -> None:
-    """Print the Parzen scores, the most absurd one last, and what they are worth."""
+    """Print the Parzen scores, k-means last, and a warning."""
     if result.ours.parzen is None:
         return
     typer.echo(f"samples: {result.ours.parzen}")
@@ -118,7 +118,7 @@ def _show_parzen(result: Result) -> None:
 
 
 def _cells(scored: SetScores, names: ScoreNames) -> dict[str, str]:
-    """Write every value in a few digits."""
+    """Write all values in a few digits."""
     found, shares = scored.comparison, scored.comparison.shares
     cells = {
         names.classifier: f"{found.classifier.mean:.3f} ± {found.classifier.std:.3f}",
@@ -135,7 +135,7 @@ def _cells(scored: SetScores, names: ScoreNames) -> dict[str, str]:
 
 
 def _better(sees: Extractor) -> dict[str, str]:
-    """Say of every score which way is better."""
+    """Say for each score which direction is better."""
     return {
         sees.names.classifier: f"higher, at most {sees.classes:,}",
         sees.names.frechet: "lower, near 0",

@@ -1,4 +1,4 @@
-"""`mintage train RECIPE --dry-run`: what a training would take, counted, and the time of a few real steps."""
+"""`mintage train RECIPE --dry-run`: weights, memory and computation of a training, and the time of a few real steps."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ DAY_S = 86_400.0
 def dry_run(
     recipe: Recipe, options: Options, load: Callable[[], LabelledImages], *, steps: int | None, as_json: bool
 ) -> None:
-    """Print what a training would take.
+    """Print what a training needs.
 
     Args:
         recipe: of the training.
-        options: of the images, as typed.
-        load: loads the images; called only where their size is not known without them.
-        steps: real steps to time; None for one, if there seems to be room.
+        options: of the images, as given.
+        load: loads the images; called only if their size is unknown.
+        steps: number of real steps to time; None for one if the memory suffices.
         as_json: whether to print JSON.
 
     Raises:
-        TrainingError: if the networks do not fit the images, or there are none and their size is not known.
+        TrainingError: if the networks do not fit the images, or their size is unknown and there are none.
     """
     from training.config import RunConfig
     from training.families import family_of
@@ -56,11 +56,11 @@ def dry_run(
 
 
 def _too_large(counted: Needs, free: int) -> str:
-    """Say why no step was taken, and what can be done."""
+    """Explain why no step was taken, and what to do."""
     return (
-        f"no step was taken: {amount(counted.total_bytes, 'B')} are needed and {amount(free, 'B')} free; take fewer "
-        "maps, smaller fields, larger strides or a smaller batch, or sharding=yes in several processes; --steps 1 "
-        "tries all the same"
+        f"no step was taken: {amount(counted.total_bytes, 'B')} are needed and {amount(free, 'B')} free; use fewer "
+        "maps, smaller fields, larger strides or a smaller batch, or sharding=yes with several processes; --steps 1 "
+        "tries anyway"
     )
 
 
@@ -86,10 +86,10 @@ def _values(
 
 
 def _show(recipe: Recipe, shape: tuple[int, int, int], counted: Needs, taken: StepTiming | None) -> None:
-    """Print the parts and the sums as tables."""
+    """Print parts and totals as tables."""
     typer.echo(
-        f"{recipe.name}: images of {'x'.join(map(str, shape))} (C, H, W), {recipe.batch_images:,} a step, "
-        f"{recipe.images:,} in all"
+        f"{recipe.name}: images of {'x'.join(map(str, shape))} (C, H, W), {recipe.batch_images:,} per step, "
+        f"{recipe.images:,} in total"
     )
     columns = ("part", "units", "weights")
     parts = [(part.name, f"{part.units:,}", f"{part.weights:,}") for part in counted.parts]
@@ -136,7 +136,7 @@ def amount(number: float, unit: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Write a time in the unit that suits it."""
+    """Write a time in a suitable unit."""
     for name, length_s in (("years", 365 * DAY_S), ("days", DAY_S), ("h", 3600.0), ("min", 60.0)):
         if seconds >= 2 * length_s:
             return f"{seconds / length_s:,.3g} {name}"

@@ -1,4 +1,4 @@
-"""`mintage export`: a run cut down to what serving reads."""
+"""`mintage export`: the part of a run that serving reads."""
 
 from __future__ import annotations
 
@@ -23,19 +23,17 @@ ONLY: dict[KindChoice, Kind | None] = {
 
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
-    folder: Annotated[Path, typer.Argument(help="Folder to make; must not exist or be empty.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to create; an existing one must be empty.")],
     *,
-    kind: Annotated[KindChoice, typer.Option(help="Which network of the run; all: every one it has trained.")] = (
+    kind: Annotated[KindChoice, typer.Option(help="Which network of the run; all: every trained one.")] = (
         KindChoice.all
     ),
     half: Annotated[
         bool,
-        typer.Option(
-            "--half", help="Store weights as float16: half the size. They are served as float32 all the same."
-        ),
+        typer.Option("--half", help="Store weights as float16, half the size; serving still computes in float32."),
     ] = False,
 ) -> None:
-    """Copy what serving reads of a run: configuration, weights, concepts, card, last samples. It can be packed."""
+    """Copy what serving reads of a run: configuration, weights, concepts, card, samples. The copy can be packed."""
     from training.export import export as export_run
 
     with friendly_errors():

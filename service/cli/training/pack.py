@@ -1,4 +1,4 @@
-"""`mintage pack RUN`: make archives of a run that the server can load."""
+"""`mintage pack RUN`: pack a run into archives that the server can load."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class KindChoice(StrEnum):
-    """What of a run to pack."""
+    """Which network of a run to pack."""
 
     generator = "generator"
     classifier = "classifier"
@@ -32,10 +32,10 @@ _KINDS: dict[KindChoice, Kind] = {
 
 
 def pack(
-    run: Annotated[Path, typer.Argument(help="A run folder, as `mintage train` writes it.", show_default=False)],
+    run: Annotated[Path, typer.Argument(help="A run folder, as written by `mintage train`.", show_default=False)],
     *,
     kind: Annotated[
-        KindChoice, typer.Option(help="Which network of the run; all: every one it has trained.")
+        KindChoice, typer.Option(help="Which network of the run; all: every trained one.")
     ] = KindChoice.all,
     output: Annotated[
         Path | None,
@@ -48,11 +48,11 @@ def pack(
         ),
     ] = None,
     micro_batch: Annotated[
-        int, typer.Option(min=1, max=1024, help="Images in one forward pass; part of the model's identity.")
+        int, typer.Option(min=1, max=1024, help="Images per forward pass; part of the model's identity.")
     ] = 64,
     as_json: JsonOption = False,
 ) -> None:
-    """Pack a run into archives. The same run gives the same bytes, so an archive's sha256 is the model's identity.
+    """Pack a run into archives. Equal runs give equal bytes, so an archive's sha256 is the model's identity.
 
     `mintage pack runs/ssgan-digits --name digits` writes digits-generator.mar and digits-classifier.mar.
     """
@@ -69,7 +69,7 @@ def pack(
 
 
 def _packed(run: Path, kind: KindChoice, output: Path | None, stem: str, micro_batch: int) -> list[dict[str, object]]:
-    """Pack every wanted kind; returns what there is to say of each archive."""
+    """Pack the requested kinds, and describe each archive."""
     from handlers.archive import pack as pack_archive
     from handlers.errors import HandlerError
     from service.settings import settings
@@ -84,7 +84,7 @@ def _packed(run: Path, kind: KindChoice, output: Path | None, stem: str, micro_b
 
 
 def _kinds(kind: KindChoice, run: Path) -> list[Kind]:
-    """Return what was asked for; all is what the run's recipe has trained."""
+    """Return the requested kinds; all means those that the run's recipe trains."""
     from training.runs.checkpoint import load_config
 
     if kind is not KindChoice.all:
@@ -93,7 +93,7 @@ def _kinds(kind: KindChoice, run: Path) -> list[Kind]:
 
 
 def _name_of(run: Path) -> str:
-    """Turn the run folder's name into a name of archives."""
+    """Derive the archives' name from the run folder's."""
     return re.sub(r"[^a-z0-9]+", "-", run.resolve().name.lower()).strip("-")[:52].strip("-")
 
 

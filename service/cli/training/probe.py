@@ -1,8 +1,8 @@
-"""`mintage probe`: how much a DCGAN's discriminator learnt without labels, and a classifier made of it.
+"""`mintage probe`: a classifier on the features that a DCGAN's discriminator learnt without labels.
 
 mintage probe runs/dcgan32 --data cifar10/                         # writes runs/dcgan32-probe
-mintage probe runs/dcgan32 --data svhn/ --labels-per-class 100     # mean of 100 draws of 100 labels a class
-mintage pack runs/dcgan32-probe                                    # the classifier, to be served
+mintage probe runs/dcgan32 --data svhn/ --labels-per-class 100     # mean of 100 draws of 100 labels per class
+mintage pack runs/dcgan32-probe                                    # the classifier, for serving
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 
 def probe(
-    run: Annotated[Path, typer.Argument(help="Run folder of a DCGAN, one without labels.", show_default=False)],
+    run: Annotated[Path, typer.Argument(help="Run folder of an unconditional DCGAN.", show_default=False)],
     *,
     data: Annotated[
         str,
         typer.Option(
             metavar="SOURCE",
-            help=f"Labelled images, brought to the run's size and channels: {SOURCES}.",
+            help=f"Labelled images, converted to the run's size and channels: {SOURCES}.",
             show_default=False,
         ),
     ],
@@ -43,30 +43,32 @@ def probe(
         int | None,
         typer.Option(
             min=1,
-            help="Labelled images a class in one draw; the accuracy is the mean over draws.",
+            help="Labelled images per class in one draw; the accuracy is the mean over draws.",
             show_default="all, once",
         ),
     ] = None,
-    draws: Annotated[int | None, typer.Option(min=1, max=1000, help="Draws of few labels.", show_default="100")] = None,
+    draws: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="Number of draws of few labels.", show_default="100")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--run", metavar="OUT", help="Run folder to write.", show_default="RUN-probe")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the validation part and of the draws.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the validation split and the draws.")] = 1,
     device: Annotated[
-        str, typer.Option(help="Where to compute: cpu, cuda or cuda:N. Features of all images must fit there.")
+        str, typer.Option(help="Device: cpu, cuda or cuda:N. The features of all images must fit in its memory.")
     ] = "cpu",
     as_json: JsonOption = False,
 ) -> None:
-    """Classify the features that a DCGAN's discriminator learnt without labels, by a linear machine.
+    """Train a linear classifier on the features that a DCGAN's discriminator learnt without labels.
 
-    What is written is a run folder to pack and serve: a classifier whose p(generated) is the discriminator's judgement.
+    Writes a run folder to pack and serve: a classifier whose p(generated) is the discriminator's judgement.
     """
     from training.errors import RecipeError
 
     folder = out or run.with_name(f"{run.resolve().name}-probe")
     with friendly_errors(), bars() as progress:
         if draws is not None and labels_per_class is None:
-            raise RecipeError("--draws needs --labels-per-class: with all labels there is one machine")
+            raise RecipeError("--draws needs --labels-per-class: with all labels there is only one draw")
         fields = {"seed": seed, "labels_per_class": labels_per_class or 0, "final_draws": draws or 100}
         options = data_options(limit=limit, max_damaged=max_damaged, jpeg=jpeg)
         outcome = _probed(run, folder, data, fields, options=options, device=device, progress=progress)
@@ -91,7 +93,7 @@ def _probed(
     device: str,
     progress: Progress,
 ) -> ProbeOutcome:
-    """Load the images as the run's, and probe it."""
+    """Load the images in the run's shape, and probe the run."""
     from training.recipes.probe import PROBE
     from training.runs.checkpoint import load_config
 
@@ -102,7 +104,7 @@ def _probed(
     from training.probe.run import probe_run
 
     def stage(name: str, total: int) -> Callable[[int], None]:
-        if progress.disable:  # no terminal: a line as each stage begins, for some take minutes
+        if progress.disable:  # no terminal: print a line as each stage starts, since some take minutes
             typer.echo(f"{name}: {total:,}", err=True)
         task = progress.add_task(name, total=total)
         return lambda more: progress.advance(task, more)
@@ -111,7 +113,7 @@ def _probed(
 
 
 def _device(name: str) -> str:
-    """Return a device's name, once it is known to be there."""
+    """Return a device's name after checking that it is available."""
     import torch
 
     from training.errors import RunError
@@ -152,7 +154,7 @@ def _print(folder: Path, outcome: ProbeOutcome) -> None:
         f"{outcome.features:,} features, {scaled}; {outcome.labels:,} labels{drawn}; C = {outcome.cost:g}; "
         f"temperature {outcome.temperature:.3g}; {outcome.seconds:.0f} s"
     )
-    typer.echo(f"{folder} is a classifier now; `mintage pack {folder}` makes an archive of it")
+    typer.echo(f"{folder} is a classifier; `mintage pack {folder}` packs it into an archive")
 
 
 def _percent(share: float) -> str:

@@ -1,7 +1,7 @@
-"""`mintage recipes`: what can be trained.
+"""`mintage recipes`: the recipes that can be trained.
 
 mintage recipes                  # each with its source, cost and expected result
-mintage recipes ssgan-digits     # every field of one, with its value and meaning
+mintage recipes ssgan-digits     # every field of a recipe, with its value and meaning
 """
 
 from __future__ import annotations

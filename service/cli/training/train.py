@@ -1,10 +1,10 @@
-"""`mintage train`: a recipe on any images, into a run folder.
+"""`mintage train`: train a recipe on any images, in a run folder.
 
 mintage train                                       # ssgan-digits on the bundled digits, in runs/ssgan-digits
 mintage train ssgan-mnist --data mnist/ --seed 3    # the same command again resumes
 mintage train RECIPE --data photos/ --size 32       # any images, cropped and resized; see --help for what --data takes
-mintage train RECIPE --data photos/ --data more/    # several sources, taken together
-mintage train RECIPE --dry-run                      # what it would take, and how long
+mintage train RECIPE --data photos/ --data more/    # several sources, joined
+mintage train RECIPE --dry-run                      # what it needs, and how long it takes
 torchrun --nproc-per-node 2 -m service -- train ... # the same training by two processes
 """
 
@@ -52,13 +52,13 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="What to train; `mintage recipes` lists the names.")] = "ssgan-digits",
+    recipe: Annotated[str, typer.Argument(help="Recipe to train; `mintage recipes` lists them.")] = "ssgan-digits",
     *,
     data: Annotated[
         list[str] | None,
         typer.Option(
             metavar="SOURCE",
-            help=f"Images to train on; may be repeated, and all are taken together: {SOURCES}.",
+            help=f"Training images; may be repeated, and all sources are joined: {SOURCES}.",
             show_default="recipe's",
         ),
     ] = None,
@@ -68,11 +68,15 @@ def train(
     max_damaged: MaxDamagedOption = None,
     jpeg: JpegOption = None,
     run: Annotated[Path | None, typer.Option(help="Run folder to write or resume.", show_default="runs/RECIPE")] = None,
-    labels: Annotated[int | None, typer.Option(help="Labelled images in all.", show_default="recipe's")] = None,
+    labels: Annotated[
+        int | None, typer.Option(help="Total number of labelled images.", show_default="recipe's")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every random choice.", show_default="recipe's")] = None,
-    images: Annotated[int | None, typer.Option(help="Length of the run, real images.", show_default="recipe's")] = None,
+    images: Annotated[
+        int | None, typer.Option(help="Length of the run, in real images.", show_default="recipe's")
+    ] = None,
     max_seconds: Annotated[
-        float | None, typer.Option(help="Cap on the time of this start, s.", show_default="recipe's")
+        float | None, typer.Option(help="Limit of this start's time, s.", show_default="recipe's")
     ] = None,
     fields: Annotated[
         list[str] | None,
@@ -82,15 +86,17 @@ def train(
         bool, typer.Option("--tensorboard", help="Write event files for TensorBoard, in RUN/tensorboard.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what it would take: weights, memory, computation and time.")
+        bool, typer.Option("--dry-run", help="Print what the training needs: weights, memory, computation and time.")
     ] = False,
     steps: Annotated[
         int | None,
-        typer.Option(min=0, help="Real steps that --dry-run times, on noise.", show_default="1, if there is room"),
+        typer.Option(
+            min=0, help="Real steps that --dry-run times, on noise.", show_default="1, if the memory suffices"
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> None:
-    """Train a recipe; the same command again resumes, Ctrl-C saves."""
+    """Train a recipe. The same command resumes a run; Ctrl-C saves it."""
     from training.errors import DivergedError, RecipeError, TrainingError
 
     flags = {"labels": labels, "seed": seed, "images": images, "max_seconds": max_seconds}
@@ -119,10 +125,10 @@ def train(
 
 
 def train_with_bar(recipe: Recipe, run: Path) -> Summary:
-    """Train a recipe on its own data, with a progress bar or plain lines; a run that is there already is carried on.
+    """Train a recipe on its own data, with a progress bar or plain lines; an existing run is resumed.
 
     Raises:
-        TrainingError: as `training.loop.loop.train` does.
+        TrainingError: see `training.loop.loop.train`.
     """
     loaded = _loaded([], recipe, data_options())
     with _reporter(recipe, as_json=False) as report:
@@ -130,7 +136,7 @@ def train_with_bar(recipe: Recipe, run: Path) -> Summary:
 
 
 def _overridden(name: str, flags: dict[str, Any], fields: list[str]) -> Recipe:
-    """Return the recipe with the flags and the FIELD=VALUE pairs in it."""
+    """Return the recipe with flags and FIELD=VALUE pairs applied."""
     from training.errors import RecipeError
     from training.recipes import recipe_named
 
@@ -144,7 +150,7 @@ def _overridden(name: str, flags: dict[str, Any], fields: list[str]) -> Recipe:
 
 
 def _loaded(data: list[str], recipe: Recipe, options: Options) -> Splits:
-    """Load the images; their size and channels are the recipe's unless they were given."""
+    """Load the images; size and channels default to the recipe's."""
     from training.data import must_have_one_set_of_classes
     from training.errors import DataError
 
@@ -160,14 +166,14 @@ def _loaded(data: list[str], recipe: Recipe, options: Options) -> Splits:
 
 
 def _dry_run(recipe: Recipe, data: list[str], options: Options, *, steps: int | None, as_json: bool) -> None:
-    """Say what the training would take."""
+    """Print what the training needs."""
     from service.cli.training.dry_run import dry_run
 
     dry_run(recipe, options, lambda: _loaded(data, recipe, options).train, steps=steps, as_json=as_json)
 
 
 def _trained(recipe: Recipe, run: Path, loaded: Splits, *, report: Report) -> Summary:
-    """Train, with torch imported only once the input is known to be good."""
+    """Train; torch is imported only after the input was checked."""
     from training.loop.loop import train as train_run
 
     with collected_interrupts() as caught:
@@ -176,10 +182,10 @@ def _trained(recipe: Recipe, run: Path, loaded: Splits, *, report: Report) -> Su
 
 @contextlib.contextmanager
 def collected_interrupts() -> Iterator[list[int]]:
-    """Collect the first Ctrl-C or SIGTERM; a second one acts as if this had never been here.
+    """Collect the first Ctrl-C or SIGTERM; a second one has its usual effect.
 
-    But under torchrun a Ctrl-C reaches a process twice, from the terminal and from torchrun, which ends one that does
-    not end by itself.
+    Under torchrun all are collected: a Ctrl-C reaches a process twice, from the terminal and from torchrun, which kills
+    processes that do not end.
     """
     caught: list[int] = []
     previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -203,7 +209,7 @@ def collected_interrupts() -> Iterator[list[int]]:
 
 @contextlib.contextmanager
 def _reporter(recipe: Recipe, *, as_json: bool) -> Iterator[Report]:
-    """Report as JSON lines, as a progress bar on a terminal, or else as a plain line every few seconds."""
+    """Report as JSON lines, as a progress bar on a terminal, or as a plain line every few seconds."""
     if not _is_first_process():
         yield lambda _: None
     elif as_json:
@@ -218,7 +224,7 @@ def _reporter(recipe: Recipe, *, as_json: bool) -> Iterator[Report]:
 
 @contextlib.contextmanager
 def _bar(recipe: Recipe) -> Iterator[Report]:
-    """Draw a progress bar with images a second, the time left and the losses."""
+    """Draw a progress bar with images per second, time left and losses."""
     from rich import progress as rich_progress
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
@@ -242,7 +248,7 @@ def _bar(recipe: Recipe) -> Iterator[Report]:
 
 @contextlib.contextmanager
 def _event_files(run: Path, *, wanted: bool) -> Iterator[Report]:
-    """Report to event files for TensorBoard, if they are wanted."""
+    """Report to TensorBoard's event files, if requested."""
     if not wanted:
         yield lambda _: None
         return
@@ -261,7 +267,7 @@ def _both(one: Report, other: Report) -> Report:
 
 
 def _is_first_process() -> bool:
-    """Say whether this process speaks for all: alone, or the first of those that torchrun started."""
+    """Return whether this process prints: the only one, or the first that torchrun started."""
     return os.environ.get("RANK", "0") == "0"
 
 
@@ -285,7 +291,7 @@ def _plain_lines() -> Report:
 
 
 def _measured(progress: Progress) -> str:
-    """Write losses and accuracy in a few words."""
+    """Write losses and accuracy as text."""
     words = [f"{name} {value:.3f}" for name, value in (progress.losses or {}).items()]
     if progress.test_accuracy is not None:
         words.append(f"test accuracy {100 * progress.test_accuracy:.1f} %")
@@ -293,7 +299,7 @@ def _measured(progress: Progress) -> str:
 
 
 def _sentence(summary: Summary) -> str:
-    """Say how the training ended and what to do next."""
+    """Describe how the training ended and what to do next."""
     accuracy = "" if summary.test_accuracy is None else f", test accuracy {100 * summary.test_accuracy:.2f} %"
     done = f"{summary.images_seen:,} of {summary.images:,} images in {summary.seconds:.0f} s{accuracy}"
     if summary.ended == "finished":

@@ -194,7 +194,7 @@ def test_a_classifier_of_its_units_is_packed_and_serves_classes(run: Path, data:
     result = invoke("classify", run, "--data", data / "both", "--run", tmp_path / "out", "--fine-tune", 1)
 
     assert result.exit_code == 0, result.stderr
-    assert "is a classifier now" in result.stdout
+    assert "packs it into an archive" in result.stdout
     packed = pack(tmp_path / "out", "classifier", tmp_path / "classifier.mar", micro_batch=4)
     with zipfile.ZipFile(packed.path) as archive:
         archive.extractall(tmp_path / "unpacked")

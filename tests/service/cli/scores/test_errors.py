@@ -109,8 +109,8 @@ def test_images_are_given_the_size_of_the_run(run: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["{run}", "--parzen"], "--errors judges a classifier, not samples"),
-        (["{run}", "-n", "5"], "--errors judges a classifier, not samples"),
+        (["{run}", "--parzen"], "--errors is about a classifier, not samples"),
+        (["{run}", "-n", "5"], "--errors is about a classifier, not samples"),
         (["{tmp}"], "is not a run folder"),
         (["{run}", "{tmp}/plain"], "has no test split; give --split train"),
         (["{run}", "{tmp}/plain", "--split", "train"], "plain train has no labels"),

@@ -217,7 +217,7 @@ def test_people_are_told_what_parzen_scores_are_worth(folder: Path, reference: P
     assert training.startswith("training images: Parzen log-likelihood ")
     assert centres.startswith("centres of k-means on training images: Parzen log-likelihood ")
     assert "(13 samples, " in centres
-    assert warning.startswith("Parzen estimates rank models badly")
+    assert warning.startswith("Parzen estimates rank models unreliably")
 
 
 @pytest.mark.parametrize(

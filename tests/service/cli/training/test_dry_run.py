@@ -32,7 +32,7 @@ def test_it_says_what_a_training_takes_without_any_images(app: typer.Typer, tmp_
     result = CliRunner().invoke(app, SMALL)
 
     assert result.exit_code == 0, result.stderr
-    assert "face-neuron: images of 1x12x12 (C, H, W), 4 a step" in result.stdout
+    assert "face-neuron: images of 1x12x12 (C, H, W), 4 per step" in result.stdout
     for word in ("stage 1", "stage 2", "moments", "activations", "FLOP", "time of a step, 1 measured", "peak memory"):
         assert word in result.stdout
     assert list(tmp_path.iterdir()) == []
