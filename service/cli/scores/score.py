@@ -9,15 +9,13 @@ mintage score runs/faces lfw/ --inception weights-inception-2015-12-05-6726825d.
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.console import FAILED, JsonOption, fail, friendly_errors, print_json
+from service.cli.console import JsonOption, fail, friendly_errors, print_json
 from service.cli.data_options import (
     SOURCES,
     ChannelsOption,
@@ -27,22 +25,15 @@ from service.cli.data_options import (
     SizeOption,
     bars,
     data_options,
-    load_split,
-    load_splits,
 )
 from service.cli.scores import errors as judging
 from service.cli.scores import samples as loading
 from service.cli.scores import table
-from service.cli.scores.table import Real, Result, SetScores
+from service.cli.scores.measuring import ScoreArguments, classifier_errors, scores_of
+from service.cli.scores.table import Result
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-    from rich.progress import Progress
-
-    from service.cli.scores.samples import Report, Samples
-    from training.data import Options, Split
     from training.extractors.digits import Extractor
-    from training.scores.parzen import ParzenScore
 
 EXTRACTOR = Path(__file__).parents[3] / "models" / "digit-features"
 
@@ -126,9 +117,9 @@ def score(
             parzen=parzen,
         )
         if errors:
-            judged = _judged(arguments, progress)
+            judged = classifier_errors(arguments, progress)
         else:
-            result = _result(arguments, _extractor(extractor, inception, inception_sha256), progress)
+            result = scores_of(arguments, _extractor(extractor, inception, inception_sha256), progress)
             if nearest is not None:
                 _write_sheet(result, nearest)
     if errors and as_json:
@@ -144,19 +135,6 @@ def score(
 def register(app: typer.Typer) -> None:
     """Add the verb."""
     app.command()(score)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreArguments:
-    """The arguments of the command."""
-
-    samples: Path
-    reference: str
-    split: Split
-    options: Options
-    count: int | None
-    seed: int
-    parzen: bool
 
 
 def _data_of(samples: Path) -> str:
@@ -182,151 +160,9 @@ def _extractor(folder: Path | None, inception: Path | None, inception_sha256: st
     return InceptionFeatures.load(inception, sha256=inception_sha256 or KNOWN_SHA256)
 
 
-def _judged(arguments: ScoreArguments, progress: Progress) -> judging.ClassifierErrors:
-    """Count the errors of a run's classifier on images of the run's shape."""
-    from training.errors import ScoreError
-    from training.runs.checkpoint import load_config
-
-    config = load_config(arguments.samples)
-    height, width, channels = shape = config.height, config.width, config.channels
-    _check_splits(arguments)
-    options = _filled(arguments.options, size=(height, width), channels=channels)
-    images = load_split(arguments.reference, arguments.split, options, progress=progress)
-    if images.shape != shape:
-        raise ScoreError(
-            f"{arguments.samples} knows images of {list(shape)} (H, W, C), not of {list(images.shape)}; leave out "
-            "--size and --channels"
-        )
-    return judging.count_errors(arguments.samples, config, images, reference=f"{arguments.reference} {arguments.split}")
-
-
-def _result(arguments: ScoreArguments, sees: Extractor, progress: Progress) -> Result:
-    """Score samples; cheap checks come before images are generated."""
-    if loading.is_run(arguments.samples):
-        count = arguments.count or loading.FROM_A_RUN
-        _check_enough(count, str(arguments.samples), sees)
-        real = _real(arguments, sees, loading.shape_of(arguments.samples), progress)
-        chosen = _generated(arguments, count, sees, progress)
-    else:
-        channels = None if sees.image_shape is None else sees.image_shape[2]
-        chosen = loading.read(arguments.samples, count=arguments.count, channels=channels, progress=progress)
-        _check_enough(len(chosen), str(arguments.samples), sees)
-        real = _real(arguments, sees, chosen.shape, progress)
-    return _scored(arguments, chosen, real, sees, progress)
-
-
-def _real(arguments: ScoreArguments, sees: Extractor, shape: tuple[int, int, int], progress: Progress) -> Real:
-    """Load the real images: in the samples' shape if the extractor accepts any shape, else unchanged."""
-    from training.errors import ScoreError
-
-    _check_splits(arguments)
-    size, channels = (shape[:2], shape[2]) if sees.image_shape is None else (None, sees.image_shape[2])
-    found = load_splits(
-        arguments.reference, _filled(arguments.options, size=size, channels=channels), progress=progress
-    )
-    compared = found.test if arguments.split == "test" and found.test else found.train
-    if sees.image_shape is None and compared.shape != shape:
-        raise ScoreError(
-            f"the samples are {list(shape)} (H, W, C) and the real images {list(compared.shape)}; leave out --size and "
-            "--channels, and the real images are converted to that shape"
-        )
-    _check_enough(len(compared), f"{arguments.reference} {arguments.split}", sees)
-    return Real(f"{arguments.reference} {arguments.split}", compared, found.train, found.test)
-
-
-def _check_enough(images: int, what: str, sees: Extractor) -> None:
-    """Refuse too few images before the extraction, which may take hours."""
-    from training.errors import ScoreError
-
-    if images <= sees.features:
-        raise ScoreError(
-            f"{what}: {images} images are too few for {sees.features} features: their covariance is singular; give at "
-            f"least {sees.features + 1}"
-        )
-
-
-def _check_splits(arguments: ScoreArguments) -> None:
-    """Refuse a source without test images if they are needed."""
-    from training.data import has_split
-    from training.errors import DataError
-
-    if (arguments.split == "test" or arguments.parzen) and not has_split(arguments.reference, "test"):
-        needed = "--parzen needs one" if arguments.parzen else "give --split train"
-        raise DataError(f"{arguments.reference} has no test split; {needed}")
-
-
-def _filled(options: Options, *, size: tuple[int, int] | None, channels: int | None) -> Options:
-    """Return options with missing values filled in."""
-    return dataclasses.replace(options, size=options.size or size, channels=options.channels or channels)
-
-
-def _generated(arguments: ScoreArguments, count: int, sees: Extractor, progress: Progress) -> Samples:
-    """Generate samples of a run."""
-    from handlers.errors import HandlerError
-
-    report = _task(progress, "generating", count)
-    try:
-        return loading.generate(
-            arguments.samples, count=count, seed=arguments.seed, shape=sees.image_shape, report=report
-        )
-    except HandlerError as error:
-        fail(str(error), FAILED)
-
-
-def _scored(arguments: ScoreArguments, chosen: Samples, real: Real, sees: Extractor, progress: Progress) -> Result:
-    """Score the samples, and as many training images unless those are the reference."""
-    from training.scores.comparison import compare
-    from training.scores.conditions import Conditions
-
-    treatment = sees.treatment(real.compared.shape)
-    conditions = Conditions(extractor=sees.sha256, reference=real.name, resize=treatment)
-    sets = [chosen.images]
-    if real.train is not real.compared and len(real.train) > sees.features:
-        sets.append(real.train.images[: len(chosen)])
-    report = _task(progress, "extracting features", len(real.compared) + sum(map(len, sets)))
-    expected = sees(real.compared.images, report=report).features
-    seen = [sees(images, report=report) for images in sets]
-    step = _task(progress, "comparing", len(sets))
-    scored = []
-    for images, each in zip(sets, seen, strict=True):
-        compared = compare(expected, each.features, each.probabilities, seed=arguments.seed, conditions=conditions)
-        scored.append(SetScores(images=len(images), comparison=compared))
-        step(1)
-    kmeans = None
-    if arguments.parzen:
-        scored, kmeans = _with_parzen(scored, chosen, real, arguments.seed, progress)
-    theirs = scored[1] if len(scored) > 1 else None
-    return Result(samples=chosen, real=real, sees=sees, ours=scored[0], theirs=theirs, kmeans=kmeans)
-
-
-def _with_parzen(
-    scored: list[SetScores], chosen: Samples, real: Real, seed: int, progress: Progress
-) -> tuple[list[SetScores], ParzenScore]:
-    """Add the Parzen log-likelihood of samples, of training images without the validation images, and of k-means."""
-    from training.scores.parzen import centroids, hold_out, parzen_log_likelihood
-
-    assert real.test is not None  # noqa: S101 - checked when it was loaded
-    training, validation = hold_out(real.train.images)
-    report = _task(progress, "k-means", len(training))
-    centres = centroids(training, len(chosen), seed=seed, report=report)
-    sets: list[NDArray[Any]] = [chosen.images, training[: len(chosen)]][: len(scored)]
-    report = _task(progress, "Parzen windows", (len(sets) + 1) * (len(validation) + len(real.test)))
-    *values, kmeans = (
-        parzen_log_likelihood(images, validation, real.test.images, reference=f"{real.test.name} test", report=report)
-        for images in [*sets, centres]
-    )
-    return [dataclasses.replace(each, parzen=value) for each, value in zip(scored, values, strict=True)], kmeans
-
-
 def _write_sheet(result: Result, path: Path) -> None:
     from training.scores.nearest import nearest_sheet
 
     sheet = nearest_sheet(result.samples.images, result.real.train.images)
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path)
-
-
-def _task(progress: Progress, name: str, total: int) -> Report:
-    """Add a progress bar, and return the function that advances it."""
-    task = progress.add_task(name, total=total)
-    return lambda more: progress.advance(task, more)

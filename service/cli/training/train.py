@@ -16,8 +16,7 @@ import json
 import os
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -36,14 +35,12 @@ from service.cli.data_options import (
     joined_splits,
     load_splits,
 )
+from service.cli.training.reports import Report, both, is_first_process, reporter, tensorboard_reporter
 
 if TYPE_CHECKING:
     from training.data import Options
-    from training.loop.loop import Progress, Summary
+    from training.loop.loop import Summary
     from training.recipes import Recipe
-
-Report = Callable[["Progress"], None]
-PLAIN_INTERVAL_S = 5.0  # between two lines in a log
 
 
 def register(app: typer.Typer) -> None:
@@ -112,13 +109,13 @@ def train(
             raise RecipeError("--steps goes with --dry-run; the length of a run is --images")
         folder = run or Path("runs") / chosen.name
         loaded = _loaded(data or [], chosen, options)
-        with _reporter(chosen, as_json=as_json) as printed, _event_files(folder, wanted=tensorboard) as written:
-            summary = _trained(chosen, folder, loaded, report=_both(printed, written))
+        with reporter(chosen, as_json=as_json) as printed, tensorboard_reporter(folder, wanted=tensorboard) as written:
+            summary = _trained(chosen, folder, loaded, report=both(printed, written))
     except DivergedError as error:
         raise _failure(error, status=1) from None
     except (TrainingError, OSError) as error:
         raise _failure(error, status=2) from None
-    if _is_first_process():
+    if is_first_process():
         print(json.dumps(_summary_values(summary)) if as_json else _sentence(summary), flush=True)
     if summary.ended == "stopped":
         raise typer.Exit(130)
@@ -131,7 +128,7 @@ def train_with_bar(recipe: Recipe, run: Path) -> Summary:
         TrainingError: see `training.loop.loop.train`.
     """
     loaded = _loaded([], recipe, data_options())
-    with _reporter(recipe, as_json=False) as report:
+    with reporter(recipe, as_json=False) as report:
         return _trained(recipe, run, loaded, report=report)
 
 
@@ -205,97 +202,6 @@ def collected_interrupts() -> Iterator[list[int]]:
         yield caught
     finally:
         restore()
-
-
-@contextlib.contextmanager
-def _reporter(recipe: Recipe, *, as_json: bool) -> Iterator[Report]:
-    """Report as JSON lines, as a progress bar on a terminal, or as a plain line every few seconds."""
-    if not _is_first_process():
-        yield lambda _: None
-    elif as_json:
-        yield lambda progress: print(json.dumps(dataclasses.asdict(progress)), flush=True)
-    elif sys.stdout.isatty():
-        with _bar(recipe) as report:
-            yield report
-    else:
-        print(f"training {recipe.name}: {recipe.images:,} images", flush=True)
-        yield _plain_lines()
-
-
-@contextlib.contextmanager
-def _bar(recipe: Recipe) -> Iterator[Report]:
-    """Draw a progress bar with images per second, time left and losses."""
-    from rich import progress as rich_progress
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[speed]}"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[losses]}"),
-    )
-    with rich_progress.Progress(*columns) as bar:
-        task = bar.add_task(recipe.name, total=recipe.images, speed="", losses="")
-
-        def report(progress: Progress) -> None:
-            speed = f"{progress.images_per_second:,.0f} images/s"
-            bar.update(task, completed=progress.images_seen, speed=speed, losses=_measured(progress))
-
-        yield report
-
-
-@contextlib.contextmanager
-def _event_files(run: Path, *, wanted: bool) -> Iterator[Report]:
-    """Report to TensorBoard's event files, if requested."""
-    if not wanted:
-        yield lambda _: None
-        return
-    from training.loop.tensorboard import event_files
-
-    with event_files(run) as report:
-        yield report
-
-
-def _both(one: Report, other: Report) -> Report:
-    def report(progress: Progress) -> None:
-        one(progress)
-        other(progress)
-
-    return report
-
-
-def _is_first_process() -> bool:
-    """Return whether this process prints: the only one, or the first that torchrun started."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def _plain_lines() -> Report:
-    """Print a line every few seconds, and at the end."""
-    last_s = time.monotonic()
-
-    def report(progress: Progress) -> None:
-        nonlocal last_s
-        if time.monotonic() - last_s < PLAIN_INTERVAL_S and progress.images_seen < progress.images:
-            return
-        last_s = time.monotonic()
-        left_s = (progress.images - progress.images_seen) / max(progress.images_per_second, 1e-9)
-        print(
-            f"{progress.images_seen:,} of {progress.images:,} images, {progress.images_per_second:,.0f} images/s, "
-            f"{left_s:.0f} s left, {_measured(progress)}",
-            flush=True,
-        )
-
-    return report
-
-
-def _measured(progress: Progress) -> str:
-    """Write losses and accuracy as text."""
-    words = [f"{name} {value:.3f}" for name, value in (progress.losses or {}).items()]
-    if progress.test_accuracy is not None:
-        words.append(f"test accuracy {100 * progress.test_accuracy:.1f} %")
-    return ", ".join(words)
 
 
 def _sentence(summary: Summary) -> str:
