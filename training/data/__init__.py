@@ -129,7 +129,9 @@ def _path(source: str | Path) -> Path:
 def _format_of(path: Path) -> Format:
     """Return the format of a file or folder."""
     if not path.is_dir() and not path.is_file():
-        raise DataError(f"{path} is no folder; give `digits` or a folder or file with images, or a name hf:owner/name")
+        raise DataError(
+            f"{path} is not a folder; use `digits` or a folder or file with images, or a name hf:owner/name"
+        )
     found = next((known for known in FORMATS if known.recognises(path)), None)
     if found is None:
         raise DataError(f"{path} is of no known format; expected a .parquet, a WebDataset .tar, or CIFAR's .tar.gz")

@@ -71,7 +71,7 @@ def _parsed(source: str) -> tuple[str, str | None]:
     """Return the name and the revision of `hf:owner/name@revision`."""
     match = NAME_PATTERN.fullmatch(source)
     if match is None:
-        raise DataError(f"{source} is no name on the hub; expected hf:owner/name or hf:owner/name@revision")
+        raise DataError(f"{source} is not a name on the hub; expected hf:owner/name or hf:owner/name@revision")
     return match["name"], match["revision"]
 
 

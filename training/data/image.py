@@ -85,7 +85,7 @@ def _bytes(data: bytes | Path) -> bytes:
     """Return a file's bytes; refuse files that are too large, pipes and devices."""
     try:
         if isinstance(data, Path) and not data.is_file():
-            raise DamagedImageError("is no file")
+            raise DamagedImageError("is not a file")
         size = len(data) if isinstance(data, bytes) else data.stat().st_size
         if size > MAX_FILE_BYTES:
             raise DamagedImageError(f"holds {size} bytes; at most {MAX_FILE_BYTES} are read")
@@ -113,7 +113,7 @@ def _check_pixels(image: Image.Image, *, resized: bool) -> None:
     """Refuse a header that announces too many pixels."""
     most = MAX_RESIZED_PIXELS if resized else MAX_PIXELS
     if image.width * image.height > most:
-        advice = "" if resized else ", or more if a smaller size is asked for"
+        advice = "" if resized else ", or more with a smaller size"
         raise DamagedImageError(f"is {image.width}x{image.height}; at most {most} pixels are read{advice}")
 
 

@@ -70,7 +70,7 @@ def choose_labelled(labels: NDArray[np.int64], *, count: int, classes: int, seed
             few images.
     """
     if classes < 1:
-        raise DataError(f"labels={count} were asked for, but the images carry no labels; give data that has some")
+        raise DataError(f"labels={count}, but the images have no labels; use data with labels")
     if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
         raise DataError(f"labels run from {labels.min()} to {labels.max()}, but {classes} classes are 0..{classes - 1}")
     each, rest = divmod(count, classes)
@@ -81,7 +81,9 @@ def choose_labelled(labels: NDArray[np.int64], *, count: int, classes: int, seed
     for label in range(classes):
         members = np.flatnonzero(labels == label)
         if len(members) < each:
-            raise DataError(f"class {label} has {len(members)} images, but {each} labelled ones a class were asked for")
+            raise DataError(
+                f"class {label} has {len(members)} images, but {each} labelled images per class were requested"
+            )
         chosen.append(random.permutation(members)[:each])
     return np.concatenate(chosen)
 

@@ -75,7 +75,7 @@ class _File:
     def __init__(self, path: Path, name: str) -> None:
         self.path, self.name = path, name
         self._arrow, self._parquet = _library("pyarrow"), _library("pyarrow.parquet")
-        with self._explained("is no Parquet file or is damaged"), self._parquet.ParquetFile(path) as file:
+        with self._explained("is not a Parquet file, or is damaged"), self._parquet.ParquetFile(path) as file:
             schema, metadata = file.schema_arrow, file.metadata
             self.count = int(metadata.num_rows)
             largest = max((metadata.row_group(n).total_byte_size for n in range(metadata.num_row_groups)), default=0)

@@ -115,7 +115,7 @@ class _Members:
         path = PurePosixPath(name)
         leads_out = path.is_absolute() or ".." in path.parts or "\\" in name or PureWindowsPath(name).drive
         if leads_out or not name or not name.isprintable():
-            raise self._error(f"{name!r} is no name for a member; expected a relative path inside the archive")
+            raise self._error(f"{name!r} is not a valid member name; expected a relative path inside the archive")
         return str(path)
 
     def _long_name(self, kind: bytes, size: int) -> str | None:

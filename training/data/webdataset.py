@@ -130,7 +130,7 @@ def _cls(content: bytes) -> int | None:
 
 
 def _json_label(content: bytes) -> object:
-    """Return the label that a JSON object holds, `UNLABELLED` if it holds none, None if it is no JSON object."""
+    """Return the label that a JSON object holds, `UNLABELLED` if it holds none, None if it is not a JSON object."""
     try:
         values = json.loads(content) if len(content) <= MAX_LABEL_BYTES else None
     except (ValueError, RecursionError):

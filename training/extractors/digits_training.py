@@ -98,7 +98,7 @@ def train_digit_features(
 
 @torch.no_grad()
 def normalise(network: DigitNetwork, data: LabelledImages) -> None:
-    """Scale the features to a mean square of 1 on the first training images, and leave the logits as they are.
+    """Scale the features to a mean square of 1 on the first training images, and keep the logits unchanged.
 
     Otherwise their scale, and that of their distances, would be arbitrary.
     """

@@ -121,7 +121,7 @@ class AutoencoderTraining:
         self.images_seen = images_seen
 
     def _tensors(self) -> dict[str, Tensor]:
-        """Return the weights and Adam's moments as they are held."""
+        """Return the weights and Adam's moments, sharded or not."""
         return {**self._weights(), **{f"step.{name}": tensor for name, tensor in self.player.state().items()}}
 
     def _weights(self) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ from training.steps.adversarial import DcganStep
 
 
 class DcganFamily(GanFamily[DcganRecipe, Generator, Discriminator]):
-    """A convolutional generator against a convolutional discriminator, both told the class where it is conditional."""
+    """A convolutional generator against a convolutional discriminator, both conditioned on the class if requested."""
 
     def generator(self) -> Generator:
         """Build the generator; see `Family`."""

@@ -107,7 +107,7 @@ class Family(Generic[R]):
         """Return what the model card tells of this family alone, by row.
 
         Args:
-            test_accuracy: of the averaged classifier, in [0, 1], or None where there are no test images.
+            test_accuracy: of the averaged classifier, in [0, 1], or None without test images.
             test_images: how many the accuracy was measured on.
         """
         return {}

@@ -207,7 +207,7 @@ def _open_run(run: Path, config: RunConfig) -> State:
         if differences:
             raise RunError(f"{run} holds another training ({'; '.join(differences)}); choose another --run folder")
     elif run.exists() and (not run.is_dir() or any(run.iterdir())):
-        raise RunError(f"{run} exists and is no run folder; choose a new or empty one")
+        raise RunError(f"{run} exists and is not a run folder; choose a new or empty one")
     checkpoint.save_config(run, config)
     state = checkpoint.load_state(run, config) or State({}, 0, 0.0)
     metrics.forget_after(run, state.images_seen)

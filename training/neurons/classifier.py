@@ -78,7 +78,7 @@ def classify_run(
 
     Raises:
         RunError: if `out` is not empty, or scikit-learn is not installed.
-        DataError: if images do not fit the run, carry no labels, or a class has none.
+        DataError: if images do not fit the run, have no labels, or a class has none.
         DivergedError: if fine-tuning diverges.
     """
     started_s = time.monotonic()

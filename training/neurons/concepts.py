@@ -87,7 +87,7 @@ def concepts_from_json(text: str) -> tuple[Concept, ...]:
     try:
         concepts = tuple(Concept(**values) for values in json.loads(text)["concepts"])
     except (KeyError, TypeError) as error:
-        raise ValueError(f"it is no list of concepts: {error!r}") from None
+        raise ValueError(f"it is not a list of concepts: {error!r}") from None
     if len({concept.name for concept in concepts}) < len(concepts):
         raise ValueError("two concepts have the same name")
     return concepts

@@ -77,7 +77,7 @@ def of_class(data: LabelledImages, name: str) -> Examples:
         DataError: if there is no such class, or it or the rest has too few images.
     """
     if name not in data.classes:
-        known = ", ".join(data.classes[:20]) or "none: its images carry no labels"
+        known = ", ".join(data.classes[:20]) or "none: its images have no labels"
         raise DataError(f"{data.name} has no class {name!r}; its classes are {known}")
     shown = data.labels == data.classes.index(name)
     return Examples.of(data.images[shown], data.images[~shown])

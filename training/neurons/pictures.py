@@ -119,7 +119,7 @@ def _draw_invariance(
         return units
 
     drawn = response_curves(activation, images, sign=neuron.sign, distractors=distractors, device=device)
-    figures.curves(folder / "invariance.png", drawn, title=f"{title} (0: distractors, 1: images as they are)")
+    figures.curves(folder / "invariance.png", drawn, title=f"{title} (0: distractors, 1: unchanged images)")
 
 
 def _sheet(path: Path, images: NDArray[np.uint8], *, scale: int = 1) -> Path:

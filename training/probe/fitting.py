@@ -102,7 +102,7 @@ def hold_out(
     Returns: indices of the images to fit on, and of those to validate on, each in random order.
 
     Raises:
-        DataError: if the images carry no labels, or some class has fewer than two images.
+        DataError: if the images have no labels, or some class has fewer than two images.
     """
     if classes < 2 or labels.min() < 0:
         raise DataError(

@@ -121,7 +121,7 @@ class _Problem:
         return _Vector(self.features.new_zeros(classes, self.features.shape[1]), self.features.new_zeros(classes))
 
     def scaled(self, machine: LinearMachine) -> _Vector:
-        """Return the point of a machine for features as they are."""
+        """Return the point of a machine for unscaled features."""
         weights = torch.where(self.scale > 0, machine.weights / self.scale, 0)
         return _Vector(weights, machine.biases)
 

@@ -62,7 +62,7 @@ def probe_run(
 
     Raises:
         RunError: if the run has no such discriminator, or `out` is not empty.
-        DataError: if images do not fit the run, carry no labels, or some class has too few.
+        DataError: if images do not fit the run, have no labels, or some class has too few.
     """
     started_s = time.monotonic()
     if out.exists() and any(out.iterdir()):
@@ -124,7 +124,7 @@ def _discriminator(run: Run) -> Discriminator:
     if not isinstance(recipe, DcganRecipe):
         raise RunError(f"{run.path} is a run of {run.config.recipe}; a probe reads the convolutions of a DCGAN's run")
     if recipe.conditional == "yes":
-        raise RunError(f"{run.path} is conditional: its discriminator is told the class that a probe should find")
+        raise RunError(f"{run.path} is conditional: its discriminator takes the class that a probe should predict")
     discriminator = cast(Discriminator, family_of(run.config).discriminator())
     try:
         discriminator.load_state_dict(served_weights(run, "classifier"))

@@ -76,7 +76,9 @@ class SparseAutoencoderRecipe(Recipe):
             shown = ", ".join(f"{name} has {count}" for name, count in counts.items())
             raise RecipeError(f"give {', '.join(PER_STAGE)} one number for each stage: {shown}")
         if self.precision == "bfloat16" or self.compile == "yes":
-            raise RecipeError("an autoencoder is computed in float32 and as it is written: leave precision and compile")
+            raise RecipeError(
+                "an autoencoder is computed in float32 and not compiled: leave precision and compile unset"
+            )
 
     def rate_share(self, images_seen: int) -> float:
         """Return the factor of the learning rate, in [0, 1]; greedily, it falls within each stage's part of the run."""

@@ -128,7 +128,9 @@ def load_state(run: Path, config: RunConfig) -> State | None:
     _must_match(run / STATE_FILE, metadata, config)
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
-            raise RunError(f"{name} of the saved state is not finite; the run cannot go on, train it in a new folder")
+            raise RunError(
+                f"{name} of the saved state is not finite; the run cannot be resumed; train it in a new folder"
+            )
     return State(tensors, int(metadata["images_seen"]), float(metadata["seconds"]))
 
 

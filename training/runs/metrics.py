@@ -31,7 +31,7 @@ def forget_after(run: Path, images_seen: int) -> None:
 
 
 def _parsed(line: str) -> dict[str, Any] | None:
-    """Return the object of a line, or None if it is no JSON object."""
+    """Return the object of a line, or None if it is not a JSON object."""
     try:
         values = json.loads(line)
     except ValueError:

@@ -136,7 +136,7 @@ class ScoreSums:
                 tuple(int(part) for part in values["negentropies"]),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise ScoreError(f"these are no sums of a classifier score ({error!r})") from None
+            raise ScoreError(f"these are not the sums of a classifier score ({error!r})") from None
 
     @property
     def _classes(self) -> int:

@@ -106,7 +106,7 @@ def error_rate(
         )
     for values, what in ((predicted, "predicted class"), (labels, "label")):
         if not np.issubdtype(values.dtype, np.integer) or values.min() < 0 or values.max() >= classes:
-            raise ScoreError(f"a {what} is no whole number from 0 to {classes - 1}")
+            raise ScoreError(f"a {what} is not a whole number from 0 to {classes - 1}")
     wrong = labels[predicted != labels]
     return ErrorRate(
         errors=len(wrong),

@@ -100,7 +100,7 @@ def restore_players(players: Mapping[str, Player], state: Mapping[str, Tensor]) 
 
 
 def _laid_out_as(weight: Tensor, moment: Tensor) -> Tensor:
-    """Copy a moment into the memory format, or the share, of its weight; a count is copied as it is."""
+    """Copy a moment into the memory format, or the share, of its weight; a count is copied unchanged."""
     if moment.shape != weight.shape:
         return moment.clone()
     return torch.empty_like(weight).copy_(share_like(weight, moment))

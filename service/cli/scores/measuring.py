@@ -54,48 +54,48 @@ def classifier_errors(arguments: ScoreArguments, progress: Progress) -> judging.
     return judging.count_errors(arguments.samples, config, images, reference=f"{arguments.reference} {arguments.split}")
 
 
-def scores_of(arguments: ScoreArguments, sees: Extractor, progress: Progress) -> Result:
+def scores_of(arguments: ScoreArguments, extractor: Extractor, progress: Progress) -> Result:
     """Score samples; cheap checks come before images are generated."""
     if loading.is_run(arguments.samples):
         count = arguments.count or loading.FROM_A_RUN
-        _check_enough(count, str(arguments.samples), sees)
-        real = _real(arguments, sees, loading.shape_of(arguments.samples), progress)
-        chosen = _generated(arguments, count, sees, progress)
+        _check_enough(count, str(arguments.samples), extractor)
+        real = _real(arguments, extractor, loading.shape_of(arguments.samples), progress)
+        chosen = _generated(arguments, count, extractor, progress)
     else:
-        channels = None if sees.image_shape is None else sees.image_shape[2]
+        channels = None if extractor.image_shape is None else extractor.image_shape[2]
         chosen = loading.read(arguments.samples, count=arguments.count, channels=channels, progress=progress)
-        _check_enough(len(chosen), str(arguments.samples), sees)
-        real = _real(arguments, sees, chosen.shape, progress)
-    return _scored(arguments, chosen, real, sees, progress)
+        _check_enough(len(chosen), str(arguments.samples), extractor)
+        real = _real(arguments, extractor, chosen.shape, progress)
+    return _scored(arguments, chosen, real, extractor, progress)
 
 
-def _real(arguments: ScoreArguments, sees: Extractor, shape: tuple[int, int, int], progress: Progress) -> Real:
+def _real(arguments: ScoreArguments, extractor: Extractor, shape: tuple[int, int, int], progress: Progress) -> Real:
     """Load the real images: in the samples' shape if the extractor accepts any shape, else unchanged."""
     from training.errors import ScoreError
 
     _check_splits(arguments)
-    size, channels = (shape[:2], shape[2]) if sees.image_shape is None else (None, sees.image_shape[2])
+    size, channels = (shape[:2], shape[2]) if extractor.image_shape is None else (None, extractor.image_shape[2])
     found = load_splits(
         arguments.reference, _filled(arguments.options, size=size, channels=channels), progress=progress
     )
     compared = found.test if arguments.split == "test" and found.test else found.train
-    if sees.image_shape is None and compared.shape != shape:
+    if extractor.image_shape is None and compared.shape != shape:
         raise ScoreError(
             f"the samples are {list(shape)} (H, W, C) and the real images {list(compared.shape)}; leave out --size and "
             "--channels, and the real images are converted to that shape"
         )
-    _check_enough(len(compared), f"{arguments.reference} {arguments.split}", sees)
+    _check_enough(len(compared), f"{arguments.reference} {arguments.split}", extractor)
     return Real(f"{arguments.reference} {arguments.split}", compared, found.train, found.test)
 
 
-def _check_enough(images: int, what: str, sees: Extractor) -> None:
+def _check_enough(images: int, what: str, extractor: Extractor) -> None:
     """Refuse too few images before the extraction, which may take hours."""
     from training.errors import ScoreError
 
-    if images <= sees.features:
+    if images <= extractor.features:
         raise ScoreError(
-            f"{what}: {images} images are too few for {sees.features} features: their covariance is singular; give at "
-            f"least {sees.features + 1}"
+            f"{what}: {images} images are too few for {extractor.features} features: their covariance is singular; "
+            f"give at least {extractor.features + 1}"
         )
 
 
@@ -114,32 +114,32 @@ def _filled(options: Options, *, size: tuple[int, int] | None, channels: int | N
     return dataclasses.replace(options, size=options.size or size, channels=options.channels or channels)
 
 
-def _generated(arguments: ScoreArguments, count: int, sees: Extractor, progress: Progress) -> Samples:
+def _generated(arguments: ScoreArguments, count: int, extractor: Extractor, progress: Progress) -> Samples:
     """Generate samples of a run."""
     from handlers.errors import HandlerError
 
     report = _task(progress, "generating", count)
     try:
         return loading.generate(
-            arguments.samples, count=count, seed=arguments.seed, shape=sees.image_shape, report=report
+            arguments.samples, count=count, seed=arguments.seed, shape=extractor.image_shape, report=report
         )
     except HandlerError as error:
         fail(str(error), FAILED)
 
 
-def _scored(arguments: ScoreArguments, chosen: Samples, real: Real, sees: Extractor, progress: Progress) -> Result:
+def _scored(arguments: ScoreArguments, chosen: Samples, real: Real, extractor: Extractor, progress: Progress) -> Result:
     """Score the samples, and as many training images unless those are the reference."""
     from training.scores.comparison import compare
     from training.scores.conditions import Conditions
 
-    treatment = sees.treatment(real.compared.shape)
-    conditions = Conditions(extractor=sees.sha256, reference=real.name, resize=treatment)
+    treatment = extractor.treatment(real.compared.shape)
+    conditions = Conditions(extractor=extractor.sha256, reference=real.name, resize=treatment)
     sets = [chosen.images]
-    if real.train is not real.compared and len(real.train) > sees.features:
+    if real.train is not real.compared and len(real.train) > extractor.features:
         sets.append(real.train.images[: len(chosen)])
     report = _task(progress, "extracting features", len(real.compared) + sum(map(len, sets)))
-    expected = sees(real.compared.images, report=report).features
-    seen = [sees(images, report=report) for images in sets]
+    expected = extractor(real.compared.images, report=report).features
+    seen = [extractor(images, report=report) for images in sets]
     step = _task(progress, "comparing", len(sets))
     scored = []
     for images, each in zip(sets, seen, strict=True):
@@ -150,7 +150,7 @@ def _scored(arguments: ScoreArguments, chosen: Samples, real: Real, sees: Extrac
     if arguments.parzen:
         scored, kmeans = _with_parzen(scored, chosen, real, arguments.seed, progress)
     theirs = scored[1] if len(scored) > 1 else None
-    return Result(samples=chosen, real=real, sees=sees, ours=scored[0], theirs=theirs, kmeans=kmeans)
+    return Result(samples=chosen, real=real, extractor=extractor, ours=scored[0], theirs=theirs, kmeans=kmeans)
 
 
 def _with_parzen(

@@ -54,7 +54,7 @@ class Result:
 
     samples: Samples
     real: Real
-    sees: Extractor
+    extractor: Extractor
     ours: SetScores
     theirs: SetScores | None
     kmeans: ParzenScore | None
@@ -62,12 +62,12 @@ class Result:
 
 def values(result: Result) -> dict[str, Any]:
     """Return the scores as JSON values."""
-    samples, real, sees = result.samples, result.real, result.sees
+    samples, real, extractor = result.samples, result.real, result.extractor
     return {
         "samples": {"source": samples.source, "images": len(samples), "seed": samples.seed},
         "reference": {"name": real.name, "images": len(real.compared)},
-        "extractor": {"sha256": sees.sha256, **sees.facts},
-        "names": dataclasses.asdict(sees.names),
+        "extractor": {"sha256": extractor.sha256, **extractor.facts},
+        "names": dataclasses.asdict(extractor.names),
         "scores": dataclasses.asdict(result.ours),
         "training_images": None if result.theirs is None else dataclasses.asdict(result.theirs),
         "kmeans": None if result.kmeans is None else dataclasses.asdict(result.kmeans),
@@ -76,32 +76,32 @@ def values(result: Result) -> dict[str, Any]:
 
 def show(result: Result) -> None:
     """Print the scores and their conditions."""
-    sees, ours, theirs = result.sees, result.ours, result.theirs
+    extractor, ours, theirs = result.extractor, result.ours, result.theirs
     columns = ["score", f"{ours.images:,} samples", "better"]
-    cells = [_cells(ours, sees.names)]
+    cells = [_cells(ours, extractor.names)]
     if theirs is not None:
         columns.insert(2, f"{theirs.images:,} training")
-        cells.append(_cells(theirs, sees.names))
-    better = _better(sees)
+        cells.append(_cells(theirs, extractor.names))
+    better = _better(extractor)
     rows = [(name, *(each[name] for each in cells), better[name]) for name in cells[0]]
     console().print(table(columns, rows, right=columns[1:-1]))
     typer.echo(_conditions(result))
-    if sees.facts.get("known") is False:
+    if extractor.facts.get("known") is False:
         typer.echo("these weights are not the published ones: none of this is an Inception score, FID or KID")
     _show_parzen(result)
 
 
 def _conditions(result: Result) -> str:
     """Describe the conditions of the values."""
-    samples, real, sees, found = result.samples, result.real, result.sees, result.ours.comparison
+    samples, real, extractor, found = result.samples, result.real, result.extractor, result.ours.comparison
     seed = "" if samples.seed is None else f", seed {samples.seed}"
-    network = sees.facts.get("network")
-    extractor = f"{network}, sha256 {sees.sha256}" if network else sees.sha256[:12]
-    treatment = sees.treatment(real.compared.shape)
+    network = extractor.facts.get("network")
+    identity = f"{network}, sha256 {extractor.sha256}" if network else extractor.sha256[:12]
+    treatment = extractor.treatment(real.compared.shape)
     resized = "nothing was resized" if treatment == "none" else f"resized {treatment}"
     return (
         f"samples of {samples.source}{seed}; reference {real.name}, {len(real.compared):,} images; extractor "
-        f"{extractor}; k = {found.shares.neighbours}; {found.kernel.subsets} subsets of "
+        f"{identity}; k = {found.shares.neighbours}; {found.kernel.subsets} subsets of "
         f"{found.kernel.subset_size:,}; {resized}"
     )
 
@@ -134,12 +134,12 @@ def _cells(scored: SetScores, names: ScoreNames) -> dict[str, str]:
     return cells
 
 
-def _better(sees: Extractor) -> dict[str, str]:
+def _better(extractor: Extractor) -> dict[str, str]:
     """Say for each score which direction is better."""
     return {
-        sees.names.classifier: f"higher, at most {sees.classes:,}",
-        sees.names.frechet: "lower, near 0",
-        sees.names.kernel: "lower, around 0",
+        extractor.names.classifier: f"higher, at most {extractor.classes:,}",
+        extractor.names.frechet: "lower, near 0",
+        extractor.names.kernel: "lower, around 0",
         "precision": "higher, at most 1",
         "recall": "higher, at most 1",
         "density": "higher, about 1",

@@ -211,7 +211,7 @@ def _sentence(summary: Summary) -> str:
     if summary.ended == "finished":
         return f"finished {summary.run}: {done}; look at {summary.run / 'samples' / 'latest.png'}"
     why = "stopped" if summary.ended == "stopped" else "out of time"
-    return f"{why} and saved {summary.run}: {done}; the same command goes on from here"
+    return f"{why} and saved {summary.run}: {done}; the same command resumes it"
 
 
 def _summary_values(summary: Summary) -> dict[str, Any]:

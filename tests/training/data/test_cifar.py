@@ -124,7 +124,7 @@ def test_an_archive_of_something_else_is_refused(tmp_path: Path) -> None:
 def test_an_archive_with_a_member_that_leads_out_of_it_is_refused(tmp_path: Path) -> None:
     archive = tar(tmp_path / "cifar.tar.gz", {f"../{FOLDER}/test_batch.bin": batch(0, 1)}, mode="w:gz")
 
-    with pytest.raises(DataError, match="is no name for a member"):
+    with pytest.raises(DataError, match="is not a valid member name"):
         load(archive, "test")
 
 

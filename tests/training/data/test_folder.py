@@ -61,7 +61,7 @@ def test_a_bare_folder_of_classes_has_no_test_split(folder: Path) -> None:
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="nowhere is no folder; give `digits` or"):
+    with pytest.raises(DataError, match="nowhere is not a folder; use `digits` or"):
         load(tmp_path / "nowhere", "train")
 
 

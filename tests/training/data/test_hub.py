@@ -204,7 +204,7 @@ def test_an_error_of_the_library_is_told_in_one_line(monkeypatch: pytest.MonkeyP
 def test_a_name_that_is_none_is_refused_before_the_network_is_asked(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     library = installed(monkeypatch, coins())
 
-    with pytest.raises(DataError, match=r"is no name on the hub; expected hf:owner/name"):
+    with pytest.raises(DataError, match=r"is not a name on the hub; expected hf:owner/name"):
         load(name, "train")
     assert library.asked == []
 

@@ -104,7 +104,7 @@ def test_a_line_of_pixels_fits_any_size(size: tuple[int, int]) -> None:
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "is not a PNG"),
         (encoded(GREY)[:50], "cannot be decoded"),
         (encoded(pixels(1, height=40, width=40, channels=3)[0], "JPEG")[:700], "cannot be decoded"),
-        (huge_png(2000, 2000), "is 2000x2000; at most 1048576 pixels are read, or more if a smaller size"),
+        (huge_png(2000, 2000), "is 2000x2000; at most 1048576 pixels are read, or more with a smaller size"),
         (huge_png(12_000, 12_000), "claims far more pixels"),
         (huge_png(30_000, 30_000), "claims far more pixels"),
         (huge_png(2**31 - 1, 2**31 - 1), "claims far more pixels"),
@@ -125,9 +125,9 @@ def test_a_larger_photograph_is_read_if_it_is_resized() -> None:
 
 
 def test_what_is_no_plain_file_is_not_opened(tmp_path: Path) -> None:
-    with pytest.raises(DamagedImageError, match="is no file"):
+    with pytest.raises(DamagedImageError, match="is not a file"):
         taken(Path("/dev/zero"))
-    with pytest.raises(DamagedImageError, match="is no file"):
+    with pytest.raises(DamagedImageError, match="is not a file"):
         taken(tmp_path)
 
 

@@ -37,7 +37,7 @@ def test_a_number_that_the_classes_cannot_share_is_refused(count: int) -> None:
 
 
 def test_a_class_with_too_few_images_is_named() -> None:
-    with pytest.raises(DataError, match="class 1 has 3 images, but 4 labelled ones"):
+    with pytest.raises(DataError, match="class 1 has 3 images, but 4 labelled images per class"):
         choose_labelled(LABELS, count=12, classes=3, seed=1)
 
 
@@ -50,7 +50,7 @@ def test_labels_outside_the_classes_are_refused(wrong: int) -> None:
 
 
 def test_unlabelled_images_have_none_to_choose() -> None:
-    with pytest.raises(DataError, match="the images carry no labels"):
+    with pytest.raises(DataError, match="the images have no labels"):
         choose_labelled(np.full(9, -1), count=3, classes=0, seed=1)
 
 

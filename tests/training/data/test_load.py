@@ -23,7 +23,7 @@ def test_a_file_of_no_known_format_is_named(tmp_path: Path) -> None:
 def test_a_pipe_is_not_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "images.tar")
 
-    with pytest.raises(DataError, match="is no folder"):
+    with pytest.raises(DataError, match="is not a folder"):
         load(tmp_path / "images.tar", "train")
 
 
@@ -51,7 +51,7 @@ def test_pixels_of_one_column_keep_their_shape(tmp_path: Path) -> None:
 def test_images_without_labels_cannot_be_chosen_by_label(tmp_path: Path) -> None:
     data = load(tar(tmp_path / "a.tar", {"1.png": encoded(pixels(1)[0])}), "train")
 
-    with pytest.raises(DataError, match="labels=10 were asked for, but the images carry no labels"):
+    with pytest.raises(DataError, match="labels=10, but the images have no labels"):
         choose_labelled(data.labels, count=10, classes=len(data.classes), seed=1)
 
 

@@ -185,14 +185,14 @@ def test_a_file_that_was_cut_short_is_named(tmp_path: Path) -> None:
     path = table(tmp_path / "a.parquet")
     path.write_bytes(path.read_bytes()[:-50])
 
-    with pytest.raises(DataError, match=r"a\.parquet is no Parquet file or is damaged"):
+    with pytest.raises(DataError, match=r"a\.parquet is not a Parquet file, or is damaged"):
         load(path, "train")
 
 
 def test_a_file_that_is_something_else_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"no parquet" * 9)
 
-    with pytest.raises(DataError, match=r"a\.parquet is no Parquet file"):
+    with pytest.raises(DataError, match=r"a\.parquet is not a Parquet file"):
         load(tmp_path / "a.parquet", "train")
 
 

@@ -117,7 +117,7 @@ def test_images_of_any_kind_are_read(tmp_path: Path) -> None:
         ({"1.png": PNG, "2.png": PNG, "2.cls": b"1"}, "1 of 2 images have no label"),
         ({"1.txt": b""}, "holds no image; expected members that end in .png"),
         ({}, "holds no image"),
-        ({"../1.png": PNG}, "is no name for a member"),
+        ({"../1.png": PNG}, "is not a valid member name"),
         ({"1.png": b""}, "a.tar/1.png is empty"),
     ],
 )

@@ -154,7 +154,7 @@ def test_a_run_of_other_settings_is_not_resumed(tmp_path: Path) -> None:
 def test_a_folder_that_holds_something_else_is_not_written_to(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
 
-    with pytest.raises(RunError, match="exists and is no run folder"):
+    with pytest.raises(RunError, match="exists and is not a run folder"):
         train(small_recipe(), blobs(), tmp_path)
 
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]

@@ -49,7 +49,7 @@ def test_nothing_is_written_before_the_run_folder_is_known_to_be_ours(tmp_path: 
     pytest.importorskip("tensorboard", reason="the extra `tensorboard` is not installed")
     (tmp_path / "thesis.tex").touch()
 
-    with pytest.raises(RunError, match="exists and is no run folder"), event_files(tmp_path) as report:
+    with pytest.raises(RunError, match="exists and is not a run folder"), event_files(tmp_path) as report:
         train(small_recipe(), blobs(), tmp_path, report=report)
 
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]

@@ -46,7 +46,7 @@ def test_a_class_stands_against_all_others() -> None:
 
 
 def test_images_without_labels_have_no_classes() -> None:
-    with pytest.raises(DataError, match="its images carry no labels"):
+    with pytest.raises(DataError, match="its images have no labels"):
         of_class(LabelledImages(images(9), np.full(9, -1), ()), "cat")
 
 

@@ -92,7 +92,7 @@ def test_draws_are_the_same_again_and_differ_from_each_other() -> None:
 
 
 def test_more_labels_than_there_are_images_of_a_class_are_refused() -> None:
-    with pytest.raises(DataError, match="labelled ones a class were asked for"):
+    with pytest.raises(DataError, match="labelled images per class were requested"):
         fit_probe(clusters(), classes=CLASSES, validation=100, few=FewLabels(200))
 
 

@@ -156,7 +156,7 @@ def test_a_folder_with_something_in_it_is_not_written_to(run: Path, probed: tupl
     ("recipe", "side", "message"),
     [
         (small_recipe(), 6, "run of ssgan-digits; a probe reads the convolutions of a DCGAN's run"),
-        (small_dcgan_recipe(conditional="yes"), 32, "is told the class that a probe should find"),
+        (small_dcgan_recipe(conditional="yes"), 32, "takes the class that a probe should predict"),
     ],
 )
 def test_runs_without_a_discriminator_to_probe_are_refused(

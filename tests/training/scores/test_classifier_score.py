@@ -129,5 +129,5 @@ def test_sums_of_different_scores_are_not_added() -> None:
 
 
 def test_sums_that_are_no_sums_are_refused() -> None:
-    with pytest.raises(ScoreError, match="no sums of a classifier score"):
+    with pytest.raises(ScoreError, match="not the sums of a classifier score"):
         ScoreSums.from_dict({"total": 3})

@@ -61,9 +61,9 @@ def test_the_interval_holds_the_rates_that_the_count_does_not_speak_against(wron
         ([], [], "at least one"),
         ([1, 2], [1], r"got \[2\] and \[1\]"),
         ([[1], [2]], [[1], [2]], "as many predicted classes as labels"),
-        ([3, 0], [0, 0], "a predicted class is no whole number from 0 to 2"),
-        ([0, 0], [0, -1], "a label is no whole number from 0 to 2"),
-        ([0.5, 0], [0, 1], "a predicted class is no whole number"),
+        ([3, 0], [0, 0], "a predicted class is not a whole number from 0 to 2"),
+        ([0, 0], [0, -1], "a label is not a whole number from 0 to 2"),
+        ([0.5, 0], [0, 1], "a predicted class is not a whole number"),
     ],
 )
 def test_what_cannot_be_counted_is_refused(predicted: list[int], labels: list[int], message: str) -> None:
