@@ -11,7 +11,9 @@ from mintage.pictures import fitted
 from PIL import Image
 
 from tests.client.fakes import world_in_a_thread
-from tests.support.world import FakeModelServer, pixels, put, run, until, world
+from tests.support.formula import pixels, put
+from tests.support.model_server import FakeModelServer
+from tests.support.world import run, until, world
 
 LEVELS = np.repeat(np.array([200, 10, 120], np.uint8), 48).reshape(3, 8, 6, 1)
 

@@ -13,7 +13,8 @@ from mintage.pictures import Picture, Pictures
 from PIL import Image
 
 from tests.client.fakes import world_in_a_thread
-from tests.support.world import pixels, run, world
+from tests.support.formula import pixels
+from tests.support.world import run, world
 
 EXPECTED = np.stack([pixels(2**64 - 1, index) for index in range(3, 8)])
 LEVELS = np.repeat(np.array([0, 100, 255], np.uint8), 48).reshape(3, 8, 6, 1)

@@ -8,19 +8,19 @@ from pathlib import Path
 import pytest
 
 from tests.faults.engine import Engine, running_engine
-from tests.faults.model_server import ModelServer, running_model_server
+from tests.support.model_server import FakeTorchServe, running_model_server
 from tests.support.valkey import Valkey
 
 
 @pytest.fixture
-def models() -> Iterator[ModelServer]:
+def models() -> Iterator[FakeTorchServe]:
     """The model server."""
     with running_model_server() as server:
         yield server
 
 
 @pytest.fixture
-def engine(tmp_path: Path, valkey: Valkey, models: ModelServer) -> Iterator[Engine]:
+def engine(tmp_path: Path, valkey: Valkey, models: FakeTorchServe) -> Iterator[Engine]:
     """An engine without processes yet."""
     with running_engine(tmp_path / "state", valkey, models) as engine:
         yield engine

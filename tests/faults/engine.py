@@ -26,15 +26,15 @@ from PIL import Image
 
 from service.api.servicers.jobs.service import JobServicer
 from service.backend.torchserve import TorchServe
-from service.errors import FailedPrecondition, NotFound
+from service.errors import NotFound
 from service.jobs.ledger.ledger import connect
 from service.metrics import Metrics
 from service.models.admission import Admissions
 from service.models.inference import Inference
-from service.models.registry import Registry
 from service.settings import Settings
-from tests.faults.model_server import ARCHIVES, ModelServer, model_record
 from tests.faults.proxy import FaultyProxy
+from tests.support.formula import put_job_models
+from tests.support.model_server import FakeTorchServe
 from tests.support.valkey import Valkey, environment, free_port
 
 T = TypeVar("T")
@@ -54,37 +54,14 @@ def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = PATIE
         time.sleep(0.02)
 
 
-class Models:
-    """The registry, as far as the servicer asks it."""
-
-    def __init__(self, **options: Any) -> None:
-        self.records = {
-            record.name: record
-            for kind in ("generator", "classifier", "neurons")
-            if (record := model_record(kind, **options))
-        }
-
-    def answered(self, record: Any) -> None:
-        """Note that a model has answered."""
-
-    def find(self, name: str, kind: str | None = None) -> Any:
-        """Return a model's record."""
-        if name not in self.records:
-            raise NotFound(f"no model {name}")
-        if kind is not None and self.records[name].kind != kind:
-            raise FailedPrecondition(f"{name} is no {kind}")
-        return self.records[name]
-
-
 class Engine:
     """One engine; every process it starts is in a session of its own and gone afterwards."""
 
-    def __init__(self, state: Path, valkey: Valkey, models: ModelServer, **variables: str) -> None:
+    def __init__(self, state: Path, valkey: Valkey, models: FakeTorchServe, **variables: str) -> None:
         self.valkey = valkey
         self.models = models
         self.logs = state / "logs"
         self.logs.mkdir(parents=True)
-        self.registry = Models(shape=models.shape)
         values = {
             "state_dir": str(state),
             "redis_url": valkey.url,
@@ -97,6 +74,8 @@ class Engine:
             **variables,
         }
         self.settings = Settings.model_validate(values)
+        height, width, channels = models.shape
+        self.registry = put_job_models(self.settings.archives, height=height, width=width, channels=channels)
         self._crashes = state / "crashes"
         self._crashes.mkdir()
         names = {f"MINTAGE_{name.upper()}": value for name, value in values.items()}
@@ -121,20 +100,10 @@ class Engine:
 
     def start_api(self, **variables: str) -> subprocess.Popen[bytes]:
         """Start an API that knows all models, and wait until it takes jobs."""
-        self.record_models()
         process = self.start("api", **variables)
         with self.client() as client:
             wait_until(lambda: serves(client), "the API")
         return process
-
-    def record_models(self) -> None:
-        """Put the models on record, for an API to begin with."""
-        records, archives = Registry(self.settings.archives), self.settings.archives
-        archives.mkdir(parents=True, exist_ok=True)
-        for name, content in ARCHIVES.items():
-            (archives / f"{name}.mar").write_bytes(content)
-        for record in self.registry.records.values():
-            records.write(record)
 
     def client(self, **options: Any) -> Client:
         """A client of the API's process."""
@@ -184,11 +153,10 @@ class Engine:
             admissions = Admissions(concurrent=4, waiting=4, waiting_bytes=1 << 26)
             try:
                 with ThreadPoolExecutor(1) as pool:
-                    registry: Any = self.registry
                     inference = Inference(
-                        backend, registry, admissions=admissions, pool=pool, metrics=Metrics(), call_limit_s=5.0
+                        backend, self.registry, admissions=admissions, pool=pool, metrics=Metrics(), call_limit_s=5.0
                     )
-                    return await act(JobServicer(self.settings, client, registry, inference))
+                    return await act(JobServicer(self.settings, client, self.registry, inference))
             finally:
                 await admissions.close()
                 await backend.close()
@@ -316,7 +284,7 @@ def files(job: jobs_pb2.Job) -> dict[str, bytes]:
 
 
 @contextlib.contextmanager
-def running_engine(state: Path, valkey: Valkey, models: ModelServer, **variables: str) -> Iterator[Engine]:
+def running_engine(state: Path, valkey: Valkey, models: FakeTorchServe, **variables: str) -> Iterator[Engine]:
     """Have an engine for the length of a block; it has no processes until they are started."""
     engine = Engine(state, valkey, models, **variables)
     try:

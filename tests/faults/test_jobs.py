@@ -16,7 +16,7 @@ from mintage.v1 import jobs_pb2
 
 from service.errors import ResourceExhausted
 from tests.faults.engine import Engine, files, running_engine, samples, wait_until
-from tests.faults.model_server import ModelServer, running_model_server
+from tests.support.model_server import FakeTorchServe, running_model_server
 from tests.support.valkey import Valkey
 
 pytestmark = pytest.mark.e2e
@@ -170,7 +170,7 @@ def test_a_full_disk_keeps_nobody_from_pausing_and_the_pause_is_recorded_later(
     assert samples(cramped.wait_for(job.name)) == list(range(60))
 
 
-def test_an_idle_engine_uses_almost_no_cpu(engine: Engine, models: ModelServer) -> None:
+def test_an_idle_engine_uses_almost_no_cpu(engine: Engine, models: FakeTorchServe) -> None:
     import psutil
 
     engine.start_all()

@@ -12,7 +12,7 @@ import pytest
 from mintage.v1 import jobs_pb2
 
 from tests.faults.engine import Engine, files, pictures, samples, wait_until
-from tests.faults.model_server import made_images
+from tests.support.formula import made_images
 
 pytestmark = pytest.mark.e2e
 Shard = jobs_pb2.Shard

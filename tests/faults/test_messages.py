@@ -12,7 +12,7 @@ from mintage.v1 import jobs_pb2
 
 from service.jobs.messages.app import QUEUE, QUEUE_KEY, TASK, celery_app
 from tests.faults.engine import Engine, files, running_engine, samples, wait_until
-from tests.faults.model_server import ModelServer
+from tests.support.model_server import FakeTorchServe
 from tests.support.valkey import Valkey, running_valkey
 
 pytestmark = pytest.mark.e2e
@@ -96,7 +96,7 @@ def test_garbage_in_the_queue_costs_a_restart_of_the_worker_and_nothing_else(eng
     assert samples(job) == list(range(10))
 
 
-def test_a_redis_that_is_killed_and_comes_back_loses_no_job(tmp_path: Path, models: ModelServer) -> None:
+def test_a_redis_that_is_killed_and_comes_back_loses_no_job(tmp_path: Path, models: FakeTorchServe) -> None:
     with (
         running_valkey(tmp_path / "valkey") as valkey,
         running_engine(tmp_path / "state", valkey, models) as engine,
@@ -112,7 +112,7 @@ def test_a_redis_that_is_killed_and_comes_back_loses_no_job(tmp_path: Path, mode
         assert samples(job) == list(range(40))
 
 
-def test_a_redis_that_forgot_everything_is_told_again_by_the_plans(tmp_path: Path, models: ModelServer) -> None:
+def test_a_redis_that_forgot_everything_is_told_again_by_the_plans(tmp_path: Path, models: FakeTorchServe) -> None:
     with (
         running_valkey(tmp_path / "valkey") as valkey,
         running_engine(tmp_path / "state", valkey, models) as engine,

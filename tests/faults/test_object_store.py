@@ -16,8 +16,9 @@ from service.jobs.shards.publish import publish
 from service.jobs.shards.root import root_digest
 from service.jobs.storage.local_store import LocalStore
 from tests.faults.engine import Engine, running_engine, wait_until
-from tests.faults.model_server import ModelServer, made_images
 from tests.faults.test_crash_points import POINTS
+from tests.support.formula import made_images
+from tests.support.model_server import FakeTorchServe
 from tests.support.s3 import BUCKET, SECRET, S3Server
 from tests.support.valkey import Valkey
 
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture
-def engine(tmp_path: Path, valkey: Valkey, models: ModelServer, s3: S3Server) -> Iterator[Engine]:
+def engine(tmp_path: Path, valkey: Valkey, models: FakeTorchServe, s3: S3Server) -> Iterator[Engine]:
     """An engine that writes to a bucket."""
     with running_engine(tmp_path / "state", valkey, models, **s3.settings("base")) as engine:
         yield engine

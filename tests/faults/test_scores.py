@@ -13,7 +13,7 @@ import pytest
 from mintage.v1 import jobs_pb2
 
 from tests.faults.engine import Engine, files, pictures, wait_until
-from tests.faults.model_server import made_features, made_probabilities
+from tests.support.formula import made_features, made_probabilities
 from tests.support.image_folders import image_files, parquet_of, picture, png, tar_of
 from training.scores.classifier_score import classifier_score
 from training.scores.frechet import Moments, frechet_distance

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,15 @@ from service.jobs.ledger.ledger import Ledger, connect
 from service.jobs.storage.store import open_store
 from service.jobs.submission.submit import write_plan
 from service.jobs.workers.attempt import ShardRunner
+from service.metrics import Metrics
+from service.models.admission import Admissions
+from service.models.inference import Inference
+from service.models.registry import Registry
 from service.settings import Settings
-from tests.faults.engine import Models
-from tests.service.jobs.workers.test_attempt import Backend
 from tests.support import ledgers, verification
+from tests.support.formula import GENERATOR, put
 from tests.support.job_api import Api, Use, serving
+from tests.support.model_server import FakeModelServer
 from tests.support.valkey import Valkey
 
 ON_REDIS_TOO = (
@@ -76,25 +82,31 @@ def with_ledger(valkey: Valkey) -> ledgers.Use:
 @pytest.fixture
 def with_job(tmp_path: Path, valkey: Valkey) -> verification.Use:
     """Run a coroutine function with a finished job."""
-    variables = {"state_dir": tmp_path, "redis_url": valkey.url, "backend_retry_s": 1.0}
+    variables = {"state_dir": tmp_path, "redis_url": valkey.url, "backend_retry_s": 60.0}
     settings = Settings.model_validate(variables)
 
     async def run(act: verification.Act) -> None:
-        client = connect(settings)
+        client, plan = connect(settings), verification.PLAN
+        model = replace(GENERATOR, height=plan.height, width=plan.width, channels=plan.channels)
+        models = FakeModelServer(models={plan.backend_name: model})
+        put(settings.archives, plan.model, "generator", model)
+        registry = Registry(settings.archives)
+        admissions = Admissions(concurrent=4, waiting=4, waiting_bytes=1 << 26)
         try:
-            ledger, maker, models = Ledger(client), verification.Maker(), Models(shape=verification.SHAPE)
-            await ledger.create(write_plan(open_store(settings), verification.PLAN))
-            for shard in range(verification.PLAN.shards):
-                assert (
-                    await ShardRunner(settings, ledger, Backend(), "w").run_shard(verification.PLAN.job, shard)
-                    == "done"
+            with ThreadPoolExecutor(1) as pool:
+                ledger = Ledger(client)
+                await ledger.create(write_plan(open_store(settings), plan))
+                for shard in range(plan.shards):
+                    assert await ShardRunner(settings, ledger, models, "w").run_shard(plan.job, shard) == "done"
+                await verification.sign_off(settings, ledger)
+                models.requests.clear()
+                inference = Inference(
+                    models, registry, admissions=admissions, pool=pool, metrics=Metrics(), call_limit_s=60.0
                 )
-            await verification.sign_off(settings, ledger)
-            registry: Any = models
-            await act(
-                verification.Bench(settings, ledger, maker, models, JobServicer(settings, client, registry, maker))
-            )
+                api = JobServicer(settings, client, registry, inference)
+                await act(verification.Bench(settings, ledger, models, registry, api))
         finally:
+            await admissions.close()
             await client.aclose()
 
     return lambda act: asyncio.run(run(act))

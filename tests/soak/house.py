@@ -15,8 +15,8 @@ from typing import Any
 from service.processes.supervisor import Supervisor
 from service.processes.valkey import command
 from tests.faults.engine import Engine, running_engine, serves, wait_until
-from tests.faults.model_server import ModelServer, running_model_server
 from tests.faults.proxy import FaultyProxy, running_proxy
+from tests.support.model_server import FakeTorchServe, running_model_server
 from tests.support.valkey import Valkey, free_port
 
 LEASE_S = 2.0
@@ -30,7 +30,7 @@ class House:
 
     engine: Engine
     supervisor: Supervisor
-    models: ModelServer
+    models: FakeTorchServe
     valkey: Valkey
     proxies: dict[str, FaultyProxy]
 
@@ -55,7 +55,6 @@ def open_house(state: Path) -> Iterator[House]:
         valkey = Valkey(state / "valkey", free_port())
         variables = {"lease_s": str(LEASE_S), "max_attempts": "3", "backend_retry_s": "5"}
         engine = stack.enter_context(running_engine(state / "state", valkey, models, **variables))
-        engine.record_models()
         supervisor = stack.enter_context(Supervisor(state / "logs"))
         redis = command(valkey.folder, valkey.port, valkey.password)
         supervisor.start("valkey", redis, engine.environment, ready=valkey.answers, timeout_s=20)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from tests.faults.model_server import made_images
+from tests.support.formula import made_images
 
 
 def picture(index: int, shape: tuple[int, int, int] = (8, 6, 3), seed: int = 3) -> np.ndarray:

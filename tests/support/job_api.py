@@ -20,8 +20,9 @@ from service.api.servicers.jobs.service import JobServicer
 from service.jobs.ledger.ledger import Ledger, connect
 from service.jobs.ledger.views import Lease
 from service.metrics import Metrics
+from service.models.registry import Registry
 from service.settings import Settings
-from tests.faults.engine import Models
+from tests.support.formula import put_job_models
 
 State = jobs_pb2.Job.State
 Code = grpc.StatusCode
@@ -34,7 +35,7 @@ class Api:
 
     stub: jobs_pb2_grpc.JobServiceStub
     ledger: Ledger
-    models: Models
+    registry: Registry
     outputs: Path
 
     async def sample(self, **changes: Any) -> jobs_pb2.Job:
@@ -62,15 +63,15 @@ class Api:
 @contextlib.asynccontextmanager
 async def serving(settings: Settings) -> AsyncIterator[Api]:
     """Serve JobService on a free port."""
-    client, models = connect(settings), Models()
+    client, registry = connect(settings), put_job_models(settings.archives)
     server = grpc.aio.server(interceptors=[CallInterceptor(Metrics(), max_deadline_s=30)])
-    servicer = JobServicer(settings, client, models, None)  # type: ignore[arg-type]
+    servicer = JobServicer(settings, client, registry, None)  # type: ignore[arg-type]
     jobs_pb2_grpc.add_JobServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield Api(jobs_pb2_grpc.JobServiceStub(channel), Ledger(client), models, Path(settings.outputs))
+            yield Api(jobs_pb2_grpc.JobServiceStub(channel), Ledger(client), registry, Path(settings.outputs))
     finally:
         await server.stop(None)
         left = asyncio.all_tasks() - {asyncio.current_task()}  # a stopped server leaves calls behind for a moment

@@ -13,38 +13,23 @@ from service.api.servicers.jobs.service import JobServicer
 from service.jobs.dispatch.finalize import finalize
 from service.jobs.ledger.ledger import Ledger
 from service.jobs.storage.store import open_store
-from service.models.inference import GeneratedFiles
+from service.models.registry import Registry, backend_name
 from service.settings import Settings
-from tests.faults.engine import Models
-from tests.faults.model_server import GENERATOR_DIGEST, made_images
+from tests.support.formula import digest_of
+from tests.support.model_server import FakeModelServer
 from tests.support.plans import sample_plan
 
-SHAPE = (4, 3, 3)
-PLAN = sample_plan(height=4, width=3, channels=3, model_digest=GENERATOR_DIGEST, micro_batch=3)
+DIGEST = digest_of("generator")
+PLAN = sample_plan(
+    height=4,
+    width=3,
+    channels=3,
+    model_digest=DIGEST,
+    backend_name=backend_name("digits", DIGEST),
+    micro_batch=3,
+)
 NAME = f"jobs/{PLAN.job}"
 Kind = verification_pb2.Finding.Kind
-
-
-class Maker:
-    """Makes the images of the formula; those of `other` are different ones."""
-
-    def __init__(self) -> None:
-        self.asked: list[range] = []
-        self.other = range(0)
-        self.device = "cpu"
-        self.failures: list[Exception] = []
-
-    async def generate(
-        self, record: Any, *, seed: int, first_index: int, count: int, encode: Any, deadline: Any
-    ) -> GeneratedFiles:
-        """Make images."""
-        if self.failures:
-            raise self.failures.pop(0)
-        indices = range(first_index, first_index + count)
-        self.asked.append(indices)
-        images = made_images(seed, indices, SHAPE)
-        images[[index in self.other for index in indices], 0, 0, 0] ^= 1
-        return GeneratedFiles(encode(images), self.device)
 
 
 @dataclasses.dataclass
@@ -53,14 +38,19 @@ class Bench:
 
     settings: Settings
     ledger: Ledger
-    maker: Maker
-    models: Models
+    models: FakeModelServer
+    registry: Registry
     api: JobServicer
 
     @property
     def folder(self) -> Path:
         """The job's folder."""
         return Path(self.settings.outputs) / PLAN.prefix
+
+    def set_device(self, device_class: str) -> None:
+        """Have the model run on another kind of device."""
+        model = self.models.models[PLAN.backend_name]
+        self.models.models[PLAN.backend_name] = dataclasses.replace(model, device_class=device_class)
 
     async def parts(self, recompute: int = 0, seed: int = 0) -> list[verification_pb2.VerifyJobResponse]:
         """Verify; returns every part of the answer."""

@@ -21,7 +21,8 @@ from redis.asyncio import Redis
 
 from service.api.server import CannotListenError, running
 from service.settings import Settings
-from tests.support.world import FakeModelServer, failure_of, run, until, world
+from tests.support.model_server import FakeModelServer
+from tests.support.world import failure_of, run, until, world
 
 REQUEST = generation_pb2.GenerateRequest(model="models/digits", count=1)
 

@@ -11,7 +11,9 @@ import pytest
 from service.errors import FailedPrecondition, Internal, NotFound, Unavailable
 from service.models.loader import Loader
 from service.models.registry import Registry, backend_name
-from tests.support.world import GENERATOR, FakeModelServer, put, run, until
+from tests.support.formula import GENERATOR, put
+from tests.support.model_server import FakeModelServer
+from tests.support.world import run, until
 
 
 class Bench:

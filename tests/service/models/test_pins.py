@@ -12,7 +12,8 @@ from service.models.loader import Loader
 from service.models.reconciler import Reconciler
 from service.models.registry import ModelRecord, Registry
 from service.models.retired import RetiredModels
-from tests.support.world import FakeModelServer, run
+from tests.support.model_server import FakeModelServer
+from tests.support.world import run
 
 
 class FakePins:

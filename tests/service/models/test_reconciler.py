@@ -11,7 +11,9 @@ from service.errors import Internal, InvalidArgument, Unavailable
 from service.models.loader import Loader
 from service.models.reconciler import Reconciler, parse_wanted
 from service.models.registry import Registry
-from tests.support.world import FakeModelServer, put, run, until
+from tests.support.formula import put
+from tests.support.model_server import FakeModelServer
+from tests.support.world import run, until
 
 
 class Bench:

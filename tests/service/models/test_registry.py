@@ -8,7 +8,8 @@ import pytest
 
 from service.errors import FailedPrecondition, NotFound, Unavailable
 from service.models.registry import Registry
-from tests.support.world import CLASSIFIER, GENERATOR, record_of, run, until
+from tests.support.formula import CLASSIFIER, GENERATOR, record_of
+from tests.support.world import run, until
 
 DIGITS = record_of(GENERATOR, "digits")
 JUDGE = record_of(CLASSIFIER, "judge")

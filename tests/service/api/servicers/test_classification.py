@@ -14,7 +14,8 @@ from mintage.v1 import classification_pb2, classification_pb2_grpc
 from PIL import Image
 
 from tests.service.images.test_decode import png_that_says
-from tests.support.world import FakeModelServer, World, failure_of, run, until, world
+from tests.support.model_server import FakeModelServer
+from tests.support.world import World, failure_of, run, until, world
 
 HEIGHT, WIDTH = 8, 6
 Request = classification_pb2.ClassifyRequest

@@ -9,7 +9,8 @@ import grpc
 import pytest
 from mintage.v1 import models_pb2, models_pb2_grpc
 
-from tests.support.world import World, failure_of, put, run, world
+from tests.support.formula import put
+from tests.support.world import World, failure_of, run, world
 
 Model = models_pb2.Model
 

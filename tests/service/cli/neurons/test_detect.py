@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from service.cli import app
 from tests.client.fakes import world_in_a_thread
-from tests.support.world import World, put
+from tests.support.formula import put
+from tests.support.world import World
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 
 from service.cli import app
 from tests.client.fakes import world_in_a_thread
-from tests.support.world import World, pixels
+from tests.support.formula import pixels
+from tests.support.world import World
 
 
 @pytest.fixture(scope="module")

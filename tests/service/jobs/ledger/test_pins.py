@@ -68,7 +68,7 @@ def test_a_model_that_is_replaced_while_a_job_is_created_is_not_used(
 
         async def replaced_meanwhile(reservations: Reservations, plan: Plan) -> str:
             job = await reserve(reservations, plan)
-            api.models.records["digits"] = dataclasses.replace(api.models.records["digits"], digest="f" * 64)
+            api.registry.write(dataclasses.replace(api.registry.find("digits"), digest="f" * 64))
             return job
 
         monkeypatch.setattr(Reservations, "reserve", replaced_meanwhile)

@@ -16,7 +16,7 @@ from tests.support.verification import PLAN, Bench, Kind, Use
 def test_images_are_made_again_and_compared_each_once(with_job: Use) -> None:
     async def act(bench: Bench) -> None:
         assert await bench.findings(recompute=10_000) == []
-        assert bench.maker.asked == [range(0, 3), range(3, 4), range(4, 6), range(6, 8), range(8, 9), range(9, 10)]
+        assert bench.models.generated == [range(0, 3), range(3, 4), range(4, 6), range(6, 8), range(8, 9), range(9, 10)]
         progress = (await bench.parts(recompute=2))[-1].verdict.progress
         assert (progress.samples_recomputed, progress.samples_total) == (2, 2)
 
@@ -27,9 +27,9 @@ def test_the_seed_draws_the_samples(with_job: Use) -> None:
     async def act(bench: Bench) -> None:
         drawn = []
         for seed in (*range(8), 0):
-            bench.maker.asked.clear()
+            bench.models.requests.clear()
             await bench.parts(recompute=2, seed=seed)
-            drawn.append(tuple(bench.maker.asked))
+            drawn.append(tuple(bench.models.generated))
         assert drawn[0] == drawn[-1] and len(set(drawn)) > 1
 
     with_job(act)
@@ -37,7 +37,7 @@ def test_the_seed_draws_the_samples(with_job: Use) -> None:
 
 def test_only_the_drawn_samples_are_compared(with_job: Use) -> None:
     async def act(bench: Bench) -> None:
-        bench.maker.other = range(10)
+        bench.models.other = range(10)
         for count in (1, 2, 3, 9):
             parts = await bench.parts(recompute=count)
             assert sum(part.WhichOneof("part") == "finding" for part in parts) == count
@@ -48,7 +48,7 @@ def test_only_the_drawn_samples_are_compared(with_job: Use) -> None:
 
 def test_an_image_that_the_model_makes_otherwise_is_named(with_job: Use) -> None:
     async def act(bench: Bench) -> None:
-        bench.maker.other = range(5, 7)
+        bench.models.other = range(5, 7)
         found = [part.finding for part in await bench.parts(recompute=10) if part.WhichOneof("part") == "finding"]
         assert [(each.kind, each.shard, each.index) for each in found] == [
             (Kind.KIND_WRONG_IMAGE, 1, i) for i in (5, 6)
@@ -68,26 +68,26 @@ def test_a_shard_that_cannot_be_read_is_no_reason_to_stop(with_job: Use) -> None
 
 def test_a_model_that_does_not_answer_for_a_moment_is_asked_again(with_job: Use) -> None:
     async def act(bench: Bench) -> None:
-        bench.maker.failures = [Unavailable("away")]
-        assert await bench.findings(recompute=10) == [] and len(bench.maker.asked) == 6
+        bench.models.failures = [Unavailable("away")]
+        assert await bench.findings(recompute=10) == [] and len(bench.models.generated) == 7
 
     with_job(act)
 
 
 def test_only_the_model_that_made_the_images_makes_them_again(with_job: Use) -> None:
     async def act(bench: Bench) -> None:
-        record = bench.models.records["digits"]
-        for change, reason in (
-            ({"digest": "b" * 64}, "MODEL_DIGEST_DIFFERS"),
-            ({"device_class": "cuda-sm90"}, "DEVICE_CHANGED"),
-            ({"torch_version": "9"}, "DEVICE_CHANGED"),
+        record = bench.registry.find("digits")
+        for changed, reason in (
+            (dataclasses.replace(record, digest="b" * 64), "MODEL_DIGEST_DIFFERS"),
+            (dataclasses.replace(record, device_class="cuda-sm90"), "DEVICE_CHANGED"),
+            (dataclasses.replace(record, torch_version="9"), "DEVICE_CHANGED"),
         ):
-            bench.models.records["digits"] = dataclasses.replace(record, **change)
+            bench.registry.write(changed)
             with pytest.raises(FailedPrecondition) as caught:
                 await bench.parts(recompute=1)
             assert caught.value.reason == reason
             assert await bench.findings() == []
-        del bench.models.records["digits"]
+        bench.registry.remove("digits")
         with pytest.raises(FailedPrecondition, match=r"digits is not loaded; load the archive"):
             await bench.parts(recompute=1)
 
@@ -96,7 +96,8 @@ def test_only_the_model_that_made_the_images_makes_them_again(with_job: Use) -> 
 
 def test_another_device_is_said_to_be_one_and_not_reported_as_a_difference(with_job: Use) -> None:
     async def act(bench: Bench) -> None:
-        bench.maker.device, bench.maker.other = "cuda-sm90", range(10)
+        bench.set_device("cuda-sm90")
+        bench.models.other = range(10)
         with pytest.raises(FailedPrecondition, match="now runs on cuda-sm90"):
             await bench.parts(recompute=1)
 

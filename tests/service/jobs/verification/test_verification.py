@@ -21,7 +21,6 @@ from service.jobs.storage.store import open_store
 from service.jobs.submission.submit import write_plan
 from service.jobs.verification.findings import Finding, manifest_or_finding
 from service.jobs.workers.attempt import ShardRunner
-from tests.service.jobs.workers.test_attempt import Backend
 from tests.support.valkey import Valkey
 from tests.support.verification import NAME, PLAN, Bench, Use
 
@@ -35,7 +34,7 @@ def test_a_job_that_nobody_touched_is_sound_and_is_not_changed(with_job: Use) ->
         assert verdict.sound and (verdict.progress.shards_checked, verdict.progress.shards_total) == (3, 3)
         assert verdict.root_digest == (await bench.ledger.job(PLAN.job)).root_digest
         assert {path: path.read_bytes() for path in bench.folder.rglob("*") if path.is_file()} == before
-        assert not bench.maker.asked
+        assert not bench.models.generated
 
     with_job(act)
 
@@ -128,7 +127,7 @@ def test_a_file_that_was_changed_together_with_marker_and_manifest_is_found(with
         flip(bench.folder / "shards/000001.tar")
         for name in ("shards/000001.json", "manifest.json", "contact-sheet.png"):
             (bench.folder / name).unlink()
-        await ShardRunner(bench.settings, bench.ledger, Backend(), "w").run_shard(PLAN.job, 1)
+        await ShardRunner(bench.settings, bench.ledger, bench.models, "w").run_shard(PLAN.job, 1)
         assert [kind for kind, _ in await bench.findings()] == ["WRONG_MANIFEST", "WRONG_DIGEST", "WRONG_MARKER"]
 
     with_job(act)
@@ -154,7 +153,7 @@ def test_a_job_that_succeeded_in_part_and_was_forgotten_by_redis_is_sound(with_j
         await rebuild(bench.ledger, open_store(bench.settings))
         assert (await bench.ledger.job(PLAN.job)).state == "PARTIALLY_SUCCEEDED"
         assert await bench.findings(recompute=10) == []
-        assert bench.maker.asked == [range(0, 3), range(3, 4), range(8, 9), range(9, 10)]
+        assert bench.models.generated == [range(0, 3), range(3, 4), range(8, 9), range(9, 10)]
 
     with_job(act)
 

@@ -5,8 +5,7 @@ import contextlib
 import dataclasses
 import errno
 import itertools
-import json
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -24,32 +23,15 @@ from service.jobs.submission.submit import write_plan
 from service.jobs.workers.attempt import ShardRunner, failure_text
 from service.jobs.workers.work import RequestSize
 from service.settings import Settings
-from tests.faults.model_server import ModelServer
+from tests.support.formula import GENERATOR
+from tests.support.model_server import FakeModelServer
 from tests.support.plans import sample_plan, score_plan
 from tests.support.valkey import Valkey
 
 PLAN = sample_plan(height=4, width=3, channels=3)
 
 
-class Backend:
-    """A model server in this process; `failures` are raised first, `before` is awaited at every request."""
-
-    def __init__(self) -> None:
-        self.formula = ModelServer((PLAN.height, PLAN.width, PLAN.channels))
-        self.failures: list[Exception] = []
-        self.asked: list[tuple[int, int]] = []
-        self.before: Callable[[], Coroutine[Any, Any, None]] | None = None
-
-    async def predict(self, backend_name: str, inputs: Mapping[str, bytes], *, timeout_s: float) -> bytes:
-        """Answer one request."""
-        assert backend_name == PLAN.backend_name
-        request = json.loads(inputs["request"])
-        self.asked.append((request["first_index"], request["count"]))
-        if self.before:
-            await self.before()
-        if self.failures:
-            raise self.failures.pop(0)
-        return self.formula.answer(request, inputs)
+MODEL = dataclasses.replace(GENERATOR, height=PLAN.height, width=PLAN.width, channels=PLAN.channels)
 
 
 @dataclasses.dataclass
@@ -58,7 +40,7 @@ class Bench:
 
     settings: Settings
     ledger: Ledger
-    backend: Backend
+    backend: FakeModelServer
     runner: ShardRunner
 
     async def shard(self, number: int = 0) -> ShardView:
@@ -80,7 +62,7 @@ def on_bench(
     async def run() -> None:
         client = connect(chosen)
         try:
-            ledger, backend = Ledger(client), Backend()
+            ledger, backend = Ledger(client), FakeModelServer(models={PLAN.backend_name: MODEL})
             await ledger.create(write_plan(open_store(chosen), plan))
             await act(Bench(chosen, ledger, backend, ShardRunner(chosen, ledger, backend, "w")))
         finally:
@@ -99,7 +81,7 @@ def test_a_shard_is_made_in_order_and_committed(tmp_path: Path, valkey: Valkey) 
         marker = read_marker(open_store(bench.settings).output(PLAN.prefix), 1)
         shard = await bench.shard(1)
         assert marker is not None and (shard.state, shard.digest) == ("DONE", marker.digest)
-        assert bench.backend.asked == [(4, 2), (6, 2)]  # whole micro-batches
+        assert bench.backend.generated == [range(4, 6), range(6, 8)]  # whole micro-batches
         assert (await bench.ledger.job(PLAN.job)).images_committed == 4
         assert left_behind(bench.settings) == []
 
@@ -112,7 +94,7 @@ def test_a_wrong_hint_does_nothing(tmp_path: Path, valkey: Valkey) -> None:
         assert await bench.runner.run_shard(PLAN.job, 77) == "unknown"
         await bench.runner.run_shard(PLAN.job, 0)
         assert await bench.runner.run_shard(PLAN.job, 0) == "done"
-        assert len(bench.backend.asked) == 2
+        assert len(bench.backend.generated) == 2
 
     on_bench(tmp_path, valkey, act)
 
@@ -157,7 +139,7 @@ def test_an_attempt_that_failed_for_good_says_why_and_leaves_nothing(
 
 def test_another_device_than_the_plans_is_refused(tmp_path: Path, valkey: Valkey) -> None:
     async def act(bench: Bench) -> None:
-        bench.backend.formula.device = "cuda:NVIDIA H100"
+        bench.backend.models[PLAN.backend_name] = dataclasses.replace(MODEL, device_class="cuda-nvidia-h100")
         assert (await bench.runner.run_shard(PLAN.job, 0)).startswith("DEVICE_CHANGED: the plan was made for cpu")
 
     on_bench(tmp_path, valkey, act)

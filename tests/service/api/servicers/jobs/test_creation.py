@@ -26,7 +26,7 @@ def test_a_job_is_durable_before_the_answer(with_api: Use) -> None:
     async def act(api: Api) -> None:
         job = await api.sample()
         assert (job.state, job.progress.images_total, job.progress.shards_total) == (State.STATE_QUEUED, 10, 3)
-        assert job.sample.seed == 2**64 - 1 and job.sample.model_digest == api.models.records["digits"].digest
+        assert job.sample.seed == 2**64 - 1 and job.sample.model_digest == api.registry.find("digits").digest
         plan = read_plan((Path(job.output_uri) / "plan.json").read_bytes())
         assert plan.job == job.name[5:] and plan.prefix == f"jobs/{plan.job}"
         assert not job.HasField("start_time") and job.create_time.seconds > 0
@@ -165,7 +165,7 @@ def test_a_request_that_failed_may_be_corrected_under_the_same_id(with_api: Use)
 def test_a_known_request_is_answered_though_its_model_is_gone(with_api: Use) -> None:
     async def act(api: Api) -> None:
         job = await api.sample(request_id="one")
-        del api.models.records["digits"]
+        api.registry.remove("digits")
         assert (await api.sample(request_id="one")).name == job.name
 
     with_api(act)
@@ -225,11 +225,11 @@ def test_a_score_job_is_compared_with_one_of_the_same_model(with_api: Use) -> No
         )
         assert await wrong_fields(api.score(source.name, reference_job="x")) == ["reference_job"]
         assert await wrong_fields(api.score(source.name, shard_size=3)) == ["shard_size"]
-        judge = api.models.records["judge"]
-        api.models.records["judge"] = dataclasses.replace(judge, digest="f" * 64)
+        judge = api.registry.find("judge")
+        api.registry.write(dataclasses.replace(judge, digest="f" * 64))
         other = await refused(api.score(source.name, reference_job=reference.name), Code.FAILED_PRECONDITION)
         assert "two models cannot be compared" in other
-        api.models.records["judge"] = dataclasses.replace(judge, features=0)
+        api.registry.write(dataclasses.replace(judge, features=0))
         assert "no features" in await refused(
             api.score(source.name, reference_job=reference.name), Code.FAILED_PRECONDITION
         )
@@ -302,7 +302,7 @@ def test_neurons_score_by_the_concepts_that_they_know(with_api: Use) -> None:
         scoring = (await api.ledger.job(job.name[5:])).plan.scoring
         assert scoring is not None and scoring.classes == () and scoring.features == 4
         assert [(c.name, c.sign, c.threshold) for c in scoring.concepts] == [("dark", -1, -100.0), ("light", 1, 120.0)]
-        api.models.records["eyes"] = dataclasses.replace(api.models.records["eyes"], concepts=())
+        api.registry.write(dataclasses.replace(api.registry.find("eyes"), concepts=()))
         assert "no concept" in await refused(api.score(source.name, model="models/eyes"), Code.FAILED_PRECONDITION)
 
     with_api(act)
@@ -320,8 +320,8 @@ def test_a_score_job_is_cut_as_its_source_was(with_api: Use) -> None:
         assert plan.scoring is not None and plan.scoring.source_root_digest == "e" * 64
         assert await wrong_fields(api.score(source.name, splits=11)) == ["splits"]
         await refused(api.score(job.name), Code.FAILED_PRECONDITION)
-        small = dataclasses.replace(api.models.records["judge"], height=3)
-        api.models.records["judge"] = small
+        small = dataclasses.replace(api.registry.find("judge"), height=3)
+        api.registry.write(small)
         assert "height" in await refused(api.score(source.name), Code.FAILED_PRECONDITION)
 
     with_api(act)
@@ -345,7 +345,7 @@ def test_a_job_says_its_priority_and_who_asked_for_it(with_api: Use) -> None:
 
 def test_a_plan_names_all_that_decides_its_bytes(with_api: Use) -> None:
     async def act(api: Api) -> None:
-        job, model = await api.sample(), api.models.records["digits"]
+        job, model = await api.sample(), api.registry.find("digits")
         plan = read_plan((Path(job.output_uri) / "plan.json").read_bytes())
         assert (plan.model_digest, plan.micro_batch) == (model.digest, model.micro_batch)
         assert (plan.device_class, plan.torch_version) == (model.device_class, model.torch_version)
@@ -359,7 +359,7 @@ def test_what_is_only_validated_is_shown_and_leaves_nothing_behind(with_api: Use
         job = await api.sample(validate_only=True, request_id="one")
         assert (job.name, job.output_uri, job.HasField("create_time")) == ("", "", False)
         assert (job.progress.shards_total, job.sample.shard_size, job.client) == (3, 4, "127.0.0.1")
-        assert job.sample.model_digest == api.models.records["digits"].digest
+        assert job.sample.model_digest == api.registry.find("digits").digest
         placed = await api.sample(validate_only=True, output_prefix="a/b")
         assert placed.output_uri == str(api.outputs / "a/b") and not api.outputs.exists()
         with contextlib.closing(valkey.client()) as client:

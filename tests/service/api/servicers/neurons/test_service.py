@@ -14,7 +14,8 @@ from google.rpc import error_details_pb2
 from mintage.v1 import classification_pb2, generation_pb2, models_pb2, models_pb2_grpc, neurons_pb2, neurons_pb2_grpc
 from PIL import Image
 
-from tests.support.world import World, failure_of, pixels, put, run, until, world
+from tests.support.formula import pixels, put
+from tests.support.world import World, failure_of, run, until, world
 
 HEIGHT, WIDTH = 8, 6
 MODEL = "models/mind"

@@ -1,0 +1,231 @@
+"""The two fakes of the model server: one in this process, and one that speaks TorchServe's wire to real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import grpc
+from mintage.torchserve import inference_pb2, inference_pb2_grpc, management_pb2, management_pb2_grpc
+
+from service.backend.description import ModelDescription
+from service.errors import AlreadyExists, DeadlineExceeded, FailedPrecondition, NotFound, Unavailable
+from service.models.registry import backend_name as name_of
+from tests.support import formula
+from tests.support.formula import JOB_MODELS, SHAPE, answer, blob, digest_of
+
+
+@dataclass
+class FakeModelServer:
+    """Holds models by name; an archive's text begins with what it is: one of `formula.DESCRIPTIONS`, or `broken`.
+
+    A request is noted; then `before` is awaited, then `answers`; then the first of `failures` is raised, or `failure`,
+    which stays. Images whose indices are in `other` differ from the formula's.
+    """
+
+    archives: Path = Path("/nowhere")
+    models: dict[str, ModelDescription] = field(default_factory=dict)
+    workers: dict[str, int] = field(default_factory=dict)
+    requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    running: int = 0
+    most_running: int = 0
+    before: Callable[[], Awaitable[object]] | None = None
+    answers: asyncio.Event = field(default_factory=asyncio.Event)
+    proofs: asyncio.Event = field(default_factory=asyncio.Event)
+    dead: bool = False
+    failures: list[Exception] = field(default_factory=list)
+    failure: Exception | None = None
+    image_size: tuple[int, int, int] | None = None
+    other: range = range(0)
+
+    def __post_init__(self) -> None:
+        self.answers.set()
+        self.proofs.set()
+
+    async def predict(self, backend_name: str, inputs: Mapping[str, bytes], *, timeout_s: float) -> bytes:
+        """Answer when `answers` is set, unless told to fail."""
+        request = json.loads(inputs["request"])
+        self.requests.append((backend_name, request))
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        try:
+            async with asyncio.timeout(timeout_s):
+                if self.before is not None:
+                    await self.before()
+                await self.answers.wait()
+        except TimeoutError:
+            raise DeadlineExceeded("fake") from None
+        finally:
+            self.running -= 1
+        self._check_alive()
+        if self.failures:
+            raise self.failures.pop(0)
+        if self.failure is not None:
+            raise self.failure
+        if backend_name not in self.models:
+            raise Unavailable("not loaded now")
+        return answer(self.models[backend_name], request, inputs, other=self.other)
+
+    async def register(
+        self,
+        archive_file_name: str,
+        backend_name: str,
+        workers: int,
+        *,
+        startup_timeout_s: float,
+        response_timeout_s: float,
+    ) -> None:
+        """Load what the archive's text says."""
+        self._check_alive()
+        if backend_name in self.models:
+            raise AlreadyExists("taken")
+        text = (self.archives / archive_file_name).read_text()
+        if text.startswith("broken"):
+            raise FailedPrecondition("its weights are damaged", reason="MODEL_REFUSED")
+        self.models[backend_name] = self.described(text)
+        self.workers[backend_name] = workers
+
+    async def unregister(self, backend_name: str) -> None:
+        """Unload."""
+        self._check_alive()
+        if self.models.pop(backend_name, None) is None:
+            raise NotFound("not loaded")
+
+    async def scale(self, backend_name: str, workers: int, *, timeout_s: float = 120.0) -> None:
+        """Note the number."""
+        self._check_alive()
+        if backend_name not in self.models:
+            raise NotFound("not loaded")
+        self.workers[backend_name] = workers
+
+    async def list_models(self) -> list[str]:
+        """List."""
+        self._check_alive()
+        return sorted(self.models)
+
+    async def wait_until_ready(self, backend_name: str, timeout_s: float) -> ModelDescription:
+        """Describe, when `proofs` is set."""
+        await self.proofs.wait()
+        self._check_alive()
+        if self.failure is not None:
+            raise self.failure
+        return self.models[backend_name]
+
+    def described(self, text: str) -> ModelDescription:
+        """What a model is whose archive holds this text."""
+        model = formula.described(text)
+        height, width, channels = self.image_size or (model.height, model.width, model.channels)
+        return replace(model, height=height, width=width, channels=channels)
+
+    def restart(self) -> None:
+        """Lose every model, as the real one does."""
+        self.models.clear()
+        self.dead = False
+
+    def operations(self, name: str) -> list[dict[str, Any]]:
+        """The requests of one operation, in order."""
+        return [request for _, request in self.requests if request["op"] == name]
+
+    @property
+    def generated(self) -> list[range]:
+        """The indices of the images that were asked for, request by request."""
+        asked = self.operations("generate")
+        return [range(each["first_index"], each["first_index"] + each["count"]) for each in asked]
+
+    def _check_alive(self) -> None:
+        if self.dead:
+            raise Unavailable("the model server does not answer")
+
+
+Inference = inference_pb2_grpc.InferenceAPIsServiceServicer
+Management = management_pb2_grpc.ManagementAPIsServiceServicer
+
+
+class FakeTorchServe(Inference, Management):
+    """Holds `formula.JOB_MODELS` and notes requests; `pass_gate` may be cleared to hold answers back."""
+
+    def __init__(self, shape: tuple[int, int, int] = SHAPE) -> None:
+        self.shape = shape
+        self.device = "cpu"
+        self.requests: list[dict[str, Any]] = []
+        self.failures: list[grpc.StatusCode] = []  # raised first
+        self.poison = range(0)  # images that cannot be made
+        self.takes_s = 0.0  # what every request takes
+        self.pass_gate = threading.Event()
+        self.pass_gate.set()
+        self.open_for = 0  # requests that pass a closed gate
+        self.address = ""
+        self._lock = threading.Lock()
+
+    def Predictions(self, request: Any, context: Any) -> Any:
+        """Answer one request."""
+        asked, model = json.loads(request.input["request"]), self._model(request.model_name)
+        if asked["op"] in ("describe", "canary"):
+            facts = dataclasses.asdict(model)
+            facts["stages"] = [dataclasses.astuple(stage) for stage in model.stages]
+            return inference_pb2.PredictionResponse(prediction=blob(model, facts))
+        with self._lock:
+            self.requests.append(asked)
+            failure = self.failures.pop(0) if self.failures else None
+            passes = self.open_for > 0
+            self.open_for -= passes
+        time.sleep(self.takes_s)
+        if failure is not None:
+            context.abort(failure, "as the test wants it")
+        if asked.get("first_index", -1) in self.poison:
+            context.abort(grpc.StatusCode.INTERNAL, "poisoned, as the test wants it")
+        if not passes:
+            while not self.pass_gate.wait(0.05) and context.is_active():
+                pass
+        return inference_pb2.PredictionResponse(prediction=answer(model, asked, request.input))
+
+    def RegisterModel(self, request: Any, context: Any) -> Any:
+        """Say that a model is loaded; all of them always are."""
+        return management_pb2.ManagementResponse(msg="{}")
+
+    def UnregisterModel(self, request: Any, context: Any) -> Any:
+        """Say that a model is unloaded."""
+        return management_pb2.ManagementResponse(msg="{}")
+
+    def ScaleWorker(self, request: Any, context: Any) -> Any:
+        """Say that a model has as many workers as asked for."""
+        return management_pb2.ManagementResponse(msg="{}")
+
+    def ListModels(self, request: Any, context: Any) -> Any:
+        """Name the models."""
+        names = [name_of(name, digest_of(model.kind)) for name, model in JOB_MODELS.items()]
+        return management_pb2.ManagementResponse(msg=json.dumps({"models": [{"modelName": name} for name in names]}))
+
+    def DescribeModel(self, request: Any, context: Any) -> Any:
+        """Say that a model has a ready worker."""
+        return management_pb2.ManagementResponse(msg=json.dumps([{"workers": [{"status": "READY"}]}]))
+
+    def _model(self, backend_name: str) -> ModelDescription:
+        height, width, channels = self.shape
+        model = JOB_MODELS[backend_name.rpartition("-")[0]]
+        return replace(model, height=height, width=width, channels=channels, device_class=self.device)
+
+
+@contextlib.contextmanager
+def running_model_server(**options: Any) -> Iterator[FakeTorchServe]:
+    """Run a FakeTorchServe on a free port for the length of a block."""
+    servicer = FakeTorchServe(**options)
+    server = grpc.server(ThreadPoolExecutor(32), options=[("grpc.max_receive_message_length", 1 << 26)])
+    inference_pb2_grpc.add_InferenceAPIsServiceServicer_to_server(servicer, server)
+    management_pb2_grpc.add_ManagementAPIsServiceServicer_to_server(servicer, server)
+    servicer.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    try:
+        yield servicer
+    finally:
+        servicer.pass_gate.set()
+        server.stop(0).wait()
