@@ -14,7 +14,7 @@ OUTPUT_PREFIX = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}(/[A-Za-z0-9_-][A-
 JOB_FILE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}", re.ASCII)
 ARCHIVE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}\.mar", re.ASCII)
 LABEL_NAME = re.compile(r"[a-z][a-z0-9._-]{0,62}", re.ASCII)
-MAX_LABEL_VALUE = 63
+MAX_LABEL_VALUE = 63  # characters, as of a name: a label is no place for data
 REQUEST_ID = re.compile(r"[!-~]{1,128}", re.ASCII)
 
 

@@ -109,7 +109,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc 
                 contextlib.aclosing(behaviour(read(request), context)) as answers,
             ):
                 while True:
-                    async with guard():  # not around `write`, which must not be broken off
+                    async with guard():  # not around `write`, which must not be interrupted
                         answer = await anext(answers, _END)
                     if answer is _END:
                         return

@@ -1,4 +1,4 @@
-"""The kind of device that a plan promises equal bytes for."""
+"""The device class for which a plan promises equal bytes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from service.jobs.plan import Plan
 
 
 def check_device(plan: Plan, device_class: str, torch_version: str) -> None:
-    """Refuse an answer from another kind of device, or another torch, than the plan promises equal bytes for.
+    """Refuse an answer from another device class or torch version than the plan promises equal bytes for.
 
     Raises:
         FailedPrecondition: if it is from another.

@@ -1,8 +1,8 @@
-"""Crash points for the fault tests: places in the making of a job at which a process may be told to die.
+"""Crash points for the fault tests: places in the life of a job at which a process can be told to die.
 
-MINTAGE_CRASHES names a folder. Whoever comes to the point `after_fsync` and finds a file of that name there, or one
-named `after_fsync@2.1` while it attempts shard 2 for the first time, removes it and dies. So of a whole stack exactly
-one process dies for each file. Without the variable nothing here does anything.
+MINTAGE_CRASHES names a folder. A process that reaches the point `after_fsync` and finds a file of that name there, or
+one named `after_fsync@2.1` during its first attempt at shard 2, removes it and dies. So exactly one process of a whole
+stack dies for each file. Without the variable nothing here does anything.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import os
 from contextvars import ContextVar
 from pathlib import Path
 
-EXIT_STATUS = 137
+EXIT_STATUS = 137  # that of a process killed by SIGKILL
 
 _attempt = ContextVar("attempt", default="")
 
 
 def attempting(shard: int, attempt: int) -> None:
-    """Say which attempt at which shard this task is, for the crash points that it comes to."""
+    """Note which attempt at which shard this task is, for its crash points."""
     _attempt.set(f"{shard}.{attempt}")
 
 

@@ -1,8 +1,8 @@
-"""That a job is paused, being cancelled or retried, written beside its plan: an emptied Redis can be told.
+"""The intent of a job (paused, cancelled, retried), written beside its plan so that it survives the loss of Redis.
 
-Pausing and cancelling always act, even where the disk is full, for that is how one stops the job that fills it; what
-could not be written is written by the dispatcher once there is space. Resuming and retrying need space anyway and are
-refused before anything has changed.
+Pausing and cancelling always act, even on a full disk, since that is how a user stops the job that fills it; an intent
+that could not be written is written by the dispatcher once there is space. Resuming and retrying need space anyway, and
+are refused before anything changes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class IntentRecord:
-    """A job after something was asked of it, and whether that would survive the loss of Redis now."""
+    """A job after a request, and whether its intent would survive the loss of Redis now."""
 
     view: JobView
     durable: bool
@@ -61,7 +61,7 @@ class Intents:
             await asyncio.to_thread(self._write, view, _text("QUEUED", view.round + retried) or b"resumed\n")
 
     async def record(self, job: str) -> IntentRecord:
-        """Write down the intent that the job's state tells; what cannot be written now is left to the dispatcher.
+        """Write the intent that follows from the job's state; what cannot be written now is left to the dispatcher.
 
         Raises:
             NotFound: if the job does not exist.
@@ -78,7 +78,7 @@ class Intents:
         return IntentRecord(view, durable=True)
 
     async def record_missed(self) -> None:
-        """Write the intents that could not be written when they were asked for."""
+        """Write the intents that could not be written before."""
         for job in (await self._ledger.run("unrecorded", "list"))["jobs"]:
             try:
                 durable = (await self.record(job)).durable
@@ -111,7 +111,7 @@ def read_intent(output: Output) -> tuple[JobState, int]:
 
 
 def _text(state: JobState, retry_round: int) -> bytes | None:
-    """What is written down: a word, and how often the job was retried, if it was."""
+    """The content of the file: a word, and how often the job was retried, if it was."""
     word = _WORDS.get(state, "retried")
     if retry_round:
         return f"{word} {retry_round}\n".encode()

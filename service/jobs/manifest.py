@@ -41,7 +41,7 @@ class ListedFailure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """A manifest as it lies on disk. `bytes` is the size of all finished shards; None where it was not recorded."""
+    """A manifest as stored. `bytes` is the size of all finished shards; None where it was not recorded."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True)
 
@@ -67,7 +67,7 @@ _MANIFEST = TypeAdapter(Manifest)
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a job ended: what goes into its manifest, and from there into the ledger.
+    """How a job ended: the content of its manifest, and then of the ledger.
 
     `size_bytes` is the size of all finished shards; None if it is not known.
     """

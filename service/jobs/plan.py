@@ -15,11 +15,11 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from service.validation import CONCEPT, LABEL_NAME, MAX_LABEL_VALUE, OUTPUT_PREFIX
 
 PLAN_FILE = "plan.json"
-MAX_COUNT = 100_000_000
-MAX_SHARD_SIZE = 100_000
-MIN_CHOSEN, MAX_CHOSEN, MANY_SHARDS = 1024, 8192, 128
-MAX_SHARDS = 1_000_000
-MAX_PRIORITY = 10
+MAX_COUNT = 100_000_000  # images; file names have nine digits
+MAX_SHARD_SIZE = 100_000  # images; what the death of a worker may cost
+MAX_SHARDS = 1_000_000  # each is a record in Redis, and a file and a marker on disk
+MIN_CHOSEN, MAX_CHOSEN, MANY_SHARDS = 1024, 8192, 128  # see `default_shard_size`
+MAX_PRIORITY = 10  # 1.25^10 is about nine times the share
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _LEFT_OUT = {"mintage_version": "", "priority": 0, "client": "", "labels": {}, "ttl_ms": 0, "max_failed_shards": None}
@@ -36,10 +36,10 @@ LabelValue = Annotated[str, Field(max_length=MAX_LABEL_VALUE)]
 
 
 def default_shard_size(count: int) -> int:
-    """Images in a shard where nobody says it: 1,024, doubled up to 8,192 while that makes more than 128 shards.
+    """Return the default images per shard: 1,024, doubled up to 8,192 while that makes more than 128 shards.
 
-    A shard costs some milliseconds whatever is in it, and a worker's death costs at most one shard; so both stay small
-    beside the job. Powers of two are whole micro-batches: one that two shards share would be computed for each.
+    A shard has a fixed cost, and a worker's death costs at most one shard; so both stay small beside the job. Powers of
+    two are whole micro-batches: one that two shards share would be computed for each.
     """
     size = MIN_CHOSEN
     while size < MAX_CHOSEN and count > MANY_SHARDS * size:
@@ -49,7 +49,7 @@ def default_shard_size(count: int) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """What only a sample job has."""
+    """The part of the plan that only a sample job has."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
@@ -70,11 +70,11 @@ class ScoredConcept:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scoring:
-    """What only a score job has: whose images, what is asked of them, and what they are compared with.
+    """The part of the plan that only a score job has: its images, its questions, its reference.
 
     The images are those of `source_job`, where the root digest pins every byte that is scored, or of `source_folder`
     below the input folder, where `source_listing` is the digest of the list of its files. A classifier has `classes`,
-    an autoencoder `concepts`; `features` is how many of an image are kept, 0 for none.
+    an autoencoder `concepts`; `features` is the number of features kept per image, 0 for none.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -93,17 +93,17 @@ class Scoring:
     reference_root_digest: Digest | Literal[""] = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields for the canonical JSON; what earlier versions did not know is left out if it is empty."""
+        """Return the fields for the canonical JSON, without empty ones that earlier versions did not know."""
         fields = dataclasses.asdict(self)
         return {name: value for name, value in fields.items() if name in _ALWAYS_SCORED or value}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Everything that decides a job's bytes, and who asked for it. Exactly one of `sampling` and `scoring` is set.
+    """Everything that decides a job's bytes, and its client. Exactly one of `sampling` and `scoring` is set.
 
-    The options come last; they decide no byte. `ttl_ms`, milliseconds, is how long the job is kept after its
-    end, 0 for ever; `max_failed_shards` None is any number.
+    The options come last; they decide no byte. `ttl_ms` is how many milliseconds the job is kept after its end, 0 for
+    ever; `max_failed_shards` None is any number.
 
     Shard k holds the samples [k * shard_size, min(count, (k + 1) * shard_size)).
     """
@@ -164,7 +164,7 @@ class Plan:
         return range(shard * self.shard_size, min(self.count, (shard + 1) * self.shard_size))
 
     def to_json(self) -> bytes:
-        """Return the canonical JSON: sorted names, no spaces, one line; what says nothing is left out."""
+        """Return the canonical JSON: sorted names, no spaces, one line, no options at their defaults."""
         fields = dataclasses.asdict(self)
         fields["scoring"] = self.scoring.to_dict() if self.scoring else None
         left_out = {name for name, default in _LEFT_OUT.items() if fields[name] == default}
@@ -172,7 +172,7 @@ class Plan:
 
 
 class PlanError(ValueError):
-    """Raised when bytes are no plan that this version understands."""
+    """Raised when bytes are not a plan that this version understands."""
 
 
 def read_plan(data: bytes | str) -> Plan:

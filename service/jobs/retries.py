@@ -1,4 +1,4 @@
-"""Repeats a call that fails for a moment."""
+"""Retrying calls that fail transiently."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import TypeVar
 
 from service.errors import DeadlineExceeded, ResourceExhausted, Unavailable
 
-FIRST_RETRY_PAUSE_S, MAX_RETRY_PAUSE_S = 0.1, 3.0
+FIRST_RETRY_PAUSE_S, MAX_RETRY_PAUSE_S = 0.1, 3.0  # doubled in between: quick after a hiccup, gentle in an outage
 TRANSIENT = (Unavailable, ResourceExhausted, DeadlineExceeded)
 
 T = TypeVar("T")
 
 
 async def retry_transient(call: Callable[[], Awaitable[T]], retry_budget_s: float) -> T:
-    """Repeat a call that fails for a moment, with growing pauses, until retry_budget_s have passed."""
+    """Retry a call that fails transiently, with growing pauses, for at most retry_budget_s seconds."""
     deadline = time.monotonic() + retry_budget_s
     pause_s = FIRST_RETRY_PAUSE_S
     while True:

@@ -209,7 +209,7 @@ class Loader:
         return (entry is not None and entry.record == record) or self.retired.find(record.backend_name) is not None
 
     async def _to_the_end(self, operation: Coroutine[Any, Any, T]) -> T:
-        """Await an operation that goes on when its caller is cancelled."""
+        """Await an operation that continues when its caller is cancelled."""
         task = asyncio.create_task(operation)
         self._tasks.add(task)
         task.add_done_callback(self._ended)

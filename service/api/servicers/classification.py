@@ -1,4 +1,4 @@
-"""ClassificationService: what images show."""
+"""ClassificationService: classifies images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GenerationService: images now."""
+"""GenerationService: generates images while the caller waits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from service.models.registry import ModelRecord, Registry
 from service.settings import Settings
 from service.validation import Violations
 
-LAST_INDEX = 2**63 - 1
+LAST_INDEX = 2**63 - 1  # the largest int64
 
 
 class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):

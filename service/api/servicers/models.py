@@ -1,4 +1,4 @@
-"""ModelService: what is loaded."""
+"""ModelService: lists, loads, unloads and scales models."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from service.models.loader import Loader
 from service.models.registry import Entry, Registry
 from service.validation import ARCHIVE, MODEL_NAME, Violations
 
-MAX_WORKERS = 64
+MAX_WORKERS = 64  # each holds the model once more in memory
 
 _KINDS = {
     "generator": models_pb2.Model.KIND_GENERATOR,

@@ -81,7 +81,7 @@ def register(jobs: typer.Typer) -> None:
 
 @contextlib.contextmanager
 def _target(path: Path | None) -> Iterator[BinaryIO]:
-    """Open where the bytes go; a file gets its name only when all of it has come."""
+    """Open the destination of the bytes; a file gets its name only once it is complete."""
     if path is None:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mintage.client import Client
     from mintage.v1.jobs_pb2 import Job
 
-LINE_S = 5.0
+LINE_S = 5.0  # between two lines of progress in a log
 
 
 def follow(states: Iterable[Job], *, as_json: bool) -> Job | None:
@@ -28,13 +28,13 @@ def follow(states: Iterable[Job], *, as_json: bool) -> Job | None:
 
 
 def follow_to_end(client: Client, name: str, *, as_json: bool) -> Job:
-    """Show a job to its end and return it; after Ctrl-C leave with 130 and say that the job goes on."""
+    """Show a job to its end and return it; after Ctrl-C exit with 130 and say that the job continues."""
     try:
         return follow(client.watch(name), as_json=as_json) or client.job(name)
     except KeyboardInterrupt:
         short = name.removeprefix("jobs/")
         typer.echo(
-            f"\nthe job goes on; watch it: mintage jobs watch {short}; stop it: mintage jobs cancel {short}", err=True
+            f"\nthe job continues; watch it: mintage jobs watch {short}; stop it: mintage jobs cancel {short}", err=True
         )
         raise typer.Exit(INTERRUPTED) from None
 
@@ -47,7 +47,7 @@ def state_name(job: Job) -> str:
 
 
 def state_of(name: str) -> Job.State.ValueType:
-    """The state that `state_name` calls so; leaves with 2 if there is none."""
+    """The state of this name; exits with 2 if there is none."""
     from mintage.v1 import jobs_pb2
 
     states = {
@@ -61,13 +61,13 @@ def state_of(name: str) -> Job.State.ValueType:
 
 
 def speed(job: Job) -> str:
-    """Images a second, or nothing before it is known."""
+    """Images per second, or nothing while that is unknown."""
     rate = job.progress.images_per_second
     return f"{rate:,.0f} images/s" if rate >= 10 else f"{rate:.1f} images/s" if rate else ""
 
 
 def eta(job: Job) -> str:
-    """Time to the end and the range that it is expected in, or nothing before that is known."""
+    """The time left and its range, or nothing while that is unknown."""
     if not job.progress.HasField("eta"):
         return ""
     left = job.progress.eta
@@ -76,7 +76,7 @@ def eta(job: Job) -> str:
 
 
 def shard_counts(job: Job) -> str:
-    """How many shards are where."""
+    """Numbers of shards by state."""
     progress = job.progress
     parts = [f"{progress.shards_done}/{progress.shards_total} shards"]
     parts += [f"{progress.shards_running} running"] if progress.shards_running else []

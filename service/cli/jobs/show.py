@@ -1,4 +1,4 @@
-"""Jobs as people read them."""
+"""Printing jobs for people."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from service.cli.jobs.scores import score_facts
 
 
 def watch_with_bar(client: Client, name: str, *, on_change: Callable[[Job], None] = lambda _: None) -> Job:
-    """Show a job to its end and return it; `on_change` hears of every change."""
+    """Show a job to its end and return it; `on_change` is called for every change."""
 
     def states() -> Iterator[Job]:
         for job in client.watch(name):
@@ -39,7 +39,7 @@ def created(client: Client, job: Job, *, wait: bool, as_json: bool) -> None:
 
 
 def follow(client: Client, name: str, *, as_json: bool) -> None:
-    """Show a job to its end; leave with 1 if it did not succeed, with 130 after Ctrl-C."""
+    """Show a job to its end; exit with 1 if it did not succeed, with 130 after Ctrl-C."""
     job = progress.follow_to_end(client, name, as_json=as_json)
     if not as_json:
         print_job(job)
@@ -64,7 +64,7 @@ def print_list(found: list[Job]) -> None:
 
 
 def print_job(job: Job) -> None:
-    """Print everything there is to say of one job."""
+    """Print everything about one job."""
     facts: list[tuple[str, Any]] = [
         ("job", job.name),
         ("state", progress.state_name(job) if job.name else ""),

@@ -1,4 +1,4 @@
-"""`mintage jobs verify JOB`: hash every shard of a job that has ended, and make some of its images again.
+"""`mintage jobs verify JOB`: hash every shard of a finished job, and recompute some of its images.
 
 mintage jobs verify 01kat7x2m9q3zc5d
 mintage jobs verify 01kat7x2m9q3zc5d --recompute 20 --seed 1      # needs the model; exit status 1 if anything is wrong
@@ -43,7 +43,7 @@ def verify(
     api: ApiOption = DEFAULT_API,
     as_json: JsonOption = False,
 ) -> None:
-    """Check every file of a job that has ended against its digests; exit status 0 if all is sound, 1 if not.
+    """Check every file of a finished job against its digests; exit status 0 if all are sound, 1 if not.
 
     --json prints one object a line, the last one with the verdict.
     """
@@ -62,7 +62,7 @@ def register(jobs: typer.Typer) -> None:
 
 
 def last_of(parts: Iterable[VerifyJobResponse]) -> Verdict:
-    """Run through the parts and return the verdict; leaves with 1 if there is none."""
+    """Read every part and return the verdict; exits with 1 if there is none."""
     for part in parts:
         if part.WhichOneof("part") == "verdict":
             return part.verdict
@@ -70,7 +70,7 @@ def last_of(parts: Iterable[VerifyJobResponse]) -> Verdict:
 
 
 def finding_text(finding: Finding) -> str:
-    """One line: what is wrong, where, and what was expected."""
+    """A finding as one line: what is wrong, where, and what was expected."""
     from mintage.v1 import verification_pb2
 
     kind = verification_pb2.Finding.Kind.Name(finding.kind).removeprefix("KIND_")
@@ -82,7 +82,7 @@ def finding_text(finding: Finding) -> str:
 
 
 def verdict_text(verdict: Verdict) -> str:
-    """What it came to, in words."""
+    """The verdict in words."""
     said = [progress_text(verdict.progress)]
     if verdict.sound:
         said += [f"root digest {verdict.root_digest}"] if verdict.root_digest else []
@@ -91,7 +91,7 @@ def verdict_text(verdict: Verdict) -> str:
 
 
 def progress_text(progress: VerificationProgress) -> str:
-    """How much was checked."""
+    """The progress in words."""
     text = f"{progress.shards_checked:,}/{progress.shards_total:,} shards hashed"
     if not progress.samples_total:
         return text

@@ -1,4 +1,4 @@
-"""`mintage classify`: what a loaded classifier sees in image files.
+"""`mintage classify`: classify image files with a loaded classifier.
 
 mintage classify judge images/*.png --top 2
 """
@@ -15,7 +15,7 @@ from service.cli.console import DEFAULT_API, ApiOption, JsonOption, connect, con
 if TYPE_CHECKING:
     from mintage.client import Classifications
 
-BAR_CELLS = 12
+BAR_CELLS = 12  # characters of a bar
 
 
 def classify(

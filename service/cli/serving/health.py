@@ -20,7 +20,7 @@ def health(
     api: ApiOption = DEFAULT_API,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell whether the API works: exit status 0 if so, 1 if not, 2 if it does not know that service."""
+    """Check whether the API works: exit status 0 if so, 1 if not, 2 if it does not know that service."""
     with friendly_errors(), connect(api) as client:
         serving = client.health(service, timeout_s=timeout)
     status = "SERVING" if serving else "NOT_SERVING"

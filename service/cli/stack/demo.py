@@ -1,4 +1,4 @@
-"""`mintage demo`: the whole line, once. Train, pack, serve, generate, classify, sample in bulk, score, and prove it."""
+"""`mintage demo`: the whole line, once: train, pack, serve, generate, classify, sample in bulk, score, check."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 RECIPE = "ssgan-digits"
 GENERATOR, CLASSIFIER = "digits-generator", "digits-classifier"
 SEED = 2016
-JOB_IMAGES, SHARD_IMAGES, IMAGES_PER_S = 2_000, 250, 400.0
-LEASE_S = 5
+JOB_IMAGES, SHARD_IMAGES = 2_000, 250
+IMAGES_PER_S = 400.0  # slow enough that the worker dies in the middle of the job
+LEASE_S = 5  # short, so that the shard of the killed worker is soon taken back
 
 
 def demo(
@@ -57,7 +58,7 @@ def demo(
 
 
 def train(report: Report, seconds: float) -> None:
-    """Step 1: the K+1 GAN on the bundled digits; a run that is there already is carried on."""
+    """Step 1: the K+1 GAN on the bundled digits; an existing run is resumed."""
     from service.cli.training.train import train_with_bar
     from training.recipes import RECIPES
 
@@ -114,7 +115,7 @@ def generate(report: Report, client: Client) -> None:
 
 
 def classify(report: Report, client: Client) -> None:
-    """Step 4, second half: digits that no training saw."""
+    """Step 4, second half: digits held out from training."""
     from rich.progress import track
 
     from training.data import load as load_data
@@ -166,7 +167,7 @@ def kill_a_busy_worker(client: Client, stack: Stack, job: Job) -> str:
 
 
 def check(report: Report, client: Client, stack: Stack, job: Job) -> None:
-    """Read what is on disk with nothing but tarfile and hashlib, and count."""
+    """Count what is on disk, using only tarfile and hashlib."""
     from service.cli.stack.demo_report import audit
 
     found = audit(Path(job.output_uri.removeprefix("file://")), expected=JOB_IMAGES)
@@ -202,7 +203,7 @@ def score(report: Report, client: Client, job: Job) -> None:
 
 
 def finish(report: Report, stack: Stack, seconds: float) -> None:
-    """Say what was made, and what to try next."""
+    """Print what was made, and what to try next."""
     left = stack.supervisor.leftovers()
     if left:
         fail(f"these processes are left: {left}", FAILED)

@@ -47,7 +47,7 @@ class Report:
         self.output.print(f"\n[bold cyan]{number}/7[/bold cyan] [bold]{text}[/bold]", soft_wrap=True)
 
     def say(self, text: str) -> None:
-        """Print a line of a step; a Ctrl-C that was swallowed since the last one takes effect here."""
+        """Print a line of a step; a Ctrl-C that was held back since the last line takes effect here."""
         interrupts.check()
         self.output.print(f"    {text}", soft_wrap=True)
 
@@ -57,7 +57,7 @@ class Report:
         self._rows.append((name, value))
 
     def picture(self, caption: str, path: Path) -> None:
-        """Say where a picture is and keep it for the page."""
+        """Print where a picture is and keep it for the page."""
         self.say(f"{'picture':<18} {path}")
         self._pictures.append((caption, path))
 
@@ -79,7 +79,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What lies on disk: counted from the files alone."""
+    """What is on disk, counted from the files alone."""
 
     shards: int
     images: int

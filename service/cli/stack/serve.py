@@ -43,7 +43,7 @@ def serve(role: Annotated[Role, typer.Argument(help="The process.")]) -> None:
 
 
 def check(role: Annotated[Role, typer.Argument(help="The process.")]) -> None:
-    """Tell whether a process does its work; exit status 0 if so, 1 if not. Made for container health checks."""
+    """Check whether a process does its work; exit status 0 if so, 1 if not. For container health checks."""
     import asyncio
 
     from service.processes import checks

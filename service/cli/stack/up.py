@@ -20,7 +20,7 @@ OF_THE_STACK = {
     *("state_dir", "archive_dir", "api_address", "redis_url", "load_models", "worker_name"),
     *("torchserve_inference", "torchserve_management"),
 }
-LOADING_S = 120.0  # the longest wait for the shipped models
+LOADING_S = 120.0  # longest wait for the shipped models
 
 
 def up(
@@ -53,7 +53,7 @@ def up(
 
 
 def inherited_settings() -> dict[str, str]:
-    """Return the variables of settings that hold for the stack too: all but those that it chooses itself."""
+    """Return the MINTAGE_* variables that apply to the stack: all but those that it chooses itself."""
     from service.settings import Settings
 
     names = {f"MINTAGE_{field.upper()}" for field in set(Settings.model_fields) - OF_THE_STACK}
@@ -61,7 +61,7 @@ def inherited_settings() -> dict[str, str]:
 
 
 def bring_up(stack: Stack) -> None:
-    """Start the stack with a line or a spinner a process; a process that fails ends the command with its log."""
+    """Start the stack with one line or spinner per process; if one fails, the command ends with that process's log."""
     from service.processes.supervisor import ProcessFailedError
 
     output = errors_console()
@@ -81,7 +81,7 @@ def bring_up(stack: Stack) -> None:
 
 
 def wait_for_models(stack: Stack, names: set[str]) -> None:
-    """Wait until the shipped models answer; one that takes too long is left to the API, which goes on trying."""
+    """Wait until the shipped models answer; one that takes too long is left to the API, which keeps trying."""
     from mintage.client import Client
     from mintage.v1 import models_pb2
 
@@ -100,7 +100,7 @@ def wait_for_models(stack: Stack, names: set[str]) -> None:
 
 
 def wait_for_ctrl_c(stack: Stack) -> None:
-    """Say where things are, then wait until a signal raises KeyboardInterrupt."""
+    """Print where things are, then wait until a signal raises KeyboardInterrupt."""
     output = errors_console()
     output.print(f"[bold]Mintage is up[/bold]; gRPC API on {stack.api_address}, Ctrl-C stops everything")
     output.print(

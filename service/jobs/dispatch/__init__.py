@@ -1,1 +1,1 @@
-"""The dispatcher: hints, ends, rebuilding, retention."""
+"""The dispatcher: sends hints, finishes jobs, rebuilds the index, deletes expired jobs."""

@@ -15,18 +15,17 @@ from service.jobs.shards.marker import Marker
 from service.jobs.storage.output import Output
 
 CONTACT_SHEET = "contact-sheet.png"
-
-
-SHEET_IMAGES, SHEET_COLUMNS, SHEET_TILE = 64, 8, 128
+SHEET_IMAGES, SHEET_COLUMNS = 64, 8  # a square, as the samples of a training are shown
+SHEET_TILE = 128  # longest side of a tile in pixels; the whole sheet fits a screen
 
 
 def contact_sheet(output: Output, plan: Plan, markers: list[Marker]) -> bytes:
-    """Return the first images as one PNG, on white, large images made smaller."""
-    tiles = [_tile(image) for image in _first_images(output, plan, markers)]
+    """Return the first images as one PNG on white, large ones reduced."""
+    tiles = [_tile(image) for image in _first_images(output, plan, markers)]  # each [h, w, C]
     height, width, channels = tiles[0].shape
     columns = min(SHEET_COLUMNS, len(tiles))
     rows = -(-len(tiles) // columns)
-    sheet = np.full((rows * (height + 2) + 2, columns * (width + 2) + 2, channels), 255, np.uint8)
+    sheet = np.full((rows * (height + 2) + 2, columns * (width + 2) + 2, channels), 255, np.uint8)  # [H, W, C]
     for number, tile in enumerate(tiles):
         top, left = 2 + number // columns * (height + 2), 2 + number % columns * (width + 2)
         sheet[top : top + height, left : left + width] = tile

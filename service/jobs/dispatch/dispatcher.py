@@ -1,7 +1,7 @@
-"""The dispatcher: hands out hints, takes back what was lost, finishes jobs. `mintage serve dispatcher`.
+"""The dispatcher: sends hints, takes back expired leases, finishes jobs. `mintage serve dispatcher`.
 
-Any number may run; one leads by a lease in Redis. Nothing is lost when it dies: all that it knows is in the ledger and
-on disk, and whatever it does may be done twice.
+Any number may run; one leads by a lease in Redis. Nothing is lost when it dies: its state is in the ledger and on disk,
+and everything it does may be done twice.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from service.jobs.shards.publish import temporary_label
 from service.jobs.storage.store import open_store
 from service.settings import Settings
 
-LEADER_LEASE_S = 5.0
-BUSY_S, IDLE_S = 0.05, 1.0
-INTENTS_S = 2.0  # between two looks for intents that were not recorded: a full disk is not made emptier by asking often
-LOST_AFTER_S = 3.0
-FINISH_AGAIN_S = 5.0
+LEADER_LEASE_S = 5.0  # after which another dispatcher takes over from a dead one
+BUSY_S, IDLE_S = 0.05, 1.0  # between two turns, with and without work; work that arrives ends an idle wait at once
+INTENTS_S = 2.0  # between two attempts to write missed intents: asking more often does not empty a full disk
+LOST_AFTER_S = 3.0  # age of a hint that is in no queue: a worker claims what it takes within moments
+FINISH_AGAIN_S = 5.0  # before a job whose end failed is tried again
 SEND_AGAIN = {"max_retries": 1, "interval_start": 0.1}  # over a new connection
-SHARD_PAGE = 1000
+SHARD_PAGE = 1000  # records of shards that one script reads
 
 log = structlog.get_logger(__name__)
 
@@ -73,7 +73,7 @@ class Dispatcher:
         self._next_intents = 0.0
 
     async def run(self) -> None:
-        """Lead if nobody else does, for ever; errors of Redis are waited out."""
+        """Lead whenever no other dispatcher does, until cancelled; errors of Redis are waited out."""
         try:
             while True:
                 try:
@@ -94,7 +94,7 @@ class Dispatcher:
         await self._ledger.wait_for_work(BUSY_S if busy else IDLE_S)
 
     async def _step(self) -> bool:
-        """Do all that is to be done now; tells whether to look again soon."""
+        """Do all that can be done now; returns whether to poll again soon."""
         await self._expire()
         dispatch = await self._ledger.dispatch(
             QUEUE_KEY,
@@ -110,13 +110,13 @@ class Dispatcher:
         return dispatch.busy
 
     async def _record_intents(self) -> None:
-        """Write the intents that found no space when they were asked for."""
+        """Write the intents that found no space before."""
         if time.monotonic() >= self._next_intents:
             self._next_intents = time.monotonic() + INTENTS_S
             await self._intents.record_missed()
 
     async def _rebuild(self) -> None:
-        """Index what is on disk but not in the ledger: when this one begins to lead, and after Redis began anew."""
+        """Index what is on disk but not in the ledger: on beginning to lead, and after Redis restarted."""
         if await self._ledger.incarnation() != self._incarnation:
             jobs = await rebuild(self._ledger, self._store)
             log.info("the dispatcher leads", name=self._name, jobs_rebuilt=jobs)
@@ -124,7 +124,7 @@ class Dispatcher:
             self._incarnation = await self._ledger.incarnation()
 
     async def _expire(self) -> None:
-        """Take back leases that ran out and remove what their attempts left."""
+        """Take back expired leases and remove what their attempts left."""
         settings = self._settings
         for lease in await self._ledger.expire(max_attempts=settings.max_attempts, pause_s=settings.retry_pause_s):
             log.warning("lease lost", job=lease.job, shard=lease.shard, attempt=lease.attempt)
@@ -133,7 +133,7 @@ class Dispatcher:
             await asyncio.to_thread(self._store.output(prefix).remove_temporaries, label)
 
     def send(self, hints: list[tuple[str, int]]) -> None:
-        """Put hints into the broker; those that do not arrive are sent again later."""
+        """Send hints to the broker; lost ones are sent again later."""
         try:
             with self._celery.producer_or_acquire() as producer:
                 for job, shard in hints:
@@ -142,7 +142,7 @@ class Dispatcher:
             log.warning("hints were not sent", error=f"{type(error).__name__}: {error}")
 
     async def _finish(self) -> None:
-        """Begin to finish every job that can be finished; each in a task of its own, so that hints go on."""
+        """Begin to finish every job that can be finished, each in its own task, so that hints continue."""
         for job in await self._ledger.ending():
             if job not in self._finishing:
                 task = asyncio.create_task(self._finish_job(job))
@@ -194,7 +194,7 @@ class Dispatcher:
         return errors
 
     async def _leave(self) -> None:
-        """Let another one lead at once."""
+        """Let another dispatcher lead at once."""
         for task in self._finishing.values():
             task.cancel()
         await asyncio.gather(*self._finishing.values(), return_exceptions=True)

@@ -1,4 +1,4 @@
-"""The signed-off end of a job: contact sheet, score and, last, the manifest. Repeating it changes nothing."""
+"""Finishing a job: contact sheet, score and, last, the manifest. Repeating it changes nothing."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ def finalize(
 ) -> Ending:
     """Write what belongs to the end of a job, the manifest last, and return how the job ended.
 
-    If the manifest of this round, or of a later one, is there already, it decides; that of an earlier one is replaced.
+    If there is a manifest of this round or a later one, it decides; one of an earlier round is replaced.
 
     Args:
         store: where jobs write.
         plan: the job's plan.
-        cancelled: whether the job was asked to stop.
+        cancelled: whether the job was cancelled.
         errors: the last error of each shard that failed for good.
         retry_round: how often failed shards were given fresh attempts.
         inputs: the folder below which folders may be scored; without it a score job gets no report.
 
     Raises:
-        OSError: if the disk is full, say; try again later.
+        OSError: for example if the disk is full; try again later.
     """
     output = store.output(plan.prefix, existing=True)
     ending = read_ending(output)
@@ -118,12 +118,12 @@ def _ending(
 
 
 def _sum_up(output: Output, plan: Plan, digests: Mapping[int, str]) -> dict[str, str]:
-    """Write what the format has besides shards; returns its digests by name."""
+    """Write the format's files of the whole job; returns their digests by name."""
     return image_layout_of(plan).sum_up(output, digests) if plan.sampling else {}
 
 
 def _forget(output: Output, plan: Plan, kept: Container[str]) -> None:
-    """Remove what an earlier round, which ended with other shards, summed up."""
+    """Remove such files of an earlier round, which ended with other shards."""
     summary = image_layout_of(plan).summary if plan.sampling else None
     if summary:
         for name in output.names():

@@ -1,4 +1,4 @@
-"""Jobs whose plan is on disk but which the ledger has forgotten: Redis was restarted, or emptied. None is lost."""
+"""Indexing the jobs whose plan is on disk but not in the ledger: Redis was restarted, or emptied. None is lost."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from service.jobs.shards.marker import read_marker
 from service.jobs.storage.output import Output, OutputError
 from service.jobs.storage.store import Store
 
-BATCH = 500
+BATCH = 500  # jobs, or shards, of one exchange with Redis
 
 log = structlog.get_logger(__name__)
 
@@ -24,9 +24,9 @@ log = structlog.get_logger(__name__)
 async def rebuild(ledger: Ledger, store: Store) -> int:
     """Index every job that the ledger lacks; returns how many.
 
-    A job that has ended comes back as its manifest says, unless it was retried since. Any other begins anew, paused or
-    being cancelled if it was: its finished shards are found on disk by the workers that claim them, and only hashed.
-    One whose files are damaged is left out.
+    A finished job comes back as its manifest says, unless it was retried since. Any other begins again, paused or
+    cancelled if it was: the workers that claim its finished shards find them on disk and only hash them. A job whose
+    files are damaged is left out.
     """
     plans = await asyncio.to_thread(lambda: list(stored_plans(store)))
     rebuilt = 0
@@ -89,10 +89,10 @@ def _size_bytes(output: Output, ending: Ending) -> int:
 
 
 def _fields(plan: Plan, ending: Ending) -> dict[str, str | int]:
-    """What the ledger knew of a job that has ended, except its times and attempts.
+    """What the ledger knew about a finished job, except its times and attempts.
 
-    Its end is the time of the manifest's file; the manifest itself has none, so that its bytes are the same whoever
-    writes it and whenever.
+    Its end is the modification time of the manifest; the manifest itself holds none, so that its bytes do not depend on
+    when and by which process it is written.
     """
     images = sum(len(plan.span(shard)) for shard in ending.digests)
     known = {*ending.digests, *ending.errors}

@@ -1,4 +1,4 @@
-"""Jobs are deleted when they were kept as long as they asked for; the dispatcher does it, by the clock of Redis."""
+"""Deleting jobs whose ttl has passed, by the clock of Redis."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from service.jobs.ledger.control import DELETE_AGAIN_AFTER_S, Control
 from service.jobs.ledger.ledger import Ledger
 from service.jobs.storage.store import Store
 
-POLL_S = 1.0
-MAX_AT_ONCE = 4  # folders that are removed at the same time
+POLL_S = 1.0  # ttls are at least a second
+MAX_AT_ONCE = 4  # folders removed at a time, so that a disk stays usable meanwhile
 
 log = structlog.get_logger(__name__)
 
 
 class Retention:
-    """Deletes jobs whose time has come, and goes on with deletions that were broken off, each in a task of its own."""
+    """Deletes expired jobs and resumes interrupted deletions, each in its own task."""
 
     def __init__(self, ledger: Ledger, store: Store) -> None:
         self._ledger, self._store = ledger, store
@@ -29,7 +29,7 @@ class Retention:
         self._deleting: dict[str, asyncio.Task[None]] = {}
 
     async def poll(self) -> None:
-        """Begin to delete what is due; looks once a second at most."""
+        """Begin to delete what is due; asks the ledger once a second at most."""
         slots = MAX_AT_ONCE - len(self._deleting)
         if time.monotonic() < self._next_poll or slots <= 0:
             return
@@ -40,11 +40,11 @@ class Retention:
                 task.add_done_callback(functools.partial(self._deleted, job))
 
     async def join(self) -> None:
-        """Wait until everything that was begun has ended."""
+        """Wait for every deletion that was begun."""
         await asyncio.gather(*self._deleting.values(), return_exceptions=True)
 
     async def close(self) -> None:
-        """Break off everything; whoever leads next goes on with it."""
+        """Cancel every deletion; the next leader resumes them."""
         for task in self._deleting.values():
             task.cancel()
         await self.join()
@@ -54,7 +54,7 @@ class Retention:
             await self._control.delete(job, self._store)
             log.info("job deleted", job=job)
         except NotFound:
-            return  # somebody else was faster
+            return  # another call was faster
         except MintageError as error:
             log.warning("a job cannot be deleted now", job=job, error=error.message)
         except Exception:

@@ -1,4 +1,4 @@
-"""What people ask of a job that exists: wait, go on, try again what failed, be gone."""
+"""Pause, resume, retry and delete a job."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from service.jobs.plan import PLAN_FILE, Plan
 from service.jobs.storage.output import OutputError
 from service.jobs.storage.store import Store
 
-DELETE_AGAIN_AFTER_S = 10.0
+DELETE_AGAIN_AFTER_S = 10.0  # after which the dispatcher takes an unfinished deletion for an interrupted one
 RETRY_PAGE = 250  # records of shards that one script looks at: about a millisecond of Redis's time
 
 
 class Control:
-    """Transitions of the ledger that people ask for. Asking twice is as asking once.
+    """Transitions of the ledger that users ask for. They are idempotent.
 
-    All methods raise NotFound if the job does not exist, and FailedPrecondition if it is in no state for that.
+    All methods raise NotFound if the job does not exist, and FailedPrecondition if its state does not allow the
+    transition.
     """
 
     def __init__(self, ledger: Ledger) -> None:
@@ -30,20 +31,20 @@ class Control:
         await self._ask("pause", job, "only a job that is queued or running can be paused")
 
     async def resume(self, job: str) -> None:
-        """Let a paused job go on."""
+        """Resume a paused job."""
         await self._ask("resume", job, "only a paused job can be resumed")
 
     async def retry(self, job: str) -> None:
-        """Give the failed shards of a job that has ended fresh attempts, and let it run again."""
-        rule, cursor = "only a job that has ended with failed shards can be retried", "0"
+        """Give the failed shards of a finished job fresh attempts, and let it run again."""
+        rule, cursor = "only a finished job with failed shards can be retried", "0"
         while (cursor := (await self._ask("retry", job, rule, cursor, RETRY_PAGE))["cursor"]) != "0":
             pass
 
     async def delete(self, job: str, store: Store) -> None:
-        """Delete a job that has ended: its folder below `store`, then what the ledger knows of it.
+        """Delete a finished job: its folder below `store`, then its record in the ledger.
 
-        From the first step on nobody can do anything with the job; what was broken off is done by the next call, or by
-        the dispatcher after a while.
+        From the first step on the job can only be deleted; the next call, or the dispatcher after a while, finishes an
+        interrupted deletion.
         """
         await self._ask("delete", job, "cancel it first, or delete it with force", round(DELETE_AGAIN_AFTER_S * 1000))
         plan = (await self._ledger.job(job)).plan

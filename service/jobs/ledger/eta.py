@@ -1,8 +1,8 @@
-"""How long a job still takes, told as a range: it is wrong as often as it says, no more and not much less.
+"""How long a job will still take, as a calibrated range: it is wrong as often as it says, and not much less often.
 
-The speed of the past is cut into windows of equal length. What comes is expected at their mean, recent ones counting
-more; how far it may be off is learnt from how much they differ, and from how much neighbours are alike: a job whose
-speed drifts is less certain than one whose speed only jitters. A stall longer than any so far is foreseen by nobody.
+The past is cut into windows of equal length. The future is expected at the mean speed of the windows, recent ones
+weighing more; the uncertainty follows from how much they differ, and from how alike neighbours are: a job whose speed
+drifts is less predictable than one whose speed only jitters. A stall longer than any so far cannot be foreseen.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-MIN_SHARDS = 3
-MIN_SPAN_S = 2.0
-MIN_WINDOWS, MAX_WINDOWS = 6, 32
-MEMORY = 0.35  # of the past; older windows count less
-DRIFT = 0.05  # least doubt about the mean speed, relative
-WIDEST = 6.0  # a factor beyond which a range says nothing anyway
+MIN_SHARDS = 3  # finished ones, before which their duration is a guess
+MIN_SPAN_S = 2.0  # of the past: less is start-up
+MIN_WINDOWS, MAX_WINDOWS = 6, 32  # fewer have no variance worth the name; more are too short for whole requests
+MEMORY = 0.35  # of the past, as a share: older windows weigh less
+DRIFT = 0.05  # lowest relative doubt about the mean speed
+MAX_FACTOR = 6.0  # beyond it a range says nothing anyway
 NINE_IN_TEN = 1.2816  # quantile of the normal distribution
 ENDING_S = 0.3  # noticing the end, writing the manifest
 
@@ -36,17 +36,17 @@ class Eta:
 def eta(
     trail: Sequence[Point], *, left: int, shard_size: int, running: int, shard_s: float, shard_deviation_s: float
 ) -> Eta | None:
-    """Expect the end of a job.
+    """Estimate the time to a job's end.
 
     Args:
         trail: when how many images were done, in order; the last point is now.
-        left: images still to be made, >= 1.
+        left: images still to do, >= 1.
         shard_size: images in a shard.
-        running: shards that are held by workers now, >= 0.
+        running: shards that workers hold now, >= 0.
         shard_s: how long a shard took on average, from claim to commit.
         shard_deviation_s: standard deviation of that.
 
-    Returns: None if the trail is too short to tell, or nothing was done on it.
+    Returns: None if the trail is too short, or no image was done in it.
     """
     rates, window_s = _rates(trail)
     weights = [math.exp((1 - len(rates) + i) / (MEMORY * len(rates))) for i in range(len(rates))]
@@ -56,15 +56,16 @@ def eta(
     work_s = left / mean
     if left <= running * shard_size:  # no shard waits any more: workers that were there before have nothing to do
         work_s *= max(mean * shard_s / shard_size / running, 1.0)
-    factor = min(math.exp(NINE_IN_TEN * _doubt(rates, weights, mean, ahead=work_s / window_s)), WIDEST)
+    factor = min(math.exp(NINE_IN_TEN * _doubt(rates, weights, mean, ahead=work_s / window_s)), MAX_FACTOR)
     wait_s, max_wait_s = _wait_s(running, shard_s, shard_deviation_s)
     return Eta(work_s + wait_s + ENDING_S, work_s / factor, work_s * factor + max_wait_s + 2 * ENDING_S)
 
 
 def _wait_s(workers: int, shard_s: float, deviation_s: float) -> tuple[float, float]:
-    """What is lost at the end, while the last shards are under way and other workers have none: likely, and at most.
+    """Seconds lost at the end, while the last shards run and other workers have none: expected, and at most.
 
-    The workers' last shards end evenly spread over the time of one, give or take their deviation; the last one counts.
+    The workers' last shards end evenly spread over the duration of one, give or take its deviation; the last one
+    counts.
     """
     if workers < 2:
         return 0.0, deviation_s
@@ -97,7 +98,7 @@ def _mean(values: Sequence[float], weights: Sequence[float]) -> float:
 
 
 def _doubt(rates: Sequence[float], weights: Sequence[float], mean: float, *, ahead: float) -> float:
-    """How far the speed of `ahead` windows to come may be off the mean: a standard deviation, relative to it."""
+    """Relative standard deviation of the mean speed of the next `ahead` windows."""
     away = [rate - mean for rate in rates]
     variance = _mean([each * each for each in away], weights)
     if not variance:

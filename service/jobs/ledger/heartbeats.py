@@ -1,4 +1,4 @@
-"""Heartbeats in Redis: who works here, who leads, and what is wrong if nobody does."""
+"""Heartbeats in Redis: the live workers, the leading dispatcher, and what is wrong without them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import redis.asyncio
 from service.jobs.ledger.scripts import PREFIX, script
 from service.settings import Settings
 
-HEARTBEAT_S = 2.0
-DEAD_AFTER_S = 10.0
+HEARTBEAT_S = 2.0  # between two heartbeats of a worker
+DEAD_AFTER_S = 10.0  # without one: four may be late or lost
 
 
 def worker_name(settings: Settings) -> str:
-    """Name of this machine's worker, for people."""
+    """Name of this machine's worker, to be read by people."""
     return settings.worker_name or socket.gethostname()
 
 
@@ -31,11 +31,11 @@ class Heartbeat:
         self._name = f"{worker_name(settings)}#{os.getpid()}"
 
     def send(self, slots: int) -> None:
-        """Say how many shards this worker runs at once; 0 says that it leaves."""
+        """Report how many shards this worker runs at once; 0 means that it leaves."""
         self._script(keys=[PREFIX], args=[self._name, slots])
 
     def close(self) -> None:
-        """Leave and hang up."""
+        """Leave, and close the connection."""
         self.send(0)
         self._client.close()
 

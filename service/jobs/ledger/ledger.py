@@ -1,7 +1,7 @@
-"""The ledger: what Redis knows of every job. An index, not the truth; every transition is one Lua script (`lua/`).
+"""The ledger: what Redis knows about every job. Despite its name it is an index that can be rebuilt from the disk.
 
-Time is Redis's own clock, so a worker's wrong one changes nothing. Every script may be sent twice (a client retries a
-call whose answer was lost) and then answers as it did at first.
+Every transition is one Lua script (`lua/`). Time is Redis's own clock, so a worker's wrong clock changes nothing. Every
+script may be sent twice (a client retries a call whose answer was lost) and gives the same answer again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from service.jobs.plan import Plan
 from service.settings import Settings
 
 REBUILT = PREFIX + "rebuilt"
-VIEWS = 100  # jobs that one script shows: a few milliseconds of Redis's time
+VIEWS = 100  # jobs per script: a few milliseconds of Redis's time
 
 
 class LeaseEnded(Exception):
@@ -35,7 +35,7 @@ class LeaseEnded(Exception):
 
 
 def connect(settings: Settings) -> Redis:
-    """Open a connection pool to the ledger. Commands have a deadline; one that a dead connection lost is repeated."""
+    """Open a connection pool to the ledger. Commands have a deadline; one lost with its connection is repeated."""
     return Redis.from_url(
         settings.redis_url.get_secret_value(),
         retry=Retry(ConstantBackoff(0.05), 1),
@@ -48,7 +48,7 @@ def connect(settings: Settings) -> Redis:
 
 
 class Ledger:
-    """Every question to the ledger and every transition in it.
+    """Every query of the ledger and every transition in it.
 
     All methods raise Unavailable if Redis does not answer, and ResourceExhausted if its memory is full.
     """
@@ -58,15 +58,15 @@ class Ledger:
         self._scripts = Scripts(client)
 
     async def create(self, plan: Plan) -> bool:
-        """Index a job whose plan is on disk; tells whether it was new."""
+        """Index a job whose plan is on disk; returns whether it was new."""
         return bool((await self.run("create", *_creation(plan, {"state": "QUEUED"})))["created"])
 
     async def restore(self, plan: Plan, fields: Mapping[str, str | int]) -> bool:
-        """Index a job as it was, after its shards; tells whether it was new. `fields` are those of its hash."""
+        """Index a job as it was, after its shards; returns whether it was new. `fields` are those of its hash."""
         return bool((await self.run("create", *_creation(plan, fields)))["created"])
 
     async def restore_shards(self, job: str, digests: Mapping[int, str], errors: Mapping[int, str]) -> None:
-        """Index shards of a job that has ended."""
+        """Index shards of a finished job."""
         records: dict[Any, Any] = {shard: {"s": "D", "a": 0, "f": 0, "d": digest} for shard, digest in digests.items()}
         records |= {shard: {"s": "F", "a": 0, "f": 0, "e": error} for shard, error in errors.items()}
         if records:
@@ -75,12 +75,12 @@ class Ledger:
                 await self._redis.hset(f"{PREFIX}job:{job}:shards", mapping=texts)
 
     async def claim(self, job: str, shard: int, *, owner: str, worker: str, lease_s: float) -> Lease | str:
-        """Lease a ready shard, or tell why not: unknown, stopped, leased, done, failed or wait.
+        """Lease a ready shard, or say why not: unknown, stopped, leased, done, failed or wait.
 
         Args:
             job: the job's id.
             shard: the shard's number.
-            owner: unique to this try; the same owner asking twice gets the same lease.
+            owner: unique to this call; a repeated call of the same owner gets the same lease.
             worker: name for people.
             lease_s: seconds until the lease must be renewed.
         """
@@ -90,7 +90,7 @@ class Ledger:
     async def renew(
         self, lease: Lease, *, lease_s: float, done: int, wanted: int = 0, max_images_per_second: float = 0.0
     ) -> float:
-        """Keep a lease, tell progress and book the next images; returns the seconds to wait before making them.
+        """Keep a lease, report progress and book the next images; returns the seconds to wait before making them.
 
         Args:
             lease: the lease.
@@ -100,7 +100,7 @@ class Ledger:
             max_images_per_second: the bound, over all workers; 0 is none.
 
         Raises:
-            LeaseEnded: if the job was paused or cancelled, or another worker may have the shard.
+            LeaseEnded: if the job was paused or cancelled, or another worker may hold the shard.
         """
         reply = await self.run(
             "renew", lease.job, lease.shard, lease.attempt, _ms(lease_s), done, wanted, max_images_per_second
@@ -110,30 +110,30 @@ class Ledger:
         return float(reply["wait_ms"]) / 1000
 
     async def commit(self, lease: Lease, *, digest: str, images: int, size_bytes: int) -> None:
-        """Finish a shard whose file, of this size, and marker are in place.
+        """Finish a shard whose file, of this size, and marker are published.
 
         Raises:
-            LeaseEnded: if another attempt has the shard or the job has ended.
+            LeaseEnded: if another attempt holds the shard, or the job has ended.
         """
         reply = await self.run("commit", lease.job, lease.shard, lease.attempt, digest, images, size_bytes)
         if "why" in reply:
             raise LeaseEnded(reply["why"])
 
     async def fail(self, lease: Lease, error: str, *, max_attempts: int, pause_s: float) -> None:
-        """End an attempt that failed; `max_attempts` failures are final, before that the pause doubles each time."""
+        """End a failed attempt; `max_attempts` failures are final, before that the pause doubles each time."""
         await self.run("fail", lease.job, lease.shard, lease.attempt, error, max_attempts, _ms(pause_s))
 
     async def hand_back(self, lease: Lease) -> None:
-        """Give a lease back; this attempt counts as no failure."""
+        """Give a lease back; the attempt does not count as a failure."""
         await self.run("hand_back", lease.job, lease.shard, lease.attempt)
 
     async def expire(self, *, max_attempts: int, pause_s: float, limit: int = 100) -> list[Lease]:
-        """Take back the leases that were not renewed, and return them."""
+        """Take back expired leases, and return them."""
         reply = await self.run("expire", limit, max_attempts, _ms(pause_s))
         return [Lease(each["job"], int(each["shard"]), int(each["attempt"])) for each in reply["ended"]]
 
     async def cancel(self, job: str) -> None:
-        """Ask a job to stop; a job that has ended stays as it is.
+        """Cancel a job; a finished one stays as it is.
 
         Raises:
             NotFound: if it does not exist.
@@ -152,20 +152,20 @@ class Ledger:
         result: str = "",
         retry_round: int = 0,
     ) -> bool:
-        """Bring a job to its terminal state; tells whether it was as said before, with no shard leased."""
+        """Bring a job to its terminal state; returns whether it was in state `before`, with no shard leased."""
         return "ok" in await self.run("finish", job, before, after, error, root_digest, result, retry_round)
 
     async def dispatch(self, queue_key: str, *, per_slot: int, lost_after_s: float, dead_after_s: float) -> Dispatch:
         """Choose the shards to send hints for: lost hints again, then new ones by fair share.
 
         Clients take turns, equally, and so do the jobs of one client, a job of priority p 1.25^p times as often as one
-        of priority 0 (start-time fair queueing: whoever was away gains nothing by it). A share is never 0, so nobody
+        of priority 0 (start-time fair queueing: a client gains nothing by being away). A share is never 0, so no job
         starves; a lone job gets everything.
 
         Args:
             queue_key: the broker's list of hints.
-            per_slot: hints to keep on their way for each live worker slot.
-            lost_after_s: age after which a hint that is not in the queue any more counts as lost.
+            per_slot: hints to keep in flight for each live worker slot.
+            lost_after_s: age after which a hint that is no longer in the queue counts as lost.
             dead_after_s: age after which a worker's last heartbeat no longer counts.
         """
         reply = await self.run("dispatch", per_slot, _ms(lost_after_s), _ms(dead_after_s), keys=[queue_key])
@@ -177,7 +177,7 @@ class Ledger:
         return list((await self.run("ending"))["jobs"])
 
     async def heartbeat(self, worker: str, slots: int) -> None:
-        """Send a worker's heartbeat; 0 slots says that it leaves."""
+        """Send a worker's heartbeat; 0 slots means that it leaves."""
         await self.run("heartbeat", worker, slots)
 
     async def lead(self, name: str, *, lease_s: float) -> bool:
@@ -185,12 +185,12 @@ class Ledger:
         return bool((await self.run("lead", name, _ms(lease_s)))["leads"])
 
     async def wait_for_work(self, timeout_s: float) -> None:
-        """Return when something is to be done, or after timeout_s."""
+        """Return as soon as there is work, or after timeout_s."""
         with translated():
             await self._redis.blpop([PREFIX + "wake"], timeout=timeout_s)
 
     async def incarnation(self) -> str:
-        """Return what changes when Redis starts anew, perhaps without the last second's writes, or is emptied."""
+        """Return a value that changes when Redis restarts, perhaps without the last second's writes, or is emptied."""
         with translated():
             run_id = (await self._redis.info("server"))["run_id"]
             return f"{run_id} {await self._redis.get(REBUILT)!r}"
@@ -212,7 +212,7 @@ class Ledger:
         return views[0]
 
     async def unknown(self, jobs: Sequence[str]) -> list[str]:
-        """Return those jobs that the ledger does not have."""
+        """Return those of the jobs that the ledger does not have."""
         with translated():
             pipeline = self._redis.pipeline(transaction=False)
             for job in jobs:
@@ -221,7 +221,7 @@ class Ledger:
         return [job for job, exists in zip(jobs, found, strict=True) if not exists]
 
     async def revision(self, job: str) -> int:
-        """Return the number that grows with every change of a job; 0 if it does not exist."""
+        """Return the number that grows with every change of a job; 0 if the job does not exist."""
         with translated():
             return int(await self._redis.hget(f"{PREFIX}job:{job}", "rev") or 0)
 
@@ -250,7 +250,7 @@ class Ledger:
 
 
 def _creation(plan: Plan, fields: Mapping[str, str | int]) -> list[str | int]:
-    """Return the arguments that index a job: who it is, then the fields of its hash and their values."""
+    """Return the arguments that index a job: its id and request, then the fields of its hash and their values."""
     known: dict[str, str | int] = {
         "plan": plan.to_json().decode(),
         "shards": plan.shards,

@@ -1,4 +1,4 @@
-"""Which models jobs need, as the ledger knows it."""
+"""The models that unfinished jobs need, according to the ledger."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from service.jobs.ledger.scripts import Scripts
 
 
 class LedgerPins:
-    """Asks the ledger."""
+    """`service.models.pins.Pins` over the ledger."""
 
     def __init__(self, client: Redis) -> None:
         self._scripts = Scripts(client)
 
     async def needed(self) -> frozenset[str] | None:
-        """Backend names that unfinished jobs need; None if Redis does not answer, or forgot all jobs."""
+        """Backend names that unfinished jobs need; None if Redis does not answer, or has lost all jobs."""
         try:
             reply = await self._scripts.run("pins")
         except MintageError:

@@ -1,4 +1,4 @@
-"""Lists of jobs and of their shards: of those that are wanted, page by page, with bounded work a call."""
+"""Pages of jobs and of shards that match a filter, with bounded work per call."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 from service.jobs.ledger.ledger import Ledger
 from service.jobs.ledger.views import JobView, ShardView
 
-JOBS_PER_SCRIPT = 1000  # jobs that one script looks at: a millisecond or two of Redis's time
-MAX_SCRIPTS = 50
+JOBS_PER_SCRIPT = 1000  # that one script looks at: a millisecond or two of Redis's time
+MAX_SCRIPTS = 50  # per page, so that a filter that matches almost nothing ends a page early
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobFilter:
-    """Which jobs: in one of these states, of this kind and client, with all of these labels. Empty is any."""
+    """Jobs in one of these states, of this kind and client, with all of these labels; an empty field matches all."""
 
     states: frozenset[str] = frozenset()
     kind: str = ""
@@ -24,7 +24,7 @@ class JobFilter:
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """What the script reads."""
+        """Return the filter as the script reads it."""
         wanted: dict[str, Any] = {
             "states": dict.fromkeys(sorted(self.states), True),
             "kind": self.kind,
@@ -34,19 +34,19 @@ class JobFilter:
         return json.dumps({name: value for name, value in wanted.items() if value})
 
 
-async def page(ledger: Ledger, wanted: JobFilter, *, after: str, size: int) -> tuple[list[JobView], str]:
-    """Return the next jobs that are as wanted, the newest first, and where to go on: an id, '' after the last one.
+async def page(ledger: Ledger, job_filter: JobFilter, *, after: str, size: int) -> tuple[list[JobView], str]:
+    """Return the next jobs that match, newest first, and the id where the next page begins, '' after the last one.
 
-    A page may have fewer jobs than `size` though there are more: where few of very many are wanted, it ends early.
+    A page may have fewer jobs than `size` though more follow: where few of very many match, it ends early.
 
     Args:
         ledger: the ledger.
-        wanted: which.
+        job_filter: which jobs.
         after: the id after which to begin; '' begins with the newest.
-        size: at most this many.
+        size: most jobs.
     """
     ids: list[str] = []
-    text, last = wanted.to_json(), after
+    text, last = job_filter.to_json(), after
     for _ in range(MAX_SCRIPTS):
         reply = await ledger.run("page", last, size + 1 - len(ids), JOBS_PER_SCRIPT, text)
         ids += reply["jobs"]
@@ -61,16 +61,16 @@ async def page(ledger: Ledger, wanted: JobFilter, *, after: str, size: int) -> t
 async def shard_page(
     ledger: Ledger, job: str, states: Collection[str], *, first: int, size: int
 ) -> tuple[list[ShardView], int]:
-    """Return the next shards that are in one of these states, in order, and the number of the shard to go on with.
+    """Return the next shards in one of these states, in order, and the number of the shard where the next page begins.
 
-    A page may have fewer shards than `size` though there are more, as that of `page`.
+    As with `page`, fewer than `size` may come though more follow.
 
     Args:
         ledger: the ledger.
         job: the job's id.
-        states: which; none means all.
+        states: of the shards; none means all.
         first: the shard to begin with.
-        size: at most this many.
+        size: most shards.
 
     Raises:
         NotFound: if the job does not exist.

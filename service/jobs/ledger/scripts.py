@@ -1,4 +1,4 @@
-"""The Lua scripts in `lua/`: how they are run, and what becomes of Redis's errors."""
+"""Running the Lua scripts in `lua/`, and translating Redis's errors."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class Scripts:
 
 
 def script(name: str) -> str:
-    """Return the text of one Lua script, with what all of them share before it."""
+    """Return the text of one Lua script, preceded by what all of them share."""
     return _SHARED + (_SCRIPTS / f"{name}.lua").read_text()
 
 
 @contextlib.contextmanager
 def translated() -> Iterator[None]:
-    """Turn Redis's errors into the service's, and see to it that a cancelled call ends.
+    """Turn Redis's errors into the service's, and make sure that a cancelled call ends.
 
     redis-py 8.1 returns normally from a call that was cancelled a moment before its answer came.
     """

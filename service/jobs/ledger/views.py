@@ -1,4 +1,4 @@
-"""What the ledger tells: a job, a shard, a lease, and what the dispatcher has to do."""
+"""What the ledger returns: a job, a shard, a lease, work for the dispatcher."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SHARD_STATES: dict[str, ShardState] = {"R": "READY", "L": "LEASED", "D": "DONE"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobView:
-    """A job as the ledger has it. Times are milliseconds since 1970; 0 is not yet.
+    """A job as the ledger has it. Times are milliseconds since 1970, 0 if not yet.
 
     `round` says how often failed shards were given fresh attempts.
     """
@@ -84,7 +84,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Dispatch:
-    """What the dispatcher has to do: hints to send, and whether it should look again soon."""
+    """Work for the dispatcher: hints to send, and whether it should poll again soon."""
 
     hints: list[tuple[str, int]]
     busy: bool
@@ -121,7 +121,7 @@ def job_view(fields: dict[str, str], now_ms: int) -> JobView:
 
 
 def _rate(fields: dict[str, str], now_ms: int) -> float:
-    """Recent images a second: an exponentially fading mean, corrected for a window that began a moment ago."""
+    """Recent images per second: an exponentially fading mean, corrected while the job is younger than the window."""
     started, ended = float(fields.get("started", 0)), float(fields.get("ended", 0))
     if ended > started > 0:
         return float(fields.get("high", 0)) * 1000 / (ended - started)
@@ -132,7 +132,7 @@ def _rate(fields: dict[str, str], now_ms: int) -> float:
 
 
 def _eta(fields: dict[str, str], plan: Plan, now_ms: int) -> Eta | None:
-    """What is expected of a job that is being done and has finished enough shards to judge by."""
+    """The time left of a running job that has finished enough shards to judge by."""
     high, finished = int(fields.get("high", 0)), int(fields.get("done", 0))
     left = plan.count - high
     if fields["state"] != "RUNNING" or finished < MIN_SHARDS or left <= 0 or "trail" not in fields:

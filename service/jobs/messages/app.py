@@ -1,9 +1,9 @@
 """The Celery app: how hints travel from the dispatcher to the workers.
 
-A message says no more than "try shard k of job j"; losing it, doubling it and delaying it are harmless. So nothing of
-Celery's own bookkeeping is used: no results, no retries, no countdowns, no remote control. The broker is the ledger's
-Redis, under keys of its own. Whoever may write to that Redis may stop workers (garbage in the queue ends a worker's
-main process; the supervisor starts it again): keep it on a private network and behind its password.
+A message only says "try shard k of job j"; it may be lost, doubled or late without harm. So none of Celery's own
+bookkeeping is used: no results, no retries, no countdowns, no remote control. The broker is the ledger's Redis, under
+keys of its own. Write access to that Redis is enough to stop workers (garbage in the queue ends a worker's main
+process; the supervisor restarts it): keep it on a private network and behind its password.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TASK = "mintage.run_shard"
 QUEUE = "mintage.shards"
 KEY_PREFIX = "mintage:broker:"
 QUEUE_KEY = KEY_PREFIX + QUEUE
-VISIBILITY_TIMEOUT_S = 12 * 3600
+VISIBILITY_TIMEOUT_S = 12 * 3600  # longer than any attempt; the lease tells that a worker died, not the broker
 
 
 def celery_app(settings: Settings) -> Celery:
@@ -32,7 +32,7 @@ def celery_app(settings: Settings) -> Celery:
 
 _TRANSPORT: dict[str, Any] = {
     "global_keyprefix": KEY_PREFIX,
-    "visibility_timeout": VISIBILITY_TIMEOUT_S,  # the lease tells that a worker died, not the broker
+    "visibility_timeout": VISIBILITY_TIMEOUT_S,
     "unacked_restore_interval": 10,
     "unacked_restore_throttle": 1,
     "socket_timeout": 5,

@@ -1,8 +1,8 @@
 """Kombu's Redis transport, with one repair.
 
 In kombu 5.7 a message whose acknowledgement fails because Redis has gone away counts as unacknowledged for ever. With
-a prefetch of 1 such a worker has no room for another message: it lives, sends its heartbeats and never works again.
-Here the room is made first. What stays behind in Redis is a hint, sent once more after the visibility timeout.
+a prefetch of 1 such a worker has no slot for another message: it lives, sends heartbeats and never works again. Here
+the slot is freed first. What stays in Redis is a hint, sent once more after the visibility timeout.
 """
 
 from __future__ import annotations

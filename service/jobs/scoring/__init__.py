@@ -1,1 +1,1 @@
-"""What a score job makes of its shards."""
+"""Adding up the shards of a score job: score, statistics, comparison, table, report."""

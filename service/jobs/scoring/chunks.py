@@ -1,4 +1,4 @@
-"""The rows of a score job in order, some thousand at a time: memory bounded, and every sum in the same order."""
+"""The rows of a score job in order, some thousand at a time: bounded memory, and every sum in the same order."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Chunk:
 
     Attributes:
         indices: int64 [n], of the images in the job.
-        first: how many readable images lie before the chunk.
+        first: number of readable images before the chunk.
         readable: bool [n].
-        columns: what the model said of the readable ones, [m, ...] by name.
+        columns: the model's answers about the m readable ones, [m, ...] by name.
     """
 
     indices: NDArray[np.int64]
@@ -40,13 +40,13 @@ class Chunk:
 
 
 def chunks(output: Output, plan: Plan, markers: Sequence[Marker], *, only: Sequence[str] = ()) -> Iterator[Chunk]:
-    """Go through the rows of all shards in order; each shard is hashed before its first row is returned.
+    """Yield the rows of all shards in order; each shard is hashed before its first row is yielded.
 
     Args:
         output: the job's folder.
         plan: the job's plan.
         markers: of all shards in order.
-        only: columns that are wanted; none means all.
+        only: names of columns; none means all.
 
     Raises:
         OutputError: if a shard was changed or does not hold what its plan says, or shards differ in their columns.
@@ -55,7 +55,7 @@ def chunks(output: Output, plan: Plan, markers: Sequence[Marker], *, only: Seque
     for marker in markers:
         with open_scores(output, plan, marker) as reader:
             if before is not None and reader.columns.keys() != before:
-                raise OutputError("the classifier says p(generated) of some shards only")
+                raise OutputError("the classifier gives p(generated) for some shards only")
             before = reader.columns.keys()
             for start in range(0, marker.count, ROWS):
                 chunk = _chunk(reader, marker, range(start, min(start + ROWS, marker.count)), first, only)
@@ -64,7 +64,7 @@ def chunks(output: Output, plan: Plan, markers: Sequence[Marker], *, only: Seque
 
 
 def count_readable(output: Output, plan: Plan, markers: Sequence[Marker]) -> int:
-    """Return how many images could be read; reads nothing where the source is a job, of which all can."""
+    """Return how many images were readable; reads no shard where the source is a job, whose images all are."""
     if plan.scoring is None or not plan.scoring.source_folder:
         return plan.count
     total = 0

@@ -1,4 +1,4 @@
-"""How the images of a score job compare with those of its reference, over the features of their one model."""
+"""Comparing the images of a score job with those of its reference, by the features of one model."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def compared(store: Store, plan: Plan, statistics: Statistics) -> dict[str, Any]
 
 
 def _reference(store: Store, plan: Plan) -> Statistics:
-    """Return the statistics of the reference that the plan names, whose shards must be those of then."""
+    """Return the statistics of the reference that the plan names, whose shards must be unchanged."""
     scoring = plan.scoring
     assert scoring is not None  # noqa: S101 - as above
     output, name = store.output(scoring.reference_prefix, existing=True), f"the reference jobs/{scoring.reference_job}"

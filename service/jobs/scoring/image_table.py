@@ -5,7 +5,7 @@
     class, probability     the most probable class; null where the image could not be read
     generated              p(generated), if the classifier can say
     activation.{concept}   of the concept's neuron
-    detected.{concept}     whether that counts as seen
+    detected.{concept}     whether the concept was detected
 
 The same scores give the same bytes, with the same version of Arrow.
 """
@@ -29,12 +29,12 @@ from service.jobs.storage.output import Output
 from service.jobs.storage.store import Store
 
 TABLE_FILE = "images.parquet"
-ROW_GROUP = 1 << 16  # rows
-MAX_NAMED = 20  # unreadable images
+ROW_GROUP = 1 << 16  # rows, kept in memory until they are written
+MAX_NAMED = 20  # unreadable images in the result; the table has all of them
 
 
 class ImageTable:
-    """Writes the table while it is a context; nothing stays of it unless it is published."""
+    """Writes the table; a context manager, after which nothing is left of the table unless it was published."""
 
     def __init__(self, store: Store, output: Output, plan: Plan) -> None:
         assert plan.scoring is not None  # noqa: S101 - only score jobs have scores
@@ -64,7 +64,7 @@ class ImageTable:
             self._waiting = [rows.slice(ROW_GROUP)]
 
     def publish(self) -> None:
-        """Write what waits and give the table its name; what had that name is gone."""
+        """Write the waiting rows and give the table its name, replacing what had that name."""
         rows = pa.concat_tables(self._waiting)
         if len(rows) or self._writer is None:
             self._write(rows)
@@ -99,7 +99,7 @@ class ImageTable:
 
 
 def _placed(chunk: Chunk, values: NDArray[Any]) -> pa.Array:
-    """Give each image its value, null to those that could not be read."""
+    """Give each image its value, and null to the unreadable ones: [m] values to [n] images."""
     if len(values) == len(chunk.readable):
         return pa.array(values)
     places = np.maximum(np.cumsum(chunk.readable) - 1, 0)

@@ -1,4 +1,4 @@
-"""The result of a score job, added up in shard order; its bits depend on the images alone, not on who finished when."""
+"""The result of a score job, added up in shard order: its bits do not depend on the order in which shards finished."""
 
 from __future__ import annotations
 

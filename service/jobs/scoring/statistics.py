@@ -1,7 +1,7 @@
-"""What two sets of images are compared by: the moments of all their features, and the features of some of them.
+"""The statistics by which two sets of images are compared: moments of all features, and the features of some images.
 
-A reference is looked at once: its statistics are a file in its own job's folder; beside it stand the root digest of
-the shards that they are of and the file's own digest. One that was changed is made anew.
+A reference is read once: its statistics are kept in its own job's folder, beside the root digest of its shards and the
+file's own digest. A file that was changed is made again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from training.scores.chosen import chosen_images
 from training.scores.frechet import Moments
 
 STATISTICS_FILE, FACTS_FILE = "reference.safetensors", "reference.json"
-MAX_ROWS, SEED = 10_000, 0  # of the images that are compared one by one
+MAX_ROWS, SEED = 10_000, 0  # images compared pairwise, whose cost is quadratic; drawn by this seed
 
 log = structlog.get_logger(__name__)
 
@@ -58,7 +58,7 @@ class StatisticsSums:
         self._rows[begin:end] = features[self._chosen[begin:end] - chunk.first]
 
     def statistics(self) -> Statistics:
-        """Return what was added up.
+        """Return the statistics of all images added.
 
         Raises:
             OutputError: if there was no image.
@@ -69,7 +69,7 @@ class StatisticsSums:
 
 
 def statistics_of(output: Output, plan: Plan, root: str) -> Statistics:
-    """Return the statistics of a finished score job: as they lie in its folder, or made from its shards and put there.
+    """Return the statistics of a finished score job: those in its folder, or made from its shards and put there.
 
     Args:
         output: the job's folder.
@@ -86,13 +86,13 @@ def statistics_of(output: Output, plan: Plan, root: str) -> Statistics:
         return known
     markers = list(finished_markers(output, plan))
     if root_digest(marker.digest for marker in markers) != root:
-        raise OutputError("its shards are not those that it had when it was named")
+        raise OutputError("its shards were changed since it was named as the reference")
     features = plan.scoring.features if plan.scoring else 0
     sums = StatisticsSums(count_readable(output, plan, markers), features)
     for chunk in chunks(output, plan, markers, only=("features",)):
         sums.add(chunk)
     made = sums.statistics()
-    with contextlib.suppress(FileNotFoundError):  # of another that keeps the same at this moment, and tidies up
+    with contextlib.suppress(FileNotFoundError):  # another process keeps the same now, and has tidied up
         _keep(output, facts, made)
     output.remove_temporaries()
     return made
@@ -104,7 +104,7 @@ def _facts(plan: Plan, root_digest: str) -> dict[str, Any]:
 
 
 def _known(output: Output, facts: dict[str, Any]) -> Statistics | None:
-    """Return the statistics that lie in the folder, if they are these and were not changed."""
+    """Return the statistics in the folder, if they have these facts and were not changed."""
     try:
         said = json.loads(output.read(FACTS_FILE) or b"null")
         data = output.read(STATISTICS_FILE)
@@ -120,7 +120,7 @@ def _known(output: Output, facts: dict[str, Any]) -> Statistics | None:
 
 
 def _keep(output: Output, facts: dict[str, Any], made: Statistics) -> None:
-    """Put statistics into the folder: the numbers first, then what says that they are whole."""
+    """Put statistics into the folder: the numbers first, then the facts and the digest that complete them."""
     moments = made.moments
     data = save(
         {

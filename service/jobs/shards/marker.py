@@ -13,7 +13,7 @@ from service.jobs.storage.output import Output, OutputError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Marker:
-    """What is known of a finished shard: what its marker says."""
+    """The facts about a finished shard, as its marker states them."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 

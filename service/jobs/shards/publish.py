@@ -1,7 +1,6 @@
-"""A shard's file and its marker: written the same way every time, published once, read back with suspicion.
+"""A shard's file and its marker: written the same way every time, published once, checked when read back.
 
-`formats` has the files of every kind. A shard exists if its file does; the marker
-is written after it.
+`formats` has the file formats. A shard exists if its file does; the marker is written after it.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ def temporary_label(shard: int, attempt: int) -> str:
 
 
 def publish(output: Output, plan: Plan, marker: Marker, temporary: AnyTemporary) -> None:
-    """Publish a written shard and its marker; a shard that is there already must have the same bytes.
+    """Publish a written shard and its marker; an existing shard must have the same bytes.
 
     Raises:
-        DeterminismError: if it has not.
-        OutputError: if what is there already is no whole shard.
+        DeterminismError: if it has other bytes.
+        OutputError: if what exists is not a whole shard.
     """
     name = data_name(plan, marker.shard)
     if not output.publish(temporary, name):
@@ -45,7 +44,7 @@ def publish(output: Output, plan: Plan, marker: Marker, temporary: AnyTemporary)
 
 
 def adopt(output: Output, plan: Plan, orphan: Marker) -> Marker | None:
-    """Return the marker of a shard whose file is there, after hashing it; None if there is no file.
+    """Return the marker of a shard whose file exists, after hashing it; None if there is no file.
 
     A file gets its name only when it is whole, so one without a marker was made by an attempt that died; it gets one.
 
@@ -84,7 +83,7 @@ def _same(plan: Plan, marker: Marker, digest: str) -> None:
 
 
 def _mark(output: Output, plan: Plan, marker: Marker) -> None:
-    """Write the marker after the file; one that is there already must name the same bytes."""
+    """Write the marker after the file; an existing one must name the same bytes."""
     if not output.put(marker_name(marker.shard), canonical_json(asdict(marker))):
         earlier = read_marker(output, marker.shard)
         _same(plan, marker, earlier.digest if earlier else "")

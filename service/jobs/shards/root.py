@@ -13,7 +13,7 @@ from service.jobs.storage.output import Output, OutputError
 
 
 def finished_markers(output: Output, plan: Plan) -> Iterator[Marker]:
-    """Return the markers of all finished shards in order; their files must be there in their full size.
+    """Yield the markers of all finished shards in order; their files must exist in full size.
 
     Raises:
         OutputError: if one is damaged, belongs to another plan, or its file has another size.
@@ -29,7 +29,7 @@ def finished_markers(output: Output, plan: Plan) -> Iterator[Marker]:
 
 
 def root_digest(digests: Iterable[str]) -> str:
-    """SHA-256 over digests in order, one a line: what `sha256sum | cut -c1-64 | sha256sum` prints."""
+    """SHA-256 over digests in order, one per line: what `sha256sum | cut -c1-64 | sha256sum` prints."""
     total = hashlib.sha256()
     for digest in digests:
         total.update(digest.encode() + b"\n")

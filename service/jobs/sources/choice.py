@@ -26,7 +26,7 @@ def open_source(
         inputs: the folder below which folders may be scored.
         plan: of the score job.
         shard: which of its shards.
-        digest: what the source's shard must have, as `source_digest` says; empty leaves the check out.
+        digest: that the source's shard must have, from `source_digest`; '' skips the check.
 
     Raises:
         OutputError: if the source is not what the plan says.
@@ -39,14 +39,14 @@ def open_source(
 
 
 def image_names(store: Store, plan: Plan) -> Iterator[str] | None:
-    """Return where each image of a folder came from, in order; None for a job, whose images have numbers only."""
+    """Yield where each image of a folder came from, in order; None for a job, whose images have only numbers."""
     if plan.scoring is None or not plan.scoring.source_folder:
         return None
     return read_names(store.output(plan.prefix, existing=True), plan)
 
 
 def source_digest(store: Store, plan: Plan, shard: int) -> str:
-    """Return the digest of what a shard scores, or scored; empty for a sample job, and for a folder before it is read.
+    """Return the digest of what a shard scores or has scored; '' for a sample job, and for a folder not yet read.
 
     Raises:
         OutputError: if the source does not say.

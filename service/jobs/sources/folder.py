@@ -1,4 +1,4 @@
-"""The images of a folder below the input folder: image files, tars or Parquet files, as the job's listing has them."""
+"""The images of a folder below the input folder: image files, tars or Parquet files, as the job's listing says."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from service.jobs.sources.source import Images
 from service.jobs.sources.tars import MARK_EVERY, images_of
 from service.jobs.storage.output import Output
 
-MAX_FILE_BYTES = 64 << 20  # of one image
-MAX_PIXELS = 5000 * 5000  # of one image before it is resized
-HANDFUL, MAX_UNREADABLE = 5, 10_000
+MAX_FILE_BYTES = 64 << 20  # of one image; a larger file counts as unreadable
+MAX_PIXELS = 5000 * 5000  # of one image before it is resized: 75 MB in memory
+HANDFUL, MAX_UNREADABLE = 5, 10_000  # always allowed, in a large enough folder; never exceeded
 
 log = structlog.get_logger(__name__)
 
 
 def allowed_unreadable(images: int) -> int:
-    """Return how many of a job's images may be unreadable; the same rule as for training data."""
+    """Return how many of a job's images may be unreadable, by the same rule as for training data."""
     return min(max(HANDFUL, images // 1000), images // 10, MAX_UNREADABLE)
 
 
@@ -44,7 +44,7 @@ def open_folder(output: Output, inputs: InputFolder, plan: Plan, span: range) ->
 
 
 class FolderSource:
-    """Images of a folder, decoded and brought to the model's size."""
+    """Images of a folder, decoded and resized to the model's size."""
 
     def __init__(self, plan: Plan, span: range, files: Iterator[tuple[int, str, bytes | None]]) -> None:
         self._plan, self._files, self._next = plan, files, span.start
@@ -52,7 +52,7 @@ class FolderSource:
         self._resized = self._unreadable = 0
 
     def read(self, indices: range) -> Images:
-        """Decode images; one that cannot be is black.
+        """Decode images; an unreadable one is black.
 
         Raises:
             SourceError: if a file is gone or was changed, or too many images cannot be decoded.
@@ -72,7 +72,7 @@ class FolderSource:
         return Images(pixels, readable)
 
     def read_so_far(self) -> SourceStats | None:
-        """Return the digest over the digests of all images' bytes in order, and how many were resized."""
+        """Return the digest over the digests of all images' bytes in order, and the number of resized images."""
         return SourceStats(self._digests.hexdigest(), self._resized)
 
     def _file(self, index: int) -> tuple[str, bytes | None]:
@@ -81,7 +81,7 @@ class FolderSource:
             if number == index:
                 self._digests.update(hashlib.sha256(data or b"").hexdigest().encode() + b"\n")
                 return name, data
-        raise SourceError(f"the source has no image {index:,} any more")
+        raise SourceError(f"the source no longer has image {index:,}")
 
     def _decoded(self, data: bytes | None) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.uint8]], bool]:
         if data is None:
@@ -92,15 +92,15 @@ class FolderSource:
     def _forgive(self, name: str, why: str) -> None:
         log.warning("an image cannot be read", job=self._plan.job, image=name, why=why)
         self._unreadable += 1
-        most = allowed_unreadable(self._plan.count)
-        if self._unreadable > most:
-            raise SourceError(f"{name} {why}; of {self._plan.count:,} images at most {most:,} may be unreadable")
+        allowed = allowed_unreadable(self._plan.count)
+        if self._unreadable > allowed:
+            raise SourceError(f"{name} {why}; of {self._plan.count:,} images at most {allowed:,} may be unreadable")
 
 
 def _files(
     inputs: InputFolder, layout: LayoutName, parts: list[Part]
 ) -> Generator[tuple[int, str, bytes | None], None, None]:
-    """Return index, name and bytes of each image in order; None for one without bytes, or with too many."""
+    """Yield index, name and bytes of each image in order; None for one without bytes, or with too many."""
     reader = {"images": _plain, "tars": _of_tar, "parquet": _of_parquet}[layout]
     for part in parts:
         index = part.first_index

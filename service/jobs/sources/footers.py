@@ -1,7 +1,7 @@
-"""What Parquet files say of themselves, read in a process of its own.
+"""Reading the footers of Parquet files in a child process.
 
-Arrow can end the whole process when a file is damaged in the wrong place. Whoever lists strangers' files must outlive
-that: only the footer goes to the child, and if the child dies, the file is refused and the next one gets a new child.
+Arrow can crash the whole process on a damaged file. A server that lists untrusted files must survive that: only the
+footer goes to the child, and if the child dies, the file is refused and the next one gets a new child.
 
     with Footers() as footers:
         rows = footers.rows(file, "a.parquet")
@@ -23,8 +23,8 @@ from service.jobs.sources.inputs import SourceError
 from service.jobs.sources.parquet import count_rows
 
 MAGIC = b"PAR1"
-MAX_FOOTER = 256 << 20
-PATIENCE_S = 30.0
+MAX_FOOTER = 256 << 20  # bytes that the child may be made to take into memory
+READ_TIMEOUT_S = 30.0  # for one footer; a child that takes longer counts as dead
 _LENGTH = struct.Struct("<Q")
 
 
@@ -48,7 +48,7 @@ class Footers:
         """
         footer = _footer(file, name)
         child = self._started()
-        timer = threading.Timer(PATIENCE_S, child.kill)
+        timer = threading.Timer(READ_TIMEOUT_S, child.kill)
         timer.start()
         try:
             answer = _asked(child, name, footer)

@@ -15,7 +15,7 @@ from service.jobs.storage.tree import Tree
 
 
 class SourceError(OutputError):
-    """Raised when the images to score are not what the plan says: a file is gone, was changed or cannot be read."""
+    """Raised when the images to score are not what the plan says: a file is missing, changed or unreadable."""
 
     reason = "SOURCE_DAMAGED"
 
@@ -39,15 +39,15 @@ class InputFolder:
     def files(self, wanted: Callable[[str], bool], *, on_file: Callable[[], None] = lambda: None) -> list[InputFile]:
         """List the plain files whose names are wanted, also in subfolders, in order of their paths.
 
-        What begins with a dot, and symbolic links, are passed over.
+        Names that begin with a dot, and symbolic links, are skipped.
 
         Args:
-            wanted: says by its name whether a file is listed.
-            on_file: called for each file that is looked at; may raise to stop.
+            wanted: whether a file of this name is listed.
+            on_file: called for each file; may raise to stop.
 
         Raises:
             FileNotFoundError: if there is no such folder.
-            SourceError: if it is a symbolic link or no folder.
+            SourceError: if it is not a folder, or a symbolic link is on its path.
         """
         found = []
         with self._tree.folder(*self.folder.split("/")) as top:

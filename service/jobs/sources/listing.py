@@ -1,9 +1,9 @@
-"""What a folder held when its job was accepted: `source-{digest}.jsonl` in the job's folder, one line per file.
+"""The listing of a folder when its job was accepted: `source-{digest}.jsonl` in the job's folder, one line per file.
 
     {"layout":"images"}
     {"name":"cats/7.png","size":5123,"changed_ns":1700000000000000000,"images":1}
 
-It fixes which images there are and which number each has; the plan has its digest.
+It fixes the images and their numbers; the plan has its digest.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SUFFIXES: dict[LayoutName, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedFile:
-    """A file of the folder and how many images it holds; `marks` says where every 1000th image of a tar begins."""
+    """A file of the folder and how many images it holds; `marks` has the offset of every 1000th image of a tar."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 
@@ -45,7 +45,7 @@ class ListedFile:
 
     @property
     def file(self) -> InputFile:
-        """What it was when it was listed."""
+        """The file as it was listed."""
         return InputFile(self.name, self.size, self.changed_ns)
 
 
@@ -64,7 +64,7 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Images of one file that a shard needs: index of the first one in the job, and which of the file's they are."""
+    """Images of one file that a shard needs: the first one's index in the job, and their positions in the file."""
 
     listed: ListedFile
     first_index: int
@@ -75,12 +75,12 @@ _LISTED = TypeAdapter(ListedFile)
 
 
 def file_name(digest: str) -> str:
-    """Name of a listing beside its plan: two requests for one folder never meet."""
+    """Name of a listing beside its plan; different listings have different names."""
     return f"source-{digest[:16]}.jsonl"
 
 
 def is_listing(name: str) -> bool:
-    """Say whether a file beside a plan is a listing."""
+    """Return whether a file beside a plan is a listing."""
     return name.startswith("source-") and name.endswith(".jsonl")
 
 
@@ -101,8 +101,8 @@ def list_folder(folder: InputFolder, *, on_file: Callable[[], None] = lambda: No
     lines, images = [canonical_json({"layout": layout})], 0
     with Footers() as footers:
         for file in files:
-            if not file.name.isprintable():  # nor is what is no UTF-8
-                raise SourceError(f"{file.name!a} is no name that can be printed; rename the file")
+            if not file.name.isprintable():  # this includes names that are not UTF-8
+                raise SourceError(f"{file.name!a} is not a printable name; rename the file")
             entry = _entry(folder, file, layout, footers, on_file)
             if entry["images"]:
                 lines.append(canonical_json(entry))
@@ -124,7 +124,7 @@ def read_parts(output: Output, plan: Plan, span: range) -> tuple[LayoutName, lis
 
 
 def read_names(output: Output, plan: Plan) -> Iterator[str]:
-    """Return where each image came from, in order: the file, and `#number` where a file holds many.
+    """Yield where each image came from, in order: the file, and `#number` where a file holds many.
 
     Raises:
         SourceError: as `read_parts`.
@@ -142,7 +142,7 @@ def _layout(files: list[InputFile], folder: str) -> LayoutName:
     if not found:
         raise SourceError(f"{folder} holds no PNG, JPEG or WebP file, no tar and no Parquet file")
     if len(found) > 1:
-        raise SourceError(f"{folder} holds {' and '.join(found)}; give a folder with one kind of files")
+        raise SourceError(f"{folder} holds {' and '.join(found)}; name a folder with one kind of file")
     return found[0]
 
 

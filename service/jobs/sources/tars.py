@@ -13,8 +13,8 @@ from typing import BinaryIO
 from service.jobs.sources.inputs import SourceError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-MARK_EVERY = 1000
-BLOCK = 512
+MARK_EVERY = 1000  # images: finding one in a tar reads at most this many headers
+BLOCK = 512  # bytes, of the tar format
 MAX_EXTRA_BYTES = 64 * 1024  # of a long name or of POSIX's extra fields
 _PLAIN, _LONG_NAME, _POSIX, _POSIX_ALL = (b"0", b"\0"), b"L", b"x", b"g"
 

@@ -1,4 +1,4 @@
-"""What an object store's errors mean: FileNotFoundError, or an error of the service that says what to do."""
+"""Translating an object store's errors: to FileNotFoundError, or to an error of the service that says what to do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedEr
 
 from service.errors import FailedPrecondition, Unavailable
 
-RETRY_AFTER_S = 5.0
+RETRY_AFTER_S = 5.0  # advice: an outage lasts longer than a moment
 _CODE = re.compile(r"<Code>([A-Za-z0-9]{1,60})</Code>")
 _STATUS = re.compile(r"status code: ([0-9]{3})")
 _WRONG = re.compile(r"400|401|403|404|405|411|501")
@@ -27,7 +27,7 @@ def explained(bucket: str, name: str) -> Iterator[None]:
     Raises:
         FileNotFoundError: if there is no such object.
         FailedPrecondition: if the bucket does not exist, or the keys, the region or the endpoint are wrong.
-        Unavailable: if the store does not answer, or only with errors of its own; the outcome is not known then.
+        Unavailable: if the store does not answer, or only with errors of its own; the outcome is unknown then.
     """
     try:
         yield
@@ -55,7 +55,7 @@ def explained(bucket: str, name: str) -> Iterator[None]:
 
 
 def is_conflict(error: AlreadyExistsError) -> bool:
-    """Whether a put met another one under way: nobody knows yet whether the object is there."""
+    """Whether a put met another one in progress: the object may or may not be there yet."""
     return _status(error) == "409"
 
 
@@ -85,7 +85,7 @@ def _status(error: Exception) -> str:
 
 
 def _said(error: Exception) -> str:
-    """What may be shown: a code or a status. The whole text has addresses, and may have parts of a signature."""
+    """The part that may be shown: a code or a status. The text has addresses, and perhaps parts of a signature."""
     status = _status(error)
     if _REDIRECT in str(error):
         return "it is somewhere else"

@@ -1,4 +1,4 @@
-"""The folder of one job in a bucket: objects appear whole or not at all, and none that is there is overwritten."""
+"""The folder of one job in a bucket: objects appear whole or not at all, and existing ones are not overwritten."""
 
 from __future__ import annotations
 
@@ -27,18 +27,19 @@ from service.jobs.storage.spool import Spool
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-SMALL_PUT, MAX_PUT = 1 << 20, 5 << 30  # what S3 takes in one piece
-READ_BYTES, BUFFER_BYTES = 8 << 20, 1 << 20
-PART_BYTES, MAX_PARTS = 8 << 20, 9000
-FILES_AT_ONCE, FILES_A_CHECK = 8, 64
-KEYS_AT_ONCE = 1000
-REMOVE_TRIES = 10
-CONFLICT_PAUSES_S = (0.1, 0.2, 0.4, 0.8, 1.6)
+SMALL_PUT = 1 << 20  # up to this size the short time limit of a call is enough
+MAX_PUT = 5 << 30  # the most that S3 takes in one piece
+READ_BYTES, BUFFER_BYTES = 8 << 20, 1 << 20  # fetched at a time, and handed on at a time
+PART_BYTES, MAX_PARTS = 8 << 20, 9000  # of a multipart upload; S3 takes at most 10,000 parts
+FILES_AT_ONCE, FILES_PER_CHECK = 8, 64  # put in parallel; put between two checks that the job still exists
+KEYS_AT_ONCE = 1000  # the most that S3 deletes in one request
+REMOVE_TRIES = 10  # a late writer puts a few objects at most after its job was deleted
+CONFLICT_PAUSES_S = (0.1, 0.2, 0.4, 0.8, 1.6)  # three seconds in all for another put of the same object to end
 
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """A bucket and the part of it that is used; `calls` is for what must be quick, `uploads` for what may take long."""
+    """A bucket and the part of it that is used; `calls` has a short time limit, `uploads` a long one."""
 
     name: str
     base: str
@@ -46,7 +47,7 @@ class Bucket:
     uploads: S3Store
 
     def key(self, name: str) -> str:
-        """Return the key of what is called so below the base."""
+        """Return the key of a name below the base."""
         return f"{self.base}/{name}".strip("/")
 
 
@@ -59,7 +60,7 @@ class ObjectOutput:
         self._plan_tag: str | None = None
 
     def put(self, name: str, data: bytes) -> bool:
-        """Write a whole small object unless its name is taken; tell whether this call wrote it."""
+        """Write a whole small object unless its name is taken; returns whether this call wrote it."""
         self._check_job()
         written = self._create(name, data)
         self._check_still([name] if written else [])
@@ -80,7 +81,7 @@ class ObjectOutput:
             yield temporary
 
     def publish(self, temporary: AnyTemporary, name: str) -> bool:
-        """Put a temporary file, or each file of a folder, unless it is there; tell whether this call put all of it.
+        """Put a temporary file, or each file of a folder, unless it exists; returns whether this call put all of it.
 
         A folder does not appear at once: the marker, put after its last file, says that it is whole.
         """
@@ -186,8 +187,8 @@ class ObjectOutput:
         files = sorted(os.listdir(folder.descriptor))  # noqa: PTH208 - pathlib knows no descriptors
         written = 0
         with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
-            for first in range(0, len(files), FILES_A_CHECK):
-                part, done = files[first : first + FILES_A_CHECK], []
+            for first in range(0, len(files), FILES_PER_CHECK):
+                part, done = files[first : first + FILES_PER_CHECK], []
                 for file, new in zip(part, pool.map(put, part), strict=True):
                     done += [f"{name}/{file}"] if new else []
                     crash_point("mid_publish")
@@ -196,7 +197,7 @@ class ObjectOutput:
         return written == len(files)
 
     def _create(self, name: str, data: Buffer) -> bool:
-        """Put an object unless it is there. If an answer gets lost and the call is repeated, it is there."""
+        """Put an object unless it exists. If an answer is lost and the call repeated, it does."""
         store = self._bucket.calls if len(memoryview(data)) <= SMALL_PUT else self._bucket.uploads
         for pause_s in CONFLICT_PAUSES_S:
             with self._explained(name):
@@ -211,7 +212,7 @@ class ObjectOutput:
         raise conflict(self._bucket.name)
 
     def _check_job(self) -> None:
-        """Refuse to write if the job must exist and its plan is gone, or is by now another job's."""
+        """Refuse to write if the job must exist, but its plan is gone or now another job's."""
         if self._existing:
             with self._explained(PLAN_FILE):
                 tag = obstore.head(self._bucket.calls, self._key(PLAN_FILE))["e_tag"]
@@ -220,7 +221,7 @@ class ObjectOutput:
             self._plan_tag = tag
 
     def _check_still(self, written: list[str]) -> None:
-        """Take back what was just written, if the job was deleted meanwhile: nothing comes back."""
+        """Delete what was just written if the job was deleted meanwhile, so that no deleted job comes back."""
         try:
             self._check_job()
         except FileNotFoundError:
@@ -267,7 +268,7 @@ class _Object(io.RawIOBase):
 
 @contextlib.contextmanager
 def _mapped(file: BinaryIO, name: str) -> Iterator[Buffer]:
-    """Return a file's bytes without reading them into memory: the kernel fetches them as they are sent."""
+    """Yield a file's bytes without reading them into memory: the kernel fetches them as they are sent."""
     file.flush()
     size = os.fstat(file.fileno()).st_size
     if size > MAX_PUT:

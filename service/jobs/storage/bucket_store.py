@@ -1,6 +1,6 @@
 """Jobs in a bucket of an S3-compatible store: the keys `{base}/{prefix}/{name}` are what files are in a folder.
 
-Nothing there is ever overwritten but what sums up a job: every other object is put with `If-None-Match: *`, which the
+Only what sums up a job is ever overwritten: every other object is put with `If-None-Match: *`, which the
 store must honour (S3 itself, MinIO, Ceph, R2, ...).
 """
 
@@ -21,10 +21,10 @@ from service.jobs.storage.spool import Spool
 if TYPE_CHECKING:
     from service.settings import Settings
 
-AT_ONCE = 16
-MAX_DEPTH = 8
-TRIES, TRY_FOR_S = 4, 20
-CONNECT_S, CALL_S, UPLOAD_S = 5, 30, 1800
+LISTINGS_AT_ONCE = 16  # requests in flight hide the latency of each
+MAX_DEPTH = 8  # segments of a prefix
+MAX_RETRIES, RETRY_FOR_S = 4, 20  # of one call; after that the attempt, or the caller, tries again
+CONNECT_S, CALL_S, UPLOAD_S = 5, 30, 1800  # limits; an upload may be 5 GiB over a slow line
 
 
 class ObjectStore:
@@ -38,9 +38,9 @@ class ObjectStore:
         return ObjectOutput(self._bucket, self._spool, prefix, existing=existing)
 
     def plan_prefixes(self) -> Iterator[str]:
-        """Return the prefixes that hold a plan; nothing below a job is looked at. Asks for many folders at a time."""
+        """Yield the prefixes that hold a plan; does not look below a job. Lists many folders at a time."""
         level = [""]
-        with ThreadPoolExecutor(AT_ONCE) as pool:
+        with ThreadPoolExecutor(LISTINGS_AT_ONCE) as pool:
             for _ in range(MAX_DEPTH + 1):
                 below: list[str] = []
                 for prefix, (folders, files) in zip(level, pool.map(self._listed, level), strict=True):
@@ -51,7 +51,7 @@ class ObjectStore:
                 level = sorted(below)
 
     def check_writable(self, prefix: str) -> None:
-        """Ask whether the bucket is there and may be listed; whether it may be written is only known by writing."""
+        """Check that the bucket exists and may be listed; only writing shows whether it may be written."""
         self._listed(prefix)
 
     def uri(self, prefix: str) -> str:
@@ -68,14 +68,14 @@ class ObjectStore:
 
 
 def open_object_store(settings: Settings) -> ObjectStore:
-    """Return the store that `s3://bucket/base` in `output_dir` names. Asks nobody anything."""
+    """Return the store that `s3://bucket/base` in `output_dir` names. Makes no request."""
     name, _, base = settings.outputs.removeprefix("s3://").partition("/")
     bucket = Bucket(name, base.strip("/"), _client(settings, name, CALL_S), _client(settings, name, UPLOAD_S))
     return ObjectStore(bucket, Spool(settings.spool))
 
 
 def _client(settings: Settings, bucket: str, timeout_s: int) -> S3Store:
-    """Return a client; keys that are not set are looked for where AWS's own tools look."""
+    """Return a client; without keys in the settings it uses those that AWS's own tools find."""
     config: dict[str, str | bool] = {"region": settings.s3_region}
     if settings.s3_endpoint:
         config["endpoint"] = settings.s3_endpoint
@@ -92,8 +92,8 @@ def _client(settings: Settings, bucket: str, timeout_s: int) -> S3Store:
             "timeout": timedelta(seconds=timeout_s),
         },
         retry_config={
-            "max_retries": TRIES,
-            "retry_timeout": timedelta(seconds=TRY_FOR_S),
+            "max_retries": MAX_RETRIES,
+            "retry_timeout": timedelta(seconds=RETRY_FOR_S),
             "backoff": {
                 "init_backoff": timedelta(milliseconds=100),
                 "max_backoff": timedelta(seconds=3),

@@ -10,12 +10,12 @@ from service.errors import FailedPrecondition, ResourceExhausted
 from service.jobs.storage.output import OutputError
 
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-SPACE_RETRY_AFTER_S = 30.0  # somebody has to make room first
+SPACE_RETRY_AFTER_S = 30.0  # an operator has to make room first
 
 
 @contextlib.contextmanager
 def translated() -> Iterator[None]:
-    """Turn what is wrong with the output folder into the service's errors.
+    """Turn errors of the output folder into the service's errors.
 
     Raises:
         ResourceExhausted: NO_SPACE, if the disk is full.

@@ -37,11 +37,11 @@ class LocalOutput:
         self._tree = Tree(root, "the output folder", OutputError)
 
     def put(self, name: str, data: bytes) -> bool:
-        """Write a whole small file unless its name is taken; tell whether this call wrote it.
+        """Write a whole small file unless its name is taken; returns whether this call wrote it.
 
         Raises:
-            OSError: as the file system has it; ENOSPC when the disk is full. No temporary file stays.
-            OutputError: if a symbolic link or a file lies where a folder must be.
+            OSError: as the file system raises it; ENOSPC when the disk is full. No temporary file stays.
+            OutputError: if a symbolic link or a file is in the place of a folder.
         """
         with self.temporary(name.rsplit("/", 1)[-1]) as temporary:
             temporary.file.write(data)
@@ -74,7 +74,7 @@ class LocalOutput:
                 discard(folder, name)
 
     def publish(self, temporary: AnyTemporary, name: str) -> bool:
-        """Give a temporary file or folder its name for good, unless the name is taken; tell whether this call did."""
+        """Give a temporary file or folder its final name unless that is taken; returns whether this call did."""
         if isinstance(temporary, TemporaryFolder):
             return self._publish_folder(temporary, name)
         temporary.file.flush()
@@ -90,7 +90,7 @@ class LocalOutput:
         return True
 
     def _publish_folder(self, temporary: TemporaryFolder, name: str) -> bool:
-        """Rename a folder once all that is in it is on the disk; a rename replaces no folder that holds anything."""
+        """Rename a folder once everything in it is on the disk; a rename never replaces a folder that is not empty."""
 
         def sync(file: str) -> None:
             descriptor = os.open(file, READ, dir_fd=temporary.descriptor)
@@ -116,7 +116,7 @@ class LocalOutput:
         return True
 
     def replace(self, temporary: Temporary, name: str) -> None:
-        """Give a temporary file its name in the job's folder; what had that name is gone.
+        """Give a temporary file its name in the job's folder, replacing what had that name.
 
         Only for what sums up a job and may have to be summed up again; shards and their markers are never replaced.
         """
@@ -171,7 +171,7 @@ class LocalOutput:
             return []
 
     def sizes(self, folder: str) -> dict[str, int]:
-        """Return what lies in a folder below the job's, with sizes in bytes; nothing if it does not exist."""
+        """Return the names in a folder below the job's with sizes in bytes; none if it does not exist."""
         try:
             with self._folder(*folder.split("/")) as descriptor, os.scandir(descriptor) as entries:
                 return {entry.name: entry.stat(follow_symlinks=False).st_size for entry in entries}
@@ -225,7 +225,7 @@ class LocalOutput:
                 yield folder
 
     def _check_job(self, folder: int, *, writing: bool) -> None:
-        """Refuse to write if the folder is by now another job's: its plan is not the one that was there at first."""
+        """Refuse to write if the folder now belongs to another job: its plan is not the first one that was read."""
         plan = self._read_plan(folder)
         if self._plan is None:
             self._plan = plan

@@ -1,4 +1,4 @@
-"""What a job's files need of the place they go to: nothing leaves the job's folder, no shard is ever overwritten.
+"""The port to a job's files: nothing leaves the job's folder, no shard is ever overwritten.
 
 `local_output` implements it on a file system, `bucket_output` in an object store.
 """
@@ -18,7 +18,7 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class OutputError(Exception):
-    """Raised when a job's folder is not as it must be: something else lies in the way, or a file was changed."""
+    """Raised when a job's folder is not as it must be: something else is in the way, or a file was changed."""
 
     reason: ClassVar[str] = "OUTPUT_DAMAGED"
 
@@ -34,8 +34,8 @@ class Temporary:
 class TemporaryFolder:
     """A folder of files that has no name in the job's folder yet.
 
-    `descriptor` is of a local folder. It stays open as long as anybody refers to this object: the thread of an attempt
-    that was given up may still be writing, and the number of a closed one would soon be that of another folder.
+    `descriptor` is of a local folder. It stays open as long as this object is referred to: the thread of an abandoned
+    attempt may still be writing, and the number of a closed descriptor would soon be that of another folder.
     """
 
     def __init__(self, name: str, descriptor: int) -> None:
@@ -50,12 +50,12 @@ class TemporaryFolder:
             FileNotFoundError: if the folder was removed meanwhile: the attempt counts as dead.
         """
         if self._closed:
-            raise FileNotFoundError(errno.ENOENT, "the attempt was given up", name)
+            raise FileNotFoundError(errno.ENOENT, "the attempt was abandoned", name)
         with os.fdopen(os.open(name, _CREATE, 0o644, dir_fd=self.descriptor), "wb") as file:
             file.write(data)
 
     def close(self) -> None:
-        """Take no more files; a thread that does not know yet that its attempt was given up adds one more at most."""
+        """Take no more files; the thread of an abandoned attempt adds one more at most before it notices."""
         self._closed = True
 
 
@@ -65,14 +65,14 @@ AnyTemporary = Temporary | TemporaryFolder
 class Output(Protocol):
     """The folder of one job. All methods block; call them from a thread.
 
-    All raise OSError as a file system has it, and OutputError if something that is no plain file or folder lies where
-    one must be. Where the job must exist but was deleted, whatever writes raises FileNotFoundError; nothing comes back.
+    All raise OSError as a file system does, and OutputError where something other than a plain file or folder is in the
+    way. Where the job must exist but was deleted, every write raises FileNotFoundError, so that it does not come back.
     """
 
     prefix: str
 
     def put(self, name: str, data: bytes) -> bool:
-        """Write a whole small file unless its name is taken; tell whether this call wrote it."""
+        """Write a whole small file unless its name is taken; returns whether this call wrote it."""
 
     def temporary(self, label: str) -> AbstractContextManager[Temporary]:
         """Open a new file without a name, readable and writable; unless published, it is gone when the block ends."""
@@ -81,14 +81,14 @@ class Output(Protocol):
         """Make a new folder without a name; unless published, it is gone with its files when the block ends."""
 
     def publish(self, temporary: AnyTemporary, name: str) -> bool:
-        """Give a temporary file or folder its name for good, unless the name is taken; tell whether this call did.
+        """Give a temporary file or folder its final name unless that is taken; returns whether this call did.
 
         Raises:
             FileNotFoundError: if it was removed meanwhile: the attempt counts as dead.
         """
 
     def replace(self, temporary: Temporary, name: str) -> None:
-        """Give a temporary file its name in the job's folder; what had that name is gone.
+        """Give a temporary file its name in the job's folder, replacing what had that name.
 
         Only for what sums up a job and may have to be summed up again; shards and their markers are never replaced.
         """
@@ -113,7 +113,7 @@ class Output(Protocol):
         """Return the sorted names in the job's folder, or in one below it; none if it does not exist."""
 
     def sizes(self, folder: str) -> dict[str, int]:
-        """Return what lies in a folder below the job's, with sizes in bytes; nothing if it does not exist."""
+        """Return the names in a folder below the job's with sizes in bytes; none if it does not exist."""
 
     def remove_temporaries(self, label: str = "") -> None:
         """Remove what dead attempts left: the temporary files and folders whose names begin with `label`."""

@@ -1,4 +1,4 @@
-"""Removing folders in which a thread that was given up may still be writing."""
+"""Removing folders in which the thread of an abandoned attempt may still be writing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 
-REMOVE_TRIES = 10  # a late writer adds one file at most after it was given up; ten of them are more than there are
+REMOVE_TRIES = 10  # each abandoned writer adds one file at most, and there are never ten of them in a folder
 _DEAD = "dead."
 
 

@@ -1,6 +1,6 @@
-"""Files on their way to an object store: a folder of this machine for each process, swept when its process is dead.
+"""Files on their way to an object store: a local folder per process, removed once its process is dead.
 
-A process holds a lock on its folder; the kernel takes the lock away with the process, however that dies.
+A process holds a lock on its folder; the kernel releases the lock when the process ends, however it does.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _locked(file: Path, *, wait: bool) -> Iterator[None]:
     """Hold the lock of a file.
 
     Raises:
-        BlockingIOError: if somebody else holds it and it is not to be waited for.
+        BlockingIOError: if another process holds it and `wait` is false.
     """
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

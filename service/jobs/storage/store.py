@@ -1,4 +1,4 @@
-"""Where jobs write: `open_store` gives what the setting `output_dir` names."""
+"""Where jobs write: `open_store` returns the store that the setting `output_dir` names."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ class Store(Protocol):
     def output(self, prefix: str, *, existing: bool = False) -> Output:
         """Name a job's folder; `prefix` has been validated: no empty, '.' or '..' segment.
 
-        It is made when something is written, unless it must be an `existing` one: then whoever writes to a job that was
-        deleted gets FileNotFoundError, and nothing comes back.
+        It is made by the first write, unless it must be an `existing` one: then writing to a deleted job raises
+        FileNotFoundError, and the folder does not come back.
         """
 
     def plan_prefixes(self) -> Iterator[str]:
         """Return the prefixes of all folders that hold a plan, in order."""
 
     def check_writable(self, prefix: str) -> None:
-        """Find out, as far as it can be without writing, whether a job's folder could be written.
+        """Check, as far as that is possible without writing, that a job's folder can be written.
 
         Raises:
             OSError: if not.
         """
 
     def uri(self, prefix: str) -> str:
-        """Return where a job's folder is, for people: a path or URL."""
+        """Return the path or URL of a job's folder, to be read by people."""
 
 
 def open_store(settings: Settings) -> Store:
-    """Return the store that jobs write to. It may be kept; opening it asks nobody anything."""
+    """Return the store that jobs write to. It may be kept; opening it makes no request."""
     if settings.outputs.startswith(S3):
         from service.jobs.storage.bucket_store import open_object_store  # noqa: PLC0415 - only those who use it need it
 

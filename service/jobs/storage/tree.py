@@ -1,9 +1,9 @@
 """Folders and files below a root, reached in such a way that no path leads out of it.
 
 A path is walked from the root name by name: each folder is opened in the one above it, by that one's descriptor and
-without following a symbolic link (`openat` with O_NOFOLLOW). So nothing is decided by a path that somebody could change
-between the check and the use: a folder that is swapped for a link is either the folder that was opened or an error.
-The root itself is trusted, and may be a link.
+without following a symbolic link (`openat` with O_NOFOLLOW). So nothing depends on a path that could change between
+the check and the use: a folder that is swapped for a link is either the folder that was opened, or an error. The root
+itself is trusted, and may be a link.
 """
 
 from __future__ import annotations

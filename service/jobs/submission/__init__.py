@@ -1,1 +1,1 @@
-"""How a job is accepted."""
+"""Accepting jobs."""

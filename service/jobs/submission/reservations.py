@@ -1,6 +1,6 @@
-"""Before a job's plan is on disk: its request id is tied to it and it counts for its client, unless a quota is used up.
+"""Before a job's plan is on disk: its request id is tied to it, and it counts towards its client's quotas.
 
-Both in one script, so that however many ask at once never get more. What was reserved for a job that never came to be
+Both happen in one script, so that concurrent requests cannot exceed a quota. A reservation whose job was never created
 counts for ten minutes at most.
 """
 
@@ -14,12 +14,12 @@ from service.jobs.ledger.ledger import Ledger
 from service.jobs.plan import Plan
 from service.settings import Settings
 
-QUOTA_RETRY_S = 60.0
+QUOTA_RETRY_S = 60.0  # advice to a client whose quota is used up: jobs take minutes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quotas:
-    """What one client may have: unfinished jobs, images in them, bytes of finished shards. 0 is any."""
+    """Limits of one client: unfinished jobs, images in them, bytes of finished shards. 0 is no limit."""
 
     jobs: int = 0
     images: int = 0
@@ -27,12 +27,12 @@ class Quotas:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Quotas:
-        """Those of the settings."""
+        """Return the quotas of the settings."""
         return cls(jobs=settings.quota_jobs, images=settings.quota_images, size_bytes=settings.quota_bytes)
 
 
 class Reservations:
-    """Takes jobs in. Methods raise what those of the ledger raise."""
+    """Reserves jobs in the ledger, whose errors its methods raise."""
 
     def __init__(self, ledger: Ledger, quotas: Quotas) -> None:
         self._ledger, self._quotas = ledger, quotas
@@ -48,7 +48,7 @@ class Reservations:
     async def reserve(self, plan: Plan) -> str:
         """Tie a plan's request id to its job and count it for its client; returns the job that the id is tied to.
 
-        That is another one if somebody else was faster with the same request; then nothing was counted.
+        That is another one if another call of the same request was faster; then nothing was counted.
 
         Raises:
             AlreadyExists: if the request id was used with other parameters.
@@ -60,15 +60,15 @@ class Reservations:
         return _job(reply)
 
     async def check(self, plan: Plan) -> None:
-        """Find out whether a quota forbids a job, and change nothing.
+        """Check a job against the quotas, and change nothing.
 
         Raises:
-            QuotaExceeded: if it does.
+            QuotaExceeded: if one forbids it.
         """
         _check(await self._ledger.run("quota", *self._demand(plan)), plan.client)
 
     async def release(self, plan: Plan) -> None:
-        """Undo what was reserved for a job that never came to be."""
+        """Undo the reservation of a job that was not created."""
         await self._ledger.run("release", plan.request_id, plan.job)
 
     def _demand(self, plan: Plan) -> tuple[str | int, ...]:
@@ -92,8 +92,8 @@ def _check(reply: dict[str, Any], client: str) -> None:
     quota = str(reply["quota"])
     limit, used, requested = (int(reply[name]) for name in ("limit", "used", "requested"))
     what, way_out = {
-        "jobs": ("unfinished jobs", "wait until one has ended, or cancel one"),
-        "images": ("images in unfinished jobs", "wait until a job has ended, cancel one, or ask for fewer"),
+        "jobs": ("unfinished jobs", "wait for one to end, or cancel one"),
+        "images": ("images in unfinished jobs", "wait for a job to end, cancel one, or ask for fewer"),
         "bytes": ("bytes of finished shards", "delete a job that is no longer needed (`mintage jobs rm`)"),
     }[quota]
     more = f", asked for: {requested:,} more" if requested else ""

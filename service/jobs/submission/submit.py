@@ -1,7 +1,7 @@
-"""Accepting a job: it is reserved, its plan is on disk, the ledger knows it; only then is it answered.
+"""Accepting a job: it is reserved, its plan is written, the ledger indexes it; only then does the call return.
 
-A crash in between leaves nothing that is in the way: the same request goes on where the first one stopped, and a plan
-that the ledger never heard of is found by the dispatcher.
+A crash in between leaves nothing in the way: the same request continues where the first one stopped, and the dispatcher
+finds a plan that the ledger does not know.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from service.jobs.submission.reservations import Reservations
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A plan, and the files that must lie beside it before it does, such as the list of what is scored."""
+    """A plan, and the files that must be written beside it first, such as the list of what is scored."""
 
     plan: Plan
     beside: Mapping[str, bytes] = field(default_factory=dict)
@@ -58,7 +58,7 @@ async def submit(
         AlreadyExists: if the request id was used with other parameters, or the prefix belongs to another job.
         FailedPrecondition: if the output folder cannot be written.
         ResourceExhausted: if its disk is full.
-        QuotaExceeded: if the client has all that it may have.
+        QuotaExceeded: if a quota of the client is used up.
     """
     job = await reservations.requested(request_id, digest) if request_id else ""
     while not job or await ledger.unknown([job]):
@@ -87,7 +87,7 @@ async def _write(
 async def rehearse(
     ledger: Ledger, reservations: Reservations, store: Store, make_draft: MakeDraft, *, request_id: str, digest: str
 ) -> JobView:
-    """Do as `submit`, but write nothing: return the job as it would be, at revision 0, or the one that there is.
+    """As `submit`, but write nothing: return the job as it would be, at revision 0, or the one that exists.
 
     Raises:
         AlreadyExists, FailedPrecondition, QuotaExceeded: as `submit`.
@@ -102,9 +102,9 @@ async def rehearse(
 
 
 def write_plan(store: Store, plan: Plan, beside: Mapping[str, bytes] | None = None) -> Plan:
-    """Put the plan into its folder, durably; returns the one that an earlier try of this request wrote, if any did.
+    """Write the plan into its folder, durably; returns the one that an earlier call of this request wrote, if any.
 
-    What lies `beside` it is there first; a name says what is in it, so that of a try that was broken off may stay.
+    The files `beside` it are written first; their names say what is in them, so those of an interrupted call may stay.
 
     Raises:
         AlreadyExists: if the folder, or one above it, belongs to another job or holds other files.

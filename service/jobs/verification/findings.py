@@ -1,4 +1,4 @@
-"""What can be wrong with a job's files: each check compares what lies on disk with what was committed."""
+"""What can be wrong with a job's files: each check compares what is on disk with what was committed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Kind = Literal["MISSING", "WRONG_DIGEST", "WRONG_MARKER", "WRONG_IMAGE", "WRONG_
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that is not as it must be; without a shard it is about the whole job."""
+    """Something that is not as committed; without a shard it is about the whole job."""
 
     kind: Kind
     shard: int | None = None

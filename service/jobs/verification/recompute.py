@@ -34,7 +34,7 @@ class Piece:
 
     @property
     def span(self) -> range:
-        """From the first of them to the last, with those between."""
+        """From the first to the last, with those between."""
         return range(self.indices[0], self.indices[-1] + 1)
 
 

@@ -1,7 +1,7 @@
-"""Verifying a job that has ended: every shard is hashed, some samples are recomputed; nothing is changed.
+"""Verifying a finished job: every shard is hashed, some samples are recomputed; nothing is changed.
 
-The ledger says what was committed; a shard that was finished but whose commit the ledger never heard of is what the
-manifest says. Each shard's file and marker, the manifest and the root digest must agree with that.
+The ledger says what was committed; for a finished shard whose commit never reached the ledger, the manifest does. Each
+shard's file and marker, the manifest and the root digest must agree with that.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from service.jobs.verification.findings import (
 )
 from service.jobs.verification.recompute import Recomputation
 
-PAGE = 1000
+PAGE = 1000  # records of shards that one script reads
 
 
 @dataclass(slots=True)
 class Progress:
-    """How far a verification is."""
+    """Progress of a verification."""
 
     shards_checked: int = 0
     shards_total: int = 0
@@ -40,7 +40,7 @@ class Progress:
 
 
 class Verification:
-    """One verification of one job; `progress` grows while `run` goes on.
+    """One verification of one job; `progress` grows while `run` runs.
 
     Args:
         ledger: Knows what was committed.
@@ -50,7 +50,7 @@ class Verification:
         slots: Bounds how many verifications hash at a time, so that threads are left for other calls.
 
     Raises:
-        FailedPrecondition: if the job has not ended.
+        FailedPrecondition: if the job is unfinished.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Verification:
         slots: asyncio.Semaphore,
     ) -> None:
         if not view.terminal:
-            text = f"jobs/{view.plan.job} is {view.state}; only a job that has ended can be verified"
+            text = f"jobs/{view.plan.job} is {view.state}; only a finished job can be verified"
             raise FailedPrecondition(text, reason="WRONG_JOB_STATE", metadata={"state": view.state})
         self.progress = Progress()
         self._ledger, self._view, self._plan = ledger, view, view.plan

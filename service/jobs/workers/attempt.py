@@ -1,4 +1,4 @@
-"""One shard from claim to commit: claim, compute request by request, write, publish, mark, commit."""
+"""An attempt at a shard: claim, compute request by request, write, publish, mark, commit."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from service.jobs.storage.store import open_store
 from service.jobs.workers.work import RequestSize, Work, work_on
 from service.settings import Settings
 
-REQUESTS_IN_FLIGHT = 2
-REQUEST_TIMEOUT_S = 120.0
-KEEP_S = 1.0
+REQUESTS_IN_FLIGHT = 2  # one computes while the answer of the other is stored
+REQUEST_TIMEOUT_S = 120.0  # far longer than a request is made to take: the model may be busy with others
+RENEW_S = 1.0  # between two renewals, and so how soon a cancel is seen
 
 T = TypeVar("T")
 
@@ -51,7 +51,7 @@ class ShardRunner:
         self.sizes: dict[str, RequestSize] = {}
 
     async def run_shard(self, job: str, shard: int) -> str:
-        """Try one shard of a job; returns what became of it, for the log. A wrong hint does nothing.
+        """Attempt one shard of a job; returns the outcome, for the log. A wrong hint does nothing.
 
         A cancelled call gives its lease back at once.
         """
@@ -101,7 +101,7 @@ class Attempt:
         self._done = 0
 
     async def run(self) -> None:
-        """Work on the shard while the lease is kept; whichever ends first ends both."""
+        """Work on the shard and keep the lease; whichever ends first ends both."""
         work, keep = asyncio.create_task(self._produce()), asyncio.create_task(self._keep())
         try:
             await asyncio.wait({work, keep}, return_when=asyncio.FIRST_COMPLETED)
@@ -112,13 +112,13 @@ class Attempt:
             await asyncio.gather(work, keep, return_exceptions=True)
 
     async def _keep(self) -> None:
-        """Renew the lease at least once a second, also while a request takes long; sees a cancel that soon."""
+        """Renew the lease at least once a second, also during a long request, and so notice a cancel soon."""
         while True:
-            await asyncio.sleep(min(KEEP_S, self._settings.lease_s / 3))
+            await asyncio.sleep(min(RENEW_S, self._settings.lease_s / 3))
             await self._renew()
 
     async def _renew(self, wanted: int = 0) -> float:
-        """Renew the lease, for as long as it lasts if Redis does not answer; returns the seconds to wait."""
+        """Renew the lease, retrying while it lasts if Redis does not answer; returns the seconds to wait."""
         sampling = self._plan.sampling
         rate = sampling.max_images_per_second if sampling else 0.0
         return await retry_transient(
@@ -133,7 +133,7 @@ class Attempt:
         )
 
     async def _produce(self) -> None:
-        """Adopt the shard if its file is there; else make it. Then commit it."""
+        """Adopt the shard if its file exists, else make it; then commit it."""
         blank = await self._retry_transient(self._blank)
         marker = await self._retry_transient(lambda: adopt(self._output, self._plan, blank))
         if marker is None:
@@ -202,7 +202,7 @@ class Attempt:
         return marker
 
     async def _retry_transient(self, call: Callable[[], T]) -> T:
-        """Do in a thread what needs the store, which is waited for as the model server is."""
+        """Run a call to the store in a thread, retried as calls to the model server are."""
         return await retry_transient(lambda: asyncio.to_thread(call), self._settings.backend_retry_s)
 
     def _blank(self) -> Marker:
@@ -229,7 +229,7 @@ def _completed(blank: Marker, work: Work) -> Marker:
 
 
 def failure_text(error: Exception) -> str:
-    """Return what the ledger says of a failed attempt: a code for machines, then words for people."""
+    """Return the ledger's text about a failed attempt: a code for machines, then words for people."""
     if isinstance(error, MintageError):
         return f"{error.reason}: {error.message}"
     if isinstance(error, DeterminismError):

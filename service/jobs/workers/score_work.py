@@ -27,7 +27,7 @@ class Question(Protocol):
         """Write a request about images uint8 [n, H, W, C]."""
 
     def rows(self, answer: bytes, count: int) -> Rows:
-        """Read the answer about so many images as rows of a shard."""
+        """Read the answer about `count` images as rows of a shard."""
 
 
 class ScoreWork:
@@ -43,13 +43,13 @@ class ScoreWork:
         self._readable: deque[NDArray[np.bool_]] = deque()
 
     def request(self, indices: range) -> Mapping[str, bytes]:
-        """Read the next images of the source; one that cannot be read is sent black, and its answer forgotten."""
+        """Read the next images of the source; an unreadable one is sent black, and its answer dropped."""
         images = self._source.read(indices)
         self._readable.append(images.readable)
         return self._question.request(images.pixels)
 
     def store(self, indices: range, answer: bytes) -> None:
-        """Append what the model says."""
+        """Append the model's answer."""
         rows, readable = self._question.rows(answer, len(indices)), self._readable.popleft()
         if self._says_readable:
             known = {name: values for name, values in rows.items() if values is not None}
@@ -98,7 +98,7 @@ class _Detect:
 
 
 def answer_bytes(plan: Plan) -> int:
-    """Return how many bytes a model answers about one image of a score job; 0 for a sample job."""
+    """Return the bytes of a model's answer per image of a score job; 0 for a sample job."""
     if plan.scoring is None:
         return 0
     confidences = 4 * len(plan.scoring.concepts)

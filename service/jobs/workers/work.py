@@ -1,4 +1,4 @@
-"""What is done to the samples of a shard: made by a generator (Sampling), or scored by a model (Scoring).
+"""The work on the samples of a shard: generating them (Sampling), or scoring them (Scoring).
 
 `Attempt` asks for the input of each request in order, sends it, and stores the answers in order. The three methods
 block and run in threads, one at a time each.
@@ -22,9 +22,9 @@ from service.jobs.storage.output import AnyTemporary
 from service.jobs.storage.store import Store
 from service.jobs.workers.score_work import ScoreWork, answer_bytes
 
-REQUEST_BYTES = 4 << 20
-REQUEST_IMAGES = 1024
-QUICK_S, SLOW_S = 0.2, 0.8
+REQUEST_BYTES = 4 << 20  # of pixels in one request at most: large enough to hide round trips, small in memory
+REQUEST_IMAGES = 1024  # so that small images still show progress
+QUICK_S, SLOW_S = 0.2, 0.8  # a request that takes less grows, one that takes more shrinks: progress every second
 
 
 class Work(Protocol):
@@ -36,7 +36,7 @@ class Work(Protocol):
 
     @property
     def source_digest(self) -> str:
-        """Digest of what was scored, if it was not known before; after `finish`."""
+        """Digest of what was scored, unless known before; after `finish`."""
 
     def request(self, indices: range) -> Mapping[str, bytes]:
         """Return the input of one request; called in order."""
@@ -90,8 +90,8 @@ def work_on(store: Store, inputs: Path, plan: Plan, marker: Marker, temporary: A
 class RequestSize:
     """How many micro-batches go into one request: more while answers come quickly, fewer when they take long.
 
-    So a fast model is not slowed by round trips, and a slow one shows progress and leaves room for other callers. What
-    is asked for together has no effect on the bytes: an image always sits in the same row of a micro-batch. A generator
+    So round trips do not slow a fast model, and a slow one shows progress and leaves slots for other callers. The size
+    of a request has no effect on the bytes: an image always sits in the same row of a micro-batch. A generator
     counts rows from sample 0; a model that scores counts them from the beginning of a request, so requests of a score
     job begin whole micro-batches after the beginning of their shard.
     """
@@ -106,14 +106,14 @@ class RequestSize:
         """
         image_bytes = max(plan.height * plan.width * plan.channels, answer_bytes(plan))
         fitting = max(max_message_bytes // 2 // image_bytes, 1)
-        most = min(REQUEST_IMAGES, REQUEST_BYTES // image_bytes, fitting) // plan.micro_batch
-        batches = max(min(self.micro_batches, most), 1)
+        limit = min(REQUEST_IMAGES, REQUEST_BYTES // image_bytes, fitting) // plan.micro_batch
+        batches = max(min(self.micro_batches, limit), 1)
         origin = 0 if plan.sampling else start // plan.shard_size * plan.shard_size
         end = origin + ((start - origin) // plan.micro_batch + batches) * plan.micro_batch
         return range(start, min(end, stop, start + fitting))
 
     def took(self, seconds: float) -> None:
-        """Learn how long one request took."""
+        """Adapt to how long a request took."""
         if seconds < QUICK_S:
             self.micro_batches = min(2 * self.micro_batches, REQUEST_IMAGES)
         elif seconds > SLOW_S:

@@ -56,7 +56,7 @@ def run_shard(job: str, shard: int) -> None:
 
 
 class _Child:
-    """What one pool process keeps between shards: an event loop, connections, and whether it was told to stop."""
+    """The state of a pool process between shards: an event loop, connections, and whether it was told to stop."""
 
     _current: _Child | None = None
 
@@ -104,10 +104,10 @@ class _Child:
             self._running = None
 
     def hand_back(self) -> bool:
-        """Stop the attempt, if this process has one; tells whether it does."""
+        """Stop the running attempt, if there is one; returns whether there is."""
         if self._running is None:
             return False
-        if not self._stopping:  # a second signal must not cut the handing back short
+        if not self._stopping:  # a second signal must not interrupt it
             self._stopping = True
             self._runner.get_loop().call_soon_threadsafe(self._running.cancel)
         return True

@@ -20,7 +20,7 @@ local function count(key, field, more)
   if redis.call('HINCRBY', P .. key, field, more) <= 0 then redis.call('HDEL', P .. key, field) end
 end
 
--- Count a job for its client, pin its model, and keep the jobs whose files it needs, named in a row; all once only.
+-- Count a job for its client, pin its model, and keep the jobs whose files it needs, named in a row; each only once.
 local function hold(job, client, images, backend, needs)
   local what = {c = client, n = tonumber(images), b = backend, s = needs or ''}
   if redis.call('HSETNX', P .. 'held', job, cjson.encode(what)) == 0 then return end
@@ -48,7 +48,7 @@ local function hold_again(job)
   if fields[2] then hold(job, fields[1], fields[2], fields[3], fields[4]) end
 end
 
--- Let go of jobs that never came to be.
+-- Release jobs that were reserved but never created.
 local function release_stale_reservations()
   for _, job in ipairs(redis.call('ZRANGEBYSCORE', P .. 'reserved', '-inf', now(), 'LIMIT', 0, 100)) do
     redis.call('ZREM', P .. 'reserved', job)
@@ -56,7 +56,7 @@ local function release_stale_reservations()
   end
 end
 
--- Name the quota that forbids another job, if one does. Bytes are not known beforehand: they only must not be used up.
+-- Name the quota that forbids another job, if one does. Bytes are not known beforehand: their quota only must not be used up.
 local function over_quota(client, images, max_jobs, max_images, max_bytes)
   local used = redis.call('HMGET', client_key(client), 'jobs', 'images', 'bytes')
   local function over(quota, most, now_used, wanted, least)

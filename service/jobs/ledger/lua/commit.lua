@@ -1,4 +1,4 @@
--- Finish a shard whose file and marker are in place. Whoever comes second with the same bytes agrees.
+-- Finish a shard whose file and marker are in place. A second commit of the same bytes succeeds.
 -- ARGV: job, shard, attempt, digest, images, bytes.
 local job, shard, at = ARGV[1], ARGV[2], now()
 local rec = load_shard(job, shard)

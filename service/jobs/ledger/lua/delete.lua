@@ -1,5 +1,5 @@
--- Begin to delete a job that has ended: nobody can do anything with it any more. If that is broken off, the dispatcher goes
--- on with it later. ARGV: job, how much later.
+-- Begin to delete a finished job, which can then only be deleted. The dispatcher resumes an interrupted deletion later.
+-- ARGV: job, how much later.
 local state = state_of(ARGV[1])
 if not state then return answer({why = 'unknown'}) end
 if state ~= 'DELETING' and not has_ended(state) then return answer({why = state}) end

@@ -1,9 +1,9 @@
--- Name jobs that are as wanted, the newest first. ARGV: id to begin after ('' from the newest on), most to name, most to
--- look at, JSON of what is wanted: states, kind, client, labels. `last` is the last one looked at, '' after the oldest.
+-- Name jobs that match a filter, newest first. ARGV: id to begin after ('' for the newest), most to name, most to look at,
+-- the filter as JSON: states, kind, client, labels. `last` is the last one looked at, '' after the oldest.
 local from = ARGV[1] == '' and '+' or '(' .. ARGV[1]
 local wanted = cjson.decode(ARGV[4])
 
-local function as_wanted(job)
+local function matches_filter(job)
   local fields = redis.call('HMGET', job_key(job), 'state', 'kind', 'client', 'labels')
   if wanted.states and not wanted.states[fields[1]] then return false end
   if wanted.kind and wanted.kind ~= fields[2] then return false end
@@ -18,7 +18,7 @@ end
 local ids = redis.call('ZREVRANGEBYLEX', P .. 'jobs', from, '-', 'LIMIT', 0, ARGV[3])
 local found = {}
 for _, job in ipairs(ids) do
-  if as_wanted(job) then
+  if matches_filter(job) then
     table.insert(found, job)
     if #found == tonumber(ARGV[2]) then return answer({jobs = found, last = job}) end
   end

@@ -12,8 +12,8 @@
 --   workers             zset "slots name" -> last heartbeat
 --   turns               hash, whose turn it is: 'now', 'client NAME', 'jobs NAME' in turns (turns.lua)
 --   rebuilt             set after the jobs on disk were indexed; gone when Redis was emptied
---   held                hash job -> what it counts for while it has not ended: client c, images n, backend name b, jobs s
---   reserved            zset, ids of jobs in `held` that are just being created -> when that counts as broken off
+--   held                hash job -> what it counts for while unfinished: client c, images n, backend name b, jobs s
+--   reserved            zset, ids of jobs in `held` that are being created -> when that counts as interrupted
 --   client:{name}       hash: `jobs` and `images` of jobs in `held`, `bytes` of the finished shards of all jobs
 --   needed              hash job -> number of jobs in `held` that need its files
 --   unrecorded          set, ids of jobs whose intent the dispatcher must write beside their plan

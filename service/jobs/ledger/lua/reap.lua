@@ -1,5 +1,5 @@
--- Begin to delete the jobs whose time has come, and name them, with those whose deletion was broken off. One whose files
--- another job needs is kept until that has ended. ARGV: most at a time, pause until one that is still there is looked at again.
+-- Begin to delete the expired jobs, and name them, with those whose deletion was interrupted. A job whose files another one
+-- needs is kept until that one ends. ARGV: most at a time, pause before one that is still there is looked at again.
 release_stale_reservations()
 local at, jobs = now(), {}
 for _, job in ipairs(redis.call('ZRANGEBYSCORE', P .. 'expiring', '-inf', at, 'LIMIT', 0, 1000)) do

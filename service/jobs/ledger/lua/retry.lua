@@ -1,6 +1,6 @@
--- Give the failed shards of a job that has ended fresh attempts; those that were given back when too many had failed go
--- on too. A few records a call, since there may be a million: until the last of them was looked at the job stays as it
--- is, and whoever was broken off begins again. ARGV: job, cursor ('0' at first), about how many records to look at.
+-- Give the failed shards of a finished job fresh attempts; those that were given back when too many had failed run too.
+-- A few records per call, since there may be a million: the job stays as it is until the last was looked at, and an
+-- interrupted caller begins again. ARGV: job, cursor ('0' at first), about how many records to look at.
 local job = ARGV[1]
 local state = state_of(job)
 if not state then return answer({why = 'unknown'}) end

@@ -64,7 +64,7 @@ local function forget_hints(job)
   redis.call('HSET', job_key(job), 'next', first)
 end
 
--- Hand out the shards of a job that waits, again; how fast it was before tells nothing of the time left.
+-- Hand out the shards of a waiting job again; its speed before says nothing about the time left.
 local function reopen(job)
   redis.call('HDEL', job_key(job), 'trail', 'trail_due')
   set_state(job, redis.call('HEXISTS', job_key(job), 'started') == 1 and 'RUNNING' or 'QUEUED')
@@ -72,7 +72,7 @@ local function reopen(job)
   wake()
 end
 
--- Delete a job that has ended when its time has come, if it has one.
+-- Schedule the deletion of a finished job that has a ttl.
 local function expire_later(job)
   local ttl = num(job, 'ttl')
   if ttl > 0 then redis.call('ZADD', P .. 'expiring', num(job, 'ended') + ttl, job) end
@@ -93,8 +93,8 @@ local function close_if_complete(job)
   wake()
 end
 
--- End a job of which more shards have failed than may: the rest is not begun, and whoever holds a shard gives it back at
--- its next micro-batch.
+-- End a job of which too many shards have failed: the rest is not begun, and workers give their shards back at their next
+-- micro-batch.
 local function fail_fast(job)
   local most, state = redis.call('HGET', job_key(job), 'max_failed'), state_of(job)
   if not most or num(job, 'failed') <= tonumber(most) then return end

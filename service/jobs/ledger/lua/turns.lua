@@ -1,12 +1,12 @@
--- Shared by every script: start-time fair queueing, of clients and then of each client's jobs. Everyone has the turn at which
--- they may be served next; whoever comes late begins at the turn of now, so that nobody gains by being away. A turn of
--- weight w moves its taker on by 1 / w. Whoever is first is found without looking at the others, however many they are.
+-- Shared by every script: start-time fair queueing, of clients and then of each client's jobs. Each has the turn at which it
+-- may be served next; a newcomer begins at the current turn, so that nothing is gained by being away. Being served moves
+-- one of weight w on by 1 / w. The next one is found without looking at the others, however many there are.
 local function open_key(client) return P .. 'open:' .. client end
 local function turn_of(name) return tonumber(redis.call('HGET', P .. 'turns', name) or '0') end
 local function client_of(job) return redis.call('HGET', job_key(job), 'client') or '' end
 local function weight_of(job) return 1.25 ^ num(job, 'priority') end
 
--- Let a job take turns. Nobody can be further ahead than one turn; a later turn is of a time before all were idle.
+-- Let a job take turns. None can be more than one turn ahead; a later turn is left from before all were idle.
 local function open_job(job)
   local client = client_of(job)
   redis.call('ZREM', P .. 'waiting', job)
@@ -38,7 +38,7 @@ local function open_or_wait(job)
   if at and tonumber(at) <= now() then open_job(job) end
 end
 
--- Serve whoever is first: `next_shard` names a shard of a job, or nothing. Returns the job and its shard.
+-- Serve the next client and job: `next_shard` names a shard of a job, or nothing. Returns the job and its shard.
 local function take_turn(next_shard)
   while true do
     local client = redis.call('ZRANGE', P .. 'clients', 0, 0, 'WITHSCORES')

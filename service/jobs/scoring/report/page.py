@@ -1,6 +1,6 @@
-"""`report.html`: one file without any link to elsewhere, written once a score job has been added up.
+"""`report.html`: one self-contained file, written once a score job has been added up.
 
-It is for people and decides nothing: if it cannot be made, the log says why and the job ends all the same.
+Nothing depends on it: if it cannot be made, the log says why and the job ends all the same.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ log = structlog.get_logger(__name__)
 def write_report(
     store: Store, inputs: Path, plan: Plan, *, result: dict[str, Any], summary: Summary, root: str
 ) -> None:
-    """Write the report; what had its name is gone. Raises nothing.
+    """Write the report, replacing an earlier one. Raises nothing.
 
     Args:
         store: where jobs write.
         inputs: the folder below which folders may be scored.
         plan: the job's plan.
         result: what `score.json` holds.
-        summary: of the single images.
+        summary: extremes and histograms of the images.
         root: the job's root digest.
     """
     try:
@@ -62,7 +62,7 @@ def _pictures(store: Store, inputs: Path, plan: Plan, summary: Summary) -> dict[
 
 
 def _galleries(plan: Plan, summary: Summary) -> Iterator[tuple[str, str, Extremes, int]]:
-    """Titles of the high and of the low end of something, the ends, and the sign that their values have."""
+    """Yield the title of the high end, that of the low end, the images at both, and the sign of their values."""
     assert plan.scoring is not None  # noqa: S101 - only score jobs have reports
     if summary.generated is not None:
         yield "Most surely generated", "Most surely real", summary.generated.ends, 1

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_LABELS = 30
+MAX_LABELS = 30  # class names that fit below a bar chart
 INK, BAR, LINE = "#102030", "#4f86c6", "#d1495b"  # INK becomes the colour of the text
 _STYLE: Any = {
     "svg.fonttype": "none",
@@ -82,7 +82,7 @@ def _axes(salt: str, x_label: str, y_label: str) -> Iterator[tuple[Any, list[str
 
 
 def _inline(svg: str) -> str:
-    """Leave of an SVG file what a page needs, without a name or a link of anybody else."""
+    """Strip an SVG file to what a page needs, without foreign names and links."""
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>\s*", "", body, flags=re.DOTALL)
     body = re.sub(r'\sxmlns(:xlink)?="[^"]*"', "", body)

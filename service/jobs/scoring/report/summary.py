@@ -1,4 +1,4 @@
-"""What the report shows of single images, gathered while the scores are added up; memory does not grow with them."""
+"""What the report shows about single images, gathered while the scores are added up, in constant memory."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from service.jobs.plan import Plan
 from service.jobs.scoring.chunks import Chunk
 from training.scores.chosen import chosen_images
 
-BINS = 40  # of what lies from 0 to 1
-SHOWN = 12  # images at either end
+BINS = 40  # of a histogram from 0 to 1: readable at the width of a column
+SHOWN = 12  # images at either end: two rows of the page
 MAX_ACTIVATIONS = 100_000  # images whose activations are kept for a histogram
 
 Floats = NDArray[np.float64]
@@ -27,7 +27,7 @@ class Extremes:
     high: list[tuple[float, int]] = field(default_factory=list)
 
     def add(self, values: NDArray[np.floating], indices: Ints) -> None:
-        """Look at more images."""
+        """Add values [n] of the images with these indices [n]."""
         rising = np.argsort(values, kind="stable")[:SHOWN]
         self.low = sorted([*self.low, *_pairs(values, indices, rising)])[:SHOWN]
         falling = np.argsort(-values, kind="stable")[:SHOWN]
@@ -43,13 +43,13 @@ class Histogram:
     ends: Extremes = field(default_factory=Extremes)
 
     def add(self, values: NDArray[np.floating], indices: Ints) -> None:
-        """Look at more images."""
+        """Add values [n] of the images with these indices [n]."""
         self.counts += np.histogram(values, BINS, (0, 1))[0]
         self.ends.add(values, indices)
 
 
 class Summary:
-    """Looks at chunk after chunk, in order.
+    """Gathers extremes and histograms chunk by chunk, in order.
 
     Attributes:
         generated: p(generated); None if the classifier cannot say.
@@ -68,7 +68,7 @@ class Summary:
         self.concepts = [Extremes() for _ in self._concepts]
 
     def add(self, chunk: Chunk) -> None:
-        """Look at more images."""
+        """Add values [n] of the images with these indices [n]."""
         indices = chunk.indices[chunk.readable]
         if not len(indices):
             return

@@ -1,4 +1,4 @@
-"""The format of a plan; `open_images` reads the images of any shard."""
+"""Choosing the format of a plan; `open_images` reads the images of any shard."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def image_layout_of(plan: Plan) -> ImageLayout:
     """Return how the shards of a sample job are laid out.
 
     Raises:
-        OutputError: if it is no sample job.
+        OutputError: if it is not a sample job.
     """
     layout = _IMAGES.get(plan.format)
     if plan.sampling is None or layout is None:
@@ -39,7 +39,7 @@ def image_layout_of(plan: Plan) -> ImageLayout:
 
 
 def open_images(output: Output, plan: Plan, shard: int) -> AbstractContextManager[ImageReader]:
-    """Open a shard of a sample job, in whatever format, for reading its images.
+    """Open a shard of a sample job, in any format, for reading its images.
 
     Its bytes are not compared with its digest here (`layout_of(plan).digest` does that), but nothing is returned that
     the format's writer would not have written.

@@ -1,7 +1,7 @@
 """PNG folder: a shard is a folder `images/000000/` of `000000123.png`.
 
-It stands for the tar that holds the same images: its digest and size are those of that tar, and read as one file it is
-that tar, put together as it is read.
+It stands for the tar that holds the same images: its digest and size are those of that tar, and reading it as one file
+gives that tar, built on the fly.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from service.jobs.storage.output import AnyTemporary, Output, OutputError, Tempo
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-READ_BYTES = 1 << 20
+READ_BYTES = 1 << 20  # of the tar at a time
 
 
 class StrangeFileError(OutputError):
-    """Raised when a shard's folder holds a file that is none of its images."""
+    """Raised when a shard's folder holds a file that is not one of its images."""
 
 
 class FolderLayout(ImageLayout):
@@ -93,10 +93,10 @@ class FolderLayout(ImageLayout):
             OutputError: if it is far too large.
         """
         name = f"{self.name(shard)}/{image_name(index)}"
-        most = 2 * math.prod(self.shape) + 4096  # what no PNG file of such an image reaches
+        limit = 2 * math.prod(self.shape) + 4096  # bytes; no PNG file of such an image reaches it
         with output.open(name) as file:
-            data = file.read(most)
-        if len(data) == most:
+            data = file.read(limit)
+        if len(data) == limit:
             raise OutputError(f"{name} is too large")
         return data
 
@@ -106,7 +106,7 @@ class FolderLayout(ImageLayout):
             name = f"{self.name(shard)}/{min(missing)}" if found else self.name(shard)
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
         if strange := found - expected:
-            raise StrangeFileError(f"{self.name(shard)} holds {min(strange)}, which is none of its images")
+            raise StrangeFileError(f"{self.name(shard)} holds {min(strange)}, which is not one of its images")
 
 
 class FolderWriter(Tally):

@@ -1,4 +1,4 @@
-"""What every format offers: names, a writer, the bytes that the digest is of, and a reader of images."""
+"""The interface of a format: names, a writer, the bytes that the digest covers, and a reader of images."""
 
 from __future__ import annotations
 
@@ -69,10 +69,10 @@ class ImageWriter(Protocol):
 
 
 class ImageReader(Protocol):
-    """Reads the images of one shard. Nothing in it is believed before it has been compared with the plan."""
+    """Reads the images of one shard. Nothing in it is trusted before it was compared with the plan."""
 
     def read(self, indices: range) -> NDArray[np.uint8]:
-        """Return images uint8 [len(indices), H, W, C]; what is asked for next must lie behind what was read before.
+        """Return images uint8 [len(indices), H, W, C]; calls must ask for rising indices.
 
         Raises:
             OutputError: if anything is not exactly as the format's writer writes it.
@@ -81,9 +81,9 @@ class ImageReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Layout(ABC):
-    """How the shards of one plan lie in its folder. All methods block.
+    """How the shards of one plan are stored in its folder. All methods block.
 
-    What reads raises FileNotFoundError if the shard is not there, OutputError if it is not as its writer writes it.
+    Reading raises FileNotFoundError if the shard does not exist, OutputError if it is not as its writer writes it.
     """
 
     plan: Plan
@@ -103,7 +103,7 @@ class Layout(ABC):
         return output.size(self.name(shard))
 
     def open(self, output: Output, shard: int) -> AbstractContextManager[BinaryIO]:
-        """Open a shard as one file, for reading from its beginning to its end: what its digest is of."""
+        """Open a shard as one file, for reading from beginning to end: the bytes that its digest covers."""
         return output.open(self.name(shard))
 
     def digest(self, output: Output, shard: int) -> tuple[str, int]:
@@ -112,13 +112,13 @@ class Layout(ABC):
             return hashlib.file_digest(file, "sha256").hexdigest(), file.tell()  # type: ignore[arg-type]
 
     def temporary(self, output: Output, label: str) -> AbstractContextManager[AnyTemporary]:
-        """Open what a shard is written into before it has its name."""
+        """Open the temporary that a shard is written into."""
         return output.temporary(label)
 
 
 @dataclass(frozen=True, slots=True)
 class ImageLayout(Layout):
-    """How the shards of a sample job lie in its folder."""
+    """How the shards of a sample job are stored in its folder."""
 
     summary: ClassVar[re.Pattern[str] | None] = None  # names of what `sum_up` writes
 
@@ -136,11 +136,12 @@ class ImageLayout(Layout):
         """Open a shard for reading its images."""
 
     def sum_up(self, output: Output, digests: Mapping[int, str]) -> dict[str, str]:
-        """Write what belongs to the end of a job in this format; doing it again writes the same.
+        """Write this format's files of the whole job, such as a dataset card; repeating it writes the same bytes.
 
         Args:
             output: the job's folder.
-            digests: the finished shards in order, with the digests that their markers say.
+            digests: the finished shards in order, with the digests in their markers.
+
         Returns: the digests of what was written, by name.
 
         Raises:

@@ -1,7 +1,7 @@
-"""One array uint8 in a `.npz` file, written as a stream: the length is known beforehand, the checksum only at the end.
+"""One uint8 array in a `.npz` file, written as a stream: its length is known beforehand, its checksum only at the end.
 
 A zip of one stored member `arr_0.npy` with fixed dates, zip64 where it is needed; the same array gives the same bytes.
-All that comes before the array's own bytes follows from its shape.
+Everything before the array's own bytes follows from its shape.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import BinaryIO
 from service.jobs.shards.formats.layout import ShardWriter
 
 MEMBER = b"arr_0.npy"
-ALIGNMENT = 64
-ZIP64_FROM = 1 << 31
+ALIGNMENT = 64  # of the array's bytes, as NumPy has it
+ZIP64_FROM = 1 << 31  # bytes, as in Python's zipfile
 _FLAGS = 8  # checksum and sizes follow the data
 _DATE = 1 << 5 | 1  # 1 January 1980
 _NONE = 0xFFFFFFFF

@@ -17,7 +17,7 @@ from service.jobs.shards.formats.layout import ImageLayout, Tally, opened
 from service.jobs.shards.formats.npy import NpzWriter, Shape, array_size, file_size, prefix
 from service.jobs.storage.output import AnyTemporary, Output, OutputError
 
-BLOCK = 1 << 20
+BLOCK = 1 << 20  # bytes in memory at a time when shards are joined
 
 
 class NpzLayout(ImageLayout):

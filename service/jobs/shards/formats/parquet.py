@@ -1,8 +1,8 @@
 """Parquet as Hugging Face datasets reads it: `data/train-00000-of-00010.parquet` with columns `image` and `index`.
 
-An image is a PNG file, `struct<bytes: binary, path: string>`. Row groups hold a number of rows that follows from the
-size of the images alone, so neither memory nor bytes depend on the pieces in which images come. Arrow is imported by
-those who need it.
+An image is a PNG file, `struct<bytes: binary, path: string>`. The rows of a row group follow from the size
+of the images alone, so neither memory nor bytes depend on the pieces in which images come. Arrow is imported where it
+is needed.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 FOLDER = "data"
-GROUP_BYTES, GROUP_ROWS = 8 << 20, 1000
-MAX_GROUP_BYTES = 1 << 29
+GROUP_BYTES, GROUP_ROWS = 8 << 20, 1000  # of pixels, and rows, in a row group: what a writer keeps in memory
+MAX_GROUP_BYTES = 1 << 29  # that a reader takes into memory; no writer of ours comes near it
 FEATURES = {"image": {"_type": "Image"}, "index": {"dtype": "int64", "_type": "Value"}}
 PINNED = {
     "version": "2.6",
@@ -173,9 +173,9 @@ class ParquetReader:
 
 
 class _Sink(io.RawIOBase):
-    """What Arrow writes into: passes bytes on to a shard's writer, as long as its file is open.
+    """The file object that Arrow writes into: passes bytes on to a shard's writer while its file is open.
 
-    Arrow ends a file that was given up when it is collected as garbage; by then nobody wants that end.
+    Arrow writes the footer of an abandoned file when that is garbage-collected; then the bytes are dropped.
     """
 
     def __init__(self, writer: ShardWriter, file: BinaryIO) -> None:

@@ -28,7 +28,7 @@ from service.jobs.shards.formats.layout import Layout, ShardWriter
 from service.jobs.shards.marker import Marker
 from service.jobs.storage.output import Output, OutputError, file_digest
 
-MAX_HEADER_BYTES = 1 << 16
+MAX_HEADER_BYTES = 1 << 16  # far more than six columns take
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "BOOL": np.dtype(np.bool_)}
 
 
@@ -42,7 +42,7 @@ class TensorLayout(Layout):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A tensor of the file; `width` is None for one number an image."""
+    """A tensor of the file; `width` is None for one number per image."""
 
     dtype: str
     width: int | None
@@ -74,17 +74,17 @@ def columns_of(plan: Plan, *, generated: bool) -> dict[str, Column]:
 
 @dataclass(frozen=True, slots=True)
 class SourceStats:
-    """What was read of a folder for a shard: digest of the files' bytes, how many images had another size."""
+    """What a shard read from a folder: digest of the files' bytes, number of images that were resized."""
 
     source_digest: str
     resized: int
 
     def to_header(self) -> dict[str, str]:
-        """Return the header's part, as long whatever it says."""
+        """Return its part of the header, of the same length for all values."""
         return {"source_digest": self.source_digest, "resized": f"{self.resized:09d}"}
 
 
-_NOTHING_YET = SourceStats("0" * 64, 0)
+_NO_STATS = SourceStats("0" * 64, 0)
 
 
 class ScoreWriter(ShardWriter):
@@ -109,7 +109,7 @@ class ScoreWriter(ShardWriter):
         return file_digest(self._file)
 
     def add(self, **rows: NDArray[Any] | None) -> None:
-        """Append the rows of the next images: an array for each column, None for one that there is not.
+        """Append the rows of the next images: an array for each column, None for a missing one.
 
         Raises:
             ValueError: if the columns are others than before.
@@ -118,7 +118,7 @@ class ScoreWriter(ShardWriter):
         if not self._columns:
             self._begin(generated="generated" in given)
         if given.keys() != self._columns.keys():
-            raise ValueError(f"the model says {sorted(given)} of some images and {sorted(self._columns)} of others")
+            raise ValueError(f"the model gives {sorted(given)} for some images and {sorted(self._columns)} for others")
         count = len(next(iter(given.values())))
         for name, values in given.items():
             column = self._columns[name]
@@ -144,7 +144,7 @@ class ScoreWriter(ShardWriter):
 
     def _begin(self, *, generated: bool) -> None:
         self._columns = columns_of(self._plan, generated=generated)
-        read = _NOTHING_YET if "readable" in self._columns else None
+        read = _NO_STATS if "readable" in self._columns else None
         header = _header(self._columns, self._count, read)
         start = len(header)
         for name, column in self._columns.items():
@@ -178,7 +178,7 @@ class ScoreReader:
 
 @contextlib.contextmanager
 def open_scores(output: Output, plan: Plan, marker: Marker, *, check: bool = True) -> Iterator[ScoreReader]:
-    """Open a shard, hashed and compared with its marker first unless `check` is left out.
+    """Open a shard, after comparing its hash with its marker if `check` is true.
 
     Raises:
         OutputError: if it is missing, was changed, or does not hold what its plan says.
@@ -195,7 +195,7 @@ def open_scores(output: Output, plan: Plan, marker: Marker, *, check: bool = Tru
 
 
 def source_stats(output: Output, plan: Plan, shard: int) -> SourceStats | None:
-    """Return what a shard says was read of a folder; None if there is no such shard.
+    """Return what a shard's header says about the folder it read; None if there is no such shard.
 
     Raises:
         OutputError: if it does not say.

@@ -1,6 +1,6 @@
-"""WebDataset: a shard is a USTAR tar of `000000123.png` and `000000123.json` a sample, in order of the indices.
+"""WebDataset: a shard is a USTAR tar of `000000123.png` and `000000123.json` per sample, in order of the indices.
 
-There are no times and no owners in it, so the same images give the same bytes; the reader takes nothing else.
+It holds no times and no owners, so the same images give the same bytes; the reader accepts nothing else.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from service.jobs.plan import Plan, canonical_json
 from service.jobs.shards.formats.layout import ImageLayout, ShardWriter, decoded, opened
 from service.jobs.storage.output import AnyTemporary, Output, OutputError
 
-BLOCK = 512
+BLOCK = 512  # bytes, of the tar format
 END = bytes(2 * BLOCK)
-MAX_SAMPLE_BYTES = 1 << 28
+MAX_SAMPLE_BYTES = 1 << 28  # of a member that a reader takes into memory
 
 
 class TarLayout(ImageLayout):
@@ -108,7 +108,7 @@ def _member(name: str, data: bytes) -> bytes:
 
 
 def _header(name: str, size: int) -> bytes:
-    """USTAR header of a plain file that belongs to nobody and has no time."""
+    """USTAR header of a plain file without owner and time."""
     zeros = b"0000000\0"
     fields = (name.encode(), b"0000644\0", zeros, zeros, b"%011o\0" % size, b"00000000000\0", b" " * 8, b"0", b"")
     block = struct.pack("100s8s8s8s12s12s8sc100s8s64s8s8s167x", *fields, b"ustar\00000", b"", b"", b"")

@@ -31,7 +31,7 @@ from tests.support.valkey import Valkey
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bucket_store, "TRY_FOR_S", 2)
+    monkeypatch.setattr(bucket_store, "RETRY_FOR_S", 2)
 
 
 def settings_of(s3: S3Server, state: Path, **changes: Any) -> Settings:

@@ -99,7 +99,7 @@ def test_a_classifier_that_cannot_tell_generated_images_leaves_that_out() -> Non
     file = io.BytesIO()
     writer = ScoreWriter(file, PLAN, 0)
     writer.add(probabilities=np.full((2, 2), 0.5, np.float32), generated=None)
-    with pytest.raises(ValueError, match="of others"):
+    with pytest.raises(ValueError, match="for others"):
         writer.add(probabilities=np.full((2, 2), 0.5, np.float32), generated=np.ones(2, np.float32))
     with pytest.raises(ValueError, match="2 of 4 rows"):
         writer.finish()
