@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,13 +15,12 @@ from training.config import RunConfig
 from training.errors import DataError, RecipeError, RunError
 from training.families import family_of
 from training.networks.sparse_autoencoder import SparseAutoencoder
+from training.progress import Report
 from training.randomness import fresh_weights
 from training.runs.checkpoint import WEIGHTS_FILE, Run, load_config, load_run, served_weights
 
 BATCH = 64  # images per forward pass, which bounds the memory
 IN_MEMORY_BYTES = 2**30  # of one stage's activations; more are kept in a temporary file
-
-Report = Callable[[int], None]  # called with the number of images just done
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +30,7 @@ from training.errors import DataError, DivergedError, RunError
 from training.networks.neuron_classifier import NeuronClassifier
 from training.neurons.activations import BATCH, LoadedRun, activations_of
 from training.neurons.linear import logistic
+from training.progress import BeginTask, Report
 from training.randomness import stream
 from training.recipes import NeuronClassifierRecipe
 from training.runs import metrics
@@ -38,9 +38,6 @@ from training.runs.card import CARD_FILE
 from training.runs.checkpoint import WEIGHTS_FILE, save_config, write_atomically
 
 TUNING_BATCH = 128  # images, as in the autoencoder's own training
-
-Report = Callable[[int], None]
-Stage = Callable[[str, int], Report]  # (name, length) of a piece of work -> its progress callback
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +61,7 @@ def classify_run(
     *,
     recipe: NeuronClassifierRecipe,
     test: LabelledImages | None = None,
-    stage: Stage = lambda name, total: lambda more: None,
+    begin: BeginTask = lambda name, total: lambda more: None,
 ) -> ClassifierOutcome:
     """Fit a classifier to a run's units, measure it, and write it.
 
@@ -74,7 +71,7 @@ def classify_run(
         out: folder to create.
         recipe: how to fit; the run's fields replace those of the autoencoder.
         test: images that the accuracy is measured on; nothing is chosen on them.
-        stage: called as each piece of work starts.
+        begin: called as each task starts; see `training.progress`.
 
     Raises:
         RunError: if `out` is not empty, or scikit-learn is not installed.
@@ -86,18 +83,18 @@ def classify_run(
         raise RunError(f"{out} exists and is not empty; name another folder")
     _check(trained, data, test)
     settings = _described(recipe, trained, data)
-    units = activations_of(trained.network, data.images, report=stage("units", len(data)))[-1]
-    network = _fitted(trained, units, data, settings, report=stage("classes", len(data.classes)))
-    linear = None if test is None else accuracy(network, test, report=stage("test images", len(test)))
+    units = activations_of(trained.network, data.images, report=begin("units", len(data)))[-1]
+    network = _fitted(trained, units, data, settings, report=begin("classes", len(data.classes)))
+    linear = None if test is None else accuracy(network, test, report=begin("test images", len(test)))
     if settings.passes:
-        _tune(network, data, settings, report=stage("fine-tuning", settings.passes * len(data)))
+        _tune(network, data, settings, report=begin("fine-tuning", settings.passes * len(data)))
     final = linear if test is None or not settings.passes else accuracy(network, test)
     outcome = ClassifierOutcome(
         images_seen=trained.run.images_seen,
         seconds=time.monotonic() - started_s,
         units=units.shape[1],
         train_images=len(data),
-        train_accuracy=accuracy(network, data, report=stage("training images", len(data))),
+        train_accuracy=accuracy(network, data, report=begin("training images", len(data))),
         test_images=0 if test is None else len(test),
         linear_accuracy=linear,
         test_accuracy=final,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,12 +13,11 @@ from training.neurons.linear import logistic
 from training.neurons.matching import held_out
 from training.neurons.search import Activations, Labels, SearchResult, search, unit_blocks
 from training.neurons.table import FILTERS, MAJORITY, SMOOTH_FILTERS, STATISTICS, Row, row_of
+from training.progress import Report
 
 FILTERS_TRIED = 100_000  # random filters of each kind
 FILTERS_AT_ONCE = 1000  # bounds the memory of their responses
 SMOOTHNESS = 1 / 16  # standard deviation of the blur of smooth filters, as a share of the image's side
-
-Report = Callable[[int], None]
 
 
 def majority(labels: Labels) -> Row:

@@ -10,7 +10,7 @@ RUN/
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,13 +33,11 @@ from training.neurons.matching import image_statistics, matched
 from training.neurons.pictures import Neuron, draw
 from training.neurons.search import Choice, Labels, Measurement, concept, decided
 from training.neurons.table import NEURON, OF_STAGE, PLAIN, RANDOM_WEIGHTS, UNNORMALISED, Row, Table, row_of
+from training.progress import BeginTask
 from training.runs.checkpoint import write_atomically
 
 NEURONS_FOLDER = "neurons"
 FRESH = 1_000_003  # added to the run's seed for the control with random weights
-
-Report = Callable[[int], None]
-Stage = Callable[[str, int], Report]  # (name, length) of a piece of work -> its progress callback
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +74,7 @@ def find_concept(
     compared: Mapping[str, LoadedRun] | None = None,
     second: Examples | None = None,
     source: str = "",
-    stage: Stage = lambda name, total: lambda more: None,
+    begin: BeginTask = lambda name, total: lambda more: None,
 ) -> Table:
     """Search a run's units, measure the best one and the controls, and write the results into the run folder.
 
@@ -87,7 +85,7 @@ def find_concept(
         compared: other runs to search on the same images, by row name.
         second: a second test set, on which nothing is chosen.
         source: description of the images.
-        stage: called as each piece of work starts.
+        begin: called as each task starts; see `training.progress`.
 
     Raises:
         DataError: if the images do not fit a network, or too few are left.
@@ -96,17 +94,17 @@ def find_concept(
     for run in (trained, *(compared or {}).values()):
         run.must_fit(examples.images, "the test set")
     known = read_concepts(trained.run.path)
-    kept = _chosen(examples, protocol, stage)
+    kept = _chosen(examples, protocol, begin)
     seed, labels = protocol.seed, _labels(kept, protocol.seed)
 
     def searched(name: str, run: LoadedRun) -> Stages:
-        activations = activations_of(run.network, kept.images, report=stage(f"activations of {name}", len(kept)))
-        return search_stages(activations, labels, report=stage(f"search of {name}", _units(run)))
+        activations = activations_of(run.network, kept.images, report=begin(f"activations of {name}", len(kept)))
+        return search_stages(activations, labels, report=begin(f"search of {name}", _units(run)))
 
     found = searched(trained.run.path.name, trained)
     rows = [found.row(NEURON, labels, seed=seed), *_stage_rows(found, labels, seed)]
     rows += [searched(name, run).row(name, labels, seed=seed) for name, run in (compared or {}).items()]
-    rows += _controls(trained, kept, labels, protocol, stage)
+    rows += _controls(trained, kept, labels, protocol, begin)
     result = found.found[found.best]
     neuron = concept(protocol.name, found.best + 1, result, labels, seed=seed)
     table = Table(
@@ -120,7 +118,7 @@ def find_concept(
     folder = trained.run.path / NEURONS_FOLDER / protocol.name
     folder.mkdir(parents=True, exist_ok=True)
     looked_at = Neuron(protocol.name, neuron.stage, neuron.unit, neuron.sign, neuron.threshold)
-    draw(folder, trained, looked_at, images=kept.images, positives=kept.positives, seed=seed, stage=stage)
+    draw(folder, trained, looked_at, images=kept.images, positives=kept.positives, seed=seed, begin=begin)
     write_atomically(folder / "table.json", table.to_json().encode())
     write_atomically(folder / "table.md", table.to_markdown().encode())
     write_concepts(trained.run.path, with_concept(known, neuron))
@@ -135,9 +133,9 @@ def name_of(run: LoadedRun) -> str:
     return UNNORMALISED if settings["contrast_window"] == 0 else run.run.path.resolve().name
 
 
-def _chosen(examples: Examples, protocol: Protocol, stage: Stage) -> Examples:
+def _chosen(examples: Examples, protocol: Protocol, begin: BeginTask) -> Examples:
     """Drop images until the two sides match and have the given proportion."""
-    report, total = stage("matching", len(examples)), len(examples)
+    report, total = begin("matching", len(examples)), len(examples)
     if protocol.match:
         statistics = image_statistics(examples.images)
         examples = examples.taken(matched(statistics, examples.positives, examples.groups, seed=protocol.seed))
@@ -164,21 +162,23 @@ def _stage_rows(found: Stages, labels: Labels, seed: int) -> list[Row]:
     ]
 
 
-def _controls(trained: LoadedRun, examples: Examples, labels: Labels, protocol: Protocol, stage: Stage) -> list[Row]:
+def _controls(
+    trained: LoadedRun, examples: Examples, labels: Labels, protocol: Protocol, begin: BeginTask
+) -> list[Row]:
     """Return the rows of controls that learned nothing about the concept."""
     seed, config = protocol.seed, trained.config
     device = next(trained.network.parameters()).device
     fresh = fresh_network(config, seed=config.settings.seed + FRESH, device=device)
-    activations = activations_of(fresh, examples.images, report=stage("activations, random weights", len(examples)))
+    activations = activations_of(fresh, examples.images, report=begin("activations, random weights", len(examples)))
     rows = [
-        search_stages(activations, labels, report=stage("search, random weights", _units(trained))).row(
+        search_stages(activations, labels, report=begin("search, random weights", _units(trained))).row(
             RANDOM_WEIGHTS, labels, seed=seed
         )
     ]
     seen = seen_images(trained.network, examples.images)
     for smooth, name in ((0.0, "random filters"), (SMOOTHNESS, "smooth filters")):
         if protocol.filters:
-            report = stage(name, protocol.filters)
+            report = begin(name, protocol.filters)
             rows.append(random_filters(seen, labels, count=protocol.filters, smooth=smooth, seed=seed, report=report))
     rows.append(statistics_control(image_statistics(examples.images), labels, seed=seed))
     return [*rows, majority(labels)]

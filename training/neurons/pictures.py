@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -25,13 +24,12 @@ from training.neurons import figures
 from training.neurons.activations import LoadedRun, activations_of
 from training.neurons.invariance import IMAGES, chosen_positives, response_curves
 from training.neurons.stimuli import STEPS, Form, optimal_stimulus, top_stimuli
+from training.progress import BeginTask
 from training.runs.checkpoint import write_atomically
 from training.runs.grids import grid
 
 COLUMNS = 8  # of the sheet of 48 images
 WIDE = 96  # px, least width of an image on a sheet
-
-Stage = Callable[[str, int], Callable[[int], None]]  # see `training.neurons.find`
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +44,12 @@ class Neuron:
 
 
 def draw_optimal(
-    folder: Path, trained: LoadedRun, neuron: Neuron, *, seed: int, stage: Stage = lambda name, total: lambda more: None
+    folder: Path,
+    trained: LoadedRun,
+    neuron: Neuron,
+    *,
+    seed: int,
+    begin: BeginTask = lambda name, total: lambda more: None,
 ) -> Path:
     """Draw the optimal stimulus, in pixels and in frequencies; return the file."""
     stimuli = [
@@ -58,7 +61,7 @@ def draw_optimal(
             form=form,
             steps=STEPS,
             seed=seed,
-            report=stage(f"optimal stimulus, {form}", STEPS),
+            report=begin(f"optimal stimulus, {form}", STEPS),
         )
         for form in get_args(Form)
     ]
@@ -73,7 +76,7 @@ def draw(
     images: NDArray[np.uint8],
     positives: NDArray[np.bool_] | None = None,
     seed: int,
-    stage: Stage = lambda name, total: lambda more: None,
+    begin: BeginTask = lambda name, total: lambda more: None,
 ) -> list[Path]:
     """Draw all pictures into an existing folder; return the files.
 
@@ -85,12 +88,12 @@ def draw(
         positives: bool [N]; if not given, the images with the strongest response are moved, scaled and rotated
             instead of positives.
         seed: of the stimulus's starts and of the choice of images.
-        stage: called as each piece of work starts.
+        begin: called as each task starts; see `training.progress`.
 
     Raises:
         RunError: if matplotlib is not installed.
     """
-    report = stage(f"activations of {neuron.name}", len(images))
+    report = begin(f"activations of {neuron.name}", len(images))
     found = activations_of(trained.network, images, report=report)[neuron.stage - 1][:, neuron.unit]
     best = top_stimuli(found, sign=neuron.sign)
     if positives is None:
@@ -104,7 +107,7 @@ def draw(
     figures.histogram(folder / "histogram.png", sides, title=title, threshold=threshold)
     _draw_invariance(folder, trained, neuron, images=images[shown], distractors=float(others.mean()), title=title)
     sheet = _sheet(folder / "top.png", images[best])
-    optimal = draw_optimal(folder, trained, neuron, seed=seed, stage=stage)
+    optimal = draw_optimal(folder, trained, neuron, seed=seed, begin=begin)
     return [sheet, optimal, folder / "histogram.png", folder / "invariance.png"]
 
 

@@ -7,7 +7,7 @@ optimistic: the honest protocol chooses neuron, threshold and sign on one half o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from training.neurons.concepts import Concept
 from training.neurons.measures import auroc, bootstrap_interval, calibrated
+from training.progress import Report
 
 THRESHOLDS = 20  # per unit, as in the paper
 BLOCK_VALUES = 4 * 2**20  # activations per block, 16 MB of float32
 
 Activations = NDArray[np.floating[Any]]
-Report = Callable[[int], None]  # called with the number of units just done
 
 
 @dataclass(frozen=True, slots=True, eq=False)

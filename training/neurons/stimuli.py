@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from training.networks.sparse_autoencoder import SparseAutoencoder
+from training.progress import Report
 from training.randomness import stream
 
 TOP = 48  # images, as on the paper's sheet
@@ -29,7 +30,6 @@ LONGER, SHORTER = 1.5, 0.5
 
 STARTS, STEPS = 8, 200  # random starts, and the limit of steps from each
 
-Report = Callable[[int], None]  # called with the number of steps just done
 Form = Literal["pixels", "frequencies"]
 Activation = Callable[[Tensor], Tensor]  # images [N, C, H, W] around [-1, 1] -> activations [N]
 

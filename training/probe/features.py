@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from training.batches import to_tensor
 from training.networks.dcgan import Discriminator
 from training.networks.probe import feature_count, pooled
+from training.progress import Report
 
 BATCH = 128  # images, as in the paper's training; statistics are averaged over such batches
 CHUNK = 1000  # rows of features that are copied at a time, to bound the memory
-
-Report = Callable[[int], None]  # called with the number of images just done
 
 
 @torch.no_grad()

@@ -16,8 +16,9 @@ from training.data import choose_labelled
 from training.errors import DataError
 from training.networks.dcgan import Discriminator
 from training.networks.probe import ProbeClassifier
-from training.probe.features import Report, centre
+from training.probe.features import centre
 from training.probe.machines import LinearMachine, fit_machine
+from training.progress import Report
 
 COSTS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # ascending, for features of mean squared norm 1; about three per decade
 FALLS = 2  # stop after so many consecutive costs below the best accuracy

@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,15 +27,14 @@ from training.errors import DataError, RunError
 from training.families import family_of
 from training.networks.dcgan import Discriminator
 from training.probe.card import card
-from training.probe.features import Report, freeze_statistics, pooled_features
+from training.probe.features import freeze_statistics, pooled_features
 from training.probe.fitting import FewLabels, LabelledFeatures, Probe, fit_probe, hold_out, log_loss, max_fits
 from training.probe.outcome import ProbeOutcome
+from training.progress import BeginTask
 from training.recipes import DcganRecipe, ProbeRecipe
 from training.runs import metrics
 from training.runs.card import CARD_FILE
 from training.runs.checkpoint import WEIGHTS_FILE, Run, load_run, save_config, served_weights, write_atomically
-
-Stage = Callable[[str, int], Report]  # (name, length) of a piece of work -> its progress callback
 
 
 def probe_run(
@@ -47,7 +45,7 @@ def probe_run(
     recipe: ProbeRecipe,
     test: LabelledImages | None = None,
     device: torch.device | str = "cpu",
-    stage: Stage = lambda name, total: lambda more: None,
+    begin: BeginTask = lambda name, total: lambda more: None,
 ) -> ProbeOutcome:
     """Fit a classifier to the features of a run's discriminator, measure it, and write it.
 
@@ -58,7 +56,7 @@ def probe_run(
         recipe: how to fit; the run's fields replace those of the discriminator.
         test: images that the accuracy is measured on; nothing is chosen on them.
         device: to compute on; the features of all images must fit in its memory.
-        stage: called as each piece of work starts.
+        begin: called as each task starts; see `training.progress`.
 
     Raises:
         RunError: if the run has no such discriminator, or `out` is not empty.
@@ -80,20 +78,20 @@ def probe_run(
 
     discriminator.to(device)
     order = np.concatenate([fitted, held])
-    freeze_statistics(discriminator, data.images, order=order, report=stage("statistics", len(data)))
-    features = pooled_features(discriminator, data.images, order=order, report=stage("features", len(data)))
+    freeze_statistics(discriminator, data.images, order=order, report=begin("statistics", len(data)))
+    features = pooled_features(discriminator, data.images, order=order, report=begin("features", len(data)))
     probe = fit_probe(
         LabelledFeatures(features, torch.from_numpy(data.labels[order]).to(device)),
         classes=classes,
         validation=len(held),
         few=few,
         seed=recipe.seed,
-        report=stage("machines", max_fits(few)),
+        report=begin("machines", max_fits(few)),
     )
     del features
     tested = None
     if test is not None:
-        seen = pooled_features(discriminator, test.images, report=stage("test features", len(test)))
+        seen = pooled_features(discriminator, test.images, report=begin("test features", len(test)))
         tested = LabelledFeatures(seen, torch.from_numpy(test.labels).to(device))
     outcome = ProbeOutcome(
         images_seen=opened.images_seen,

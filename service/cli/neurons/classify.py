@@ -10,7 +10,7 @@ import typer
 
 from service.cli.console import JsonOption, friendly_errors, print_json
 from service.cli.data_options import SOURCES, JpegOption, LimitOption, MaxDamagedOption, bars, load_splits
-from service.cli.neurons.runs import DeviceOption, RunArgument, SeedOption, load_on_device, run_options, shown_stages
+from service.cli.neurons.runs import DeviceOption, RunArgument, SeedOption, load_on_device, run_options, shown_tasks
 
 if TYPE_CHECKING:
     from training.neurons.classifier import ClassifierOutcome
@@ -58,7 +58,7 @@ def classify(
             data, run_options(trained, limit=limit, max_damaged=max_damaged, jpeg=jpeg), progress=progress
         )
         outcome = classify_run(
-            trained, splits.train, folder, recipe=recipe, test=splits.test, stage=shown_stages(progress)
+            trained, splits.train, folder, recipe=recipe, test=splits.test, begin=shown_tasks(progress)
         )
     if as_json:
         print_json({"run": str(folder), **dataclasses.asdict(outcome)})

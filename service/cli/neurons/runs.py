@@ -46,13 +46,13 @@ def run_options(trained: LoadedRun, *, limit: int | None, max_damaged: int | Non
     return dataclasses.replace(options, size=(config.height, config.width), channels=config.channels)
 
 
-def shown_stages(progress: Progress) -> Callable[[str, int], Callable[[int], None]]:
+def shown_tasks(progress: Progress) -> Callable[[str, int], Callable[[int], None]]:
     """Return a function that shows a bar per piece of work, or prints a line without a terminal."""
 
-    def stage(name: str, total: int) -> Callable[[int], None]:
+    def begin(name: str, total: int) -> Callable[[int], None]:
         if progress.disable:
             typer.echo(f"{name}: {total:,}", err=True)
         task = progress.add_task(name, total=total)
         return lambda more: progress.advance(task, more)
 
-    return stage
+    return begin

@@ -18,7 +18,7 @@ import typer
 
 from service.cli.console import JsonOption, console, friendly_errors, print_json, table
 from service.cli.data_options import SOURCES, JpegOption, LimitOption, MaxDamagedOption, bars, load_split
-from service.cli.neurons.runs import DeviceOption, RunArgument, SeedOption, load_on_device, run_options, shown_stages
+from service.cli.neurons.runs import DeviceOption, RunArgument, SeedOption, load_on_device, run_options, shown_tasks
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -114,7 +114,7 @@ def find(
             compared=_compared(compare or [], device),
             second=load.of_two(second_positives, second_distractors or "")[0] if second_positives else None,
             source=source,
-            stage=shown_stages(progress),
+            begin=shown_tasks(progress),
         )
     if as_json:
         print_json({"run": str(run), **found.values()})
@@ -255,8 +255,8 @@ def _drawn(
     folder = trained.run.path / "shown" / neuron.name
     folder.mkdir(parents=True, exist_ok=True)
     if images is None:
-        return [draw_optimal(folder, trained, neuron, seed=seed, stage=shown_stages(progress))]
-    return draw(folder, trained, neuron, images=images.images, seed=seed, stage=shown_stages(progress))
+        return [draw_optimal(folder, trained, neuron, seed=seed, begin=shown_tasks(progress))]
+    return draw(folder, trained, neuron, images=images.images, seed=seed, begin=shown_tasks(progress))
 
 
 def _print(run: Path, found: Table) -> None:

@@ -103,13 +103,13 @@ def _probed(
     splits = load_splits(source, options, progress=progress)
     from training.probe.run import probe_run
 
-    def stage(name: str, total: int) -> Callable[[int], None]:
-        if progress.disable:  # no terminal: print a line as each stage starts, since some take minutes
+    def begin(name: str, total: int) -> Callable[[int], None]:
+        if progress.disable:  # no terminal: print a line as each task starts, since some take minutes
             typer.echo(f"{name}: {total:,}", err=True)
         task = progress.add_task(name, total=total)
         return lambda more: progress.advance(task, more)
 
-    return probe_run(run, splits.train, folder, recipe=recipe, test=splits.test, device=_device(device), stage=stage)
+    return probe_run(run, splits.train, folder, recipe=recipe, test=splits.test, device=_device(device), begin=begin)
 
 
 def _device(name: str) -> str:

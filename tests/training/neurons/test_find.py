@@ -81,7 +81,7 @@ def test_a_concept_is_found_measured_and_kept(trained: LoadedRun, run: Path) -> 
         compared={"itself": trained},
         second=second,
         source="Drawn.",
-        stage=lambda name, total: told.append(name) or (lambda more: None),  # type: ignore[func-returns-value]
+        begin=lambda name, total: told.append(name) or (lambda more: None),  # type: ignore[func-returns-value]
     )
 
     rows = {row.name: row for row in table.rows}

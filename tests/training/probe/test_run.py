@@ -120,11 +120,11 @@ def test_few_labels_are_drawn_many_times(run: Path, tmp_path: Path) -> None:
     recipe = probe_recipe(labels_per_class=4, choosing_draws=2, final_draws=3)
     stages: dict[str, int] = {}
 
-    def stage(name: str, total: int) -> Callable[[int], None]:
+    def begin(name: str, total: int) -> Callable[[int], None]:
         stages[name] = total
         return lambda more: None
 
-    outcome = probe_run(run, images(), tmp_path / "few", recipe=recipe, test=images(30, seed=1), stage=stage)
+    outcome = probe_run(run, images(), tmp_path / "few", recipe=recipe, test=images(30, seed=1), begin=begin)
 
     assert (outcome.labels, outcome.draws) == (12, 3)
     assert outcome.test_deviation is not None
@@ -187,8 +187,8 @@ def test_images_without_labels_are_refused(run: Path, tmp_path: Path) -> None:
 
 
 def test_more_labels_than_a_class_has_are_refused_before_the_work_begins(run: Path, tmp_path: Path) -> None:
-    def stage(name: str, total: int) -> Callable[[int], None]:
+    def begin(name: str, total: int) -> Callable[[int], None]:
         raise AssertionError("work began")
 
     with pytest.raises(DataError, match="class block-0 has 24 training images beside its validation part"):
-        probe_run(run, images(), tmp_path / "out", recipe=probe_recipe(labels_per_class=25), stage=stage)
+        probe_run(run, images(), tmp_path / "out", recipe=probe_recipe(labels_per_class=25), begin=begin)
