@@ -37,7 +37,7 @@ POLL_S = 0.1  # between two looks at a model that starts, which takes seconds
 
 @dataclass(frozen=True, slots=True)
 class BackendStatus:
-    """What TorchServe says of one model. A ready worker may hang: only `wait_until_ready` shows that it answers."""
+    """What TorchServe says about one model. A ready worker may hang: only `wait_until_ready` shows that it answers."""
 
     workers_ready: int
     workers_total: int
@@ -201,7 +201,7 @@ class TorchServe:
                 return sorted(names)
 
     async def describe(self, backend_name: str) -> BackendStatus:
-        """Return what TorchServe says of a model's workers and queue.
+        """Return the state of a model's workers and queue.
 
         Raises:
             NotFound: if it is not loaded.
@@ -220,7 +220,7 @@ class TorchServe:
     async def wait_until_ready(self, backend_name: str, timeout_s: float) -> ModelDescription:
         """Wait until a model's workers are ready, then have one make a real forward pass.
 
-        Returns: what the model says of itself.
+        Returns: the model's own description.
 
         Raises:
             NotFound: if it is not loaded.

@@ -42,7 +42,7 @@ def decode(
         InvalidArgument: naming every file that is not such an image.
     """
     violations = Violations()
-    decoded = np.zeros((len(files), height, width, channels), np.uint8)
+    decoded = np.zeros((len(files), height, width, channels), np.uint8)  # [N, H, W, C]
     for index, file in enumerate(files):
         try:
             decoded[index] = _decode(file, height, width, channels, max_pixels)

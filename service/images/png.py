@@ -34,7 +34,7 @@ def _filtered(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Subtract from each row the one above it and put the filter's number before it: [N, H, 1 + W * C]."""
     count, height, width, channels = images.shape
     rows = np.empty((count, height, 1 + width * channels), np.uint8)
-    flat = images.reshape(count, height, width * channels)
+    flat = images.reshape(count, height, width * channels)  # [N, H, W * C]
     rows[:, :, 0] = _UP
     rows[:, 0, 1:] = flat[:, 0]
     np.subtract(flat[:, 1:], flat[:, :-1], out=rows[:, 1:, 1:])

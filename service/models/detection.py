@@ -43,9 +43,9 @@ class Detection:
         )
         parts = await self._inference.ask(record, question, decode, size_bytes=size_bytes, deadline=deadline)
         return Detections(
-            np.concatenate([part.activations for part in parts]),
-            np.concatenate([part.detected for part in parts]),
-            np.concatenate([part.confidences for part in parts]),
+            np.concatenate([part.activations for part in parts]),  # [N, K]
+            np.concatenate([part.detected for part in parts]),  # [N, K]
+            np.concatenate([part.confidences for part in parts]),  # [N, K]
             parts[0].device_class,
             parts[0].torch_version,
         )

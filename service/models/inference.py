@@ -210,6 +210,6 @@ def spans(record: ModelRecord, first_index: int, count: int, *, answer_bytes: in
 
 
 def _joined(parts: Sequence[messages.Classifications]) -> ClassProbabilities:
-    probabilities = np.concatenate([part.probabilities for part in parts])
+    probabilities = np.concatenate([part.probabilities for part in parts])  # [N, K]
     generated = [part.generated for part in parts if part.generated is not None]
     return ClassProbabilities(probabilities, np.concatenate(generated) if len(generated) == len(parts) else None)

@@ -1,7 +1,7 @@
 """Becomes TorchServe's JVM, set up from our settings: mintage serve torchserve.
 
 TorchServe's own launcher stays behind as a parent that passes no signal on. Here the process executes java itself: its
-process id is the JVM's, SIGTERM reaches it, and its Python workers end with it. Everything that it writes lies in
+process id is the JVM's, SIGTERM reaches it, and its Python workers end with it. Everything it writes is in
 {state_dir}/torchserve, which one JVM at a time holds by a lock:
 
     config.properties, log4j2.xml   written anew at each start

@@ -121,12 +121,12 @@ def _images(answer: generation_pb2.GenerateResponse) -> NDArray[np.uint8]:
 def _classifications(answer: classification_pb2.ClassifyResponse) -> Classifications:
     each = answer.classifications
     knows_generated = all(one.HasField("generated_probability") for one in each)
-    generated = np.array([one.generated_probability for one in each], np.float32)
+    generated = np.array([one.generated_probability for one in each], np.float32)  # [N]
     return Classifications(
         model=answer.model,
         digest=answer.model_digest,
         classes=tuple(answer.classes),
-        probabilities=np.array([one.probabilities for one in each], np.float32).reshape(len(each), -1),
+        probabilities=np.array([one.probabilities for one in each], np.float32).reshape(len(each), -1),  # [N, K]
         generated=generated if knows_generated else None,
-        best=np.array([one.best_class for one in each], np.int64),
+        best=np.array([one.best_class for one in each], np.int64),  # [N]
     )

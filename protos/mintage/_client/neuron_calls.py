@@ -229,16 +229,16 @@ def _detections(answer: neurons_pb2.DetectResponse) -> Detections:
         model=answer.model,
         digest=answer.model_digest,
         concepts=tuple(each.concept for each in images[0]),
-        activations=np.array([[each.activation for each in image] for image in images], np.float32),
-        detected=np.array([[each.detected for each in image] for image in images], np.bool_),
-        confidences=np.array([[each.confidence for each in image] for image in images], np.float32),
+        activations=np.array([[each.activation for each in image] for image in images], np.float32),  # [N, K]
+        detected=np.array([[each.detected for each in image] for image in images], np.bool_),  # [N, K]
+        confidences=np.array([[each.confidence for each in image] for image in images], np.float32),  # [N, K]
     )
 
 
 def _top_stimuli(answer: neurons_pb2.TopStimuliResponse) -> TopStimuli:
     return TopStimuli(
-        np.array([each.index for each in answer.stimuli], np.int64),
-        np.array([each.activation for each in answer.stimuli], np.float32),
+        np.array([each.index for each in answer.stimuli], np.int64),  # [n]
+        np.array([each.activation for each in answer.stimuli], np.float32),  # [n]
     )
 
 

@@ -44,7 +44,7 @@ def _answer(record: ModelRecord, classified: ClassProbabilities) -> classificati
     answer = classification_pb2.ClassifyResponse(
         model=f"models/{record.name}", model_digest=record.digest, classes=record.classes
     )
-    best = classified.probabilities.argmax(axis=1)
+    best = classified.probabilities.argmax(axis=1)  # [N]
     for index, probabilities in enumerate(classified.probabilities):
         answer.classifications.add(
             probabilities=probabilities.tolist(),

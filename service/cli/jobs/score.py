@@ -1,4 +1,4 @@
-"""`mintage jobs score`: what a model says of many images, and how they compare with others.
+"""`mintage jobs score`: score many images with a model, and compare them with others.
 
 mintage jobs score judge 01kat7x2m9q3zc5d                                   # the images of a sample job
 mintage jobs score judge --folder photos                                    # a folder below the server's input folder
@@ -111,7 +111,7 @@ def register(jobs: typer.Typer) -> None:
 
 
 def _reference_of(client: Client, model: str, folder: str, shard_size: int, *, dry_run: bool) -> str:
-    """Return the score job of a folder: the one that there is for these files and this model, or a new one, ended."""
+    """Return the score job of a folder: the existing one for these files and this model, or a new one, finished."""
     planned = client.create_score_job(model, source_folder=folder, shard_size=shard_size, validate_only=True)
     if dry_run:
         return ""  # what is not scored yet cannot be named; folder and model have been checked

@@ -56,7 +56,7 @@ def _read(store: Store, prefix: str) -> Plan | None:
         log.warning("a plan cannot be read", prefix=prefix, error=str(error))
         return None
     if plan.prefix != prefix:
-        log.warning("a plan lies in the wrong folder", prefix=prefix, expected=plan.prefix)
+        log.warning("a plan is in the wrong folder", prefix=prefix, expected=plan.prefix)
         return None
     return plan
 

@@ -87,7 +87,7 @@ class ImageTable:
             self.unreadable += missing[: MAX_NAMED - len(self.unreadable)]
         if "probabilities" in chunk.columns:
             probabilities = chunk.columns["probabilities"]
-            best = probabilities.argmax(axis=1) if len(probabilities) else np.empty(0, np.int64)
+            best = probabilities.argmax(axis=1) if len(probabilities) else np.empty(0, np.int64)  # [m]
             columns["class"] = self._classes.take(_placed(chunk, best))
             columns["probability"] = _placed(chunk, probabilities.max(axis=1, initial=0))
         if "generated" in chunk.columns:
@@ -102,6 +102,6 @@ def _placed(chunk: Chunk, values: NDArray[Any]) -> pa.Array:
     """Give each image its value, and null to the unreadable ones: [m] values to [n] images."""
     if len(values) == len(chunk.readable):
         return pa.array(values)
-    places = np.maximum(np.cumsum(chunk.readable) - 1, 0)
-    spread = values[places] if len(values) else np.zeros(len(places), values.dtype)
+    places = np.maximum(np.cumsum(chunk.readable) - 1, 0)  # [n], where each image's value is in `values` [m]
+    spread = values[places] if len(values) else np.zeros(len(places), values.dtype)  # [n]
     return pa.array(spread, mask=~chunk.readable)

@@ -70,10 +70,10 @@ def read(output: Output) -> dict[str, Any] | None:
 
 
 def _check_readable(plan: Plan, images: int) -> None:
-    """Refuse a score of a folder of which too little could be read."""
-    unreadable, most = plan.count - images, allowed_unreadable(plan.count)
-    if unreadable > most:
-        text = f"{unreadable:,} of {plan.count:,} images could not be read, at most {most:,} may"
+    """Refuse to score a folder with too many unreadable images."""
+    unreadable, allowed = plan.count - images, allowed_unreadable(plan.count)
+    if unreadable > allowed:
+        text = f"{unreadable:,} of {plan.count:,} images could not be read, at most {allowed:,} may"
         raise SourceError(f"{text}; the workers' logs name them")
 
 
@@ -85,7 +85,7 @@ def _unreadable(plan: Plan, images: int, first: list[str]) -> dict[str, Any]:
 
 
 def _source(output: Output, plan: Plan, markers: Sequence[Marker]) -> dict[str, Any]:
-    """Say what was scored."""
+    """Describe what was scored."""
     scoring = plan.scoring
     assert scoring is not None  # noqa: S101 - as above
     if scoring.source_job:
@@ -102,16 +102,16 @@ def _source(output: Output, plan: Plan, markers: Sequence[Marker]) -> dict[str, 
 
 
 class _Classes:
-    """What a classifier says of all images."""
+    """Adds up the answers of a classifier."""
 
     def __init__(self, scoring: Scoring, images: int) -> None:
         self._scoring, self._images, self._splits = scoring, images, min(scoring.splits, images)
         self._sums: ScoreSums | None = None
-        self._counts = np.zeros(len(scoring.classes), np.int64)
+        self._counts = np.zeros(len(scoring.classes), np.int64)  # [K]
         self._generated: int | None = None
 
     def add(self, chunk: Chunk) -> None:
-        probabilities = chunk.columns["probabilities"]
+        probabilities = chunk.columns["probabilities"]  # [m, K]
         if not len(probabilities):
             return
         part = ScoreSums.of(probabilities, first=chunk.first, total=self._images, splits=self._splits)
@@ -137,12 +137,12 @@ class _Classes:
 
 
 class _Concepts:
-    """What concept neurons say of all images."""
+    """Adds up the answers of concept neurons."""
 
     def __init__(self, scoring: Scoring) -> None:
         self._scoring = scoring
         self._images = 0
-        self._detected = np.zeros(len(scoring.concepts), np.int64)
+        self._detected = np.zeros(len(scoring.concepts), np.int64)  # [C]
         self._activations: list[list[float]] = [[] for _ in scoring.concepts]
 
     def add(self, chunk: Chunk) -> None:
@@ -172,7 +172,7 @@ class _Concepts:
 
 @contextlib.contextmanager
 def _explained() -> Iterator[None]:
-    """Turn scores that cannot be added up into OutputError: they are not what a model says."""
+    """Turn scores that cannot be added up into OutputError: no model gives such scores."""
     try:
         yield
     except ScoreError as error:

@@ -45,11 +45,11 @@ class StatisticsSums:
     def __init__(self, images: int, features: int) -> None:
         self._moments: Moments | None = None
         self._chosen = chosen_images(images, MAX_ROWS, seed=SEED)
-        self._rows = np.empty((len(self._chosen), features), np.float32)
+        self._rows = np.empty((len(self._chosen), features), np.float32)  # [chosen, F]
 
     def add(self, chunk: Chunk) -> None:
         """Add the next images."""
-        features = chunk.columns["features"]
+        features = chunk.columns["features"]  # [m, F]
         if not len(features):
             return
         part = Moments.of(features)

@@ -58,8 +58,8 @@ class FolderSource:
             SourceError: if a file is gone or was changed, or too many images cannot be decoded.
         """
         plan = self._plan
-        pixels = np.zeros((len(indices), plan.height, plan.width, plan.channels), np.uint8)
-        readable = np.zeros(len(indices), np.bool_)
+        pixels = np.zeros((len(indices), plan.height, plan.width, plan.channels), np.uint8)  # [n, H, W, C]
+        readable = np.zeros(len(indices), np.bool_)  # [n]
         for row, index in enumerate(indices):
             name, data = self._file(index)
             try:

@@ -144,7 +144,7 @@ class ObjectOutput:
         return sorted(self.sizes(folder))
 
     def sizes(self, folder: str) -> dict[str, int]:
-        """Return what lies in a folder, with sizes in bytes; folders have none."""
+        """Return the names in a folder with sizes in bytes, 0 for folders."""
         with self._explained(folder):
             found = obstore.list_with_delimiter(self._bucket.calls, self._key(folder))
         sizes = dict.fromkeys(found["common_prefixes"], 0) | {

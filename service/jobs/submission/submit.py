@@ -151,7 +151,7 @@ def _check_above(store: Store, plan: Plan) -> None:
     for depth in range(1, len(segments)):
         above = "/".join(segments[:depth])
         if store.output(above).size(PLAN_FILE) is not None:
-            raise _taken(plan.prefix, f"lies in {above}, which belongs to another job")
+            raise _taken(plan.prefix, f"is inside {above}, which belongs to another job")
 
 
 def _same_plan(plan: Plan, found: bytes) -> Plan:

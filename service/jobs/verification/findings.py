@@ -51,7 +51,7 @@ def plan_findings(output: Output, plan: Plan) -> Iterator[Finding]:
 
 
 def manifest_findings(view: JobView, manifest: Manifest) -> Iterator[Finding]:
-    """Compare what a manifest says of the whole job, and how it cuts it, with what the ledger knows."""
+    """Compare a manifest's facts about the whole job, and its shards, with the ledger's."""
     plan = view.plan
     facts = {
         "job": (plan.job, manifest.job),
@@ -89,7 +89,7 @@ def shard_findings(output: Output, plan: Plan, shard: int, expected: str) -> Ite
 
 
 def file_findings(output: Output, name: str, expected: str) -> Iterator[Finding]:
-    """Compare a file of the whole job, such as the shards joined into one, with what the manifest says of it."""
+    """Compare a file of the whole job, such as the shards joined into one, with its digest in the manifest."""
     try:
         with output.open(name) as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]

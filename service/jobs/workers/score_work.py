@@ -20,7 +20,7 @@ from service.jobs.storage.output import AnyTemporary
 Rows = dict[str, NDArray[Any] | None]
 
 
-class Question(Protocol):
+class ModelQuery(Protocol):
     """What is asked of a kind of model."""
 
     def request(self, images: NDArray[np.uint8]) -> Mapping[str, bytes]:
@@ -38,7 +38,7 @@ class ScoreWork:
         self.writer = ScoreWriter(opened(temporary), plan, shard)
         self.source_digest = ""
         self._source = source
-        self._question: Question = _Classify(plan) if plan.scoring.classes else _Detect(plan)
+        self._query: ModelQuery = _Classify(plan) if plan.scoring.classes else _Detect(plan)
         self._says_readable = bool(plan.scoring.source_folder)
         self._readable: deque[NDArray[np.bool_]] = deque()
 
@@ -46,11 +46,11 @@ class ScoreWork:
         """Read the next images of the source; an unreadable one is sent black, and its answer dropped."""
         images = self._source.read(indices)
         self._readable.append(images.readable)
-        return self._question.request(images.pixels)
+        return self._query.request(images.pixels)
 
     def store(self, indices: range, answer: bytes) -> None:
         """Append the model's answer."""
-        rows, readable = self._question.rows(answer, len(indices)), self._readable.popleft()
+        rows, readable = self._query.rows(answer, len(indices)), self._readable.popleft()
         if self._says_readable:
             known = {name: values for name, values in rows.items() if values is not None}
             rows = {name: np.where(_like(readable, values), values, 0) for name, values in known.items()}

@@ -26,8 +26,8 @@ DEFAULT_STIMULI = 48  # as many as Le et al. 2012 show
 DEFAULT_STEPS, MAX_STEPS = 100, 500  # of gradient ascent; the bound keeps a call within its deadline
 
 
-class _Question(uploads.Upload, Protocol):
-    """A request with images to a model."""
+class _ImageRequest(uploads.Upload, Protocol):
+    """A request about images to a model."""
 
     @property
     def model(self) -> str:
@@ -98,7 +98,7 @@ class NeuronServicer(neurons_pb2_grpc.NeuronServiceServicer):
             size_bytes=request.ByteSize(),
             deadline=deadline,
         )
-        activations = found.values[:, 0]
+        activations = found.values[:, 0]  # [N]
         best = np.argsort(-neuron.sign * activations, kind="stable")[: request.count or DEFAULT_STIMULI]
         return neurons_pb2.TopStimuliResponse(
             model=f"models/{record.name}",
@@ -191,7 +191,7 @@ class NeuronServicer(neurons_pb2_grpc.NeuronServiceServicer):
             images=files,
         )
 
-    def _ready(self, request: _Question, violations: Violations) -> ModelRecord:
+    def _ready(self, request: _ImageRequest, violations: Violations) -> ModelRecord:
         """Return the model of a request; the caller checks the violations again, since some need the model."""
         name = violations.model_name("model", request.model)
         uploads.check(request, self._settings.max_images, violations)
@@ -200,9 +200,9 @@ class NeuronServicer(neurons_pb2_grpc.NeuronServiceServicer):
         uploads.check_fits(request, record, violations)
         return record
 
-    def _check_answer(self, request: _Question, image_bytes: int, violations: Violations) -> None:
+    def _check_answer(self, request: _ImageRequest, image_bytes: int, violations: Violations) -> None:
         uploads.check_answer(request, image_bytes, self._settings.max_message_bytes, violations)
         violations.check()
 
-    def _decode(self, request: _Question, record: ModelRecord) -> Callable[[], NDArray[np.uint8]]:
+    def _decode(self, request: _ImageRequest, record: ModelRecord) -> Callable[[], NDArray[np.uint8]]:
         return functools.partial(uploads.pixels, request, record, self._settings.max_image_pixels)

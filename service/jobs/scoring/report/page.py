@@ -94,7 +94,7 @@ def _page(plan: Plan, result: dict[str, Any], summary: Summary, shown: dict[int,
 
 
 def _plots(plan: Plan, result: dict[str, Any], summary: Summary) -> Iterator[str]:
-    """Draw everything that there is to draw."""
+    """Yield every plot."""
     assert plan.scoring is not None  # noqa: S101 - as above
     drawn = []
     if summary.confidence is not None:

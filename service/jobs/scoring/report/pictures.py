@@ -29,7 +29,7 @@ class Picture:
     source: str
 
     def html(self, index: int, value: str) -> str:
-        """Draw it with its number and what is said of it."""
+        """Return it as HTML with its number and caption."""
         data = base64.b64encode(self.png).decode()
         title = escape(self.source or f"image {index}", quote=True)
         return (

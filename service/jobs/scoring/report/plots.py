@@ -1,4 +1,4 @@
-"""The plots of a report as SVG text for a page; they take the colour of the page's text, by day and by night."""
+"""The plots of a report as SVG text for a page; they take the colour of the page's text, in light and dark mode."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def shares(name: str, counts: NDArray[np.int64]) -> str:
 
 
 def activations(name: str, values: NDArray[np.float32], threshold: float) -> str:
-    """Draw a histogram of activations, and the threshold from which the concept counts as seen."""
+    """Draw a histogram of activations, and the threshold above which the concept is detected."""
     with _axes(name, f"activation of {name}", "images") as (axes, done):
         axes.hist(values, bins=40, color=BAR)
         axes.axvline(threshold, color=LINE, linestyle="--")

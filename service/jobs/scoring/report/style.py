@@ -1,4 +1,4 @@
-"""How a report looks: by day and by night, on wide and on narrow screens."""
+"""The style of a report: in light and dark mode, on wide and narrow screens."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ class Summary:
 
     def _add_activations(self, chunk: Chunk, indices: Ints) -> None:
         activations = chunk.columns["activations"]
-        begin, end = np.searchsorted(self._chosen, [chunk.first, chunk.first + len(activations)])
+        begin, end = np.searchsorted(self._chosen, [chunk.first, chunk.first + len(activations)])  # of the chosen rows
         self.activations[begin:end] = activations[self._chosen[begin:end] - chunk.first]
         for concept, ends, column in zip(self._concepts, self.concepts, activations.T, strict=True):
             ends.add(concept.sign * column, indices)

@@ -139,7 +139,7 @@ class FolderReader:
         Raises:
             OutputError: if a file is missing or no such image.
         """
-        images = np.empty((len(indices), *self._layout.shape), np.uint8)
+        images = np.empty((len(indices), *self._layout.shape), np.uint8)  # [n, H, W, C]
         for row, index in enumerate(indices):
             try:
                 data = self._layout.image(self._output, self._shard, index)

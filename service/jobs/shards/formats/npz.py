@@ -100,7 +100,7 @@ class NpzReader:
             raise OutputError(f"an .npz does not hold the images {indices.start} to {indices.stop - 1}")
         image_bytes = int(np.prod(image))
         self._file.seek(self._start + (indices.start - self._first) * image_bytes)
-        images = np.empty((len(indices), *image), np.uint8)
+        images = np.empty((len(indices), *image), np.uint8)  # [n, H, W, C]
         data = self._file.read(images.nbytes)
         if len(data) != images.nbytes:
             raise OutputError("an .npz is shorter than it was")

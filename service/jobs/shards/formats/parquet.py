@@ -150,7 +150,7 @@ class ParquetReader:
         """Return images uint8 [len(indices), H, W, C]; one row group is in memory at a time."""
         if not (self._span.start <= indices.start and indices.stop <= self._span.stop):
             raise OutputError(f"a Parquet file does not hold the images {indices.start} to {indices.stop - 1}")
-        images = np.empty((len(indices), *self._shape), np.uint8)
+        images = np.empty((len(indices), *self._shape), np.uint8)  # [n, H, W, C]
         for row, index in enumerate(indices):
             images[row] = decoded(self._file(index), self._shape)
         return images

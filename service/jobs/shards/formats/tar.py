@@ -72,7 +72,7 @@ class TarReader:
             raise ValueError("the images of a shard are read forwards only")
         while self._next < indices.start:
             self._sample()
-        images = np.empty((len(indices), *self._shape), np.uint8)
+        images = np.empty((len(indices), *self._shape), np.uint8)  # [n, H, W, C]
         for row in range(len(indices)):
             images[row] = decoded(self._sample(), self._shape)
         return images
@@ -86,7 +86,7 @@ class TarReader:
 
 
 def sample(plan: Plan, index: int, image: bytes) -> bytes:
-    """Return one sample as it lies in a tar: its PNG file, then its facts."""
+    """Return one sample as stored in a tar: its PNG file, then its facts."""
     facts = _facts(plan, index)
     return _member(f"{index:09d}.png", image) + _member(f"{index:09d}.json", facts)
 
@@ -103,7 +103,7 @@ def _facts(plan: Plan, index: int) -> bytes:
 
 
 def _member(name: str, data: bytes) -> bytes:
-    """Return a plain file as it lies in a tar: header, bytes, zeros up to a whole block."""
+    """Return a plain file as stored in a tar: header, bytes, zeros up to a whole block."""
     return _header(name, len(data)) + data + bytes(-len(data) % BLOCK)
 
 
