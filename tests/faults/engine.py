@@ -40,6 +40,7 @@ from tests.support.valkey import Valkey, environment, free_port
 T = TypeVar("T")
 State = jobs_pb2.Job.State
 PATIENCE_S = 120.0  # of a machine that has much else to do
+POINTS = ("after_claim", "mid_shard", "after_fsync", "after_publish", "after_marker", "before_commit")  # of an attempt
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -245,6 +246,21 @@ class Engine:
     def log_text(self) -> str:
         """The end of every log."""
         return "\n".join(f"{log.name}:\n{log.read_text()[-3000:]}" for log in sorted(self.logs.iterdir()))
+
+
+def begin_and_hold(engine: Engine, count: int = 40, shard_size: int = 20) -> jobs_pb2.Job:
+    """Create a job and wait until a worker is in the middle of its first shard."""
+    engine.models.pass_gate.clear()
+    engine.models.open_for = 1
+    job = engine.sample(count, shard_size)
+    wait_until(lambda: len(engine.models.requests) >= 2, "a worker in the middle of a shard")
+    return job
+
+
+def undisturbed(engine: Engine, count: int = 40, shard_size: int = 20) -> dict[str, bytes]:
+    """The files of the same samples, made without a fault."""
+    engine.models.pass_gate.set()
+    return files(engine.wait_for(engine.sample(count, shard_size).name))
 
 
 def serves(client: Client) -> bool:

@@ -13,8 +13,7 @@ from mintage.v1 import jobs_pb2
 from mintage.v1.verification_pb2 import Finding
 
 from service.errors import FailedPrecondition, NotFound
-from tests.faults.engine import Engine, files, samples, wait_until
-from tests.faults.test_kills import begin_and_hold, undisturbed
+from tests.faults.engine import Engine, begin_and_hold, files, samples, undisturbed, wait_until
 
 pytestmark = pytest.mark.e2e
 State = jobs_pb2.Job.State

@@ -12,11 +12,10 @@ from mintage.retries import Retries
 from mintage.v1 import jobs_pb2
 
 from service.jobs.dispatch.contact_sheet import CONTACT_SHEET
-from tests.faults.engine import Engine, files, samples, wait_until
+from tests.faults.engine import POINTS, Engine, files, samples, wait_until
 
 pytestmark = pytest.mark.e2e
 
-POINTS = ("after_claim", "mid_shard", "after_fsync", "after_publish", "after_marker", "before_commit")
 MAKING = ("after_claim", "mid_shard", "after_fsync")  # until then there is no file that the next attempt can adopt
 ADOPTING = ("after_claim", "before_commit")
 

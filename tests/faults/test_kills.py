@@ -11,26 +11,11 @@ import psutil
 import pytest
 from mintage.v1 import jobs_pb2
 
-from tests.faults.engine import Engine, files, pictures, samples, wait_until
+from tests.faults.engine import Engine, begin_and_hold, files, pictures, samples, undisturbed, wait_until
 from tests.support.formula import made_images
 
 pytestmark = pytest.mark.e2e
 Shard = jobs_pb2.Shard
-
-
-def begin_and_hold(engine: Engine, count: int = 40, shard_size: int = 20) -> jobs_pb2.Job:
-    """Create a job and wait until a worker is in the middle of its first shard."""
-    engine.models.pass_gate.clear()
-    engine.models.open_for = 1
-    job = engine.sample(count, shard_size)
-    wait_until(lambda: len(engine.models.requests) >= 2, "a worker in the middle of a shard")
-    return job
-
-
-def undisturbed(engine: Engine, count: int = 40, shard_size: int = 20) -> dict[str, bytes]:
-    """The files of the same samples, made without a fault."""
-    engine.models.pass_gate.set()
-    return files(engine.wait_for(engine.sample(count, shard_size).name))
 
 
 def children(process: subprocess.Popen[bytes]) -> list[psutil.Process]:

@@ -15,8 +15,7 @@ from service.jobs.shards.marker import Marker
 from service.jobs.shards.publish import publish
 from service.jobs.shards.root import root_digest
 from service.jobs.storage.local_store import LocalStore
-from tests.faults.engine import Engine, running_engine, wait_until
-from tests.faults.test_crash_points import POINTS
+from tests.faults.engine import POINTS, Engine, running_engine, wait_until
 from tests.support.formula import made_images
 from tests.support.model_server import FakeTorchServe
 from tests.support.s3 import BUCKET, SECRET, S3Server

@@ -16,9 +16,8 @@ from service.jobs.shards.formats.scores import ScoreWriter
 from service.jobs.shards.publish import publish
 from service.jobs.sources.choice import source_digest
 from service.jobs.storage.local_store import LocalStore
-from tests.service.jobs.dispatch.test_finalize import make_shards
-from tests.service.jobs.shards.test_publish import marker_of
 from tests.support.plans import sample_plan, score_plan
+from tests.support.shards import make_shards, marker_of
 
 FEATURES = 5
 CONCEPTS = (ScoredConcept(name="cat", sign=1, threshold=0.5), ScoredConcept(name="dog", sign=-1, threshold=-1.0))

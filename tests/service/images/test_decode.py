@@ -3,7 +3,6 @@
 import io
 import struct
 import time
-import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +14,7 @@ from service.api.requests.encodings import ENCODINGS
 from service.errors import InvalidArgument
 from service.images import encode
 from service.images.decode import decode as decode_all
+from tests.support.liars import png_that_says
 
 HEIGHT, WIDTH = 8, 6
 
@@ -31,17 +31,6 @@ def encoded(image: Image.Image, form: str = "PNG", **options: Any) -> bytes:
 
 def grey(level: int = 100) -> Image.Image:
     return Image.new("L", (WIDTH, HEIGHT), level)
-
-
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def png_that_says(width: int, height: int) -> bytes:
-    """A PNG file whose header announces a size; most of its pixels are not there."""
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    data = zlib.compress(bytes(100))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
 def webp_that_says(width: int, height: int) -> bytes:

@@ -13,7 +13,7 @@ import pytest
 from mintage.v1 import classification_pb2, classification_pb2_grpc
 from PIL import Image
 
-from tests.service.images.test_decode import png_that_says
+from tests.support.liars import png_that_says
 from tests.support.model_server import FakeModelServer
 from tests.support.world import World, failure_of, run, until, world
 

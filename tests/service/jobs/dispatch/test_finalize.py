@@ -14,30 +14,14 @@ from PIL import Image
 from service.jobs.dispatch.finalize import finalize, read_ending
 from service.jobs.plan import Plan
 from service.jobs.shards.formats.scores import ScoreWriter
-from service.jobs.shards.formats.tar import TarWriter
 from service.jobs.shards.publish import publish
 from service.jobs.sources.choice import source_digest
 from service.jobs.storage.local_store import LocalStore
-from tests.service.jobs.shards.test_publish import marker_of
 from tests.support.plans import sample_plan, score_plan
+from tests.support.shards import make_shards, marker_of, pictures
 from training.scores.classifier_score import classifier_score
 
 PLAN = sample_plan()
-
-
-def picture(index: int, plan: Plan) -> np.ndarray:
-    return np.full((1, plan.height, plan.width, plan.channels), index, np.uint8)
-
-
-def make_shards(root: Path, plan: Plan, shards: range | list[int]) -> None:
-    output = LocalStore(root).output(plan.prefix)
-    for shard in shards:
-        with output.temporary("t") as temporary:
-            writer = TarWriter(temporary.file, plan)
-            for index in plan.span(shard):
-                writer.add(index, picture(index, plan))
-            writer.finish()
-            publish(output, plan, marker_of(plan, shard, writer.digest, writer.size), temporary)
 
 
 def folder(root: Path, plan: Plan = PLAN) -> Path:
@@ -132,7 +116,7 @@ def test_the_contact_sheet_shows_the_first_images_in_order(tmp_path: Path) -> No
     with Image.open(folder(tmp_path) / "contact-sheet.png") as sheet:
         pixels = np.asarray(sheet)
     assert pixels.shape == (8 * 6 + 2, 8 * 5 + 2)
-    assert [pixels[2 + k // 8 * 6, 2 + k % 8 * 5] for k in range(64)] == list(range(64))
+    assert [pixels[2 + k // 8 * 6, 2 + k % 8 * 5] for k in range(64)] == pictures(range(64), plan)[:, 0, 0, 0].tolist()
 
 
 def test_large_images_are_made_smaller_on_the_contact_sheet(tmp_path: Path) -> None:

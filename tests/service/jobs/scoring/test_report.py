@@ -21,6 +21,7 @@ from service.jobs.scoring.report import plots
 from service.jobs.scoring.report.summary import SHOWN, Extremes
 from service.jobs.storage.local_store import LocalStore
 from tests.support.scored import CONCEPTS, against, finished, made_source, plan_of, rows_of, write_shards
+from tests.support.shards import pictures
 
 ONE, TWO = "01k0000000000001", "01k0000000000002"
 
@@ -81,12 +82,13 @@ def test_a_report_shows_scores_plots_and_the_images_at_both_ends(tmp_path: Path)
 
 
 def test_the_pictures_are_those_of_the_source(tmp_path: Path) -> None:
-    _, text = reported(tmp_path, plan_of(made_source(tmp_path), TWO))
+    source = made_source(tmp_path)
+    _, text = reported(tmp_path, plan_of(source, TWO))
     shown = re.findall(r'src="data:image/png;base64,([^"]+)".*?<figcaption>(\d+)<br>', text)
     assert len(shown) == 2 * SHOWN
     for data, index in shown:
         pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
-        assert (pixels == int(index)).all()
+        assert (pixels == pictures(range(int(index), int(index) + 1), source[0])[0, :, :, 0]).all()
 
 
 def test_a_page_names_nothing_outside_itself_and_is_well_formed(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from service.jobs.shards.publish import DeterminismError, adopt, publish
 from service.jobs.storage.local_output import LocalOutput
 from service.jobs.storage.output import OutputError
 from tests.support.plans import sample_plan
+from tests.support.shards import marker_of
 
 PLAN = sample_plan()
 
@@ -30,21 +31,6 @@ def output(tmp_path: Path) -> LocalOutput:
 def pictures(indices: range, plan: Plan = PLAN) -> np.ndarray:
     shape = (len(indices), plan.height, plan.width, plan.channels)
     return (np.arange(np.prod(shape)) + indices.start).astype(np.uint8).reshape(shape)
-
-
-def marker_of(plan: Plan, shard: int, digest: str = "", size: int = 0, attempt: int = 1) -> Marker:
-    span = plan.span(shard)
-    return Marker(
-        shard=shard,
-        first_index=span.start,
-        count=len(span),
-        digest=digest,
-        bytes=size,
-        attempt=attempt,
-        worker="here",
-        plan_digest=plan.digest,
-        encoder="zlib",
-    )
 
 
 def make_shard(output: LocalOutput, shard: int = 0, attempt: int = 1, change: int = 0) -> Marker:

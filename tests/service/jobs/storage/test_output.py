@@ -13,8 +13,8 @@ from service.jobs.storage.output import Output
 from service.jobs.storage.store import Store, open_store
 from service.jobs.submission.submit import write_plan
 from service.settings import Settings
-from tests.service.jobs.shards.formats.test_formats import FORMATS, make_shard
 from tests.support.plans import sample_plan
+from tests.support.shards import FORMATS, make_shard
 
 
 @dataclass

@@ -24,10 +24,10 @@ from service.jobs.storage.local_store import LocalStore
 from service.jobs.submission.reservations import Quotas, Reservations
 from service.jobs.submission.submit import write_plan
 from service.settings import Settings
-from tests.service.jobs.dispatch.test_finalize import make_shards
 from tests.support.job_api import SAMPLE, Api, Code, refused, serving
 from tests.support.ledgers import DIGEST, Use
 from tests.support.plans import sample_plan
+from tests.support.shards import make_shards
 from tests.support.valkey import Valkey
 
 

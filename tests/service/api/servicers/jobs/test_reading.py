@@ -12,8 +12,8 @@ from mintage.v1 import jobs_pb2
 
 from service.jobs.shards.publish import publish
 from service.jobs.storage.local_store import LocalStore
-from tests.service.jobs.shards.test_publish import marker_of
 from tests.support.job_api import Api, Code, Use, refused, wrong_fields
+from tests.support.shards import marker_of
 
 
 async def shard_parts(api: Api, name: str, index: int = 0) -> list[jobs_pb2.ReadShardResponse]:

@@ -9,8 +9,8 @@ import pytest
 from service.jobs.storage.local_store import LocalStore
 from service.jobs.storage.output import OutputError, TemporaryFolder
 from service.jobs.verification.findings import shard_findings
-from tests.service.jobs.shards.formats.test_formats import make_shard, output_of, tree
 from tests.support.plans import sample_plan
+from tests.support.shards import make_shard, output_of, tree
 
 PLAN = sample_plan(format="png-folder")
 

@@ -14,45 +14,14 @@ from service.jobs.dispatch.finalize import finalize
 from service.jobs.plan import Plan
 from service.jobs.shards.formats.choice import image_layout_of, open_images
 from service.jobs.shards.formats.tar import TarWriter
-from service.jobs.shards.marker import Marker, marker_name, read_marker
+from service.jobs.shards.marker import marker_name, read_marker
 from service.jobs.shards.publish import adopt, publish
-from service.jobs.storage.local_output import LocalOutput
 from service.jobs.storage.local_store import LocalStore
-from service.jobs.storage.output import Output, OutputError
-from tests.service.jobs.shards.test_publish import marker_of
+from service.jobs.storage.output import OutputError
 from tests.support.plans import sample_plan
+from tests.support.shards import FORMATS, make_shard, marker_of, output_of, pictures, tree
 
-FORMATS = ["webdataset-png", "png-folder", "parquet", "npz"]
 every_format = pytest.mark.parametrize("plan", [sample_plan(format=name) for name in FORMATS], ids=FORMATS)
-
-
-def pictures(indices: range, plan: Plan) -> np.ndarray:
-    """Images of these indices, uint8 [N, H, W, C], each another one."""
-    pixels = np.arange(plan.height * plan.width * plan.channels, dtype=np.int64)
-    values = np.array(indices)[:, None] * 37 + pixels * pixels
-    images: np.ndarray = values.astype(np.uint8).reshape(-1, plan.height, plan.width, plan.channels)
-    return images
-
-
-def make_shard(output: Output, plan: Plan, shard: int = 0, *, step: int = 3, change: int = 0) -> Marker:
-    """Write and publish a shard, `step` images at a time."""
-    layout, span = image_layout_of(plan), plan.span(shard)
-    with layout.temporary(output, "000000.1.") as temporary:
-        writer = layout.writer(temporary, shard)
-        for at in range(0, len(span), step):
-            writer.add(span[at], pictures(span[at : at + step], plan) + np.uint8(change))
-        writer.finish()
-        marker = marker_of(plan, shard, writer.digest, writer.size)
-        publish(output, plan, marker, temporary)
-    return marker
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def output_of(root: Path, plan: Plan) -> LocalOutput:
-    return LocalStore(root).output(plan.prefix)
 
 
 @every_format

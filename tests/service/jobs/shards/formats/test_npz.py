@@ -12,8 +12,8 @@ from service.jobs.dispatch.finalize import finalize
 from service.jobs.shards.formats import npy
 from service.jobs.shards.formats.npy import NpzWriter
 from service.jobs.storage.local_store import LocalStore
-from tests.service.jobs.shards.formats.test_formats import make_shard, output_of, pictures
 from tests.support.plans import sample_plan
+from tests.support.shards import make_shard, output_of, pictures
 
 PLAN = sample_plan(format="npz", channels=3)
 EVERYTHING = "samples_10x4x3x3.npz"

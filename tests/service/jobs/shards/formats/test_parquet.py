@@ -14,8 +14,8 @@ from service.jobs.dispatch.finalize import finalize
 from service.jobs.plan import Plan
 from service.jobs.shards.formats.parquet import ParquetLayout
 from service.jobs.storage.local_store import LocalStore
-from tests.service.jobs.shards.formats.test_formats import make_shard, output_of, pictures
 from tests.support.plans import sample_plan
+from tests.support.shards import make_shard, output_of, pictures
 
 PLAN = sample_plan(format="parquet", channels=3)
 

@@ -19,8 +19,8 @@ from service.jobs.shards.marker import Marker
 from service.jobs.shards.publish import publish
 from service.jobs.storage.local_output import LocalOutput
 from service.jobs.storage.output import OutputError
-from tests.service.jobs.shards.test_publish import marker_of
 from tests.support.plans import sample_plan, score_plan
+from tests.support.shards import marker_of
 
 PLAN = score_plan(sample_plan(), "b" * 64)
 RANDOM = np.random.default_rng(5)
