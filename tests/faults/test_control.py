@@ -127,7 +127,7 @@ def test_a_frozen_worker_that_wakes_up_brings_no_deleted_job_back(engine: Engine
 def test_a_job_of_killed_workers_is_verified_and_what_was_changed_is_found(engine: Engine) -> None:
     worker = engine.start_all()[0]
     job = begin_and_hold(engine)
-    with pytest.raises(FailedPrecondition, match="only a job that has ended"):
+    with pytest.raises(FailedPrecondition, match="only a finished job"):
         engine.verify(job.name)
     engine.kill(worker)
     engine.models.pass_gate.set()
