@@ -34,7 +34,7 @@ def test_the_recipe_of_2014_is_that_of_the_authors() -> None:
     assert isinstance(recipe, AdversarialNetsRecipe)
     assert (recipe.generator_widths, recipe.discriminator_widths, recipe.pieces) == ((1200, 1200), (240, 240), 5)
     assert (recipe.rate, recipe.momentum, recipe.final_momentum, recipe.batch) == (0.1, 0.5, 0.7, 100)
-    assert (recipe.keep_input, recipe.keep_hidden, recipe.latent_distribution) == (0.8, 0.5, "normal")
+    assert (recipe.keep_input, recipe.keep_hidden, recipe.latent_distribution) == (0.8, 0.5, "uniform11")
 
 
 def test_the_recipe_of_the_dcgan_is_that_of_the_paper() -> None:
