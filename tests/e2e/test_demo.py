@@ -13,6 +13,8 @@ import psutil
 import pytest
 from PIL import Image
 
+from tests.faults.engine import wait_until
+
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 
@@ -68,4 +70,4 @@ def test_ctrl_c_ends_the_demo_and_leaves_no_process(tmp_path: Path, moment: str)
 
     assert status == 130
     assert children
-    assert running(children) == []
+    wait_until(lambda: not running(children), "the end of every process")

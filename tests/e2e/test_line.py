@@ -284,4 +284,4 @@ def test_ctrl_c_ends_the_stack_and_leaves_no_process(tmp_path: Path) -> None:
         assert "nothing is left" in process.stderr.read()
     assert process.wait() == 0
     assert len(family) >= 6
-    assert not [child for child in family if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+    until(lambda: not [child for child in family if child.is_running() and child.status() != psutil.STATUS_ZOMBIE])

@@ -195,6 +195,11 @@ class Ledger:
             run_id = (await self._redis.info("server"))["run_id"]
             return f"{run_id} {await self._redis.get(REBUILT)!r}"
 
+    async def is_rebuilt(self) -> bool:
+        """Whether every job on disk was indexed since Redis was last emptied."""
+        with translated():
+            return bool(await self._redis.exists(REBUILT))
+
     async def rebuilt(self) -> None:
         """Note that every job on disk is indexed; that note is lost with the index."""
         with translated():

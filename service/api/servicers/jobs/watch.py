@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import dataclasses
 import json
 from collections.abc import AsyncIterator
@@ -19,6 +20,7 @@ from mintage.v1 import jobs_pb2
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from service.api.servicers.jobs.messages import job_message
+from service.errors import NotFound
 from service.jobs.ledger.ledger import Ledger
 from service.jobs.ledger.views import JobView
 from service.jobs.plan import JobId
@@ -43,15 +45,26 @@ class JobWatch:
         cursor = read_cursor(job, request.resume_token, violations)
         violations.check()
         while True:
-            view = await self._ledger.job(job)
+            view = await self._view(cursor)
             if cursor.is_news(view):
                 view = cursor.raised(view)
                 cursor = cursor.after(view)
                 yield jobs_pb2.WatchJobResponse(job=job_message(view, self._store), resume_token=cursor.token())
             if view.terminal:
                 return
-            while await self._ledger.revision(job) == view.revision:
-                await asyncio.sleep(POLL_S)
+            with contextlib.suppress(NotFound):
+                while await self._ledger.revision(job) == view.revision:
+                    await asyncio.sleep(POLL_S)
+
+    async def _view(self, cursor: WatchCursor) -> JobView:
+        """Return the job; one that was seen before is waited for while Redis, emptied, has not been rebuilt."""
+        while True:
+            try:
+                return await self._ledger.job(cursor.job)
+            except NotFound:
+                if not cursor.revision or await self._ledger.is_rebuilt():
+                    raise
+            await asyncio.sleep(POLL_S)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

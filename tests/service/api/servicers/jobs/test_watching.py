@@ -65,12 +65,16 @@ def test_progress_never_falls_where_redis_was_emptied(with_api: Use, valkey: Val
         assert (before.job.progress.images_done, before.job.progress.attempts) == (8, 2)
         with contextlib.closing(valkey.client()) as client:
             client.flushall()
+        pending = asyncio.ensure_future(stream.read())
+        with pytest.raises(TimeoutError):  # the job is unknown for the moment
+            await asyncio.wait_for(asyncio.shield(pending), 0.6)
         assert await rebuild(api.ledger, LocalStore(api.outputs)) == 1
         known = (await api.stub.GetJob(jobs_pb2.GetJobRequest(name=job.name))).job
         assert known.progress.images_done == 0, "the files of these shards were never there"
         async with asyncio.timeout(60):
-            for again in (stream, await watched(api, job.name, before.resume_token)):
-                progress = (await again.read()).job.progress
+            again = await watched(api, job.name, before.resume_token)
+            for answer in (await pending, await again.read()):
+                progress = answer.job.progress
                 counts = (progress.images_done, progress.shards_done, progress.attempts, progress.bytes_committed)
                 assert counts == (8, 2, 2, 200)
 
