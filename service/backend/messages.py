@@ -143,8 +143,8 @@ def read_classifications(answer: bytes, shape: tuple[int, int], *, features: int
     if not bool((np.abs(found.sum(axis=1, dtype=np.float64) - 1) <= 1e-5).all()):
         raise damaged("probabilities do not sum to 1")
     generated = probabilities(tensors, "generated", shape[:1]) if "generated" in tensors else None
-    seen = numbers(tensors, "features", (shape[0], features)) if features else None
-    return Classifications(found, generated, text(header, "device_class"), text(header, "torch_version"), seen)
+    vectors = numbers(tensors, "features", (shape[0], features)) if features else None
+    return Classifications(found, generated, text(header, "device_class"), text(header, "torch_version"), vectors)
 
 
 def request_of(request: dict[str, object]) -> dict[str, bytes]:

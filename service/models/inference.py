@@ -200,8 +200,8 @@ def spans(record: ModelRecord, first_index: int, count: int, *, answer_bytes: in
     answer_bytes is the size of the answer per image, if that is larger than the image.
     """
     image_bytes = max(answer_bytes, record.height * record.width * record.channels)
-    most = max(1, min(CALL_IMAGES, CALL_BYTES // image_bytes))
-    step = most - most % record.micro_batch or most
+    limit = max(1, min(CALL_IMAGES, CALL_BYTES // image_bytes))
+    step = limit - limit % record.micro_batch or limit
     start, end = first_index, first_index + count
     while start < end:
         stop = min(end, (start // step + 1) * step)

@@ -33,16 +33,16 @@ ENCODINGS: dict[Format.ValueType, Encoding] = {
 }
 
 
-def check_known(asked: Format.ValueType, violations: Violations) -> None:
+def check_known(requested: Format.ValueType, violations: Violations) -> None:
     """Note `format` unless it exists or is unset, which means PNG."""
-    if asked not in (Format.IMAGE_FORMAT_UNSPECIFIED, *ENCODINGS):
+    if requested not in (Format.IMAGE_FORMAT_UNSPECIFIED, *ENCODINGS):
         known = ", ".join(Format.Name(value) for value in ENCODINGS)
-        violations.add("format", f"must be one of {known}, not {asked}")
+        violations.add("format", f"must be one of {known}, not {requested}")
 
 
-def chosen(asked: Format.ValueType, record: ModelRecord, violations: Violations) -> Format.ValueType:
+def chosen(requested: Format.ValueType, record: ModelRecord, violations: Violations) -> Format.ValueType:
     """Return the format of an answer; note it where the model's images are neither grey nor RGB."""
-    found = asked or Format.IMAGE_FORMAT_PNG
+    found = requested or Format.IMAGE_FORMAT_PNG
     if found != Format.IMAGE_FORMAT_RAW and record.channels not in decode.CHANNELS:
         violations.add("format", f"must be IMAGE_FORMAT_RAW: the model's images have {record.channels} channels")
     return found

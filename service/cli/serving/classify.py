@@ -27,8 +27,8 @@ def classify(
 ) -> None:
     """Show the most probable classes of images, and how likely each image is to be generated."""
     with friendly_errors(), connect(api) as client:
-        said = client.classify(model, images)
-    found = [_of_one(path, said, row, top) for row, path in enumerate(images)]
+        answer = client.classify(model, images)
+    found = [_of_one(path, answer, row, top) for row, path in enumerate(images)]
     if as_json:
         print_json(found)
     else:
@@ -40,10 +40,12 @@ def register(app: typer.Typer) -> None:
     app.command()(classify)
 
 
-def _of_one(path: Path, said: Classifications, row: int, top: int) -> dict[str, Any]:
-    order = said.probabilities[row].argsort()[::-1][:top]
-    classes = [{"class": said.classes[index], "probability": float(said.probabilities[row, index])} for index in order]
-    generated = None if said.generated is None else float(said.generated[row])
+def _of_one(path: Path, answer: Classifications, row: int, top: int) -> dict[str, Any]:
+    order = answer.probabilities[row].argsort()[::-1][:top]
+    classes = [
+        {"class": answer.classes[index], "probability": float(answer.probabilities[row, index])} for index in order
+    ]
+    generated = None if answer.generated is None else float(answer.generated[row])
     return {"image": str(path), "classes": classes, "generated": generated}
 
 

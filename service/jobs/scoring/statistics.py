@@ -106,9 +106,9 @@ def _facts(plan: Plan, root_digest: str) -> dict[str, Any]:
 def _known(output: Output, facts: dict[str, Any]) -> Statistics | None:
     """Return the statistics in the folder, if they have these facts and were not changed."""
     try:
-        said = json.loads(output.read(FACTS_FILE) or b"null")
+        recorded = json.loads(output.read(FACTS_FILE) or b"null")
         data = output.read(STATISTICS_FILE)
-        if data is None or said != {**facts, "digest": hashlib.sha256(data).hexdigest()}:
+        if data is None or recorded != {**facts, "digest": hashlib.sha256(data).hexdigest()}:
             if data is not None:
                 log.warning("the statistics of a reference are made anew", folder=output.prefix)
             return None

@@ -92,9 +92,9 @@ class _Detect:
 
     def rows(self, answer: bytes, count: int) -> Rows:
         shape, features = (count, len(self._concepts)), self._scoring.features
-        seen = neuron_messages.read_detections(answer, shape, features=features)
-        check_device(self._plan, seen.device_class, seen.torch_version)
-        return {"activations": seen.activations, "detected": seen.detected, "features": seen.features}
+        detections = neuron_messages.read_detections(answer, shape, features=features)
+        check_device(self._plan, detections.device_class, detections.torch_version)
+        return {"activations": detections.activations, "detected": detections.detected, "features": detections.features}
 
 
 def answer_bytes(plan: Plan) -> int:

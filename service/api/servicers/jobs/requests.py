@@ -73,16 +73,16 @@ def job_options(request: Creation) -> dict[str, Any]:
 
     They too tell two requests with the same request id apart.
     """
-    asked: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     if request.priority:
-        asked["priority"] = request.priority
+        options["priority"] = request.priority
     if request.labels:
-        asked["labels"] = dict(request.labels)
+        options["labels"] = dict(request.labels)
     if request.HasField("ttl"):
-        asked["ttl_ms"] = request.ttl.ToMilliseconds()
+        options["ttl_ms"] = request.ttl.ToMilliseconds()
     if request.HasField("max_failed_shards"):
-        asked["max_failed_shards"] = request.max_failed_shards
-    return asked
+        options["max_failed_shards"] = request.max_failed_shards
+    return options
 
 
 def _check_ttl(ttl: Duration, violations: Violations) -> None:

@@ -54,15 +54,15 @@ def _checked_source(request: jobs_pb2.CreateScoreJobRequest, violations: Violati
     return ""
 
 
-def parameters(request: jobs_pb2.CreateScoreJobRequest, asked: ScoreRequest) -> dict[str, Any]:
+def parameters(request: jobs_pb2.CreateScoreJobRequest, named: ScoreRequest) -> dict[str, Any]:
     """What tells two requests with the same request id apart; options that are not set are left out."""
     return {
         "kind": "score",
-        "model": asked.model,
-        "source_job": asked.source,
+        "model": named.model,
+        "source_job": named.source,
         "splits": request.splits,
         "output_prefix": request.output_prefix,
-        **({"source_folder": asked.folder, "shard_size": request.shard_size} if asked.folder else {}),
-        **({"reference_job": asked.reference} if asked.reference else {}),
+        **({"source_folder": named.folder, "shard_size": request.shard_size} if named.folder else {}),
+        **({"reference_job": named.reference} if named.reference else {}),
         **job_options(request),
     }

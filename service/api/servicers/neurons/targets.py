@@ -72,10 +72,10 @@ def neuron_of(request: TargetRequest, record: ModelRecord, violations: Violation
     if request.WhichOneof("target") == "concept":
         violations.check()
         return named(record.concepts, request.concept).neuron
-    asked = request.neuron
-    if check_stage(asked.stage, record, "neuron.stage", violations):
-        violations.in_range("neuron.unit", asked.unit, 0, record.stages[asked.stage - 1].units - 1)
-    return Neuron(asked.stage, asked.unit, asked.sign or 1)
+    place = request.neuron
+    if check_stage(place.stage, record, "neuron.stage", violations):
+        violations.in_range("neuron.unit", place.unit, 0, record.stages[place.stage - 1].units - 1)
+    return Neuron(place.stage, place.unit, place.sign or 1)
 
 
 def units_of(request: neurons_pb2.ActivationsRequest, record: ModelRecord, violations: Violations) -> int:

@@ -203,8 +203,8 @@ def source_stats(output: Output, plan: Plan, shard: int) -> SourceStats | None:
     name = TensorLayout(plan).name(shard)
     try:
         with output.open(name) as file:
-            said = _parsed(file, name)[0].get("__metadata__", {})
-            return SourceStats(str(said["source_digest"]), int(said["resized"]))
+            metadata = _parsed(file, name)[0].get("__metadata__", {})
+            return SourceStats(str(metadata["source_digest"]), int(metadata["resized"]))
     except FileNotFoundError:
         return None
     except (KeyError, TypeError, ValueError):
