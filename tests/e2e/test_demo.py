@@ -18,6 +18,12 @@ from tests.faults.engine import wait_until
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 
+@pytest.fixture
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a short name: TorchServe's sockets lie below it, and the system bounds their paths."""
+    return tmp_path_factory.mktemp("demo")
+
+
 def demo(folder: Path) -> subprocess.Popen[str]:
     """Start the demo with the shortest training."""
     command = [sys.executable, "-m", "service", "demo", "--folder", str(folder), "--seconds", "5"]
@@ -32,8 +38,8 @@ def running(processes: list[psutil.Process]) -> list[psutil.Process]:
     return [child for child in processes if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
 
 
-def test_the_demo_runs_the_whole_line_and_proves_it(tmp_path: Path) -> None:
-    process = demo(tmp_path)
+def test_the_demo_runs_the_whole_line_and_proves_it(folder: Path) -> None:
+    process = demo(folder)
     output, _ = process.communicate()
 
     assert process.returncode == 0, output
@@ -42,20 +48,20 @@ def test_the_demo_runs_the_whole_line_and_proves_it(tmp_path: Path) -> None:
     assert "number 1,000 of the job equals, bit for bit" in output
     assert re.search(r"classifier score +\d\.\d\d \+- \d\.\d\d of at most 10", output), output
     assert "nothing is left running" in output
-    with Image.open(tmp_path / "generated.png") as picture:
+    with Image.open(folder / "generated.png") as picture:
         assert picture.size[0] > 16 * 28
-    page = (tmp_path / "report.html").read_text()
+    page = (folder / "report.html").read_text()
     pictures = re.findall(r'img src="([^"]+)"', page)
     assert len(pictures) == 3
-    assert all((tmp_path / picture).is_file() for picture in pictures)
-    manifests = tmp_path.glob("state/outputs/jobs/*/manifest.json")
+    assert all((folder / picture).is_file() for picture in pictures)
+    manifests = folder.glob("state/outputs/jobs/*/manifest.json")
     jobs = [json.loads(path.read_text()) for path in manifests]
     assert sorted(len(job["shards"]) for job in jobs) == [8, 8]
 
 
 @pytest.mark.parametrize("moment", ["starting API", "running: "])
-def test_ctrl_c_ends_the_demo_and_leaves_no_process(tmp_path: Path, moment: str) -> None:
-    process = demo(tmp_path)
+def test_ctrl_c_ends_the_demo_and_leaves_no_process(folder: Path, moment: str) -> None:
+    process = demo(folder)
     assert process.stdout is not None
     with process.stdout:
         for line in process.stdout:

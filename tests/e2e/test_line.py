@@ -269,8 +269,9 @@ def test_two_stacks_cannot_share_a_state_folder(stack: Stack) -> None:
         second.start()
 
 
-def test_ctrl_c_ends_the_stack_and_leaves_no_process(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "service", "up", "--state", str(tmp_path), "--address", "127.0.0.1:0"]
+def test_ctrl_c_ends_the_stack_and_leaves_no_process(tmp_path_factory: pytest.TempPathFactory) -> None:
+    state = tmp_path_factory.mktemp("up")
+    command = [sys.executable, "-m", "service", "up", "--state", str(state), "--address", "127.0.0.1:0"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     with process.stderr:
