@@ -1,9 +1,8 @@
-"""Applies a network to any number of images in micro-batches of one size.
+"""Applies a network to any number of images in passes of proven sizes.
 
-Image j of a request is row j mod B of a micro-batch of B rows, the last one padded with blank images; requests are
-never mixed. So the answer to a request does not depend on concurrent requests, nor an image's answer on what its
-neighbours show. An image's position in the request may still change the last bits: equal bytes are promised for equal
-requests.
+The last pass is padded with blank images. Where a row's bits depend on nothing but the row (`BatchSizes.free`), the
+answer about an image is the same at any position in any request. Otherwise passes have the reference size: the answer
+is the same for equal requests, and its last bits may differ in others.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ def mapped(model: Model, pixels: NDArray[np.uint8], function: Callable[[Tensor],
 
     Returns: the function's results [N, ...], on the CPU.
     """
-    size = model.micro_batch
-    return torch.cat([_mapped(model, pixels[first : first + size], function) for first in range(0, len(pixels), size)])
+    passes = model.sizes.passes(len(pixels))
+    return torch.cat([_mapped(model, pixels[rows.start : rows.stop], size, function) for rows, size in passes])
 
 
-def _mapped(model: Model, pixels: NDArray[np.uint8], function: Callable[[Tensor], Tensor]) -> Tensor:
-    """Apply a function to n <= B images, padded to B."""
-    rows = np.zeros((model.micro_batch, *model.image_shape), np.uint8)
+def _mapped(model: Model, pixels: NDArray[np.uint8], size: int, function: Callable[[Tensor], Tensor]) -> Tensor:
+    """Apply a function to n <= `size` images, padded to `size`."""
+    rows = np.zeros((size, *model.image_shape), np.uint8)
     rows[: len(pixels)] = pixels
     return function(from_pixels(rows, model.device))[: len(pixels)].cpu()

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from handlers.compute import device as devices
+from handlers.compute.batch_sizes import BatchSizes, fixed
 from handlers.errors import ModelError
 from training.config import RunConfig
 from training.errors import TrainingError
@@ -36,10 +37,15 @@ class Model:
     kind: Kind
     config: RunConfig
     network: nn.Module
-    micro_batch: int
+    sizes: BatchSizes
     device: torch.device
     device_class: str
     concepts: tuple[Concept, ...] = ()  # of an autoencoder
+
+    @property
+    def micro_batch(self) -> int:
+        """Rows of a forward pass of the reference size, which defines the model's bits."""
+        return self.sizes.reference
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -97,6 +103,7 @@ class Model:
             "classes": [] if self.kind == "neurons" else list(self.config.classes),
             "latent_size": self.config.latent_size if self.kind == "generator" else 0,
             "micro_batch": self.micro_batch,
+            "batch_sizes": list(self.sizes.proven) if self.sizes.free else [],
             "recipe": self.config.recipe,
             "features": self.features,
             "stages": [list(shape) for shape in self.unit_shapes],
@@ -121,7 +128,7 @@ def load(folder: Path, kind: Kind, device: torch.device) -> Model:
         raise ModelError(f"the archive cannot be read: {error}") from None
     _fill(network, weights)
     network.eval().requires_grad_(False).to(device)
-    model = Model(kind, config, network, micro_batch, device, devices.device_class(device), concepts)
+    model = Model(kind, config, network, fixed(micro_batch), device, devices.device_class(device), concepts)
     for concept in concepts:
         _check_concept(concept, model.unit_shapes)
     return model

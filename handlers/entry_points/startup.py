@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from handlers.compute import device
-from handlers.compute.model import Model, load
+from handlers.compute.model import WEIGHTS_FILE, Model, load
+from handlers.compute.proofs import with_proven_sizes
 from handlers.errors import ModelError
 from handlers.protocol.messages import Answer, Failure, Request
 from training.recipes import Kind
@@ -66,8 +68,21 @@ def serve(properties: Mapping[str, Any], kind: Kind, server: type[Server]) -> Se
     logging.getLogger().setLevel(logging.WARNING)  # TorchServe's worker logs every request at INFO
     device.make_deterministic()
     try:
-        model = load(Path(properties["model_dir"]), kind, device.choose(properties.get("gpu_id")))
+        folder = Path(properties["model_dir"])
+        model = load(folder, kind, device.choose(properties.get("gpu_id")))
     except ModelError as error:
         LOG.error("the archive is refused: %s", error)
         return Refusal(error)
+    model = with_proven_sizes(model, _sha256(folder / WEIGHTS_FILE), _proofs())
     return server(model, int(os.environ.get("MINTAGE_WORKER_MESSAGE_BYTES", MESSAGE_BYTES)))
+
+
+def _proofs() -> Path | None:
+    """Where proofs of batch sizes are kept; None if they are not."""
+    folder = os.environ.get("MINTAGE_WORKER_PROOFS", "")
+    return Path(folder) if folder else None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

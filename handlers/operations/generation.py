@@ -1,15 +1,19 @@
-"""Generates images from latents in fixed micro-batches.
+"""Generates images from latents in forward passes of proven sizes.
 
-The number of rows in a forward pass, and an image's row, may change the last bits of its pixels. So sample i is always
-row i mod B of micro-batch i div B: a request for samples 5 to 7 computes the whole micro-batch 0 and takes three rows.
-A sample always has the same neighbours, and its bytes depend on (weights, seed, i) only. Sample i of a generator
-conditioned on K classes shows class i mod K.
+A sample's bytes depend on (weights, seed, index) alone. Where a row's bits depend on nothing but the row
+(`BatchSizes.free`), the samples of all requests of a batch share passes, whatever their seeds, and only what is asked
+for is computed. Where they do not, sample i keeps its place for ever: row i mod B of micro-batch i div B, among its own
+neighbours; a request for samples 5 to 7 then computes micro-batch 0 whole and takes three rows. Sample i of a generator
+that was trained on K classes with labels shows class i mod K.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,13 +21,14 @@ from numpy.typing import NDArray
 
 from handlers.compute.latents import latents
 from handlers.compute.model import Model
-from handlers.errors import NotFiniteError, RequestError
+from handlers.errors import RequestError
 from handlers.operations import items
 from handlers.protocol.images import to_pixels
 from handlers.protocol.messages import Answer, Canary, Describe, Failure, Generate, Request
 
 Pixels = NDArray[np.uint8]
 HEADER_BYTES = 2**14  # ample for all of an answer except its images
+NOT_FINITE = Failure("error", "the model made an image that is not finite")
 
 
 class Sampler:
@@ -57,59 +62,100 @@ class Sampler:
             images = next(samples)
             return images if isinstance(images, Failure) else Answer(tensors={"images": images})
         if isinstance(request, Canary):
-            micro_batch(self.model, 0, 0)
-            return Answer()
+            [found] = generate(self.model, [Generate(0, 0, 1)])
+            return found if isinstance(found, Failure) else Answer()
         return Answer(facts=self.model.description)
 
 
-def generate(model: Model, requests: Sequence[Generate]) -> list[Pixels | Failure]:
-    """Compute the samples of several requests, each micro-batch once even if several requests need it.
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Consecutive samples of a seed."""
 
-    Returns: each request's images uint8 [count, H, W, C], or the failure of one of its micro-batches.
+    seed: int
+    first: int
+    last: int
+
+    def __len__(self) -> int:
+        return self.last - self.first + 1
+
+
+def generate(model: Model, requests: Sequence[Generate]) -> list[Pixels | Failure]:
+    """Compute the samples of several requests, each once however many requests ask for it.
+
+    Returns: for each request its images uint8 [count, H, W, C], or the failure of one of them.
     """
-    results: list[Pixels | Failure] = [np.empty((r.count, *model.image_shape), np.uint8) for r in requests]
-    for (seed, number), users in _micro_batches(requests, model.micro_batch).items():
-        images = items.attempt(lambda key: micro_batch(model, *key), (seed, number))
-        for user in users:
-            result = results[user]
-            if isinstance(images, Failure):
-                results[user] = images
-            elif not isinstance(result, Failure):
-                _copy(images, number * model.micro_batch, result, requests[user].first_index)
-    return results
+    spans = needed_spans(model, requests)
+    starts = dict(zip(spans, accumulate(map(len, spans), initial=0), strict=False))
+    inputs = items.attempt(lambda found: _inputs(model, found), spans)
+    if isinstance(inputs, Failure):
+        return [inputs] * len(requests)
+    images = np.empty((len(inputs[0]), *model.image_shape), np.uint8)
+    failures: dict[int, Failure] = {}  # row -> why there is no image
+    for rows, size in model.sizes.passes(len(images)):
+        made = items.attempt(lambda key: _pass(model, inputs, *key), (rows, size))
+        if isinstance(made, Failure):
+            failures |= dict.fromkeys(rows, made)
+            continue
+        pixels, finite = made
+        images[rows.start : rows.stop] = pixels
+        failures |= {rows[place]: NOT_FINITE for place in np.flatnonzero(~finite)}
+    return [_taken(images, failures, _rows_of(request, starts)) for request in requests]
+
+
+def needed_spans(model: Model, requests: Sequence[Generate]) -> list[Span]:
+    """Return what must be computed for the requests, without overlaps: whole micro-batches where rows are not free."""
+    step = 1 if model.sizes.free else model.micro_batch
+    asked = (
+        (request.seed, request.first_index // step * step, -(-(request.first_index + request.count) // step) * step - 1)
+        for request in requests
+    )
+    spans: list[Span] = []
+    for seed, first, last in sorted(asked):
+        before = spans[-1] if spans else None
+        if before is not None and before.seed == seed and first <= before.last + 1:
+            spans[-1] = Span(seed, before.first, max(before.last, last))
+        else:
+            spans.append(Span(seed, first, last))
+    return spans
+
+
+def _inputs(model: Model, spans: Sequence[Span]) -> list[NDArray[Any]]:
+    """Return the rows of all spans in order: latents float32 [N, Z], and if it is conditional classes int64 [N]."""
+    size, distribution = model.config.latent_size, model.config.latent_distribution
+    empty = np.empty((0, size), np.float32)
+    rows = [empty, *(latents(span.seed, span.first, len(span), size, distribution) for span in spans)]
+    inputs: list[NDArray[Any]] = [np.concatenate(rows)]
+    if classes := model.config.condition_classes:  # sample i shows class i mod K
+        inputs.append(np.concatenate([(span.first % classes + np.arange(len(span))) % classes for span in spans]))
+    return inputs
 
 
 @torch.inference_mode()
-def micro_batch(model: Model, seed: int, number: int) -> Pixels:
-    """Compute micro-batch `number` of a seed: images uint8 [B, H, W, C].
+def _pass(model: Model, inputs: Sequence[NDArray[Any]], rows: range, size: int) -> tuple[Pixels, NDArray[np.bool_]]:
+    """Compute rows in one forward pass of a size, filled up with zeros.
 
-    Raises:
-        NotFiniteError: if an image holds NaN or infinity.
+    Returns: images uint8 [n, H, W, C], and whether each is finite, bool [n].
     """
-    size, distribution = model.config.latent_size, model.config.latent_distribution
-    first = number * model.micro_batch
-    rows = latents(seed, first, model.micro_batch, size, distribution)
-    inputs = [torch.from_numpy(rows).to(model.device)]
-    if classes := model.config.condition_classes:  # sample i shows class i mod K
-        inputs.append((first % classes + torch.arange(model.micro_batch, device=model.device)) % classes)
-    images = model.network(*inputs)
-    if not bool(torch.isfinite(images).all()):
-        raise NotFiniteError("the model made an image that is not finite")
-    return to_pixels(images)
+    filled = []
+    for values in inputs:
+        row = np.zeros((size, *values.shape[1:]), values.dtype)
+        row[: len(rows)] = values[rows.start : rows.stop]
+        filled.append(torch.from_numpy(row).to(model.device))
+    images = model.network(*filled)[: len(rows)]  # [n, C, H, W]
+    finite = torch.isfinite(images).flatten(1).all(dim=1)
+    return to_pixels(torch.nan_to_num(images)), finite.cpu().numpy()
 
 
-def _micro_batches(requests: Sequence[Generate], size: int) -> dict[tuple[int, int], list[int]]:
-    """Return every needed (seed, micro-batch), with the positions of the requests that need it."""
-    needed: dict[tuple[int, int], list[int]] = {}
-    for position, request in enumerate(requests):
-        last = request.first_index + request.count - 1
-        for number in range(request.first_index // size, last // size + 1):
-            needed.setdefault((request.seed, number), []).append(position)
-    return needed
+def _rows_of(request: Generate, starts: Mapping[Span, int]) -> range:
+    """Return the rows of a request among those of all spans."""
+    for span, start in starts.items():
+        if span.seed == request.seed and span.first <= request.first_index <= span.last:
+            first = start + request.first_index - span.first
+            return range(first, first + request.count)
+    raise AssertionError("every request lies in a span")
 
 
-def _copy(images: Pixels, images_index: int, result: Pixels, result_index: int) -> None:
-    """Copy the samples common to two ranges of samples, given their first indices."""
-    first = max(images_index, result_index)
-    last = min(images_index + len(images), result_index + len(result))
-    result[first - result_index : last - result_index] = images[first - images_index : last - images_index]
+def _taken(images: Pixels, failures: Mapping[int, Failure], rows: range) -> Pixels | Failure:
+    """Return a request's images, or the first failure among them."""
+    failed = next((failures[row] for row in rows if row in failures), None) if failures else None
+    return images[rows.start : rows.stop] if failed is None else failed

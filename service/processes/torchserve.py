@@ -145,6 +145,7 @@ def environment(settings: Settings, folder: Path, inherited: Mapping[str, str]) 
         "TMPDIR": f"{folder}/run",
         "MINTAGE_WORKER_THREADS": str(threads),
         "MINTAGE_WORKER_MESSAGE_BYTES": str(settings.max_message_bytes),
+        "MINTAGE_WORKER_PROOFS": f"{folder}/proofs",  # of batch sizes, which outlive a restart
     }
 
 

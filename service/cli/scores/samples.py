@@ -96,7 +96,9 @@ def generate(path: Path, *, count: int, seed: int, shape: tuple[int, int, int] |
         ScoreError: if it generates images of another shape.
         NotFiniteError: if an image is not finite.
     """
-    from handlers.operations.generation import micro_batch
+    from handlers.errors import NotFiniteError
+    from handlers.operations.generation import generate as generated
+    from handlers.protocol.messages import Failure, Generate
     from training.errors import ScoreError
 
     model = _generator(path)
@@ -108,7 +110,10 @@ def generate(path: Path, *, count: int, seed: int, shape: tuple[int, int, int] |
     images = np.empty((count, *model.image_shape), np.uint8)
     for start in range(0, count, MICRO_BATCH):
         rows = slice(start, min(start + MICRO_BATCH, count))
-        images[rows] = micro_batch(model, seed, start // MICRO_BATCH)[: rows.stop - start]
+        [made] = generated(model, [Generate(seed, start, rows.stop - start)])
+        if isinstance(made, Failure):
+            raise NotFiniteError(made.message)
+        images[rows] = made
         report(rows.stop - start)
     return Samples(images, str(path), seed)
 
@@ -117,6 +122,7 @@ def _generator(path: Path) -> Model:
     """Load the averaged generator of a run as a server does."""
     import torch
 
+    from handlers.compute.batch_sizes import fixed
     from handlers.compute.device import device_class
     from handlers.compute.model import Model
     from training.errors import RunError
@@ -131,4 +137,4 @@ def _generator(path: Path) -> Model:
         raise RunError(f"{path}: the weights do not fit the network: {' '.join(str(error).split())}") from None
     network.eval().requires_grad_(False)
     device = torch.device("cpu")
-    return Model("generator", run.config, network, MICRO_BATCH, device, device_class(device))
+    return Model("generator", run.config, network, fixed(MICRO_BATCH), device, device_class(device))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from handlers.compute.batch_sizes import fixed
 from handlers.compute.model import Model
 from handlers.errors import RequestError
 from handlers.operations.classification import Classifier, classify, classify_with_features, to_probabilities
@@ -67,7 +68,7 @@ def test_a_logit_that_is_not_finite_fails_that_request_only(classifier: Model) -
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return images.flatten(1).sum(1, keepdim=True).sqrt().expand(-1, 3)  # NaN for dark images
 
-    suspicious = Classifier(dataclasses.replace(classifier, network=Suspicious(), micro_batch=1), 10**6)
+    suspicious = Classifier(dataclasses.replace(classifier, network=Suspicious(), sizes=fixed(1)), 10**6)
     dark, bright = np.zeros((1, 6, 5, 2), np.uint8), np.full((1, 6, 5, 2), 255, np.uint8)
     first, second = suspicious.answers([Classify(dark), Classify(bright)])
     assert first == Failure("error", "the model's logits are not finite")

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from handlers.archive import pack
+from handlers.compute.batch_sizes import fixed
 from handlers.compute.model import Model, load
 from handlers.errors import ArchiveError, RequestError
 from handlers.operations.detection import Detector, activations, detect, reconstruct
@@ -121,7 +122,7 @@ class NotANumber(SparseAutoencoder):
 def test_an_activation_that_is_not_finite_fails_that_request_only(neurons: Model) -> None:
     network = network_of(neurons)
     network.__class__ = NotANumber
-    detector = Detector(dataclasses.replace(neurons, micro_batch=1), 10**6)
+    detector = Detector(dataclasses.replace(neurons, sizes=fixed(1)), 10**6)
     dark, bright = np.zeros((1, 12, 12, 1), np.uint8), np.full((1, 12, 12, 1), 255, np.uint8)
     first, second = detector.answers([Activate(dark, 1, ()), Activate(bright, 1, ())])
     assert first == Failure("error", "the model's activations are not finite")

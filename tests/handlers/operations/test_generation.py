@@ -11,11 +11,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from handlers.compute.batch_sizes import BatchSizes, fixed
 from handlers.compute.latents import latents
 from handlers.compute.model import Model
 from handlers.errors import RequestError
 from handlers.operations import generation
-from handlers.operations.generation import Sampler, generate
+from handlers.operations.generation import Sampler, Span, generate, needed_spans
 from handlers.protocol.messages import Answer, Canary, Classify, Describe, Failure, Generate
 
 
@@ -57,25 +58,20 @@ def test_the_last_index_of_all_can_be_made(generator: Model) -> None:
     assert len(made(generator, Generate(2**64 - 1, 2**63 - 1, 1))) == 1
 
 
-def test_requests_share_a_micro_batch_where_they_coincide(generator: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    computed: list[tuple[int, int]] = []
-    compute = generation.micro_batch
-
-    def counted(model: Model, seed: int, number: int) -> generation.Pixels:
-        computed.append((seed, number))
-        return compute(model, seed, number)
-
-    alone = [made(generator, request) for request in (Generate(1, 3, 10), Generate(1, 12, 2))]
-    monkeypatch.setattr(generation, "micro_batch", counted)
-    together = generate(generator, [Generate(1, 3, 10), Generate(1, 12, 2), Generate(2, 0, 1)])
-    assert computed == [(1, 0), (1, 1), (2, 0)]
-    assert np.array_equal(alone[0], cast(generation.Pixels, together[0]))
-    assert np.array_equal(alone[1], cast(generation.Pixels, together[1]))
+def test_what_several_requests_ask_for_is_computed_once(generator: Model) -> None:
+    requests = [Generate(1, 3, 10), Generate(1, 12, 2), Generate(2, 0, 1), Generate(1, 40, 1)]
+    free = dataclasses.replace(generator, sizes=BatchSizes(8, (1, 8), free=True))
+    assert needed_spans(free, requests) == [Span(1, 3, 13), Span(1, 40, 40), Span(2, 0, 0)]
+    kept = dataclasses.replace(generator, sizes=fixed(8))
+    assert needed_spans(kept, requests) == [Span(1, 0, 15), Span(1, 40, 47), Span(2, 0, 7)]
+    for model in (free, kept):
+        for request, together in zip(requests, generate(model, requests), strict=True):
+            assert np.array_equal(made(generator, request), cast(generation.Pixels, together))
 
 
-def test_an_image_that_is_not_finite_fails_the_requests_that_need_its_micro_batch_only(generator: Model) -> None:
+def test_an_image_that_is_not_finite_fails_the_requests_that_ask_for_it_only(generator: Model) -> None:
     config = dataclasses.replace(generator.config, latent_distribution="normal", latent_size=1)
-    model = dataclasses.replace(generator, network=Blinking(), config=config, micro_batch=1)
+    model = dataclasses.replace(generator, network=Blinking(), config=config, sizes=fixed(1))
     signs = [latents(5, i, 1, 1, "normal").item() < 0 for i in range(30)]
     sampler = Sampler(model, 10**6)
     answers = sampler.answers([Generate(5, index, 1) for index in range(30)])

@@ -1,0 +1,128 @@
+"""The proof of a model's batch sizes: made once for an archive on a kind of device, then read from a file.
+
+A proof takes seconds, and a model's workers start again and again. So it is kept under everything that may change its
+outcome. The worker that comes first makes it; the others wait and read it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from handlers.compute.batch_sizes import ROWS, BatchSizes, prove
+from handlers.compute.latents import latents
+from handlers.compute.model import Model
+
+LOG = logging.getLogger("mintage.handlers")
+VERSION = 1  # of how proofs are made
+SEED = 0x5EED  # of the rows that are compared
+LIBRARY_SETTINGS = ("MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA")  # that choose kernels
+
+
+def with_proven_sizes(model: Model, weights_sha256: str, folder: Path | None) -> Model:
+    """Return a model whose batch sizes are proven.
+
+    Args:
+        model: as it was loaded.
+        weights_sha256: of the archive's weights, in hexadecimal.
+        folder: where proofs are kept; None proves anew.
+    """
+    if folder is None:
+        return dataclasses.replace(model, sizes=_proven(model))
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{_key(model, weights_sha256)}.json"
+    with _locked(path.with_suffix(".lock")):
+        sizes = _read(path, model.micro_batch)
+        if sizes is None:
+            sizes = _proven(model)
+            _write(path, sizes)
+    return dataclasses.replace(model, sizes=sizes)
+
+
+def _proven(model: Model) -> BatchSizes:
+    count = max(ROWS, model.micro_batch)
+    return prove(_forward(model), _rows(model, count).to(model.device), model.micro_batch)
+
+
+def _rows(model: Model, count: int) -> Tensor:
+    """Different inputs of the network: latents [N, Z], or images [N, C, H, W] of noise in [-1, 1]."""
+    config = model.config
+    if model.kind == "generator":
+        return torch.from_numpy(latents(SEED, 0, count, config.latent_size, config.latent_distribution))
+    generator = torch.Generator().manual_seed(SEED)
+    return torch.rand((count, *config.image_shape), generator=generator) * 2 - 1
+
+
+def _forward(model: Model) -> Callable[[Tensor], Tensor]:
+    """The network as a function of rows alone, with everything in its results that an answer may be made of."""
+    if model.kind == "neurons":
+        return lambda rows: torch.cat([stage.flatten(1) for stage in model.autoencoder(rows)], dim=1)
+    if model.kind == "classifier":
+        if model.features:
+            return lambda rows: torch.cat([each.float() for each in model.classifier.logits_and_features(rows)], dim=1)
+        return model.network
+    if classes := model.config.condition_classes:
+        return lambda rows: model.network(rows, rows[:, 0].contiguous().view(torch.int32).long() % classes)
+    return model.network
+
+
+def _key(model: Model, weights_sha256: str) -> str:
+    """Name everything that decides which sizes agree."""
+    facts = {
+        "version": VERSION,
+        "weights": weights_sha256,
+        "config": model.config.to_json(),
+        "kind": model.kind,
+        "reference": model.micro_batch,
+        "device_class": model.device_class,
+        "torch": torch.__version__,
+        "libraries": torch.__config__.show(),
+        "threads": torch.get_num_threads(),
+        "settings": {name: os.environ.get(name, "") for name in LIBRARY_SETTINGS},
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _read(path: Path, reference: int) -> BatchSizes | None:
+    """Read a proof; None if there is none, or it is damaged."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        proven, free = tuple(values["proven"]), values["free"]
+    except FileNotFoundError:
+        return None
+    except (OSError, KeyError, TypeError, ValueError):
+        LOG.warning("the proof %s is damaged and made anew", path)
+        return None
+    sound = all(type(size) is int and size > 0 for size in proven) and reference in proven and isinstance(free, bool)
+    return BatchSizes(reference, tuple(sorted(proven)), free) if sound else None
+
+
+def _write(path: Path, sizes: BatchSizes) -> None:
+    """Keep a proof, whole or not at all; where that fails the next worker proves anew."""
+    text = json.dumps({"reference": sizes.reference, "proven": sizes.proven, "free": sizes.free})
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", dir=path.parent, prefix=".proof-", delete=False, encoding="utf-8"
+        ) as file:
+            file.write(text)
+        Path(file.name).replace(path)
+    except OSError as error:
+        LOG.warning("a proof of batch sizes is not kept: %s", error)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

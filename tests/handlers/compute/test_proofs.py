@@ -1,0 +1,95 @@
+"""Proofs of batch sizes are made once, kept, and made anew when anything changes that may change them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from handlers.compute import proofs
+from handlers.compute.batch_sizes import BatchSizes, fixed, prove
+from handlers.compute.model import Model
+from handlers.compute.proofs import with_proven_sizes
+from handlers.operations.classification import classify
+from handlers.operations.detection import activations
+from handlers.operations.generation import generate
+from handlers.protocol.messages import Failure, Generate
+
+
+class Counted:
+    """Proves, and counts how often."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.times = 0
+        self._prove = prove
+        monkeypatch.setattr(proofs, "prove", self)
+
+    def __call__(self, *arguments: object) -> BatchSizes:
+        self.times += 1
+        return self._prove(*arguments)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
+    return Counted(monkeypatch)
+
+
+def test_a_proof_is_made_once_and_read_afterwards(generator: Model, counted: Counted, tmp_path: Path) -> None:
+    first = with_proven_sizes(generator, "a", tmp_path / "proofs")
+    assert with_proven_sizes(generator, "a", tmp_path / "proofs").sizes == first.sizes
+    assert counted.times == 1 and first.sizes.reference in first.sizes.proven
+
+
+def test_other_weights_threads_or_settings_are_proven_anew(
+    generator: Model, counted: Counted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_proven_sizes(generator, "a", tmp_path)
+    with_proven_sizes(generator, "b", tmp_path)
+    with_proven_sizes(dataclasses.replace(generator, sizes=fixed(4)), "a", tmp_path)
+    with_proven_sizes(dataclasses.replace(generator, device_class="cpu-other"), "a", tmp_path)
+    monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")
+    with_proven_sizes(generator, "a", tmp_path)
+    torch.set_num_threads(torch.get_num_threads() + 1)
+    with_proven_sizes(generator, "a", tmp_path)
+    assert counted.times == 6
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"proven": [4], "free": true}', '{"proven": [8, -1], "free": true}', "[]"])
+def test_a_damaged_proof_is_made_anew(generator: Model, counted: Counted, tmp_path: Path, text: str) -> None:
+    sizes = with_proven_sizes(generator, "a", tmp_path).sizes
+    [path] = tmp_path.glob("*.json")
+    path.write_text(text)
+    assert with_proven_sizes(generator, "a", tmp_path).sizes == sizes
+    assert counted.times == 2
+
+
+def test_a_sample_is_the_same_alone_and_in_company_in_every_proven_size(generator: Model) -> None:
+    proven = with_proven_sizes(generator, "a", None)
+    [expected] = generate(generator, [Generate(3, 0, 100)])
+    assert not isinstance(expected, Failure)
+    requests = [Generate(3, 40, 1), Generate(7, 5, 3), Generate(3, 0, 100), Generate(3, 99, 1)]
+    alone, _, whole, last = generate(proven, requests)
+    assert np.array_equal(whole, expected)  # type: ignore[arg-type]
+    assert np.array_equal(alone, expected[40:41]) and np.array_equal(last, expected[99:])  # type: ignore[arg-type]
+
+
+def test_an_image_is_classified_the_same_at_any_place_where_rows_are_free(classifier: Model) -> None:
+    proven = with_proven_sizes(classifier, "a", None)
+    if not proven.sizes.free:
+        pytest.skip("rows are not free on this machine: its libraries let their place decide bits")
+    images = np.random.default_rng(1).integers(0, 256, (30, *classifier.image_shape), np.uint8)
+    order = np.random.default_rng(2).permutation(30)
+    whole, shuffled = classify(proven, images), classify(proven, images[order])
+    assert np.array_equal(whole[0][order], shuffled[0])
+    assert np.array_equal(classify(proven, images[4:5])[0], whole[0][4:5])
+
+
+def test_every_stage_of_an_autoencoder_is_proven(neurons: Model) -> None:
+    proven = with_proven_sizes(neurons, "a", None)
+    images = np.random.default_rng(1).integers(0, 256, (9, *neurons.image_shape), np.uint8)
+    for stage in range(1, len(neurons.unit_shapes) + 1):
+        expected = activations(neurons, images, stage, ())
+        assert np.array_equal(activations(proven, images, stage, ()), expected)
