@@ -30,7 +30,7 @@ from training.neurons.concepts import CONCEPTS_FILE
 from training.recipes import Kind
 from training.runs.checkpoint import CONFIG_FILE, Run, load_run, served_weights
 
-MAX_MICRO_BATCH = 1024  # images; every request for one image computes a whole micro-batch
+MAX_MICRO_BATCH = 1024  # images; where rows are not free, a request for one image computes a whole micro-batch
 _MANIFEST = "MAR-INF/MANIFEST.json"
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip file can hold
 

@@ -1,1 +1,1 @@
-"""A model on its device: loading, latents and micro-batches."""
+"""A model on its device: loading, latents, and the sizes of forward passes."""

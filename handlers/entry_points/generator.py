@@ -5,7 +5,7 @@ from handlers.operations.generation import Sampler
 
 
 class GeneratorHandler(Handler):
-    """Serves one generator; requests that need the same micro-batch share it."""
+    """Serves one generator; requests share forward passes where rows are free."""
 
     KIND = "generator"
     SERVER = Sampler

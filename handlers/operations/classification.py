@@ -1,4 +1,4 @@
-"""Class probabilities of images, in fixed micro-batches; see `handlers.compute.micro_batches`."""
+"""Class probabilities of images, in passes of proven sizes; see `handlers.compute.micro_batches`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Concepts, activations, reconstructions and optimal stimuli of an autoencoder, in fixed micro-batches."""
+"""Concepts, activations, reconstructions and optimal stimuli of an autoencoder, in passes of proven sizes."""
 
 from __future__ import annotations
 

@@ -88,6 +88,14 @@ def whole(values: Mapping[str, Any], name: str, *, minimum: int) -> int:
     return value
 
 
+def wholes(values: Mapping[str, Any], name: str, *, minimum: int) -> tuple[int, ...]:
+    """Return a list of whole numbers of a header."""
+    value = values.get(name)
+    if not isinstance(value, list):
+        raise damaged(f"{name} is not a list of whole numbers")
+    return tuple(whole({name: each}, name, minimum=minimum) for each in value)
+
+
 def real(values: Mapping[str, Any], name: str) -> float:
     """Return a finite number of a header."""
     value = values.get(name)

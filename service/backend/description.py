@@ -13,6 +13,7 @@ class ModelDescription:
     """What a loaded model says about itself; latents belong to a generator, stages and concepts to an autoencoder.
 
     `features` is the length of the feature vector by which sets of images are compared; 0 if there is none.
+    `batch_sizes` are the proven sizes of forward passes; none if an image's bits depend on the others in its pass.
     """
 
     kind: Kind
@@ -28,6 +29,7 @@ class ModelDescription:
     stages: tuple[UnitShape, ...] = ()
     concepts: tuple[Concept, ...] = ()
     features: int = 0
+    batch_sizes: tuple[int, ...] = ()
 
 
 Kind = Literal["generator", "classifier", "neurons"]

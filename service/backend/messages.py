@@ -13,7 +13,7 @@ from typing import cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from service.backend.decoding import damaged, numbers, opened, pixels, probabilities, text, texts, whole
+from service.backend.decoding import damaged, numbers, opened, pixels, probabilities, text, texts, whole, wholes
 from service.backend.description import Kind, ModelDescription
 from service.backend.neurons import read_concepts, read_stages
 
@@ -94,6 +94,7 @@ def read_description(answer: bytes) -> ModelDescription:
         stages=stages,
         concepts=read_concepts(header, stages),
         features=whole(header, "features", minimum=0) if "features" in header else 0,
+        batch_sizes=wholes(header, "batch_sizes", minimum=1) if "batch_sizes" in header else (),
     )
 
 

@@ -59,6 +59,7 @@ class ModelRecord:
     stages: tuple[UnitShape, ...] = ()
     concepts: tuple[Concept, ...] = ()
     features: int = 0  # of an image; 0 if there are none, and in records of versions that did not ask
+    batch_sizes: tuple[int, ...] = ()  # proven; none if an image's bits depend on others
 
     @property
     def backend_name(self) -> str:

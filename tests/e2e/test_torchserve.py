@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import time
@@ -105,6 +106,33 @@ def test_samples_are_equal_bytes_whole_in_slices_and_twice(server: RunningTorchS
     for first, count in [(0, 1), (15, 2), (5, 3), (31, 33), (63, 1)]:
         assert np.array_equal(generated(server, 7, first, count), whole[first : first + count])
     assert not np.array_equal(generated(server, 8, 0, 64), whole)
+
+
+def test_200_samples_are_the_same_one_by_one_in_spans_and_among_16_callers(server: RunningTorchServe) -> None:
+    whole = np.concatenate([generated(server, 7, first, 50) for first in range(0, 200, 50)])
+    draw = np.random.default_rng(1)
+    spans = [(index, 1) for index in range(200)]
+    spans += [(int(first), int(draw.integers(1, 201 - first))) for first in draw.integers(0, 200, 40)]
+    draw.shuffle(spans)
+
+    async def asked(client: TorchServe) -> list[bytes]:
+        turn = asyncio.Semaphore(16)
+
+        async def one(first: int, count: int) -> bytes:
+            async with turn:
+                return await client.predict("gen", messages.generate_request(7, first, count), timeout_s=60)
+
+        return list(await asyncio.gather(*(one(first, count) for first, count in spans)))
+
+    for (first, count), answer in zip(spans, server.call(asked), strict=True):
+        assert np.array_equal(messages.read_images(answer, (count, *SHAPE)).images, whole[first : first + count])
+
+
+def test_batch_sizes_are_proven_before_a_model_is_ready_and_the_proof_is_kept(server: RunningTorchServe) -> None:
+    description = server.call(lambda client: client.wait_until_ready("gen", 60))
+    assert description.batch_sizes == () or description.micro_batch in description.batch_sizes
+    kept = [json.loads(path.read_text()) for path in server.settings.state_dir.glob("torchserve/proofs/*.json")]
+    assert list(description.batch_sizes) in [proof["proven"] if proof["free"] else [] for proof in kept]
 
 
 def test_images_are_classified(server: RunningTorchServe) -> None:

@@ -98,6 +98,7 @@ class Model(_message.Message):
     RECIPE_FIELD_NUMBER: _builtins.int
     STAGES_FIELD_NUMBER: _builtins.int
     CONCEPTS_FIELD_NUMBER: _builtins.int
+    BATCH_SIZES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, `models/{model}`; {model} is 1 to 63 of the characters a-z, 0-9 and -."""
     digest: _builtins.str
@@ -113,7 +114,7 @@ class Model(_message.Message):
     latent_size: _builtins.int
     """Length of a latent; 0 if it takes none."""
     micro_batch: _builtins.int
-    """Images in one forward pass. Fixed, since it may decide the last bits of a sample."""
+    """Images in a forward pass of the reference size, which defines the last bits of a sample."""
     workers: _builtins.int
     """Worker processes."""
     device_class: _builtins.str
@@ -142,6 +143,13 @@ class Model(_message.Message):
     def concepts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of the concepts that an autoencoder's neurons know, in alphabetical order. Empty for other kinds."""
 
+    @_builtins.property
+    def batch_sizes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Numbers of images whose forward passes were tried on this device and give the bits of `micro_batch`, in rising order:
+        an image then costs a pass of the next larger one. Empty if an image's bits depend on the other images of a pass;
+        each is then computed in a whole micro-batch, always the same one.
+        """
+
     def __init__(
         self,
         *,
@@ -162,10 +170,11 @@ class Model(_message.Message):
         recipe: _builtins.str = ...,
         stages: _abc.Iterable[Global___UnitShape] | None = ...,
         concepts: _abc.Iterable[_builtins.str] | None = ...,
+        batch_sizes: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["load_time", b"load_time", "shape", b"shape"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive", b"archive", "classes", b"classes", "concepts", b"concepts", "device_class", b"device_class", "digest", b"digest", "kind", b"kind", "latent_size", b"latent_size", "load_time", b"load_time", "message", b"message", "micro_batch", b"micro_batch", "name", b"name", "recipe", b"recipe", "shape", b"shape", "stages", b"stages", "state", b"state", "torch_version", b"torch_version", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive", b"archive", "batch_sizes", b"batch_sizes", "classes", b"classes", "concepts", b"concepts", "device_class", b"device_class", "digest", b"digest", "kind", b"kind", "latent_size", b"latent_size", "load_time", b"load_time", "message", b"message", "micro_batch", b"micro_batch", "name", b"name", "recipe", b"recipe", "shape", b"shape", "stages", b"stages", "state", b"state", "torch_version", b"torch_version", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -108,6 +108,7 @@ def _message(entry: Entry) -> models_pb2.Model:
             recipe=record.recipe,
             stages=(models_pb2.UnitShape(maps=s.maps, height=s.height, width=s.width) for s in record.stages),
             concepts=(concept.name for concept in record.concepts),
+            batch_sizes=record.batch_sizes,
         )
     )
     model.load_time.FromMilliseconds(round(record.load_time * 1000))

@@ -116,6 +116,7 @@ def _print_one(model: Model, as_json: bool) -> None:
         ("classes", ", ".join(model.classes) or "none"),
         ("latent size", model.latent_size),
         ("micro-batch", model.micro_batch),
+        ("batch sizes", ", ".join(map(str, model.batch_sizes)) or "whole micro-batches only"),
         ("recipe", model.recipe),
         ("archive", model.archive),
         ("digest", model.digest),

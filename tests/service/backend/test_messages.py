@@ -146,6 +146,8 @@ def test_a_description_is_read() -> None:
         {"classes": [1, 2]},
         {"latent_size": -1},
         {"micro_batch": None},
+        {"batch_sizes": 8},
+        {"batch_sizes": [0]},
         {"recipe": ""},
     ],
 )
