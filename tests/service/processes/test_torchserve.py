@@ -74,6 +74,7 @@ def test_workers_inherit_no_secret_and_no_foreign_setting(tmp_path: Path) -> Non
         "TMPDIR": f"{tmp_path}/run",
         "MINTAGE_WORKER_THREADS": "3",
         "MINTAGE_WORKER_MESSAGE_BYTES": str(64 * 2**20),
+        "MINTAGE_WORKER_PROOFS": f"{tmp_path}/proofs",
     }
 
 

@@ -77,7 +77,7 @@ def test_a_gpu_that_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytest.
 
 def test_an_autoencoder_is_computed_as_it_is_written() -> None:
     for field, value in (("precision", "bfloat16"), ("compile", "yes")):
-        with pytest.raises(RecipeError, match="computed in float32 and as it is written"):
+        with pytest.raises(RecipeError, match="computed in float32 and not compiled"):
             small_autoencoder_recipe(**{field: value})
 
 
