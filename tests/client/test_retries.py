@@ -418,7 +418,7 @@ def test_pauses_grow_and_differ() -> None:
     assert 0.5 <= first[7] <= 1.0
 
 
-def test_there_is_no_time_left_after_the_deadline() -> None:
+def test_no_time_remains_after_the_deadline() -> None:
     with pytest.raises(TimedOut):
         Attempts(Retries(), repeatable=True, timeout_s=0.0).remaining_s()
 

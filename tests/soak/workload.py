@@ -115,7 +115,7 @@ class Jobs:
             return self._recipes[name]
 
     def open(self) -> int:
-        """How many have not ended."""
+        """How many are unfinished."""
         with self._lock:
             return sum(state not in TERMINAL for state in self._states.values())
 

@@ -53,11 +53,11 @@ def test_a_machine_gets_one_object_a_line(capsys: pytest.CaptureFixture[str]) ->
         ((10**6, 9 * 10**5, 2 * 10**6), "11 days left (10 days to 23 days)"),
     ],
 )
-def test_the_time_left_is_told_with_its_range(seconds: tuple[int, int, int], text: str) -> None:
+def test_the_eta_is_told_with_its_range(seconds: tuple[int, int, int], text: str) -> None:
     assert progress.eta(job(State.STATE_RUNNING, 0, eta=expected(*seconds))) == text
 
 
-def test_no_time_left_is_told_before_it_is_known() -> None:
+def test_no_eta_is_told_before_it_is_known() -> None:
     assert progress.eta(job(State.STATE_RUNNING, 10, 50.0)) == ""
 
 
