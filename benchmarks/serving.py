@@ -1,9 +1,9 @@
 """Images a second and latency of Generate, side by side in one run: python benchmarks/serving.py [--seconds 5].
 
 Four ways to the same images of the same model, one after the other on the same machine: the network called in this
-process, TorchServe called directly, and the API with raw pixels and with PNG files. Every call asks for one whole
-micro-batch (64 images), so that each way does the same arithmetic. Closed loop: each of C clients calls again as soon
-as it has its answer. Machines differ and are noisy: read the ratios. Takes about two minutes.
+process, TorchServe called directly, and the API with raw pixels and with PNG files. Every call asks for 64 images, one
+micro-batch, or for as many as --images says. Closed loop: each of C clients calls again as soon as it has its answer.
+Machines differ and are noisy: read the ratios. Takes about two minutes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from service.models.registry import backend_name
 from service.processes.stack import Stack
 
 ROOT = Path(__file__).resolve().parent.parent
-IMAGES = 64
+IMAGES = 64  # of a call: one micro-batch
 CONCURRENCIES = (1, 8, 64)
 Call = Callable[[int], Awaitable[None]]
 
@@ -62,50 +62,51 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=5.0, help="seconds a measurement (default 5)")
     parser.add_argument("--run", type=Path, default=ROOT / "models" / "digits-generator", help="run folder to serve")
+    parser.add_argument("--images", type=int, default=IMAGES, help=f"images per call (default {IMAGES})")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mintage-benchmark-") as folder:
-        rows = measure_all(Path(folder), options.run, options.seconds)
-    print_json(rows) if options.json else print_table(rows)
+        rows = measure_all(Path(folder), options.run, options.seconds, options.images)
+    print_json(rows, options.images) if options.json else print_table(rows, options.images)
 
 
-def measure_all(folder: Path, run: Path, seconds: float) -> list[Row]:
+def measure_all(folder: Path, run: Path, seconds: float, images: int) -> list[Row]:
     """Measure the four ways."""
     from handlers.archive import pack  # noqa: PLC0415 - imports torch
 
     packed = pack(run, "generator", folder / "archives" / "generator.mar")
-    rows = [in_process(packed.path, folder, seconds)]
+    rows = [in_process(packed.path, folder, seconds, images)]
     with Stack(folder / "state", workers=1, overrides={"MINTAGE_ARCHIVE_DIR": str(folder / "archives")}) as stack:
         stack.start(lambda step: print(f"starting {step}", file=sys.stderr))
         with Client(stack.api_address) as client:
             client.load_model("generator", packed.path.name)
-        rows += asyncio.run(measure_served(stack, backend_name("generator", packed.digest), seconds))
+        rows += asyncio.run(measure_served(stack, backend_name("generator", packed.digest), seconds, images))
     return rows
 
 
-async def measure_served(stack: Stack, backend: str, seconds: float) -> list[Row]:
+async def measure_served(stack: Stack, backend: str, seconds: float, images: int) -> list[Row]:
     """Measure TorchServe and the API at every concurrency."""
     server = TorchServe.from_settings(stack.settings)
     async with grpc.aio.insecure_channel(stack.api_address) as channel:
         generate = generation_pb2_grpc.GenerationServiceStub(channel).Generate
         ways: dict[str, Call] = {
-            "TorchServe": lambda i: direct(server, backend, i),
-            "API, raw": lambda i: through_api(generate, generation_pb2.IMAGE_FORMAT_RAW, i),
-            "API, PNG": lambda i: through_api(generate, generation_pb2.IMAGE_FORMAT_PNG, i),
+            "TorchServe": lambda i: direct(server, backend, i, images),
+            "API, raw": lambda i: through_api(generate, generation_pb2.IMAGE_FORMAT_RAW, i, images),
+            "API, PNG": lambda i: through_api(generate, generation_pb2.IMAGE_FORMAT_PNG, i, images),
         }
         rows = [
-            await closed_loop(way, call, concurrency, seconds)
+            await closed_loop(way, call, concurrency, seconds, images)
             for (way, call), concurrency in itertools.product(ways.items(), CONCURRENCIES)
         ]
     await server.close()
     return rows
 
 
-def in_process(archive: Path, folder: Path, seconds: float) -> Row:
-    """The same network, micro-batch and arithmetic, called in a loop by this process with all its cores."""
+def in_process(archive: Path, folder: Path, seconds: float, images: int) -> Row:
+    """The same network and arithmetic, called in a loop by this process with all its cores."""
     import torch  # noqa: PLC0415 - the other ways do without
 
-    from handlers.compute import device, model  # noqa: PLC0415 - imports torch
+    from handlers.compute import device, model, proofs  # noqa: PLC0415 - imports torch
     from handlers.operations import generation  # noqa: PLC0415 - imports torch
     from handlers.protocol.messages import Generate  # noqa: PLC0415 - beside it
 
@@ -113,34 +114,35 @@ def in_process(archive: Path, folder: Path, seconds: float) -> Row:
         files.extractall(folder / "unpacked")
     device.make_deterministic()
     served = model.load(folder / "unpacked", "generator", torch.device("cpu"))
+    served = proofs.with_proven_sizes(served, "", None)
     latencies: list[float] = []
     warm_up, start = seconds / 5, time.perf_counter()
     for number in itertools.count():
         before = time.perf_counter()
-        generation.generate(served, [Generate(seed=1, first_index=number * IMAGES, count=IMAGES)])
+        generation.generate(served, [Generate(seed=1, first_index=number * images, count=images)])
         after = time.perf_counter()
         if after - start > warm_up:
             latencies.append(after - before)
         if after - start > warm_up + seconds:
-            return row("in process", 1, latencies, errors=0, seconds=seconds)
+            return row("in process", 1, latencies, errors=0, seconds=seconds, images=images)
     raise AssertionError("unreachable")
 
 
-async def direct(server: TorchServe, name: str, number: int) -> None:
+async def direct(server: TorchServe, name: str, number: int, images: int) -> None:
     """One call to TorchServe."""
-    request = messages.generate_request(1, number * IMAGES, IMAGES)
+    request = messages.generate_request(1, number * images, images)
     await server.predict(name, request, timeout_s=30)
 
 
-async def through_api(generate: Any, encoding: generation_pb2.ImageFormat.ValueType, number: int) -> None:
+async def through_api(generate: Any, encoding: generation_pb2.ImageFormat.ValueType, number: int, images: int) -> None:
     """One call to the API."""
     request = generation_pb2.GenerateRequest(
-        model="models/generator", seed=1, first_index=number * IMAGES, count=IMAGES, format=encoding
+        model="models/generator", seed=1, first_index=number * images, count=images, format=encoding
     )
     await generate(request, timeout=30)
 
 
-async def closed_loop(way: str, call: Call, concurrency: int, seconds: float) -> Row:
+async def closed_loop(way: str, call: Call, concurrency: int, seconds: float, images: int) -> Row:
     """Let `concurrency` clients call without a pause; the first fifth is warm-up and does not count."""
     numbers = itertools.count()
     latencies: list[float] = []
@@ -163,19 +165,19 @@ async def closed_loop(way: str, call: Call, concurrency: int, seconds: float) ->
                 latencies.append(after - before)
 
     await asyncio.gather(*(client() for _ in range(concurrency)))
-    return row(way, concurrency, latencies, errors=errors, seconds=seconds)
+    return row(way, concurrency, latencies, errors=errors, seconds=seconds, images=images)
 
 
-def row(way: str, concurrency: int, latencies: list[float], *, errors: int, seconds: float) -> Row:
+def row(way: str, concurrency: int, latencies: list[float], *, errors: int, seconds: float, images: int) -> Row:
     """Summarise one measurement."""
     p50, p99 = np.percentile(latencies, [50, 99]) * 1e3 if latencies else (float("nan"), float("nan"))
-    rate = len(latencies) * IMAGES / seconds
+    rate = len(latencies) * images / seconds
     return Row(way, concurrency, rate, float(p50), float(p99), len(latencies), errors)
 
 
-def print_table(rows: list[Row]) -> None:
+def print_table(rows: list[Row], images: int) -> None:
     """Print the rows with each one's share of the in-process speed."""
-    table = Table(title=f"Generate, {IMAGES} images a call; {hardware()}")
+    table = Table(title=f"Generate, {images} images per call; {hardware()}")
     for column in ("way", "clients", "images/s", "of in process", "p50 ms", "p99 ms", "calls", "errors"):
         table.add_column(column, justify="left" if column == "way" else "right")
     for r in rows:
@@ -185,9 +187,9 @@ def print_table(rows: list[Row]) -> None:
     Console(width=110).print(table)
 
 
-def print_json(rows: list[Row]) -> None:
+def print_json(rows: list[Row], images: int) -> None:
     """Print the rows as JSON."""
-    print(json.dumps({"hardware": hardware(), "images_per_call": IMAGES, "rows": [asdict(r) for r in rows]}, indent=2))
+    print(json.dumps({"hardware": hardware(), "images_per_call": images, "rows": [asdict(r) for r in rows]}, indent=2))
 
 
 def hardware() -> str:
