@@ -14,7 +14,7 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -25,7 +25,7 @@ from handlers.compute.latents import latents
 from handlers.compute.model import Model
 
 LOG = logging.getLogger("mintage.handlers")
-VERSION = 1  # of how proofs are made
+VERSION = 2  # of how proofs are made
 SEED = 0x5EED  # of the rows that are compared
 LIBRARY_SETTINGS = ("MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA")  # that choose kernels
 
@@ -65,16 +65,19 @@ def _rows(model: Model, count: int) -> Tensor:
 
 
 def _forward(model: Model) -> Callable[[Tensor], Tensor]:
-    """The network as a function of rows alone, with everything in its results that an answer may be made of."""
+    """The network as a function of rows alone: every way through it that an answer takes, side by side, [n, values]."""
     if model.kind == "neurons":
-        return lambda rows: torch.cat([stage.flatten(1) for stage in model.autoencoder(rows)], dim=1)
-    if model.kind == "classifier":
-        if model.features:
-            return lambda rows: torch.cat([each.float() for each in model.classifier.logits_and_features(rows)], dim=1)
-        return model.network
-    if classes := model.config.condition_classes:
+        autoencoder = model.autoencoder
+        return lambda rows: _beside([*autoencoder(rows), autoencoder.reconstruct(rows)])
+    if model.kind == "classifier" and model.features:
+        return lambda rows: _beside([model.network(rows), *model.classifier.logits_and_features(rows)])
+    if classes := model.config.condition_classes if model.kind == "generator" else 0:
         return lambda rows: model.network(rows, rows[:, 0].contiguous().view(torch.int32).long() % classes)
     return model.network
+
+
+def _beside(results: Sequence[Tensor]) -> Tensor:
+    return torch.cat([result.flatten(1).float() for result in results], dim=1)
 
 
 def _key(model: Model, weights_sha256: str) -> str:

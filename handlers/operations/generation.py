@@ -84,6 +84,8 @@ def generate(model: Model, requests: Sequence[Generate]) -> list[Pixels | Failur
 
     Returns: for each request its images uint8 [count, H, W, C], or the failure of one of them.
     """
+    if not requests:
+        return []
     spans = needed_spans(model, requests)
     starts = dict(zip(spans, accumulate(map(len, spans), initial=0), strict=False))
     inputs = items.attempt(lambda found: _inputs(model, found), spans)
@@ -122,8 +124,7 @@ def needed_spans(model: Model, requests: Sequence[Generate]) -> list[Span]:
 def _inputs(model: Model, spans: Sequence[Span]) -> list[NDArray[Any]]:
     """Return the rows of all spans in order: latents float32 [N, Z], and if it is conditional classes int64 [N]."""
     size, distribution = model.config.latent_size, model.config.latent_distribution
-    empty = np.empty((0, size), np.float32)
-    rows = [empty, *(latents(span.seed, span.first, len(span), size, distribution) for span in spans)]
+    rows = [latents(span.seed, span.first, len(span), size, distribution) for span in spans]
     inputs: list[NDArray[Any]] = [np.concatenate(rows)]
     if classes := model.config.condition_classes:  # sample i shows class i mod K
         inputs.append(np.concatenate([(span.first % classes + np.arange(len(span))) % classes for span in spans]))

@@ -93,3 +93,32 @@ def test_every_stage_of_an_autoencoder_is_proven(neurons: Model) -> None:
     for stage in range(1, len(neurons.unit_shapes) + 1):
         expected = activations(neurons, images, stage, ())
         assert np.array_equal(activations(proven, images, stage, ()), expected)
+
+
+def leaky(rows: torch.Tensor) -> torch.Tensor:
+    """Let the place of a row decide its values."""
+    return rows.flatten(1)[:, :4] + torch.arange(len(rows))[:, None] * 1e-3
+
+
+def sound(rows: torch.Tensor) -> torch.Tensor:
+    """Let nothing but the row decide its values."""
+    return rows.flatten(1)[:, :4] * 2
+
+
+@pytest.mark.parametrize("way", ["forward", "reconstruct"])
+def test_every_way_through_an_autoencoder_is_proven(neurons: Model, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    monkeypatch.setattr(neurons.network, "forward", lambda rows: [sound(rows)])
+    monkeypatch.setattr(neurons.network, "reconstruct", sound)
+    assert with_proven_sizes(neurons, "a", None).sizes.free
+    monkeypatch.setattr(neurons.network, way, (lambda rows: [leaky(rows)]) if way == "forward" else leaky)
+    assert with_proven_sizes(neurons, "a", None).sizes == fixed(neurons.micro_batch)
+
+
+@pytest.mark.parametrize("way", ["forward", "logits_and_features"])
+def test_every_way_through_a_classifier_is_proven(classifier: Model, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    monkeypatch.setattr(classifier.network, "forward", sound)
+    monkeypatch.setattr(classifier.network, "logits_and_features", lambda rows: (sound(rows), sound(rows)))
+    assert with_proven_sizes(classifier, "a", None).sizes.free
+    pair = (lambda rows: (sound(rows), leaky(rows))) if way == "logits_and_features" else leaky
+    monkeypatch.setattr(classifier.network, way, pair)
+    assert with_proven_sizes(classifier, "a", None).sizes == fixed(classifier.micro_batch)

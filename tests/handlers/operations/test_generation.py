@@ -81,6 +81,11 @@ def test_an_image_that_is_not_finite_fails_the_requests_that_ask_for_it_only(gen
     assert "not finite" in failures[0].message
 
 
+def test_a_batch_without_samples_computes_nothing(generator: Model) -> None:
+    unfit = dataclasses.replace(generator, network=torch.nn.Identity())
+    assert generate(unfit, []) == []
+
+
 def test_the_canary_is_a_real_forward_pass(generator: Model) -> None:
     assert Sampler(generator, 10**6).answers([Canary()]) == [Answer()]
     broken = dataclasses.replace(generator, network=torch.nn.Identity())
