@@ -106,7 +106,7 @@ class SemiSupervisedBatches:
         self._recipe = recipe
         self._orders = Orders(recipe.seed)
         self.labelled = (
-            choose_labelled(data.labels, count=recipe.labels, classes=len(data.classes), seed=recipe.seed)
+            choose_labelled(data.labels, count=recipe.labels, classes=len(data.classes), seed=recipe.draw)
             if recipe.labels
             else np.zeros(0, np.int64)
         )  # [labels] indices

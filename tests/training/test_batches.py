@@ -50,6 +50,17 @@ def test_labelled_batches_go_round_the_few_labelled_images_and_keep_their_labels
             assert known[image[None].numpy().tobytes()] == label
 
 
+def test_runs_with_one_label_seed_share_their_labels_and_nothing_else() -> None:
+    data = blobs()
+    first, second, other = (
+        SemiSupervisedBatches(data, small_recipe(seed=seed, label_seed=labels))
+        for seed, labels in ((1, 5), (2, 5), (2, -1))
+    )
+
+    assert first.labelled.tolist() == second.labelled.tolist() != other.labelled.tolist()
+    assert not torch.equal(batch_at(first, 0).unlabelled, batch_at(second, 0).unlabelled)
+
+
 def test_pixels_survive_the_way_in_and_out() -> None:
     images = np.arange(256, dtype=np.uint8).reshape(1, 8, 32, 1).repeat(3, axis=3)
 

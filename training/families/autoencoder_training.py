@@ -41,7 +41,7 @@ class AutoencoderTraining:
         self.images_seen = 0
         self.losses: Losses | None = None
         self._recipe = recipe
-        self._acceleration = acceleration = Acceleration.chosen(recipe, convolutional=False)
+        self._acceleration = acceleration = Acceleration.chosen(recipe, convolutional=False, bfloat16_gains=False)
         parallel.spread(self.network)
         self._sharded = recipe.sharding == "yes" and parallel.processes() > 1
         self._collected: dict[str, Tensor] = {}  # the whole `state`, if each process holds a share of it

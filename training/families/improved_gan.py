@@ -51,7 +51,7 @@ class ImprovedGanFamily(GanFamily[ImprovedGanRecipe, Generator, Discriminator]):
             return {}
         each = recipe.labels // len(config.classes)
         return {
-            "Labels": f"{recipe.labels}, {each} per class, chosen by seed {recipe.seed}; the rest unlabelled",
+            "Labels": f"{recipe.labels}, {each} per class, chosen by seed {recipe.draw}; the rest unlabelled",
             "Classes": ", ".join(config.classes),
             "Test accuracy": "not measured: the data came without test images"
             if test_accuracy is None

@@ -30,6 +30,9 @@ class ImprovedGanRecipe(GanRecipe):
     labels: Annotated[
         int, About("labelled images, equally many per class; all others are unlabelled; 0 for none", 0)
     ] = 100
+    label_seed: Annotated[
+        int, About("seed of the draw of labelled images, which runs may share; -1: the run's", -1, 2**63 - 1)
+    ] = -1
     labelled_batch: Annotated[int, About("labelled images per step", 1, 65_536)] = 100
     unlabelled_batch: Annotated[int, About("unlabelled images per step, and as many generated ones", 2, 65_536)] = 100
     initialise_images: Annotated[int, About("images that set the initial scales and biases", 2, 65_536)] = 500
@@ -87,6 +90,11 @@ class ImprovedGanRecipe(GanRecipe):
     def min_images(self) -> int:
         """The least number of training images that a step and the choice of labelled images need."""
         return max(self.unlabelled_batch, self.labels)
+
+    @property
+    def draw(self) -> int:
+        """The seed that chooses the labelled images."""
+        return self.seed if self.label_seed < 0 else self.label_seed
 
     @property
     def classifies(self) -> bool:

@@ -66,7 +66,7 @@ class Recipe:
     )
     precision: Annotated[
         Literal["auto", "float32", "bfloat16"],
-        About("of the networks; auto is bfloat16 for convolutions where the device has units for it"),
+        About("of the networks; auto is bfloat16 for GANs where the device has units for it"),
     ] = "auto"
     memory_format: Annotated[
         Literal["auto", "contiguous", "channels-last"], About("of maps; auto is channels-last with bfloat16")

@@ -44,15 +44,14 @@ def test_auto_changes_nothing_on_a_plain_cpu(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("unit", ["amx_bf16", "avx512_bf16"])
-def test_auto_takes_bfloat16_for_convolutions_on_a_cpu_with_units_for_it(
-    monkeypatch: pytest.MonkeyPatch, unit: str
-) -> None:
+def test_auto_takes_bfloat16_for_gans_on_a_cpu_with_units_for_it(monkeypatch: pytest.MonkeyPatch, unit: str) -> None:
     with_unit(monkeypatch, unit)
 
     chosen = Acceleration.chosen(small_dcgan_recipe(), convolutional=True)
 
     assert (chosen.bfloat16, chosen.memory_format) == (True, torch.channels_last)
-    assert Acceleration.chosen(small_recipe(), convolutional=False) == Acceleration()
+    assert Acceleration.chosen(small_recipe(), convolutional=False) == Acceleration(bfloat16=True)
+    assert Acceleration.chosen(small_recipe(), convolutional=False, bfloat16_gains=False) == Acceleration()
 
 
 def test_a_recipe_may_insist(monkeypatch: pytest.MonkeyPatch) -> None:
