@@ -42,13 +42,14 @@ def loop(archive: Path, digest: str, folder: Path, starts: range, barrier: Any) 
     os.environ["MINTAGE_WORKER_THREADS"] = "1"
     import torch  # noqa: PLC0415 - the other parts do without
 
-    from handlers.compute import device, model  # noqa: PLC0415 - imports torch
+    from handlers.compute import device, environment, model  # noqa: PLC0415 - imports torch
     from handlers.operations import generation  # noqa: PLC0415 - imports torch
     from handlers.protocol.messages import Failure, Generate  # noqa: PLC0415 - beside it
     from service.jobs.shards.formats.tar import TarWriter  # noqa: PLC0415 - beside it
 
     with zipfile.ZipFile(archive) as files:
         files.extractall(folder)
+    environment.prepare()
     device.make_deterministic()
     served = model.load(folder, "generator", torch.device("cpu"))
     batch, size = 4 * served.micro_batch, default_shard_size(starts.stop)

@@ -106,12 +106,13 @@ def in_process(archive: Path, folder: Path, seconds: float, images: int) -> Row:
     """The same network and arithmetic, called in a loop by this process with all its cores."""
     import torch  # noqa: PLC0415 - the other ways do without
 
-    from handlers.compute import device, model, proofs  # noqa: PLC0415 - imports torch
+    from handlers.compute import device, environment, model, proofs  # noqa: PLC0415 - imports torch
     from handlers.operations import generation  # noqa: PLC0415 - imports torch
     from handlers.protocol.messages import Generate  # noqa: PLC0415 - beside it
 
     with zipfile.ZipFile(archive) as files:
         files.extractall(folder / "unpacked")
+    environment.prepare()
     device.make_deterministic()
     served = model.load(folder / "unpacked", "generator", torch.device("cpu"))
     served = proofs.with_proven_sizes(served, "", None)

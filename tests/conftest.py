@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
+from handlers.compute import environment
 from tests.support.valkey import Valkey, running_valkey
 
 if TYPE_CHECKING:
     from tests.support.s3 import S3Server
 
 
+environment.prepare()  # before a test multiplies
 hypothesis.settings.register_profile("mintage", deadline=None)  # of one example; a busy machine takes what it takes
 hypothesis.settings.load_profile("mintage")
 

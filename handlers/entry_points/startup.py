@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from handlers.compute import device
+from handlers.compute import device, environment
 from handlers.compute.model import WEIGHTS_FILE, Model, load
 from handlers.compute.proofs import with_proven_sizes
 from handlers.errors import ModelError
@@ -68,6 +68,7 @@ def serve(properties: Mapping[str, Any], kind: Kind, server: type[Server]) -> Se
     logging.getLogger().setLevel(logging.WARNING)  # TorchServe's worker logs every request at INFO
     device.make_deterministic()
     try:
+        environment.check()
         folder = Path(properties["model_dir"])
         model = load(folder, kind, device.choose(properties.get("gpu_id")))
     except ModelError as error:

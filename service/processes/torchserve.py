@@ -142,6 +142,7 @@ def environment(settings: Settings, folder: Path, inherited: Mapping[str, str]) 
     return {
         "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait cost 200 ms a request on a busy machine
         **kept,
+        "MKL_CBWR": "AUTO,STRICT",  # see `handlers.compute.environment`
         "TMPDIR": f"{folder}/run",
         "MINTAGE_WORKER_THREADS": str(threads),
         "MINTAGE_WORKER_MESSAGE_BYTES": str(settings.max_message_bytes),

@@ -102,6 +102,9 @@ def score(
     of one extractor. Values are comparable only under the same extractor and equal numbers of images. They are called
     Inception score, FID and KID only with --inception and the published weights.
     """
+    from handlers.compute.environment import prepare
+
+    prepare()
     if nearest is not None and nearest.suffix.lower() != ".png":
         fail(f"--nearest {nearest}: must end in .png")
     if errors and (parzen or nearest or count or extractor or inception):

@@ -13,6 +13,7 @@ import pytest
 
 from handlers.entry_points.handler import Handler
 from service.backend import messages
+from service.errors import FailedPrecondition
 from training.recipes import Kind
 
 FOLDERS: dict[Kind, str] = {
@@ -60,3 +61,14 @@ def test_an_imported_class_is_not_mistaken_for_the_handler(kind: Kind, folder: P
     assert [each.__name__ for each in classes] == [f"{kind.capitalize()}Handler"]
     assert issubclass(classes[0], Handler)
     assert vars(module)["Handler"] is Handler
+
+
+@pytest.mark.parametrize("kind", ["generator"])
+def test_a_process_that_was_not_started_to_compute_the_same_bits_refuses_to_serve(
+    kind: Kind, folder: Path, torchserve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MKL_CBWR", "AUTO")
+    service = torchserve.TsModelLoader().load("tiny", str(folder), handler=f"{kind}.py", batch_size=2)
+    [answer] = service._entry_point([messages.describe_request()], service.context)
+    with pytest.raises(FailedPrecondition, match="started with MKL_CBWR=AUTO,STRICT"):
+        messages.read_description(answer)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from handlers.compute.environment import ENVIRONMENT
 from service.errors import FailedPrecondition
 from service.processes import torchserve
 from service.settings import Settings
@@ -71,6 +72,7 @@ def test_workers_inherit_no_secret_and_no_foreign_setting(tmp_path: Path) -> Non
         "PATH": "/bin",
         "CUDA_VISIBLE_DEVICES": "1",
         "OMP_WAIT_POLICY": "PASSIVE",
+        **ENVIRONMENT,
         "TMPDIR": f"{tmp_path}/run",
         "MINTAGE_WORKER_THREADS": "3",
         "MINTAGE_WORKER_MESSAGE_BYTES": str(64 * 2**20),
