@@ -10,7 +10,7 @@ from service.cli import settings
 from service.cli.jobs import verbs as jobs
 from service.cli.neurons import verbs as neurons
 from service.cli.scores import score
-from service.cli.serving import classify, health, models, sample
+from service.cli.serving import bench, classify, health, models, sample
 from service.cli.stack import demo, serve, up
 from service.cli.training import export, pack, probe, recipes, train
 
@@ -39,6 +39,7 @@ for verb in (
     classify,
     jobs,
     score,
+    bench,
     health,
     settings,
     serve,
