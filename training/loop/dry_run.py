@@ -16,6 +16,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from training.compute.acceleration import chosen_device
+from training.compute.threads import resolved
 from training.config import RunConfig
 from training.data import UNLABELLED, LabelledImages
 from training.families import family_of
@@ -46,7 +47,7 @@ def time_steps(config: RunConfig, data: LabelledImages, *, steps: int, counted: 
     Raises:
         TrainingError: for the reasons of a real training.
     """
-    torch.set_num_threads(config.settings.threads)
+    torch.set_num_threads(int(resolved(config.settings).threads))
     device = chosen_device(config.settings)
     training = family_of(config).begin(data)
     flop = None if counted else _flop_of(training.advance) / config.settings.batch_images

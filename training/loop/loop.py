@@ -17,6 +17,7 @@ import torch
 
 from training.compute import parallel
 from training.compute.acceleration import chosen_device
+from training.compute.threads import resolved
 from training.config import RunConfig
 from training.data import LabelledImages
 from training.errors import DataError, DivergedError, RunError
@@ -73,7 +74,7 @@ def train(
 
     A start takes one step at least, however late: so every run that was not stopped has a checkpoint.
 
-    Sets the process's number of torch threads to the recipe's, and cuDNN to deterministic algorithms.
+    Sets the process's number of torch threads to the run's, and cuDNN to deterministic algorithms.
 
     Args:
         recipe: what to train.
@@ -92,7 +93,8 @@ def train(
     parallel.join(chosen_device(recipe))
     started_s = time.monotonic()
     _must_fit(data, test)
-    torch.set_num_threads(recipe.threads)
+    recipe = resolved(recipe, parallel.first(lambda: _begun(run)))
+    torch.set_num_threads(int(recipe.threads))
     torch.backends.cudnn.deterministic = True  # on a GPU too, a resumed run equals a straight one
     config = RunConfig.of(recipe, data)
     _must_agree(config)
@@ -197,6 +199,11 @@ def _must_agree(config: RunConfig) -> None:
     for number, found in enumerate(parallel.everyone(differences)):
         if found:
             raise RunError(f"process {number} was given another training than the first ({'; '.join(found)})")
+
+
+def _begun(run: Path) -> Recipe | None:
+    """Return the recipe of the training that a folder holds; None if it holds none."""
+    return checkpoint.load_config(run).settings if (run / checkpoint.CONFIG_FILE).exists() else None
 
 
 def _open_run(run: Path, config: RunConfig) -> State:

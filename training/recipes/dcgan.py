@@ -51,6 +51,11 @@ class DcganRecipe(AdversarialRecipe):
     weight_decay: Annotated[float, About("weight of the L2 penalty of both networks", 0, 1)] = 1e-5
 
     @property
+    def gains_from_threads(self) -> bool:
+        """True: convolutions gain from every core."""
+        return True
+
+    @property
     def needs_labels(self) -> bool:
         """Whether the images must have labels."""
         return self.is_conditional

@@ -92,6 +92,11 @@ class ImprovedGanRecipe(GanRecipe):
         return max(self.unlabelled_batch, self.labels)
 
     @property
+    def gains_from_threads(self) -> bool:
+        """Whether the networks are convolutional."""
+        return self.network == "conv"
+
+    @property
     def draw(self) -> int:
         """The seed that chooses the labelled images."""
         return self.seed if self.label_seed < 0 else self.label_seed

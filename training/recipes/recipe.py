@@ -14,6 +14,7 @@ from training.errors import RecipeError
 
 LatentDistribution = Literal["uniform01", "uniform11", "normal"]
 Kind = Literal["generator", "classifier", "neurons"]  # of a network that can be packed and served
+Threads = int | Literal["auto"]
 Widths = tuple[int, ...]
 Weights = tuple[float, ...]
 
@@ -57,9 +58,11 @@ class Recipe:
         1.0
     )
 
-    # With small networks a second thread gains a tenth on an idle machine. On a busy one it loses nine tenths, since
-    # waiting threads spin.
-    threads: Annotated[int, About("CPU threads; the last bits of a run depend on it", 1, 1024)] = 1
+    # What `auto` means: training/compute/threads.py.
+    threads: Annotated[
+        Threads,
+        About("CPU threads, on which a run's last bits depend; auto: as many as help, chosen at the start", 1, 1024),
+    ] = "auto"
     # What `auto` means: training/compute/acceleration.py.
     device: Annotated[Literal["auto", "cpu", "cuda"], About("what computes; auto is the GPU where there is one")] = (
         "auto"
@@ -106,6 +109,11 @@ class Recipe:
         """Return the factor of the learning rates, in [0, 1]: 1, then falling linearly to 0 at the end of the run."""
         remaining, decaying = 1 - images_seen / self.images, 1 - self.decay_from
         return remaining / decaying if remaining < decaying else 1.0
+
+    @property
+    def gains_from_threads(self) -> bool:
+        """Whether a step is faster with several CPU threads."""
+        return False
 
     @property
     def generates(self) -> bool:
@@ -218,6 +226,8 @@ def _converted(kind: Any, value: object) -> object:
         return _whole(value)
     if kind is float:
         return _real(value)
+    if kind == Threads:
+        return value if value == "auto" else _whole(value)
     if kind in (Widths, Weights):
         parts = [part for part in value.split(",") if part.strip()] if isinstance(value, str) else value
         if not isinstance(parts, list | tuple) or not parts:
@@ -252,6 +262,7 @@ def _described(kind: Any) -> str:
     names = {
         int: "a whole number",
         float: "a number",
+        Threads: "auto or a whole number",
         Widths: "whole numbers with commas between",
         Weights: "numbers with commas between",
     }

@@ -171,6 +171,7 @@ def _dry_run(recipe: Recipe, data: list[str], options: Options, *, steps: int | 
 
 def _trained(recipe: Recipe, run: Path, loaded: Splits, *, report: Report) -> Summary:
     """Train; torch is imported only after the input was checked."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read by torch: threads that spin cost much on a busy machine
     from training.loop.loop import train as train_run
 
     with collected_interrupts() as caught:
