@@ -43,7 +43,7 @@ def loop(archive: Path, digest: str, folder: Path, starts: range, barrier: Any) 
     import torch  # noqa: PLC0415 - the other parts do without
 
     from handlers.compute import device, environment, model  # noqa: PLC0415 - imports torch
-    from handlers.operations import generation  # noqa: PLC0415 - imports torch
+    from handlers.operations import direct  # noqa: PLC0415 - imports torch
     from handlers.protocol.messages import Failure, Generate  # noqa: PLC0415 - beside it
     from service.jobs.shards.formats.tar import TarWriter  # noqa: PLC0415 - beside it
 
@@ -74,7 +74,7 @@ def loop(archive: Path, digest: str, folder: Path, starts: range, barrier: Any) 
         format="webdataset-png",
         sampling=Sampling(seed=1, max_images_per_second=0.0),
     )
-    generation.generate(served, [Generate(seed=1, first_index=0, count=batch)])
+    direct.generate(served, [Generate(seed=1, first_index=0, count=batch)])
     barrier.wait(READY_S)
     for start in starts:
         stop = min(start + size, starts.stop)
@@ -82,7 +82,7 @@ def loop(archive: Path, digest: str, folder: Path, starts: range, barrier: Any) 
             writer = TarWriter(file, plan)
             for first in range(start, stop, batch):
                 request = Generate(seed=1, first_index=first, count=min(batch, stop - first))
-                images_made = generation.generate(served, [request])[0]
+                images_made = direct.generate(served, [request])[0]
                 assert not isinstance(images_made, Failure)
                 writer.add(first, images_made)
             writer.finish()

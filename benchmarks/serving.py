@@ -107,7 +107,7 @@ def in_process(archive: Path, folder: Path, seconds: float, images: int) -> Row:
     import torch  # noqa: PLC0415 - the other ways do without
 
     from handlers.compute import device, environment, model, proofs  # noqa: PLC0415 - imports torch
-    from handlers.operations import generation  # noqa: PLC0415 - imports torch
+    from handlers.operations import direct  # noqa: PLC0415 - imports torch
     from handlers.protocol.messages import Generate  # noqa: PLC0415 - beside it
 
     with zipfile.ZipFile(archive) as files:
@@ -120,7 +120,7 @@ def in_process(archive: Path, folder: Path, seconds: float, images: int) -> Row:
     warm_up, start = seconds / 5, time.perf_counter()
     for number in itertools.count():
         before = time.perf_counter()
-        generation.generate(served, [Generate(seed=1, first_index=number * images, count=images)])
+        direct.generate(served, [Generate(seed=1, first_index=number * images, count=images)])
         after = time.perf_counter()
         if after - start > warm_up:
             latencies.append(after - before)

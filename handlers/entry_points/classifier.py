@@ -5,7 +5,7 @@ from handlers.operations.classification import Classifier
 
 
 class ClassifierHandler(Handler):
-    """Serves one classifier, each request in passes of its own."""
+    """Serves one classifier."""
 
     KIND = "classifier"
-    SERVER = Classifier
+    OPERATIONS = Classifier

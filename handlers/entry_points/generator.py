@@ -5,7 +5,7 @@ from handlers.operations.generation import Sampler
 
 
 class GeneratorHandler(Handler):
-    """Serves one generator; requests share forward passes where rows are free."""
+    """Serves one generator."""
 
     KIND = "generator"
-    SERVER = Sampler
+    OPERATIONS = Sampler

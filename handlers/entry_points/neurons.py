@@ -5,7 +5,7 @@ from handlers.operations.detection import Detector
 
 
 class NeuronsHandler(Handler):
-    """Serves one autoencoder, each request in passes of its own."""
+    """Serves one autoencoder."""
 
     KIND = "neurons"
-    SERVER = Detector
+    OPERATIONS = Detector

@@ -1,11 +1,11 @@
-"""Starts a handler: process settings, loading the archive, and refusing an unfit one."""
+"""Starts a handler: process settings, loading the archive, refusing an unfit one, listening on the socket."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,28 +13,24 @@ from handlers.compute import device, environment
 from handlers.compute.model import WEIGHTS_FILE, Model, load
 from handlers.compute.proofs import with_proven_sizes
 from handlers.errors import ModelError
-from handlers.protocol.messages import Answer, Failure, Request
+from handlers.protocol.messages import Answer, Canary, Request
+from handlers.serving.batcher import Batcher
+from handlers.serving.desk import Desk, Operations
+from handlers.serving.server import WorkerServer, remove_stale
 from training.recipes import Kind
 
 LOG = logging.getLogger("mintage.handlers")
 MESSAGE_BYTES = 6_553_500  # TorchServe's default for the size of a response
+QUEUE_ROWS = 16_384  # of a class that may wait, where the service does not say
+QUEUE_MESSAGES = 4  # of the largest size: what waiting requests of a class may hold in memory together
+NAME_DIGITS = 12  # of the sha256 of a model's name, by which its sockets are called: paths of sockets are short
 
 
-class Server(Protocol):
-    """The interface of what answers for a kind of model."""
+class ModelOperations(Operations, Protocol):
+    """The operations of a kind of model."""
 
     def __init__(self, model: Model, max_bytes: int) -> None:
         """Serve a model with answers of at most `max_bytes` each."""
-
-    @property
-    def facts(self) -> Mapping[str, object]:
-        """The facts in every answer's header."""
-
-    def check(self, request: Request) -> Request:
-        """Return a valid request, or raise HandlerError."""
-
-    def answers(self, requests: Sequence[Request | Failure]) -> list[Answer | Failure]:
-        """Answer every request that has not failed yet."""
 
 
 class Refusal:
@@ -52,18 +48,19 @@ class Refusal:
         """Raise the ModelError."""
         raise self.error
 
-    def answers(self, requests: Sequence[Request | Failure]) -> list[Answer | Failure]:
-        """Return the failures that `check` raised for all requests."""
-        return [request for request in requests if isinstance(request, Failure)]
+    def begin(self, request: Request) -> Answer:
+        """Raise the ModelError."""
+        raise self.error
 
 
-def serve(properties: Mapping[str, Any], kind: Kind, server: type[Server]) -> Server:
-    """Load the archive that TorchServe has unpacked.
+def serve(properties: Mapping[str, Any], name: str, kind: Kind, operations: type[ModelOperations]) -> Desk:
+    """Load the archive that TorchServe has unpacked, and listen on a socket if the environment names a folder for it.
 
     Args:
         properties: TorchServe's system properties: `model_dir`, and `gpu_id`, which is None on a CPU.
+        name: that TorchServe holds the model under.
         kind: of model that the handler serves.
-        server: what answers for that kind.
+        operations: what answers for that kind.
     """
     logging.getLogger().setLevel(logging.WARNING)  # TorchServe's worker logs every request at INFO
     device.make_deterministic()
@@ -73,14 +70,33 @@ def serve(properties: Mapping[str, Any], kind: Kind, server: type[Server]) -> Se
         model = load(folder, kind, device.choose(properties.get("gpu_id")))
     except ModelError as error:
         LOG.error("the archive is refused: %s", error)
-        return Refusal(error)
-    model = with_proven_sizes(model, _sha256(folder / WEIGHTS_FILE), _proofs())
-    return server(model, int(os.environ.get("MINTAGE_WORKER_MESSAGE_BYTES", MESSAGE_BYTES)))
+        return Desk(Refusal(error), None)
+    model = with_proven_sizes(model, _sha256(folder / WEIGHTS_FILE), _folder("MINTAGE_WORKER_PROOFS"))
+    max_bytes = int(os.environ.get("MINTAGE_WORKER_MESSAGE_BYTES", MESSAGE_BYTES))
+    answering = operations(model, max_bytes)
+    batcher = Batcher(
+        model.sizes.proven,
+        max_rows=int(os.environ.get("MINTAGE_WORKER_QUEUE_IMAGES", QUEUE_ROWS)),
+        max_bytes=QUEUE_MESSAGES * max_bytes,
+        works=lambda: device.works(model.device),
+    )
+    batcher.warm_up(lambda: _canary(answering))
+    batcher.start()
+    desk = Desk(answering, batcher)
+    if sockets := _folder("MINTAGE_WORKER_SOCKETS"):
+        prefix = hashlib.sha256(name.encode()).hexdigest()[:NAME_DIGITS]
+        remove_stale(sockets, prefix)
+        WorkerServer(desk, sockets / f"{prefix}.{os.getpid()}", max_message_bytes=max_bytes).start()
+    return desk
 
 
-def _proofs() -> Path | None:
-    """Where proofs of batch sizes are kept; None if they are not."""
-    folder = os.environ.get("MINTAGE_WORKER_PROOFS", "")
+def _canary(operations: Operations) -> Any:
+    return operations.begin(Canary())
+
+
+def _folder(variable: str) -> Path | None:
+    """A folder that the environment names; None if it names none."""
+    folder = os.environ.get(variable, "")
     return Path(folder) if folder else None
 
 

@@ -1,4 +1,4 @@
-"""Class probabilities of images, in passes of proven sizes; see `handlers.compute.micro_batches`."""
+"""Class probabilities of images."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from handlers.compute.micro_batches import mapped
 from handlers.compute.model import Model
 from handlers.errors import NotFiniteError, RequestError
-from handlers.operations import items
-from handlers.operations.generation import HEADER_BYTES
+from handlers.operations.images import ImagePasses, ImageWork
 from handlers.protocol.images import check_shape
-from handlers.protocol.messages import Answer, Canary, Classify, Describe, Failure, Request
+from handlers.protocol.messages import HEADER_BYTES, Answer, Canary, Classify, Describe, Request
 
 Float32s = NDArray[np.float32]
 
@@ -24,10 +22,12 @@ class Classifier:
     """Answers the requests to a classifier."""
 
     def __init__(self, model: Model, max_bytes: int) -> None:
-        """Serve a model with answers of at most `max_bytes` each: TorchServe kills a worker that sends more."""
+        """Serve a model with answers of at most `max_bytes` each."""
         self.model = model
         self.facts = model.facts
         self._max_numbers = (max_bytes - HEADER_BYTES) // 4
+        self._logits = ImagePasses(model, "classify", lambda batch: [model.network(batch).cpu()])
+        self._features = ImagePasses(model, "features", lambda batch: [_side_by_side(model, batch)])
 
     def check(self, request: Request) -> Request:
         """Return a request if it can be answered.
@@ -44,24 +44,22 @@ class Classifier:
                 self._check_features(len(request.images))
         return request
 
-    def answers(self, requests: Sequence[Request | Failure]) -> list[Answer | Failure]:
-        """Answer every request that has not failed yet."""
-        return items.answer(self._answer, requests, self.model.device)
-
-    def _answer(self, request: Request) -> Answer:
+    def begin(self, request: Request) -> ImageWork | Answer:
+        """Return the work of a checked request, or its answer if there is nothing to compute."""
         if isinstance(request, Classify):
-            return Answer(tensors=self._classified(request))
+            finish = self._with_features if request.features else _classified
+            return ImageWork(self._features if request.features else self._logits, request.images, _first, finish)
         if isinstance(request, Canary):
-            classify(self.model, np.zeros((1, *self.model.image_shape), np.uint8))
-            return Answer()
+            blank = np.zeros((1, *self.model.image_shape), np.uint8)
+            return ImageWork(self._logits, blank, _first, _passed)
         return Answer(facts=self.model.description)
 
-    def _classified(self, request: Classify) -> dict[str, Float32s]:
-        if request.features:
-            probabilities, generated, features = classify_with_features(self.model, request.images)
-            return {"probabilities": probabilities, "generated": generated, "features": features}
-        probabilities, generated = classify(self.model, request.images)
-        return {"probabilities": probabilities, "generated": generated}
+    def _with_features(self, found: Tensor) -> Answer:
+        """Make the answer from logits and features [N, K + F]."""
+        classes = len(self.model.config.classes)
+        values = _finite(found, "logits or features")
+        features: Float32s = np.ascontiguousarray(values[:, classes:].numpy())
+        return Answer(tensors={**_classified(values[:, :classes]).tensors, "features": features})
 
     def _check_features(self, images: int) -> None:
         features = self.model.features
@@ -69,42 +67,6 @@ class Classifier:
             raise RequestError("this model has no features to compare images by, or too many")
         if images * (features + len(self.model.config.classes) + 1) > self._max_numbers:
             raise RequestError(f"{images} images with {features} features each do not fit an answer; ask for fewer")
-
-
-def classify(model: Model, images: NDArray[np.uint8]) -> tuple[Float32s, Float32s]:
-    """Classify images uint8 [N, H, W, C].
-
-    Returns: probabilities float32 [N, K] of the real classes, each row summing to 1, and p(generated) float32 [N].
-
-    Raises:
-        NotFiniteError: if a logit is NaN or infinite.
-    """
-    return to_probabilities(_finite(mapped(model, images, model.network), "logits").double().numpy())
-
-
-def classify_with_features(model: Model, images: NDArray[np.uint8]) -> tuple[Float32s, Float32s, Float32s]:
-    """Classify images uint8 [N, H, W, C] and return their features.
-
-    Returns: as `classify`, and features float32 [N, F], from the same forward pass.
-
-    Raises:
-        NotFiniteError: if a logit or a feature is NaN or infinite.
-    """
-    network = model.classifier
-    classes = len(model.config.classes)
-
-    def both(batch: Tensor) -> Tensor:
-        return torch.cat([each.float() for each in network.logits_and_features(batch)], dim=1)
-
-    found = _finite(mapped(model, images, both), "logits or features")
-    features: Float32s = np.ascontiguousarray(found[:, classes:].numpy())
-    return (*to_probabilities(found[:, :classes].double().numpy()), features)
-
-
-def _finite(values: Tensor, what: str) -> Tensor:
-    if not bool(torch.isfinite(values).all()):
-        raise NotFiniteError(f"the model's {what} are not finite")
-    return values
 
 
 def to_probabilities(logits: NDArray[np.float64]) -> tuple[Float32s, Float32s]:
@@ -120,3 +82,29 @@ def to_probabilities(logits: NDArray[np.float64]) -> tuple[Float32s, Float32s]:
     small = np.exp(-np.abs(log_sum))
     generated = np.where(log_sum > 0, small, 1.0) / (1 + small)
     return (exponentials / total).astype(np.float32), generated.astype(np.float32)
+
+
+def _side_by_side(model: Model, batch: Tensor) -> Tensor:
+    """Return logits and features of images, from the same forward pass: [B, K + F]."""
+    return torch.cat([each.float() for each in model.classifier.logits_and_features(batch)], dim=1).cpu()
+
+
+def _first(results: Sequence[Tensor]) -> Tensor:
+    return results[0]
+
+
+def _classified(logits: Tensor) -> Answer:
+    """Make the answer: probabilities float32 [N, K] of the real classes, and p(generated) float32 [N]."""
+    probabilities, generated = to_probabilities(_finite(logits, "logits").double().contiguous().numpy())
+    return Answer(tensors={"probabilities": probabilities, "generated": generated})
+
+
+def _passed(logits: Tensor) -> Answer:
+    _finite(logits, "logits")
+    return Answer()
+
+
+def _finite(values: Tensor, what: str) -> Tensor:
+    if not bool(torch.isfinite(values).all()):
+        raise NotFiniteError(f"the model's {what} are not finite")
+    return values

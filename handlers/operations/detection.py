@@ -1,36 +1,34 @@
-"""Concepts, activations, reconstructions and optimal stimuli of an autoencoder, in passes of proven sizes."""
+"""Concepts, activations, reconstructions and optimal stimuli of an autoencoder."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from handlers.compute.micro_batches import mapped
 from handlers.compute.model import Model
 from handlers.errors import NotFiniteError, RequestError
-from handlers.operations import items
-from handlers.operations.generation import HEADER_BYTES
+from handlers.operations.images import ImagePasses, ImageWork
+from handlers.operations.work import Piece
 from handlers.protocol.images import check_shape, to_pixels
 from handlers.protocol.messages import (
+    HEADER_BYTES,
     Activate,
     Answer,
     Canary,
     Describe,
     Detect,
-    Failure,
     Reconstruct,
     Request,
     Stimulate,
 )
 from training.networks.features import pooled_units
 from training.neurons.concepts import Concept
-from training.neurons.stimuli import optimal_stimulus
+from training.neurons.stimuli import Ascent, Stimulus, ascent_of
 
 Float32s = NDArray[np.float32]
 
@@ -39,11 +37,13 @@ class Detector:
     """Answers the requests to an autoencoder."""
 
     def __init__(self, model: Model, max_bytes: int) -> None:
-        """Serve a model with answers of at most `max_bytes` each: TorchServe kills a worker that sends more."""
+        """Serve a model with answers of at most `max_bytes` each."""
         self.model = model
         self.facts = model.facts
         self._concepts = {concept.name: concept for concept in model.concepts}
         self._max_numbers = (max_bytes - HEADER_BYTES) // 4
+        self._stages = ImagePasses(model, "activate", lambda batch: _with_features(model, batch))
+        self._images = ImagePasses(model, "reconstruct", lambda batch: [model.autoencoder.reconstruct(batch)])
 
     def check(self, request: Request) -> Request:
         """Return a request if it can be answered.
@@ -67,25 +67,34 @@ class Detector:
             self._check_units(request.stage, (request.unit,))
         return request
 
-    def answers(self, requests: Sequence[Request | Failure]) -> list[Answer | Failure]:
-        """Answer every request that has not failed yet."""
-        return items.answer(self._answer, requests, self.model.device)
-
-    def _answer(self, request: Request) -> Answer:
+    def begin(self, request: Request) -> ImageWork | StimulusWork | Answer:
+        """Return the work of a checked request, or its answer if there is nothing to compute."""
         if isinstance(request, Detect):
-            concepts = [self._concepts[name] for name in request.concepts]
-            return Answer(tensors=detect(self.model, request.images, concepts, features=request.features))
+            return self._detection(request)
         if isinstance(request, Activate):
-            found = activations(self.model, request.images, request.stage, request.units)
-            return Answer(tensors={"activations": found})
+            return ImageWork(self._stages, request.images, _units_of(request.stage, request.units), _activations)
         if isinstance(request, Reconstruct):
-            return Answer(tensors={"images": reconstruct(self.model, request.images)})
+            return ImageWork(self._images, request.images, lambda results: results[0], _reconstructions)
         if isinstance(request, Stimulate):
-            return Answer(tensors=stimulate(self.model, request))
+            return StimulusWork(self.model, request)
         if isinstance(request, Canary):
-            activations(self.model, np.zeros((1, *self.model.image_shape), np.uint8), len(self.model.unit_shapes), ())
-            return Answer()
+            blank = np.zeros((1, *self.model.image_shape), np.uint8)
+            return ImageWork(self._stages, blank, _units_of(len(self.model.unit_shapes), ()), _passed)
         return Answer(facts=self.model.description)
+
+    def _detection(self, request: Detect) -> ImageWork:
+        """Answer with `activations` float32 [N, K] of the concepts' units, `detected` bool and `confidences` float32.
+
+        With `features`, also `features` float32 [N, M], the means of the top stage's M maps.
+        """
+        concepts = [self._concepts[name] for name in request.concepts]
+
+        def read(results: Sequence[Tensor]) -> Tensor:
+            columns = [results[each.stage - 1].flatten(1)[:, each.unit] for each in concepts]
+            units = torch.stack(columns, dim=1)
+            return torch.cat([units, results[-1]], dim=1) if request.features else units
+
+        return ImageWork(self._stages, request.images, read, lambda found: _detected(concepts, found, request.features))
 
     def _check_concepts(self, request: Detect) -> None:
         unknown = [name for name in request.concepts if name not in self._concepts]
@@ -107,74 +116,105 @@ class Detector:
             )
 
 
-def detect(
-    model: Model, images: NDArray[np.uint8], concepts: Sequence[Concept], *, features: bool = False
-) -> dict[str, NDArray[Any]]:
-    """Detect concepts in images uint8 [N, H, W, C].
+class StimulusWork:
+    """The ascent to the image that stimulates a unit most. Its rows are steps: other work is done between two."""
 
-    Returns: `activations` float32 [N, K] of the concepts' units, `detected` bool [N, K], `confidences` float32 [N, K];
-        with `features`, also `features` float32 [N, M], the means of the top stage's M maps.
-    """
-    places = [(concept.stage - 1, concept.unit) for concept in concepts]
+    alone = 1
 
-    def of_concepts(stages: list[Tensor]) -> Tensor:
-        units = torch.stack([stages[stage].flatten(1)[:, unit] for stage, unit in places], dim=1)
-        return torch.cat([units, pooled_units(stages[-1])], dim=1) if features else units
+    def __init__(self, model: Model, request: Stimulate) -> None:
+        self.passes = StimulusPasses()
+        self.rows = request.steps
+        self._ascent: Ascent = ascent_of(
+            model.autoencoder,
+            stage=request.stage,
+            unit=request.unit,
+            sign=request.sign,
+            seed=request.seed,
+            steps=request.steps,
+        )
+        self._found: Stimulus | None = None
 
-    seen = _of_units(model, images, of_concepts)
-    found = np.ascontiguousarray(seen[:, : len(concepts)])
-    columns = list(zip(concepts, found.T.astype(np.float64), strict=True))  # thresholds are float64
-    return {
-        "activations": found,
-        "detected": np.stack([concept.decides(column) for concept, column in columns], axis=1),
-        "confidences": np.stack([concept.confidence(column) for concept, column in columns], axis=1).astype(np.float32),
-        **({"features": np.ascontiguousarray(seen[:, len(concepts) :])} if features else {}),
-    }
+    def step(self) -> None:
+        """Take a step; does nothing after the last."""
+        try:
+            if self._found is None:
+                next(self._ascent)
+        except StopIteration as end:
+            self._found = end.value
+
+    def answer(self) -> Answer:
+        """Return the `image` uint8 [H, W, C], and its `activation` float32 [1].
+
+        Raises:
+            NotFiniteError: if the activation is NaN or infinite.
+        """
+        while self._found is None:  # the last step has been taken; what follows is the result
+            self.step()
+        if not math.isfinite(self._found.activation):
+            raise NotFiniteError("the optimal stimulus's activation is not finite")
+        activation = np.array([self._found.activation], np.float32)
+        return Answer(tensors={"image": self._found.image, "activation": activation})
 
 
-def activations(model: Model, images: NDArray[np.uint8], stage: int, units: Sequence[int]) -> Float32s:
-    """Return activations float32 [N, U] of units of a stage, from 1, on images uint8 [N, H, W, C]; () means all."""
+class StimulusPasses:
+    """Takes the next step of one ascent."""
 
-    def of_stage(stages: list[Tensor]) -> Tensor:
-        found = stages[stage - 1].flatten(1)
+    name = "stimulate"
+
+    def compute(self, pieces: Sequence[Piece[StimulusWork]], size: int) -> None:
+        """Take a step."""
+        for piece in pieces:
+            piece.work.step()
+
+
+def _with_features(model: Model, batch: Tensor) -> list[Tensor]:
+    """Return the units of every stage, [B, M, H, W] each, and the features [B, M] if the model has some."""
+    stages = model.autoencoder(batch)
+    return [*stages, pooled_units(stages[-1])] if model.features else stages
+
+
+def _units_of(stage: int, units: Sequence[int]) -> Callable[[Sequence[Tensor]], Tensor]:
+    """Return what picks units of a stage, from 1, [n, U]; () means all."""
+
+    def read(results: Sequence[Tensor]) -> Tensor:
+        found = results[stage - 1].flatten(1)
         return found[:, list(units)] if units else found
 
-    return _of_units(model, images, of_stage)
+    return read
 
 
-def reconstruct(model: Model, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the first stage's reconstructions of images, uint8 [N, H, W, C].
-
-    Raises:
-        NotFiniteError: if a pixel is NaN or infinite.
-    """
-    return to_pixels(_finite(mapped(model, images, model.autoencoder.reconstruct)))
+def _activations(found: Tensor) -> Answer:
+    return Answer(tensors={"activations": _numbers(found)})
 
 
-def stimulate(model: Model, request: Stimulate) -> dict[str, NDArray[Any]]:
-    """Return the `image` uint8 [H, W, C] that stimulates a unit most, and its `activation` float32 [1].
+def _passed(found: Tensor) -> Answer:
+    _numbers(found)
+    return Answer()
 
-    Raises:
-        NotFiniteError: if the activation is NaN or infinite.
-    """
-    found = optimal_stimulus(
-        model.autoencoder,
-        stage=request.stage,
-        unit=request.unit,
-        sign=request.sign,
-        seed=request.seed,
-        steps=request.steps,
+
+def _reconstructions(found: Tensor) -> Answer:
+    return Answer(tensors={"images": to_pixels(_finite(found))})
+
+
+def _detected(concepts: Sequence[Concept], found: Tensor, features: bool) -> Answer:
+    seen = _numbers(found)
+    units = np.ascontiguousarray(seen[:, : len(concepts)])
+    # Thresholds are float64. Each column is contiguous, so that NumPy computes a lone row as it computes many.
+    columns = list(zip(concepts, units.T.astype(np.float64, order="C"), strict=True))
+    confidences = np.stack([concept.confidence(column) for concept, column in columns], axis=1).astype(np.float32)
+    return Answer(
+        tensors={
+            "activations": units,
+            "detected": np.stack([concept.decides(column) for concept, column in columns], axis=1),
+            "confidences": confidences,
+            **({"features": np.ascontiguousarray(seen[:, len(concepts) :])} if features else {}),
+        }
     )
-    if not math.isfinite(found.activation):
-        raise NotFiniteError("the optimal stimulus's activation is not finite")
-    return {"image": found.image, "activation": np.array([found.activation], np.float32)}
 
 
-def _of_units(model: Model, images: NDArray[np.uint8], pick: Callable[[list[Tensor]], Tensor]) -> Float32s:
-    """Return the activations that `pick` selects from those of all stages, [B, M, H, W] each."""
-    network = model.autoencoder
-    found: Float32s = _finite(mapped(model, images, lambda batch: pick(network(batch)))).float().numpy()
-    return found
+def _numbers(found: Tensor) -> Float32s:
+    numbers: Float32s = _finite(found).float().numpy()
+    return numbers
 
 
 def _finite(values: Tensor) -> Tensor:

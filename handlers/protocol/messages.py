@@ -1,7 +1,8 @@
 """The handlers' side of the wire; `service.backend.messages` is the other side, docs/architecture.md has the table.
 
-A request is a map of bytes: `request` is JSON, `pixels` raw uint8. An answer is one safetensors blob whose tensor
-`header` is JSON. Its status is `ok`, `invalid` (the request is wrong), `error` (the model failed; the log says why) or
+A request is a map of bytes: `request` is JSON, `pixels` raw uint8. On a socket it is one message: the length of
+`request` as a little-endian uint32, `request`, then `pixels`. An answer is one safetensors blob whose tensor `header`
+is JSON. Its status is `ok`, `invalid` (the request is wrong), `error` (the model failed; the log says why) or
 `refused` (the archive is unfit and was not loaded).
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
@@ -19,7 +21,7 @@ from safetensors.numpy import save
 
 from handlers.errors import RequestError
 
-Item = Mapping[str, bytes | bytearray]
+Item = Mapping[str, bytes | bytearray | memoryview]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,8 @@ class Stimulate:
 
 Request = Describe | Canary | Generate | Classify | Detect | Activate | Reconstruct | Stimulate
 MAX_STEPS = 10_000  # of a gradient ascent; the API's limit is lower
+HEADER_BYTES = 2**14  # ample for all of an answer except its images
+_LENGTH = struct.Struct("<I")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +119,20 @@ class Failure:
     message: str
 
 
+def item_of(message: bytes) -> Item:
+    """Take a message of a socket apart.
+
+    Raises:
+        RequestError: if it is too short.
+    """
+    if len(message) < _LENGTH.size or len(message) < _LENGTH.size + _LENGTH.unpack_from(message)[0]:
+        raise RequestError("expected a length, a request of that length, and pixels")
+    end = _LENGTH.size + _LENGTH.unpack_from(message)[0]
+    return {"request": message[_LENGTH.size : end], "pixels": memoryview(message)[end:]}
+
+
 def read_request(item: Item) -> Request:
-    """Read one item of TorchServe's batch.
+    """Read one item of TorchServe's batch, or of a socket.
 
     Raises:
         RequestError: if it is malformed; the text says what was expected.

@@ -12,12 +12,12 @@ import torch
 
 from handlers.archive import pack
 from handlers.compute.model import load
-from handlers.operations.classification import classify
-from handlers.operations.generation import generate
+from handlers.operations.direct import generate
 from handlers.protocol.messages import Failure, Generate
 from service.backend import messages
 from service.backend.torchserve import TorchServe
 from tests.e2e.torchserve import RunningTorchServe, running_torchserve
+from tests.support.direct import classify
 from tests.training.fakes import blobs, small_adversarial_recipe, small_dcgan_recipe
 from training.loop.loop import train
 from training.probe.run import probe_run

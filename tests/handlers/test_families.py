@@ -12,9 +12,9 @@ import torch
 from handlers.archive import pack
 from handlers.compute.model import Model, load
 from handlers.errors import ArchiveError
-from handlers.operations.classification import classify, classify_with_features
-from handlers.operations.generation import generate
+from handlers.operations.direct import generate
 from handlers.protocol.messages import Failure, Generate
+from tests.support.direct import classify, classify_with_features
 from tests.training.fakes import blobs, small_adversarial_recipe, small_dcgan_recipe, small_recipe
 from training.loop.loop import train
 from training.recipes import RECIPES, Kind, Recipe

@@ -10,7 +10,7 @@ that does lengthens the next.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -54,6 +54,9 @@ class Stimulus:
         return self.activations[-1]
 
 
+Ascent = Generator[None, None, Stimulus]  # yields after each step, and returns the result
+
+
 def top_stimuli(activations: NDArray[np.floating[Any]], *, sign: int = 1, count: int = TOP) -> NDArray[np.int64]:
     """Return the indices of the images with the largest `sign * activation`, the largest first; ties in their order.
 
@@ -90,8 +93,23 @@ def optimal_stimulus(
         seed: see `ascend`.
         report: see `ascend`.
     """
-    device = next(network.parameters()).device
-    return ascend(
+    ascent = ascent_of(network, stage=stage, unit=unit, sign=sign, form=form, starts=starts, steps=steps, seed=seed)
+    return _to_the_end(ascent, report)
+
+
+def ascent_of(
+    network: SparseAutoencoder,
+    *,
+    stage: int,
+    unit: int,
+    sign: int = 1,
+    form: Form = "pixels",
+    starts: int = STARTS,
+    steps: int = STEPS,
+    seed: int = 0,
+) -> Ascent:
+    """Return the ascent to a unit's optimal stimulus, step by step; see `optimal_stimulus` for the arguments."""
+    return _ascent(
         lambda images: network(images)[stage - 1].flatten(1)[:, unit],
         network.image_shape,
         sign=sign,
@@ -99,12 +117,10 @@ def optimal_stimulus(
         starts=starts,
         steps=steps,
         seed=seed,
-        device=device,
-        report=report,
+        device=next(network.parameters()).device,
     )
 
 
-@torch.inference_mode(False)
 def ascend(
     activation: Activation,
     image_shape: tuple[int, int, int],
@@ -131,6 +147,25 @@ def ascend(
         device: where to compute.
         report: called with the number of steps just done.
     """
+    ascent = _ascent(
+        activation, image_shape, sign=sign, form=form, starts=starts, steps=steps, seed=seed, device=device
+    )
+    return _to_the_end(ascent, report)
+
+
+@torch.inference_mode(False)
+def _ascent(
+    activation: Activation,
+    image_shape: tuple[int, int, int],
+    *,
+    sign: int,
+    form: Form,
+    starts: int,
+    steps: int,
+    seed: int,
+    device: torch.device | str,
+) -> Ascent:
+    """Ascend as `ascend` says; yields after each step."""
     render = _Frequencies(image_shape, device) if form == "frequencies" else nn.Identity()
     generator = stream(seed, f"stimulus/{form}")
     parameters = _unit(torch.randn(starts, *image_shape, generator=generator)).to(device)
@@ -146,13 +181,24 @@ def ascend(
         values = torch.where(better, tried_values, values)
         lengths = (lengths * torch.where(better, LONGER, SHORTER)).clamp(max=LONGEST)
         curves.append(values)
-        report(1)
+        yield
         if bool((lengths < SHORTEST).all()):
             break
     best = int(values.argmax())
     direction: NDArray[np.float32] = _unit(render(parameters))[best].cpu().numpy()
     curve = tuple(sign * float(each[best]) for each in curves)
     return Stimulus(direction, picture(direction), curve)
+
+
+def _to_the_end(ascent: Ascent, report: Report) -> Stimulus:
+    """Take every step; `report` is called with the number of steps just done."""
+    while True:
+        try:
+            next(ascent)
+        except StopIteration as end:
+            found: Stimulus = end.value
+            return found
+        report(1)
 
 
 def picture(direction: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -97,7 +97,7 @@ def generate(path: Path, *, count: int, seed: int, shape: tuple[int, int, int] |
         NotFiniteError: if an image is not finite.
     """
     from handlers.errors import NotFiniteError
-    from handlers.operations.generation import generate as generated
+    from handlers.operations.direct import generate as generated
     from handlers.protocol.messages import Failure, Generate
     from training.errors import ScoreError
 

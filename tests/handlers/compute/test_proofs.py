@@ -13,10 +13,9 @@ from handlers.compute import proofs
 from handlers.compute.batch_sizes import BatchSizes, fixed, prove
 from handlers.compute.model import Model
 from handlers.compute.proofs import with_proven_sizes
-from handlers.operations.classification import classify
-from handlers.operations.detection import activations
-from handlers.operations.generation import generate
+from handlers.operations.direct import generate
 from handlers.protocol.messages import Failure, Generate
+from tests.support.direct import activations, classify
 
 
 class Counted:

@@ -12,10 +12,11 @@ import torch
 from handlers.compute.batch_sizes import fixed
 from handlers.compute.model import Model
 from handlers.errors import RequestError
-from handlers.operations.classification import Classifier, classify, classify_with_features, to_probabilities
-from handlers.operations.generation import HEADER_BYTES
+from handlers.operations.classification import Classifier, to_probabilities
+from handlers.operations.direct import answers
 from handlers.protocol.images import from_pixels
-from handlers.protocol.messages import Answer, Canary, Classify, Failure, Generate
+from handlers.protocol.messages import HEADER_BYTES, Answer, Canary, Classify, Failure, Generate
+from tests.support.direct import classify, classify_with_features
 from training.networks.improved_gan import Discriminator
 
 
@@ -70,7 +71,7 @@ def test_a_logit_that_is_not_finite_fails_that_request_only(classifier: Model) -
 
     suspicious = Classifier(dataclasses.replace(classifier, network=Suspicious(), sizes=fixed(1)), 10**6)
     dark, bright = np.zeros((1, 6, 5, 2), np.uint8), np.full((1, 6, 5, 2), 255, np.uint8)
-    first, second = suspicious.answers([Classify(dark), Classify(bright)])
+    first, second = answers(suspicious, [Classify(dark), Classify(bright)])
     assert first == Failure("error", "the model's logits are not finite")
     assert isinstance(second, Answer) and second.tensors["probabilities"] == pytest.approx(np.full((1, 3), 1 / 3))
 
@@ -101,7 +102,7 @@ def test_a_classifier_with_too_many_features_has_none(classifier: Model, monkeyp
 
 
 def test_the_canary_is_a_real_forward_pass(classifier: Model) -> None:
-    assert Classifier(classifier, 10**6).answers([Canary()]) == [Answer()]
+    assert answers(Classifier(classifier, 10**6), [Canary()]) == [Answer()]
 
 
 def test_images_of_another_shape_are_refused_with_both_shapes(classifier: Model) -> None:

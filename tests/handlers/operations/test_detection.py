@@ -16,9 +16,11 @@ from handlers.archive import pack
 from handlers.compute.batch_sizes import fixed
 from handlers.compute.model import Model, load
 from handlers.errors import ArchiveError, RequestError
-from handlers.operations.detection import Detector, activations, detect, reconstruct
+from handlers.operations.detection import Detector
+from handlers.operations.direct import answers
 from handlers.protocol.images import from_pixels, to_pixels
 from handlers.protocol.messages import Activate, Answer, Canary, Classify, Detect, Failure, Reconstruct, Stimulate
+from tests.support.direct import activations, detect, reconstruct
 from tests.support.runs import CONCEPTS, concept, tiny_autoencoder
 from training.errors import RunError
 from training.networks.sparse_autoencoder import SparseAutoencoder
@@ -30,14 +32,17 @@ def some_images(count: int) -> np.ndarray:
     return np.random.default_rng(count).integers(0, 256, (count, 12, 12, 1), dtype=np.uint8)
 
 
+def names(model: Model) -> list[str]:
+    return [concept.name for concept in model.concepts]
+
+
 def network_of(model: Model) -> SparseAutoencoder:
     assert isinstance(model.network, SparseAutoencoder)
     return model.network
 
 
 def answer_to(model: Model, request: Stimulate | Detect | Activate | Reconstruct | Canary) -> Answer:
-    detector = Detector(model, 10**6)
-    [found] = detector.answers([detector.check(request)])
+    [found] = answers(Detector(model, 10**6), [request])
     assert isinstance(found, Answer)
     return found
 
@@ -54,7 +59,7 @@ def test_activations_are_those_of_the_network(neurons: Model) -> None:
 
 def test_decisions_and_confidences_follow_each_concepts_own_sign_and_threshold(neurons: Model) -> None:
     images = some_images(9)
-    found = detect(neurons, images, neurons.concepts)
+    found = detect(neurons, images, names(neurons))
     assert found["activations"].shape == found["detected"].shape == found["confidences"].shape == (9, 2)
     for column, each in enumerate(CONCEPTS):
         values = activations(neurons, images, each.stage, (each.unit,))[:, 0].astype(np.float64)
@@ -66,11 +71,11 @@ def test_decisions_and_confidences_follow_each_concepts_own_sign_and_threshold(n
 
 def test_features_are_the_means_of_the_top_stages_maps(neurons: Model) -> None:
     images = some_images(9)
-    found = detect(neurons, images, neurons.concepts, features=True)
+    found = detect(neurons, images, names(neurons), features=True)
     expected = network_of(neurons)(from_pixels(images, CPU))[-1].mean(dim=(2, 3))
     np.testing.assert_allclose(found["features"], expected, atol=1e-5)
     assert found["features"].shape == (9, neurons.features) and neurons.features > 0
-    for name, values in detect(neurons, images, neurons.concepts).items():
+    for name, values in detect(neurons, images, names(neurons)).items():
         assert np.array_equal(found[name], values)
 
 
@@ -124,7 +129,7 @@ def test_an_activation_that_is_not_finite_fails_that_request_only(neurons: Model
     network.__class__ = NotANumber
     detector = Detector(dataclasses.replace(neurons, sizes=fixed(1)), 10**6)
     dark, bright = np.zeros((1, 12, 12, 1), np.uint8), np.full((1, 12, 12, 1), 255, np.uint8)
-    first, second = detector.answers([Activate(dark, 1, ()), Activate(bright, 1, ())])
+    first, second = answers(detector, [Activate(dark, 1, ()), Activate(bright, 1, ())])
     assert first == Failure("error", "the model's activations are not finite")
     assert isinstance(second, Answer)
 

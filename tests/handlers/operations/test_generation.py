@@ -15,12 +15,12 @@ from handlers.compute.batch_sizes import BatchSizes, fixed
 from handlers.compute.latents import latents
 from handlers.compute.model import Model
 from handlers.errors import RequestError
-from handlers.operations import generation
-from handlers.operations.generation import Sampler, Span, generate, needed_spans
+from handlers.operations.direct import answers, generate
+from handlers.operations.generation import Pixels, Sampler, Samples
 from handlers.protocol.messages import Answer, Canary, Classify, Describe, Failure, Generate
 
 
-def made(model: Model, request: Generate) -> generation.Pixels:
+def made(model: Model, request: Generate) -> Pixels:
     """Return the samples of a request that must succeed."""
     [images] = generate(model, [request])
     assert not isinstance(images, Failure)
@@ -58,15 +58,15 @@ def test_the_last_index_of_all_can_be_made(generator: Model) -> None:
     assert len(made(generator, Generate(2**64 - 1, 2**63 - 1, 1))) == 1
 
 
-def test_what_several_requests_ask_for_is_computed_once(generator: Model) -> None:
+def test_only_what_is_asked_for_is_computed_but_whole_micro_batches_where_rows_are_not_free(generator: Model) -> None:
     requests = [Generate(1, 3, 10), Generate(1, 12, 2), Generate(2, 0, 1), Generate(1, 40, 1)]
     free = dataclasses.replace(generator, sizes=BatchSizes(8, (1, 8), free=True))
-    assert needed_spans(free, requests) == [Span(1, 3, 13), Span(1, 40, 40), Span(2, 0, 0)]
     kept = dataclasses.replace(generator, sizes=fixed(8))
-    assert needed_spans(kept, requests) == [Span(1, 0, 15), Span(1, 40, 47), Span(2, 0, 7)]
-    for model in (free, kept):
+    for model, rows, alone in ((free, [10, 2, 1, 1], 0), (kept, [16, 8, 8, 8], 8)):
+        works = [Sampler(model, 10**6).begin(request) for request in requests]
+        assert [(work.rows, work.alone) for work in works if isinstance(work, Samples)] == [(n, alone) for n in rows]
         for request, together in zip(requests, generate(model, requests), strict=True):
-            assert np.array_equal(made(generator, request), cast(generation.Pixels, together))
+            assert np.array_equal(made(generator, request), cast(Pixels, together))
 
 
 def test_an_image_that_is_not_finite_fails_the_requests_that_ask_for_it_only(generator: Model) -> None:
@@ -74,9 +74,9 @@ def test_an_image_that_is_not_finite_fails_the_requests_that_ask_for_it_only(gen
     model = dataclasses.replace(generator, network=Blinking(), config=config, sizes=fixed(1))
     signs = [latents(5, i, 1, 1, "normal").item() < 0 for i in range(30)]
     sampler = Sampler(model, 10**6)
-    answers = sampler.answers([Generate(5, index, 1) for index in range(30)])
-    assert [isinstance(answer, Failure) for answer in answers] == signs
-    failures = [answer for answer in answers if isinstance(answer, Failure)]
+    found = answers(sampler, [Generate(5, index, 1) for index in range(30)])
+    assert [isinstance(answer, Failure) for answer in found] == signs
+    failures = [answer for answer in found if isinstance(answer, Failure)]
     assert {failure.status for failure in failures} == {"error"}
     assert "not finite" in failures[0].message
 
@@ -87,18 +87,18 @@ def test_a_batch_without_samples_computes_nothing(generator: Model) -> None:
 
 
 def test_the_canary_is_a_real_forward_pass(generator: Model) -> None:
-    assert Sampler(generator, 10**6).answers([Canary()]) == [Answer()]
+    assert answers(Sampler(generator, 10**6), [Canary()]) == [Answer()]
     broken = dataclasses.replace(generator, network=torch.nn.Identity())
-    [answer] = Sampler(broken, 10**6).answers([Canary()])
+    [answer] = answers(Sampler(broken, 10**6), [Canary()])
     assert answer == Failure("error", "the model failed on this request")
 
 
 def test_answers_keep_the_order_of_the_requests(generator: Model) -> None:
-    early = Failure("invalid", "no request")
+    unfit = Classify(np.zeros((1, 6, 5, 2), np.uint8))
     sampler = Sampler(generator, 10**6)
-    first, second, third, fourth = sampler.answers([Generate(1, 0, 2), early, Describe(), Generate(1, 7, 3)])
+    first, second, third, fourth = answers(sampler, [Generate(1, 0, 2), unfit, Describe(), Generate(1, 7, 3)])
     assert isinstance(first, Answer) and first.tensors["images"].shape == (2, 6, 5, 2)
-    assert second is early
+    assert isinstance(second, Failure) and second.status == "invalid"
     assert isinstance(third, Answer) and third.facts["latent_size"] == 5
     assert isinstance(fourth, Answer) and fourth.tensors["images"].shape == (3, 6, 5, 2)
 

@@ -23,7 +23,7 @@ Handler = GeneratorHandler | ClassifierHandler
 
 
 def started(handler: Handler, folder: Path) -> Handler:
-    handler.initialize(SimpleNamespace(system_properties={"model_dir": str(folder), "gpu_id": None}))
+    handler.initialize(SimpleNamespace(system_properties={"model_dir": str(folder), "gpu_id": None}, model_name="m"))
     return handler
 
 
@@ -195,8 +195,10 @@ def test_a_device_that_is_lost_ends_the_worker(generator_handler: Handler, monke
 
     monkeypatch.setattr("handlers.operations.generation.latents", explode)
     monkeypatch.setattr("handlers.compute.device.works", lambda _: False)
-    with pytest.raises(SystemExit):
-        asked(generator_handler, messages.generate_request(1, 0, 1))
+    ended: list[bool] = []
+    monkeypatch.setattr("handlers.serving.batcher.end_worker", lambda: ended.append(True))
+    asked(generator_handler, messages.generate_request(1, 0, 1))
+    assert ended
 
 
 def damaged(folder: Path, tmp_path: Path, name: str, content: bytes) -> Path:

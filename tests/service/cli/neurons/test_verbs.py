@@ -17,8 +17,8 @@ from typer.testing import CliRunner, Result
 
 from handlers.archive import pack
 from handlers.compute.model import load
-from handlers.operations.classification import classify
 from service.cli.neurons import verbs
+from tests.support.direct import classify
 from tests.training.fakes import blobs, small_recipe
 from tests.training.neurons.fakes import faces, others, small_autoencoder_recipe
 from training.data import LabelledImages

@@ -124,7 +124,7 @@ def test_a_run_generates_samples_by_seed(run: Path, reference: Path) -> None:
 def test_the_samples_of_a_run_are_those_of_its_archive(run: Path, tmp_path: Path) -> None:
     from handlers.archive import pack
     from handlers.compute.model import load as load_model
-    from handlers.operations.generation import generate
+    from handlers.operations.direct import generate
     from handlers.protocol.messages import Generate
 
     archive = pack(run, "generator", tmp_path / "tiny.mar", micro_batch=loading.MICRO_BATCH)

@@ -15,8 +15,8 @@ from typer.testing import CliRunner, Result
 
 from handlers.archive import pack
 from handlers.compute.model import load
-from handlers.operations.classification import classify
 from service.cli.training import probe
+from tests.support.direct import classify
 from tests.training.fakes import blobs, small_dcgan_recipe, small_recipe
 from training.batches import to_tensor
 from training.loop.loop import train

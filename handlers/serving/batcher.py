@@ -1,0 +1,160 @@
+"""Computes what waits, pass after pass, in the one thread that uses the network.
+
+It is greedy: a lone request is computed at once, without a timer in front of it; what arrives meanwhile shares the next
+pass. The network works without Python's lock, so that other threads read requests and write answers at that time.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from handlers.operations.work import Piece, Work, attempt
+from handlers.protocol.messages import Failure
+from handlers.serving.queue import Entry, FairQueue, Pass
+from handlers.serving.times import PassTimes
+
+LOG = logging.getLogger("mintage.handlers")
+WARM_UP_S = 2.0  # in which sizes are timed before a model is ready
+EXPIRY_S = 0.05  # between two searches for expired work
+
+
+class Batcher:
+    """The thread that computes, and the queue before it.
+
+    Args:
+        sizes: The sizes that shared passes may have, in rising order.
+        max_rows: Of a class that may wait; see `FairQueue`.
+        max_bytes: As `max_rows`.
+        works: Whether the device still computes; asked after a failure.
+    """
+
+    def __init__(self, sizes: Sequence[int], *, max_rows: int, max_bytes: int, works: Callable[[], bool]) -> None:
+        self.times = PassTimes(sizes)
+        self._queue = FairQueue(self.times, max_rows=max_rows, max_bytes=max_bytes)
+        self._works = works
+        self._changed = threading.Condition()
+        self._expired_at = 0.0
+        self._thread = threading.Thread(target=self._run, name="batcher", daemon=True)
+        self._closed = False
+
+    def start(self) -> None:
+        """Begin to compute."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop after the pass that is being computed."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def warm_up(self, make: Callable[[], Work]) -> None:
+        """Time a pass of every size, small ones first, as far as a short time allows; before `start`.
+
+        Args:
+            make: Makes work of one row.
+        """
+        end = time.monotonic() + WARM_UP_S
+        for size in self.times.sizes:
+            for _ in range(2):  # kernels are chosen in the first pass of a size
+                work = make()
+                begin = time.perf_counter()
+                work.passes.compute([Piece(work, range(work.rows))], size)
+                seconds = time.perf_counter() - begin
+            self.times.measured(work.passes.name, size, seconds)
+            if time.monotonic() >= end:
+                return
+
+    def add(self, entry: Entry) -> None:
+        """Let work wait; its `done` is called in the thread that computes.
+
+        Raises:
+            QueueFullError: if too much waits already.
+        """
+        with self._changed:
+            self._queue.add(entry, time.monotonic())
+            self._changed.notify()
+
+    def cancel(self, entry: Entry) -> None:
+        """Drop what no pass has computed yet; `done` is not called any more, unless it is being called now."""
+        with self._changed:
+            self._queue.cancel(entry)
+
+    def waiting(self) -> dict[str, int]:
+        """Return the rows that wait, by class."""
+        with self._changed:
+            return {"interactive": self._queue.rows(bulk=False), "bulk": self._queue.rows(bulk=True)}
+
+    def _run(self) -> None:
+        try:
+            while (chosen := self._next()) is not None:
+                self._compute(chosen)
+        except BaseException:
+            LOG.critical("the thread that computes failed; this worker ends", exc_info=True)
+            end_worker()
+
+    def _next(self) -> Pass | None:
+        """Wait for the next pass; None once closed."""
+        while True:
+            with self._changed:
+                while True:
+                    if self._closed:
+                        return None
+                    late = self._expired()
+                    chosen = None if late else self._queue.next(time.monotonic())
+                    if late or chosen is not None:
+                        break
+                    self._changed.wait()
+            for entry in late:
+                entry.done(entry)
+            if chosen is not None:
+                return chosen
+
+    def _expired(self) -> list[Entry]:
+        now = time.monotonic()
+        if now < self._expired_at + EXPIRY_S:
+            return []
+        self._expired_at = now
+        return self._queue.expired(now)
+
+    def _compute(self, chosen: Pass) -> None:
+        begin = time.perf_counter()
+        failure = attempt(lambda: chosen.passes.compute(chosen.pieces, chosen.size))
+        if isinstance(failure, Failure):
+            self._end_if_broken()
+        else:
+            self.times.measured(chosen.passes.name, chosen.size, time.perf_counter() - begin)
+        for entry in self._finished(chosen, failed=failure is not None):
+            entry.done(entry)
+
+    def _finished(self, chosen: Pass, *, failed: bool) -> list[Entry]:
+        """Return the entries that are complete with a pass, or failed in it."""
+        finished = []
+        with self._changed:
+            for entry, rows in chosen.parts:
+                entry.computed += len(rows)
+                if entry.outcome != "waiting":
+                    continue
+                if failed:
+                    self._queue.fail(entry)
+                elif entry.computed == entry.work.rows:
+                    entry.outcome = "computed"
+                else:
+                    continue
+                finished.append(entry)
+        return finished
+
+    def _end_if_broken(self) -> None:
+        """End this worker if its device no longer computes: TorchServe then starts another one."""
+        if not self._works():
+            LOG.critical("the device no longer computes; this worker ends")
+            end_worker()
+
+
+def end_worker() -> None:
+    """End this process, whatever its other threads do; TorchServe starts another one."""
+    os._exit(1)

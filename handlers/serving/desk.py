@@ -1,0 +1,117 @@
+"""Where requests to a model come in, by a socket or by TorchServe, and where their answers are written."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from handlers.operations.work import Work, attempt
+from handlers.protocol import messages
+from handlers.protocol.messages import Answer, Canary, Describe, Failure, Item, Request
+from handlers.serving.batcher import Batcher
+from handlers.serving.queue import Entry, QueueFullError
+
+
+class Operations(Protocol):
+    """What a kind of model can be asked."""
+
+    @property
+    def facts(self) -> Mapping[str, object]:
+        """The facts in every answer's header."""
+
+    def check(self, request: Request) -> Request:
+        """Return a valid request, or raise HandlerError."""
+
+    def begin(self, request: Request) -> Work | Answer:
+        """Return the work of a checked request, or its answer if there is nothing to compute."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: a client in whose turn the work is done, whether it is bulk work, and when it is of no use any more."""
+
+    client: str = ""
+    bulk: bool = False
+    deadline: float = math.inf  # on the monotonic clock
+
+
+class Desk:
+    """Takes requests to one model.
+
+    Args:
+        operations: What the model can be asked.
+        batcher: What computes; None for a model that was refused.
+    """
+
+    def __init__(self, operations: Operations, batcher: Batcher | None) -> None:
+        self._operations = operations
+        self._batcher = batcher
+
+    def begin(self, item: Item, caller: Caller, done: Callable[[Entry], None]) -> Entry | bytes:
+        """Have a request computed; returns its answer at once if there is nothing to compute.
+
+        Args:
+            item: The request.
+            caller: Who asks.
+            done: Called in another thread when the work has ended; then `answer` has the answer.
+
+        Raises:
+            QueueFullError: if too much work waits already.
+        """
+        begun = attempt(lambda: self._begun(item))
+        if isinstance(begun, Answer | Failure):
+            return messages.write_answer(begun, self._operations.facts)
+        size_bytes = sum(map(len, item.values()))
+        entry = Entry(begun, caller.client, caller.bulk, caller.deadline, size_bytes, done)
+        assert self._batcher is not None  # noqa: S101 - a refused model begins no work
+        self._batcher.add(entry)
+        return entry
+
+    def cancel(self, entry: Entry) -> None:
+        """Drop work whose caller has left."""
+        if self._batcher is not None:
+            self._batcher.cancel(entry)
+
+    def answer(self, entry: Entry) -> bytes:
+        """Write the answer of work that is `computed` or has `failed`."""
+        failed = Failure("error", "the model failed on this request")
+        outcome = attempt(entry.work.answer) if entry.outcome == "computed" else failed
+        return messages.write_answer(outcome, self._operations.facts)
+
+    def ask(self, item: Item) -> bytes:
+        """Answer a request and wait for it, as an interactive caller without a name."""
+        ended = threading.Event()
+        try:
+            begun = self.begin(item, Caller(), lambda _: ended.set())
+        except QueueFullError as error:
+            return messages.write_answer(Failure("error", str(error)), self._operations.facts)
+        if isinstance(begun, bytes):
+            return begun
+        ended.wait()
+        return self.answer(begun)
+
+    def waiting(self) -> dict[str, int]:
+        """Return the rows that wait, by class."""
+        return self._batcher.waiting() if self._batcher is not None else {}
+
+    def _begun(self, item: Item) -> Work | Answer:
+        request = self._operations.check(messages.read_request(item))
+        return self._operations.begin(request)
+
+
+def is_probe(item: Item) -> bool:
+    """Say whether a request is one that only looks whether the model is well, on nobody's behalf."""
+    try:
+        request = messages.read_request(item)
+    except Exception:
+        return False
+    return isinstance(request, Canary | Describe)
+
+
+def seconds_from_now(seconds: float | None) -> float:
+    """Return the moment of the monotonic clock so many seconds from now; None is never."""
+    return math.inf if seconds is None else time.monotonic() + seconds

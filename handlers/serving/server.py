@@ -1,0 +1,172 @@
+"""The socket of one worker process: callers reach the queue in front of the network without a hop between.
+
+A small gRPC server on `{folder}/{digest of the model's name}.{process id}`, in a thread with an event loop of its own.
+It appears when the model is ready. Deadlines and cancels are gRPC's; the metadata say whose turn a call takes.
+
+    /mintage.worker/Predict   a request as `handlers.protocol.messages` has it -> its answer, both bytes
+    /mintage.worker/State     nothing -> JSON: `calls` that are open, `quiet_s` since the last one, rows that wait
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from handlers.errors import RequestError
+from handlers.protocol import messages
+from handlers.protocol.messages import item_of
+from handlers.serving.desk import Caller, Desk, is_probe, seconds_from_now
+from handlers.serving.queue import Entry, QueueFullError
+
+SERVICE = "mintage.worker"
+CLASS_KEY, CLIENT_KEY, RETRY_KEY = "mintage-class", "mintage-client", "mintage-retry-after-s"
+STARTUP_TIMEOUT_S = 30.0  # to listen, on a machine that has much else to do
+
+
+class WorkerServer:
+    """Serves one model on a unix socket, until the process ends.
+
+    Args:
+        desk: Where requests go.
+        path: The socket.
+        max_message_bytes: Most bytes of one message, either way.
+    """
+
+    def __init__(self, desk: Desk, path: Path, *, max_message_bytes: int) -> None:
+        self._desk = desk
+        self._path = path
+        self._max_message_bytes = max_message_bytes
+        self._calls = 0
+        self._quiet_since = time.monotonic()
+        self._ended: deque[tuple[Entry, asyncio.Future[None]]] = deque()
+        self._loop: asyncio.AbstractEventLoop
+        self._listening = threading.Event()
+        self._stopping: asyncio.Event
+        self._thread = threading.Thread(target=self._run, name="server", daemon=True)
+
+    def start(self) -> None:
+        """Listen.
+
+        Raises:
+            OSError: if the socket cannot be made.
+        """
+        self._thread.start()
+        if not self._listening.wait(STARTUP_TIMEOUT_S):
+            raise OSError(f"cannot listen on {self._path}")
+
+    def close(self) -> None:
+        """Stop listening, and end what is open."""
+        self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join()
+
+    def _run(self) -> None:
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        server = grpc.aio.server(options=_options(self._max_message_bytes))
+        server.add_generic_rpc_handlers((self._handlers(),))
+        server.add_insecure_port(f"unix:{self._path}")
+        await server.start()
+        self._listening.set()
+        await self._stopping.wait()
+        await server.stop(None)
+        self._path.unlink(missing_ok=True)
+
+    def _handlers(self) -> grpc.GenericRpcHandler:
+        methods: dict[str, Callable[[bytes, Any], Coroutine[Any, Any, bytes]]] = {
+            "Predict": self._predict,
+            "State": self._state,
+        }
+        return grpc.method_handlers_generic_handler(
+            SERVICE, {name: grpc.unary_unary_rpc_method_handler(method) for name, method in methods.items()}
+        )
+
+    async def _predict(self, message: bytes, context: Any) -> bytes:
+        """Answer one request in its client's turn."""
+        try:
+            item = item_of(message)
+        except RequestError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        if is_probe(item):
+            return await self._answer(item, context)
+        self._calls += 1
+        try:
+            return await self._answer(item, context)
+        finally:
+            self._calls -= 1
+            self._quiet_since = time.monotonic()
+
+    async def _answer(self, item: messages.Item, context: Any) -> bytes:
+        ended: asyncio.Future[None] = self._loop.create_future()
+        try:
+            begun = self._desk.begin(item, _caller(context), lambda entry: self._end(entry, ended))
+        except QueueFullError as error:
+            advice = ((RETRY_KEY, f"{error.retry_after_s:.3f}"),)
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error), advice)
+            raise AssertionError("abort raises") from None
+        if isinstance(begun, bytes):
+            return begun
+        try:
+            await ended
+        except asyncio.CancelledError:
+            self._desk.cancel(begun)
+            raise
+        if begun.outcome == "expired":
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed while the request waited")
+        return self._desk.answer(begun)
+
+    def _end(self, entry: Entry, ended: asyncio.Future[None]) -> None:
+        """Wake the call of an entry, from the thread that computes; a pass that ends many calls wakes the loop once."""
+        self._ended.append((entry, ended))
+        if len(self._ended) == 1:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        while self._ended:
+            _, ended = self._ended.popleft()
+            if not ended.done():
+                ended.set_result(None)
+
+    async def _state(self, _: bytes, __: Any) -> bytes:
+        quiet_s = 0.0 if self._calls else time.monotonic() - self._quiet_since
+        return json.dumps({"calls": self._calls, "quiet_s": quiet_s, "waiting": self._desk.waiting()}).encode()
+
+
+def remove_stale(folder: Path, prefix: str) -> None:
+    """Remove the sockets of a model that dead processes have left."""
+    for path in folder.glob(f"{prefix}.*"):
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(os.fspath(path))
+            except ConnectionRefusedError:
+                path.unlink(missing_ok=True)
+            except OSError:
+                continue
+
+
+def _caller(context: Any) -> Caller:
+    found = dict(context.invocation_metadata() or ())
+    deadline = seconds_from_now(context.time_remaining())
+    return Caller(str(found.get(CLIENT_KEY, "")), found.get(CLASS_KEY) == "bulk", deadline)
+
+
+def _options(max_message_bytes: int) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_send_message_length", max_message_bytes),
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 1_000),
+    ]

@@ -1,0 +1,84 @@
+"""How long forward passes take, as measured; and which size the next one should have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+WEIGHT = 0.2  # of the newest pass in the mean: follows a machine that gets busier within a few passes
+LONGEST_PASS_S = 0.05  # what a caller should wait for a pass that has begun, where smaller ones are about as fast
+NEAR_BEST = 0.9  # of the images per second of the best size: a smaller size that reaches it is preferred
+UNKNOWN_S = 0.001  # for a row, before any pass was measured
+
+
+class PassTimes:
+    """Seconds of a pass by operation and size.
+
+    Args:
+        sizes: The sizes that passes may have, in rising order.
+    """
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        self.sizes = tuple(sizes)
+        self._means: dict[str, dict[int, float]] = {}
+        self._best: dict[str, int] = {}
+
+    def measured(self, name: str, size: int, seconds: float) -> None:
+        """Note how long a pass took."""
+        means = self._means.setdefault(name, {})
+        means[size] = means.get(size, seconds) + WEIGHT * (seconds - means.get(size, seconds))
+        self._best.clear()
+
+    def seconds(self, name: str, size: int) -> float:
+        """Return how long a pass should take.
+
+        A size that was never measured costs as the nearest one by the row; an operation that was never measured, as
+        that of the first measurements.
+        """
+        means = self._means.get(name) or next(iter(self._means.values()), None)
+        if not means:
+            return UNKNOWN_S * size
+        if size in means:
+            return means[size]
+        nearest = min(means, key=lambda known: abs(known - size))
+        return means[nearest] * size / nearest
+
+    def row_seconds(self, name: str) -> float:
+        """Return what a row costs in a pass of the best size."""
+        best = self.best(name)
+        return self.seconds(name, best) / best
+
+    def best(self, name: str) -> int:
+        """Return the size for full passes.
+
+        It is the smallest one that gives about as many images per second as the best, among those that are not too
+        long; where every size is too long, the smallest that is about as fast as the best of all.
+        """
+        if name not in self._best:
+            short = [size for size in self.sizes if self.seconds(name, size) <= LONGEST_PASS_S]
+            self._best[name] = self._fastest(name, short or self.sizes)
+        return self._best[name]
+
+    def choose(self, name: str, waiting: int) -> tuple[int, int]:
+        """Return how many of the waiting rows a pass should take, and its size.
+
+        The rest of a pass is filled up. Where two passes would take less time than that, fewer rows fill a smaller
+        one, and the others wait for the next.
+        """
+        best = self.best(name)
+        if waiting >= best:
+            return best, best
+        larger = self._holding(waiting)
+        smaller = max((size for size in self.sizes if size < waiting), default=0)
+        if smaller:
+            rest = self._holding(waiting - smaller)
+            if self.seconds(name, smaller) + self.seconds(name, rest) < self.seconds(name, larger):
+                return smaller, smaller
+        return waiting, larger
+
+    def _holding(self, rows: int) -> int:
+        """Return the smallest size that holds so many rows."""
+        return min(size for size in self.sizes if size >= rows)
+
+    def _fastest(self, name: str, sizes: Sequence[int]) -> int:
+        rates = {size: size / self.seconds(name, size) for size in sizes}
+        return min(size for size, rate in rates.items() if rate >= NEAR_BEST * max(rates.values()))

@@ -1,0 +1,105 @@
+"""What waits is computed, pass after pass."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from handlers.serving.batcher import Batcher
+from handlers.serving.queue import Entry
+from tests.handlers.serving.fakes import NotedPasses, NotedWork, entry, wait_until
+
+
+@contextmanager
+def running(*, works: bool = True) -> Iterator[Batcher]:
+    batcher = Batcher((1, 2, 4, 8), max_rows=1000, max_bytes=1000, works=lambda: works)
+    for size in batcher.times.sizes:
+        batcher.times.measured("generate", size, 0.01 + 0.0001 * size)
+    batcher.start()
+    try:
+        yield batcher
+    finally:
+        batcher.close()
+
+
+def test_what_arrives_during_a_pass_shares_the_next_one() -> None:
+    begun, open_ = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        begun.set()
+        open_.wait(30)
+
+    passes, ended = NotedPasses(before=hold), list[Entry]()
+    with running() as batcher:
+        batcher.add(entry(NotedWork(passes, 1, "first"), done=ended.append))
+        begun.wait(30)
+        for name in "abc":
+            batcher.add(entry(NotedWork(passes, 1, name), done=ended.append))
+        assert batcher.waiting() == {"interactive": 3, "bulk": 0}
+        open_.set()
+        wait_until(lambda: len(ended) == 4)
+    alone, together = passes.noted
+    assert (list(alone[0]), alone[1]) == (["first"], 1)
+    assert (sorted(together[0]), together[1]) == (["a", "b", "c"], 4)
+    assert {each.outcome for each in ended} == {"computed"}
+
+
+def test_a_pass_that_fails_fails_its_requests_and_no_other() -> None:
+    def explode() -> None:
+        raise RuntimeError("out of luck")
+
+    ended = list[Entry]()
+    with running() as batcher:
+        batcher.add(entry(NotedWork(NotedPasses(before=explode), 20, "bad"), done=ended.append))
+        wait_until(lambda: len(ended) == 1)
+        batcher.add(entry(NotedWork(NotedPasses(), 20, "good"), done=ended.append))
+        wait_until(lambda: len(ended) == 2)
+    assert [each.outcome for each in ended] == ["failed", "computed"]
+
+
+def test_a_request_that_waits_beyond_its_deadline_is_told_so_and_not_computed() -> None:
+    begun, open_ = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        begun.set()
+        open_.wait(30)
+
+    passes, ended = NotedPasses(before=hold), list[Entry]()
+    with running() as batcher:
+        batcher.add(entry(NotedWork(passes, 1, "first")))
+        begun.wait(30)
+        deadline = time.monotonic() + 0.01
+        batcher.add(entry(NotedWork(passes, 1, "late"), deadline=deadline, done=ended.append))
+        wait_until(lambda: time.monotonic() > deadline + 0.1)
+        open_.set()
+        wait_until(lambda: ended)
+    assert ended[0].outcome == "expired" and len(passes.noted) == 1
+
+
+def test_a_cancelled_request_is_neither_computed_nor_told() -> None:
+    begun, open_ = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        begun.set()
+        open_.wait(30)
+
+    passes, ended = NotedPasses(before=hold), list[Entry]()
+    with running() as batcher:
+        batcher.add(entry(NotedWork(passes, 1, "first"), done=ended.append))
+        begun.wait(30)
+        gone = entry(NotedWork(passes, 1, "gone"), done=ended.append)
+        batcher.add(gone)
+        batcher.cancel(gone)
+        open_.set()
+        wait_until(lambda: ended)
+        assert batcher.waiting() == {"interactive": 0, "bulk": 0}
+    assert [each.work.label for each in ended] == ["first"]  # type: ignore[attr-defined]
+
+
+def test_every_size_is_timed_before_the_first_request() -> None:
+    batcher = Batcher((1, 2, 4), max_rows=1, max_bytes=1, works=lambda: True)
+    passes = NotedPasses()
+    batcher.warm_up(lambda: NotedWork(passes))
+    assert [size for _, size in passes.noted] == [1, 1, 2, 2, 4, 4]

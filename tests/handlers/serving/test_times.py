@@ -1,0 +1,60 @@
+"""Sizes are chosen by what was measured."""
+
+from __future__ import annotations
+
+import pytest
+
+from handlers.serving.times import LONGEST_PASS_S, PassTimes
+
+SIZES = (1, 2, 4, 8, 16, 32, 64)
+
+
+def times(seconds: dict[int, float]) -> PassTimes:
+    found = PassTimes(SIZES)
+    for size, value in seconds.items():
+        found.measured("generate", size, value)
+    return found
+
+
+def by_row(row_s: float, overhead_s: float = 0.0) -> dict[int, float]:
+    return {size: overhead_s + row_s * size for size in SIZES}
+
+
+def test_a_size_that_was_never_measured_costs_as_the_nearest_by_the_row() -> None:
+    assert times({8: 0.08}).seconds("generate", 16) == pytest.approx(0.16)
+    assert times({}).seconds("generate", 2) == 2 * times({}).seconds("generate", 1)
+
+
+def test_the_mean_follows_a_machine_that_gets_busier() -> None:
+    found = times({8: 0.01})
+    for _ in range(20):
+        found.measured("generate", 8, 0.05)
+    assert found.seconds("generate", 8) == pytest.approx(0.05, rel=0.02)
+
+
+def test_a_full_pass_is_the_smallest_that_is_about_as_fast_as_the_best() -> None:
+    assert times(by_row(0.0001)).best("generate") == 1
+    assert times(by_row(0.0001, overhead_s=0.001)).best("generate") == 64
+    assert times({**by_row(0.0001, overhead_s=0.001), 64: 0.0082}).best("generate") == 32
+
+
+def test_a_full_pass_lasts_no_longer_than_a_caller_should_wait() -> None:
+    slow = times(by_row(0.002, overhead_s=0.01))
+    assert slow.best("generate") == 16 and slow.seconds("generate", 16) <= LONGEST_PASS_S
+    assert times(by_row(1.0, overhead_s=1.0)).best("generate") == 8  # where no size is short, speed decides
+
+
+def test_rows_fill_the_next_size_or_wait_where_the_padding_would_cost_more() -> None:
+    even, lazy = times(by_row(0.0001)), times(by_row(0.00001, overhead_s=0.005))
+    assert lazy.choose("generate", 3) == (3, 4)
+    assert lazy.choose("generate", 33) == (33, 64)
+    assert lazy.choose("generate", 1000) == (64, 64)
+    assert even.choose("generate", 1) == (1, 1)
+    steep = times({**by_row(0.0001, overhead_s=0.001), 64: 0.007})
+    assert steep.choose("generate", 33) == (32, 32)
+    assert steep.choose("generate", 63) == (63, 64)
+
+
+def test_the_only_size_is_always_chosen() -> None:
+    only = PassTimes((16,))
+    assert [only.choose("generate", waiting) for waiting in (1, 16, 17)] == [(1, 16), (16, 16), (16, 16)]
