@@ -1,201 +1,230 @@
-"""Images a second and latency of Generate, side by side in one run: python benchmarks/serving.py [--seconds 5].
+"""Mintage beside other model servers, with one network: python benchmarks/serving.py [--quick].
 
-Four ways to the same images of the same model, one after the other on the same machine: the network called in this
-process, TorchServe called directly, and the API with raw pixels and with PNG files. Every call asks for 64 images, one
-micro-batch, or for as many as --images says. Closed loop: each of C clients calls again as soon as it has its answer.
-Machines differ and are noisy: read the ratios. Takes about two minutes.
+Every server has the same frozen network (`peers/network.py`), one model worker and the same cores; every client asks
+for raw pixels. mosec, LitServe and BentoML are installed from `peers/requirements.txt` into an environment of their
+own; TorchServe is called directly with its own batching; "in process" is the network in a loop, without a server. All
+are up together, and take turns, case by case and in both orders (ABBA), so that a busy minute hits all. One answer of
+each is compared with the network's own images first. Machines differ and are noisy: read the ratios. Takes about
+twelve minutes, with --quick about two.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
+import contextlib
 import itertools
 import json
 import os
-import platform
+import subprocess
 import sys
 import tempfile
 import time
-import zipfile
-from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 if __name__ == "__main__":  # this file's folder, where training.py would shadow the package of its name
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-import grpc
 import numpy as np
-from mintage.client import Client
-from mintage.v1 import generation_pb2, generation_pb2_grpc
-from rich.console import Console
-from rich.table import Table
 
-from service.backend import messages
-from service.backend.torchserve import TorchServe
-from service.models.registry import backend_name
-from service.processes.stack import Stack
+from benchmarks import serving_report as report
+from benchmarks.peers.protocol import PASS, Form
+from benchmarks.peers.servers import PEERS, Place, Server, mintage, peer, torchserve
+from benchmarks.serving_report import Case, Cell
+from service.cli.load import processor
+from service.cli.load.clients import Clients
+from service.cli.load.loops import Counted, Load
+from service.cli.load.measurement import Measurement, summarise
 
 ROOT = Path(__file__).resolve().parent.parent
-IMAGES = 64  # of a call: one micro-batch
-CONCURRENCIES = (1, 8, 64)
-Call = Callable[[int], Awaitable[None]]
+CASES = (
+    Case("64 images x 2 clients", images=64, clients=2),
+    Case("16 x 4", images=16, clients=4),
+    Case("1 x 32", images=1, clients=32),
+    Case("1 x 1", images=1, clients=1),
+    Case("half of 1 x 32, open loop", images=1, clients=128, open_loop=True),
+)
+SATURATION = CASES[2]
+FORMS: tuple[Form, ...] = ("built", "ours")
+NAMES = ("in process", *PEERS, "TorchServe", "Mintage")
+MAX_MEAN_ERROR, MAX_ERROR = 1.0, 24  # levels of 255: bfloat16 against float32
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One way at one concurrency."""
+@dataclass(slots=True)
+class InProcess:
+    """The network in a process of its own, which calls it in a loop."""
 
-    way: str
-    concurrency: int
-    images_per_second: float
-    p50_ms: float
-    p99_ms: float
-    calls: int
-    errors: int
+    form: Form
+    child: subprocess.Popen[str]
+
+    name = "in process"
+
+    def measure(self, case: Case, load: Load) -> Measurement:
+        """Make passes of as many images as a server can have at once."""
+        images = min(PASS, case.images * case.clients)
+        before = processor.of_tree(self.child.pid)
+        self._say(f"{images} {load.warm_up_s} {load.seconds}")
+        counted = Counted()
+        counted.latencies.extend(json.loads(self._heard()))
+        used = processor.of_tree(self.child.pid) - before
+        return summarise(load, images, [counted], {"server": used / (load.warm_up_s + load.seconds)})
+
+    def _say(self, line: str) -> None:
+        assert self.child.stdin is not None
+        self.child.stdin.write(line + "\n")
+        self.child.stdin.flush()
+
+    def _heard(self) -> str:
+        assert self.child.stdout is not None
+        return self.child.stdout.readline()
 
 
 def main() -> None:
-    """Start the stack, measure every way, print the table."""
+    """Start every server, measure every case, print the table."""
+    from benchmarks.peers.network import write_run  # noqa: PLC0415 - imports torch, and clients import this file
+
+    options = parsed()
+    if options.server_cores:
+        os.sched_setaffinity(0, options.server_cores)  # the servers inherit it
+    threads = len(os.sched_getaffinity(0))
+    with tempfile.TemporaryDirectory(prefix="mint-") as folder, contextlib.ExitStack() as stack:
+        place = Place(write_run(Path(folder) / "run"), Path(folder), threads)
+        loops, servers = started(options.only or NAMES, place, stack)
+        for server in servers:
+            check(server, place)
+        say(f"cores in use while nobody asks: {idle_cores(servers)}")
+        clients = stack.enter_context(Clients(1, options.client_cores))
+        cells = measured(
+            loops, servers, clients, rounds=options.rounds, warm_up_s=options.warm_up, seconds=options.seconds
+        )
+    facts = report.facts(threads, options.client_cores, options.rounds, options.seconds)
+    printers = {"text": report.print_text, "json": report.print_json, "markdown": report.print_markdown}
+    if options.save:
+        options.save.write_text(report.as_json(facts, cells), encoding="utf-8")
+    printers[options.output](facts, cells)
+
+
+def parsed() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=5.0, help="seconds a measurement (default 5)")
-    parser.add_argument("--run", type=Path, default=ROOT / "models" / "digits-generator", help="run folder to serve")
-    parser.add_argument("--images", type=int, default=IMAGES, help=f"images per call (default {IMAGES})")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--seconds", type=float, default=2.0, help="seconds a measurement (default 2)")
+    parser.add_argument("--warm-up", type=float, default=0.5, help="seconds before it that do not count (default 0.5)")
+    parser.add_argument("--rounds", type=int, default=4, help="measurements of each cell, in turn (default 4)")
+    parser.add_argument("--quick", action="store_true", help="one round of 1 s: to see that it works")
+    parser.add_argument("--only", choices=NAMES, action="append", help="measure this one; may be repeated")
+    parser.add_argument("--server-cores", type=cores, help="such as 0,1: where the servers run (default: anywhere)")
+    parser.add_argument("--client-cores", type=cores, help="where the clients run (default: with the servers)")
+    parser.add_argument("--save", type=Path, metavar="FILE.json", help="also write every measurement to a file")
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--json", action="store_const", dest="output", const="json", help="print JSON")
+    output.add_argument("--markdown", action="store_const", dest="output", const="markdown", help="print Markdown")
+    parser.set_defaults(output="text")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="mintage-benchmark-") as folder:
-        rows = measure_all(Path(folder), options.run, options.seconds, options.images)
-    print_json(rows, options.images) if options.json else print_table(rows, options.images)
+    if options.quick:
+        options.seconds, options.warm_up, options.rounds = 1.0, 0.25, 1
+    return options
 
 
-def measure_all(folder: Path, run: Path, seconds: float, images: int) -> list[Row]:
-    """Measure the four ways."""
-    from handlers.archive import pack  # noqa: PLC0415 - imports torch
-
-    packed = pack(run, "generator", folder / "archives" / "generator.mar")
-    rows = [in_process(packed.path, folder, seconds, images)]
-    with Stack(folder / "state", workers=1, overrides={"MINTAGE_ARCHIVE_DIR": str(folder / "archives")}) as stack:
-        stack.start(lambda step: print(f"starting {step}", file=sys.stderr))
-        with Client(stack.api_address) as client:
-            client.load_model("generator", packed.path.name)
-        rows += asyncio.run(measure_served(stack, backend_name("generator", packed.digest), seconds, images))
-    return rows
+def cores(text: str) -> frozenset[int]:
+    """Read a list of cores."""
+    return frozenset(int(core) for core in text.split(","))
 
 
-async def measure_served(stack: Stack, backend: str, seconds: float, images: int) -> list[Row]:
-    """Measure TorchServe and the API at every concurrency."""
-    server = TorchServe.from_settings(stack.settings)
-    async with grpc.aio.insecure_channel(stack.api_address) as channel:
-        generate = generation_pb2_grpc.GenerationServiceStub(channel).Generate
-        ways: dict[str, Call] = {
-            "TorchServe": lambda i: direct(server, backend, i, images),
-            "API, raw": lambda i: through_api(generate, generation_pb2.IMAGE_FORMAT_RAW, i, images),
-            "API, PNG": lambda i: through_api(generate, generation_pb2.IMAGE_FORMAT_PNG, i, images),
-        }
-        rows = [
-            await closed_loop(way, call, concurrency, seconds, images)
-            for (way, call), concurrency in itertools.product(ways.items(), CONCURRENCIES)
-        ]
-    await server.close()
-    return rows
+def started(names: Sequence[str], place: Place, stack: contextlib.ExitStack) -> tuple[list[InProcess], list[Server]]:
+    """Start what is measured, one after the other."""
+    loops: list[InProcess] = []
+    servers: list[Server] = []
+    if "in process" in names:
+        loops = [stack.enter_context(in_process(form, place)) for form in ("built", "folded", "ours")]
+    for name in PEERS:
+        if name in names:
+            say(f"starting {name}")
+            servers += [stack.enter_context(peer(name, form, place)) for form in FORMS]
+    if "TorchServe" in names:
+        say("starting TorchServe")
+        servers += stack.enter_context(torchserve(list(FORMS), place))
+    if "Mintage" in names:
+        say("starting Mintage")
+        servers.append(stack.enter_context(mintage(place)))
+    return loops, servers
 
 
-def in_process(archive: Path, folder: Path, seconds: float, images: int) -> Row:
-    """The same network and arithmetic, called in a loop by this process with all its cores."""
-    import torch  # noqa: PLC0415 - the other ways do without
-
-    from handlers.compute import device, environment, model, proofs  # noqa: PLC0415 - imports torch
-    from handlers.operations import direct  # noqa: PLC0415 - imports torch
-    from handlers.protocol.messages import Generate  # noqa: PLC0415 - beside it
-
-    with zipfile.ZipFile(archive) as files:
-        files.extractall(folder / "unpacked")
-    environment.prepare()
-    device.make_deterministic()
-    served = model.load(folder / "unpacked", "generator", torch.device("cpu"))
-    served = proofs.with_proven_sizes(served, "", None)
-    latencies: list[float] = []
-    warm_up, start = seconds / 5, time.perf_counter()
-    for number in itertools.count():
-        before = time.perf_counter()
-        direct.generate(served, [Generate(seed=1, first_index=number * images, count=images)])
-        after = time.perf_counter()
-        if after - start > warm_up:
-            latencies.append(after - before)
-        if after - start > warm_up + seconds:
-            return row("in process", 1, latencies, errors=0, seconds=seconds, images=images)
-    raise AssertionError("unreachable")
+@contextlib.contextmanager
+def in_process(form: Form, place: Place) -> Iterator[InProcess]:
+    """Run the loop of one form."""
+    command = [sys.executable, "-m", "benchmarks.peers.in_process"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=place.environment(form)
+    ) as child:
+        found = InProcess(form, child)
+        try:
+            assert json.loads(found._heard()) == "ready"
+            yield found
+        finally:
+            child.kill()
 
 
-async def direct(server: TorchServe, name: str, number: int, images: int) -> None:
-    """One call to TorchServe."""
-    request = messages.generate_request(1, number * images, images)
-    await server.predict(name, request, timeout_s=30)
+def check(server: Server, place: Place) -> None:
+    """Compare one answer with the network's own images; a RuntimeError if it is another one.
+
+    An answer alone and one that takes more than one pass must both be right.
+    """
+    from benchmarks.peers.network import Module  # noqa: PLC0415 - imports torch
+
+    network = Module(place.run, "built", place.threads)
+    for first, count in ((5, 3), (1_000_000, 64)):
+        expected = np.frombuffer(network.images([(1, first, count)])[0], np.uint8).astype(np.int16)
+        answer = np.frombuffer(server.ask(first, count), np.uint8).astype(np.int16)
+        same_size = answer.size == expected.size
+        error = np.abs(answer - expected) if same_size else np.array([255])
+        if error.mean() > MAX_MEAN_ERROR or error.max() > MAX_ERROR:
+            raise RuntimeError(
+                f"{server.name}, {server.form}: {answer.size} bytes instead of {expected.size}, or other images: "
+                f"they differ by {error.mean():.2f} levels on average and {error.max()} at most"
+            )
 
 
-async def through_api(generate: Any, encoding: generation_pb2.ImageFormat.ValueType, number: int, images: int) -> None:
-    """One call to the API."""
-    request = generation_pb2.GenerateRequest(
-        model="models/generator", seed=1, first_index=number * images, count=images, format=encoding
-    )
-    await generate(request, timeout=30)
+def idle_cores(servers: Sequence[Server], seconds: float = 5.0) -> str:
+    """Say what each server uses while nobody asks: all pay for it while another is measured."""
+    before = [sum(server.meter().values()) for server in servers]
+    time.sleep(seconds)
+    used = [sum(server.meter().values()) - at_first for server, at_first in zip(servers, before, strict=True)]
+    return ", ".join(f"{one.name} {cores / seconds:.2f}" for one, cores in zip(servers, used, strict=True))
 
 
-async def closed_loop(way: str, call: Call, concurrency: int, seconds: float, images: int) -> Row:
-    """Let `concurrency` clients call without a pause; the first fifth is warm-up and does not count."""
-    numbers = itertools.count()
-    latencies: list[float] = []
-    errors = 0
-    start = time.perf_counter()
-    warm_up = seconds / 5
-
-    async def client() -> None:
-        nonlocal errors
-        while (before := time.perf_counter()) - start < warm_up + seconds:
-            try:
-                await call(next(numbers))
-            except Exception as error:
-                errors += 1
-                print(f"{way}: {error}", file=sys.stderr)
-                await asyncio.sleep(0.1)
+def measured(
+    loops: Sequence[InProcess],
+    servers: Sequence[Server],
+    clients: Clients,
+    *,
+    rounds: int,
+    warm_up_s: float,
+    seconds: float,
+) -> list[Cell]:
+    """Measure every case of everything, round by round, in one order and then in the other."""
+    cells: dict[tuple[str, str, str], Cell] = {}
+    for turn, case in itertools.product(range(rounds), CASES):
+        ways: list[InProcess | Server] = [*loops, *servers]
+        for way in ways if turn % 2 == 0 else reversed(ways):
+            if case.open_loop and isinstance(way, InProcess):
                 continue
-            after = time.perf_counter()
-            if warm_up < after - start <= warm_up + seconds:
-                latencies.append(after - before)
-
-    await asyncio.gather(*(client() for _ in range(concurrency)))
-    return row(way, concurrency, latencies, errors=errors, seconds=seconds, images=images)
-
-
-def row(way: str, concurrency: int, latencies: list[float], *, errors: int, seconds: float, images: int) -> Row:
-    """Summarise one measurement."""
-    p50, p99 = np.percentile(latencies, [50, 99]) * 1e3 if latencies else (float("nan"), float("nan"))
-    rate = len(latencies) * images / seconds
-    return Row(way, concurrency, rate, float(p50), float(p99), len(latencies), errors)
+            cell = cells.setdefault((way.name, way.form, case.name), Cell(way.name, way.form, case))
+            load = Load(clients=case.clients, warm_up_s=warm_up_s, seconds=seconds, seed=turn)
+            if isinstance(way, InProcess):
+                cell.measurements.append(way.measure(case, load))
+                continue
+            if case.open_loop:
+                half = cells[way.name, way.form, SATURATION.name].mean("calls_per_second") / 2
+                load = Load(clients=case.clients, rate=half, warm_up_s=warm_up_s, seconds=2 * seconds, seed=turn)
+            cell.measurements.append(clients.run(way.target(case.images), load, way.meter))
+        say(f"round {turn + 1} of {rounds}: {case.name} done")
+    return list(cells.values())
 
 
-def print_table(rows: list[Row], images: int) -> None:
-    """Print the rows with each one's share of the in-process speed."""
-    table = Table(title=f"Generate, {images} images per call; {hardware()}")
-    for column in ("way", "clients", "images/s", "of in process", "p50 ms", "p99 ms", "calls", "errors"):
-        table.add_column(column, justify="left" if column == "way" else "right")
-    for r in rows:
-        share = r.images_per_second / rows[0].images_per_second
-        cells = (f"{r.images_per_second:,.0f}", f"{share:.2f}", f"{r.p50_ms:.1f}", f"{r.p99_ms:.1f}")
-        table.add_row(r.way, str(r.concurrency), *cells, str(r.calls), str(r.errors))
-    Console(width=110).print(table)
-
-
-def print_json(rows: list[Row], images: int) -> None:
-    """Print the rows as JSON."""
-    print(json.dumps({"hardware": hardware(), "images_per_call": images, "rows": [asdict(r) for r in rows]}, indent=2))
-
-
-def hardware() -> str:
-    """Name what this ran on."""
-    return f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+def say(text: str) -> None:
+    """Tell how far it is."""
+    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

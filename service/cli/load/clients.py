@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import time
 from multiprocessing.connection import Connection as Pipe
@@ -20,23 +21,20 @@ LATE_S = 120.0  # for the last calls to end
 
 
 class Clients:
-    """Processes of clients of one target; a context manager.
+    """Processes of clients; a context manager.
 
     Args:
-        target: What they call.
-        processes: How many processes share the clients.
-        meter: Reads the CPU seconds of the server's processes; None if they cannot be seen.
+        processes: How many processes share the clients of a load.
+        cores: Cores that they may run on; None is all that this process may.
     """
 
-    def __init__(self, target: Target, processes: int, meter: processor.Meter | None = None) -> None:
-        self._target = target
-        self._meter = meter or dict
+    def __init__(self, processes: int, cores: frozenset[int] | None = None) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipes: list[Pipe] = []
         self._processes: list[SpawnProcess] = []
         for part in range(processes):
             ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs, target, part, processes), daemon=True)
+            process = context.Process(target=_serve, args=(theirs, part, processes, cores), daemon=True)
             process.start()
             theirs.close()
             self._pipes.append(ours)
@@ -57,17 +55,23 @@ class Clients:
                 process.terminate()
             process.join()
 
-    def run(self, load: Load) -> Measurement:
-        """Put a load on the target, wait for its last answer, and return what it showed."""
+    def run(self, target: Target, load: Load, meter: processor.Meter = dict) -> Measurement:
+        """Put a load on a target, wait for its last answer, and return what it showed.
+
+        Args:
+            target: What is called.
+            load: What is put on it.
+            meter: Reads the CPU seconds of the target's processes.
+        """
         start = time.monotonic() + LEAD_S
         for pipe in self._pipes:
-            pipe.send((load, start))
-        time.sleep(max(0.0, start + load.warm_up_s - time.monotonic()))
-        before = self._meter()
-        time.sleep(max(0.0, start + load.warm_up_s + load.seconds - time.monotonic()))
-        cores = processor.cores_between(before, self._meter(), load.seconds)
+            pipe.send((target, load, start))
+        _sleep_until(start + load.warm_up_s)
+        before = meter()
+        _sleep_until(start + load.warm_up_s + load.seconds)
+        cores = processor.cores_between(before, meter(), load.seconds)
         counted = [_received(pipe, LATE_S) for pipe in self._pipes]
-        return summarise(load, self._target.images, [part for part in counted if part], cores)
+        return summarise(load, target.images, [part for part in counted if part], cores)
 
 
 def share(clients: int, part: int, parts: int) -> int:
@@ -75,22 +79,36 @@ def share(clients: int, part: int, parts: int) -> int:
     return clients // parts + (part < clients % parts)
 
 
-def _serve(pipe: Pipe, target: Target, part: int, parts: int) -> None:
-    """Run one process of clients: load after load until the other end closes. Connections are kept."""
+def _serve(pipe: Pipe, part: int, parts: int, cores: frozenset[int] | None) -> None:
+    """Run one process of clients: load after load until the other end closes. Connections to one target are kept."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    if cores is not None:
+        os.sched_setaffinity(0, cores)
+    known: Target | None = None
     connections: list[Connection] = []
     pipe.send(None)
     while True:
         try:
-            load, start = pipe.recv()
+            target, load, start = pipe.recv()
         except EOFError:
             break
+        if target != known:
+            _close(connections)
+            known, connections = target, []
         wanted = share(load.clients, part, parts)
         while len(connections) < wanted:
             connections.append(target.connect())
         pipe.send(run(connections[:wanted], load, start=start, part=part, parts=parts))
+    _close(connections)
+
+
+def _close(connections: list[Connection]) -> None:
     for connection in connections:
         connection.close()
+
+
+def _sleep_until(moment: float) -> None:
+    time.sleep(max(0.0, moment - time.monotonic()))
 
 
 def _received(pipe: Pipe, timeout_s: float) -> Counted | None:

@@ -31,6 +31,11 @@ def of_mintage() -> Reading:
     return {role: seconds for role, seconds in found.items() if seconds}
 
 
+def of_process(pid: int) -> float:
+    """Read the CPU seconds of one process, 0 if it has ended."""
+    return _seconds(pid)
+
+
 def of_tree(root: int) -> float:
     """Read the CPU seconds of a process and all its descendants."""
     parents = {pid: _parent(pid) for pid in _pids()}

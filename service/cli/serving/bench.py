@@ -10,7 +10,7 @@ mintage bench judge --encoding png --duration 30 --json  # a classifier that is 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from mintage.v1.models_pb2 import Model
 
     from service.cli.load.api_target import ApiTarget
-    from service.cli.load.clients import Clients
     from service.cli.load.loops import Load
     from service.cli.load.measurement import Measurement
 
@@ -117,9 +116,14 @@ def bench(
         target = replace(target, images=images, encoding=encoding, seed=seed, timeout_s=timeout)
         load = Load(clients=at_once, rate=rate or 0.0, warm_up_s=warm_up, seconds=duration, seed=seed)
         parts = processes or -(-at_once // CLIENTS_PER_PROCESS)
-        meter = processor.of_mintage if _is_local(api) else None
-        with Clients(target, parts, meter) as running:
-            found = _saturated(running, load) if saturate else [_one(running, load)]
+        meter: processor.Meter = processor.of_mintage if _is_local(api) else dict
+        with Clients(parts) as ours:
+
+            def run(each: Load) -> Measurement:
+                with errors_console().status(_load_text(each)):
+                    return ours.run(target, each, meter)
+
+            found = _saturated(run, load) if saturate else [run(load)]
     if as_json:
         print_json(_as_dict(target, parts, found))
     else:
@@ -153,19 +157,17 @@ def _target(model: Model, kind: Literal["generate", "classify", "detect"] | None
     )
 
 
-def _one(clients: Clients, load: Load) -> Measurement:
-    loop = f"{load.rate:g} calls/s" if load.rate else f"{load.clients} client{'s' if load.clients > 1 else ''}"
-    with errors_console().status(f"{loop} for {load.warm_up_s + load.seconds:g} s"):
-        return clients.run(load)
-
-
-def _saturated(clients: Clients, load: Load) -> list[Measurement]:
+def _saturated(run: Callable[[Load], Measurement], load: Load) -> list[Measurement]:
     """Find saturation, then measure at half of it."""
     from service.cli.load.saturation import best_of, saturate
 
-    found = saturate(lambda each: _one(clients, each), load)
+    found = saturate(run, load)
     half = best_of(found).calls_per_second / 2
-    return [*found, _one(clients, replace(load, rate=half))] if half else found
+    return [*found, run(replace(load, rate=half))] if half else found
+
+
+def _load_text(load: Load) -> str:
+    return f"{load.rate:,.1f} calls/s" if load.rate else f"{load.clients} clients"
 
 
 def _is_local(api: str) -> bool:
@@ -181,7 +183,7 @@ def _print_table(target: ApiTarget, found: Sequence[Measurement]) -> None:
     numbers = ("images/s", "calls/s", "p50 ms", "p90 ms", "p99 ms", "max ms", "calls", "errors")
     rows = [
         (
-            f"{one.load.rate:,.1f} calls/s" if one.load.rate else f"{one.load.clients} clients",
+            _load_text(one.load),
             f"{one.images_per_second:,.0f}",
             f"{one.calls_per_second:,.1f}",
             *(f"{value:,.1f}" for value in (one.p50_ms, one.p90_ms, one.p99_ms, one.max_ms)),

@@ -1,0 +1,290 @@
+"""What the benchmark of serving found: as a table, as JSON, and as the Markdown of docs/results.md."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from service.cli.load.measurement import Measurement
+
+SATURATED = ("64 images x 2 clients", "16 x 4", "1 x 32")
+ALONE, OPEN = "1 x 1", "half of 1 x 32, open loop"
+PEERS = ("mosec", "LitServe", "BentoML")
+COLUMNS = ("server", "module", *(f"{name}, images/s" for name in SATURATED), f"{ALONE}, p50 ms", "open loop, p99 ms")
+MORE = ("at calls/s", "cores: client", "cores: server", "errors")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What clients ask: images per call, calls at once; an open loop at half of what was reached before."""
+
+    name: str
+    images: int
+    clients: int
+    open_loop: bool = False
+
+
+@dataclass(slots=True)
+class Cell:
+    """One case of one server with one form of the network: a measurement per round."""
+
+    name: str
+    form: str
+    case: Case
+    measurements: list[Measurement] = field(default_factory=list)
+
+    def values(self, quantity: str) -> list[float]:
+        """One quantity of every round."""
+        return [getattr(one, quantity) for one in self.measurements]
+
+    def mean(self, quantity: str) -> float:
+        """Mean of the rounds."""
+        return sum(self.values(quantity)) / len(self.measurements)
+
+    @property
+    def errors(self) -> int:
+        """Failed calls of all rounds."""
+        return sum(sum(one.errors.values()) for one in self.measurements)
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """A measure with a target: its mean, and the least and the greatest of the rounds."""
+
+    measure: str
+    mean: float
+    least: float
+    greatest: float
+    target: str
+
+    def __str__(self) -> str:
+        """Such as 0.93 (0.91 to 0.95)."""
+        return f"{self.mean:.2f} ({self.least:.2f} to {self.greatest:.2f})"
+
+
+class Cells:
+    """All cells, by server, form and case."""
+
+    def __init__(self, cells: Sequence[Cell]) -> None:
+        self._cells = {(cell.name, cell.form, cell.case.name): cell for cell in cells}
+        self.ways = list(dict.fromkeys((cell.name, cell.form) for cell in cells))
+
+    def get(self, name: str, form: str, case: str) -> Cell | None:
+        """The cell, if it was measured."""
+        return self._cells.get((name, form, case))
+
+    def of(self, name: str, form: str) -> list[Cell]:
+        """The cells of one server."""
+        return [cell for cell in self._cells.values() if (cell.name, cell.form) == (name, form)]
+
+    def values(self, name: str, form: str, case: str, quantity: str) -> list[float]:
+        """One quantity of every round; nothing if it was not measured."""
+        cell = self.get(name, form, case)
+        return cell.values(quantity) if cell else []
+
+    def best_peer(self, case: str, quantity: str, choose: Callable[..., float]) -> list[float]:
+        """The best peer with our module, round by round."""
+        each = [values for name in PEERS if (values := self.values(name, "ours", case, quantity))]
+        return [choose(values) for values in zip(*each, strict=True)]
+
+
+def ratios(cells: Cells) -> list[Ratio]:
+    """Compare round by round, so that what the machine does to both falls out."""
+
+    def mintage(case: str, quantity: str) -> list[float]:
+        return cells.values("Mintage", "ours", case, quantity)
+
+    rate, full = "images_per_second", SATURATED[0]
+    inside = cells.values("in process", "ours", full, rate)
+    alone = cells.values("in process", "ours", ALONE, "p50_ms")
+    found = [
+        _ratio("images/s, 64 x 2, against in process", mintage(full, rate), inside, "at least 0.90"),
+        *(
+            _ratio(f"images/s, {case}, against the best peer", mintage(case, rate), best, "at least 1.0")
+            for case in SATURATED
+            if (best := cells.best_peer(case, rate, max))
+        ),
+        _ratio("images/s, 1 x 32 against 64 x 2", mintage(SATURATED[2], rate), mintage(full, rate), "at least 0.7"),
+        _difference("p50 of a lone image, ms above in process", mintage(ALONE, "p50_ms"), alone, "at most 4"),
+        _ratio(
+            "p50 of a lone image, against the best peer",
+            mintage(ALONE, "p50_ms"),
+            cells.best_peer(ALONE, "p50_ms", min),
+            "below 1",
+        ),
+        _ratio(
+            "our module against plain bfloat16, channels-last, folded, 64 in process",
+            inside,
+            cells.values("in process", "folded", full, rate),
+            "at least 1.5",
+        ),
+        _ratio(
+            "p99, open loop at half of saturation, against the best peer",
+            mintage(OPEN, "p99_ms"),
+            cells.best_peer(OPEN, "p99_ms", min),
+            "below 1",
+        ),
+    ]
+    return [one for one in found if one]
+
+
+def _ratio(measure: str, ours: Sequence[float], theirs: Sequence[float], target: str) -> Ratio | None:
+    each = [one / other for one, other in zip(ours, theirs, strict=False)]
+    return Ratio(measure, sum(each) / len(each), min(each), max(each), target) if each else None
+
+
+def _difference(measure: str, ours: Sequence[float], theirs: Sequence[float], target: str) -> Ratio | None:
+    each = [one - other for one, other in zip(ours, theirs, strict=False)]
+    return Ratio(measure, sum(each) / len(each), min(each), max(each), target) if each else None
+
+
+def rows(cells: Cells) -> list[tuple[str, ...]]:
+    """One row per server and form."""
+    return [_row(cells, name, form) for name, form in cells.ways]
+
+
+def _row(cells: Cells, name: str, form: str) -> tuple[str, ...]:
+    def text(case: str, quantity: str, digits: int = 0) -> str:
+        cell = cells.get(name, form, case)
+        return f"{cell.mean(quantity):,.{digits}f}" if cell else "-"
+
+    speeds = [text(case, "images_per_second") for case in SATURATED]
+    calls = cells.get(name, form, OPEN)
+    rate = f"{calls.measurements[-1].load.rate:,.0f}" if calls else "-"
+    client, server = _cores(cells.get(name, form, SATURATED[2]))
+    errors = str(sum(cell.errors for cell in cells.of(name, form)))
+    return name, form, *speeds, text(ALONE, "p50_ms", 1), text(OPEN, "p99_ms", 1), rate, client, server, errors
+
+
+def _cores(cell: Cell | None) -> tuple[str, str]:
+    """Cores in use by the client and by all of the server, with 32 clients of one image."""
+    if cell is None:
+        return "-", "-"
+    used = [one.cores for one in cell.measurements]
+    client = sum(one["client"] for one in used) / len(used)
+    server = sum(sum(each for role, each in one.items() if role != "client") for one in used) / len(used)
+    return f"{client:.2f}", f"{server:.2f}"
+
+
+def roles(cells: Cells) -> str:
+    """Say what the parts of Mintage and of TorchServe used, in every case."""
+    lines = []
+    for cell in (cell for name in ("TorchServe", "Mintage") for cell in cells.of(name, "ours")):
+        used = cell.measurements[-1].cores
+        lines.append(
+            f"{cell.name}, {cell.case.name}: {', '.join(f'{role} {value:.2f}' for role, value in used.items())}"
+        )
+    return "\n".join(lines)
+
+
+def facts(threads: int, client_cores: frozenset[int] | None, rounds: int, seconds: float) -> dict[str, Any]:
+    """Say what this ran on and how."""
+    where = f"cores {sorted(client_cores)}" if client_cores else "the servers' cores"
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "server_cores": threads,
+        "client": f"one process, on {where}",
+        "python": platform.python_version(),
+        "torch": metadata.version("torch"),
+        "peers": _peers(),
+        "rounds": rounds,
+        "seconds": seconds,
+    }
+
+
+def _peers() -> list[str]:
+    wanted = (Path(__file__).parent / "peers" / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    named = {name.lower() for name in PEERS}
+    return [line.replace("==", " ") for line in wanted if line.partition("==")[0] in named]
+
+
+def _processor() -> str:
+    names = [line for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if "model name" in line]
+    return names[0].partition(":")[2].strip() if names else platform.machine()
+
+
+def heading(known: dict[str, Any]) -> str:
+    """What this ran on, in a sentence."""
+    return (
+        f"{known['processor']}, {known['cores']} cores; servers on {known['server_cores']} of them, client: "
+        f"{known['client']}; Python {known['python']}, torch {known['torch']}, {', '.join(known['peers'])}; "
+        f"{known['rounds']} rounds of {known['seconds']:g} s"
+    )
+
+
+def print_text(known: dict[str, Any], found: Sequence[Cell]) -> None:
+    """Print tables for people."""
+    cells, console = Cells(found), Console(width=150)
+    table = Table(title=heading(known))
+    for column in (*COLUMNS, *MORE):
+        table.add_column(column, justify="left" if column in COLUMNS[:2] else "right")
+    for row in rows(cells):
+        table.add_row(*row)
+    console.print(table)
+    targets = Table()
+    for column in ("measure", "found (least to greatest of the rounds)", "target"):
+        targets.add_column(column)
+    for one in ratios(cells):
+        targets.add_row(one.measure, str(one), one.target)
+    console.print(targets)
+    console.print("cores in use, last round:")
+    console.print(roles(cells), highlight=False)
+    for line in error_lines(found):
+        console.print(line, highlight=False, markup=False)
+
+
+def error_lines(found: Sequence[Cell]) -> list[str]:
+    """One line per kind of error."""
+    return [
+        f"{cell.name}, {cell.form}, {cell.case.name}: {count} x {code}: {one.messages.get(code, '')[:120]}"
+        for cell in found
+        for one in cell.measurements
+        for code, count in one.errors.items()
+    ]
+
+
+def print_markdown(known: dict[str, Any], found: Sequence[Cell]) -> None:
+    """Print the tables of docs/results.md."""
+    cells = Cells(found)
+    print(heading(known) + ".\n")
+    print(_markdown((*COLUMNS, *MORE), rows(cells)))
+    targets = [(one.measure, str(one), one.target) for one in ratios(cells)]
+    print(_markdown(("measure", "found", "target"), targets))
+
+
+def _markdown(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    body = [columns, ["---"] * len(columns), *lines]
+    return "".join(f"| {' | '.join(line)} |\n" for line in body)
+
+
+def print_json(known: dict[str, Any], found: Sequence[Cell]) -> None:
+    """Print every measurement."""
+    print(as_json(known, found))
+
+
+def as_json(known: dict[str, Any], found: Sequence[Cell]) -> str:
+    """Every measurement as JSON."""
+    each = [
+        {
+            "server": cell.name,
+            "module": cell.form,
+            "case": cell.case.name,
+            "rounds": [one.to_dict() for one in cell.measurements],
+        }
+        for cell in found
+    ]
+    targets = [
+        {"measure": one.measure, "mean": one.mean, "least": one.least, "greatest": one.greatest, "target": one.target}
+        for one in ratios(Cells(found))
+    ]
+    return json.dumps({"facts": known, "cells": each, "targets": targets}, indent=2)
