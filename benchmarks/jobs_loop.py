@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from service.images import png
 from service.jobs.plan import Plan, Sampling, default_shard_size
 
 READY_S, LONGEST_S = 60.0, 600.0
@@ -72,7 +73,7 @@ def loop(archive: Path, digest: str, folder: Path, starts: range, barrier: Any) 
         count=starts.stop,
         shard_size=size,
         format="webdataset-png",
-        sampling=Sampling(seed=1, max_images_per_second=0.0),
+        sampling=Sampling(seed=1, encoder=png.ENCODER, max_images_per_second=0.0),
     )
     direct.generate(served, [Generate(seed=1, first_index=0, count=batch)])
     barrier.wait(READY_S)

@@ -1,33 +1,42 @@
-"""PNG files that are the same bytes for the same image.
+"""PNG files that are the same bytes for the same image, on every machine.
 
-Pillow chooses a filter row by row and is four times slower on small images. Here every row takes the filter Up, for
-many images at once, which comes within a few percent of Pillow's size; the rest is zlib.
+Every row takes the filter Up, for many images at once; libdeflate at level 1 does the rest. Its bytes depend on its
+version alone, those of ISA-L and of zlib-ng on the processor too; docs/dependencies.md compares them. `ENCODER` names
+all that decides the bytes, and a job's plan holds it.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
 import struct
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+import deflate
 import numpy as np
 from numpy.typing import NDArray
 
-ENCODER = f"zlib {zlib.ZLIB_RUNTIME_VERSION}"
-LEVEL = 6  # zlib's default
+LEVEL = 1
+ENCODER = f"deflate {importlib.metadata.version('deflate')}, level {LEVEL}, filter up"
 TOGETHER = 64  # images filtered at once: few enough to be in the cache still when they are compressed
 _UP = 2
 _COLOUR_TYPES = {1: 0, 3: 2}
 
 
-def encode(images: NDArray[np.uint8]) -> Iterator[bytes]:
+def compress(rows: NDArray[np.uint8]) -> bytearray:
+    """Compress filtered rows into a zlib stream; other threads run meanwhile."""
+    return deflate.zlib_compress(rows, LEVEL)
+
+
+def encode(
+    images: NDArray[np.uint8], compress: Callable[[NDArray[np.uint8]], bytes | bytearray] = compress
+) -> Iterator[bytes]:
     """Encode images uint8 [N, H, W, C], C being 1 or 3, one PNG file after the other."""
     _, height, width, channels = images.shape
     header = struct.pack(">IIBBBBB", width, height, 8, _COLOUR_TYPES[channels], 0, 0, 0)
-    start, end = b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header), _chunk(b"IEND", b"")
+    start, end = b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(b"IHDR", header)), b"".join(_chunk(b"IEND", b""))
     for first in range(0, len(images), TOGETHER):
         for rows in _filtered(images[first : first + TOGETHER]):
-            yield start + _chunk(b"IDAT", zlib.compress(rows.tobytes(), LEVEL)) + end
+            yield b"".join((start, *_chunk(b"IDAT", compress(rows)), end))
 
 
 def _filtered(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -41,5 +50,7 @@ def _filtered(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return rows
 
 
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
+def _chunk(kind: bytes, data: bytes | bytearray) -> tuple[bytes, bytes, bytes | bytearray, bytes]:
+    """Return the parts of a chunk: length, kind, data, checksum."""
+    checksum = deflate.crc32(data, deflate.crc32(kind))
+    return struct.pack(">I", len(data)), kind, data, struct.pack(">I", checksum)

@@ -54,6 +54,7 @@ class Sampling:
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     seed: Annotated[int, Field(ge=0, lt=2**64)]
+    encoder: str  # what makes files of pixels, with its version and settings: shards are compared byte by byte
     max_images_per_second: Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -110,7 +111,7 @@ class Plan:
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     job: JobId
     prefix: Prefix
     create_time_ms: Natural
@@ -184,7 +185,10 @@ def read_plan(data: bytes | str) -> Plan:
     try:
         plan = _PLAN.validate_json(data)
     except ValidationError as error:
-        raise PlanError(f"not a plan of version 1: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}") from None
+        if error.errors()[0]["loc"] == ("version",):
+            text = "a plan of another version: end its job with the Mintage that made it, or create the job anew"
+            raise PlanError(text) from None
+        raise PlanError(f"not a plan of version 2: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}") from None
     if (plan.sampling is None) == (plan.scoring is None):
         raise PlanError("a plan has exactly one of sampling and scoring")
     if (plan.format == "safetensors") != (plan.scoring is not None):

@@ -57,7 +57,6 @@ def expected(folder: Path, plan_json: bytes) -> tuple[dict[str, bytes], str]:
                 attempt=1,
                 worker="",
                 plan_digest=plan.digest,
-                encoder="",
             )
             publish(output, plan, marker, temporary)
         digests.append(writer.digest)

@@ -6,10 +6,21 @@ import dataclasses
 from typing import Any
 
 from service.jobs.plan import Plan, Sampling, Scoring
+from service.jobs.shards.formats.choice import encoder_of
+
+
+def sampling(form: str = "webdataset-png", *, seed: int = 7, max_images_per_second: float = 0.0) -> Sampling:
+    """The part of a sample job's plan that says how its images are made, for a format."""
+    return Sampling(
+        seed=seed,
+        encoder="" if form == "safetensors" else encoder_of(form),
+        max_images_per_second=max_images_per_second,
+    )
 
 
 def sample_plan(**changes: Any) -> Plan:
     """A sample job of 10 images 4x3x1 in shards of 4."""
+    changes = {"sampling": sampling(str(changes.get("format", "webdataset-png"))), **changes}
     plan = Plan(
         job="01k0000000000000",
         prefix="jobs/01k0000000000000",
@@ -28,7 +39,7 @@ def sample_plan(**changes: Any) -> Plan:
         count=10,
         shard_size=4,
         format="webdataset-png",
-        sampling=Sampling(seed=7, max_images_per_second=0.0),
+        sampling=sampling(),
     )
     return dataclasses.replace(plan, **changes)
 

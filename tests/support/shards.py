@@ -30,7 +30,6 @@ def marker_of(plan: Plan, shard: int, digest: str = "", size: int = 0, attempt: 
         attempt=attempt,
         worker="here",
         plan_digest=plan.digest,
-        encoder="zlib",
     )
 
 

@@ -112,7 +112,7 @@ def resume(name: str) -> Call[jobs_pb2.Job]:
     Raises:
         InvalidRequest: if this cannot be a job's name.
         NotFound: if there is no such job.
-        NotPossible: if it is finalizing, being cancelled, or has ended.
+        NotPossible: if it is finalizing, being cancelled, or has ended, or another encoder makes its images.
         Overloaded: if the disk is full; then nothing has changed.
     """
     request = jobs_pb2.ResumeJobRequest(name=job_name(name))
@@ -125,7 +125,7 @@ def retry(name: str) -> Call[jobs_pb2.Job]:
     Raises:
         InvalidRequest: if this cannot be a job's name.
         NotFound: if there is no such job.
-        NotPossible: if it is unfinished, or no shard has failed.
+        NotPossible: if it is unfinished, no shard has failed, or another encoder makes its images.
         Overloaded: if the disk is full; then nothing has changed.
     """
     request = jobs_pb2.RetryFailedShardsRequest(name=job_name(name))

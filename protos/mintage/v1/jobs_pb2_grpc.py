@@ -196,7 +196,8 @@ class JobServiceServicer:
         """Resumes a paused job. Resuming an unfinished job that is not paused changes nothing and succeeds.
 
         Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it is finalizing, being cancelled or has
-        ended, RESOURCE_EXHAUSTED (reason NO_SPACE) if the disk is full; then nothing has changed.
+        ended, or (reason ENCODER_CHANGED) if its plan names another encoder of images than the server's,
+        RESOURCE_EXHAUSTED (reason NO_SPACE) if the disk is full; then nothing has changed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -208,8 +209,8 @@ class JobServiceServicer:
         the call while the job runs again changes nothing and succeeds.
 
         Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION unless it is STATE_PARTIALLY_SUCCEEDED or
-        STATE_FAILED with at least one failed shard, RESOURCE_EXHAUSTED (reason NO_SPACE) if the disk is full; then nothing
-        has changed.
+        STATE_FAILED with at least one failed shard, or (reason ENCODER_CHANGED) if its plan names another encoder of images
+        than the server's, RESOURCE_EXHAUSTED (reason NO_SPACE) if the disk is full; then nothing has changed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

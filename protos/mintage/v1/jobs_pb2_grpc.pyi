@@ -85,7 +85,8 @@ class JobServiceStub:
     """Resumes a paused job. Resuming an unfinished job that is not paused changes nothing and succeeds.
 
     Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it is finalizing, being cancelled or has
-    ended, RESOURCE_EXHAUSTED (reason NO_SPACE) if the disk is full; then nothing has changed.
+    ended, or (reason ENCODER_CHANGED) if its plan names another encoder of images than the server's,
+    RESOURCE_EXHAUSTED (reason NO_SPACE) if the disk is full; then nothing has changed.
     """
     RetryFailedShards: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.RetryFailedShardsRequest, _jobs_pb2.RetryFailedShardsResponse]
     """Gives the failed shards of a finished job fresh attempts: the job runs again and its manifest is written anew.
@@ -93,8 +94,8 @@ class JobServiceStub:
     the call while the job runs again changes nothing and succeeds.
 
     Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION unless it is STATE_PARTIALLY_SUCCEEDED or
-    STATE_FAILED with at least one failed shard, RESOURCE_EXHAUSTED (reason NO_SPACE) if the disk is full; then nothing
-    has changed.
+    STATE_FAILED with at least one failed shard, or (reason ENCODER_CHANGED) if its plan names another encoder of images
+    than the server's, RESOURCE_EXHAUSTED (reason NO_SPACE) if the disk is full; then nothing has changed.
     """
     DeleteJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.DeleteJobRequest, _jobs_pb2.DeleteJobResponse]
     """Deletes a finished job: its folder with everything in it, its record and its request id. An unfinished score job
@@ -190,7 +191,8 @@ class JobServiceAsyncStub(JobServiceStub):
     """Resumes a paused job. Resuming an unfinished job that is not paused changes nothing and succeeds.
 
     Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it is finalizing, being cancelled or has
-    ended, RESOURCE_EXHAUSTED (reason NO_SPACE) if the disk is full; then nothing has changed.
+    ended, or (reason ENCODER_CHANGED) if its plan names another encoder of images than the server's,
+    RESOURCE_EXHAUSTED (reason NO_SPACE) if the disk is full; then nothing has changed.
     """
     RetryFailedShards: _aio.UnaryUnaryMultiCallable[_jobs_pb2.RetryFailedShardsRequest, _jobs_pb2.RetryFailedShardsResponse]  # type: ignore[assignment]
     """Gives the failed shards of a finished job fresh attempts: the job runs again and its manifest is written anew.
@@ -198,8 +200,8 @@ class JobServiceAsyncStub(JobServiceStub):
     the call while the job runs again changes nothing and succeeds.
 
     Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION unless it is STATE_PARTIALLY_SUCCEEDED or
-    STATE_FAILED with at least one failed shard, RESOURCE_EXHAUSTED (reason NO_SPACE) if the disk is full; then nothing
-    has changed.
+    STATE_FAILED with at least one failed shard, or (reason ENCODER_CHANGED) if its plan names another encoder of images
+    than the server's, RESOURCE_EXHAUSTED (reason NO_SPACE) if the disk is full; then nothing has changed.
     """
     DeleteJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.DeleteJobRequest, _jobs_pb2.DeleteJobResponse]  # type: ignore[assignment]
     """Deletes a finished job: its folder with everything in it, its record and its request id. An unfinished score job
@@ -340,7 +342,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         """Resumes a paused job. Resuming an unfinished job that is not paused changes nothing and succeeds.
 
         Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it is finalizing, being cancelled or has
-        ended, RESOURCE_EXHAUSTED (reason NO_SPACE) if the disk is full; then nothing has changed.
+        ended, or (reason ENCODER_CHANGED) if its plan names another encoder of images than the server's,
+        RESOURCE_EXHAUSTED (reason NO_SPACE) if the disk is full; then nothing has changed.
         """
 
     @_abc_1.abstractmethod
@@ -354,8 +357,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         the call while the job runs again changes nothing and succeeds.
 
         Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION unless it is STATE_PARTIALLY_SUCCEEDED or
-        STATE_FAILED with at least one failed shard, RESOURCE_EXHAUSTED (reason NO_SPACE) if the disk is full; then nothing
-        has changed.
+        STATE_FAILED with at least one failed shard, or (reason ENCODER_CHANGED) if its plan names another encoder of images
+        than the server's, RESOURCE_EXHAUSTED (reason NO_SPACE) if the disk is full; then nothing has changed.
         """
 
     @_abc_1.abstractmethod

@@ -25,7 +25,6 @@ class Marker:
     attempt: Natural
     worker: str
     plan_digest: Digest
-    encoder: str
     source_digest: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
 
 

@@ -20,7 +20,7 @@ from service.jobs.ledger.ledger import LeaseEnded, Ledger
 from service.jobs.ledger.views import Lease
 from service.jobs.plan import Plan
 from service.jobs.retries import retry_transient
-from service.jobs.shards.formats.choice import layout_of
+from service.jobs.shards.formats.choice import check_encoder, layout_of
 from service.jobs.shards.marker import Marker
 from service.jobs.shards.publish import DeterminismError, adopt, publish, temporary_label
 from service.jobs.sources.choice import source_digest
@@ -144,6 +144,7 @@ class Attempt:
         )
 
     async def _make(self, blank: Marker) -> Marker:
+        check_encoder(self._plan)
         label = temporary_label(self._lease.shard, self._lease.attempt)
         with contextlib.ExitStack() as stack:
             layout, store = layout_of(self._plan), self._runner.store
@@ -217,7 +218,6 @@ class Attempt:
             attempt=self._lease.attempt,
             worker=self._runner.worker,
             plan_digest=self._plan.digest,
-            encoder=layout_of(self._plan).encoder,
             source_digest=source_digest(self._runner.store, self._plan, self._lease.shard),
         )
 

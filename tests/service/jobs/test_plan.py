@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.jobs.plan import Plan, PlanError, default_shard_size, new_job_id, read_plan, request_digest
+from service.jobs.plan import Plan, PlanError, Sampling, default_shard_size, new_job_id, read_plan, request_digest
 from service.validation import JOB_NAME
 from tests.support.plans import sample_plan, score_plan
 
@@ -39,7 +39,7 @@ def test_a_plan_is_named_by_its_content() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("version", 2),
+        ("version", 1),
         ("job", "../x"),
         ("prefix", "a/../b"),
         ("count", 0),
@@ -64,8 +64,14 @@ def test_a_plan_in_a_format_of_the_other_kind_is_refused(plan: Plan) -> None:
 
 
 def test_a_plan_in_tars_has_the_bytes_that_it_always_had() -> None:
-    digest = "7cdc9ee693689b56c398c1883eeb89b2c6ae9ff6b709628e63f8a08f716d135e"
-    assert sample_plan().digest == digest
+    digest = "9252497f8c7e74d357b15264e470ce2c5eeb4396dc6299192f0db5b17e55fd31"
+    assert sample_plan(sampling=Sampling(seed=7, encoder="e 1", max_images_per_second=0.0)).digest == digest
+
+
+def test_a_plan_of_another_version_says_what_to_do() -> None:
+    fields = json.loads(sample_plan().to_json()) | {"version": 1}
+    with pytest.raises(PlanError, match="create the job anew"):
+        read_plan(json.dumps(fields))
 
 
 def test_a_plan_of_both_kinds_is_refused() -> None:

@@ -12,6 +12,7 @@ from service.jobs.intents import Intents
 from service.jobs.ledger.control import Control
 from service.jobs.ledger.ledger import Ledger
 from service.jobs.ledger.views import JobState
+from service.jobs.shards.formats.choice import check_encoder
 from service.jobs.storage.store import Store
 
 PAUSED: tuple[JobState, ...] = ("PAUSED",)
@@ -45,6 +46,7 @@ class JobControl:
     async def resume(self, request: jobs_pb2.ResumeJobRequest) -> jobs_pb2.ResumeJobResponse:
         """Resume a paused job."""
         job = checked_name(request.name)
+        check_encoder((await self._ledger.job(job)).plan)
         await self._intents.announce(job, PAUSED)
         try:
             await self._control.resume(job)
@@ -55,6 +57,7 @@ class JobControl:
     async def retry(self, request: jobs_pb2.RetryFailedShardsRequest) -> jobs_pb2.RetryFailedShardsResponse:
         """Give failed shards fresh attempts."""
         job = checked_name(request.name)
+        check_encoder((await self._ledger.job(job)).plan)
         await self._intents.announce(job, WITH_FAILED_SHARDS, retried=True)
         try:
             await self._control.retry(job)

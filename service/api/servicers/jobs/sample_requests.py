@@ -9,6 +9,7 @@ from mintage.v1 import jobs_pb2
 
 from service.api.servicers.jobs.requests import FORMATS, check_common, job_options
 from service.jobs.plan import MAX_COUNT, MAX_SHARD_SIZE, MAX_SHARDS, Plan, Sampling, default_shard_size
+from service.jobs.shards.formats.choice import encoder_of
 from service.models.registry import ModelRecord
 from service.validation import Violations
 
@@ -67,5 +68,9 @@ def sample_plan(request: jobs_pb2.CreateSampleJobRequest, identity: Mapping[str,
         count=request.count,
         shard_size=request.shard_size,
         format=FORMATS[request.format],
-        sampling=Sampling(seed=request.seed, max_images_per_second=request.max_images_per_second),
+        sampling=Sampling(
+            seed=request.seed,
+            encoder=encoder_of(FORMATS[request.format]),
+            max_images_per_second=request.max_images_per_second,
+        ),
     )

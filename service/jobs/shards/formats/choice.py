@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
+from service.errors import FailedPrecondition
 from service.jobs.plan import Plan
 from service.jobs.shards.formats.folder import FolderLayout
 from service.jobs.shards.formats.layout import ImageLayout, ImageReader, Layout
@@ -36,6 +37,26 @@ def image_layout_of(plan: Plan) -> ImageLayout:
     if plan.sampling is None or layout is None:
         raise OutputError(f"jobs/{plan.job} has no images")
     return layout(plan)
+
+
+def encoder_of(form: str) -> str:
+    """Return what encodes the images of a format here; a plan keeps it, because shards are compared byte by byte."""
+    return _IMAGES[form].encoder
+
+
+def check_encoder(plan: Plan) -> None:
+    """Refuse to write a plan's images with another encoder than the plan's; reading needs no particular one.
+
+    Raises:
+        FailedPrecondition: if this process has another one.
+    """
+    if plan.sampling is None or plan.sampling.encoder == (found := encoder_of(plan.format)):
+        return
+    text = (
+        f"the images of jobs/{plan.job} are encoded by {plan.sampling.encoder}, but this process has {found}: run it "
+        f"with Mintage {plan.mintage_version} and its locked dependencies, or create the job anew"
+    )
+    raise FailedPrecondition(text, reason="ENCODER_CHANGED", metadata={"expected": plan.sampling.encoder})
 
 
 def open_images(output: Output, plan: Plan, shard: int) -> AbstractContextManager[ImageReader]:

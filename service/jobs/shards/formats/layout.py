@@ -87,7 +87,7 @@ class Layout(ABC):
     """
 
     plan: Plan
-    encoder: ClassVar[str]  # what decides the bytes besides plan and images: a library and its version
+    encoder: ClassVar[str]  # what decides the bytes besides the pixels: libraries, their versions and settings
     suffix: ClassVar[str]
 
     def name(self, shard: int) -> str:

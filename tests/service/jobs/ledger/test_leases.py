@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from service.jobs.ledger.ledger import LeaseEnded, Ledger
-from service.jobs.plan import Sampling
 from tests.support.ledgers import DIGEST, JOB, LEASE_S, PLAN, Use, claim, dispatch, refused, wait_for_expiry
-from tests.support.plans import sample_plan
+from tests.support.plans import sample_plan, sampling
 
 
 def test_a_shard_is_leased_to_one_worker_at_a_time(with_ledger: Use) -> None:
@@ -142,7 +141,7 @@ def test_progress_never_falls(with_ledger: Use) -> None:
 
 def test_the_bound_on_speed_holds_over_all_workers(with_ledger: Use) -> None:
     async def act(ledger: Ledger) -> None:
-        await ledger.create(sample_plan(sampling=Sampling(seed=0, max_images_per_second=0.1)))
+        await ledger.create(sample_plan(sampling=sampling(seed=0, max_images_per_second=0.1)))
         leases = [await claim(ledger, shard) for shard in (0, 1)]
         waits = []
         for lease in leases * 2:

@@ -15,7 +15,7 @@ from service.errors import Internal, MintageError, Unavailable
 from service.jobs.ledger.control import Control
 from service.jobs.ledger.ledger import Ledger, connect
 from service.jobs.ledger.views import ShardView
-from service.jobs.plan import Plan
+from service.jobs.plan import Plan, Sampling
 from service.jobs.retries import retry_transient
 from service.jobs.shards.marker import read_marker
 from service.jobs.storage.store import open_store
@@ -141,6 +141,18 @@ def test_another_device_than_the_plans_is_refused(tmp_path: Path, valkey: Valkey
     async def act(bench: Bench) -> None:
         bench.backend.models[PLAN.backend_name] = dataclasses.replace(MODEL, device_class="cuda-nvidia-h100")
         assert (await bench.runner.run_shard(PLAN.job, 0)).startswith("DEVICE_CHANGED: the plan was made for cpu")
+
+    on_bench(tmp_path, valkey, act)
+
+
+def test_another_encoder_than_the_plans_is_refused_before_anything_is_computed(tmp_path: Path, valkey: Valkey) -> None:
+    async def act(bench: Bench) -> None:
+        plan = sample_plan(job="01k0000000000009", sampling=Sampling(seed=7, encoder="x", max_images_per_second=0.0))
+        await bench.ledger.create(plan)
+        outcome = await bench.runner.run_shard(plan.job, 0)
+        assert outcome.startswith("ENCODER_CHANGED: the images of jobs/01k0000000000009 are encoded by x, but")
+        assert "create the job anew" in outcome
+        assert bench.backend.requests == []
 
     on_bench(tmp_path, valkey, act)
 

@@ -9,8 +9,10 @@ from typing import Any
 
 from mintage.v1 import jobs_pb2
 
+from service.jobs.plan import Sampling
 from service.settings import Settings
 from tests.support.job_api import Api, Code, State, Use, refused, serving, wrong_fields
+from tests.support.plans import sample_plan
 from tests.support.valkey import Valkey, free_port
 
 
@@ -86,6 +88,21 @@ def test_a_job_is_paused_and_resumed_any_number_of_times(with_api: Use) -> None:
             api.stub.RetryFailedShards(jobs_pb2.RetryFailedShardsRequest(name=job.name)),
         ):
             assert "is SUCCEEDED; only a" in await refused(call, Code.FAILED_PRECONDITION)
+
+    with_api(act)
+
+
+def test_a_job_whose_images_another_encoder_makes_is_neither_resumed_nor_retried(with_api: Use) -> None:
+    async def act(api: Api) -> None:
+        plan = sample_plan(sampling=Sampling(seed=7, encoder="another", max_images_per_second=0.0))
+        await api.ledger.create(plan)
+        name = f"jobs/{plan.job}"
+        calls = (
+            api.stub.ResumeJob(jobs_pb2.ResumeJobRequest(name=name)),
+            api.stub.RetryFailedShards(jobs_pb2.RetryFailedShardsRequest(name=name)),
+        )
+        for call in calls:
+            assert "are encoded by another, but" in await refused(call, Code.FAILED_PRECONDITION)
 
     with_api(act)
 
