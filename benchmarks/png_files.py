@@ -34,7 +34,7 @@ from PIL import Image
 
 from handlers import archive
 from handlers.compute import model
-from handlers.operations import generation
+from handlers.operations import direct
 from handlers.protocol.messages import Failure, Generate
 from service.images import png
 
@@ -70,7 +70,7 @@ def _made(name: str) -> Images:
         packed = archive.pack(MODELS / name, "generator", Path(folder) / "model.mar")
         zipfile.ZipFile(packed.path).extractall(Path(folder) / "model")
         loaded = model.load(Path(folder) / "model", "generator", torch.device("cpu"))
-        parts = generation.generate(loaded, [Generate(7, first, 64) for first in range(0, COUNT, 64)])
+        parts = direct.generate(loaded, [Generate(7, first, 64) for first in range(0, COUNT, 64)])
     return np.concatenate([part for part in parts if not isinstance(part, Failure)])
 
 
