@@ -66,6 +66,8 @@ def loop(archive: Path, digest: str, folder: Path, starts: range, barrier: Any) 
         backend_name="",
         device_class="",
         torch_version="",
+        numerics=1,
+        precision="float32",
         micro_batch=served.micro_batch,
         height=height,
         width=width,

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -24,6 +24,8 @@ import torch
 from safetensors.torch import save_file
 
 from handlers.compute import model
+from handlers.compute.fast.arithmetic import NUMERICS
+from handlers.compute.precision import PrecisionChoice
 from handlers.errors import ArchiveError, ModelError
 from training.errors import TrainingError
 from training.neurons.concepts import CONCEPTS_FILE
@@ -43,7 +45,9 @@ class PackedArchive:
     digest: str
 
 
-def pack(run: Path, kind: Kind, output: Path, *, micro_batch: int = 64) -> PackedArchive:
+def pack(
+    run: Path, kind: Kind, output: Path, *, micro_batch: int = 64, precision: PrecisionChoice = "auto"
+) -> PackedArchive:
     """Pack one network of a run into an archive; on failure an existing file is kept.
 
     Args:
@@ -52,6 +56,8 @@ def pack(run: Path, kind: Kind, output: Path, *, micro_batch: int = 64) -> Packe
         output: file to write, `*.mar`; an existing one is replaced atomically.
         micro_batch: images per forward pass, 1 to 1024. It is part of the model's identity: another value may change
             the last bits of its images.
+        precision: of its products, part of its identity too; `auto` is bfloat16 where the device that serves it has
+            units for it, and float32 elsewhere.
 
     Raises:
         ArchiveError: if the run is incomplete, its weights do not fit the network, or the output's name is not that of
@@ -61,16 +67,25 @@ def pack(run: Path, kind: Kind, output: Path, *, micro_batch: int = 64) -> Packe
         raise ArchiveError(f"kind {kind!r} is none of {', '.join(get_args(Kind))}")
     if output.suffix != ".mar":
         raise ArchiveError(f"an archive's name ends in .mar, not {output.name!r}")
+    if precision not in get_args(PrecisionChoice):
+        raise ArchiveError(f"precision {precision!r} is none of {', '.join(get_args(PrecisionChoice))}")
     if not 1 <= micro_batch <= MAX_MICRO_BATCH:
         raise ArchiveError(f"micro_batch must be from 1 to {MAX_MICRO_BATCH}, not {micro_batch}")
     with tempfile.TemporaryDirectory(prefix="mintage-pack-") as scratch:
         content = Path(scratch, "content")
-        _fill(content, run, kind, micro_batch)
+        serving = {
+            "format": model.ARCHIVE_FORMAT,
+            "kind": kind,
+            "micro_batch": micro_batch,
+            "numerics": NUMERICS,
+            "precision": precision,
+        }
+        _fill(content, run, kind, serving)
         output.parent.mkdir(parents=True, exist_ok=True)
         return _write(_archived(content, kind, Path(scratch)), output)
 
 
-def _fill(content: Path, run: Path, kind: Kind, micro_batch: int) -> None:
+def _fill(content: Path, run: Path, kind: Kind, serving: Mapping[str, object]) -> None:
     """Write the files of the archive into a new folder, and check that they can be loaded."""
     content.mkdir()
     try:
@@ -80,7 +95,6 @@ def _fill(content: Path, run: Path, kind: Kind, micro_batch: int) -> None:
         raise ArchiveError(str(error)) from None
     save_file({name: tensor.contiguous() for name, tensor in weights.items()}, content / model.WEIGHTS_FILE)
     (content / model.CONFIG_FILE).write_bytes((run / CONFIG_FILE).read_bytes())
-    serving = {"format": model.ARCHIVE_FORMAT, "kind": kind, "micro_batch": micro_batch}
     (content / model.SERVING_FILE).write_text(json.dumps(serving), encoding="utf-8")
     (content / "card.md").write_text(_card(loaded), encoding="utf-8")
     if kind == "neurons" and (run / CONCEPTS_FILE).exists():

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+from handlers.compute.precision import Precision, cpu_units
+
 
 def make_deterministic() -> None:
     """Configure this process so that equal inputs in equal positions give equal bits.
@@ -28,15 +30,17 @@ def choose(gpu: int | None) -> torch.device:
     return torch.device("cuda", gpu) if gpu is not None and torch.cuda.is_available() else torch.device("cpu")
 
 
-def device_class(device: torch.device) -> str:
+def device_class(device: torch.device, precision: Precision) -> str:
     """Return the device class; equal bytes are promised only within a class.
 
-    A GPU's class is its model. A CPU's is its vendor and vector instructions, by which the math library picks its
-    kernels: `cpu-authenticamd-avx2`.
+    A GPU's class is its model. A CPU's is its vendor, its vector instructions and its units for bfloat16, by which the
+    math libraries pick their kernels. The precision comes last: `cpu-authenticamd-avx512-bf16-bfloat16`,
+    `cpu-authenticamd-avx2-float32`.
     """
     if device.type == "cuda":
-        return f"cuda-{_slug(torch.cuda.get_device_name(device))}"
-    return f"cpu-{_slug(_cpu_vendor())}-{torch.backends.cpu.get_cpu_capability().lower()}"
+        return f"cuda-{_slug(torch.cuda.get_device_name(device))}-{precision}"
+    instructions = torch.backends.cpu.get_cpu_capability().lower()
+    return "-".join(["cpu", _slug(_cpu_vendor()), instructions, *cpu_units(), precision])
 
 
 def works(device: torch.device) -> bool:

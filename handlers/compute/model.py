@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from handlers.compute import device as devices
 from handlers.compute.batch_sizes import BatchSizes, fixed
+from handlers.compute.fast.arithmetic import NUMERICS, is_plain, rewrite
+from handlers.compute.precision import Precision, PrecisionChoice, resolved
 from handlers.errors import ModelError
 from training.config import RunConfig
 from training.errors import TrainingError
@@ -27,20 +29,25 @@ from training.neurons.concepts import Concept, read_concepts
 from training.recipes import Kind
 
 WEIGHTS_FILE, CONFIG_FILE, SERVING_FILE = "weights.safetensors", "config.json", "serving.json"
-ARCHIVE_FORMAT = 2  # of what an archive holds, its handler file included; another one is refused
+ARCHIVE_FORMAT = 3  # of what an archive holds, its handler file included; another one is refused
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A network in eval mode with validated weights, and how it is served."""
+    """A network in eval mode with validated weights, rewritten for serving, and how it is served."""
 
     kind: Kind
     config: RunConfig
     network: nn.Module
     sizes: BatchSizes
     device: torch.device
-    device_class: str
+    precision: Precision
     concepts: tuple[Concept, ...] = ()  # of an autoencoder
+
+    @property
+    def device_class(self) -> str:
+        """The device class, precision included; equal bytes are promised only within a class."""
+        return devices.device_class(self.device, self.precision)
 
     @property
     def micro_batch(self) -> int:
@@ -89,8 +96,13 @@ class Model:
 
     @property
     def facts(self) -> dict[str, object]:
-        """The facts about the device in every answer's header."""
-        return {"device_class": self.device_class, "torch_version": torch.__version__}
+        """What decides an answer's bits besides the model itself; in every answer's header."""
+        return {
+            "device_class": self.device_class,
+            "torch_version": torch.__version__,
+            "numerics": NUMERICS,
+            "precision": self.precision,
+        }
 
     @property
     def description(self) -> dict[str, object]:
@@ -115,10 +127,11 @@ def load(folder: Path, kind: Kind, device: torch.device) -> Model:
     """Load an unpacked archive.
 
     Raises:
-        ModelError: if a file is missing or damaged, the weights do not match the configuration's network exactly or
-            are not finite, or a concept's unit does not exist in the network.
+        ModelError: if a file is missing or damaged, the archive is of another format or numerics, the weights do not
+            match the configuration's network exactly or are not finite, its precision is not one that the network has,
+            or a concept's unit does not exist in the network.
     """
-    micro_batch = _micro_batch(folder, kind)
+    serving = _serving(folder, kind)
     try:
         config = RunConfig.from_json((folder / CONFIG_FILE).read_text(encoding="utf-8"))
         network = family_of(config).served(kind)
@@ -127,27 +140,56 @@ def load(folder: Path, kind: Kind, device: torch.device) -> Model:
     except (OSError, UnicodeDecodeError, SafetensorError, TrainingError) as error:
         raise ModelError(f"the archive cannot be read: {error}") from None
     _fill(network, weights)
-    network.eval().requires_grad_(False).to(device)
-    model = Model(kind, config, network, fixed(micro_batch), device, devices.device_class(device), concepts)
+    precision = prepare(network, serving.precision, device)
+    model = Model(kind, config, network, fixed(serving.micro_batch), device, precision, concepts)
     for concept in concepts:
         _check_concept(concept, model.unit_shapes)
     return model
 
 
-def _micro_batch(folder: Path, kind: Kind) -> int:
-    """Read the micro-batch from serving.json, and check the kind of model."""
+def prepare(network: nn.Module, choice: PrecisionChoice, device: torch.device) -> Precision:
+    """Make a network with its weights ready to serve, in place, and return the precision that it computes in.
+
+    Raises:
+        ModelError: if it cannot compute in the precision that was chosen.
+    """
+    plain = is_plain(network)
+    if plain and choice == "bfloat16":
+        raise ModelError("an autoencoder is computed in float32; pack it with --precision auto")
+    precision = resolved(choice, device, plain=plain)
+    network.eval().requires_grad_(False)
+    rewrite(network, precision)
+    network.to(device)
+    return precision
+
+
+@dataclass(frozen=True, slots=True)
+class _Serving:
+    """What serving.json says."""
+
+    micro_batch: int
+    precision: PrecisionChoice
+
+
+def _serving(folder: Path, kind: Kind) -> _Serving:
+    """Read serving.json, and check the archive's format, numerics and kind of model."""
     try:
         serving: Any = json.loads((folder / SERVING_FILE).read_text(encoding="utf-8"))
         found, micro_batch, layout = serving["kind"], serving["micro_batch"], serving.get("format")
-    except (OSError, KeyError, TypeError, ValueError) as error:
+        numerics, precision = serving.get("numerics"), serving.get("precision")
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"the archive's {SERVING_FILE} is missing or damaged ({error!r})") from None
-    if layout != ARCHIVE_FORMAT:
-        raise ModelError(f"the archive has format {layout}, not {ARCHIVE_FORMAT}; pack it again")
+    for name, said, known in (("format", layout, ARCHIVE_FORMAT), ("numerics", numerics, NUMERICS)):
+        if said != known:
+            raise ModelError(f"the archive has {name} {said}, not {known}; pack it again")
     if found != kind or found not in get_args(Kind):
         raise ModelError(f"the archive's {SERVING_FILE} says kind {found!r}, but its handler serves a {kind}")
     if type(micro_batch) is not int or micro_batch < 1:
         raise ModelError(f"the archive's {SERVING_FILE} says micro_batch {micro_batch!r}, not a whole number from 1")
-    return micro_batch
+    if precision not in get_args(PrecisionChoice):
+        choices = ", ".join(get_args(PrecisionChoice))
+        raise ModelError(f"the archive's {SERVING_FILE} says precision {precision!r}, none of {choices}")
+    return _Serving(micro_batch, precision)
 
 
 def _fill(network: nn.Module, weights: Mapping[str, Tensor]) -> None:

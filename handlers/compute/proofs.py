@@ -27,7 +27,12 @@ from handlers.compute.model import Model
 LOG = logging.getLogger("mintage.handlers")
 VERSION = 2  # of how proofs are made
 SEED = 0x5EED  # of the rows that are compared
-LIBRARY_SETTINGS = ("MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA")  # that choose kernels
+LIBRARY_SETTINGS = (  # that choose kernels
+    "MKL_CBWR",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "ONEDNN_MAX_CPU_ISA",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+)
 
 
 def with_proven_sizes(model: Model, weights_sha256: str, folder: Path | None) -> Model:
@@ -88,8 +93,7 @@ def _key(model: Model, weights_sha256: str) -> str:
         "config": model.config.to_json(),
         "kind": model.kind,
         "reference": model.micro_batch,
-        "device_class": model.device_class,
-        "torch": torch.__version__,
+        **model.facts,
         "libraries": torch.__config__.show(),
         "threads": torch.get_num_threads(),
         "settings": {name: os.environ.get(name, "") for name in LIBRARY_SETTINGS},

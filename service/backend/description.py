@@ -12,7 +12,8 @@ from service.backend.neurons import Concept, UnitShape
 class ModelDescription:
     """What a loaded model says about itself; latents belong to a generator, stages and concepts to an autoencoder.
 
-    `features` is the length of the feature vector by which sets of images are compared; 0 if there is none.
+    `numerics` is the version of the handlers' arithmetic; `precision`, resolved for the device, is `float32` or
+    `bfloat16`. `features` is the length of the feature vector by which sets of images are compared; 0 if there is none.
     `batch_sizes` are the proven sizes of forward passes; none if an image's bits depend on the others in its pass.
     """
 
@@ -25,6 +26,8 @@ class ModelDescription:
     micro_batch: int
     device_class: str
     torch_version: str
+    numerics: int
+    precision: str
     recipe: str
     stages: tuple[UnitShape, ...] = ()
     concepts: tuple[Concept, ...] = ()

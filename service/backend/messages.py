@@ -20,11 +20,12 @@ from service.backend.neurons import read_concepts, read_stages
 
 @dataclass(frozen=True, slots=True)
 class GeneratedImages:
-    """Images uint8 [n, H, W, C], and the device class and torch version for which equal bytes are promised."""
+    """Images uint8 [n, H, W, C], and the device class, torch version and numerics that promise equal bytes."""
 
     images: NDArray[np.uint8]
     device_class: str
     torch_version: str
+    numerics: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class Classifications:
     generated: NDArray[np.float32] | None
     device_class: str
     torch_version: str
+    numerics: int
     features: NDArray[np.float32] | None = None
 
 
@@ -90,6 +92,8 @@ def read_description(answer: bytes) -> ModelDescription:
         micro_batch=whole(header, "micro_batch", minimum=1),
         device_class=text(header, "device_class"),
         torch_version=text(header, "torch_version"),
+        numerics=whole(header, "numerics", minimum=1),
+        precision=text(header, "precision"),
         recipe=text(header, "recipe"),
         stages=stages,
         concepts=read_concepts(header, stages),
@@ -122,7 +126,10 @@ def read_images(answer: bytes, shape: tuple[int, int, int, int]) -> GeneratedIma
     """
     header, tensors = opened(answer)
     return GeneratedImages(
-        pixels(tensors, "images", shape), text(header, "device_class"), text(header, "torch_version")
+        pixels(tensors, "images", shape),
+        text(header, "device_class"),
+        text(header, "torch_version"),
+        whole(header, "numerics", minimum=1),
     )
 
 
@@ -145,7 +152,14 @@ def read_classifications(answer: bytes, shape: tuple[int, int], *, features: int
         raise damaged("probabilities do not sum to 1")
     generated = probabilities(tensors, "generated", shape[:1]) if "generated" in tensors else None
     vectors = numbers(tensors, "features", (shape[0], features)) if features else None
-    return Classifications(found, generated, text(header, "device_class"), text(header, "torch_version"), vectors)
+    return Classifications(
+        found,
+        generated,
+        text(header, "device_class"),
+        text(header, "torch_version"),
+        whole(header, "numerics", minimum=1),
+        vectors,
+    )
 
 
 def request_of(request: dict[str, object]) -> dict[str, bytes]:

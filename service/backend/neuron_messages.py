@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from service.backend.decoding import numbers, opened, pixels, probabilities, tensor, text
+from service.backend.decoding import numbers, opened, pixels, probabilities, tensor, text, whole
 from service.backend.messages import request_of
 from service.backend.neurons import Neuron
 
@@ -29,6 +29,7 @@ class Detections:
     confidences: NDArray[np.float32]
     device_class: str
     torch_version: str
+    numerics: int
     features: NDArray[np.float32] | None = None
 
 
@@ -80,6 +81,7 @@ def read_detections(answer: bytes, shape: tuple[int, int], *, features: int = 0)
         confidences=probabilities(tensors, "confidences", shape),
         device_class=text(header, "device_class"),
         torch_version=text(header, "torch_version"),
+        numerics=whole(header, "numerics", minimum=1),
         features=numbers(tensors, "features", (shape[0], features)) if features else None,
     )
 

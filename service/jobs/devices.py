@@ -1,20 +1,39 @@
-"""The device class for which a plan promises equal bytes."""
+"""The device class, torch version and numerics for which a plan promises equal bytes."""
 
 from __future__ import annotations
+
+from typing import Protocol
 
 from service.errors import FailedPrecondition
 from service.jobs.plan import Plan
 
 
-def check_device(plan: Plan, device_class: str, torch_version: str) -> None:
-    """Refuse an answer from another device class or torch version than the plan promises equal bytes for.
+class Computed(Protocol):
+    """What decides bits besides the model itself, as answers, models and plans say it."""
+
+    @property
+    def device_class(self) -> str:
+        """The device's, with the precision of the products."""
+
+    @property
+    def torch_version(self) -> str:
+        """Of the torch that computed."""
+
+    @property
+    def numerics(self) -> int:
+        """Version of the handlers' arithmetic."""
+
+
+def check_device(plan: Plan, found: Computed) -> None:
+    """Refuse what was computed on another device class, torch version or numerics than the plan promises bytes for.
 
     Raises:
-        FailedPrecondition: if it is from another.
+        FailedPrecondition: if it was.
     """
-    if (device_class, torch_version) != (plan.device_class, plan.torch_version):
-        text = (
-            f"the plan was made for {plan.device_class} and torch {plan.torch_version}, but the model now runs on "
-            f"{device_class} and torch {torch_version}"
-        )
+    if (wanted := _shown(plan)) != (shown := _shown(found)):
+        text = f"the plan was made for {wanted}, but the model now runs on {shown}"
         raise FailedPrecondition(text, reason="DEVICE_CHANGED")
+
+
+def _shown(computed: Computed) -> str:
+    return f"{computed.device_class}, torch {computed.torch_version} and numerics {computed.numerics}"

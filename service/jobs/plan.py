@@ -123,6 +123,8 @@ class Plan:
     backend_name: str
     device_class: str
     torch_version: str
+    numerics: Positive  # the version of the handlers' arithmetic
+    precision: Literal["float32", "bfloat16"]  # resolved for the device
     mintage_version: str = ""  # of the code that made the plan; "" in plans that are older than this field
     micro_batch: Positive
     height: Positive

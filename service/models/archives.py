@@ -15,8 +15,9 @@ from pathlib import Path
 from service.errors import FailedPrecondition, NotFound
 
 CHUNK_BYTES = 2**20  # of a copy at a time: archives are far larger than memory should hold
-ARCHIVE_FORMAT = 2  # what the handlers of this version read
-MAX_SERVING_BYTES = 2**16  # of `serving.json`, which holds three short values
+ARCHIVE_FORMAT = 3  # what the handlers of this version read
+NUMERICS = 1  # the arithmetic of this version's handlers, which decides the last bits of their answers
+MAX_SERVING_BYTES = 2**16  # of `serving.json`, which holds a few short values
 
 
 def kept(folder: Path, digest: str) -> Path:
@@ -67,7 +68,9 @@ def check(path: Path, digest: str) -> None:
 
 
 def check_format(path: Path) -> None:
-    """Refuse an archive that another version of Mintage packed; the model server refuses what is not an archive.
+    """Refuse an archive that another version of Mintage packed, with another format or numerics.
+
+    The model server refuses what is not an archive.
 
     Raises:
         FailedPrecondition: if it was.
@@ -84,7 +87,7 @@ def is_current(path: Path) -> bool:
             serving = json.loads(file.read(MAX_SERVING_BYTES))
     except (OSError, KeyError, ValueError, zipfile.BadZipFile):
         return True
-    return isinstance(serving, dict) and serving.get("format") == ARCHIVE_FORMAT
+    return isinstance(serving, dict) and (serving.get("format"), serving.get("numerics")) == (ARCHIVE_FORMAT, NUMERICS)
 
 
 def sha256_of(path: Path) -> str:

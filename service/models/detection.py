@@ -48,6 +48,7 @@ class Detection:
             np.concatenate([part.confidences for part in parts]),  # [N, K]
             parts[0].device_class,
             parts[0].torch_version,
+            parts[0].numerics,
         )
 
     async def activations(

@@ -54,6 +54,8 @@ class ModelRecord:
     micro_batch: int
     device_class: str
     torch_version: str
+    numerics: int
+    precision: str
     recipe: str
     load_time: float
     stages: tuple[UnitShape, ...] = ()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from handlers.archive import pack
+from handlers.compute.fast.arithmetic import NUMERICS
 from handlers.errors import ArchiveError
 
 
@@ -40,7 +41,13 @@ def test_an_archive_holds_what_the_architecture_says(run: Path, tmp_path: Path) 
     with zipfile.ZipFile(pack(run, "classifier", tmp_path / "a.mar", micro_batch=16).path) as packed:
         names = packed.namelist()
         manifest = json.loads(packed.read("MAR-INF/MANIFEST.json"))
-        assert json.loads(packed.read("serving.json")) == {"format": 2, "kind": "classifier", "micro_batch": 16}
+        assert json.loads(packed.read("serving.json")) == {
+            "format": 3,
+            "kind": "classifier",
+            "micro_batch": 16,
+            "numerics": NUMERICS,
+            "precision": "auto",
+        }
         assert packed.read("config.json") == (run / "config.json").read_bytes()
         assert packed.read("card.md") == b"# A tiny run\n"
         assert all(entry.date_time == (1980, 1, 1, 0, 0, 0) for entry in packed.infolist())

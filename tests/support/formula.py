@@ -24,10 +24,12 @@ LEVELS = (0, 100, 255)  # of the first pixel at which a classifier is sure of cl
 DARK = Concept("dark", 1, 3, -1, -100.0, 0.1, 0.0, 0.8, 0.7, 0.9, 0.85, 40, 60)
 LIGHT = Concept("light", 2, 9, 1, 100.0, 0.1, 0.0, 0.75, 0.65, 0.85, 0.8, 30, 70)
 
-GENERATOR = ModelDescription("generator", 8, 6, 1, (), 16, 4, "cpu", "2.13.0", "improved-gan")
-CLASSIFIER = ModelDescription("classifier", 8, 6, 1, ("nought", "one", "two"), 0, 4, "cpu", "2.13.0", "improved-gan")
+GENERATOR = ModelDescription("generator", 8, 6, 1, (), 16, 4, "cpu", "2.13.0", 1, "float32", "improved-gan")
+CLASSIFIER = ModelDescription(
+    "classifier", 8, 6, 1, ("nought", "one", "two"), 0, 4, "cpu", "2.13.0", 1, "float32", "improved-gan"
+)
 AUTOENCODER = ModelDescription(
-    *("neurons", 8, 6, 1, (), 0, 4, "cpu", "2.13.0", "face-neuron"),
+    *("neurons", 8, 6, 1, (), 0, 4, "cpu", "2.13.0", 1, "float32", "face-neuron"),
     stages=(UnitShape(2, 3, 4), UnitShape(5, 1, 2)),
     concepts=(DARK, LIGHT),
 )
@@ -100,7 +102,12 @@ def answer(
 
 def blob(model: ModelDescription, facts: Mapping[str, Any], **tensors: NDArray[Any]) -> bytes:
     """An answer on the wire: a header, with more facts, and tensors."""
-    told = {"device_class": model.device_class, "torch_version": model.torch_version}
+    told = {
+        "device_class": model.device_class,
+        "torch_version": model.torch_version,
+        "numerics": model.numerics,
+        "precision": model.precision,
+    }
     header = {**facts, "status": "ok", "message": "", **told}
     return save({"header": np.frombuffer(json.dumps(header).encode(), np.uint8), **tensors})
 

@@ -32,6 +32,8 @@ def sample_plan(**changes: Any) -> Plan:
         backend_name="digits-aaaaaaaaaaaa",
         device_class="cpu",
         torch_version="2.13.0",
+        numerics=1,
+        precision="float32",
         micro_batch=2,
         height=4,
         width=3,

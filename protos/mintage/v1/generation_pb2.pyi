@@ -137,8 +137,8 @@ class GenerateResponse(_message.Message):
     first_index: _builtins.int
     """Index of the first image."""
     device_class: _builtins.str
-    """Device class that ran the network, such as `cpu-authenticamd-avx512` or `cuda-nvidia-h100`. Equal bits are
-    promised within one class only.
+    """Device class that ran the network, with the precision of its products, such as
+    `cpu-authenticamd-avx512-bf16-bfloat16`. Equal bits are promised within one class only.
     """
     @_builtins.property
     def shape(self) -> Global___ImageShape:

@@ -99,6 +99,8 @@ class Model(_message.Message):
     STAGES_FIELD_NUMBER: _builtins.int
     CONCEPTS_FIELD_NUMBER: _builtins.int
     BATCH_SIZES_FIELD_NUMBER: _builtins.int
+    NUMERICS_FIELD_NUMBER: _builtins.int
+    PRECISION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, `models/{model}`; {model} is 1 to 63 of the characters a-z, 0-9 and -."""
     digest: _builtins.str
@@ -118,11 +120,19 @@ class Model(_message.Message):
     workers: _builtins.int
     """Worker processes."""
     device_class: _builtins.str
-    """Device class, such as `cpu-authenticamd-avx512` or `cuda-nvidia-h100`."""
+    """Device class, such as `cpu-authenticamd-avx512-bf16-bfloat16` or `cuda-nvidia-h100-float32`."""
     torch_version: _builtins.str
     """Version of torch that runs it."""
     recipe: _builtins.str
     """Name of the recipe that trained it."""
+    numerics: _builtins.int
+    """Version of the arithmetic that serves it, which decides the last bits of answers. An archive is loaded only by the
+    version that packed it.
+    """
+    precision: _builtins.str
+    """Precision of its products, `float32` or `bfloat16`: as it was packed, or chosen for the device. It is the last part
+    of the device class too.
+    """
     @_builtins.property
     def shape(self) -> _generation_pb2.ImageShape:
         """Size of the images it generates or accepts."""
@@ -171,10 +181,12 @@ class Model(_message.Message):
         stages: _abc.Iterable[Global___UnitShape] | None = ...,
         concepts: _abc.Iterable[_builtins.str] | None = ...,
         batch_sizes: _abc.Iterable[_builtins.int] | None = ...,
+        numerics: _builtins.int = ...,
+        precision: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["load_time", b"load_time", "shape", b"shape"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive", b"archive", "batch_sizes", b"batch_sizes", "classes", b"classes", "concepts", b"concepts", "device_class", b"device_class", "digest", b"digest", "kind", b"kind", "latent_size", b"latent_size", "load_time", b"load_time", "message", b"message", "micro_batch", b"micro_batch", "name", b"name", "recipe", b"recipe", "shape", b"shape", "stages", b"stages", "state", b"state", "torch_version", b"torch_version", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive", b"archive", "batch_sizes", b"batch_sizes", "classes", b"classes", "concepts", b"concepts", "device_class", b"device_class", "digest", b"digest", "kind", b"kind", "latent_size", b"latent_size", "load_time", b"load_time", "message", b"message", "micro_batch", b"micro_batch", "name", b"name", "numerics", b"numerics", "precision", b"precision", "recipe", b"recipe", "shape", b"shape", "stages", b"stages", "state", b"state", "torch_version", b"torch_version", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

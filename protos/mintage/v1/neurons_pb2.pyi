@@ -506,8 +506,8 @@ class OptimalStimulusResponse(_message.Message):
     pixels in [-1, 1].
     """
     device_class: _builtins.str
-    """Device class that ran the network, such as `cpu-authenticamd-avx512` or `cuda-nvidia-h100`. Equal bits are
-    promised within one class only.
+    """Device class that ran the network, with the precision of its products, such as
+    `cpu-authenticamd-avx512-bf16-bfloat16`. Equal bits are promised within one class only.
     """
     @_builtins.property
     def neuron(self) -> Global___Neuron:
@@ -608,8 +608,8 @@ class ActivationsResponse(_message.Message):
     activations: _builtins.bytes
     """float32, little-endian, row-major [count, units]."""
     device_class: _builtins.str
-    """Device class that ran the network, such as `cpu-authenticamd-avx512` or `cuda-nvidia-h100`. Equal bits are
-    promised within one class only.
+    """Device class that ran the network, with the precision of its products, such as
+    `cpu-authenticamd-avx512-bf16-bfloat16`. Equal bits are promised within one class only.
     """
     def __init__(
         self,

@@ -105,6 +105,8 @@ def _message(entry: Entry) -> models_pb2.Model:
             workers=record.workers,
             device_class=record.device_class,
             torch_version=record.torch_version,
+            numerics=record.numerics,
+            precision=record.precision,
             recipe=record.recipe,
             stages=(models_pb2.UnitShape(maps=s.maps, height=s.height, width=s.width) for s in record.stages),
             concepts=(concept.name for concept in record.concepts),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from handlers.compute.model import Model
 
-MICRO_BATCH = 64  # the default of `mintage pack`, so that a run gives the images of its archive
+MICRO_BATCH = 64  # and precision `auto`, the defaults of `mintage pack`, so that a run gives the images of its archive
 FROM_A_RUN = 10_000  # images by default, as in the protocol of 2014
 
 Report = Callable[[int], None]
@@ -123,8 +123,7 @@ def _generator(path: Path) -> Model:
     import torch
 
     from handlers.compute.batch_sizes import fixed
-    from handlers.compute.device import device_class
-    from handlers.compute.model import Model
+    from handlers.compute.model import Model, prepare
     from training.errors import RunError
     from training.families import family_of
     from training.runs.checkpoint import load_run, served_weights
@@ -135,6 +134,5 @@ def _generator(path: Path) -> Model:
         network.load_state_dict(served_weights(run, "generator"))
     except RuntimeError as error:
         raise RunError(f"{path}: the weights do not fit the network: {' '.join(str(error).split())}") from None
-    network.eval().requires_grad_(False)
     device = torch.device("cpu")
-    return Model("generator", run.config, network, fixed(MICRO_BATCH), device, device_class(device))
+    return Model("generator", run.config, network, fixed(MICRO_BATCH), device, prepare(network, "auto", device))

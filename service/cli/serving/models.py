@@ -122,7 +122,9 @@ def _print_one(model: Model, as_json: bool) -> None:
         ("digest", model.digest),
         ("workers", model.workers),
         ("device", model.device_class),
+        ("precision", model.precision),
         ("torch", model.torch_version),
+        ("numerics", model.numerics),
         ("loaded", f"{model.load_time.ToDatetime():%Y-%m-%d %H:%M:%S} UTC"),
     ]
     console().print(table(("", ""), rows))

@@ -12,6 +12,7 @@ import typer
 from service.cli.console import JsonOption, fail, friendly_errors, print_json
 
 if TYPE_CHECKING:
+    from handlers.compute.precision import PrecisionChoice
     from training.recipes import Kind
 
 
@@ -22,6 +23,14 @@ class KindChoice(StrEnum):
     classifier = "classifier"
     neurons = "neurons"
     all = "all"
+
+
+class PrecisionOption(StrEnum):
+    """In what the model's products are computed."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
 
 
 _KINDS: dict[KindChoice, Kind] = {
@@ -50,6 +59,13 @@ def pack(
     micro_batch: Annotated[
         int, typer.Option(min=1, max=1024, help="Images per forward pass; part of the model's identity.")
     ] = 64,
+    precision: Annotated[
+        PrecisionOption,
+        typer.Option(
+            help="Of its products; part of the model's identity. auto: bfloat16 where the device that serves it has "
+            "units for it, else float32."
+        ),
+    ] = PrecisionOption.auto,
     as_json: JsonOption = False,
 ) -> None:
     """Pack a run into archives. Equal runs give equal bytes, so an archive's sha256 is the model's identity.
@@ -60,7 +76,7 @@ def pack(
     if not re.fullmatch(r"[a-z0-9](?:[a-z0-9-]{0,50}[a-z0-9])?", stem):
         fail(f"--name must be 1 to 52 of a-z, 0-9 and - (not at its ends), not {stem!r}")
     with friendly_errors():
-        packed = _packed(run, kind, output, stem, micro_batch)
+        packed = _packed(run, kind, output, stem, micro_batch=micro_batch, precision=precision.value)
     if as_json:
         print_json(packed)
         return
@@ -68,7 +84,9 @@ def pack(
         typer.echo(f"{archive['path']}  {archive['bytes']:,} bytes  sha256 {archive['digest']}")
 
 
-def _packed(run: Path, kind: KindChoice, output: Path | None, stem: str, micro_batch: int) -> list[dict[str, object]]:
+def _packed(
+    run: Path, kind: KindChoice, output: Path | None, stem: str, *, micro_batch: int, precision: PrecisionChoice
+) -> list[dict[str, object]]:
     """Pack the requested kinds, and describe each archive."""
     from handlers.archive import pack as pack_archive
     from handlers.errors import HandlerError
@@ -77,7 +95,10 @@ def _packed(run: Path, kind: KindChoice, output: Path | None, stem: str, micro_b
     folder = output or settings().archives
     try:
         kinds = _kinds(kind, run)
-        archives = [pack_archive(run, k, folder / f"{stem}-{k}.mar", micro_batch=micro_batch) for k in kinds]
+        archives = [
+            pack_archive(run, k, folder / f"{stem}-{k}.mar", micro_batch=micro_batch, precision=precision)
+            for k in kinds
+        ]
     except HandlerError as error:
         fail(str(error))
     return [{"path": str(a.path), "digest": a.digest, "bytes": a.path.stat().st_size} for a in archives]

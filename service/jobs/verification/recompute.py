@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import hashlib
 import random
 from bisect import bisect_right
@@ -70,7 +71,7 @@ class Recomputation:
             Unavailable: if it does not answer for too long.
         """
         made = await retry_transient(lambda: self._made(piece.span), self.retry_budget_s)
-        check_device(self.plan, made.device_class, self.record.torch_version)
+        check_device(self.plan, dataclasses.replace(self.record, device_class=made.device_class))
         return await asyncio.to_thread(self._compare, output, piece, made.files)
 
     async def _made(self, indices: range) -> GeneratedFiles:
@@ -128,7 +129,7 @@ def find_model(registry: Registry, plan: Plan) -> ModelRecord:
     if record.digest != wanted:
         text = f"{name} is now {record.digest}, but the job was made with {wanted}; load that archive"
         raise FailedPrecondition(text, reason="MODEL_DIGEST_DIFFERS", metadata={"expected": wanted})
-    check_device(plan, record.device_class, record.torch_version)
+    check_device(plan, record)
     return record
 
 

@@ -74,7 +74,7 @@ class _Classify:
     def rows(self, answer: bytes, count: int) -> Rows:
         shape, features = (count, len(self._scoring.classes)), self._scoring.features
         scored = messages.read_classifications(answer, shape, features=features)
-        check_device(self._plan, scored.device_class, scored.torch_version)
+        check_device(self._plan, scored)
         return {
             "probabilities": scored.probabilities,
             "generated": scored.generated,
@@ -93,7 +93,7 @@ class _Detect:
     def rows(self, answer: bytes, count: int) -> Rows:
         shape, features = (count, len(self._concepts)), self._scoring.features
         detections = neuron_messages.read_detections(answer, shape, features=features)
-        check_device(self._plan, detections.device_class, detections.torch_version)
+        check_device(self._plan, detections)
         return {"activations": detections.activations, "detected": detections.detected, "features": detections.features}
 
 

@@ -65,7 +65,7 @@ class SampleWork:
         """Append images."""
         plan = self._plan
         made = messages.read_images(answer, (len(indices), plan.height, plan.width, plan.channels))
-        check_device(plan, made.device_class, made.torch_version)
+        check_device(plan, made)
         self.writer.add(indices.start, made.images)
 
     def finish(self) -> None:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import zipfile
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from handlers.archive import pack
+from handlers.compute.fast.arithmetic import NUMERICS
 from handlers.compute.model import load
-from handlers.errors import ModelError
+from handlers.compute.precision import PrecisionChoice, has_bfloat16_units
+from handlers.errors import ArchiveError, ModelError
+from tests.support.runs import tiny_autoencoder
 
 CPU = torch.device("cpu")
 
@@ -55,3 +62,43 @@ def test_a_served_network_neither_trains_nor_keeps_gradients(generator_folder: P
     network = load(generator_folder, "generator", CPU).network
     assert not network.training
     assert not any(parameter.requires_grad for parameter in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"format": 2}, "has format 2, not 3; pack it again"),
+        ({"numerics": NUMERICS + 1}, f"has numerics {NUMERICS + 1}, not {NUMERICS}; pack it again"),
+        ({"numerics": None}, "has numerics None.*pack it again"),
+        ({"precision": "float64"}, "precision 'float64', none of auto, float32, bfloat16"),
+        ({"micro_batch": 0}, "micro_batch 0, not a whole number"),
+        ({"kind": "classifier"}, "kind 'classifier', but its handler serves a generator"),
+    ],
+)
+def test_an_archive_that_says_something_else_is_refused_with_what_it_says(
+    generator_folder: Path, tmp_path: Path, changes: dict[str, object], text: str
+) -> None:
+    shutil.copytree(generator_folder, tmp_path / "copy")
+    path = tmp_path / "copy" / "serving.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    with pytest.raises(ModelError, match=text):
+        load(tmp_path / "copy", "generator", CPU)
+
+
+def test_a_network_is_computed_in_the_precision_that_its_archive_says(run: Path, tmp_path: Path) -> None:
+    found = {}
+    for precision in get_args(PrecisionChoice):
+        packed = pack(run, "generator", tmp_path / "a.mar", precision=precision)
+        with zipfile.ZipFile(packed.path) as archive:
+            archive.extractall(tmp_path / precision)
+        found[precision] = load(tmp_path / precision, "generator", CPU)
+    assert found["float32"].precision == "float32" and found["bfloat16"].precision == "bfloat16"
+    assert found["auto"].precision == ("bfloat16" if has_bfloat16_units(CPU) else "float32")
+    assert len({found[name].device_class for name in ("float32", "bfloat16")}) == 2
+    assert any(weight.dtype == torch.bfloat16 for weight in found["bfloat16"].network.parameters())
+
+
+def test_an_autoencoder_is_computed_in_float32(neurons_folder: Path, tmp_path: Path) -> None:
+    assert load(neurons_folder, "neurons", CPU).precision == "float32"
+    with pytest.raises(ArchiveError, match=r"computed in float32; pack it with --precision auto"):
+        pack(tiny_autoencoder(tmp_path / "run"), "neurons", tmp_path / "a.mar", precision="bfloat16")

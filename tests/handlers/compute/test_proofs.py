@@ -12,6 +12,7 @@ import torch
 from handlers.compute import proofs
 from handlers.compute.batch_sizes import BatchSizes, fixed, prove
 from handlers.compute.model import Model
+from handlers.compute.precision import Precision
 from handlers.compute.proofs import with_proven_sizes
 from handlers.operations.direct import generate
 from handlers.protocol.messages import Failure, Generate
@@ -45,10 +46,11 @@ def test_a_proof_is_made_once_and_read_afterwards(generator: Model, counted: Cou
 def test_other_weights_threads_or_settings_are_proven_anew(
     generator: Model, counted: Counted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    other: Precision = "float32" if generator.precision == "bfloat16" else "bfloat16"
     with_proven_sizes(generator, "a", tmp_path)
     with_proven_sizes(generator, "b", tmp_path)
     with_proven_sizes(dataclasses.replace(generator, sizes=fixed(4)), "a", tmp_path)
-    with_proven_sizes(dataclasses.replace(generator, device_class="cpu-other"), "a", tmp_path)
+    with_proven_sizes(dataclasses.replace(generator, precision=other), "a", tmp_path)
     monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")
     with_proven_sizes(generator, "a", tmp_path)
     torch.set_num_threads(torch.get_num_threads() + 1)

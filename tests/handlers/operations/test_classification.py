@@ -82,7 +82,7 @@ def test_features_are_the_layer_before_the_last_of_the_same_forward_pass(classif
     network = cast(Discriminator, classifier.network)
     expected = network.features(from_pixels(images, classifier.device))
     assert features.shape == (11, classifier.features) == (11, 8)
-    np.testing.assert_allclose(features, expected.numpy(), atol=1e-5)
+    np.testing.assert_allclose(features, expected.float().numpy(), atol=1e-5)
     assert np.array_equal(classify(classifier, images)[0], probabilities)
     assert np.array_equal(classify(classifier, images)[1], generated)
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import training.recipes
+from handlers.compute.fast.arithmetic import NUMERICS
 from handlers.entry_points import startup
 from handlers.entry_points.classifier import ClassifierHandler
 from handlers.entry_points.generator import GeneratorHandler
@@ -97,8 +98,8 @@ def test_a_generator_describes_itself(generator_handler: Handler) -> None:
     assert (description.height, description.width, description.channels) == (6, 5, 2)
     assert (description.latent_size, description.micro_batch) == (5, 8)
     assert description.classes == ("nought", "one", "two")
-    assert description.device_class.startswith("cpu-")
-    assert description.torch_version == torch.__version__
+    assert description.device_class.startswith("cpu-") and description.device_class.endswith(description.precision)
+    assert (description.torch_version, description.numerics) == (torch.__version__, NUMERICS)
 
 
 def test_a_classifier_describes_itself(classifier_handler: Handler) -> None:
@@ -114,7 +115,7 @@ def test_a_canary_comes_back(generator_handler: Handler, classifier_handler: Han
 def test_images_come_back(generator_handler: Handler) -> None:
     whole, part = asked(generator_handler, messages.generate_request(1, 0, 20), messages.generate_request(1, 5, 7))
     images = messages.read_images(whole, (20, 6, 5, 2))
-    assert images.device_class.startswith("cpu-") and images.torch_version == torch.__version__
+    assert (images.torch_version, images.numerics) == (torch.__version__, NUMERICS)
     assert np.array_equal(messages.read_images(part, (7, 6, 5, 2)).images, images.images[5:12])
 
 
@@ -201,6 +202,9 @@ def test_a_device_that_is_lost_ends_the_worker(generator_handler: Handler, monke
     assert ended
 
 
+SERVING = b'{"format": 3, "numerics": 1, "precision": "auto", "kind": %s}'
+
+
 def damaged(folder: Path, tmp_path: Path, name: str, content: bytes) -> Path:
     """Copy an unpacked archive with one file changed."""
     copy = tmp_path / "damaged"
@@ -218,9 +222,9 @@ def damaged(folder: Path, tmp_path: Path, name: str, content: bytes) -> Path:
         ("weights.safetensors", b"short", "cannot be read"),
         ("config.json", b"{}", "cannot be read"),
         ("serving.json", b"{}", "missing or damaged"),
-        ("serving.json", b'{"format": 2, "kind": "classifier", "micro_batch": 8}', "its handler serves a generator"),
-        ("serving.json", b'{"format": 2, "kind": "generator", "micro_batch": 0}', "not a whole number from 1"),
-        ("serving.json", b'{"kind": "generator", "micro_batch": 8}', "has format None, not 2; pack it again"),
+        ("serving.json", SERVING % b'"classifier", "micro_batch": 8', "its handler serves a generator"),
+        ("serving.json", SERVING % b'"generator", "micro_batch": 0', "not a whole number from 1"),
+        ("serving.json", b'{"kind": "generator", "micro_batch": 8}', "has format None, not 3; pack it again"),
     ],
 )
 def test_an_unfit_archive_is_refused_and_every_request_hears_why(

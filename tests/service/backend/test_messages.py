@@ -14,7 +14,14 @@ from safetensors.numpy import save
 from service.backend import messages
 from service.errors import FailedPrecondition, Internal, InvalidArgument, MintageError
 
-FACTS = {"status": "ok", "message": "", "device_class": "cpu", "torch_version": "2.13.0"}
+FACTS = {
+    "status": "ok",
+    "message": "",
+    "device_class": "cpu",
+    "torch_version": "2.13.0",
+    "numerics": 1,
+    "precision": "float32",
+}
 DESCRIPTION = {
     "kind": "generator",
     "height": 2,
@@ -40,7 +47,7 @@ def images(shape: tuple[int, ...] = SHAPE, dtype: Any = np.uint8) -> np.ndarray:
 def test_sound_images_are_read() -> None:
     made = messages.read_images(answer(images=images()), SHAPE)
     assert np.array_equal(made.images, images())
-    assert (made.device_class, made.torch_version) == ("cpu", "2.13.0")
+    assert (made.device_class, made.torch_version, made.numerics) == ("cpu", "2.13.0", 1)
 
 
 @given(garbage=st.binary(max_size=200))
@@ -65,6 +72,7 @@ def test_a_truncated_answer_is_an_internal_error(length: int) -> None:
         answer(images=images(dtype=np.float32)),
         answer({"device_class": None}, images=images()),
         answer({"torch_version": ""}, images=images()),
+        answer({"numerics": "1"}, images=images()),
         answer({"status": None}, images=images()),
         answer({"status": "perhaps"}, images=images()),
         save({"images": images()}),

@@ -28,7 +28,8 @@ def described(ready: int, total: int, *, pending: int = 0, left: int = 64) -> st
 
 
 def blob(**header: object) -> bytes:
-    facts = {"status": "ok", "message": "", "device_class": "cpu", "torch_version": "2", "recipe": "r", "classes": []}
+    computed = {"device_class": "cpu", "torch_version": "2", "numerics": 1, "precision": "float32"}
+    facts = {"status": "ok", "message": "", **computed, "recipe": "r", "classes": []}
     shape = {"kind": "generator", "height": 2, "width": 2, "channels": 1, "latent_size": 3, "micro_batch": 4}
     text = json.dumps({**facts, **shape, **header}).encode()
     return save({"header": np.frombuffer(text, np.uint8)})

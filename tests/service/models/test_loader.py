@@ -57,7 +57,9 @@ def test_loading_the_same_digest_again_changes_nothing(bench: Bench) -> None:
     run(test())
 
 
-@pytest.mark.parametrize("serving", ['{"kind": "generator", "micro_batch": 64}', '{"format": 1}', "[2]"])
+@pytest.mark.parametrize(
+    "serving", ['{"kind": "generator", "micro_batch": 64}', '{"format": 3}', '{"format": 3, "numerics": 2}', "[2]"]
+)
 def test_an_archive_of_another_version_is_refused_with_what_to_do(bench: Bench, serving: str) -> None:
     with zipfile.ZipFile(bench.archives / "old.mar", "w") as archive:
         archive.writestr("serving.json", serving)

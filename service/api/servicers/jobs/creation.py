@@ -114,6 +114,8 @@ def _identity(request: Creation, job: str, digest: str, record: ModelRecord) -> 
         "backend_name": record.backend_name,
         "device_class": record.device_class,
         "torch_version": record.torch_version,
+        "numerics": record.numerics,
+        "precision": record.precision,
         "mintage_version": importlib.metadata.version("mintage"),
         "micro_batch": record.micro_batch,
         **job_options(request),

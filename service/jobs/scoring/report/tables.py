@@ -42,7 +42,7 @@ def facts(plan: Plan, result: dict[str, Any], root: str) -> str:
         ("Digest of all files' digests", result.get("source_digest", "")),
         ("Size", f"{plan.width} x {plan.height}, {plan.channels} channels; resized: {result.get('resize', 'none')}"),
         ("Model", f"models/{plan.model}, sha256 {plan.model_digest}"),
-        ("Computed on", f"{plan.device_class}, torch {plan.torch_version}"),
+        ("Computed on", f"{plan.device_class}, torch {plan.torch_version}, numerics {plan.numerics}"),
         ("By Mintage", plan.mintage_version),
         ("Reference", f"jobs/{compared['reference_job']}" if compared else ""),
         ("Root digest of the reference", compared.get("reference_root_digest", "")),

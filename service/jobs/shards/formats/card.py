@@ -43,7 +43,7 @@ Synthetic images, {plan.height} x {plan.width} pixels, {"grey" if plan.channels 
 | job | `jobs/{plan.job}` |
 | model | `{plan.model}`, archive `{plan.model_digest}` |
 | seed | {plan.sampling.seed} |
-| made on | {plan.device_class}, torch {plan.torch_version} |
+| made on | {plan.device_class}, torch {plan.torch_version}, numerics {plan.numerics} |
 
 `index` is the number of the sample: the same model, seed and index give the same image on the same kind of device.
 

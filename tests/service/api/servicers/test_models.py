@@ -32,6 +32,7 @@ def test_a_model_is_shown_with_all_that_is_known_of_it(tmp_path: Path) -> None:
         assert list(model.classes) == ["nought", "one", "two"]
         assert (model.latent_size, model.micro_batch, model.workers) == (0, 4, 1)
         assert (model.device_class, model.torch_version, model.recipe) == ("cpu", "2.13.0", "improved-gan")
+        assert (model.numerics, model.precision) == (1, "float32")
 
     run(test())
 

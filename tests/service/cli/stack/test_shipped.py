@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from handlers.compute import model
+from handlers.compute.fast.arithmetic import NUMERICS
 from service.cli.stack import shipped
 from service.models import archives
 from training.runs.checkpoint import load_run
@@ -37,8 +38,9 @@ def test_a_shipped_model_that_another_version_packed_is_packed_again(tmp_path: P
     assert (tmp_path / f"{name}.mar").read_bytes() == fresh
 
 
-def test_both_sides_mean_the_same_format() -> None:
+def test_both_sides_mean_the_same_format_and_numerics() -> None:
     assert archives.ARCHIVE_FORMAT == model.ARCHIVE_FORMAT
+    assert archives.NUMERICS == NUMERICS
 
 
 @pytest.mark.parametrize("run", sorted({run for _, run, _ in PRESENT}))

@@ -81,6 +81,7 @@ def test_only_the_model_that_made_the_images_makes_them_again(with_job: Use) -> 
             (dataclasses.replace(record, digest="b" * 64), "MODEL_DIGEST_DIFFERS"),
             (dataclasses.replace(record, device_class="cuda-sm90"), "DEVICE_CHANGED"),
             (dataclasses.replace(record, torch_version="9"), "DEVICE_CHANGED"),
+            (dataclasses.replace(record, numerics=2), "DEVICE_CHANGED"),
         ):
             bench.registry.write(changed)
             with pytest.raises(FailedPrecondition) as caught:

@@ -349,6 +349,7 @@ def test_a_plan_names_all_that_decides_its_bytes(with_api: Use) -> None:
         plan = read_plan((Path(job.output_uri) / "plan.json").read_bytes())
         assert (plan.model_digest, plan.micro_batch) == (model.digest, model.micro_batch)
         assert (plan.device_class, plan.torch_version) == (model.device_class, model.torch_version)
+        assert (plan.numerics, plan.precision) == (model.numerics, model.precision)
         assert plan.mintage_version == importlib.metadata.version("mintage")
 
     with_api(act)
