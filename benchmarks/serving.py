@@ -3,9 +3,9 @@
 Every server has the same frozen network (`peers/network.py`), one model worker and the same cores; every client asks
 for raw pixels. mosec, LitServe and BentoML are installed from `peers/requirements.txt` into an environment of their
 own; TorchServe is called directly with its own batching; "in process" is the network in a loop, without a server. All
-are up together, and take turns, case by case and in both orders (ABBA), so that a busy minute hits all. One answer of
-each is compared with the network's own images first. Machines differ and are noisy: read the ratios. Takes about
-twelve minutes, with --quick about two.
+are up together (those that poll while they are idle are stopped meanwhile) and take turns, case by case and in both
+orders (ABBA), so that a busy minute hits all. One answer of each is compared with the network's own images first.
+Machines differ and are noisy: read the ratios. Takes about twelve minutes, with --quick about two.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import contextlib
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -89,11 +90,15 @@ def main() -> None:
         os.sched_setaffinity(0, options.server_cores)  # the servers inherit it
     threads = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory(prefix="mint-") as folder, contextlib.ExitStack() as stack:
-        place = Place(write_run(Path(folder) / "run"), Path(folder), threads)
+        place = Place(
+            write_run(Path(folder) / "run"), Path(folder), threads, batch=options.batch, wait_ms=options.wait_ms
+        )
         loops, servers = started(options.only or NAMES, place, stack)
         for server in servers:
             check(server, place)
         say(f"cores in use while nobody asks: {idle_cores(servers)}")
+        for server in servers:
+            server.signal(signal.SIGSTOP)
         clients = stack.enter_context(Clients(1, options.client_cores))
         cells = measured(
             loops, servers, clients, rounds=options.rounds, warm_up_s=options.warm_up, seconds=options.seconds
@@ -113,6 +118,8 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=4, help="measurements of each cell, in turn (default 4)")
     parser.add_argument("--quick", action="store_true", help="one round of 1 s: to see that it works")
     parser.add_argument("--only", choices=NAMES, action="append", help="measure this one; may be repeated")
+    parser.add_argument("--batch", type=int, default=32, help="requests that peers batch at most (default 32)")
+    parser.add_argument("--wait-ms", type=int, default=1, help="how long they wait for company (default 1)")
     parser.add_argument("--server-cores", type=cores, help="such as 0,1: where the servers run (default: anywhere)")
     parser.add_argument("--client-cores", type=cores, help="where the clients run (default: with the servers)")
     parser.add_argument("--save", type=Path, metavar="FILE.json", help="also write every measurement to a file")
@@ -217,7 +224,9 @@ def measured(
             if case.open_loop:
                 half = cells[way.name, way.form, SATURATION.name].mean("calls_per_second") / 2
                 load = Load(clients=case.clients, rate=half, warm_up_s=warm_up_s, seconds=2 * seconds, seed=turn)
+            way.signal(signal.SIGCONT)
             cell.measurements.append(clients.run(way.target(case.images), load, way.meter))
+            way.signal(signal.SIGSTOP)
         say(f"round {turn + 1} of {rounds}: {case.name} done")
     return list(cells.values())
 

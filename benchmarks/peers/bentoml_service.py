@@ -4,6 +4,7 @@ Two services, as its documentation advises where the front and the model scale a
 returns a list is batched, and only one that does not can answer raw bytes.
 """
 
+import os
 from typing import Annotated
 
 import bentoml
@@ -23,7 +24,7 @@ class Generator:
     def __init__(self) -> None:
         self.module = Module.from_environment()
 
-    @bentoml.api(batchable=True, max_batch_size=32, max_latency_ms=10_000)  # type: ignore[untyped-decorator]
+    @bentoml.api(batchable=True, max_batch_size=int(os.environ["PEER_BATCH"]), max_latency_ms=10_000)  # type: ignore[untyped-decorator]
     def images(self, requests: list[Asked]) -> list[bytes]:
         """Answer a batch of requests (seed, first index, count)."""
         return self.module.images(requests)

@@ -48,6 +48,7 @@ class Generator(litserve.LitAPI):  # type: ignore[misc]
 
 
 if __name__ == "__main__":
-    api = Generator(max_batch_size=32, batch_timeout=0.001)
+    batch, wait_s = int(os.environ["PEER_BATCH"]), int(os.environ["PEER_WAIT_MS"]) / 1000
+    api = Generator(max_batch_size=batch, batch_timeout=wait_s)
     server = litserve.LitServer(api, accelerator="cpu", workers_per_device=1, fast_queue=True)
     server.run(host="127.0.0.1", port=int(os.environ["PEER_PORT"]), generate_client_file=False, log_level="warning")

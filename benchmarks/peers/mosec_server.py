@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from mosec import Server, Worker
@@ -34,5 +35,6 @@ class Generator(Worker):  # type: ignore[misc]
 
 if __name__ == "__main__":
     server = Server()
-    server.append_worker(Generator, num=1, max_batch_size=32, max_wait_time=1)
+    batch, wait_ms = int(os.environ["PEER_BATCH"]), int(os.environ["PEER_WAIT_MS"])
+    server.append_worker(Generator, num=1, max_batch_size=batch, max_wait_time=wait_ms)
     server.run()

@@ -1,13 +1,13 @@
 """Starts the servers of the comparison, each in its documented best form for this network, and stops them all.
 
-Every one has one model worker with as many torch threads as there are cores for servers, batches of at most 32 requests
-and the shortest wait for company that it knows (1 ms), which did best in every case that was tried.
+Every one has one model worker with as many torch threads as there are cores for servers, and batches of requests.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -32,7 +32,6 @@ from service.processes.supervisor import Supervisor
 ROOT = Path(__file__).resolve().parent.parent.parent
 FOLDER = Path(__file__).resolve().parent
 READY_S = 120.0
-BATCH, WAIT_MS = 32, 1  # of TorchServe; the others have theirs in their own files
 
 
 class Asking(Protocol):
@@ -52,6 +51,7 @@ class Server:
         target: What to call, by images per call.
         ask: The pixels of samples of seed 1, by first index and count: bytes [count, H, W, C].
         meter: CPU seconds of its processes so far.
+        signal: Sends a signal to its processes: those that poll are stopped (SIGSTOP) while others are measured.
     """
 
     name: str
@@ -59,15 +59,26 @@ class Server:
     target: Callable[[int], Target]
     ask: Callable[[int, int], bytes]
     meter: processor.Meter
+    signal: Callable[[signal.Signals], None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the servers run: the network's run folder, a folder for logs and state, and torch threads per worker."""
+    """Where and how the servers run.
+
+    Attributes:
+        run: Run folder of the network.
+        folder: For logs and state.
+        threads: Of torch in each model worker.
+        batch: Requests that the peers and TorchServe batch at most.
+        wait_ms: How long they wait for company; BentoML chooses that itself.
+    """
 
     run: Path
     folder: Path
     threads: int
+    batch: int = 32
+    wait_ms: int = 1
 
     def environment(self, form: Form, **more: str) -> dict[str, str]:
         """Variables of a peer's process."""
@@ -77,6 +88,8 @@ class Place:
             "PEER_RUN": str(self.run),
             "PEER_FORM": form,
             "PEER_THREADS": str(self.threads),
+            "PEER_BATCH": str(self.batch),
+            "PEER_WAIT_MS": str(self.wait_ms),
             "OMP_WAIT_POLICY": "PASSIVE",  # as TorchServe's workers have it: threads that spin take cores from others
             **more,
         }
@@ -102,7 +115,12 @@ def peer(name: str, form: Form, place: Place) -> Iterator[Server]:
             ready=lambda: answers(ask),
             timeout_s=READY_S,
         )
-        yield Server(name, form, target, ask, lambda: {"server": processor.of_tree(process.pid)})
+        try:
+            yield Server(
+                name, form, target, ask, lambda: {"server": processor.of_tree(process.pid)}, process.signal_group
+            )
+        finally:
+            process.signal_group(signal.SIGKILL)  # it keeps nothing, and some take their time to end
 
 
 def _mosec(python: Path, port: int) -> tuple[list[str], str, Mapping[str, str]]:
@@ -136,7 +154,7 @@ def torchserve(forms: list[Form], place: Place) -> Iterator[list[Server]]:
     for form in forms:
         options = ["--model-name", form, "--version", "1.0", "--handler", str(FOLDER / "torchserve_handler.py")]
         command = [sys.executable, "-m", "model_archiver.model_packaging", *options, "--export-path", str(archives)]
-        subprocess.run(command, check=True, cwd=place.folder)
+        subprocess.run(command, check=True, cwd=place.folder, capture_output=True)
     variables = {
         "MINTAGE_STATE_DIR": str(place.folder / "ts"),
         "MINTAGE_ARCHIVE_DIR": str(archives),
@@ -152,20 +170,20 @@ def torchserve(forms: list[Form], place: Place) -> Iterator[list[Server]]:
             ready=lambda: _listens(channel),
             timeout_s=READY_S,
         )
-        yield [_registered(form, inference, channel, process.pid) for form in forms]
+        for form in forms:
+            request = management_pb2.RegisterModelRequest(
+                url=f"{form}.mar",
+                model_name=form,
+                initial_workers=1,
+                synchronous=True,
+                batch_size=place.batch,
+                max_batch_delay=place.wait_ms,
+            )
+            management_pb2_grpc.ManagementAPIsServiceStub(channel).RegisterModel(request, timeout=READY_S)
+        yield [_model(form, inference, process.pid) for form in forms]
 
 
-def _registered(form: Form, inference: str, channel: grpc.Channel, pid: int) -> Server:
-    request = management_pb2.RegisterModelRequest(
-        url=f"{form}.mar",
-        model_name=form,
-        initial_workers=1,
-        synchronous=True,
-        batch_size=BATCH,
-        max_batch_delay=WAIT_MS,
-    )
-    management_pb2_grpc.ManagementAPIsServiceStub(channel).RegisterModel(request, timeout=READY_S)
-
+def _model(form: Form, inference: str, pid: int) -> Server:
     def target(images: int) -> Target:
         return TorchServeTarget(inference, form, images)
 
