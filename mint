@@ -8,6 +8,10 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 venv=$root/.venv
 torch=2.13.0
 
+# Python runs our code, whatever it is told of other code (PYTHONPATH) and whatever lies in the current folder.
+unset PYTHONPATH PYTHONHOME PYTHONSTARTUP
+PYTHONSAFEPATH=1; export PYTHONSAFEPATH
+
 say() { printf '%s\n' "$*" >&2; }
 die() { say "mint: $*"; exit 3; }
 fingerprint() { cat "$root/locks/$1.txt" "$root/pyproject.toml" | cksum; }

@@ -119,15 +119,15 @@ def _archived(content: Path, kind: Kind, scratch: Path) -> Path:
         "--version": "1.0",
         "--serialized-file": content / model.WEIGHTS_FILE,
         "--handler": Path(__file__).parent / "entry_points" / f"{kind}.py",
-        "--extra-files": ",".join(map(str, extra)),
+        "--extra-files": ",".join(path.name for path in extra),
         "--export-path": scratch,
     }
-    command = [sys.executable, "-m", "model_archiver.model_packaging"]
+    command = [sys.executable, "-P", "-m", "model_archiver.model_packaging"]
     for option, value in options.items():
         command += [option, str(value)]
-    done = subprocess.run(
-        command, env={**os.environ, "TMPDIR": str(scratch)}, capture_output=True, text=True, check=False
-    )
+    # The extra files are named as they are in `content`: their list is separated by commas, which a path may hold.
+    environment = {**os.environ, "TMPDIR": str(scratch)}
+    done = subprocess.run(command, cwd=content, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ArchiveError(f"torch-model-archiver failed: {' '.join(done.stderr.split())[-500:]}")
     return scratch / f"{kind}.mar"

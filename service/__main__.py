@@ -1,6 +1,26 @@
 """`python -m service` is the `mintage` command; processes that we start use it, since it needs no PATH."""
 
-from service.cli import main
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+
+def main() -> None:
+    """Run the `mintage` command on our code.
+
+    What PYTHONPATH names comes last here, and no process of ours knows it or looks into the current folder.
+    """
+    named = os.environ.pop("PYTHONPATH", "").split(os.pathsep)
+    last = [str(Path(folder).absolute()) for folder in named if folder]
+    sys.path.sort(key=last.__contains__)
+    os.environ["PYTHONSAFEPATH"] = "1"
+
+    from service import cli  # noqa: PLC0415 - not before our code comes first
+
+    cli.main()
+
 
 if __name__ == "__main__":
     main()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.addresses import read_address
 
 SECRETS_DIR = Path("/run/secrets")
 S3 = "s3://"
@@ -17,10 +19,33 @@ _OUTPUT_URL = re.compile(r"s3://[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9](/[A-Z
 _ENDPOINT = re.compile(r"https?://[A-Za-z0-9.\[\]:_-]+(/[A-Za-z0-9._-]*)*", re.ASCII)
 _REGION = re.compile(r"[A-Za-z0-9-]+", re.ASCII)
 _KEY = re.compile(r"[!-~]*", re.ASCII)
+_REDIS_SCHEMES = ("redis", "rediss")
+HOUR_S, DAY_S, YEAR_S = 3_600.0, 86_400.0, 365 * 86_400.0
 
 
 def _default_state_dir() -> Path:
     return Path.home() / ".local" / "state" / "mintage"
+
+
+def _checked_folder(folder: Path) -> Path:
+    """Refuse what Java, Valkey or a line of a configuration file cannot hold."""
+    text = str(folder)
+    if not text.isprintable() or any(0xD800 <= ord(character) <= 0xDFFF for character in text):
+        raise ValueError(f"must be a path in UTF-8 without control characters, not {text!a}")
+    return folder
+
+
+def _checked_address(text: str) -> str:
+    return str(read_address(text))
+
+
+def _checked_listener(text: str) -> str:
+    return str(read_address(text, lowest_port=0))
+
+
+Folder = Annotated[Path, AfterValidator(_checked_folder)]
+Target = Annotated[str, AfterValidator(_checked_address)]  # host:port of a process
+Listener = Annotated[str, AfterValidator(_checked_listener)]  # the same, where port 0 chooses a free one
 
 
 class Settings(BaseSettings):
@@ -34,15 +59,17 @@ class Settings(BaseSettings):
         secrets_dir=SECRETS_DIR if SECRETS_DIR.is_dir() else None,
     )
 
-    state_dir: Path = Field(default_factory=_default_state_dir, description="Folder for everything that is kept.")
-    archive_dir: Path | None = Field(None, description="Folder of model archives (.mar). Default {state_dir}/archives.")
-    input_dir: Path | None = Field(
+    state_dir: Folder = Field(default_factory=_default_state_dir, description="Folder for everything that is kept.")
+    archive_dir: Folder | None = Field(
+        None, description="Folder of model archives (.mar). Default {state_dir}/archives."
+    )
+    input_dir: Folder | None = Field(
         None, description="Folder below which folders of images may be scored. Default {state_dir}/inputs."
     )
     output_dir: str = Field(
         "", description="Folder that jobs write below, or s3://bucket/prefix. Default {state_dir}/outputs."
     )
-    spool_dir: Path | None = Field(
+    spool_dir: Folder | None = Field(
         None, description="Folder for files on their way to an object store. Default {state_dir}/spool."
     )
     s3_endpoint: str = Field("", description="https:// address of an S3-compatible store. Default: that of AWS.")
@@ -53,57 +80,76 @@ class Settings(BaseSettings):
     s3_secret_access_key: SecretStr = Field(SecretStr(""), description="Secret of that key.")
     s3_allow_http: bool = Field(False, description="Allow http:// in s3_endpoint, which anyone on the way can read.")
 
-    api_address: str = Field("127.0.0.1:50051", description="host:port on which the gRPC API listens.")
+    api_address: Listener = Field("127.0.0.1:50051", description="host:port on which the gRPC API listens.")
     metrics_port: int = Field(
         0, ge=0, le=65535, description="Port of Prometheus metrics on api_address's host; 0: off."
     )
     redis_url: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6379/0"), description="Redis >= 6.2 or Valkey: ledger and Celery broker."
     )
-    torchserve_inference: str = Field("127.0.0.1:7070", description="host:port of TorchServe's gRPC inference.")
-    torchserve_management: str = Field("127.0.0.1:7071", description="host:port of TorchServe's gRPC management.")
-    torchserve_heap_mib: int = Field(512, ge=128, description="Largest heap of TorchServe's JVM, in MiB.")
-    torchserve_threads: int = Field(0, ge=0, description="torch threads per model worker; 0: half the cores.")
+    torchserve_inference: Target = Field("127.0.0.1:7070", description="host:port of TorchServe's gRPC inference.")
+    torchserve_management: Target = Field("127.0.0.1:7071", description="host:port of TorchServe's gRPC management.")
+    torchserve_heap_mib: int = Field(512, ge=128, le=2**20, description="Largest heap of TorchServe's JVM, in MiB.")
+    torchserve_threads: int = Field(0, ge=0, le=1024, description="torch threads per model worker; 0: half the cores.")
     load_models: str = Field(
         "", description="Models that the API loads unless they are recorded: NAME=ARCHIVE.mar, separated by commas."
     )
 
     max_images: int = Field(1024, ge=1, le=1024, description="Most images of one Generate or Classify call.")
-    max_image_pixels: int = Field(4_000_000, ge=1, description="Most pixels of an uploaded image file.")
-    max_message_bytes: int = Field(64 * 2**20, ge=2**16, description="Most bytes of one gRPC message, either way.")
-    max_deadline_s: float = Field(60.0, gt=0, description="Longest unary call in seconds, and the default deadline.")
-    max_concurrent: int = Field(32, ge=1, description="Calls that run on one model at a time; others wait.")
+    max_image_pixels: int = Field(4_000_000, ge=1, le=2**28, description="Most pixels of an uploaded image file.")
+    max_message_bytes: int = Field(
+        64 * 2**20, ge=2**16, le=2**30, description="Most bytes of one gRPC message, either way."
+    )
+    max_deadline_s: float = Field(
+        60.0, gt=0, le=HOUR_S, description="Longest unary call in seconds, and the default deadline."
+    )
+    max_concurrent: int = Field(32, ge=1, le=10_000, description="Calls that run on one model at a time; others wait.")
     max_waiting: int = Field(
-        256, ge=0, description="Calls that may wait for one model; further ones get RESOURCE_EXHAUSTED."
+        256, ge=0, le=10_000, description="Calls that may wait for one model; further ones get RESOURCE_EXHAUSTED."
     )
-    drain_s: float = Field(10.0, ge=0, description="Seconds that running calls may still take after SIGTERM.")
+    drain_s: float = Field(
+        10.0, ge=0, le=HOUR_S, description="Seconds that running calls may still take after SIGTERM."
+    )
 
-    lease_s: float = Field(30.0, ge=1, description="Seconds without renewal after which a worker loses its shard.")
-    max_attempts: int = Field(3, ge=1, description="Failed attempts after which a shard counts as failed.")
-    retry_pause_s: float = Field(
-        1.0, ge=0, description="Seconds before a shard is tried again after its first failure; doubles each time."
+    lease_s: float = Field(
+        30.0, ge=1, le=DAY_S, description="Seconds without renewal after which a worker loses its shard."
     )
-    space_pause_s: float = Field(30.0, ge=0, description="The same after a full disk: time to make room.")
+    max_attempts: int = Field(3, ge=1, le=100, description="Failed attempts after which a shard counts as failed.")
+    retry_pause_s: float = Field(
+        1.0,
+        ge=0,
+        le=HOUR_S,
+        description="Seconds before a shard is tried again after its first failure; doubles each time.",
+    )
+    space_pause_s: float = Field(30.0, ge=0, le=DAY_S, description="The same after a full disk: time to make room.")
     backend_retry_s: float = Field(
         120.0,
         ge=0,
+        le=DAY_S,
         description="Seconds for which a worker retries a model that does not answer.",
     )
-    quota_jobs: int = Field(0, ge=0, description="Most unfinished jobs of one client; 0: no limit.")
-    quota_images: int = Field(0, ge=0, description="Most images in unfinished jobs of one client; 0: no limit.")
+    quota_jobs: int = Field(0, ge=0, le=2**53, description="Most unfinished jobs of one client; 0: no limit.")
+    quota_images: int = Field(
+        0, ge=0, le=2**53, description="Most images in unfinished jobs of one client; 0: no limit."
+    )
     quota_bytes: int = Field(
         0,
         ge=0,
+        le=2**53,
         description="Bytes of a client's finished shards, of all its jobs, at which it gets no more jobs; 0: no limit.",
     )
     job_ttl_s: float = Field(
         0.0,
         ge=0,
+        le=10 * YEAR_S,
         description="Seconds after its end until a job without a ttl of its own is deleted with its files; 0: never.",
     )
+    stack_id: str = Field(
+        "", description="Set by `mintage up`: a word by which it tells its own API from another on the same port."
+    )
     worker_name: str = Field("", description="Name of this worker in jobs and logs. Default: the host's name.")
-    worker_processes: int = Field(1, ge=1, description="Shards that one worker runs at once.")
-    messages_per_slot: int = Field(2, ge=1, description="Hints kept in the broker for each worker process.")
+    worker_processes: int = Field(1, ge=1, le=1024, description="Shards that one worker runs at once.")
+    messages_per_slot: int = Field(2, ge=1, le=1000, description="Hints kept in the broker for each worker process.")
 
     log_format: Literal["json", "console"] = Field("json", description="One JSON object per line, or text for people.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged.")
@@ -114,6 +160,13 @@ class Settings(BaseSettings):
         if "://" in value and not _OUTPUT_URL.fullmatch(value):
             rule = "a folder or s3://bucket/prefix, with letters, digits and -_. in both"
             raise ValueError(f"must be {rule}, not {value!r}")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _check_redis(cls, value: SecretStr) -> SecretStr:
+        if not _is_redis(value.get_secret_value()):
+            raise ValueError("must be redis://host:port/0 or rediss://:password@host:port/0")
         return value
 
     @field_validator("s3_endpoint")
@@ -147,6 +200,11 @@ class Settings(BaseSettings):
         return self
 
     @property
+    def stack_entry(self) -> str:
+        """The entry of the API's health service that only an API of this stack has; empty outside a stack."""
+        return f"stacks/{self.stack_id}" if self.stack_id else ""
+
+    @property
     def archives(self) -> Path:
         """Folder of model archives."""
         return self.archive_dir or self.state_dir / "archives"
@@ -171,6 +229,16 @@ class Settings(BaseSettings):
 def settings() -> Settings:
     """Read the environment, once per process."""
     return Settings()
+
+
+def _is_redis(url: str) -> bool:
+    """Whether a URL names a Redis, and one of its databases if any."""
+    try:
+        parts = urlsplit(url)
+        database = parts.path.removeprefix("/")
+        return parts.scheme in _REDIS_SCHEMES and _has_host(url) and (not database or database.isdecimal())
+    except ValueError:
+        return False
 
 
 def _has_host(url: str) -> bool:

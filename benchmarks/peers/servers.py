@@ -23,10 +23,11 @@ from benchmarks.peers.environment import peers_python
 from benchmarks.peers.http_target import HttpTarget
 from benchmarks.peers.protocol import SHAPE, Form
 from benchmarks.peers.torchserve_target import TorchServeTarget
+from service.addresses import free_port
 from service.cli.load import processor
 from service.cli.load.api_target import ApiTarget
 from service.cli.load.target import CallFailedError, Target
-from service.processes.stack import Stack, free_port
+from service.processes.stack import Stack
 from service.processes.supervisor import Supervisor
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -9,6 +9,7 @@ ClientError
 ├── AlreadyExists    the request id or the output prefix is taken
 ├── NotPossible      right request, wrong moment or wrong kind of thing
 ├── Overloaded       too much at once; `retry_after_s` says when to try again
+├── TooLarge         a message is larger than the server, or this client, takes
 ├── Unavailable      the server, or a part behind it, does not answer now
 ├── TimedOut         the deadline passed first
 └── Cancelled        the call was cancelled
@@ -102,6 +103,10 @@ class Overloaded(ApiError):
     """Raised when the server has too much to do."""
 
 
+class TooLarge(ApiError):
+    """Raised when a request or an answer is larger than the server or the client takes: ask for less at once."""
+
+
 class Unavailable(ApiError):
     """Raised when the server, or a part behind it, does not answer now."""
 
@@ -140,8 +145,13 @@ class FailedCall(Protocol):
         """Pairs of key and value."""
 
 
-def from_rpc(error: FailedCall) -> ApiError:
-    """Read a failed call into the error of its code, with every detail that the server gave."""
+def from_rpc(error: FailedCall, *, hint: str = "") -> ApiError:
+    """Read a failed call into the error of its code, with every detail that the server gave.
+
+    Args:
+        error: The call's.
+        hint: What to add where no server answered.
+    """
     trailers = _trailers(error)
     status = status_pb2.Status()
     details = trailers.get(DETAILS_KEY, b"")
@@ -155,8 +165,11 @@ def from_rpc(error: FailedCall) -> ApiError:
     bad = error_details_pb2.BadRequest()
     found = {type(known): True for known in (info, retry, bad) for any_ in status.details if any_.Unpack(known)}
     request_id = trailers.get(REQUEST_ID_KEY, "")
-    return _BY_CODE.get(code, ApiError)(
-        error.details() or code.name.lower().replace("_", " "),
+    text = error.details() or code.name.lower().replace("_", " ")
+    too_large = code is grpc.StatusCode.RESOURCE_EXHAUSTED and not info.reason and "larger than max" in text
+    unreachable = code is grpc.StatusCode.UNAVAILABLE and not info.reason
+    return (TooLarge if too_large else _BY_CODE.get(code, ApiError))(
+        text + hint if unreachable else text,
         code=code,
         reason=info.reason,
         violations=tuple(Violation(v.field, v.description) for v in bad.field_violations),

@@ -15,6 +15,13 @@ from PIL import Image, ImageOps
 from mintage.errors import InputError
 from mintage.v1 import classification_pb2
 
+_PLAIN_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")  # which PNG has
+_CONVERSIONS = {
+    **dict.fromkeys(("CMYK", "YCbCr", "HSV", "LAB", "RGBX"), "RGB"),
+    **dict.fromkeys(("PA", "RGBa"), "RGBA"),
+    "La": "LA",
+}
+
 Picture: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image"
 Pictures: TypeAlias = "NDArray[np.uint8] | Picture | Iterable[Picture]"
 
@@ -77,7 +84,20 @@ def _file(picture: Picture) -> bytes:
     if isinstance(picture, str | os.PathLike):
         return Path(picture).read_bytes()
     if isinstance(picture, Image.Image):
-        file = io.BytesIO()
-        picture.save(file, "PNG")
-        return file.getvalue()
+        return _png(picture)
     raise InputError(f"an image must be a path, bytes or a Pillow image, not {type(picture).__name__}")
+
+
+def _png(picture: Image.Image) -> bytes:
+    """Write a Pillow image as PNG, in a mode that PNG and the server know."""
+    mode = picture.mode if picture.mode in _PLAIN_MODES else _CONVERSIONS.get(picture.mode)
+    if mode is None:
+        raise InputError(
+            f"a Pillow image of mode {picture.mode} has no range of 0 to 255; convert it to L or RGB as you mean it"
+        )
+    file = io.BytesIO()
+    try:
+        (picture if mode == picture.mode else picture.convert(mode)).save(file, "PNG")
+    except (OSError, SyntaxError, ValueError) as error:  # a damaged file is found when its pixels are read
+        raise InputError(f"a Pillow image cannot be read: {error}") from None
+    return file.getvalue()

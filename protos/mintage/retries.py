@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from dataclasses import dataclass
 
 import grpc
 
-from mintage.errors import ApiError, TimedOut
+from mintage.errors import ApiError, InputError, TimedOut
+
+_FOREVER_S = 10 * 365 * 86_400.0  # gRPC counts a deadline in nanoseconds of 64 bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,16 +19,17 @@ class Retries:
     """How often and how long.
 
     Attributes:
-        attempts: Calls in all, the first one included; 1 switches retries off.
+        attempts: Calls in all, the first one included; 1 switches retries off. These last some four seconds.
         first_pause_s: Pause before the second; each further pause is twice as long.
         max_pause_s: Upper bound of that.
-        stream_attempts: As `attempts`, for a stream that has said something: half a minute, in which a server restarts.
+        restart_attempts: As `attempts`, where the server does not answer but has answered this client before: half a
+            minute, in which it restarts.
     """
 
-    attempts: int = 5
+    attempts: int = 7
     first_pause_s: float = 0.1
     max_pause_s: float = 5.0
-    stream_attempts: int = 12
+    restart_attempts: int = 12
 
 
 class Attempts:
@@ -34,15 +38,23 @@ class Attempts:
     Args:
         retries: How often and how long.
         repeatable: Whether making the call twice is the same as making it once.
-        timeout_s: Time for all attempts and pauses together; None is no limit.
+        timeout_s: Time for all attempts and pauses together; None or infinity is no limit.
+        had_an_answer: Whether the server has answered this client before.
+
+    Raises:
+        InputError: if the time is not a number.
     """
 
-    def __init__(self, retries: Retries, *, repeatable: bool, timeout_s: float | None) -> None:
+    def __init__(
+        self, retries: Retries, *, repeatable: bool, timeout_s: float | None, had_an_answer: bool = False
+    ) -> None:
+        if timeout_s is not None and math.isnan(timeout_s):
+            raise InputError("timeout_s must be a number of seconds, not nan")
         self._retries = retries
         self._repeatable = repeatable
-        self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        self._deadline = None if timeout_s is None or timeout_s > _FOREVER_S else time.monotonic() + timeout_s
         self._made = 0
-        self._max_attempts = retries.attempts
+        self._had_an_answer = had_an_answer
 
     def remaining_s(self) -> float | None:
         """Time left for the next attempt.
@@ -66,7 +78,7 @@ class Attempts:
         self._made += 1
         told = error.code is grpc.StatusCode.RESOURCE_EXHAUSTED and error.retry_after_s is not None
         may_help = told or error.code is grpc.StatusCode.UNAVAILABLE
-        if not (self._repeatable and may_help and self._made < self._max_attempts):
+        if not (self._repeatable and may_help and self._made < self._max_attempts(error)):
             raise error
         longest_s: float = min(self._retries.max_pause_s, self._retries.first_pause_s * 2 ** (self._made - 1))
         pause_s = (error.retry_after_s or 0.0) + longest_s * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
@@ -75,7 +87,10 @@ class Attempts:
         return pause_s
 
     def succeeded(self) -> None:
-        """Begin to count anew, with a new budget: a stream has said something."""
+        """Begin to count anew: a stream has said something."""
         self._made = 0
-        if self._retries.attempts > 1:
-            self._max_attempts = max(self._retries.attempts, self._retries.stream_attempts)
+        self._had_an_answer = True
+
+    def _max_attempts(self, error: ApiError) -> int:
+        restarts = self._had_an_answer and error.code is grpc.StatusCode.UNAVAILABLE and self._retries.attempts > 1
+        return max(self._retries.attempts, self._retries.restart_attempts) if restarts else self._retries.attempts

@@ -8,6 +8,7 @@
     mintage.v1.JobService               Redis answers
     google.longrunning.Operations       Redis answers
     models/{model}                      the model is ready
+    stacks/{id}                         this is the API of that stack, which alone knows its id; List does not show it
 
 Each check is answered from what the reconciler knows now; Redis is pinged every second.
 """
@@ -111,14 +112,22 @@ class Health:
 
 
 class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # grpc_health has no types
-    """The standard health service over `Health`."""
+    """The standard health service over `Health`.
 
-    def __init__(self, health: Health) -> None:
+    Args:
+        health: What works.
+        stack_entry: The entry by which a stack knows this API as its own; empty if it belongs to none.
+    """
+
+    def __init__(self, health: Health, stack_entry: str = "") -> None:
         self._health = health
+        self._stack_entry = stack_entry or None
 
     async def Check(self, request: health_pb2.HealthCheckRequest, context: Any) -> health_pb2.HealthCheckResponse:
         """Say whether an entry serves; NOT_FOUND if there is no such entry."""
         serves = self._health.statuses().get(request.service)
+        if serves is None and request.service == self._stack_entry:
+            serves = True
         if serves is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such service or model")
         return health_pb2.HealthCheckResponse(status=_status(serves))

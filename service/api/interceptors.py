@@ -18,6 +18,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError as RedisOutOfMemoryError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from service.api.call_log import CallLog
 from service.api.status import abort
 from service.errors import (
     Cancelled,
@@ -36,7 +37,6 @@ CLIENT_IS_EARLY_S = 0.1  # its deadline passes first: ours is counted from the c
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 _ENDS_BY_ITSELF = "/grpc.health.v1.Health/"
 _END = object()
-_QUIET = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 
 log = structlog.get_logger("mintage.api")
 
@@ -50,6 +50,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc 
     """
 
     def __init__(self, metrics: Metrics, *, max_deadline_s: float) -> None:
+        self.calls = CallLog()
         self._metrics = metrics
         self._max_deadline_s = max_deadline_s
         self._calls: set[asyncio.Timeout] = set()
@@ -154,8 +155,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc 
         self._metrics.in_flight.labels(method).dec()
         self._metrics.calls.labels(method, code.name).inc()
         self._metrics.seconds.labels(method).observe(seconds)
-        write = log.debug if method.startswith(_QUIET) else log.info
-        write("call", method=method, code=code.name, duration_ms=round(seconds * 1000, 1))
+        self.calls.record(method, code, seconds)
 
 
 def translated(error: Exception) -> MintageError:

@@ -32,6 +32,7 @@ from mintage.v1 import (
 from redis.asyncio import Redis
 
 from service import logs
+from service.addresses import Address, read_address
 from service.api.health import Health, HealthServicer
 from service.api.interceptors import CallInterceptor
 from service.api.servicers.classification import ClassificationServicer
@@ -55,6 +56,7 @@ from service.settings import Settings
 
 RESPONSE_TIMEOUT_DEADLINES = 2.0  # the watchdog must outlast every legal request
 WAITING_MESSAGES = 4  # of the largest size: what calls waiting for one model may hold in memory together
+_CANNOT_LISTEN = "cannot listen ({}): the port is taken, or the host is not one of this machine"
 LAST_WORDS_S = 3.0  # in which calls that were ended tell their callers so
 
 log = structlog.get_logger("mintage.api")
@@ -145,6 +147,7 @@ async def running(settings: Settings, *, models: ModelServer, redis: Redis) -> A
             await api.loader.close()
             await api.admissions.close()
             pool.shutdown(wait=False, cancel_futures=True)
+            api.interceptor.calls.flush()
             log.info("stopped", address=api.address)
 
 
@@ -178,11 +181,11 @@ def _build(settings: Settings, models: ModelServer, redis: Redis, pool: ThreadPo
     models_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(registry, loader), server)
     jobs_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(settings, redis, registry, inference), server)
     operations_pb2_grpc.add_OperationsServicer_to_server(OperationsServicer(settings, redis), server)
-    health_pb2_grpc.add_HealthServicer_to_server(HealthServicer(health), server)
+    health_pb2_grpc.add_HealthServicer_to_server(HealthServicer(health, settings.stack_entry), server)
     reflection.enable_server_reflection(_service_names(), server)
     metrics.collection.register(ModelCollector(admissions, registry))
     if settings.metrics_port:
-        metrics.expose(settings.api_address.rpartition(":")[0], settings.metrics_port)
+        _expose(metrics, settings)
     return Api(
         address=address,
         server=server,
@@ -198,16 +201,23 @@ def _build(settings: Settings, models: ModelServer, redis: Redis, pool: ThreadPo
 
 def _bind(server: Any, address: str) -> str:
     """Bind the server; returns the address with the port that it really got."""
-    host = address.rpartition(":")[0]
+    wanted = read_address(address, lowest_port=0)
     try:
-        port = server.add_insecure_port(address)
+        port = server.add_insecure_port(str(wanted))
     except RuntimeError:
         port = 0
     if not port:
-        raise CannotListenError(
-            errno.EADDRINUSE, "cannot listen: the port is taken, or the host is not one of this machine", address
-        )
-    return f"{host}:{port}"
+        raise CannotListenError(errno.EADDRINUSE, _CANNOT_LISTEN.format("MINTAGE_API_ADDRESS"), address)
+    return str(Address(wanted.host, port))
+
+
+def _expose(metrics: Metrics, settings: Settings) -> None:
+    """Serve the metrics on the API's host."""
+    address = Address(read_address(settings.api_address, lowest_port=0).host, settings.metrics_port)
+    try:
+        metrics.expose(address.host, address.port)
+    except OSError as error:
+        raise CannotListenError(error.errno, _CANNOT_LISTEN.format("MINTAGE_METRICS_PORT"), str(address)) from None
 
 
 def _options(settings: Settings) -> Sequence[tuple[str, int]]:
@@ -217,7 +227,7 @@ def _options(settings: Settings) -> Sequence[tuple[str, int]]:
         ("grpc.max_send_message_length", settings.max_message_bytes),
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
     )
 

@@ -17,6 +17,7 @@ from typing import Any
 import grpc
 from mintage.torchserve import inference_pb2, inference_pb2_grpc, management_pb2, management_pb2_grpc
 
+from service.addresses import NO_PROXY
 from service.backend import messages
 from service.backend.description import ModelDescription
 from service.backend.torchserve_errors import has_no_worker, management_error, prediction_error
@@ -62,6 +63,7 @@ class TorchServe:
             max_message_bytes: most bytes of one message, either way.
         """
         options = [
+            NO_PROXY,
             ("grpc.max_send_message_length", max_message_bytes),
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.enable_retries", 0),

@@ -10,6 +10,7 @@ import redis.asyncio
 import redis.exceptions
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from service.addresses import NO_PROXY, read_address
 from service.backend.torchserve import TorchServe
 from service.errors import MintageError
 from service.jobs.ledger import heartbeats
@@ -18,13 +19,16 @@ from service.settings import Settings
 TIMEOUT_S = 5.0  # of one check: a process that takes longer does not do its work
 
 
-async def problem(role: str, settings: Settings, *, worker: str | None = None, service: str = "") -> str | None:
+async def problem(
+    role: str, settings: Settings, *, worker: str | None = None, pid: int | None = None, service: str = ""
+) -> str | None:
     """Return why a process does not do its work, or None if it does.
 
     Args:
         role: `valkey`, `torchserve`, `api`, `dispatcher` or `worker`.
         settings: Where things are.
         worker: Name of the worker; default is this host's.
+        pid: Process id of the dispatcher or the worker; default is any.
         service: What of the API must serve, an entry of its health service; default is everything.
     """
     try:
@@ -34,7 +38,7 @@ async def problem(role: str, settings: Settings, *, worker: str | None = None, s
             case "api":
                 return await _api_problem(settings, service)
             case _:
-                return await _redis_problem(role, settings, worker)
+                return await _redis_problem(role, settings, worker, pid)
     except (MintageError, redis.exceptions.RedisError, grpc.aio.AioRpcError, OSError) as error:
         return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
@@ -51,20 +55,21 @@ async def _torchserve_problem(settings: Settings) -> str | None:
 
 
 async def _api_problem(settings: Settings, service: str) -> str | None:
-    """The API's own health service says that the entry serves."""
-    host, _, port = settings.api_address.rpartition(":")
-    address = f"{'127.0.0.1' if host in ('0.0.0.0', '[::]') else host}:{port}"  # noqa: S104 - compared, not bound
-    async with grpc.aio.insecure_channel(address) as channel:
+    """The API's own health service says that the entry serves, and that it is the API of the settings' stack."""
+    address = str(read_address(settings.api_address).reachable)
+    async with grpc.aio.insecure_channel(address, options=[NO_PROXY]) as channel:
         check = health_pb2_grpc.HealthStub(channel).Check
+        if settings.stack_entry:
+            await check(health_pb2.HealthCheckRequest(service=settings.stack_entry), timeout=TIMEOUT_S)
         answer = await check(health_pb2.HealthCheckRequest(service=service), timeout=TIMEOUT_S)
     serving = answer.status == health_pb2.HealthCheckResponse.SERVING
     return None if serving else health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
 
 
-async def _redis_problem(role: str, settings: Settings, worker: str | None) -> str | None:
+async def _redis_problem(role: str, settings: Settings, worker: str | None, pid: int | None) -> str | None:
     """Redis answers; the dispatcher or the worker has sent a heartbeat recently."""
     url = settings.redis_url.get_secret_value()
     async with redis.asyncio.from_url(url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S) as client:
         if role == "valkey":
             return None if await client.ping() else "no PONG"
-        return await heartbeats.problem(client, role, worker)
+        return await heartbeats.problem(client, role, worker, pid)

@@ -9,24 +9,24 @@ import asyncio
 import fcntl
 import os
 import secrets
-import socket
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
 
-from service.processes import checks, valkey
+from service.addresses import Address, check_free, free_port, read_address
+from service.processes import append_only_file, checks, torchserve, valkey
 from service.processes.supervisor import Process, ProcessFailedError, Supervisor
 from service.settings import Settings
 
 READY_TIMEOUT_S = 90.0  # for one process to start, also on a small and busy machine
+MAX_WORKERS = 8  # one TorchServe serves them all; more would mostly wait for it
+# Our processes run our code, whatever Python is told of other code, and wherever they are started.
+_OTHER_CODE = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP")
 
 
 class StateInUseError(ProcessFailedError):
     """Raised when another stack runs on the same state folder."""
-
-
-MAX_WORKERS = 8  # one TorchServe serves them all; more would mostly wait for it
 
 
 def default_workers() -> int:
@@ -42,6 +42,10 @@ class Stack:
         api_address: host:port of the API; port 0 chooses a free one.
         workers: Celery workers to start.
         overrides: Further MINTAGE_* variables, such as {"MINTAGE_LEASE_S": "5"}.
+
+    Raises:
+        ValueError: if the address is none.
+        OSError: if port 0 is asked for on a host that is not this machine.
     """
 
     def __init__(
@@ -57,8 +61,9 @@ class Stack:
         self.supervisor = Supervisor(self.state / "logs")
         self._lock: IO[str] | None = None
         self._overrides = dict(overrides or {})
-        host, _, port = api_address.rpartition(":")
-        self.api_address = f"{host}:{int(port) or free_port()}"
+        self.notices: list[str] = []  # what a person should know of the start
+        address = read_address(api_address, lowest_port=0)
+        self.api_address = str(Address(address.host, address.port or free_port(address.host)))
 
     def __enter__(self) -> Stack:
         return self
@@ -71,13 +76,14 @@ class Stack:
 
         Raises:
             StateInUseError: if another stack runs on the state folder.
-            ProcessFailedError: if a process does not come up; the end of its log is in the message.
+            ProcessFailedError: if an address is taken, or a process does not come up; the end of its log is in the
+                message.
         """
         self._take_state()
-        self.environment, self.settings = self._configure()
+        self.environment, self.settings = self.configure()
+        self._check_addresses()
         step("Valkey")
-        port, password = _port_and_password(self.settings)
-        self._start("valkey", valkey.command(self.state / "valkey", port, password))
+        self._start_valkey()
         step("TorchServe")
         self._start("torchserve", _serve("torchserve"))
         step("API")
@@ -109,18 +115,52 @@ class Stack:
         except BlockingIOError:
             raise StateInUseError(f"another Mintage runs on {self.state}; stop it, or choose another --state") from None
 
-    def _configure(self) -> tuple[dict[str, str], Settings]:
+    def configure(self) -> tuple[dict[str, str], Settings]:
+        """Return the environment of the processes, and their settings, with free ports and new secrets."""
         variables = {
             "MINTAGE_STATE_DIR": str(self.state),
             "MINTAGE_API_ADDRESS": self.api_address,
             "MINTAGE_REDIS_URL": f"redis://:{secrets.token_hex(16)}@127.0.0.1:{free_port()}/0",
             "MINTAGE_TORCHSERVE_INFERENCE": f"127.0.0.1:{free_port()}",
             "MINTAGE_TORCHSERVE_MANAGEMENT": f"127.0.0.1:{free_port()}",
+            "MINTAGE_STACK_ID": secrets.token_hex(16),
             **self._overrides,
         }
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("MINTAGE_")}
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("MINTAGE_") and name not in _OTHER_CODE
+        }
         fields = {name.removeprefix("MINTAGE_").lower(): value for name, value in variables.items()}
-        return inherited | variables, Settings.model_validate(fields)
+        return inherited | variables | {"PYTHONSAFEPATH": "1"}, Settings.model_validate(fields)
+
+    def _check_addresses(self) -> None:
+        """Say at once that an address is taken, rather than after most of the stack has started."""
+        api = read_address(self.api_address)
+        addresses = {"--address": api}
+        if self.settings.metrics_port:
+            addresses["MINTAGE_METRICS_PORT"] = Address(api.host, self.settings.metrics_port)
+        for name, address in addresses.items():
+            try:
+                check_free(address)
+            except OSError as error:
+                raise ProcessFailedError(f"cannot listen on {address} ({name}): {error.strerror}") from None
+
+    def _start_valkey(self) -> None:
+        """Start Valkey; with a damaged append-only file, again with what can be read of it, and then without it."""
+        folder = self.state / "valkey"
+        port, password = _port_and_password(self.settings)
+        command = valkey.command(folder, port, password)
+        for mend in (append_only_file.cut, append_only_file.set_aside, None):
+            try:
+                return self._start("valkey", command)
+            except ProcessFailedError:
+                process = self.process("valkey")
+                if mend is None or process.alive() or not append_only_file.is_to_blame(process.log.text()):
+                    raise
+                notice = mend(folder)
+                self.notices += [notice] if notice else []
+        return None
 
     def _start(self, name: str, command: list[str]) -> None:
         environment = self.environment | {"MINTAGE_WORKER_NAME": name}
@@ -130,21 +170,18 @@ class Stack:
         )
 
     def _ready(self, role: str, name: str) -> bool:
+        # What answers must be the process that was started: nobody else knows Valkey's password or the stack's id, a
+        # heartbeat has its process id, and TorchServe's JVM writes a line once it listens.
+        process = self.process(name)
+        if role == "torchserve" and torchserve.LISTENS not in process.log.text():
+            return False
         # Of the API only what loads models must serve: a model that is broken must not keep the stack from coming up.
-        problem = checks.problem(role, self.settings, worker=name, service="mintage.v1.ModelService")
+        problem = checks.problem(role, self.settings, worker=name, pid=process.pid, service="mintage.v1.ModelService")
         return asyncio.run(problem) is None
 
 
-def free_port() -> int:
-    """Return a TCP port of the loopback that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def _serve(role: str) -> list[str]:
-    return [sys.executable, "-m", "service", "serve", role]
+    return [sys.executable, "-P", "-m", "service", "serve", role]
 
 
 def _port_and_password(settings: Settings) -> tuple[int, str]:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from service.processes import tied
+from service.processes.log_file import LogFile
 
 RESTART_PAUSE_S = 1.0  # between two starts of a process that dies at once: no busy loop
 STOP_TIMEOUT_S = 15.0  # before SIGKILL; longer than MINTAGE_DRAIN_S
@@ -33,15 +34,14 @@ class Process:
     name: str
     command: Sequence[str]
     environment: Mapping[str, str]
-    log: Path
+    log: LogFile
     child: subprocess.Popen[bytes] | None = None
     restarts: int = 0
     last_start: float = field(default=0.0)
 
     def start(self) -> None:
         """Start the child in a session of its own, its output appended to the log file."""
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as output:
+        with self.log.open() as output:
             self.child = subprocess.Popen(
                 [sys.executable, "-I", "-S", tied.__file__, str(os.getpid()), *self.command],
                 env=dict(self.environment),
@@ -76,14 +76,9 @@ class Process:
             return False
         return True
 
-    def log_tail(self, lines: int = 15) -> str:
-        """Return the last lines of the log."""
-        text = self.log.read_text(errors="replace") if self.log.exists() else ""
-        return "\n".join(text.splitlines()[-lines:])
-
 
 class Supervisor:
-    """Starts processes in order, restarts those that die, stops them in reverse order.
+    """Starts processes in order, restarts those that die, rotates their logs, stops them in reverse order.
 
     A context manager: leaving it stops everything, whatever happened inside.
     """
@@ -116,7 +111,7 @@ class Supervisor:
         Raises:
             ProcessFailedError: if it ends or is not ready in time; the end of its log is in the message.
         """
-        process = Process(name, command, environment, self.log_dir / f"{name}.log")
+        process = Process(name, command, environment, LogFile(self.log_dir / f"{name}.log"))
         self.processes[name] = process
         process.start()
         self.wait(process, ready, timeout_s)
@@ -129,14 +124,14 @@ class Supervisor:
             ProcessFailedError: if the process ends or the time is over.
         """
         deadline = time.monotonic() + timeout_s
-        while not ready():
+        while not (ready() and process.alive()):
             if not process.alive() or time.monotonic() > deadline:
                 what = "is not ready in time" if process.alive() else "ended while starting"
-                raise ProcessFailedError(f"{process.name} {what}; the end of {process.log}:\n{process.log_tail()}")
+                raise ProcessFailedError(f"{process.name} {what}; the end of {process.log}:\n{process.log.tail()}")
             time.sleep(0.05)
 
     def watch(self) -> None:
-        """Restart, from now on, every process that dies."""
+        """Restart, from now on, every process that dies, and rotate the logs."""
         self._watcher = threading.Thread(target=self._restart_the_dead, name="supervisor", daemon=True)
         self._watcher.start()
 
@@ -159,6 +154,7 @@ class Supervisor:
         # A child whose parent thread ends gets SIGTERM (`tied`), so this thread outlives those it started.
         while not self._stopped.wait(0.1):
             for process in self.processes.values():
+                process.log.rotate()
                 with self._restarting:
                     if not self._stopping.is_set():
                         _restart_if_dead(process)

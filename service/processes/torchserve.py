@@ -25,9 +25,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from service.addresses import read_address
 from service.errors import FailedPrecondition
 from service.settings import Settings
 
+LISTENS = "Model server started."  # what the JVM prints once its gRPC ports are its own
 _SOCKET_PATH_BYTES = 107  # Linux: sun_path less its final zero
 _LONGEST_SOCKET_NAME = "/.ts.sock.65535.65535"
 # TorchServe's old netty would fill the log with warnings; an older Java knows neither option and refuses to start.
@@ -35,16 +37,22 @@ _SILENCE_JAVA_24 = ("--enable-native-access=ALL-UNNAMED", "--sun-misc-unsafe-mem
 # It only passes messages on. The optimising compiler costs a small machine more than its code gives back, and messages
 # of a megabyte are no trouble to this collector (G1 treats each as an object of its own kind).
 _LIGHT_JAVA = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
-_PRIVATE = re.compile(r"(MINTAGE|TS)_.*|.*(TOKEN|SECRET|PASSWORD|KEY).*|LOG_LOCATION|METRICS_LOCATION|TEMP|TMP", re.I)
+# PYTHONPATH would put other code before that of the workers. Where LC_ALL says C, Java would not find a path with é.
+_NOT_INHERITED = re.compile(
+    r"(MINTAGE|TS)_.*|.*(TOKEN|SECRET|PASSWORD|KEY).*|LOG_LOCATION|METRICS_LOCATION|TEMP|TMP|PYTHON(PATH|HOME|STARTUP)",
+    re.I,
+)
+_OURS = {"LC_ALL": "C.UTF-8", "PYTHONSAFEPATH": "1"}
 
+# Its paths are relative to the folder in which the JVM runs, so that no character of it means something here.
 _LOG4J = """<?xml version="1.0" encoding="UTF-8"?>
 <Configuration status="error">
   <Appenders>
     <Console name="console" target="SYSTEM_ERR">
-      <PatternLayout pattern="%d{{ISO8601}} %p torchserve %c{{1}}: %m%n"/>
+      <PatternLayout pattern="%d{ISO8601} %p torchserve %c{1}: %m%n"/>
     </Console>
-    <RollingFile name="model" fileName="{logs}/model.log" filePattern="{logs}/model.%i.log">
-      <PatternLayout pattern="%d{{ISO8601}} %t %m%n"/>
+    <RollingFile name="model" fileName="logs/model.log" filePattern="logs/model.%i.log">
+      <PatternLayout pattern="%d{ISO8601} %t %m%n"/>
       <SizeBasedTriggeringPolicy size="20 MB"/>
       <DefaultRolloverStrategy max="3"/>
     </RollingFile>
@@ -72,7 +80,7 @@ def run(settings: Settings) -> NoReturn:
     java, home = find_java(), _torchserve_home()
     _prepare(folder, settings.archives)
     (folder / "config.properties").write_text(properties(settings, folder), encoding="utf-8")
-    (folder / "log4j2.xml").write_text(_LOG4J.format(logs=folder / "logs"), encoding="utf-8")
+    (folder / "log4j2.xml").write_text(_LOG4J, encoding="utf-8")
     os.chdir(folder)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -82,22 +90,21 @@ def run(settings: Settings) -> NoReturn:
 def properties(settings: Settings, folder: Path) -> str:
     """Return the text of config.properties for a TorchServe in `folder`."""
     archives = settings.archives.absolute()
-    inference_host, inference_port = _host_and_port(settings.torchserve_inference)
-    management_host, management_port = _host_and_port(settings.torchserve_management)
+    inference, management = read_address(settings.torchserve_inference), read_address(settings.torchserve_management)
     values = {
         "inference_address": f"unix:{folder}/run/inference.sock",
         "management_address": f"unix:{folder}/run/management.sock",
         "metrics_address": f"unix:{folder}/run/metrics.sock",
-        "grpc_inference_address": inference_host,
-        "grpc_inference_port": inference_port,
-        "grpc_management_address": management_host,
-        "grpc_management_port": management_port,
+        "grpc_inference_address": inference.host,
+        "grpc_inference_port": str(inference.port),
+        "grpc_management_address": management.host,
+        "grpc_management_port": str(management.port),
         "enable_model_api": "true",
         "disable_token_authorization": "true",
         "enable_metrics_api": "false",
         "disable_system_metrics": "true",
         "model_store": str(archives),
-        "allowed_urls": f"file://{re.escape(str(archives))}/[^/]+",
+        "allowed_urls": f"file://{_as_pattern(str(archives))}/[^/]+",
         "max_request_size": str(settings.max_message_bytes),
         "max_response_size": str(settings.max_message_bytes),
         "default_workers_per_model": "1",
@@ -119,7 +126,7 @@ def command(settings: Settings, java: Sequence[str], home: Path, folder: Path) -
         f"-Xmx{settings.torchserve_heap_mib}m",
         "-XX:+ExitOnOutOfMemoryError",
         f"-Dmodel_server_home={home}",
-        f"-Dlog4j.configurationFile=file://{folder}/log4j2.xml",
+        f"-Dlog4j.configurationFile={(folder / 'log4j2.xml').as_uri()}",
         f"-Djava.io.tmpdir={folder}/run",
         "-cp",
         f"{home}/ts/frontend/*",
@@ -136,13 +143,14 @@ def command(settings: Settings, java: Sequence[str], home: Path, folder: Path) -
 
 def environment(settings: Settings, folder: Path, inherited: Mapping[str, str]) -> dict[str, str]:
     """Return the JVM's environment, which its Python workers inherit: without secrets, with what handlers read."""
-    kept = {name: value for name, value in inherited.items() if not _PRIVATE.fullmatch(name)}
+    kept = {name: value for name, value in inherited.items() if not _NOT_INHERITED.fullmatch(name)}
     # Model workers cannot know how many share the cores; a stack has two, a generator's and a classifier's.
     threads = settings.torchserve_threads or max(1, len(os.sched_getaffinity(0)) // 2)
     return {
         "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait cost 200 ms a request on a busy machine
         **kept,
         "MKL_CBWR": "AUTO,STRICT",  # see `handlers.compute.environment`
+        **_OURS,
         "TMPDIR": f"{folder}/run",
         "MINTAGE_WORKER_THREADS": str(threads),
         "MINTAGE_WORKER_MESSAGE_BYTES": str(settings.max_message_bytes),
@@ -204,11 +212,17 @@ def _lock(path: Path) -> None:
     os.set_inheritable(descriptor, True)
 
 
-def _host_and_port(address: str) -> tuple[str, str]:
-    host, _, port = address.rpartition(":")
-    return host.strip("[]"), port
+def _as_pattern(text: str) -> str:
+    """Return the regular expression that matches a text alone; without commas, which separate expressions."""
+    return re.escape(text).replace(",", r"\x2c")
 
 
 def _escaped(value: str) -> str:
-    """Escape a value for a Java properties file."""
-    return value.replace("\\", "\\\\")
+    """Escape a value for a Java properties file: Java reads it as Latin-1, and skips spaces before it."""
+    ascii_only = "".join(c if c.isascii() else _java_escape(c) for c in value.replace("\\", "\\\\"))
+    return f"\\{ascii_only}" if ascii_only.startswith(" ") else ascii_only
+
+
+def _java_escape(character: str) -> str:
+    units = character.encode("utf-16-be")
+    return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))

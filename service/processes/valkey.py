@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 CONFIG = """\
 bind 127.0.0.1
 port {port}
-dir "{folder}"
+dir {folder}
 requirepass {password}
 appendonly yes
 appendfsync everysec
@@ -29,5 +30,11 @@ def command(folder: Path, port: int, password: str) -> list[str]:
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "valkey.conf"
     config.touch(mode=0o600)
-    config.write_text(CONFIG.format(port=port, folder=folder, password=password))
+    config.write_text(CONFIG.format(port=port, folder=_quoted(folder), password=password), encoding="ascii")
     return [str(get_binary_path()), str(config)]
+
+
+def _quoted(path: Path) -> str:
+    r"""Quote a path for valkey.conf: every byte but the plain ones as `\xHH`."""
+    plain = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/._-"
+    return '"' + "".join(chr(byte) if byte in plain else f"\\x{byte:02x}" for byte in os.fsencode(path)) + '"'

@@ -423,11 +423,26 @@ def test_no_time_remains_after_the_deadline() -> None:
         Attempts(Retries(), repeatable=True, timeout_s=0.0).remaining_s()
 
 
-def test_a_stream_that_has_said_something_is_asked_for_again_for_as_long_as_a_server_needs_to_restart() -> None:
-    attempts = Attempts(Retries(), repeatable=True, timeout_s=None)
-    attempts.succeeded()
+def total_pause_s(attempts: Attempts) -> float:
     waited_s = 0.0
     with pytest.raises(Unavailable):
         while True:
-            waited_s += attempts.pause_after(Unavailable("gone", code=grpc.StatusCode.UNAVAILABLE))
-    assert 15 < waited_s < 60
+            waited_s += attempts.pause_after(Unavailable("gone", code=UNAVAILABLE))
+    return waited_s
+
+
+def test_a_stream_that_has_said_something_is_asked_for_again_for_as_long_as_a_server_needs_to_restart() -> None:
+    attempts = Attempts(Retries(), repeatable=True, timeout_s=None)
+    attempts.succeeded()
+    assert 15 < total_pause_s(attempts) < 60
+
+
+def test_a_call_to_a_server_that_has_answered_before_covers_its_restart() -> None:
+    again = Attempts(Retries(), repeatable=True, timeout_s=None, had_an_answer=True)
+    assert 15 < total_pause_s(again) < 60
+    assert 3 < total_pause_s(Attempts(Retries(), repeatable=True, timeout_s=None)) < 10
+
+
+def test_no_more_than_one_attempt_is_made_where_none_more_is_wanted() -> None:
+    attempts = Attempts(Retries(attempts=1), repeatable=True, timeout_s=None, had_an_answer=True)
+    assert total_pause_s(attempts) == 0

@@ -13,9 +13,9 @@ from typing import TypeVar
 
 import psutil
 
+from service.addresses import free_port
 from service.backend.torchserve import TorchServe
 from service.errors import MintageError
-from service.processes.stack import free_port
 from service.processes.supervisor import Process, Supervisor
 from service.settings import Settings
 

@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from service.jobs.storage.store import open_store
+from service.processes import torchserve
 from service.settings import Settings
 
 SECRET = "a-secret-that-no-text-may-show"
@@ -72,3 +73,45 @@ def test_any_other_is_opened(tmp_path: Path, changes: dict[str, Any]) -> None:
 
 def test_secrets_are_in_no_text() -> None:
     assert SECRET not in repr(settings_of()) and "test-key" not in repr(settings_of())
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"api_address": "foo"}, "must be host:port"),
+        ({"api_address": "127.0.0.1:99999"}, "a port from 0 to 65535"),
+        ({"torchserve_inference": "127.0.0.1:0"}, "a port from 1 to 65535"),
+        ({"torchserve_management": "::1:7071"}, "must stand in brackets"),
+        ({"redis_url": "foo"}, "must be redis://"),
+        ({"redis_url": "redis://127.0.0.1:99999/0"}, "must be redis://"),
+        ({"redis_url": "redis://127.0.0.1:6379/zero"}, "must be redis://"),
+        ({"metrics_port": -1}, "greater than or equal to 0"),
+        ({"state_dir": "/a\nb"}, "a path in UTF-8"),
+        ({"archive_dir": "/a\udcff"}, "a path in UTF-8"),
+    ],
+)
+def test_an_address_or_a_folder_that_can_be_none_is_refused_at_once(changes: dict[str, Any], what: str) -> None:
+    with pytest.raises(ValidationError, match=what):
+        settings_of(**changes)
+
+
+@pytest.mark.parametrize("url", ["redis://h", "redis://:p%40ss@[::1]:6379/15", "rediss://user:p@h.example:1?x=y"])
+def test_every_redis_is_taken(url: str) -> None:
+    assert settings_of(redis_url=url).redis_url.get_secret_value() == url
+
+
+NUMBERS = [name for name, field in Settings.model_fields.items() if field.annotation in (int, float)]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_every_number_has_a_range(name: str) -> None:
+    for value in ("inf", "1e300", "-1e300", "nan"):
+        with pytest.raises(ValidationError, match=name):
+            settings_of(**{name: value})
+
+
+def test_the_largest_times_are_ones_that_every_part_can_count() -> None:
+    found = settings_of(max_deadline_s=3600, lease_s=86_400, job_ttl_s=10 * 365 * 86_400, max_message_bytes=2**30)
+    text = torchserve.properties(found, Path("/state"))
+    numbers = [int(value) for value in (line.partition("=")[2] for line in text.splitlines()) if value.isdecimal()]
+    assert max(numbers) < 2**31

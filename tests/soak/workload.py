@@ -20,7 +20,7 @@ from tests.soak.checker import TERMINAL
 from tests.soak.history import History
 from tests.soak.house import House, file_facts
 
-PATIENT = Retries(attempts=40, max_pause_s=1.0, stream_attempts=80)
+PATIENT = Retries(attempts=40, max_pause_s=1.0, restart_attempts=80)
 CLIENTS = ("ada", "bob", "cleo")
 MAX_OPEN = 10
 RATES = (0.0, 25.0, 50.0)

@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import grpc
 
 from mintage._client.calls import Call, Pages, Stream
-from mintage._client.channels import OPTIONS, callable_of, metadata_of
+from mintage._client.channels import callable_of, closed, metadata_of, options_for, proxy_hint
 from mintage._client.job_calls import Watch
 from mintage.errors import ApiError, from_rpc
 from mintage.retries import Attempts, Retries
@@ -20,30 +21,37 @@ T = TypeVar("T")
 
 
 class AsyncConnection:
-    """A connection to one API, opened by the first call, in the event loop that makes it."""
+    """A connection to one API; each event loop that makes a call opens a channel of its own."""
 
     def __init__(self, address: str, *, timeout_s: float, retries: Retries | None, name: str) -> None:
         self._metadata = metadata_of(name)
         self._address = address
         self._timeout_s = timeout_s
         self._retries = retries or Retries()
-        self._opened: Any = None
+        self._answered = False
+        self._opened: WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = WeakKeyDictionary()
+        self._closed = False
 
     async def close(self) -> None:
-        """Close the connection; calls in flight fail."""
-        if self._opened is not None:
-            await self._opened.close()
+        """Close the connection; calls in flight fail. Channels of event loops that have ended ended with them."""
+        self._closed = True
+        channel = self._opened.pop(asyncio.get_running_loop(), None)
+        if channel is not None:
+            await channel.close()
 
     async def run(self, call: Call[T]) -> T:
         """Make a call, again if that may help, and read its answer."""
         limit_s = self._timeout_s if call.timeout_s is None else call.timeout_s
-        attempts = Attempts(self._retries, repeatable=call.repeatable, timeout_s=limit_s)
-        method = callable_of(self._channel.unary_unary, call)
+        attempts = Attempts(self._retries, repeatable=call.repeatable, timeout_s=limit_s, had_an_answer=self._answered)
         while True:
+            method = callable_of(self._channel.unary_unary, call)
             try:
-                return call.read(await method(call.request, timeout=attempts.remaining_s(), metadata=self._metadata))
+                answer = await method(call.request, timeout=attempts.remaining_s(), metadata=self._metadata)
             except grpc.RpcError as error:
-                await asyncio.sleep(attempts.pause_after(from_rpc(error)))
+                await asyncio.sleep(attempts.pause_after(self._failure(error)))
+            else:
+                self._answered = True
+                return call.read(answer)
 
     async def items(self, pages: Pages[T]) -> AsyncIterator[T]:
         """The items of every page, each page fetched when it is needed."""
@@ -83,9 +91,15 @@ class AsyncConnection:
 
     @property
     def _channel(self) -> Any:
-        if self._opened is None:
-            self._opened = grpc.aio.insecure_channel(self._address, options=OPTIONS)
-        return self._opened
+        if self._closed:
+            raise closed()
+        loop = asyncio.get_running_loop()
+        if loop not in self._opened:
+            self._opened[loop] = grpc.aio.insecure_channel(self._address, options=options_for(self._address))
+        return self._opened[loop]
+
+    def _failure(self, error: Any) -> ApiError:
+        return from_rpc(error, hint=proxy_hint(self._address))
 
     async def _answers(self, call: Call[T]) -> AsyncGenerator[T, None]:
         """The answers of one stream, which is cancelled when no more are wanted."""
@@ -94,6 +108,6 @@ class AsyncConnection:
             async for answer in answers:
                 yield call.read(answer)
         except grpc.RpcError as error:
-            raise from_rpc(error) from None
+            raise self._failure(error) from None
         finally:
             answers.cancel()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
+import os
+import re
 from typing import Any
 
 from mintage._client.calls import Call
-from mintage.errors import InputError
+from mintage.errors import ClientError, InputError
 from mintage.identity import CLIENT_KEY, CLIENT_NAME
 
 TIMEOUT_S = 60.0  # as long as the server's own limit on a call, MINTAGE_MAX_DEADLINE_S
@@ -23,6 +26,41 @@ OPTIONS = (
 )
 
 
+_HOST = re.compile(r"(?:ipv[46]:|dns:(?:///?[^/]*/)?)?\[?([^\[\]/]*?)\]?(?::[0-9]+)?", re.ASCII)
+_PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")  # the first that is set is the one that gRPC uses
+_EXCEPTIONS = ("no_grpc_proxy", "no_proxy")
+
+
+def options_for(address: str) -> tuple[tuple[str, int], ...]:
+    """Return the options of a channel to an address: one to this machine never goes through a proxy."""
+    return (*OPTIONS, ("grpc.enable_http_proxy", 0)) if _is_here(address) else OPTIONS
+
+
+def proxy_hint(address: str) -> str:
+    """Say which variable sends the calls to an address through a proxy; nothing if none does."""
+    host = _host(address)
+    exceptions = next((os.environ[name] for name in _EXCEPTIONS if os.environ.get(name)), "")
+    spared = any(host.endswith(each.strip()) for each in exceptions.split(",") if each.strip())
+    name = next((name for name in _PROXIES if os.environ.get(name)), None)
+    if name is None or spared or _is_here(address):
+        return ""
+    return f"; {name} sends the call through a proxy, no_proxy={host} would send it straight there"
+
+
+def _is_here(address: str) -> bool:
+    host = _host(address)
+    try:
+        number = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost") or address.startswith("unix:")
+    return number.is_loopback or number.is_unspecified
+
+
+def _host(address: str) -> str:
+    found = _HOST.fullmatch(address)
+    return found[1].lower() if found else ""
+
+
 def metadata_of(name: str) -> tuple[tuple[str, str], ...]:
     """Return the metadata of every call of a client of this name; none if the name is empty.
 
@@ -34,6 +72,11 @@ def metadata_of(name: str) -> tuple[tuple[str, str], ...]:
     if not CLIENT_NAME.fullmatch(name):
         raise InputError(f"a client's name must be 1 to 64 of A-Z, a-z, 0-9, '.', '_', '@' and '-', not {name!r}")
     return ((CLIENT_KEY, name),)
+
+
+def closed() -> ClientError:
+    """Return the error for a call of a client that was closed."""
+    return ClientError("this client was closed; make another")
 
 
 def callable_of(factory: Any, call: Call[Any]) -> Any:

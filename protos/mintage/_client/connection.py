@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc
 
 from mintage._client.calls import Call, Pages, Stream
-from mintage._client.channels import OPTIONS, callable_of, metadata_of
+from mintage._client.channels import callable_of, closed, metadata_of, options_for, proxy_hint
 from mintage._client.job_calls import Watch
 from mintage.errors import ApiError, from_rpc
 from mintage.retries import Attempts, Retries
@@ -25,22 +25,29 @@ class Connection:
         self._metadata = metadata_of(name)
         self._timeout_s = timeout_s
         self._retries = retries or Retries()
-        self._channel = grpc.insecure_channel(address, options=OPTIONS)
+        self._address = address
+        self._answered = False
+        self._opened = grpc.insecure_channel(address, options=options_for(address))
+        self._closed = False
 
     def close(self) -> None:
         """Close the connection; calls in flight fail."""
-        self._channel.close()
+        self._closed = True
+        self._opened.close()
 
     def run(self, call: Call[T]) -> T:
         """Make a call, again if that may help, and read its answer."""
         limit_s = self._timeout_s if call.timeout_s is None else call.timeout_s
-        attempts = Attempts(self._retries, repeatable=call.repeatable, timeout_s=limit_s)
-        method = callable_of(self._channel.unary_unary, call)
+        attempts = Attempts(self._retries, repeatable=call.repeatable, timeout_s=limit_s, had_an_answer=self._answered)
         while True:
+            method = callable_of(self._channel.unary_unary, call)
             try:
-                return call.read(method(call.request, timeout=attempts.remaining_s(), metadata=self._metadata))
+                answer = method(call.request, timeout=attempts.remaining_s(), metadata=self._metadata)
             except grpc.RpcError as error:
-                time.sleep(attempts.pause_after(from_rpc(error)))
+                time.sleep(attempts.pause_after(self._failure(error)))
+            else:
+                self._answered = True
+                return call.read(answer)
 
     def items(self, pages: Pages[T]) -> Iterator[T]:
         """The items of every page, each page fetched when it is needed."""
@@ -74,6 +81,15 @@ class Connection:
             except ApiError as error:
                 time.sleep(attempts.pause_after(error))
 
+    @property
+    def _channel(self) -> Any:
+        if self._closed:
+            raise closed()
+        return self._opened
+
+    def _failure(self, error: Any) -> ApiError:
+        return from_rpc(error, hint=proxy_hint(self._address))
+
     def _answers(self, call: Call[T]) -> Iterator[T]:
         """The answers of one stream, which is cancelled when no more are wanted."""
         answers = callable_of(self._channel.unary_stream, call)(call.request, metadata=self._metadata)
@@ -81,6 +97,6 @@ class Connection:
             for answer in answers:
                 yield call.read(answer)
         except grpc.RpcError as error:
-            raise from_rpc(error) from None
+            raise self._failure(error) from None
         finally:
             answers.cancel()

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import grpc
 import numpy as np
 from google.protobuf.message import Message
-from mintage._client.channels import OPTIONS, metadata_of
+from mintage._client.channels import metadata_of, options_for
 from mintage.v1 import (
     classification_pb2,
     classification_pb2_grpc,
@@ -72,7 +72,9 @@ class ApiConnection:
 
     def __init__(self, target: ApiTarget) -> None:
         self._target = target
-        self._channel = grpc.insecure_channel(target.address, [*OPTIONS, ("grpc.use_local_subchannel_pool", 1)])
+        self._channel = grpc.insecure_channel(
+            target.address, [*options_for(target.address), ("grpc.use_local_subchannel_pool", 1)]
+        )
         self._metadata = metadata_of(target.client)
         self._method = _method(self._channel, target.kind)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 OF_THE_STACK = {
     *("state_dir", "archive_dir", "api_address", "redis_url", "load_models", "worker_name"),
-    *("torchserve_inference", "torchserve_management"),
+    *("torchserve_inference", "torchserve_management", "stack_id"),
 }
 LOADING_S = 120.0  # longest wait for the shipped models
 
@@ -34,11 +34,16 @@ def up(
     ] = 0,
 ) -> None:
     """Run Valkey, TorchServe, the API, the dispatcher and the workers until Ctrl-C, with the shipped models."""
+    from service.addresses import read_address
     from service.processes.stack import Stack, default_workers
     from service.settings import Settings
 
     interrupts.install()
     with friendly_errors():
+        try:
+            read_address(address, lowest_port=0)
+        except ValueError as error:
+            fail(f"--address {error}")
         folder = state or Settings().state_dir
         try:
             wanted = {**inherited_settings(), "MINTAGE_LOAD_MODELS": shipped.pack_missing(folder / "archives")}
@@ -78,6 +83,8 @@ def bring_up(stack: Stack) -> None:
         except ProcessFailedError as error:
             typer.echo(str(error), err=True)
             fail("the stack did not come up", FAILED)
+    for notice in stack.notices:
+        output.print(notice, soft_wrap=True)
 
 
 def wait_for_models(stack: Stack, names: set[str]) -> None:

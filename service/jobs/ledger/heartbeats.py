@@ -40,18 +40,26 @@ class Heartbeat:
         self._client.close()
 
 
-async def problem(client: redis.asyncio.Redis, role: str, worker: str | None) -> str | None:
+async def problem(client: redis.asyncio.Redis, role: str, worker: str | None, pid: int | None = None) -> str | None:
     """Return why a `dispatcher` or a `worker` does not do its work, or None if it does.
 
     Args:
         client: connection to the ledger's Redis.
         role: which.
         worker: name of the worker; None is the one that this process's settings name.
+        pid: process id that it must have; None is any.
     """
     if role == "dispatcher":
-        return None if await client.exists(PREFIX + "leader") else "no dispatcher leads"
+        leader = _text(await client.get(PREFIX + "leader") or b"")
+        leads = leader.split("/")[1:2] == [str(pid)] if pid else bool(leader)
+        return None if leads else "no dispatcher leads" if not leader else f"{leader} leads"
     name = worker or worker_name(Settings())
     seconds, _ = await client.time()
     alive: list[Any] = await client.zrangebyscore(PREFIX + "workers", (seconds - DEAD_AFTER_S) * 1000, "+inf")
-    names = [(each.decode() if isinstance(each, bytes) else each).partition(" ")[2] for each in alive]
-    return None if any(each.partition("#")[0] == name for each in names) else f"no heartbeat of worker {name}"
+    found = [_text(each).partition(" ")[2].rpartition("#") for each in alive]
+    beats = any(each == name and (not pid or number == str(pid)) for each, _, number in found)
+    return None if beats else f"no heartbeat of worker {name}"
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from celery import Celery
+from celery.loaders.app import AppLoader
 from kombu.entity import Queue
 
 from service.settings import Settings
@@ -22,9 +23,17 @@ QUEUE_KEY = KEY_PREFIX + QUEUE
 VISIBILITY_TIMEOUT_S = 12 * 3600  # longer than any attempt; the lease tells that a worker died, not the broker
 
 
+class OwnCodeLoader(AppLoader):  # type: ignore[misc]
+    """Imports from where our code is; Celery's own looks into the current folder first."""
+
+    def import_from_cwd(self, module: str, imp: Any = None, package: str | None = None) -> Any:
+        """Import a module, despite its name not from the current folder."""
+        return (imp or self.import_module)(module, package=package)
+
+
 def celery_app(settings: Settings) -> Celery:
     """Build the app; it connects when it is used."""
-    app = Celery("mintage", broker=settings.redis_url.get_secret_value(), set_as_current=False)
+    app = Celery("mintage", broker=settings.redis_url.get_secret_value(), set_as_current=False, loader=OwnCodeLoader)
     app.conf.update(_CONFIGURATION)
     app.conf.worker_concurrency = settings.worker_processes
     return app

@@ -63,7 +63,7 @@ class Footers:
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._child is None:
-            command = [sys.executable, "-m", __name__]
+            command = [sys.executable, "-P", "-m", __name__]
             pipe, null = subprocess.PIPE, subprocess.DEVNULL
             self._child = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=null)
         return self._child

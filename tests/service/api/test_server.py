@@ -19,6 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from mintage.v1 import generation_pb2, generation_pb2_grpc, jobs_pb2, jobs_pb2_grpc
 from redis.asyncio import Redis
 
+from service.addresses import free_port
 from service.api.server import CannotListenError, running
 from service.settings import Settings
 from tests.support.model_server import FakeModelServer
@@ -176,12 +177,37 @@ def test_a_taken_port_ends_the_process_with_one_line_and_2(tmp_path: Path) -> No
         with api_process(tmp_path, MINTAGE_API_ADDRESS=address) as process:
             _, errors = process.communicate(timeout=60)
             assert process.returncode == 2
-            assert f"mintage: {address}: cannot listen: the port is taken" in errors
+            assert f"mintage: {address}: cannot listen (MINTAGE_API_ADDRESS): the port is taken" in errors
             assert "Traceback" not in errors
 
 
+def test_a_taken_metrics_port_is_said_with_its_setting(tmp_path: Path) -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = str(holder.getsockname()[1])
+        with api_process(tmp_path, MINTAGE_METRICS_PORT=port) as process:
+            _, errors = process.communicate(timeout=60)
+            assert process.returncode == 2
+            assert f"127.0.0.1:{port}: cannot listen (MINTAGE_METRICS_PORT): the port is taken" in errors
+            assert "Traceback" not in errors
+
+
+def test_the_api_and_its_metrics_listen_on_an_ipv6_host(tmp_path: Path) -> None:
+    port = free_port("::1")
+    with api_process(tmp_path, MINTAGE_API_ADDRESS="[::1]:0", MINTAGE_METRICS_PORT=str(port)) as process:
+        assert next_event(process, "listening")["address"].startswith("[::1]:")
+        with urllib.request.urlopen(f"http://[::1]:{port}/metrics") as answer:
+            assert answer.status == 200
+
+
 def test_a_wrong_setting_ends_the_process_with_one_line_and_2(tmp_path: Path) -> None:
-    for variables in ({"MINTAGE_LOAD_MODELS": "A=b"}, {"MINTAGE_MAX_IMAGES": "many"}):
+    for variables in (
+        {"MINTAGE_LOAD_MODELS": "A=b"},
+        {"MINTAGE_MAX_IMAGES": "many"},
+        {"MINTAGE_API_ADDRESS": "127.0.0.1:99999"},
+        {"MINTAGE_MAX_DEADLINE_S": "inf"},
+    ):
         with api_process(tmp_path, **variables) as process:
             _, errors = process.communicate(timeout=60)
             assert process.returncode == 2

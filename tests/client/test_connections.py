@@ -1,0 +1,141 @@
+"""How the clients connect: proxies, event loops, the end of a connection, messages that are too large."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pytest
+from mintage._client.channels import options_for, proxy_hint
+from mintage.client import AsyncClient, Client, Retries
+from mintage.errors import ClientError, InputError, TooLarge, Unavailable
+from mintage.v1 import models_pb2
+from PIL import Image
+
+from tests.client.fakes import Script
+
+MODEL = models_pb2.GetModelResponse(model=models_pb2.Model(name="models/a"))
+HERE = ["127.0.0.1:1", "127.8.0.1:1", "localhost:1", "[::1]:1", "0.0.0.0:1", "ipv4:127.0.0.1:1", "dns:///localhost:1"]
+
+
+@pytest.fixture
+def script() -> Iterator[Script]:
+    with Script().served() as script:
+        yield script
+
+
+@pytest.fixture(autouse=True)
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("grpc_proxy", "https_proxy", "http_proxy", "no_grpc_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def answers(_: Any, __: Any) -> models_pb2.GetModelResponse:
+    return MODEL
+
+
+@pytest.mark.parametrize("name", ["grpc_proxy", "https_proxy", "http_proxy"])
+def test_no_proxy_stands_between_a_client_and_its_own_machine(
+    script: Script, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "http://127.0.0.1:9")
+    script.then(answers)
+    with Client(script.address) as client:
+        assert client.model("a").name == "models/a"
+
+
+@pytest.mark.parametrize("address", HERE)
+def test_this_machine_has_many_names(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert ("grpc.enable_http_proxy", 0) in options_for(address)
+    assert proxy_hint(address) == ""
+
+
+@pytest.mark.parametrize("address", ["mint.example:50051", "10.0.0.1:1", "[2001:db8::1]:1", "localhost.example:1"])
+def test_other_machines_may_be_behind_one(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert ("grpc.enable_http_proxy", 0) not in options_for(address)
+    assert "http_proxy" in proxy_hint(address)
+
+
+def test_the_client_says_when_a_proxy_is_in_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:  # bound, but nobody listens
+        taken.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{taken.getsockname()[1]}")
+        with (
+            Client("mint.example:50051", retries=Retries(attempts=1)) as client,
+            pytest.raises(Unavailable, match=r"https_proxy sends the call through a proxy, no_proxy=mint\.example "),
+        ):
+            client.model("a")
+    monkeypatch.setenv("no_proxy", "localhost, .example")
+    assert proxy_hint("mint.example:50051") == ""
+
+
+def test_the_asynchronous_client_works_in_one_event_loop_after_another(script: Script) -> None:
+    client = AsyncClient(script.address)
+
+    async def name() -> str:
+        return (await client.model("a")).name
+
+    script.then(answers, answers, answers)
+    assert [asyncio.run(name()) for _ in range(3)] == ["models/a"] * 3
+    asyncio.run(client.close())
+
+
+def test_after_close_every_call_is_refused_by_the_client_itself(script: Script) -> None:
+    client = Client(script.address)
+    client.close()
+    for call in (lambda: client.model("a"), client.models, lambda: list(client.read_shard("a", 0))):
+        with pytest.raises(ClientError, match="this client was closed"):
+            call()
+
+    async def with_asyncio() -> None:
+        other = AsyncClient(script.address)
+        script.then(answers)
+        await other.model("a")
+        await other.close()
+        with pytest.raises(ClientError, match="this client was closed"):
+            await other.model("a")
+
+    asyncio.run(with_asyncio())
+
+
+def test_a_message_that_is_too_large_is_not_called_overload(script: Script) -> None:
+    with Client(script.address) as client, pytest.raises(TooLarge, match="larger than max") as caught:
+        client.model("a" * 5_000_000)
+    assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert script.requests == []
+
+
+@pytest.mark.parametrize("timeout_s", [math.inf, 1e300, 1e12])
+def test_a_time_limit_without_end_is_none(script: Script, timeout_s: float) -> None:
+    script.then(answers)
+    with Client(script.address, timeout_s=timeout_s) as client:
+        assert client.model("a").name == "models/a"
+
+
+def test_a_time_limit_that_is_no_number_is_refused(script: Script) -> None:
+    with Client(script.address, timeout_s=math.nan) as client, pytest.raises(InputError, match="timeout_s"):
+        client.model("a")
+
+
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"]
+)
+def test_pillow_images_of_every_mode_with_a_range_are_sent(mode: str) -> None:
+    from mintage.pictures import upload_of
+
+    [file] = upload_of(Image.new(mode, (3, 2)))["encoded"].files
+    assert file.startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("mode", ["I", "F", "I;16"])
+def test_other_pillow_images_are_refused_with_what_to_do(mode: str) -> None:
+    from mintage.pictures import upload_of
+
+    with pytest.raises(InputError, match=f"mode {mode} .* convert it to L or RGB"):
+        upload_of(Image.new(mode, (3, 2)))

@@ -1,0 +1,63 @@
+"""What a stack refuses before it starts anything, and by what it knows its own processes."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from service.processes import checks
+from service.processes.stack import Stack
+from service.processes.supervisor import ProcessFailedError
+from tests.support.world import run, world
+
+
+@pytest.mark.parametrize("address", ["foo", "127.0.0.1:99999", "127.0.0.1:-1", "::1:50051"])
+def test_an_address_that_is_none_is_refused(tmp_path: Path, address: str) -> None:
+    with pytest.raises(ValueError, match="must"):
+        Stack(tmp_path, api_address=address)
+
+
+def test_a_taken_port_is_named_before_anything_starts(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with (
+            Stack(tmp_path, api_address=f"127.0.0.1:{port}") as stack,
+            pytest.raises(ProcessFailedError, match=rf"127\.0\.0\.1:{port} \(--address\): .*in use"),
+        ):
+            stack.start()
+        with (
+            Stack(tmp_path, overrides={"MINTAGE_METRICS_PORT": str(port)}) as stack,
+            pytest.raises(ProcessFailedError, match=rf"127\.0\.0\.1:{port} \(MINTAGE_METRICS_PORT\): .*in use"),
+        ):
+            stack.start()
+    assert not (tmp_path / "logs").exists()
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\udcffb"])
+def test_a_folder_that_no_file_of_settings_can_name_is_refused(tmp_path: Path, name: str) -> None:
+    with Stack(tmp_path / name) as stack, pytest.raises(ValidationError, match="must be a path in UTF-8"):
+        stack.start()
+
+
+def test_no_process_inherits_other_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
+    with Stack(tmp_path) as stack:
+        environment, _ = stack.configure()
+    assert "PYTHONPATH" not in environment
+    assert environment["PYTHONSAFEPATH"] == "1"
+
+
+def test_the_api_of_another_stack_is_not_taken_for_ours(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with world(tmp_path, stack_id="ours") as at:
+            ours = at.settings.model_copy(update={"api_address": at.address})
+            assert await checks.problem("api", ours, service="mintage.v1.ModelService") is None
+            theirs = ours.model_copy(update={"stack_id": "theirs"})
+            assert "NOT_FOUND" in str(await checks.problem("api", theirs, service="mintage.v1.ModelService"))
+
+    run(test())
