@@ -182,8 +182,13 @@ def _method_handler(handler: Any, behaviour: Callable[..., Any]) -> Any:
     return make(
         behaviour,
         request_deserializer=handler.request_deserializer if handler.request_streaming else None,
-        response_serializer=handler.response_serializer,
+        response_serializer=_serializer(handler.response_serializer),
     )
+
+
+def _serializer(serialize: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    """As `serialize`, but an answer that is bytes already passes as it is."""
+    return lambda answer: answer if isinstance(answer, bytes) else serialize(answer)
 
 
 def _reader(handler: Any) -> Callable[[Any], Any]:

@@ -31,7 +31,7 @@ from mintage.v1 import (
 )
 from redis.asyncio import Redis
 
-from service import logs
+from service import logs, memory
 from service.addresses import Address, read_address
 from service.api.health import Health, HealthServicer
 from service.api.interceptors import CallInterceptor
@@ -102,6 +102,7 @@ def run(settings: Settings) -> None:
         CannotListenError: if the address is taken or not one of this machine.
     """
     logs.configure(settings)
+    memory.keep()
     asyncio.run(serve(settings))
 
 

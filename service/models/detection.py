@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from service.backend import neuron_messages
 from service.backend.neuron_messages import Activations, Detections, OptimalStimulus
 from service.backend.neurons import Concept, Neuron
+from service.images.encode import Encoding, File
 from service.models.admission import Deadline
 from service.models.inference import Inference, Question
 from service.models.registry import ModelRecord
@@ -78,10 +78,10 @@ class Detection:
         record: ModelRecord,
         decode: Callable[[], NDArray[np.uint8]],
         *,
-        encode: Callable[[NDArray[np.uint8]], list[bytes]],
+        encoding: Encoding,
         size_bytes: int,
         deadline: Deadline,
-    ) -> list[bytes]:
+    ) -> list[File]:
         """Return images reconstructed from the first stage, encoded."""
         shape = (record.height, record.width, record.channels)
         question = Question(
@@ -90,7 +90,7 @@ class Detection:
             lambda answer, count: neuron_messages.read_reconstructions(answer, (count, *shape)),
         )
         parts = await self._inference.ask(record, question, decode, size_bytes=size_bytes, deadline=deadline)
-        return await self._inference.in_pool(functools.partial(encode, np.concatenate(parts)))
+        return await self._inference.encoders.call(encoding).encode(np.concatenate(parts))
 
     async def optimal_stimulus(
         self, record: ModelRecord, neuron: Neuron, *, seed: int, steps: int, deadline: Deadline

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 from service.backend import messages
 from service.backend.model_server import ModelServer
 from service.errors import Cancelled
+from service.images.encode import Encoding, File
+from service.images.threads import EncodingThreads
 from service.metrics import Metrics
 from service.models.admission import Admissions, Caller, Deadline
 from service.models.registry import ModelRecord, Registry
@@ -29,7 +32,7 @@ CALL_BYTES = 4 * 2**20
 class GeneratedFiles:
     """Encoded images in order of their index, and the device class that computed them."""
 
-    files: list[bytes]
+    files: list[File]
     device_class: str
 
 
@@ -68,7 +71,7 @@ class ImageGenerator(Protocol):
         seed: int,
         first_index: int,
         count: int,
-        encode: Callable[[NDArray[np.uint8]], list[bytes]],
+        encoding: Encoding,
         deadline: Deadline,
     ) -> GeneratedFiles:
         """Make samples first_index to first_index + count - 1 of (the model's digest, seed)."""
@@ -101,6 +104,7 @@ class Inference:
         self._registry = registry
         self._admissions = admissions
         self._pool = pool
+        self.encoders = EncodingThreads(pool, os.cpu_count() or 1)
         self._metrics = metrics
         self._call_limit_s = call_limit_s
 
@@ -111,19 +115,20 @@ class Inference:
         seed: int,
         first_index: int,
         count: int,
-        encode: Callable[[NDArray[np.uint8]], list[bytes]],
+        encoding: Encoding,
         deadline: Deadline,
     ) -> GeneratedFiles:
         """Make samples first_index to first_index + count - 1 of (the model's digest, seed)."""
+        encoder = self.encoders.call(encoding)
 
         async def work(caller: Caller) -> GeneratedFiles:
-            files: list[bytes] = []
+            files: list[File] = []
             device_class = ""
             for start, size in spans(record, first_index, count):
                 answer = await self._predict(record, messages.generate_request(seed, start, size), caller)
                 shape = (size, record.height, record.width, record.channels)
                 part = messages.read_images(answer, shape)
-                files += await self.in_pool(encode, part.images)
+                files += await encoder.encode(part.images)
                 device_class = part.device_class
             return GeneratedFiles(files, device_class)
 

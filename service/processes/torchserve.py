@@ -25,6 +25,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from service import memory
 from service.addresses import read_address
 from service.errors import FailedPrecondition
 from service.settings import Settings
@@ -148,6 +149,7 @@ def environment(settings: Settings, folder: Path, inherited: Mapping[str, str]) 
     threads = settings.torchserve_threads or max(1, len(os.sched_getaffinity(0)) // 2)
     return {
         "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait cost 200 ms a request on a busy machine
+        **memory.ENVIRONMENT,
         **kept,
         "MKL_CBWR": "AUTO,STRICT",  # see `handlers.compute.environment`
         **_OURS,

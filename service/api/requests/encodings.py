@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
-import numpy as np
 from mintage.v1 import generation_pb2
-from numpy.typing import NDArray
 
 from service.images import decode, encode
+from service.images.encode import Encoding
 from service.models.registry import ModelRecord
 from service.validation import Violations
 
@@ -18,18 +14,10 @@ IMAGE_OVERHEAD_BYTES = 16  # of protobuf around each image
 Format = generation_pb2.ImageFormat
 
 
-@dataclass(frozen=True, slots=True)
-class Encoding:
-    """How images [N, H, W, C] are encoded, and the most bytes of one of (height, width, channels)."""
-
-    encode: Callable[[NDArray[np.uint8]], list[bytes]]
-    max_bytes: Callable[[int, int, int], int]
-
-
 ENCODINGS: dict[Format.ValueType, Encoding] = {
-    Format.IMAGE_FORMAT_PNG: Encoding(encode.encode_png, encode.max_png_bytes),
-    Format.IMAGE_FORMAT_JPEG: Encoding(encode.encode_jpeg, encode.max_jpeg_bytes),
-    Format.IMAGE_FORMAT_RAW: Encoding(encode.encode_raw, encode.max_raw_bytes),
+    Format.IMAGE_FORMAT_PNG: encode.PNG,
+    Format.IMAGE_FORMAT_JPEG: encode.JPEG,
+    Format.IMAGE_FORMAT_RAW: encode.RAW,
 }
 
 

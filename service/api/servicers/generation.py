@@ -6,6 +6,7 @@ from typing import Any
 
 from mintage.v1 import generation_pb2, generation_pb2_grpc
 
+from service.api.answers import serialized
 from service.api.requests import encodings
 from service.api.requests.deadlines import deadline_of
 from service.api.requests.encodings import ENCODINGS
@@ -26,8 +27,8 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
         self._registry = registry
         self._inference = inference
 
-    async def Generate(self, request: generation_pb2.GenerateRequest, context: Any) -> generation_pb2.GenerateResponse:
-        """Generate images."""
+    async def Generate(self, request: generation_pb2.GenerateRequest, context: Any) -> Any:
+        """Generate images; the answer is serialised already."""
         deadline = deadline_of(context, self._settings.max_deadline_s)
         name = _checked_model(request, self._settings.max_images)
         record = self._registry.ready(name, "generator")
@@ -37,18 +38,18 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
             seed=request.seed,
             first_index=request.first_index,
             count=request.count,
-            encode=ENCODINGS[chosen].encode,
+            encoding=ENCODINGS[chosen],
             deadline=deadline,
         )
-        return generation_pb2.GenerateResponse(
+        answer = generation_pb2.GenerateResponse(
             model=f"models/{record.name}",
             model_digest=record.digest,
             shape=encodings.shape_of(record),
             format=chosen,
             first_index=request.first_index,
-            images=generated.files,
             device_class=generated.device_class,
         )
+        return serialized(answer, "images", generated.files)
 
 
 def _checked_model(request: generation_pb2.GenerateRequest, max_images: int) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import FailedPrecondition, NotFound
+from service.images.encode import RAW, File
 from service.jobs.devices import check_device
 from service.jobs.plan import Plan
 from service.jobs.retries import retry_transient
@@ -81,13 +82,13 @@ class Recomputation:
             seed=self.plan.sampling.seed,
             first_index=indices.start,
             count=len(indices),
-            encode=_pixels,
+            encoding=RAW,
             deadline=Deadline.after(self.timeout_s),
         )
 
-    def _compare(self, output: Output, piece: Piece, made: list[bytes]) -> list[Finding]:
+    def _compare(self, output: Output, piece: Piece, made: list[File]) -> list[Finding]:
         try:
-            stored = _pixels(self._stored(output, piece))
+            stored = RAW.encode(self._stored(output, piece))
         except (OSError, OutputError) as error:
             detail = f"{len(piece.indices)} drawn images from here on cannot be read: {error}"
             return [Finding("WRONG_IMAGE", piece.shard, detail=detail, index=piece.indices[0])]
@@ -133,9 +134,5 @@ def find_model(registry: Registry, plan: Plan) -> ModelRecord:
     return record
 
 
-def _pixels(images: NDArray[np.uint8]) -> list[bytes]:
-    return [image.tobytes() for image in images]
-
-
-def _digest(data: bytes) -> str:
+def _digest(data: File) -> str:
     return hashlib.sha256(data).hexdigest()

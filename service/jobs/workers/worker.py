@@ -20,7 +20,7 @@ import redis.exceptions
 import structlog
 from celery import bootsteps, shared_task, signals
 
-from service import logs
+from service import logs, memory
 from service.errors import MintageError
 from service.jobs.ledger import heartbeats
 from service.jobs.messages.app import QUEUE, TASK, celery_app
@@ -61,6 +61,7 @@ class _Child:
     _current: _Child | None = None
 
     def __init__(self, settings: Settings) -> None:
+        memory.keep()
         self._settings = settings
         self._runner = asyncio.Runner()
         self._running: asyncio.Task[Any] | None = None

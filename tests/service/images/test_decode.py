@@ -142,10 +142,10 @@ def test_an_animation_gives_its_first_frame() -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_png_gives_back_the_pixels_and_always_the_same_bytes(channels: int) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (3, HEIGHT, WIDTH, channels), np.uint8)
-    files = encode.encode_png(noise)
-    assert files == encode.encode_png(noise)
+    files = [bytes(file) for file in encode.PNG.encode(noise)]
+    assert files == encode.PNG.encode(noise)
     assert (decode(*files, channels=channels) == noise).all()
-    assert [np.frombuffer(raw, np.uint8).tolist() for raw in encode.encode_raw(noise)] == noise.reshape(3, -1).tolist()
+    assert [np.frombuffer(raw, np.uint8).tolist() for raw in encode.RAW.encode(noise)] == noise.reshape(3, -1).tolist()
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (8, 6, 3), (200, 300, 3), (1, 3000, 1)])

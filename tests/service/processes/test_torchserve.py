@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from handlers.compute.environment import ENVIRONMENT
+from service import memory
 from service.errors import FailedPrecondition
 from service.processes import torchserve
 from service.settings import Settings
@@ -74,6 +75,7 @@ def test_workers_inherit_no_secret_and_no_foreign_setting(tmp_path: Path) -> Non
         "PATH": "/bin",
         "CUDA_VISIBLE_DEVICES": "1",
         "OMP_WAIT_POLICY": "PASSIVE",
+        **memory.ENVIRONMENT,
         **ENVIRONMENT,
         "LC_ALL": "C.UTF-8",
         "PYTHONSAFEPATH": "1",

@@ -10,6 +10,7 @@ import numpy as np
 from mintage.v1 import neurons_pb2, neurons_pb2_grpc
 from numpy.typing import NDArray
 
+from service.api.answers import serialized
 from service.api.requests import encodings, uploads
 from service.api.requests.deadlines import deadline_of
 from service.api.requests.encodings import ENCODINGS
@@ -125,14 +126,14 @@ class NeuronServicer(neurons_pb2_grpc.NeuronServiceServicer):
         found = await self._detection.optimal_stimulus(
             record, neuron, seed=request.seed, steps=request.steps or DEFAULT_STEPS, deadline=deadline
         )
-        [image] = await self._inference.in_pool(ENCODINGS[chosen].encode, found.image[np.newaxis])
+        [image] = await self._inference.encoders.call(ENCODINGS[chosen]).encode(found.image[np.newaxis])
         return neurons_pb2.OptimalStimulusResponse(
             model=f"models/{record.name}",
             model_digest=record.digest,
             neuron=messages.neuron(neuron),
             shape=encodings.shape_of(record),
             format=chosen,
-            image=image,
+            image=bytes(image),
             activation=found.activation,
             device_class=found.device_class,
         )
@@ -165,10 +166,8 @@ class NeuronServicer(neurons_pb2_grpc.NeuronServiceServicer):
             device_class=found.device_class,
         )
 
-    async def Reconstruct(
-        self, request: neurons_pb2.ReconstructRequest, context: Any
-    ) -> neurons_pb2.ReconstructResponse:
-        """Reconstruct images."""
+    async def Reconstruct(self, request: neurons_pb2.ReconstructRequest, context: Any) -> Any:
+        """Reconstruct images; the answer is serialised already."""
         deadline = deadline_of(context, self._settings.max_deadline_s)
         violations = Violations()
         encodings.check_known(request.format, violations)
@@ -179,17 +178,17 @@ class NeuronServicer(neurons_pb2_grpc.NeuronServiceServicer):
         files = await self._detection.reconstruct(
             record,
             self._decode(request, record),
-            encode=ENCODINGS[chosen].encode,
+            encoding=ENCODINGS[chosen],
             size_bytes=request.ByteSize(),
             deadline=deadline,
         )
-        return neurons_pb2.ReconstructResponse(
+        answer = neurons_pb2.ReconstructResponse(
             model=f"models/{record.name}",
             model_digest=record.digest,
             shape=encodings.shape_of(record),
             format=chosen,
-            images=files,
         )
+        return serialized(answer, "images", files)
 
     def _ready(self, request: _ImageRequest, violations: Violations) -> ModelRecord:
         """Return the model of a request; the caller checks the violations again, since some need the model."""
