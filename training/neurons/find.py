@@ -29,6 +29,7 @@ from training.neurons.controls import (
     statistics_control,
 )
 from training.neurons.examples import MIN_PER_SIDE, SHARE, Examples, halves, in_proportion
+from training.neurons.image_filters import image_filters
 from training.neurons.matching import image_statistics, matched
 from training.neurons.pictures import Neuron, draw
 from training.neurons.search import Choice, Labels, Measurement, concept, decided
@@ -73,6 +74,7 @@ def find_concept(
     *,
     compared: Mapping[str, LoadedRun] | None = None,
     second: Examples | None = None,
+    training: NDArray[np.uint8] | None = None,
     source: str = "",
     begin: BeginTask = lambda name, total: lambda more: None,
 ) -> Table:
@@ -84,6 +86,7 @@ def find_concept(
         protocol: what to search, and how.
         compared: other runs to search on the same images, by row name.
         second: a second test set, on which nothing is chosen.
+        training: images [M, H, W, C] of the run's training set, for the controls that are made of them.
         source: description of the images.
         begin: called as each task starts; see `training.progress`.
 
@@ -104,6 +107,10 @@ def find_concept(
     found = searched(trained.run.path.name, trained)
     rows = [found.row(NEURON, labels, seed=seed), *_stage_rows(found, labels, seed)]
     rows += [searched(name, run).row(name, labels, seed=seed) for name, run in (compared or {}).items()]
+    if training is not None:
+        trained.must_fit(training, "the training images")
+        seen, filters = (seen_images(trained.network, images) for images in (kept.images, training))
+        rows += image_filters(seen, filters, labels, count=protocol.filters, seed=seed, begin=begin)
     rows += _controls(trained, kept, labels, protocol, begin)
     result = found.found[found.best]
     neuron = concept(protocol.name, found.best + 1, result, labels, seed=seed)

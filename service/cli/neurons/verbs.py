@@ -21,6 +21,8 @@ from service.cli.data_options import SOURCES, JpegOption, LimitOption, MaxDamage
 from service.cli.neurons.runs import DeviceOption, RunArgument, SeedOption, load_on_device, run_options, shown_tasks
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from rich.progress import Progress
 
     from training.data import LabelledImages, Options
@@ -76,6 +78,13 @@ def find(
             min=0, max=10_000_000, help="Number of random linear filters to compare with, white and smooth each."
         ),
     ] = 100_000,
+    training_images: Annotated[
+        list[str] | None,
+        _source(
+            "Images that the run was trained on; adds the paper's filters from the training set to the table, their "
+            "principal components and their k-means centres; may be repeated."
+        ),
+    ] = None,
     limit: LimitOption = None,
     max_damaged: MaxDamagedOption = None,
     jpeg: JpegOption = None,
@@ -113,6 +122,7 @@ def find(
             protocol,
             compared=_compared(compare or [], device),
             second=load.of_two(second_positives, second_distractors or "")[0] if second_positives else None,
+            training=load.trained_on(training_images) if training_images else None,
             source=source,
             begin=shown_tasks(progress),
         )
@@ -189,6 +199,13 @@ class _Loading:
 
         split = "test" if has_split(source, "test") else "train"
         return load_split(source, split, self.options, progress=self.progress), split  # type: ignore[arg-type]
+
+    def trained_on(self, sources: list[str]) -> NDArray[np.uint8]:
+        """Return the images of the train splits of sources."""
+        import numpy as np
+
+        splits = [load_split(each, "train", self.options, progress=self.progress) for each in sources]
+        return np.concatenate([split.images for split in splits])
 
     def of_two(self, positives: str, distractors: str) -> tuple[Examples, str]:
         """Return the images of two sources, and their description."""
