@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.neurons.controls import FILTERS_AT_ONCE, FILTERS_TRIED
+from training.neurons.linear import kmeans
 from training.neurons.search import Labels, search
 from training.neurons.table import COMPONENTS, IMAGES, MEANS, Row, row_of
 from training.progress import BeginTask
-from training.scores.kmeans import kmeans_centres
 
 COMPONENTS_TRIED = 64  # the strongest principal components
 MEANS_TRIED = 100  # centres of k-means
@@ -44,7 +44,7 @@ def image_filters(
     kinds = {
         IMAGES: rows[np.sort(drawn)],
         COMPONENTS: principal_components(rows, min(COMPONENTS_TRIED, rows.shape[1])),
-        MEANS: kmeans_centres(rows, min(MEANS_TRIED, len(rows)), seed=seed),
+        MEANS: means(rows, min(MEANS_TRIED, len(rows)), seed=seed),
     }
     found = {
         name: search(_responses(pixels, filters), labels, report=begin(name, len(filters)))
@@ -57,6 +57,12 @@ def principal_components(rows: Float32s, count: int) -> Float32s:
     """Return the `count` directions [count, D] of most variance of rows [M, D], the strongest first."""
     _, directions = np.linalg.eigh(np.cov(rows, rowvar=False))  # in ascending order
     return np.ascontiguousarray(directions[:, ::-1][:, :count].T, np.float32)
+
+
+def means(rows: Float32s, count: int, *, seed: int) -> Float32s:
+    """Return the centres [count, D] of k-means of rows [M, D]."""
+    found = kmeans(count, seed=seed).fit(rows)
+    return np.ascontiguousarray(found.cluster_centers_, np.float32)
 
 
 def _responses(pixels: Float32s, filters: Float32s) -> Iterator[Float32s]:

@@ -1,4 +1,4 @@
-"""Logistic regression by scikit-learn, an extra."""
+"""Logistic regression, folds and k-means by scikit-learn, an extra."""
 
 from __future__ import annotations
 
@@ -30,6 +30,11 @@ def logistic(*, cost: float = 1.0, quadratic: bool = False, balanced: bool = Fal
 def folds(count: int, *, seed: int) -> Any:
     """Return a splitter for cross-validation: stratified, with no group in two parts."""
     return _module("model_selection").StratifiedGroupKFold(count, shuffle=True, random_state=seed % 2**32)
+
+
+def kmeans(count: int, *, seed: int) -> Any:
+    """Return an unfitted k-means of `count` centres, fitted batch by batch."""
+    return _module("cluster").MiniBatchKMeans(count, random_state=seed % 2**32, batch_size=2048, n_init=1)
 
 
 def _module(name: str) -> Any:
