@@ -27,6 +27,7 @@ from training.networks.features import MAX_FEATURES, FeatureClassifier
 from training.networks.sparse_autoencoder import SparseAutoencoder
 from training.neurons.concepts import Concept, read_concepts
 from training.recipes import Kind
+from training.runs.checkpoint import load_run, served_weights
 
 WEIGHTS_FILE, CONFIG_FILE, SERVING_FILE = "weights.safetensors", "config.json", "serving.json"
 ARCHIVE_FORMAT = 3  # of what an archive holds, its handler file included; another one is refused
@@ -145,6 +146,21 @@ def load(folder: Path, kind: Kind, device: torch.device) -> Model:
     for concept in concepts:
         _check_concept(concept, model.unit_shapes)
     return model
+
+
+def from_run(
+    run: Path, kind: Kind, device: torch.device, *, micro_batch: int = 64, precision: PrecisionChoice = "auto"
+) -> Model:
+    """Load a network of a run folder as its archive would be, without concepts.
+
+    Raises:
+        ModelError: if the weights do not fit the network, or it has not that precision.
+        TrainingError: if the run is incomplete, or trains no network of that kind.
+    """
+    loaded = load_run(run)
+    network = family_of(loaded.config).served(kind)
+    _fill(network, served_weights(loaded, kind))
+    return Model(kind, loaded.config, network, fixed(micro_batch), device, prepare(network, precision, device))
 
 
 def prepare(network: nn.Module, choice: PrecisionChoice, device: torch.device) -> Precision:

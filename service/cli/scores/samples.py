@@ -122,17 +122,11 @@ def _generator(path: Path) -> Model:
     """Load the averaged generator of a run as a server does."""
     import torch
 
-    from handlers.compute.batch_sizes import fixed
-    from handlers.compute.model import Model, prepare
+    from handlers.compute.model import from_run
+    from handlers.errors import ModelError
     from training.errors import RunError
-    from training.families import family_of
-    from training.runs.checkpoint import load_run, served_weights
 
-    run = load_run(path)
-    network = family_of(run.config).generator()
     try:
-        network.load_state_dict(served_weights(run, "generator"))
-    except RuntimeError as error:
-        raise RunError(f"{path}: the weights do not fit the network: {' '.join(str(error).split())}") from None
-    device = torch.device("cpu")
-    return Model("generator", run.config, network, fixed(MICRO_BATCH), device, prepare(network, "auto", device))
+        return from_run(path, "generator", torch.device("cpu"), micro_batch=MICRO_BATCH)
+    except ModelError as error:
+        raise RunError(f"{path}: {error}") from None
