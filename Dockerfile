@@ -6,6 +6,7 @@ ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_
     PATH=/opt/mintage/bin:$PATH MINTAGE_STATE_DIR=/var/lib/mintage
 RUN groupadd --gid 10001 mintage && useradd --uid 10001 --gid 10001 --no-create-home --shell /usr/sbin/nologin mintage \
     && install -d -o mintage -g mintage /var/lib/mintage /var/lib/mintage/archives /var/lib/mintage/outputs \
+    && install -d -m 700 -o mintage -g mintage /var/lib/mintage/sockets \
     && python3 -m venv /opt/mintage
 
 FROM base AS service

@@ -89,6 +89,10 @@ class Settings(BaseSettings):
     )
     torchserve_inference: Target = Field("127.0.0.1:7070", description="host:port of TorchServe's gRPC inference.")
     torchserve_management: Target = Field("127.0.0.1:7071", description="host:port of TorchServe's gRPC management.")
+    sockets_dir: Path | None = Field(
+        None,
+        description="Folder of the model workers' sockets, on this host. Default {state_dir}/torchserve/workers.",
+    )
     torchserve_heap_mib: int = Field(512, ge=128, le=2**20, description="Largest heap of TorchServe's JVM, in MiB.")
     torchserve_threads: int = Field(0, ge=0, le=1024, description="torch threads per model worker; 0: half the cores.")
     load_models: str = Field(
@@ -103,9 +107,14 @@ class Settings(BaseSettings):
     max_deadline_s: float = Field(
         60.0, gt=0, le=HOUR_S, description="Longest unary call in seconds, and the default deadline."
     )
-    max_concurrent: int = Field(32, ge=1, le=10_000, description="Calls that run on one model at a time; others wait.")
-    max_waiting: int = Field(
-        256, ge=0, le=10_000, description="Calls that may wait for one model; further ones get RESOURCE_EXHAUSTED."
+    max_calls: int = Field(
+        1024, ge=1, le=100_000, description="Calls that one API has at one model; further ones get RESOURCE_EXHAUSTED."
+    )
+    max_queued_images: int = Field(
+        16_384,
+        ge=1024,
+        le=2**24,
+        description="Images that wait in one model worker, of calls and of jobs each; further ones are refused.",
     )
     drain_s: float = Field(
         10.0, ge=0, le=HOUR_S, description="Seconds that running calls may still take after SIGTERM."
@@ -208,6 +217,11 @@ class Settings(BaseSettings):
     def archives(self) -> Path:
         """Folder of model archives."""
         return self.archive_dir or self.state_dir / "archives"
+
+    @property
+    def sockets(self) -> Path:
+        """Folder of the model workers' sockets."""
+        return self.sockets_dir or self.state_dir / "torchserve" / "workers"
 
     @property
     def inputs(self) -> Path:

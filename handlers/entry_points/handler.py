@@ -3,7 +3,7 @@
 TorchServe imports an archive's handler file by its base name and takes the only class whose `__module__` is that name;
 classes that the file imports, such as `Handler`, are not considered (`ts.model_loader`). It starts, restarts and ends
 worker processes; requests reach the model by the worker's own socket (`handlers.serving.server`), and by `handle` only
-while a model is being registered.
+while a model is being registered, and from other hosts.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The handlers' side of the wire; `service.backend.messages` is the other side, docs/architecture.md has the table.
 
 A request is a map of bytes: `request` is JSON, `pixels` raw uint8. On a socket it is one message: the length of
-`request` as a little-endian uint32, `request`, then `pixels`. An answer is one safetensors blob whose tensor `header`
+`request` as a little-endian uint32, `request`, then `pixels`; through TorchServe the map also has `class` and `client`,
+which a socket's calls have in their metadata. An answer is one safetensors blob whose tensor `header`
 is JSON. Its status is `ok`, `invalid` (the request is wrong), `error` (the model failed; the log says why) or
 `refused` (the archive is unfit and was not loaded).
 """

@@ -83,10 +83,11 @@ class Desk:
         return messages.write_answer(outcome, self._operations.facts)
 
     def ask(self, item: Item) -> bytes:
-        """Answer a request and wait for it, as an interactive caller without a name."""
+        """Answer a request that names its caller itself, and wait for it."""
         ended = threading.Event()
+        caller = Caller(bytes(item.get("client", b"")).decode(errors="replace"), item.get("class") == b"bulk")
         try:
-            begun = self.begin(item, Caller(), lambda _: ended.set())
+            begun = self.begin(item, caller, lambda _: ended.set())
         except QueueFullError as error:
             return messages.write_answer(Failure("error", str(error)), self._operations.facts)
         if isinstance(begun, bytes):

@@ -55,7 +55,7 @@ from service.models.registry import Registry
 from service.settings import Settings
 
 RESPONSE_TIMEOUT_DEADLINES = 2.0  # the watchdog must outlast every legal request
-WAITING_MESSAGES = 4  # of the largest size: what calls waiting for one model may hold in memory together
+HELD_MESSAGES = 4  # of the largest size: what the calls at one model may hold in memory together
 _CANNOT_LISTEN = "cannot listen ({}): the port is taken, or the host is not one of this machine"
 LAST_WORDS_S = 3.0  # in which calls that were ended tell their callers so
 
@@ -146,7 +146,6 @@ async def running(settings: Settings, *, models: ModelServer, redis: Redis) -> A
             await asyncio.gather(*loops, return_exceptions=True)
             await api.reconciler.close()
             await api.loader.close()
-            await api.admissions.close()
             pool.shutdown(wait=False, cancel_futures=True)
             api.interceptor.calls.flush()
             log.info("stopped", address=api.address)
@@ -164,14 +163,8 @@ def _build(settings: Settings, models: ModelServer, redis: Redis, pool: ThreadPo
     loader = Loader(models, registry, response_timeout_s=response_timeout_s, pins=pins)
     reconciler = Reconciler(models, registry, loader, wanted=parse_wanted(settings.load_models), pins=pins)
     health = Health(registry, reconciler, redis)
-    admissions = Admissions(
-        concurrent=settings.max_concurrent,
-        waiting=settings.max_waiting,
-        waiting_bytes=WAITING_MESSAGES * settings.max_message_bytes,
-    )
-    inference = Inference(
-        models, registry, admissions=admissions, pool=pool, metrics=metrics, call_limit_s=settings.max_deadline_s
-    )
+    admissions = Admissions(calls=settings.max_calls, held_bytes=HELD_MESSAGES * settings.max_message_bytes)
+    inference = Inference(models, registry, admissions=admissions, pool=pool, metrics=metrics)
     generation_pb2_grpc.add_GenerationServiceServicer_to_server(
         GenerationServicer(settings, registry, inference), server
     )

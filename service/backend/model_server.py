@@ -6,13 +6,22 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from service.backend.description import ModelDescription
+from service.backend.workers import Priority
 
 
 class Predictor(Protocol):
     """What a worker needs of a model server: answers to requests."""
 
-    async def predict(self, backend_name: str, inputs: Mapping[str, bytes], *, timeout_s: float) -> bytes:
-        """Send one request to a model and return its answer as it came."""
+    async def predict(
+        self,
+        backend_name: str,
+        inputs: Mapping[str, bytes],
+        *,
+        timeout_s: float,
+        client: str = "",
+        priority: Priority = "interactive",
+    ) -> bytes:
+        """Send one request to a model in its client's turn, and return its answer as it came."""
         ...
 
 
@@ -33,6 +42,10 @@ class ModelServer(Predictor, Protocol):
 
     async def unregister(self, backend_name: str) -> None:
         """Unload a model."""
+        ...
+
+    async def drain(self, backend_name: str) -> None:
+        """Wait until nobody has calls at a model any more, or has had them for too long."""
         ...
 
     async def scale(self, backend_name: str, workers: int, *, timeout_s: float = 120.0) -> None:

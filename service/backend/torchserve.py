@@ -1,7 +1,8 @@
-"""TorchServe over gRPC. `torchserve_errors` tells its failures apart.
+"""TorchServe over gRPC: it starts, scales and ends the worker processes of models; `workers` has what they are asked.
 
-Every call has a deadline. TorchServe does not hear of a client's cancel: a cancelled `predict` still occupies its
-worker, so code that counts slots shields the call (`asyncio.shield`) and frees the slot when it really ends.
+Every call has a deadline. Requests go to the processes' own sockets. TorchServe passes on only what it is asked while a
+model is being registered, because the answer says why an archive is refused, and what other hosts ask: there it has no
+sockets. `torchserve_errors` tells its failures apart.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -20,16 +22,9 @@ from mintage.torchserve import inference_pb2, inference_pb2_grpc, management_pb2
 from service.addresses import NO_PROXY
 from service.backend import messages
 from service.backend.description import ModelDescription
-from service.backend.torchserve_errors import has_no_worker, management_error, prediction_error
-from service.errors import (
-    AlreadyExists,
-    DeadlineExceeded,
-    Internal,
-    MintageError,
-    NotFound,
-    ResourceExhausted,
-    Unavailable,
-)
+from service.backend.torchserve_errors import management_error, prediction_error
+from service.backend.workers import Priority, Workers
+from service.errors import AlreadyExists, DeadlineExceeded, Internal, MintageError, NotFound, Unavailable
 from service.settings import Settings
 
 MANAGEMENT_TIMEOUT_S = 10.0  # for calls that change nothing in a worker, and on top of the time that workers need
@@ -42,8 +37,6 @@ class BackendStatus:
 
     workers_ready: int
     workers_total: int
-    pending_requests: int
-    queue_left: int
 
     @property
     def ready(self) -> bool:
@@ -54,19 +47,26 @@ class BackendStatus:
 class TorchServe:
     """One TorchServe. Make it inside a running event loop; `close` it there too."""
 
-    def __init__(self, *, inference: str, management: str, max_message_bytes: int) -> None:
+    def __init__(
+        self, *, inference: str, management: str, sockets: Path, max_message_bytes: int, drain_limit_s: float = 60.0
+    ) -> None:
         """Connect lazily.
 
         Args:
             inference: host:port of the gRPC inference service.
             management: host:port of the gRPC management service.
+            sockets: folder of the worker processes' sockets.
             max_message_bytes: most bytes of one message, either way.
+            drain_limit_s: longest time for which a model that is to be unloaded is waited for while it has calls.
         """
+        self._workers = Workers(sockets, max_message_bytes=max_message_bytes)
+        self._drain_limit_s = drain_limit_s
         options = [
             NO_PROXY,
             ("grpc.max_send_message_length", max_message_bytes),
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.enable_retries", 0),
+            ("grpc.enable_http_proxy", 0),
             ("grpc.keepalive_time_ms", 30_000),
             ("grpc.keepalive_timeout_ms", 10_000),
             ("grpc.initial_reconnect_backoff_ms", 100),
@@ -83,32 +83,36 @@ class TorchServe:
         return cls(
             inference=settings.torchserve_inference,
             management=settings.torchserve_management,
+            sockets=settings.sockets,
             max_message_bytes=settings.max_message_bytes,
+            drain_limit_s=settings.max_deadline_s,
         )
 
     async def close(self) -> None:
         """Close the connections; calls in flight fail."""
         for channel in self._channels:
             await channel.close()
+        await self._workers.close()
 
-    async def predict(self, backend_name: str, inputs: Mapping[str, bytes], *, timeout_s: float) -> bytes:
-        """Send one request to a model and return its answer as it came.
+    async def predict(
+        self,
+        backend_name: str,
+        inputs: Mapping[str, bytes],
+        *,
+        timeout_s: float,
+        client: str = "",
+        priority: Priority = "interactive",
+    ) -> bytes:
+        """Send one request to a process of a model; see `Workers.predict`.
 
-        Raises:
-            Unavailable: if the model is not loaded, has no ready worker or lost the one that had this request, or
-                TorchServe does not answer: the same call may succeed later.
-            ResourceExhausted: if the model's queue is full or its memory ran out.
-            DeadlineExceeded: if timeout_s passes first.
-            Internal: if the model's code failed or a message is too large: the same call fails again.
+        From another host it goes through TorchServe, which hands a process one request after another.
         """
-        request = inference_pb2.PredictionsRequest(model_name=backend_name, input=inputs)
-        try:
-            answer = await self._inference.Predictions(request, timeout=timeout_s)
-        except grpc.aio.AioRpcError as error:
-            if has_no_worker(error):
-                raise await self._overload(backend_name) from error
-            raise prediction_error(error, backend_name) from error
-        return bytes(answer.prediction)
+        if self._workers.here:
+            return await self._workers.predict(
+                backend_name, inputs, timeout_s=timeout_s, client=client, priority=priority
+            )
+        caller = {"class": priority.encode(), "client": client.encode()}
+        return await self._passed_on(backend_name, {**inputs, **caller}, timeout_s=timeout_s)
 
     async def register(
         self,
@@ -120,10 +124,6 @@ class TorchServe:
         response_timeout_s: float,
     ) -> None:
         """Load an archive of the archive folder and return when all its workers have started; or leave nothing loaded.
-
-        Requests go to the workers one by one. TorchServe gives a whole batch to one worker, and has a lone request wait
-        for company even where the worker is idle. Measured with the digits on two cores, batches of eight: three times
-        as fast where requests share a micro-batch, which is rare; no faster elsewhere; 2 ms of 5 more for a lone one.
 
         Args:
             archive_file_name: name of the .mar, without any folder.
@@ -173,6 +173,10 @@ class TorchServe:
         request = management_pb2.UnregisterModelRequest(model_name=backend_name)
         await self._manage("UnregisterModel", request, backend_name)
 
+    async def drain(self, backend_name: str) -> None:
+        """Wait until nobody has calls at a model any more, or has had them for too long."""
+        await self._workers.drain(backend_name, self._drain_limit_s)
+
     async def scale(self, backend_name: str, workers: int, *, timeout_s: float = 120.0) -> None:
         """Give a model another number of workers, at least 1, and return when they have started.
 
@@ -203,7 +207,7 @@ class TorchServe:
                 return sorted(names)
 
     async def describe(self, backend_name: str) -> BackendStatus:
-        """Return the state of a model's workers and queue.
+        """Return the state of a model's workers.
 
         Raises:
             NotFound: if it is not loaded.
@@ -211,16 +215,13 @@ class TorchServe:
         """
         request = management_pb2.DescribeModelRequest(model_name=backend_name)
         model = _json(await self._manage("DescribeModel", request, backend_name))[0]
-        queue = model.get("jobQueueStatus") or {}
         return BackendStatus(
             workers_ready=sum(worker["status"] == "READY" for worker in model["workers"]),
             workers_total=len(model["workers"]),
-            pending_requests=int(queue.get("pendingRequests", 0)),
-            queue_left=int(queue.get("remainingCapacity", 0)),
         )
 
     async def wait_until_ready(self, backend_name: str, timeout_s: float) -> ModelDescription:
-        """Wait until a model's workers are ready, then have one make a real forward pass.
+        """Wait until a model's workers are ready and listen, then have each make a real forward pass.
 
         Returns: the model's own description.
 
@@ -232,17 +233,39 @@ class TorchServe:
         """
         try:
             async with asyncio.timeout(timeout_s):
-                while not (await self.describe(backend_name)).ready:
+                while not (status := await self.describe(backend_name)).ready:
                     await asyncio.sleep(POLL_S)
-                answer = await self.predict(backend_name, messages.canary_request(), timeout_s=timeout_s)
-                messages.read_canary(answer)
-                return await self._description(backend_name, timeout_s=timeout_s)
+                description = await self._description(backend_name, timeout_s=timeout_s)
+                while not await self._all_compute(backend_name, status.workers_total, timeout_s=timeout_s):
+                    await asyncio.sleep(POLL_S)
+                return description
         except (TimeoutError, DeadlineExceeded):
             raise Unavailable(f"model {backend_name} was not ready within {timeout_s:g} s") from None
 
+    async def _all_compute(self, backend_name: str, workers: int, *, timeout_s: float) -> bool:
+        """Say whether so many processes of a model make a sound forward pass."""
+        request = messages.canary_request()
+        if not self._workers.here:
+            messages.read_canary(await self._passed_on(backend_name, request, timeout_s=timeout_s))
+            return True
+        answers = await self._workers.answering(backend_name, request, timeout_s=timeout_s)
+        for answer in answers:
+            messages.read_canary(answer)
+        return len(answers) >= workers
+
     async def _description(self, backend_name: str, *, timeout_s: float) -> ModelDescription:
-        answer = await self.predict(backend_name, messages.describe_request(), timeout_s=timeout_s)
+        """Ask a model through TorchServe, which is the way to one that was refused, what it is."""
+        answer = await self._passed_on(backend_name, messages.describe_request(), timeout_s=timeout_s)
         return messages.read_description(answer)
+
+    async def _passed_on(self, backend_name: str, inputs: Mapping[str, bytes], *, timeout_s: float) -> bytes:
+        """Have TorchServe pass a request on; it hears of no cancel."""
+        request = inference_pb2.PredictionsRequest(model_name=backend_name, input=inputs)
+        try:
+            answer = await self._inference.Predictions(request, timeout=timeout_s)
+        except grpc.aio.AioRpcError as error:
+            raise prediction_error(error, backend_name) from error
+        return bytes(answer.prediction)
 
     async def _manage(
         self, method: str, request: object, backend_name: str, *, timeout_s: float = MANAGEMENT_TIMEOUT_S
@@ -253,16 +276,6 @@ class TorchServe:
         except grpc.aio.AioRpcError as error:
             raise management_error(error, backend_name) from error
         return str(answer.msg)
-
-    async def _overload(self, backend_name: str) -> MintageError:
-        """Tell a full queue from a model without workers: TorchServe has one text for both."""
-        try:
-            status = await self.describe(backend_name)
-        except MintageError as error:
-            return Unavailable(f"model {backend_name} does not take requests now: {error.message}")
-        if status.workers_ready:
-            return ResourceExhausted(f"the queue of model {backend_name} is full")
-        return Unavailable(f"model {backend_name} has no ready worker now", reason="NO_WORKER")
 
     async def _registration_error(
         self, error: grpc.aio.AioRpcError, archive_file_name: str, backend_name: str

@@ -1,7 +1,7 @@
 """TorchServe's failures told apart.
 
-TorchServe 0.12 answers INTERNAL to an unknown model, a full queue, a model without workers and a dead worker alike, and
-UNAVAILABLE to a handler's exception. Here each becomes the error of `service.errors` that it really is.
+TorchServe 0.12 answers INTERNAL to an unknown model, a model without workers and a dead worker alike, and UNAVAILABLE
+to a handler's exception. Here each becomes the error of `service.errors` that it really is.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from service.errors import (
 # What a failed prediction's text shows, whatever its code says. RST_STREAM 8 answers a request that is too large; the
 # last three are exceptions of a handler, which only repeat themselves.
 _SIGNS: tuple[tuple[str, type[Unavailable | ResourceExhausted | Internal], str, str], ...] = (
+    ("has no worker to serve", Unavailable, "model {} has no ready worker now", "NO_WORKER"),
     ("Worker died", Unavailable, "a worker of model {} died with this request", "WORKER_DIED"),
     ("Model not found", Unavailable, "model {} is not loaded now", "MODEL_NOT_LOADED"),
     ("Out of resources", ResourceExhausted, "model {} ran out of memory", "OUT_OF_MEMORY"),
@@ -30,11 +31,6 @@ _SIGNS: tuple[tuple[str, type[Unavailable | ResourceExhausted | Internal], str, 
     ("batch response mismatched", Internal, "model {} failed", "MODEL_FAILED"),
     ("predict output", Internal, "model {} failed", "MODEL_FAILED"),
 )
-
-
-def has_no_worker(error: grpc.aio.AioRpcError) -> bool:
-    """Say whether a prediction failed for want of a worker, or because the queue is full: the text is the same."""
-    return "has no worker to serve" in _text(error)
 
 
 def prediction_error(error: grpc.aio.AioRpcError, backend_name: str) -> MintageError:

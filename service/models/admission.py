@@ -1,7 +1,7 @@
-"""How much work a model gets at once: a bounded number of running calls, a bounded queue before them, deadlines.
+"""How many calls an API holds for each model, and how long each may take.
 
-A call that finds the queue full is refused at once and told when to try again. TorchServe does not hear of a caller
-that gives up, so a slot is free only once the model has really answered, not when the caller has left.
+The order of calls is decided in the model's own process, by one queue for all of its callers. Here only what this
+process holds for them is bounded: a call beyond that is refused at once and told when to try again.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from service.backend.workers import Priority
 from service.errors import DeadlineExceeded, ResourceExhausted
 
 T = TypeVar("T")
@@ -37,125 +38,77 @@ class Deadline:
         return max(0.0, self.at - time.monotonic())
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Caller:
-    """The caller of a piece of work; work in several steps stops between two of them once the caller is `gone`."""
+    """Who has a call made: when it is of no use any more, whose turn it takes, and whether it waits for others."""
 
-    gone: bool = False
+    deadline: Deadline
+    client: str = ""
+    priority: Priority = "interactive"
 
 
 class Admission:
-    """The slots and the queue of one model.
+    """The calls to one model.
 
     Args:
-        concurrent: Slots: calls that run at one time.
-        waiting: Calls that may wait for a slot.
-        waiting_bytes: Most bytes that the requests of waiting calls hold together.
+        calls: Most calls at one time.
+        held_bytes: Most bytes that their requests and answers hold together; a lone call may hold more.
     """
 
-    def __init__(self, *, concurrent: int, waiting: int, waiting_bytes: int) -> None:
-        self._slots = asyncio.Semaphore(concurrent)
-        self._concurrent = concurrent
-        self._max_waiting = waiting
-        self._max_waiting_bytes = waiting_bytes
-        self._waiting_bytes = 0
-        self._tasks: set[asyncio.Task[Any]] = set()
+    def __init__(self, *, calls: int, held_bytes: int) -> None:
+        self._max_calls = calls
+        self._max_held_bytes = held_bytes
+        self._held_bytes = 0
         self._mean_s = 0.1  # seconds; a guess until the first call ends
-        self.waiting = 0
+        self.calls = 0
 
-    @property
-    def running(self) -> int:
-        """Calls at the model now, including those whose caller is gone."""
-        return len(self._tasks)
-
-    @property
-    def idle(self) -> bool:
-        """Whether no call runs or waits."""
-        return not self._tasks and not self.waiting
-
-    async def run(
-        self, work: Callable[[Caller], Coroutine[Any, Any, T]], *, deadline: Deadline, size_bytes: int = 0
-    ) -> T:
-        """Do a piece of work once a slot is free, and return its result.
-
-        If the caller is cancelled or the deadline passes, the work continues and keeps its slot until it ends.
+    async def run(self, work: Callable[[], Coroutine[Any, Any, T]], *, deadline: Deadline, size_bytes: int = 0) -> T:
+        """Do a piece of work and return its result; it is cancelled if the caller is, or when the deadline passes.
 
         Raises:
-            ResourceExhausted: if the queue is full.
+            ResourceExhausted: if there are too many calls.
             DeadlineExceeded: if the deadline passes first.
         """
-        await self._enter(deadline, size_bytes)
-        caller = Caller()
-        task = asyncio.create_task(work(caller))
-        self._tasks.add(task)
+        self._refuse_if_full(size_bytes)
+        self.calls += 1
+        self._held_bytes += size_bytes
         start = time.monotonic()
-        task.add_done_callback(lambda task: self._leave(task, start))
         try:
             async with asyncio.timeout(deadline.remaining_s()) as limit:
-                return await asyncio.shield(task)
+                return await work()
         except TimeoutError:
             if not limit.expired():
                 raise
             raise DeadlineExceeded("the deadline passed before the model answered") from None
         finally:
-            caller.gone = True
-
-    async def close(self) -> None:
-        """Cancel the work that is still running."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _enter(self, deadline: Deadline, size_bytes: int) -> None:
-        if self._slots.locked():
-            self._refuse_if_full(size_bytes)
-        self.waiting += 1
-        self._waiting_bytes += size_bytes
-        try:
-            async with asyncio.timeout(deadline.remaining_s()):
-                await self._slots.acquire()
-        except TimeoutError:
-            raise DeadlineExceeded("the deadline passed while the call waited for the model") from None
-        finally:
-            self.waiting -= 1
-            self._waiting_bytes -= size_bytes
+            self.calls -= 1
+            self._held_bytes -= size_bytes
+            self._mean_s += MEAN_WEIGHT * (time.monotonic() - start - self._mean_s)
 
     def _refuse_if_full(self, size_bytes: int) -> None:
-        too_large = self.waiting and self._waiting_bytes + size_bytes > self._max_waiting_bytes
-        if self.waiting < self._max_waiting and not too_large:
+        too_large = self.calls and self._held_bytes + size_bytes > self._max_held_bytes
+        if self.calls < self._max_calls and not too_large:
             return
-        expected_s = self._mean_s * (self.waiting + 1) / self._concurrent
         raise ResourceExhausted(
-            f"{self.running} calls are at this model and {self.waiting} wait; try again later",
-            retry_after_s=min(MAX_RETRY_S, max(MIN_RETRY_S, expected_s)),
+            f"{self.calls} calls are at this model; try again later",
+            retry_after_s=min(MAX_RETRY_S, max(MIN_RETRY_S, self._mean_s)),
         )
-
-    def _leave(self, task: asyncio.Task[Any], start: float) -> None:
-        self._tasks.discard(task)
-        self._slots.release()
-        self._mean_s += MEAN_WEIGHT * (time.monotonic() - start - self._mean_s)
-        if not task.cancelled():
-            task.exception()  # the caller, if there still is one, gets it from `shield`
 
 
 class Admissions:
-    """One `Admission` per model, so that a stuck model takes no slot from the others."""
+    """One `Admission` per model, so that a stuck model keeps no call from the others."""
 
-    def __init__(self, *, concurrent: int, waiting: int, waiting_bytes: int) -> None:
-        self._make = functools.partial(Admission, concurrent=concurrent, waiting=waiting, waiting_bytes=waiting_bytes)
+    def __init__(self, *, calls: int, held_bytes: int) -> None:
+        self._make = functools.partial(Admission, calls=calls, held_bytes=held_bytes)
         self._by_model: dict[str, Admission] = {}
 
     def of(self, backend_name: str) -> Admission:
         """The admission of one model."""
         if backend_name not in self._by_model:
-            self._by_model = {name: each for name, each in self._by_model.items() if not each.idle}
+            self._by_model = {name: each for name, each in self._by_model.items() if each.calls}
             self._by_model[backend_name] = self._make()
         return self._by_model[backend_name]
 
-    def counts(self) -> dict[str, tuple[int, int]]:
-        """Running and waiting calls by model."""
-        return {name: (way.running, way.waiting) for name, way in list(self._by_model.items())}
-
-    async def close(self) -> None:
-        """Cancel the work that is still running."""
-        await asyncio.gather(*(way.close() for way in self._by_model.values()))
+    def counts(self) -> dict[str, int]:
+        """Calls by model."""
+        return {name: admission.calls for name, admission in list(self._by_model.items())}

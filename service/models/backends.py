@@ -94,7 +94,8 @@ class Backends:
             raise Unavailable("the model server lost the model while it was loaded") from None
 
     async def drop(self, record: ModelRecord) -> None:
-        """Unload what no record names any more, and remove its archive's copy."""
+        """Unload what no record names any more, once its calls are answered, and remove its archive's copy."""
+        await self._server.drain(record.backend_name)
         await self.stop(record.backend_name)
         self.forget(record.digest)
 

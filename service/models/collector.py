@@ -20,10 +20,9 @@ class ModelCollector(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield the calls at each model, and whether it is ready."""
-        calls = GaugeMetricFamily("mintage_model_calls", "Calls at a model.", labels=("backend", "state"))
-        for backend, (running, waiting) in self._admissions.counts().items():
-            calls.add_metric((backend, "running"), running)
-            calls.add_metric((backend, "waiting"), waiting)
+        calls = GaugeMetricFamily("mintage_model_calls", "Calls at a model.", labels=("backend",))
+        for backend, count in self._admissions.counts().items():
+            calls.add_metric((backend,), count)
         ready = GaugeMetricFamily("mintage_model_ready", "1 if the last inference succeeded.", labels=("model",))
         for entry in self._registry.entries():
             ready.add_metric((entry.name,), entry.condition.state == "ready")

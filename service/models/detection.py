@@ -11,7 +11,7 @@ from service.backend import neuron_messages
 from service.backend.neuron_messages import Activations, Detections, OptimalStimulus
 from service.backend.neurons import Concept, Neuron
 from service.images.encode import Encoding, File
-from service.models.admission import Deadline
+from service.models.admission import Caller
 from service.models.inference import Inference, Question
 from service.models.registry import ModelRecord
 
@@ -31,7 +31,7 @@ class Detection:
         decode: Callable[[], NDArray[np.uint8]],
         *,
         size_bytes: int,
-        deadline: Deadline,
+        caller: Caller,
     ) -> Detections:
         """Look for concepts in images."""
         names = [concept.name for concept in concepts]
@@ -41,7 +41,7 @@ class Detection:
             lambda answer, count: neuron_messages.read_detections(answer, (count, len(names))),
             answer_bytes=len(names) * (2 * NUMBER_BYTES + 1),
         )
-        parts = await self._inference.ask(record, question, decode, size_bytes=size_bytes, deadline=deadline)
+        parts = await self._inference.ask(record, question, decode, size_bytes=size_bytes, caller=caller)
         return Detections(
             np.concatenate([part.activations for part in parts]),  # [N, K]
             np.concatenate([part.detected for part in parts]),  # [N, K]
@@ -60,7 +60,7 @@ class Detection:
         *,
         operation: str,
         size_bytes: int,
-        deadline: Deadline,
+        caller: Caller,
     ) -> Activations:
         """Return how images activate units of a stage, from 1; no unit means all."""
         count = len(units) or record.stages[stage - 1].units
@@ -70,7 +70,7 @@ class Detection:
             lambda answer, images: neuron_messages.read_activations(answer, (images, count)),
             answer_bytes=count * NUMBER_BYTES,
         )
-        parts = await self._inference.ask(record, question, decode, size_bytes=size_bytes, deadline=deadline)
+        parts = await self._inference.ask(record, question, decode, size_bytes=size_bytes, caller=caller)
         return Activations(np.concatenate([part.values for part in parts]), parts[0].device_class)
 
     async def reconstruct(
@@ -80,7 +80,7 @@ class Detection:
         *,
         encoding: Encoding,
         size_bytes: int,
-        deadline: Deadline,
+        caller: Caller,
     ) -> list[File]:
         """Return images reconstructed from the first stage, encoded."""
         shape = (record.height, record.width, record.channels)
@@ -89,13 +89,13 @@ class Detection:
             neuron_messages.reconstruct_request,
             lambda answer, count: neuron_messages.read_reconstructions(answer, (count, *shape)),
         )
-        parts = await self._inference.ask(record, question, decode, size_bytes=size_bytes, deadline=deadline)
+        parts = await self._inference.ask(record, question, decode, size_bytes=size_bytes, caller=caller)
         return await self._inference.encoders.call(encoding).encode(np.concatenate(parts))
 
     async def optimal_stimulus(
-        self, record: ModelRecord, neuron: Neuron, *, seed: int, steps: int, deadline: Deadline
+        self, record: ModelRecord, neuron: Neuron, *, seed: int, steps: int, caller: Caller
     ) -> OptimalStimulus:
         """Return the image that stimulates a neuron most."""
         request = neuron_messages.stimulate_request(neuron, seed=seed, steps=steps)
-        answer = await self._inference.call(record, request, operation="optimal_stimulus", deadline=deadline)
+        answer = await self._inference.call(record, request, operation="optimal_stimulus", caller=caller)
         return neuron_messages.read_optimal_stimulus(answer, (record.height, record.width, record.channels))

@@ -1,29 +1,28 @@
-"""Inference on loaded models: in calls of bounded size, under the model's admission, within a deadline."""
+"""Inference on loaded models: in calls of bounded size, at once, within the caller's deadline."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.backend import messages
 from service.backend.model_server import ModelServer
-from service.errors import Cancelled
 from service.images.encode import Encoding, File
 from service.images.threads import EncodingThreads
 from service.metrics import Metrics
-from service.models.admission import Admissions, Caller, Deadline
+from service.models.admission import Admissions, Caller
 from service.models.registry import ModelRecord, Registry
 
 T = TypeVar("T")
 
-# Most images and bytes of one call to the model server: a call is a moment's work, so that callers take turns.
+# Most images and bytes of one call to a model: what it made is encoded while the next call's images are computed.
 CALL_IMAGES = 256
 CALL_BYTES = 4 * 2**20
 
@@ -72,7 +71,7 @@ class ImageGenerator(Protocol):
         first_index: int,
         count: int,
         encoding: Encoding,
-        deadline: Deadline,
+        caller: Caller,
     ) -> GeneratedFiles:
         """Make samples first_index to first_index + count - 1 of (the model's digest, seed)."""
 
@@ -83,11 +82,9 @@ class Inference:
     Args:
         server: Where the models are.
         registry: Is told of each success.
-        admissions: The slots of each model.
+        admissions: Bounds the calls at each model.
         pool: Threads for encoding and decoding.
         metrics: Where images are counted.
-        call_limit_s: Longest call to the model server, in seconds. The server does not hear that a caller left, so its
-            calls are awaited, and keep their slot, even where the caller's own deadline was shorter.
     """
 
     def __init__(
@@ -98,7 +95,6 @@ class Inference:
         admissions: Admissions,
         pool: Executor,
         metrics: Metrics,
-        call_limit_s: float,
     ) -> None:
         self._server = server
         self._registry = registry
@@ -106,7 +102,6 @@ class Inference:
         self._pool = pool
         self.encoders = EncodingThreads(pool, os.cpu_count() or 1)
         self._metrics = metrics
-        self._call_limit_s = call_limit_s
 
     async def generate(
         self,
@@ -116,23 +111,23 @@ class Inference:
         first_index: int,
         count: int,
         encoding: Encoding,
-        deadline: Deadline,
+        caller: Caller,
     ) -> GeneratedFiles:
         """Make samples first_index to first_index + count - 1 of (the model's digest, seed)."""
         encoder = self.encoders.call(encoding)
 
-        async def work(caller: Caller) -> GeneratedFiles:
-            files: list[File] = []
-            device_class = ""
-            for start, size in spans(record, first_index, count):
-                answer = await self._predict(record, messages.generate_request(seed, start, size), caller)
-                shape = (size, record.height, record.width, record.channels)
-                part = messages.read_images(answer, shape)
-                files += await encoder.encode(part.images)
-                device_class = part.device_class
-            return GeneratedFiles(files, device_class)
+        async def made(start: int, size: int) -> GeneratedFiles:
+            answer = await self._predict(record, messages.generate_request(seed, start, size), caller)
+            part = messages.read_images(answer, (size, record.height, record.width, record.channels))
+            return GeneratedFiles(await encoder.encode(part.images), part.device_class)
 
-        generated = await self._admissions.of(record.backend_name).run(work, deadline=deadline)
+        async def work() -> GeneratedFiles:
+            parts = await _together([made(start, size) for start, size in spans(record, first_index, count)])
+            return GeneratedFiles([file for part in parts for file in part.files], parts[0].device_class)
+
+        admission = self._admissions.of(record.backend_name)
+        answer_bytes = count * record.height * record.width * record.channels
+        generated = await admission.run(work, deadline=caller.deadline, size_bytes=answer_bytes)
         self._metrics.images.labels(record.name, "generate").inc(count)
         return generated
 
@@ -142,7 +137,7 @@ class Inference:
         decode: Callable[[], NDArray[np.uint8]],
         *,
         size_bytes: int,
-        deadline: Deadline,
+        caller: Caller,
     ) -> ClassProbabilities:
         """Classify the images [N, H, W, C] that `decode` gives, which runs in a thread; size_bytes is the request's."""
         classes = len(record.classes)
@@ -151,7 +146,7 @@ class Inference:
             messages.classify_request,
             lambda answer, count: messages.read_classifications(answer, (count, classes)),
         )
-        return _joined(await self.ask(record, question, decode, size_bytes=size_bytes, deadline=deadline))
+        return _joined(await self.ask(record, question, decode, size_bytes=size_bytes, caller=caller))
 
     async def ask(
         self,
@@ -160,29 +155,27 @@ class Inference:
         decode: Callable[[], NDArray[np.uint8]],
         *,
         size_bytes: int,
-        deadline: Deadline,
+        caller: Caller,
     ) -> list[T]:
         """Ask about the images [N, H, W, C] that `decode` gives, as `classify` does; returns one answer per call."""
 
-        async def work(caller: Caller) -> tuple[int, list[T]]:
+        async def asked(images: NDArray[np.uint8]) -> T:
+            return question.read(await self._predict(record, question.request(images), caller), len(images))
+
+        async def work() -> tuple[int, list[T]]:
             images = await self.in_pool(decode)
-            parts = []
-            for start, size in spans(record, 0, len(images), answer_bytes=question.answer_bytes):
-                answer = await self._predict(record, question.request(images[start : start + size]), caller)
-                parts.append(question.read(answer, size))
-            return len(images), parts
+            cuts = spans(record, 0, len(images), answer_bytes=question.answer_bytes)
+            return len(images), await _together([asked(images[start : start + size]) for start, size in cuts])
 
         admission = self._admissions.of(record.backend_name)
-        count, parts = await admission.run(work, deadline=deadline, size_bytes=size_bytes)
+        count, parts = await admission.run(work, deadline=caller.deadline, size_bytes=size_bytes)
         self._metrics.images.labels(record.name, question.operation).inc(count)
         return parts
 
-    async def call(
-        self, record: ModelRecord, request: dict[str, bytes], *, operation: str, deadline: Deadline
-    ) -> bytes:
+    async def call(self, record: ModelRecord, request: dict[str, bytes], *, operation: str, caller: Caller) -> bytes:
         """Make one call without images, whose answer counts as one image."""
         admission = self._admissions.of(record.backend_name)
-        answer = await admission.run(lambda caller: self._predict(record, request, caller), deadline=deadline)
+        answer = await admission.run(lambda: self._predict(record, request, caller), deadline=caller.deadline)
         self._metrics.images.labels(record.name, operation).inc()
         return answer
 
@@ -191,9 +184,13 @@ class Inference:
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
 
     async def _predict(self, record: ModelRecord, inputs: dict[str, bytes], caller: Caller) -> bytes:
-        if caller.gone:
-            raise Cancelled("the caller is gone")
-        answer = await self._server.predict(record.backend_name, inputs, timeout_s=self._call_limit_s)
+        answer = await self._server.predict(
+            record.backend_name,
+            inputs,
+            timeout_s=caller.deadline.remaining_s(),
+            client=caller.client,
+            priority=caller.priority,
+        )
         self._registry.answered(record)
         return answer
 
@@ -201,17 +198,28 @@ class Inference:
 def spans(record: ModelRecord, first_index: int, count: int, *, answer_bytes: int = 0) -> Iterator[tuple[int, int]]:
     """Cut a range of images into calls (first index, count).
 
-    Cuts lie between micro-batches, so none is computed twice, unless a single one is too large for a call.
-    answer_bytes is the size of the answer per image, if that is larger than the image.
+    Where a row's bits depend on its neighbours, cuts lie between micro-batches, so none is computed twice, unless a
+    single one is too large for a call. answer_bytes is the size of the answer per image, if that is larger than the
+    image.
     """
     image_bytes = max(answer_bytes, record.height * record.width * record.channels)
     limit = max(1, min(CALL_IMAGES, CALL_BYTES // image_bytes))
-    step = limit - limit % record.micro_batch or limit
+    step = limit if record.batch_sizes else limit - limit % record.micro_batch or limit
     start, end = first_index, first_index + count
     while start < end:
-        stop = min(end, (start // step + 1) * step)
+        stop = min(end, start + step if record.batch_sizes else (start // step + 1) * step)
         yield start, stop - start
         start = stop
+
+
+async def _together(parts: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """Await all parts at once; the first failure cancels the others."""
+    tasks = [asyncio.ensure_future(part) for part in parts]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 def _joined(parts: Sequence[messages.Classifications]) -> ClassProbabilities:

@@ -17,7 +17,7 @@ import structlog
 
 from service.backend import messages
 from service.backend.model_server import ModelServer
-from service.errors import DeadlineExceeded, MintageError
+from service.errors import DeadlineExceeded, MintageError, ResourceExhausted
 from service.models.loader import Loader
 from service.models.pins import NoPins, Pins
 from service.models.registry import ModelRecord, Registry
@@ -208,7 +208,8 @@ class Reconciler:
             messages.read_canary(answer)
         except MintageError as error:
             others_were_answered = self._registry.condition(record).answered_at > start
-            if not (isinstance(error, DeadlineExceeded) and others_were_answered):  # else it is busy, not dead
+            busy = isinstance(error, DeadlineExceeded | ResourceExhausted) and others_were_answered
+            if not busy:
                 await self._note_silence(record, watch, error)
         else:
             watch.silent_since = None

@@ -6,7 +6,8 @@ process id is the JVM's, SIGTERM reaches it, and its Python workers end with it.
 
     config.properties, log4j2.xml   written anew at each start
     logs/model.log                  what the Python workers print, tracebacks too; the console shows warnings only
-    run/                            worker sockets, unpacked archives and the REST sockets; emptied at each start
+    run/                            TorchServe's sockets and unpacked archives; emptied at each start
+    workers/                        the sockets on which models are asked (MINTAGE_SOCKETS_DIR); emptied at each start
 
 TorchServe 0.12 cannot do without its REST interface, so that listens on unix sockets in run/, which no other
 user may enter. Its gRPC ports have no authentication worth the name: they belong on loopback or a private network.
@@ -32,7 +33,7 @@ from service.settings import Settings
 
 LISTENS = "Model server started."  # what the JVM prints once its gRPC ports are its own
 _SOCKET_PATH_BYTES = 107  # Linux: sun_path less its final zero
-_LONGEST_SOCKET_NAME = "/.ts.sock.65535.65535"
+_LONGEST_SOCKET_NAME = "/.ts.sock.65535.65535"  # of TorchServe's own sockets, and as long as one of ours
 # TorchServe's old netty would fill the log with warnings; an older Java knows neither option and refuses to start.
 _SILENCE_JAVA_24 = ("--enable-native-access=ALL-UNNAMED", "--sun-misc-unsafe-memory-access=allow")
 # It only passes messages on. The optimising compiler costs a small machine more than its code gives back, and messages
@@ -79,7 +80,7 @@ def run(settings: Settings) -> NoReturn:
     """
     folder = settings.state_dir.absolute() / "torchserve"
     java, home = find_java(), _torchserve_home()
-    _prepare(folder, settings.archives)
+    _prepare(folder, settings)
     (folder / "config.properties").write_text(properties(settings, folder), encoding="utf-8")
     (folder / "log4j2.xml").write_text(_LOG4J, encoding="utf-8")
     os.chdir(folder)
@@ -110,7 +111,6 @@ def properties(settings: Settings, folder: Path) -> str:
         "max_response_size": str(settings.max_message_bytes),
         "default_workers_per_model": "1",
         "default_response_timeout": str(math.ceil(2 * settings.max_deadline_s)),
-        "job_queue_size": str(max(64, 2 * settings.max_concurrent)),
         "number_of_netty_threads": "2",
         "netty_client_threads": "2",
         "install_py_dep_per_model": "false",
@@ -157,6 +157,8 @@ def environment(settings: Settings, folder: Path, inherited: Mapping[str, str]) 
         "MINTAGE_WORKER_THREADS": str(threads),
         "MINTAGE_WORKER_MESSAGE_BYTES": str(settings.max_message_bytes),
         "MINTAGE_WORKER_PROOFS": f"{folder}/proofs",  # of batch sizes, which outlive a restart
+        "MINTAGE_WORKER_SOCKETS": str(settings.sockets.absolute()),
+        "MINTAGE_WORKER_QUEUE_IMAGES": str(settings.max_queued_images),
     }
 
 
@@ -185,20 +187,32 @@ def _torchserve_home() -> Path:
     return Path(spec.origin).parent.parent
 
 
-def _prepare(folder: Path, archives: Path) -> None:
-    """Make the folders, take the lock that the JVM will hold, and empty run/."""
-    longest = len(os.fsencode(folder / "run")) + len(_LONGEST_SOCKET_NAME)
-    if longest > _SOCKET_PATH_BYTES:
-        raise FailedPrecondition(
-            f"the path of {folder} is {longest - _SOCKET_PATH_BYTES} bytes too long for unix sockets below it; "
-            "set a shorter MINTAGE_STATE_DIR",
-            reason="STATE_DIR_TOO_LONG",
-        )
-    archives.mkdir(parents=True, exist_ok=True)
+def _prepare(folder: Path, settings: Settings) -> None:
+    """Make the folders, take the lock that the JVM will hold, and empty those of sockets."""
+    sockets = settings.sockets.absolute()
+    _check_length(folder / "run", "MINTAGE_STATE_DIR", "STATE_DIR_TOO_LONG")
+    named = (
+        "MINTAGE_SOCKETS_DIR, or a shorter MINTAGE_STATE_DIR" if settings.sockets_dir is None else "MINTAGE_SOCKETS_DIR"
+    )
+    _check_length(sockets, named, "SOCKETS_DIR_TOO_LONG")
+    settings.archives.mkdir(parents=True, exist_ok=True)
     (folder / "logs").mkdir(parents=True, exist_ok=True)
     _lock(folder / "lock")
     shutil.rmtree(folder / "run", ignore_errors=True)
     (folder / "run").mkdir(mode=0o700)
+    sockets.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for path in sockets.iterdir():
+        if path.is_socket():
+            path.unlink(missing_ok=True)
+
+
+def _check_length(folder: Path, setting: str, reason: str) -> None:
+    """Refuse a folder whose path leaves no room for the name of a unix socket."""
+    longest = len(os.fsencode(folder)) + len(_LONGEST_SOCKET_NAME)
+    if longest > _SOCKET_PATH_BYTES:
+        excess = longest - _SOCKET_PATH_BYTES
+        text = f"the path of {folder} is {excess} bytes too long for unix sockets in it; set a shorter {setting}"
+        raise FailedPrecondition(text, reason=reason)
 
 
 def _lock(path: Path) -> None:

@@ -54,6 +54,7 @@ def server(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run
         async def load_all(client: TorchServe) -> None:
             for name in MODELS:
                 await client.register(f"{name}.mar", name, 1, startup_timeout_s=60.0, response_timeout_s=30.0)
+                await client.wait_until_ready(name, 60)
 
         server.call(load_all)
         yield server

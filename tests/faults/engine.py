@@ -68,6 +68,7 @@ class Engine:
             "redis_url": valkey.url,
             "torchserve_inference": models.address,
             "torchserve_management": models.address,
+            "sockets_dir": str(models.sockets),
             "api_address": f"127.0.0.1:{free_port()}",
             "lease_s": "2",
             "retry_pause_s": "0.1",
@@ -151,15 +152,12 @@ class Engine:
 
         async def run() -> T:
             client, backend = connect(self.settings), TorchServe.from_settings(self.settings)
-            admissions = Admissions(concurrent=4, waiting=4, waiting_bytes=1 << 26)
+            admissions = Admissions(calls=8, held_bytes=1 << 26)
             try:
                 with ThreadPoolExecutor(1) as pool:
-                    inference = Inference(
-                        backend, self.registry, admissions=admissions, pool=pool, metrics=Metrics(), call_limit_s=5.0
-                    )
+                    inference = Inference(backend, self.registry, admissions=admissions, pool=pool, metrics=Metrics())
                     return await act(JobServicer(self.settings, client, self.registry, inference))
             finally:
-                await admissions.close()
                 await backend.close()
                 await client.aclose()
 

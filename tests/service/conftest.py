@@ -91,7 +91,7 @@ def with_job(tmp_path: Path, valkey: Valkey) -> verification.Use:
         models = FakeModelServer(models={plan.backend_name: model})
         put(settings.archives, plan.model, "generator", model)
         registry = Registry(settings.archives)
-        admissions = Admissions(concurrent=4, waiting=4, waiting_bytes=1 << 26)
+        admissions = Admissions(calls=8, held_bytes=1 << 26)
         try:
             with ThreadPoolExecutor(1) as pool:
                 ledger = Ledger(client)
@@ -100,13 +100,10 @@ def with_job(tmp_path: Path, valkey: Valkey) -> verification.Use:
                     assert await ShardRunner(settings, ledger, models, "w").run_shard(plan.job, shard) == "done"
                 await verification.sign_off(settings, ledger)
                 models.requests.clear()
-                inference = Inference(
-                    models, registry, admissions=admissions, pool=pool, metrics=Metrics(), call_limit_s=60.0
-                )
+                inference = Inference(models, registry, admissions=admissions, pool=pool, metrics=Metrics())
                 api = JobServicer(settings, client, registry, inference)
                 await act(verification.Bench(settings, ledger, models, registry, api))
         finally:
-            await admissions.close()
             await client.aclose()
 
     return lambda act: asyncio.run(run(act))

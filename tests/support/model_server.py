@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import json
+import tempfile
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -18,6 +19,7 @@ import grpc
 from mintage.torchserve import inference_pb2, inference_pb2_grpc, management_pb2, management_pb2_grpc
 
 from service.backend.description import ModelDescription
+from service.backend.workers import SERVICE, Priority, socket_name
 from service.errors import AlreadyExists, DeadlineExceeded, FailedPrecondition, NotFound, Unavailable
 from service.models.registry import backend_name as name_of
 from tests.support import formula
@@ -36,6 +38,8 @@ class FakeModelServer:
     models: dict[str, ModelDescription] = field(default_factory=dict)
     workers: dict[str, int] = field(default_factory=dict)
     requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    callers: list[tuple[str, Priority]] = field(default_factory=list)  # of the requests
+    drained: list[str] = field(default_factory=list)
     running: int = 0
     most_running: int = 0
     before: Callable[[], Awaitable[object]] | None = None
@@ -51,10 +55,19 @@ class FakeModelServer:
         self.answers.set()
         self.proofs.set()
 
-    async def predict(self, backend_name: str, inputs: Mapping[str, bytes], *, timeout_s: float) -> bytes:
+    async def predict(
+        self,
+        backend_name: str,
+        inputs: Mapping[str, bytes],
+        *,
+        timeout_s: float,
+        client: str = "",
+        priority: Priority = "interactive",
+    ) -> bytes:
         """Answer when `answers` is set, unless told to fail."""
         request = json.loads(inputs["request"])
         self.requests.append((backend_name, request))
+        self.callers.append((client, priority))
         self.running += 1
         self.most_running = max(self.most_running, self.running)
         try:
@@ -99,6 +112,10 @@ class FakeModelServer:
         self._check_alive()
         if self.models.pop(backend_name, None) is None:
             raise NotFound("not loaded")
+
+    async def drain(self, backend_name: str) -> None:
+        """Note it."""
+        self.drained.append(backend_name)
 
     async def scale(self, backend_name: str, workers: int, *, timeout_s: float = 120.0) -> None:
         """Note the number."""
@@ -151,9 +168,10 @@ Management = management_pb2_grpc.ManagementAPIsServiceServicer
 
 
 class FakeTorchServe(Inference, Management):
-    """Holds `formula.JOB_MODELS` and notes requests; `pass_gate` may be cleared to hold answers back."""
+    """Holds `formula.JOB_MODELS`, a socket each, and notes requests; a cleared `pass_gate` holds answers back."""
 
-    def __init__(self, shape: tuple[int, int, int] = SHAPE) -> None:
+    def __init__(self, sockets: Path, shape: tuple[int, int, int] = SHAPE) -> None:
+        self.sockets = sockets
         self.shape = shape
         self.device = "cpu"
         self.requests: list[dict[str, Any]] = []
@@ -167,12 +185,16 @@ class FakeTorchServe(Inference, Management):
         self._lock = threading.Lock()
 
     def Predictions(self, request: Any, context: Any) -> Any:
+        """Answer one request that came by TorchServe."""
+        return inference_pb2.PredictionResponse(prediction=self.answer(request.model_name, request.input, context))
+
+    def answer(self, backend_name: str, inputs: Mapping[str, bytes], context: Any) -> bytes:
         """Answer one request."""
-        asked, model = json.loads(request.input["request"]), self._model(request.model_name)
+        asked, model = json.loads(inputs["request"]), self._model(backend_name)
         if asked["op"] in ("describe", "canary"):
             facts = dataclasses.asdict(model)
             facts["stages"] = [dataclasses.astuple(stage) for stage in model.stages]
-            return inference_pb2.PredictionResponse(prediction=blob(model, facts))
+            return blob(model, facts)
         with self._lock:
             self.requests.append(asked)
             failure = self.failures.pop(0) if self.failures else None
@@ -186,7 +208,7 @@ class FakeTorchServe(Inference, Management):
         if not passes:
             while not self.pass_gate.wait(0.05) and context.is_active():
                 pass
-        return inference_pb2.PredictionResponse(prediction=answer(model, asked, request.input))
+        return answer(model, asked, inputs)
 
     def RegisterModel(self, request: Any, context: Any) -> Any:
         """Say that a model is loaded; all of them always are."""
@@ -202,12 +224,28 @@ class FakeTorchServe(Inference, Management):
 
     def ListModels(self, request: Any, context: Any) -> Any:
         """Name the models."""
-        names = [name_of(name, digest_of(model.kind)) for name, model in JOB_MODELS.items()]
-        return management_pb2.ManagementResponse(msg=json.dumps({"models": [{"modelName": name} for name in names]}))
+        models = [{"modelName": name} for name in self.backend_names()]
+        return management_pb2.ManagementResponse(msg=json.dumps({"models": models}))
 
     def DescribeModel(self, request: Any, context: Any) -> Any:
         """Say that a model has a ready worker."""
         return management_pb2.ManagementResponse(msg=json.dumps([{"workers": [{"status": "READY"}]}]))
+
+    def backend_names(self) -> list[str]:
+        """The names of the models."""
+        return [name_of(name, digest_of(model.kind)) for name, model in JOB_MODELS.items()]
+
+    def worker(self, backend_name: str) -> grpc.GenericRpcHandler:
+        """What a model's socket answers."""
+
+        def predict(message: bytes, context: Any) -> bytes:
+            end = 4 + int.from_bytes(message[:4], "little")
+            return self.answer(backend_name, {"request": message[4:end], "pixels": message[end:]}, context)
+
+        methods = {"Predict": predict, "State": lambda *_: b'{"calls": 0, "quiet_s": 1e9}'}
+        return grpc.method_handlers_generic_handler(
+            SERVICE, {name: grpc.unary_unary_rpc_method_handler(method) for name, method in methods.items()}
+        )
 
     def _model(self, backend_name: str) -> ModelDescription:
         height, width, channels = self.shape
@@ -217,15 +255,24 @@ class FakeTorchServe(Inference, Management):
 
 @contextlib.contextmanager
 def running_model_server(**options: Any) -> Iterator[FakeTorchServe]:
-    """Run a FakeTorchServe on a free port for the length of a block."""
-    servicer = FakeTorchServe(**options)
-    server = grpc.server(ThreadPoolExecutor(32), options=[("grpc.max_receive_message_length", 1 << 26)])
-    inference_pb2_grpc.add_InferenceAPIsServiceServicer_to_server(servicer, server)
-    management_pb2_grpc.add_ManagementAPIsServiceServicer_to_server(servicer, server)
-    servicer.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
-    server.start()
-    try:
-        yield servicer
-    finally:
-        servicer.pass_gate.set()
-        server.stop(0).wait()
+    """Run a FakeTorchServe on a free port, and its sockets in a folder with a short name, for the length of a block."""
+    with tempfile.TemporaryDirectory(prefix="mintage-") as sockets:
+        servicer = FakeTorchServe(Path(sockets), **options)
+        pool, limits = ThreadPoolExecutor(32), [("grpc.max_receive_message_length", 1 << 26)]
+        server = grpc.server(pool, options=limits)
+        inference_pb2_grpc.add_InferenceAPIsServiceServicer_to_server(servicer, server)
+        management_pb2_grpc.add_ManagementAPIsServiceServicer_to_server(servicer, server)
+        servicer.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        servers = [server]
+        for name in servicer.backend_names():
+            servers.append(grpc.server(pool, options=limits))
+            servers[-1].add_generic_rpc_handlers((servicer.worker(name),))
+            servers[-1].add_insecure_port(f"unix:{servicer.sockets / socket_name(name, 1)}")
+        for each in servers:
+            each.start()
+        try:
+            yield servicer
+        finally:
+            servicer.pass_gate.set()
+            for stopped in [each.stop(0) for each in servers]:
+                stopped.wait()

@@ -6,6 +6,9 @@ from typing import Any
 
 from mintage.identity import CLIENT_KEY, CLIENT_NAME
 
+from service.api.requests.deadlines import deadline_of
+from service.models.admission import Caller
+
 
 def client_of(context: Any) -> str:
     """Return the name in the metadata `mintage-client`, or else the caller's address without the port.
@@ -19,3 +22,8 @@ def client_of(context: Any) -> str:
             return value
     kind, _, address = str(context.peer()).partition(":")
     return address.rpartition(":")[0] if kind in ("ipv4", "ipv6") else kind
+
+
+def caller_of(context: Any, max_deadline_s: float) -> Caller:
+    """Return the caller of a call that waits for a model: its client, and its deadline, capped."""
+    return Caller(deadline_of(context, max_deadline_s), client_of(context))

@@ -8,7 +8,7 @@ from typing import Any
 from mintage.v1 import classification_pb2, classification_pb2_grpc
 
 from service.api.requests import uploads
-from service.api.requests.deadlines import deadline_of
+from service.api.requests.clients import caller_of
 from service.models.inference import ClassProbabilities, Inference
 from service.models.registry import ModelRecord, Registry
 from service.settings import Settings
@@ -27,7 +27,7 @@ class ClassificationServicer(classification_pb2_grpc.ClassificationServiceServic
         self, request: classification_pb2.ClassifyRequest, context: Any
     ) -> classification_pb2.ClassifyResponse:
         """Classify images."""
-        deadline = deadline_of(context, self._settings.max_deadline_s)
+        caller = caller_of(context, self._settings.max_deadline_s)
         violations = Violations()
         name = violations.model_name("model", request.model)
         uploads.check(request, self._settings.max_images, violations)
@@ -36,7 +36,7 @@ class ClassificationServicer(classification_pb2_grpc.ClassificationServiceServic
         uploads.check_fits(request, record, violations)
         violations.check()
         decode = functools.partial(uploads.pixels, request, record, self._settings.max_image_pixels)
-        classified = await self._inference.classify(record, decode, size_bytes=request.ByteSize(), deadline=deadline)
+        classified = await self._inference.classify(record, decode, size_bytes=request.ByteSize(), caller=caller)
         return _answer(record, classified)
 
 

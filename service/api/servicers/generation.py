@@ -8,7 +8,7 @@ from mintage.v1 import generation_pb2, generation_pb2_grpc
 
 from service.api.answers import serialized
 from service.api.requests import encodings
-from service.api.requests.deadlines import deadline_of
+from service.api.requests.clients import caller_of
 from service.api.requests.encodings import ENCODINGS
 from service.api.requests.uploads import ANSWER_OVERHEAD_BYTES
 from service.models.inference import Inference
@@ -29,7 +29,7 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
 
     async def Generate(self, request: generation_pb2.GenerateRequest, context: Any) -> Any:
         """Generate images; the answer is serialised already."""
-        deadline = deadline_of(context, self._settings.max_deadline_s)
+        caller = caller_of(context, self._settings.max_deadline_s)
         name = _checked_model(request, self._settings.max_images)
         record = self._registry.ready(name, "generator")
         chosen = _checked_format(request, record, self._settings.max_message_bytes)
@@ -39,7 +39,7 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
             first_index=request.first_index,
             count=request.count,
             encoding=ENCODINGS[chosen],
-            deadline=deadline,
+            caller=caller,
         )
         answer = generation_pb2.GenerateResponse(
             model=f"models/{record.name}",

@@ -22,7 +22,7 @@ from service.jobs.retries import retry_transient
 from service.jobs.shards.formats.choice import open_images
 from service.jobs.storage.output import Output, OutputError
 from service.jobs.verification.findings import Finding
-from service.models.admission import Deadline
+from service.models.admission import Caller, Deadline
 from service.models.inference import GeneratedFiles, ImageGenerator
 from service.models.registry import ModelRecord, Registry
 
@@ -83,7 +83,7 @@ class Recomputation:
             first_index=indices.start,
             count=len(indices),
             encoding=RAW,
-            deadline=Deadline.after(self.timeout_s),
+            caller=Caller(Deadline.after(self.timeout_s), self.plan.client, "bulk"),
         )
 
     def _compare(self, output: Output, piece: Piece, made: list[File]) -> list[Finding]:

@@ -187,7 +187,13 @@ class Attempt:
 
     async def _predict(self, inputs: Mapping[str, bytes]) -> bytes:
         begin = time.monotonic()
-        answer = await self._runner.backend.predict(self._plan.backend_name, inputs, timeout_s=REQUEST_TIMEOUT_S)
+        answer = await self._runner.backend.predict(
+            self._plan.backend_name,
+            inputs,
+            timeout_s=REQUEST_TIMEOUT_S,
+            client=self._plan.client,
+            priority="bulk",
+        )
         self._size.took(time.monotonic() - begin)
         return answer
 

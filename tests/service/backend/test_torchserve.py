@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -18,13 +20,13 @@ from safetensors.numpy import save
 
 from service import errors
 from service.backend.torchserve import BackendStatus, TorchServe
+from service.backend.workers import SERVICE, socket_name
 
 
-def described(ready: int, total: int, *, pending: int = 0, left: int = 64) -> str:
+def described(ready: int, total: int) -> str:
     """What DescribeModel answers, less what nobody reads."""
     workers = [{"status": "READY" if number < ready else "UNLOADING"} for number in range(total)]
-    queue = {"remainingCapacity": left, "pendingRequests": pending}
-    return json.dumps([{"workers": workers, "jobQueueStatus": queue}])
+    return json.dumps([{"workers": workers}])
 
 
 def blob(**header: object) -> bytes:
@@ -46,6 +48,9 @@ class Script(inference_pb2_grpc.InferenceAPIsServiceServicer, management_pb2_grp
     calls: list[Any] = field(default_factory=list)
     release: asyncio.Event = field(default_factory=asyncio.Event)
     hang: bool = False
+    sockets: int = 1
+    address: str = ""
+    asked: list[str] = field(default_factory=list)
 
     async def Predictions(self, request: Any, context: Any) -> Any:
         self.calls.append(request)
@@ -83,20 +88,33 @@ async def _told(told: Any, context: Any) -> Any:
     return told
 
 
+def worker(script: Script) -> grpc.GenericRpcHandler:
+    """A worker's socket, which answers what TorchServe is told to."""
+
+    async def predict(message: bytes, context: Any) -> bytes:
+        script.asked.append(json.loads(message[4 : 4 + int.from_bytes(message[:4], "little")])["op"])
+        return bytes(await _told(script.prediction, context))
+
+    return grpc.method_handlers_generic_handler(SERVICE, {"Predict": grpc.unary_unary_rpc_method_handler(predict)})
+
+
 @asynccontextmanager
-async def talking_to(script: Script, *, max_message_bytes: int = 2**20) -> AsyncIterator[TorchServe]:
-    server = grpc.aio.server()
-    inference_pb2_grpc.add_InferenceAPIsServiceServicer_to_server(script, server)
-    management_pb2_grpc.add_ManagementAPIsServiceServicer_to_server(script, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    address = f"127.0.0.1:{port}"
-    client = TorchServe(inference=address, management=address, max_message_bytes=max_message_bytes)
-    try:
-        yield client
-    finally:
-        await client.close()
-        await server.stop(None)
+async def talking_to(script: Script) -> AsyncIterator[TorchServe]:
+    with tempfile.TemporaryDirectory(prefix="mintage-") as folder:
+        server = grpc.aio.server()
+        inference_pb2_grpc.add_InferenceAPIsServiceServicer_to_server(script, server)
+        management_pb2_grpc.add_ManagementAPIsServiceServicer_to_server(script, server)
+        server.add_generic_rpc_handlers((worker(script),))
+        address = script.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        for pid in range(script.sockets):
+            server.add_insecure_port(f"unix:{folder}/{socket_name('m', pid)}")
+        await server.start()
+        client = TorchServe(inference=address, management=address, sockets=Path(folder), max_message_bytes=2**20)
+        try:
+            yield client
+        finally:
+            await client.close()
+            await server.stop(None)
 
 
 def outcome(script: Script, call: Callable[[TorchServe], Awaitable[Any]]) -> Any:
@@ -107,18 +125,8 @@ def outcome(script: Script, call: Callable[[TorchServe], Awaitable[Any]]) -> Any
     return asyncio.run(made())
 
 
-def predicted(client: TorchServe) -> Awaitable[bytes]:
-    return client.predict("m", {"request": b"{}"}, timeout_s=60)
-
-
 def registered(client: TorchServe) -> Awaitable[None]:
     return client.register("m.mar", "m", 2, startup_timeout_s=5.5, response_timeout_s=7)
-
-
-def test_an_answer_comes_back_as_it_was_sent() -> None:
-    script = Script(prediction=b"\x00\xffanswer")
-    assert outcome(script, predicted) == b"\x00\xffanswer"
-    assert script.calls[0].model_name == "m" and dict(script.calls[0].input) == {"request": b"{}"}
 
 
 NO_WORKER = 'Model "m" has no worker to serve inference request. Please use scale workers API to add workers.'
@@ -128,6 +136,7 @@ NO_WORKER = 'Model "m" has no worker to serve inference request. Please use scal
     ("code", "text", "kind", "reason"),
     [
         (Code.INTERNAL, "Model not found: m", errors.Unavailable, "MODEL_NOT_LOADED"),
+        (Code.INTERNAL, NO_WORKER, errors.Unavailable, "NO_WORKER"),
         (Code.INTERNAL, "Worker died.", errors.Unavailable, "WORKER_DIED"),
         (Code.RESOURCE_EXHAUSTED, "Worker died.", errors.Unavailable, "WORKER_DIED"),
         (Code.INTERNAL, "Out of resources", errors.ResourceExhausted, "OUT_OF_MEMORY"),
@@ -135,72 +144,50 @@ NO_WORKER = 'Model "m" has no worker to serve inference request. Please use scal
         (Code.UNAVAILABLE, "number of batch response mismatched", errors.Internal, "MODEL_FAILED"),
         (Code.UNAVAILABLE, "Invalid model predict output", errors.Internal, "MODEL_FAILED"),
         (Code.UNAVAILABLE, "Socket closed", errors.Unavailable, "UNAVAILABLE"),
-        (Code.DEADLINE_EXCEEDED, "", errors.DeadlineExceeded, "DEADLINE_EXCEEDED"),
         (Code.PERMISSION_DENIED, "Token Authentication failed.", errors.Internal, "MODEL_FAILED"),
         (Code.UNKNOWN, "", errors.Internal, "MODEL_FAILED"),
     ],
 )
-def test_each_failure_of_a_prediction_gets_its_real_name(
+def test_each_failure_to_answer_after_a_registration_gets_its_real_name(
     code: Code, text: str, kind: type[errors.MintageError], reason: str
 ) -> None:
     with pytest.raises(kind) as failure:
-        outcome(Script(prediction=(code, text)), predicted)
+        outcome(Script(prediction=(code, text)), registered)
     assert failure.value.reason == reason
     assert type(failure.value) is kind
 
 
-@pytest.mark.parametrize(
-    ("description", "kind"),
-    [
-        (described(1, 1, pending=64, left=0), errors.ResourceExhausted),
-        (described(0, 1), errors.Unavailable),
-        (described(0, 0), errors.Unavailable),
-        ((Code.NOT_FOUND, "Model not found: m"), errors.Unavailable),
-    ],
-)
-def test_a_full_queue_is_told_from_a_model_without_workers(description: Any, kind: type[errors.MintageError]) -> None:
-    with pytest.raises(kind):
-        outcome(Script(prediction=(Code.INTERNAL, NO_WORKER), descriptions=[description]), predicted)
+def test_from_another_host_requests_go_through_torchserve_and_name_their_caller(tmp_path: Path) -> None:
+    script = Script(prediction=blob())
+
+    async def called(client: TorchServe) -> bytes:
+        elsewhere = TorchServe(
+            inference=script.address, management=script.address, sockets=tmp_path / "none", max_message_bytes=2**20
+        )
+        try:
+            await elsewhere.wait_until_ready("m", 10)
+            return await elsewhere.predict("m", {"request": b"{}"}, timeout_s=10, client="painter", priority="bulk")
+        finally:
+            await elsewhere.close()
+
+    assert outcome(script, called) == blob() and script.asked == []
+    assert dict(script.calls[-1].input) == {"request": b"{}", "client": b"painter", "class": b"bulk"}
 
 
-def test_a_silent_torchserve_ends_at_the_deadline() -> None:
-    with pytest.raises(errors.DeadlineExceeded):
-        outcome(Script(hang=True), lambda client: client.predict("m", {}, timeout_s=0.05))
-
-
-def test_no_torchserve_at_all_is_unavailable() -> None:
+def test_no_torchserve_at_all_is_unavailable(tmp_path: Path) -> None:
     async def nobody() -> None:
-        client = TorchServe(inference="127.0.0.1:1", management="127.0.0.1:1", max_message_bytes=2**20)
+        client = TorchServe(
+            inference="127.0.0.1:1", management="127.0.0.1:1", sockets=tmp_path, max_message_bytes=2**20
+        )
         try:
             with pytest.raises(errors.Unavailable):
-                await client.predict("m", {}, timeout_s=60)
+                await client.predict("m", {"request": b"{}"}, timeout_s=60)
             with pytest.raises(errors.Unavailable):
                 await client.list_models()
         finally:
             await client.close()
 
     asyncio.run(nobody())
-
-
-def test_a_message_larger_than_the_limit_is_our_fault() -> None:
-    with pytest.raises(errors.Internal) as failure:
-        outcome(Script(), lambda client: client.predict("m", {"pixels": bytes(2**20)}, timeout_s=5))
-    assert failure.value.reason == "MESSAGE_TOO_LARGE"
-
-
-def test_a_prediction_can_be_cancelled() -> None:
-    async def cancelled(client: TorchServe) -> None:
-        task = asyncio.ensure_future(client.predict("m", {}, timeout_s=60))
-        while not script.calls:
-            await asyncio.sleep(0)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        script.hang = False
-        assert await predicted(client) == b""
-
-    script = Script(hang=True)
-    outcome(script, cancelled)
 
 
 def test_a_registration_waits_for_the_workers_and_sets_the_limits() -> None:
@@ -249,13 +236,13 @@ def test_every_page_of_models_is_listed() -> None:
     assert outcome(script, lambda client: client.list_models()) == ["a", "b", "c", "d"]
 
 
-def test_workers_and_queue_are_described() -> None:
-    script = Script(descriptions=[described(1, 2, pending=3, left=61)])
+def test_workers_are_described() -> None:
+    script = Script(descriptions=[described(1, 2)])
     status = outcome(script, lambda client: client.describe("m"))
-    assert status == BackendStatus(workers_ready=1, workers_total=2, pending_requests=3, queue_left=61)
+    assert status == BackendStatus(workers_ready=1, workers_total=2)
     assert not status.ready
-    assert not BackendStatus(0, 0, 0, 0).ready
-    assert BackendStatus(2, 2, 0, 0).ready
+    assert not BackendStatus(0, 0).ready
+    assert BackendStatus(2, 2).ready
 
 
 @pytest.mark.parametrize(
@@ -277,12 +264,18 @@ def test_scaling_sets_both_limits_and_waits() -> None:
     assert (request.min_worker, request.max_worker, request.synchronous) == (3, 3, True)
 
 
-def test_a_proof_waits_for_the_workers_and_returns_the_description() -> None:
-    script = Script(prediction=blob(), descriptions=[described(0, 2), described(1, 2), described(2, 2)])
+def test_a_proof_waits_for_the_workers_and_has_each_compute() -> None:
+    script = Script(prediction=blob(), descriptions=[described(0, 2), described(1, 2), described(2, 2)], sockets=2)
     description = outcome(script, lambda client: client.wait_until_ready("m", 10))
     assert (description.kind, description.micro_batch) == ("generator", 4)
-    asked = [json.loads(call.input["request"])["op"] for call in script.calls]
-    assert asked == ["canary", "describe"]
+    assert [json.loads(call.input["request"])["op"] for call in script.calls] == ["describe"]
+    assert script.asked == ["canary", "canary"]
+
+
+def test_a_proof_waits_for_the_socket_of_every_worker() -> None:
+    script = Script(prediction=blob(), descriptions=[described(2, 2)], sockets=1)
+    with pytest.raises(errors.Unavailable, match=r"within 0\.5 s"):
+        outcome(script, lambda client: client.wait_until_ready("m", 0.5))
 
 
 def test_a_proof_fails_if_the_forward_pass_is_not_sound() -> None:

@@ -83,6 +83,8 @@ def test_workers_inherit_no_secret_and_no_foreign_setting(tmp_path: Path) -> Non
         "MINTAGE_WORKER_THREADS": "3",
         "MINTAGE_WORKER_MESSAGE_BYTES": str(64 * 2**20),
         "MINTAGE_WORKER_PROOFS": f"{tmp_path}/proofs",
+        "MINTAGE_WORKER_SOCKETS": f"{tmp_path}/torchserve/workers",
+        "MINTAGE_WORKER_QUEUE_IMAGES": "16384",
     }
 
 
@@ -95,6 +97,12 @@ def test_a_state_folder_too_deep_for_sockets_is_refused_before_anything_is_writt
     with pytest.raises(FailedPrecondition, match=r"bytes too long for unix sockets.*MINTAGE_STATE_DIR"):
         torchserve.run(settings(deep))
     assert not deep.exists()
+
+
+def test_a_folder_of_sockets_that_is_too_deep_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FailedPrecondition, match=r"bytes too long for unix sockets.*MINTAGE_SOCKETS_DIR") as failure:
+        torchserve.run(settings(tmp_path, sockets_dir=tmp_path / ("x" * 90)))
+    assert failure.value.reason == "SOCKETS_DIR_TOO_LONG"
 
 
 def test_no_java_is_said_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

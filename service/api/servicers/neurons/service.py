@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from service.api.answers import serialized
 from service.api.requests import encodings, uploads
-from service.api.requests.deadlines import deadline_of
+from service.api.requests.clients import caller_of
 from service.api.requests.encodings import ENCODINGS
 from service.api.requests.pagination import first_page, page_size, page_start
 from service.api.servicers.neurons import messages
@@ -68,7 +68,7 @@ class NeuronServicer(neurons_pb2_grpc.NeuronServiceServicer):
 
     async def Detect(self, request: neurons_pb2.DetectRequest, context: Any) -> neurons_pb2.DetectResponse:
         """Look for concepts in images."""
-        deadline = deadline_of(context, self._settings.max_deadline_s)
+        caller = caller_of(context, self._settings.max_deadline_s)
         violations = Violations()
         check_concepts(request.concepts, violations)
         record = self._ready(request, violations)
@@ -76,13 +76,13 @@ class NeuronServicer(neurons_pb2_grpc.NeuronServiceServicer):
         concepts = concepts_of(request.concepts, record)
         self._check_answer(request, messages.max_detection_bytes(concepts), violations)
         found = await self._detection.detect(
-            record, concepts, self._decode(request, record), size_bytes=request.ByteSize(), deadline=deadline
+            record, concepts, self._decode(request, record), size_bytes=request.ByteSize(), caller=caller
         )
         return messages.detections(record, concepts, found)
 
     async def TopStimuli(self, request: neurons_pb2.TopStimuliRequest, context: Any) -> neurons_pb2.TopStimuliResponse:
         """Find the images that stimulate a neuron most."""
-        deadline = deadline_of(context, self._settings.max_deadline_s)
+        caller = caller_of(context, self._settings.max_deadline_s)
         violations = Violations()
         check_target(request, violations)
         if request.count < 0:
@@ -97,7 +97,7 @@ class NeuronServicer(neurons_pb2_grpc.NeuronServiceServicer):
             self._decode(request, record),
             operation="top_stimuli",
             size_bytes=request.ByteSize(),
-            deadline=deadline,
+            caller=caller,
         )
         activations = found.values[:, 0]  # [N]
         best = np.argsort(-neuron.sign * activations, kind="stable")[: request.count or DEFAULT_STIMULI]
@@ -112,7 +112,7 @@ class NeuronServicer(neurons_pb2_grpc.NeuronServiceServicer):
         self, request: neurons_pb2.OptimalStimulusRequest, context: Any
     ) -> neurons_pb2.OptimalStimulusResponse:
         """Make the image that stimulates a neuron most."""
-        deadline = deadline_of(context, self._settings.max_deadline_s)
+        caller = caller_of(context, self._settings.max_deadline_s)
         violations = Violations()
         name = violations.model_name("model", request.model)
         check_target(request, violations)
@@ -124,7 +124,7 @@ class NeuronServicer(neurons_pb2_grpc.NeuronServiceServicer):
         chosen = encodings.chosen(request.format, record, violations)
         violations.check()
         found = await self._detection.optimal_stimulus(
-            record, neuron, seed=request.seed, steps=request.steps or DEFAULT_STEPS, deadline=deadline
+            record, neuron, seed=request.seed, steps=request.steps or DEFAULT_STEPS, caller=caller
         )
         [image] = await self._inference.encoders.call(ENCODINGS[chosen]).encode(found.image[np.newaxis])
         return neurons_pb2.OptimalStimulusResponse(
@@ -142,7 +142,7 @@ class NeuronServicer(neurons_pb2_grpc.NeuronServiceServicer):
         self, request: neurons_pb2.ActivationsRequest, context: Any
     ) -> neurons_pb2.ActivationsResponse:
         """Give the activations of units."""
-        deadline = deadline_of(context, self._settings.max_deadline_s)
+        caller = caller_of(context, self._settings.max_deadline_s)
         violations = Violations()
         record = self._ready(request, violations)
         units = units_of(request, record, violations)
@@ -155,7 +155,7 @@ class NeuronServicer(neurons_pb2_grpc.NeuronServiceServicer):
             self._decode(request, record),
             operation="activations",
             size_bytes=request.ByteSize(),
-            deadline=deadline,
+            caller=caller,
         )
         return neurons_pb2.ActivationsResponse(
             model=f"models/{record.name}",
@@ -168,7 +168,7 @@ class NeuronServicer(neurons_pb2_grpc.NeuronServiceServicer):
 
     async def Reconstruct(self, request: neurons_pb2.ReconstructRequest, context: Any) -> Any:
         """Reconstruct images; the answer is serialised already."""
-        deadline = deadline_of(context, self._settings.max_deadline_s)
+        caller = caller_of(context, self._settings.max_deadline_s)
         violations = Violations()
         encodings.check_known(request.format, violations)
         record = self._ready(request, violations)
@@ -180,7 +180,7 @@ class NeuronServicer(neurons_pb2_grpc.NeuronServiceServicer):
             self._decode(request, record),
             encoding=ENCODINGS[chosen],
             size_bytes=request.ByteSize(),
-            deadline=deadline,
+            caller=caller,
         )
         answer = neurons_pb2.ReconstructResponse(
             model=f"models/{record.name}",

@@ -55,7 +55,7 @@ def test_the_images_are_those_of_seed_and_index(tmp_path: Path, seed: int, first
     run(test())
 
 
-def test_a_large_request_is_cut_on_micro_batches(tmp_path: Path) -> None:
+def test_a_large_request_is_cut_on_micro_batches_where_rows_are_not_free(tmp_path: Path) -> None:
     async def test() -> None:
         async with generate_at(tmp_path) as (at, generate):
             await generate(request(first_index=250, count=600))
@@ -63,6 +63,8 @@ def test_a_large_request_is_cut_on_micro_batches(tmp_path: Path) -> None:
         assert cuts == [(250, 6), (256, 256), (512, 256), (768, 82)]
 
     run(test())
+    free = replace(record_of(GENERATOR, "digits"), batch_sizes=(1, 4))
+    assert list(spans(free, 250, 600)) == [(250, 256), (506, 256), (762, 88)]
 
 
 @pytest.mark.parametrize("micro_batch", [1, 3, 100, 256, 300])
@@ -180,18 +182,17 @@ def test_a_message_over_the_limit_is_refused(tmp_path: Path) -> None:
 
 def test_too_many_calls_are_refused_at_once_and_the_others_answered(tmp_path: Path) -> None:
     async def test() -> None:
-        async with generate_at(tmp_path, max_concurrent=4, max_waiting=6) as (at, generate):
+        async with generate_at(tmp_path, max_calls=10) as (at, generate):
             at.models.answers.clear()
             accepted = [asyncio.create_task(_code(generate(request(seed=number)))) for number in range(10)]
             admission = at.api.admissions.of(at.api.registry.find("digits").backend_name)
-            await until(lambda: (admission.running, admission.waiting) == (4, 6))
+            await until(lambda: admission.calls == 10)
             refused = await asyncio.gather(*(failure_of(generate(request())) for _ in range(30)))
             assert {(f.code, f.reason) for f in refused} == {(grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")}
             assert all(failure.retry_after_s > 0 for failure in refused)
             at.models.answers.set()
             assert set(await asyncio.gather(*accepted)) == {grpc.StatusCode.OK}
-            assert at.models.most_running <= 5  # a canary may be among them
-            await until(lambda: admission.idle)
+            await until(lambda: admission.calls == 0)
 
     run(test())
 
@@ -201,56 +202,46 @@ async def _code(call: Any) -> grpc.StatusCode:
     return await call.code()
 
 
-@pytest.mark.parametrize("leaves", ["cancel", "deadline"])
-def test_a_caller_who_leaves_frees_the_place_only_when_the_model_answers(tmp_path: Path, leaves: str) -> None:
+def test_a_model_hears_who_asks(tmp_path: Path) -> None:
     async def test() -> None:
-        async with generate_at(tmp_path, max_concurrent=1, max_waiting=0) as (at, generate):
+        async with generate_at(tmp_path) as (at, generate):
+            at.models.callers.clear()
+            await generate(request(), metadata=(("mintage-client", "painter"),))
+        assert ("painter", "interactive") in at.models.callers
+
+    run(test())
+
+
+@pytest.mark.parametrize("leaves", ["cancel", "deadline"])
+def test_the_calls_of_a_caller_who_leaves_are_cancelled_at_the_model(tmp_path: Path, leaves: str) -> None:
+    async def test() -> None:
+        async with generate_at(tmp_path, max_calls=1) as (at, generate):
             at.models.answers.clear()
             admission = at.api.admissions.of(at.api.registry.find("digits").backend_name)
             call = generate(request(count=1024), timeout=2 if leaves == "deadline" else 60)
-            await until(lambda: admission.running == 1)
+            await until(lambda: len(at.models.operations("generate")) == 4)
             if leaves == "cancel":
                 call.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 failure = await failure_of(call)
                 assert failure.code is grpc.StatusCode.DEADLINE_EXCEEDED
-            refused = await failure_of(generate(request()))
-            assert refused.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+            await until(lambda: admission.calls == 0 and at.models.running <= 1)  # a canary may be there
             at.models.answers.set()
-            await until(lambda: admission.idle)
-            assert len(at.models.operations("generate")) == 1  # the other three calls were never made
             assert (await generate(request())).images
-
-    run(test())
-
-
-def test_a_wait_longer_than_the_deadline_never_reaches_the_model(tmp_path: Path) -> None:
-    async def test() -> None:
-        async with generate_at(tmp_path, max_concurrent=1, max_waiting=5) as (at, generate):
-            at.models.answers.clear()
-            admission = at.api.admissions.of(at.api.registry.find("digits").backend_name)
-            first = asyncio.create_task(_code(generate(request(seed=1))))
-            await until(lambda: admission.running == 1)
-            late = await failure_of(generate(request(seed=2), timeout=0.1))
-            assert late.code is grpc.StatusCode.DEADLINE_EXCEEDED
-            await until(lambda: admission.waiting == 0)
-            at.models.answers.set()
-            assert await first is grpc.StatusCode.OK
-            assert [call["seed"] for call in at.models.operations("generate")] == [1]
 
     run(test())
 
 
 def test_a_thousand_cancelled_calls_give_every_place_back(tmp_path: Path) -> None:
     async def test() -> None:
-        async with generate_at(tmp_path, max_concurrent=50, max_waiting=1000) as (at, generate):
+        async with generate_at(tmp_path) as (at, generate):
             admission = at.api.admissions.of(at.api.registry.find("digits").backend_name)
             for _ in range(10):
                 calls = [generate(request()) for _ in range(100)]
                 await asyncio.sleep(0)
                 for call in calls:
                     call.cancel()
-            await until(lambda: admission.idle)
+            await until(lambda: admission.calls == 0)
             assert (await generate(request())).images
 
     run(test())

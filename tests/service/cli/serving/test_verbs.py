@@ -142,18 +142,18 @@ def test_an_api_that_is_not_there_says_what_to_do(mintage: Any) -> None:
 
 def test_every_setting_is_listed_and_secrets_are_masked(mintage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINTAGE_REDIS_URL", "redis://:swordfish@host/0")
-    monkeypatch.setenv("MINTAGE_MAX_WAITING", "17")
+    monkeypatch.setenv("MINTAGE_MAX_CALLS", "17")
     from service.settings import Settings
 
     found = {one["variable"]: one for one in json.loads(mintage("settings", "--json").stdout)}
     assert set(found) == {f"MINTAGE_{name.upper()}" for name in Settings.model_fields}
-    assert (found["MINTAGE_MAX_WAITING"]["value"], found["MINTAGE_MAX_WAITING"]["default"]) == (17, 256)
+    assert (found["MINTAGE_MAX_CALLS"]["value"], found["MINTAGE_MAX_CALLS"]["default"]) == (17, 1024)
     assert all(one["meaning"] for one in found.values())
     table = mintage("settings").stdout
-    assert "MINTAGE_MAX_WAITING" in table
+    assert "MINTAGE_MAX_CALLS" in table
     assert "swordfish" not in table + str(found["MINTAGE_REDIS_URL"])
-    monkeypatch.setenv("MINTAGE_MAX_WAITING", "many")
-    assert mintage("settings", status=2).stderr.startswith("mintage: MINTAGE_MAX_WAITING: ")
+    monkeypatch.setenv("MINTAGE_MAX_CALLS", "many")
+    assert mintage("settings", status=2).stderr.startswith("mintage: MINTAGE_MAX_CALLS: ")
 
 
 def test_settings_that_do_not_fit_together_are_named_and_no_secret_is(
