@@ -5,7 +5,7 @@ for raw pixels. mosec, LitServe and BentoML are installed from `peers/requiremen
 own; TorchServe is called directly with its own batching; "in process" is the network in a loop, without a server. All
 are up together (those that poll while they are idle are stopped meanwhile) and take turns, case by case and in both
 orders (ABBA), so that a busy minute hits all. One answer of each is compared with the network's own images first.
-Machines differ and are noisy: read the ratios. Takes about twelve minutes, with --quick about two.
+Machines differ and are noisy: read the ratios. Takes about thirteen minutes, with --quick about two.
 """
 
 from __future__ import annotations
@@ -90,9 +90,7 @@ def main() -> None:
         os.sched_setaffinity(0, options.server_cores)  # the servers inherit it
     threads = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory(prefix="mint-") as folder, contextlib.ExitStack() as stack:
-        place = Place(
-            write_run(Path(folder) / "run"), Path(folder), threads, batch=options.batch, wait_ms=options.wait_ms
-        )
+        place = Place(write_run(Path(folder) / "run"), Path(folder), threads)
         loops, servers = started(options.only or NAMES, place, stack)
         for server in servers:
             check(server, place)
@@ -118,8 +116,6 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=4, help="measurements of each cell, in turn (default 4)")
     parser.add_argument("--quick", action="store_true", help="one round of 1 s: to see that it works")
     parser.add_argument("--only", choices=NAMES, action="append", help="measure this one; may be repeated")
-    parser.add_argument("--batch", type=int, default=32, help="requests that peers batch at most (default 32)")
-    parser.add_argument("--wait-ms", type=int, default=1, help="how long they wait for company (default 1)")
     parser.add_argument("--server-cores", type=cores, help="such as 0,1: where the servers run (default: anywhere)")
     parser.add_argument("--client-cores", type=cores, help="where the clients run (default: with the servers)")
     parser.add_argument("--save", type=Path, metavar="FILE.json", help="also write every measurement to a file")

@@ -18,7 +18,7 @@ from service.cli.load.measurement import Measurement
 
 SATURATED = ("64 images x 2 clients", "16 x 4", "1 x 32")
 ALONE, OPEN = "1 x 1", "half of 1 x 32, open loop"
-PEERS = ("mosec", "LitServe", "BentoML")
+NO_PEERS = ("in process", "TorchServe", "Mintage")
 COLUMNS = ("server", "module", *(f"{name}, images/s" for name in SATURATED), f"{ALONE}, p50 ms", "open loop, p99 ms")
 MORE = ("at calls/s", "cores: client", "cores: server", "errors")
 
@@ -93,7 +93,8 @@ class Cells:
 
     def best_peer(self, case: str, quantity: str, choose: Callable[..., float]) -> list[float]:
         """The best peer with our module, round by round."""
-        each = [values for name in PEERS if (values := self.values(name, "ours", case, quantity))]
+        peers = [name for name, form in self.ways if form == "ours" and name not in NO_PEERS]
+        each = [values for name in peers if (values := self.values(name, "ours", case, quantity))]
         return [choose(values) for values in zip(*each, strict=True)]
 
 
@@ -204,8 +205,8 @@ def facts(threads: int, client_cores: frozenset[int] | None, rounds: int, second
 
 def _peers() -> list[str]:
     wanted = (Path(__file__).parent / "peers" / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    named = {name.lower() for name in PEERS}
-    return [line.replace("==", " ") for line in wanted if line.partition("==")[0] in named]
+    direct = "\n".join(wanted).partition("\n\n")[0].splitlines()  # what they brought along comes after an empty line
+    return [line.replace("==", " ") for line in direct if not line.startswith("#")]
 
 
 def _processor() -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import cast
@@ -119,4 +119,8 @@ def _ours(network: Generator) -> nn.Module:
     return network
 
 
-FORMS = {"built": lambda network: network, "folded": _folded, "ours": _ours}
+FORMS: dict[Form, Callable[[Generator], nn.Module]] = {
+    "built": lambda network: network,
+    "folded": _folded,
+    "ours": _ours,
+}
