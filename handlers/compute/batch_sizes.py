@@ -63,7 +63,7 @@ def prove(forward: Callable[[Tensor], Tensor], rows: Tensor, reference: int) -> 
     def agrees(size: int) -> bool:
         order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(size))
         found = _in_passes(forward, rows, order, size)
-        return torch.equal(_bits(found), _bits(expected[order]))
+        return same_bits(found, expected[order])
 
     if not agrees(reference):
         return fixed(reference)
@@ -84,6 +84,6 @@ def _in_passes(forward: Callable[[Tensor], Tensor], rows: Tensor, order: Tensor,
     return torch.cat(results)
 
 
-def _bits(values: Tensor) -> Tensor:
-    """The bytes of floats, by which -0.0 differs from 0.0."""
-    return values.contiguous().view(torch.uint8)
+def same_bits(one: Tensor, other: Tensor) -> bool:
+    """Whether floats are equal byte by byte, by which -0.0 differs from 0.0."""
+    return torch.equal(one.contiguous().view(torch.uint8), other.contiguous().view(torch.uint8))

@@ -45,8 +45,7 @@ def with_proven_sizes(model: Model, weights_sha256: str, folder: Path | None) ->
     """
     if folder is None:
         return dataclasses.replace(model, sizes=_proven(model))
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{_key(model, weights_sha256)}.json"
+    path = _path(model, weights_sha256, folder)
     with _locked(path.with_suffix(".lock")):
         sizes = _read(path, model.micro_batch)
         if sizes is None:
@@ -55,21 +54,36 @@ def with_proven_sizes(model: Model, weights_sha256: str, folder: Path | None) ->
     return dataclasses.replace(model, sizes=sizes)
 
 
+def withdraw(model: Model, weights_sha256: str, folder: Path | None, sizes: BatchSizes) -> None:
+    """Keep that only these sizes of a model's proof are good, for its other workers when they start again."""
+    if folder is None:
+        return
+    path = _path(model, weights_sha256, folder)
+    with _locked(path.with_suffix(".lock")):
+        kept = _read(path, model.micro_batch) or sizes
+        _write(path, dataclasses.replace(sizes, proven=tuple(size for size in sizes.proven if size in kept.proven)))
+
+
+def _path(model: Model, weights_sha256: str, folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{_key(model, weights_sha256)}.json"
+
+
 def _proven(model: Model) -> BatchSizes:
     count = max(ROWS, model.micro_batch)
-    return prove(_forward(model), _rows(model, count).to(model.device), model.micro_batch)
+    return prove(forward_of(model), rows_of(model, count).to(model.device), model.micro_batch)
 
 
-def _rows(model: Model, count: int) -> Tensor:
+def rows_of(model: Model, count: int, *, seed: int = SEED) -> Tensor:
     """Different inputs of the network: latents [N, Z], or images [N, C, H, W] of noise in [-1, 1]."""
     config = model.config
     if model.kind == "generator":
-        return torch.from_numpy(latents(SEED, 0, count, config.latent_size, config.latent_distribution))
-    generator = torch.Generator().manual_seed(SEED)
+        return torch.from_numpy(latents(seed, 0, count, config.latent_size, config.latent_distribution))
+    generator = torch.Generator().manual_seed(seed)
     return torch.rand((count, *config.image_shape), generator=generator) * 2 - 1
 
 
-def _forward(model: Model) -> Callable[[Tensor], Tensor]:
+def forward_of(model: Model) -> Callable[[Tensor], Tensor]:
     """The network as a function of rows alone: every way through it that an answer takes, side by side, [n, values]."""
     if model.kind == "neurons":
         autoencoder = model.autoencoder

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 
 from handlers.compute import device, environment
 from handlers.compute.model import WEIGHTS_FILE, Model, load
-from handlers.compute.proofs import with_proven_sizes
+from handlers.compute.proofs import with_proven_sizes, withdraw
+from handlers.compute.rechecks import Rechecks
 from handlers.errors import ModelError
 from handlers.protocol.messages import Answer, Canary, Request
 from handlers.serving.batcher import Batcher
@@ -71,7 +72,9 @@ def serve(properties: Mapping[str, Any], name: str, kind: Kind, operations: type
     except ModelError as error:
         LOG.error("the archive is refused: %s", error)
         return Desk(Refusal(error), None)
-    model = with_proven_sizes(model, _sha256(folder / WEIGHTS_FILE), _folder("MINTAGE_WORKER_PROOFS"))
+    sha256, proofs = _sha256(folder / WEIGHTS_FILE), _folder("MINTAGE_WORKER_PROOFS")
+    model = with_proven_sizes(model, sha256, proofs)
+    rechecks = Rechecks(model, lambda sizes: withdraw(model, sha256, proofs, sizes))
     max_bytes = int(os.environ.get("MINTAGE_WORKER_MESSAGE_BYTES", MESSAGE_BYTES))
     answering = operations(model, max_bytes)
     batcher = Batcher(
@@ -79,6 +82,7 @@ def serve(properties: Mapping[str, Any], name: str, kind: Kind, operations: type
         max_rows=int(os.environ.get("MINTAGE_WORKER_QUEUE_IMAGES", QUEUE_ROWS)),
         max_bytes=QUEUE_MESSAGES * max_bytes,
         works=lambda: device.works(model.device),
+        recheck=lambda: rechecks.recheck().proven,
     )
     batcher.warm_up(lambda: _canary(answering))
     batcher.start()

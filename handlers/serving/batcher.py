@@ -19,6 +19,8 @@ from handlers.serving.times import PassTimes
 
 LOG = logging.getLogger("mintage.handlers")
 WARM_UP_S = 2.0  # in which sizes are timed before a model is ready
+IDLE_S = 0.5  # without work, after which a size may be checked again
+RECHECK_S = 30.0  # between two checks, which may keep a caller waiting for two passes
 EXPIRY_S = 0.05  # between two searches for expired work
 
 
@@ -30,12 +32,27 @@ class Batcher:
         max_rows: Of a class that may wait; see `FairQueue`.
         max_bytes: As `max_rows`.
         works: Whether the device still computes; asked after a failure.
+        recheck: Looks whether a size is still good, and returns all that are; called now and then while idle.
+        recheck_s: Seconds between two calls of it.
     """
 
-    def __init__(self, sizes: Sequence[int], *, max_rows: int, max_bytes: int, works: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        *,
+        max_rows: int,
+        max_bytes: int,
+        works: Callable[[], bool],
+        recheck: Callable[[], Sequence[int]] | None = None,
+        recheck_s: float = RECHECK_S,
+    ) -> None:
         self.times = PassTimes(sizes)
         self._queue = FairQueue(self.times, max_rows=max_rows, max_bytes=max_bytes)
         self._works = works
+        self._recheck = recheck
+        self._recheck_s = recheck_s
+        self._recheck_at = time.monotonic() + recheck_s
+        self._proven = frozenset(sizes)
         self._changed = threading.Condition()
         self._expired_at = 0.0
         self._thread = threading.Thread(target=self._run, name="batcher", daemon=True)
@@ -89,6 +106,11 @@ class Batcher:
         with self._changed:
             return {"interactive": self._queue.rows(bulk=False), "bulk": self._queue.rows(bulk=True)}
 
+    @property
+    def withdrawn(self) -> list[int]:
+        """The sizes that a check found to be bad, in rising order."""
+        return sorted(self._proven.difference(self.times.sizes))
+
     def _run(self) -> None:
         try:
             while (chosen := self._next()) is not None:
@@ -108,11 +130,26 @@ class Batcher:
                     chosen = None if late else self._queue.next(time.monotonic())
                     if late or chosen is not None:
                         break
-                    self._changed.wait()
+                    changed = self._changed.wait(IDLE_S if self._recheck else None)
+                    if not changed and time.monotonic() >= self._recheck_at:
+                        break
             for entry in late:
                 entry.done(entry)
             if chosen is not None:
                 return chosen
+            if not late:
+                self._check_a_size()
+
+    def _check_a_size(self) -> None:
+        """Check a size in two passes, and use it no more if it is bad."""
+        assert self._recheck is not None  # noqa: S101 - only then the wait ends
+        sizes = attempt(self._recheck)
+        if isinstance(sizes, Failure):
+            self._end_if_broken()
+        else:
+            with self._changed:
+                self.times.keep(sizes)
+        self._recheck_at = time.monotonic() + self._recheck_s
 
     def _expired(self) -> list[Entry]:
         now = time.monotonic()

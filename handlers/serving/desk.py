@@ -64,7 +64,7 @@ class Desk:
         """
         begun = attempt(lambda: self._begun(item))
         if isinstance(begun, Answer | Failure):
-            return messages.write_answer(begun, self._operations.facts)
+            return messages.write_answer(begun, self._facts)
         size_bytes = sum(map(len, item.values()))
         entry = Entry(begun, caller.client, caller.bulk, caller.deadline, size_bytes, done)
         assert self._batcher is not None  # noqa: S101 - a refused model begins no work
@@ -80,7 +80,7 @@ class Desk:
         """Write the answer of work that is `computed` or has `failed`."""
         failed = Failure("error", "the model failed on this request")
         outcome = attempt(entry.work.answer) if entry.outcome == "computed" else failed
-        return messages.write_answer(outcome, self._operations.facts)
+        return messages.write_answer(outcome, self._facts)
 
     def ask(self, item: Item) -> bytes:
         """Answer a request that names its caller itself, and wait for it."""
@@ -89,7 +89,7 @@ class Desk:
         try:
             begun = self.begin(item, caller, lambda _: ended.set())
         except QueueFullError as error:
-            return messages.write_answer(Failure("error", str(error)), self._operations.facts)
+            return messages.write_answer(Failure("error", str(error)), self._facts)
         if isinstance(begun, bytes):
             return begun
         ended.wait()
@@ -98,6 +98,12 @@ class Desk:
     def waiting(self) -> dict[str, int]:
         """Return the rows that wait, by class."""
         return self._batcher.waiting() if self._batcher is not None else {}
+
+    @property
+    def _facts(self) -> Mapping[str, object]:
+        """What every answer's header says; `withdrawn` only if there are such sizes."""
+        withdrawn = self._batcher.withdrawn if self._batcher is not None else []
+        return {**self._operations.facts, "withdrawn": withdrawn} if withdrawn else self._operations.facts
 
     def _begun(self, item: Item) -> Work | Answer:
         request = self._operations.check(messages.read_request(item))

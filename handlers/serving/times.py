@@ -22,6 +22,11 @@ class PassTimes:
         self._means: dict[str, dict[int, float]] = {}
         self._best: dict[str, int] = {}
 
+    def keep(self, sizes: Sequence[int]) -> None:
+        """Let passes have these sizes only."""
+        self.sizes = tuple(sizes)
+        self._best.clear()
+
     def measured(self, name: str, size: int, seconds: float) -> None:
         """Note how long a pass took."""
         means = self._means.setdefault(name, {})

@@ -102,14 +102,15 @@ def read_description(answer: bytes) -> ModelDescription:
     )
 
 
-def read_canary(answer: bytes) -> None:
-    """Read the answer to `canary_request`; returns if the forward pass was sound.
+def read_canary(answer: bytes) -> tuple[int, ...]:
+    """Read the answer to `canary_request`; returns, if the forward pass was sound, the batch sizes that are not.
 
     Raises:
         Internal: if it was not.
         FailedPrecondition: if the model was refused at load; the text says why.
     """
-    opened(answer)
+    header, _ = opened(answer)
+    return wholes(header, "withdrawn", minimum=1) if "withdrawn" in header else ()
 
 
 def read_images(answer: bytes, shape: tuple[int, int, int, int]) -> GeneratedImages:

@@ -205,7 +205,7 @@ class Reconciler:
             answer = await self._server.predict(
                 record.backend_name, messages.canary_request(), timeout_s=self._canary_timeout_s
             )
-            messages.read_canary(answer)
+            self._registry.withdrew(record, messages.read_canary(answer))
         except MintageError as error:
             others_were_answered = self._registry.condition(record).answered_at > start
             busy = isinstance(error, DeadlineExceeded | ResourceExhausted) and others_were_answered

@@ -13,7 +13,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -104,6 +104,7 @@ class Registry:
         self.archives = archives
         self._folder = archives / "loaded"
         self._conditions: dict[str, Condition] = {}
+        self._withdrawn: dict[str, frozenset[int]] = {}
         self._read: dict[str, tuple[tuple[int, int, int], ModelRecord | None]] = {}
 
     def names(self) -> list[str]:
@@ -158,7 +159,25 @@ class Registry:
 
     def answered(self, record: ModelRecord) -> None:
         """Note that a real inference succeeded just now."""
-        self._conditions[record.backend_name] = Condition("ready", "", time.monotonic())
+        self._conditions[record.backend_name] = Condition("ready", self._warning(record), time.monotonic())
+
+    def withdrew(self, record: ModelRecord, sizes: Collection[int]) -> None:
+        """Note batch sizes that a worker of a model found to give other bits and uses no more."""
+        known = self.withdrawn(record)
+        if not set(sizes) <= known:
+            self._withdrawn[record.backend_name] = known | set(sizes)
+            log.error("batch sizes withdrawn", model=record.name, sizes=sorted(sizes))
+
+    def withdrawn(self, record: ModelRecord) -> frozenset[int]:
+        """The batch sizes that workers of a model have withdrawn, as far as this process knows."""
+        return self._withdrawn.get(record.backend_name, frozenset())
+
+    def _warning(self, record: ModelRecord) -> str:
+        withdrawn = self.withdrawn(record)
+        if not withdrawn:
+            return ""
+        sizes = ", ".join(map(str, sorted(withdrawn)))
+        return f"batch sizes {sizes} gave other bits and are used no more; the model server's log says more"
 
     def mark(self, record: ModelRecord, state: State, message: str) -> None:
         """Note that a model does not answer, and why."""

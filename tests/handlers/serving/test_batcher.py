@@ -103,3 +103,28 @@ def test_every_size_is_timed_before_the_first_request() -> None:
     passes = NotedPasses()
     batcher.warm_up(lambda: NotedWork(passes))
     assert [size for _, size in passes.noted] == [1, 1, 2, 2, 4, 4]
+
+
+def test_an_idle_batcher_checks_its_sizes_and_uses_a_bad_one_no_more() -> None:
+    checked: list[int] = []
+
+    def recheck() -> tuple[int, ...]:
+        checked.append(len(checked))
+        if len(checked) == 1:
+            raise RuntimeError("out of luck")
+        return (1, 4, 8)
+
+    passes, ended = NotedPasses(), list[Entry]()
+    limits = {"max_rows": 1000, "max_bytes": 1000}
+    batcher = Batcher((1, 2, 4, 8), **limits, works=lambda: True, recheck=recheck, recheck_s=0.0)
+    for size in batcher.times.sizes:
+        batcher.times.measured("generate", size, 0.01 + 0.0001 * size)
+    batcher.start()
+    try:
+        wait_until(lambda: batcher.withdrawn == [2])
+        batcher.add(entry(NotedWork(passes, 2, "pair"), done=ended.append))
+        wait_until(lambda: len(ended) == 1)
+    finally:
+        batcher.close()
+    assert passes.noted == [({"pair": range(2)}, 4)]
+    assert len(checked) >= 2

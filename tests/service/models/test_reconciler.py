@@ -1,11 +1,14 @@
 """The reconciler: what should be loaded is loaded, and ready means that it answers."""
 
 import asyncio
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from service.errors import Internal, InvalidArgument, Unavailable
 from service.models.loader import Loader
@@ -225,3 +228,31 @@ def test_the_setting_load_models_is_read_or_refused_by_name() -> None:
     for wrong in ("a", "a=", "=b.mar", "A=b.mar", "a=../b.mar", "a=b.zip"):
         with pytest.raises(InvalidArgument, match="MINTAGE_LOAD_MODELS"):
             parse_wanted(wrong)
+
+
+class Doubtful(FakeModelServer):
+    """Models that have withdrawn batch sizes, as their canaries say."""
+
+    withdrawn: Sequence[int] = ()
+
+    async def predict(self, backend_name: str, inputs: Mapping[str, bytes], *, timeout_s: float) -> bytes:
+        header = {"status": "ok", "message": "", **({"withdrawn": self.withdrawn} if self.withdrawn else {})}
+        return save({"header": np.frombuffer(json.dumps(header).encode(), np.uint8)})
+
+
+def test_a_model_that_withdrew_a_batch_size_answers_and_says_so(tmp_path: Path) -> None:
+    async def test() -> None:
+        bench, record = Bench(tmp_path), put(tmp_path, "digits", "generator")
+        await bench.reconcile_once()
+        models = Doubtful(tmp_path)
+        models.models = bench.models.models
+        reconciler = Reconciler(models, bench.registry, bench.loader, canary_period_s=0.0)
+        for withdrawn in ((24,), (), (8,)):
+            models.withdrawn = withdrawn
+            await reconciler.reconcile_once()
+            await reconciler.join()
+        assert bench.registry.withdrawn(record) == {8, 24}
+        assert bench.state("digits") == "ready"
+        assert bench.message("digits").startswith("batch sizes 8, 24 gave other bits and are used no more")
+
+    run(test())
