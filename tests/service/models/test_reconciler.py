@@ -235,7 +235,7 @@ class Doubtful(FakeModelServer):
 
     withdrawn: Sequence[int] = ()
 
-    async def predict(self, backend_name: str, inputs: Mapping[str, bytes], *, timeout_s: float) -> bytes:
+    async def predict(self, backend_name: str, inputs: Mapping[str, bytes], *, timeout_s: float, **turn: Any) -> bytes:
         header = {"status": "ok", "message": "", **({"withdrawn": self.withdrawn} if self.withdrawn else {})}
         return save({"header": np.frombuffer(json.dumps(header).encode(), np.uint8)})
 
