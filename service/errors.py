@@ -6,6 +6,7 @@
     ├── AlreadyExists        the request id or the output prefix is taken
     ├── FailedPrecondition   well-formed request, wrong state or wrong kind of thing
     ├── ResourceExhausted    too much at once; says when to try again
+    ├── TooLarge             a request is larger than its method takes
     ├── QuotaExceeded        a client's quota is used up; says when to try again, where waiting helps
     ├── Unavailable          a part does not answer now; says when to try again
     ├── DeadlineExceeded     the caller's deadline passed
@@ -103,6 +104,13 @@ class ResourceExhausted(_Retryable):
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
     reason = "OVERLOADED"
+
+
+class TooLarge(MintageError):
+    """Raised when a request is larger than its method takes; gRPC itself has the same code for one that it refuses."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    reason = "MESSAGE_TOO_LARGE"
 
 
 class QuotaExceeded(MintageError):

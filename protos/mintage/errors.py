@@ -166,7 +166,8 @@ def from_rpc(error: FailedCall, *, hint: str = "") -> ApiError:
     found = {type(known): True for known in (info, retry, bad) for any_ in status.details if any_.Unpack(known)}
     request_id = trailers.get(REQUEST_ID_KEY, "")
     text = error.details() or code.name.lower().replace("_", " ")
-    too_large = code is grpc.StatusCode.RESOURCE_EXHAUSTED and not info.reason and "larger than max" in text
+    refused = not info.reason and "larger than max" in text  # by gRPC, there or here
+    too_large = code is grpc.StatusCode.RESOURCE_EXHAUSTED and (refused or info.reason == "MESSAGE_TOO_LARGE")
     unreachable = code is grpc.StatusCode.UNAVAILABLE and not info.reason
     return (TooLarge if too_large else _BY_CODE.get(code, ApiError))(
         text + hint if unreachable else text,

@@ -1,4 +1,4 @@
-"""What happens to every call: a request id, a deadline, the translation of errors, one log line, the metrics."""
+"""What happens to every call: a request id, bounds, a deadline, the translation of errors, the log, the metrics."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError as RedisOutOfMemoryError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from service.api import bounds
 from service.api.call_log import CallLog
+from service.api.requests.clients import check_client
 from service.api.status import abort
 from service.errors import (
     Cancelled,
@@ -33,10 +35,14 @@ from service.errors import (
 from service.metrics import Metrics
 
 REQUEST_ID_KEY = "x-request-id"
+# Calls that gRPC has, but has not handed to us when the server stops, would end as CANCELLED without a word.
+QUIET_S, LONGEST_QUIET_S = 0.05, 1.0
 CLIENT_IS_EARLY_S = 0.1  # its deadline passes first: ours is counted from the call's arrival, and rounded up by gRPC
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 _ENDS_BY_ITSELF = "/grpc.health.v1.Health/"
 _END = object()
+
+_Read = Callable[[Any, Any], Any]  # makes a request of the bytes that came and the call's context
 
 log = structlog.get_logger("mintage.api")
 
@@ -57,9 +63,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc 
         self._streams: set[asyncio.Timeout] = set()
         self._draining = False
         self._ended = False
+        self._arrived = 0.0
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any) -> Any:
         """Wrap the handler of a call; None, if there is no such method, stays None."""
+        self._arrived = time.monotonic()
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
@@ -70,7 +78,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc 
             if handler.response_streaming
             else (handler.stream_unary if handler.request_streaming else handler.unary_unary)
         )
-        return _method_handler(handler, wrap(method, behaviour, _reader(handler)))
+        return _method_handler(handler, wrap(method, behaviour, _reader(handler, method)))
 
     @property
     def open_streams(self) -> int:
@@ -82,13 +90,19 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc 
         self._draining = True
         _expire(self._streams)
 
+    async def quiet(self) -> None:
+        """Wait until no call has arrived for a moment: then the server may stop without dropping one unseen."""
+        begin = self._arrived = time.monotonic()
+        while time.monotonic() < min(self._arrived + QUIET_S, begin + LONGEST_QUIET_S):
+            await asyncio.sleep(QUIET_S / 5)
+
     def end(self) -> None:
         """End every call in flight, and each new one, with UNAVAILABLE; left to gRPC, some would see CANCELLED."""
         self._ended = True
         self.drain()
         _expire(self._calls)
 
-    def _unary(self, method: str, behaviour: Callable[..., Any], read: Callable[[Any], Any]) -> Callable[..., Any]:
+    def _unary(self, method: str, behaviour: Callable[..., Any], read: _Read) -> Callable[..., Any]:
         async def call(request: Any, context: Any) -> Any:
             async with self._observed(method, context):
                 remaining_s = context.time_remaining()
@@ -97,17 +111,19 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc 
                     self._until_ended(),
                     _expiring(asyncio.timeout(limit_s), DeadlineExceeded("the deadline passed")),
                 ):
-                    return await behaviour(read(request), context)
+                    return await behaviour(read(request, context), context)
 
         return call
 
-    def _stream(self, method: str, behaviour: Callable[..., Any], read: Callable[[Any], Any]) -> Callable[..., Any]:
+    def _stream(
+        self, method: str, behaviour: Callable[..., Any], read: Callable[[Any, Any], Any]
+    ) -> Callable[..., Any]:
         guard = contextlib.nullcontext if method.startswith(_ENDS_BY_ITSELF) else self._until_drained
 
         async def call(request: Any, context: Any) -> None:
             async with (
                 self._observed(method, context),
-                contextlib.aclosing(behaviour(read(request), context)) as answers,
+                contextlib.aclosing(behaviour(read(request, context), context)) as answers,
             ):
                 while True:
                     async with guard():  # not around `write`, which must not be interrupted
@@ -191,17 +207,21 @@ def _serializer(serialize: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
     return lambda answer: answer if isinstance(answer, bytes) else serialize(answer)
 
 
-def _reader(handler: Any) -> Callable[[Any], Any]:
-    """A function that makes a request of the bytes that came."""
+def _reader(handler: Any, method: str) -> _Read:
+    """A function that makes a request of the bytes that came, within the bounds of its fields."""
     if handler.request_streaming or handler.request_deserializer is None:
-        return lambda requests: requests
+        return lambda requests, _: requests
 
-    def read(raw: bytes) -> Any:
+    def read(raw: bytes, context: Any) -> Any:
+        bounds.check_size(method, len(raw))
+        check_client(context)
         try:
-            return handler.request_deserializer(raw)
+            request = handler.request_deserializer(raw)
         except DecodeError:
             problem = FieldViolation("", "the request is not a message of this method")
             raise InvalidArgument([problem]) from None
+        bounds.check(request)
+        return request
 
     return read
 

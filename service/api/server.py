@@ -16,7 +16,6 @@ import grpc
 import structlog
 from google.longrunning import operations_pb2, operations_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 from mintage.v1 import (
     classification_pb2,
     classification_pb2_grpc,
@@ -33,6 +32,7 @@ from redis.asyncio import Redis
 
 from service import logs, memory
 from service.addresses import Address, read_address
+from service.api import reflection
 from service.api.health import Health, HealthServicer
 from service.api.interceptors import CallInterceptor
 from service.api.servicers.classification import ClassificationServicer
@@ -84,6 +84,7 @@ class Api:
         """Say NOT_SERVING, take no new calls, give running ones this many seconds, then end them."""
         self.health.stop()
         self.interceptor.drain()
+        await self.interceptor.quiet()
         stopped = asyncio.create_task(self.server.stop(seconds + LAST_WORDS_S))
         await asyncio.wait((stopped,), timeout=seconds)
         await self.end()
@@ -92,6 +93,7 @@ class Api:
     async def end(self) -> None:
         """End every call at once, with UNAVAILABLE, and stop."""
         self.interceptor.end()
+        await self.interceptor.quiet()
         await self.server.stop(LAST_WORDS_S)
 
 
@@ -176,7 +178,7 @@ def _build(settings: Settings, models: ModelServer, redis: Redis, pool: ThreadPo
     jobs_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(settings, redis, registry, inference), server)
     operations_pb2_grpc.add_OperationsServicer_to_server(OperationsServicer(settings, redis), server)
     health_pb2_grpc.add_HealthServicer_to_server(HealthServicer(health, settings.stack_entry), server)
-    reflection.enable_server_reflection(_service_names(), server)
+    reflection.enable(_service_names(), server)
     metrics.collection.register(ModelCollector(admissions, registry))
     if settings.metrics_port:
         _expose(metrics, settings)
@@ -219,6 +221,7 @@ def _options(settings: Settings) -> Sequence[tuple[str, int]]:
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
+        ("grpc.compression_enabled_algorithms_bitset", 1),  # none: a few bytes may become any number
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
@@ -228,8 +231,7 @@ def _options(settings: Settings) -> Sequence[tuple[str, int]]:
 
 def _service_names() -> tuple[str, ...]:
     files = (generation_pb2, classification_pb2, neurons_pb2, models_pb2, jobs_pb2, operations_pb2, health_pb2)
-    names = (service.full_name for file in files for service in file.DESCRIPTOR.services_by_name.values())
-    return (*names, reflection.SERVICE_NAME)
+    return tuple(service.full_name for file in files for service in file.DESCRIPTOR.services_by_name.values())
 
 
 def _signals() -> asyncio.Queue[signal.Signals]:

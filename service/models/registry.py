@@ -16,7 +16,7 @@ import time
 from collections.abc import AsyncIterator, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 import structlog
 from pydantic import TypeAdapter, ValidationError
@@ -230,15 +230,26 @@ class Registry:
 
     @contextlib.contextmanager
     def try_lock(self, name: str) -> Iterator[bool]:
-        """As `lock`, but yields False at once if another process holds it."""
+        """As `lock`, but yields False at once if another process holds it.
+
+        A lock leaves no file behind unless the model is recorded.
+        """
         self._folder.mkdir(parents=True, exist_ok=True)
-        with (self._folder / f".{name}.lock").open("w") as file:
+        path = self._folder / f".{name}.lock"
+        with path.open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 yield False
-            else:
+                return
+            if not _is_still(path, file):  # its last holder removed it
+                yield False
+                return
+            try:
                 yield True
+            finally:
+                if not (self._folder / f"{name}.json").exists():
+                    path.unlink(missing_ok=True)
 
     def _record(self, name: str) -> ModelRecord | None:
         """Read a record, from memory if its file is as it was; None if it is damaged."""
@@ -249,6 +260,14 @@ class Registry:
         if known is None or known[0] != version:
             known = self._read[name] = (version, parse_record(name, path.read_bytes()))
         return known[1]
+
+
+def _is_still(path: Path, file: IO[str]) -> bool:
+    """Whether an open file is the one that has the name now."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 def write_record(path: Path, record: ModelRecord) -> None:

@@ -7,7 +7,20 @@ from typing import Any
 from mintage.identity import CLIENT_KEY, CLIENT_NAME
 
 from service.api.requests.deadlines import deadline_of
+from service.errors import FieldViolation, InvalidArgument
 from service.models.admission import Caller
+
+
+def check_client(context: Any) -> None:
+    """Refuse a call whose `mintage-client` is no client's name: it would count for nobody, or for somebody else.
+
+    Raises:
+        InvalidArgument: if it is none.
+    """
+    for key, value in context.invocation_metadata() or ():
+        if key == CLIENT_KEY and not (isinstance(value, str) and CLIENT_NAME.fullmatch(value)):
+            expected = "must be 1 to 64 of A-Z, a-z, 0-9, '.', '_', '@' and '-'"
+            raise InvalidArgument([FieldViolation(f"metadata.{CLIENT_KEY}", expected)])
 
 
 def client_of(context: Any) -> str:

@@ -20,6 +20,7 @@ from mintage.v1 import generation_pb2, generation_pb2_grpc, jobs_pb2, jobs_pb2_g
 from redis.asyncio import Redis
 
 from service.addresses import free_port
+from service.api import interceptors
 from service.api.server import CannotListenError, running
 from service.settings import Settings
 from tests.support.model_server import FakeModelServer
@@ -42,6 +43,27 @@ def test_draining_lets_calls_in_flight_finish_and_refuses_new_ones(tmp_path: Pat
             assert refused.code is grpc.StatusCode.UNAVAILABLE
             at.models.answers.set()
             assert len((await call).images) == 1
+            await draining
+
+    run(test())
+
+
+@pytest.mark.parametrize("seconds", [0.0, 5.0])
+def test_calls_that_arrive_as_the_server_stops_are_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    monkeypatch.setattr(interceptors, "QUIET_S", 0.5)
+
+    async def test() -> None:
+        async with world(tmp_path) as at, grpc.aio.insecure_channel(at.address) as channel:
+            stub = generation_pb2_grpc.GenerationServiceStub(channel)
+            at.models.answers.clear()
+            calls = [asyncio.ensure_future(failure_of(stub.Generate(REQUEST))) for _ in range(60)]
+            draining = asyncio.create_task(at.api.drain(seconds))
+            await until(lambda: at.models.operations("generate"))
+            await at.api.end()
+            told = {(failure.code, failure.reason) for failure in await asyncio.gather(*calls)}
+            assert told == {(grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN")}
             await draining
 
     run(test())

@@ -141,3 +141,25 @@ def test_one_at_a_time_holds_a_models_lock(tmp_path: Path) -> None:
         await asyncio.gather(*tasks)
 
     run(test())
+
+
+def test_the_lock_of_a_model_that_is_not_recorded_leaves_no_file(tmp_path: Path) -> None:
+    async def test() -> None:
+        registry, held = Registry(tmp_path), 0
+
+        async def hold() -> None:
+            nonlocal held
+            async with Registry(tmp_path).lock("nobody"):
+                held += 1
+                assert held == 1
+                await asyncio.sleep(0)
+                held -= 1
+
+        await asyncio.gather(*(hold() for _ in range(20)))
+        assert list((tmp_path / "loaded").iterdir()) == []
+        registry.write(DIGITS)
+        async with registry.lock("digits"):
+            pass
+        assert {path.name for path in (tmp_path / "loaded").iterdir()} == {"digits.json", ".digits.lock"}
+
+    run(test())

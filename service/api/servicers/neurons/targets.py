@@ -32,10 +32,12 @@ class TargetRequest(Protocol):
 
 def check_concepts(names: Sequence[str], violations: Violations) -> None:
     """Check that each name could be a concept's, and comes once."""
+    seen: set[str] = set()
     for index, name in enumerate(names):
         violations.matches(f"concepts[{index}]", name, CONCEPT, CONCEPT_EXPECTED)
-        if name in names[:index]:
+        if name in seen:
             violations.add(f"concepts[{index}]", f"names {shown(name)} once more")
+        seen.add(name)
 
 
 def check_target(request: TargetRequest, violations: Violations) -> None:
