@@ -100,6 +100,7 @@ class Settings(BaseSettings):
     )
 
     max_images: int = Field(1024, ge=1, le=1024, description="Most images of one Generate or Classify call.")
+    max_stream_images: int = Field(100_000, ge=1, le=2**31 - 1, description="Most images of one StreamGenerate call.")
     max_image_pixels: int = Field(4_000_000, ge=1, le=2**28, description="Most pixels of an uploaded image file.")
     max_message_bytes: int = Field(
         64 * 2**20, ge=2**16, le=2**30, description="Most bytes of one gRPC message, either way."

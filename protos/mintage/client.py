@@ -2,6 +2,8 @@
 
     with Client("127.0.0.1:50051") as client:
         images = client.generate("digits", 64, seed=7)  # uint8 [64, 28, 28, 1]
+        for part in client.stream_generate("digits", 50_000):  # as they are made
+            ...
         found = client.classify("judge", images)
         print(found.labels, found.generated)
         print(client.detect("face-neuron", faces).confidences)
@@ -73,6 +75,8 @@ class Client:
 
     generate = method(image_calls.generate, Connection.run)
     generate_pil = method(image_calls.generate_pil, Connection.run)
+    stream_generate = method(image_calls.stream_generate, Connection.resumed)
+    stream_generate_png = method(image_calls.stream_generate_png, Connection.resumed)
     classify = method(image_calls.classify, Connection.run)
 
     models = method(model_calls.models, Connection.all)
@@ -93,7 +97,7 @@ class Client:
     create_score_job = method(creation_calls.create_score_job, Connection.run)
     job = method(job_calls.job, Connection.run)
     jobs = method(job_calls.jobs, Connection.items)
-    watch = method(job_calls.watch, Connection.watch)
+    watch = method(job_calls.watch, Connection.resumed)
     cancel = method(job_calls.cancel, Connection.run)
     pause = method(job_calls.pause, Connection.run)
     resume = method(job_calls.resume, Connection.run)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from mintage.v1 import jobs_pb2, models_pb2, verification_pb2
+from mintage.v1 import generation_pb2, jobs_pb2, models_pb2, verification_pb2
 
 from tests.support.world import World, world
 
@@ -85,8 +85,11 @@ class Script:
             server.stop(None).wait()
 
 
-_STREAMS = ("WatchJob", "ReadShard", "ReadJobFile", "VerifyJob")
+_STREAMS = ("StreamGenerate", "WatchJob", "ReadShard", "ReadJobFile", "VerifyJob")
 _SCRIPTED: dict[str, dict[str, tuple[Any, Any]]] = {
+    "mintage.v1.GenerationService": {
+        "StreamGenerate": (generation_pb2.StreamGenerateRequest, generation_pb2.StreamGenerateResponse),
+    },
     "mintage.v1.ModelService": {
         "GetModel": (models_pb2.GetModelRequest, models_pb2.GetModelResponse),
         "UnloadModel": (models_pb2.UnloadModelRequest, models_pb2.UnloadModelResponse),

@@ -32,6 +32,8 @@ class AsyncClient:
 
     generate = method(image_calls.generate, AsyncConnection.run)
     generate_pil = method(image_calls.generate_pil, AsyncConnection.run)
+    stream_generate = method(image_calls.stream_generate, AsyncConnection.resumed)
+    stream_generate_png = method(image_calls.stream_generate_png, AsyncConnection.resumed)
     classify = method(image_calls.classify, AsyncConnection.run)
 
     models = method(model_calls.models, AsyncConnection.all)
@@ -52,7 +54,7 @@ class AsyncClient:
     create_score_job = method(creation_calls.create_score_job, AsyncConnection.run)
     job = method(job_calls.job, AsyncConnection.run)
     jobs = method(job_calls.jobs, AsyncConnection.items)
-    watch = method(job_calls.watch, AsyncConnection.watch)
+    watch = method(job_calls.watch, AsyncConnection.resumed)
     cancel = method(job_calls.cancel, AsyncConnection.run)
     pause = method(job_calls.pause, AsyncConnection.run)
     resume = method(job_calls.resume, AsyncConnection.run)

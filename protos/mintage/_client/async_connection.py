@@ -10,12 +10,10 @@ from weakref import WeakKeyDictionary
 
 import grpc
 
-from mintage._client.calls import Call, Pages, Stream
+from mintage._client.calls import Call, Pages, Resumable, Stream
 from mintage._client.channels import callable_of, closed, metadata_of, options_for, proxy_hint
-from mintage._client.job_calls import Watch
 from mintage.errors import ApiError, from_rpc
 from mintage.retries import Attempts, Retries
-from mintage.v1 import jobs_pb2
 
 T = TypeVar("T")
 
@@ -75,16 +73,16 @@ class AsyncConnection:
                 yield answer
         stream.check()
 
-    async def watch(self, watch: Watch) -> AsyncIterator[jobs_pb2.Job]:
-        """What a watch shows, resumed whenever the server goes away."""
+    async def resumed(self, stream: Resumable[T]) -> AsyncIterator[T]:
+        """The answers of a stream, resumed whenever the server goes away."""
         attempts = Attempts(self._retries, repeatable=True, timeout_s=None)
-        while not watch.ended:
+        while not stream.ended:
             try:
-                async with aclosing(self._answers(watch.call())) as jobs:
-                    async for job in jobs:
+                async with aclosing(self._answers(stream.call())) as answers:
+                    async for answer in answers:
                         attempts.succeeded()
-                        yield job
-                        if watch.ended:
+                        yield answer
+                        if stream.ended:
                             return
             except ApiError as error:
                 await asyncio.sleep(attempts.pause_after(error))

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from google.protobuf.message import Message
 
 from mintage.errors import InputError
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 M = TypeVar("M", bound=Message)
 
 
 @dataclass(frozen=True, slots=True)
-class Call(Generic[T]):
+class Call(Generic[T_co]):
     """One call, or one stream of answers.
 
     Attributes:
@@ -34,7 +35,7 @@ class Call(Generic[T]):
     method: str
     request: Message
     answer: type[Message]
-    read: Callable[[Any], T]
+    read: Callable[[Any], T_co]
     repeatable: bool = True
     timeout_s: float | None = None
 
@@ -60,6 +61,17 @@ class Stream(Generic[T]):
 
     call: Call[T]
     check: Callable[[], None] = lambda: None
+
+
+class Resumable(Protocol[T_co]):
+    """A stream that can be begun again where it broke."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether everything was read."""
+
+    def call(self) -> Call[T_co]:
+        """The stream of what comes after the last answer that was read."""
 
 
 def made(kind: type[M], /, **fields: Any) -> M:

@@ -8,12 +8,10 @@ from typing import Any, TypeVar
 
 import grpc
 
-from mintage._client.calls import Call, Pages, Stream
+from mintage._client.calls import Call, Pages, Resumable, Stream
 from mintage._client.channels import callable_of, closed, metadata_of, options_for, proxy_hint
-from mintage._client.job_calls import Watch
 from mintage.errors import ApiError, from_rpc
 from mintage.retries import Attempts, Retries
-from mintage.v1 import jobs_pb2
 
 T = TypeVar("T")
 
@@ -68,15 +66,15 @@ class Connection:
         yield from self._answers(stream.call)
         stream.check()
 
-    def watch(self, watch: Watch) -> Iterator[jobs_pb2.Job]:
-        """What a watch shows, resumed whenever the server goes away."""
+    def resumed(self, stream: Resumable[T]) -> Iterator[T]:
+        """The answers of a stream, resumed whenever the server goes away."""
         attempts = Attempts(self._retries, repeatable=True, timeout_s=None)
-        while not watch.ended:
+        while not stream.ended:
             try:
-                for job in self._answers(watch.call()):
+                for answer in self._answers(stream.call()):
                     attempts.succeeded()
-                    yield job
-                    if watch.ended:
+                    yield answer
+                    if stream.ended:
                         return
             except ApiError as error:
                 time.sleep(attempts.pause_after(error))

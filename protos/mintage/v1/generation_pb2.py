@@ -24,21 +24,25 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bmintage/v1/generation.proto\x12\nmintage.v1\"=\n\nImageShape\x12\x0e\n\x06height\x18\x01 \x01(\x05\x12\r\n\x05width\x18\x02 \x01(\x05\x12\x10\n\x08\x63hannels\x18\x03 \x01(\x05\"{\n\x0fGenerateRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0c\n\x04seed\x18\x02 \x01(\x04\x12\x13\n\x0b\x66irst_index\x18\x03 \x01(\x03\x12\r\n\x05\x63ount\x18\x04 \x01(\x05\x12\'\n\x06\x66ormat\x18\x05 \x01(\x0e\x32\x17.mintage.v1.ImageFormat\"\xc2\x01\n\x10GenerateResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x0cmodel_digest\x18\x02 \x01(\t\x12%\n\x05shape\x18\x03 \x01(\x0b\x32\x16.mintage.v1.ImageShape\x12\'\n\x06\x66ormat\x18\x04 \x01(\x0e\x32\x17.mintage.v1.ImageFormat\x12\x13\n\x0b\x66irst_index\x18\x05 \x01(\x03\x12\x0e\n\x06images\x18\x06 \x03(\x0c\x12\x14\n\x0c\x64\x65vice_class\x18\x07 \x01(\t*n\n\x0bImageFormat\x12\x1c\n\x18IMAGE_FORMAT_UNSPECIFIED\x10\x00\x12\x14\n\x10IMAGE_FORMAT_PNG\x10\x01\x12\x15\n\x11IMAGE_FORMAT_JPEG\x10\x02\x12\x14\n\x10IMAGE_FORMAT_RAW\x10\x03\x32Z\n\x11GenerationService\x12\x45\n\x08Generate\x12\x1b.mintage.v1.GenerateRequest\x1a\x1c.mintage.v1.GenerateResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bmintage/v1/generation.proto\x12\nmintage.v1\"=\n\nImageShape\x12\x0e\n\x06height\x18\x01 \x01(\x05\x12\r\n\x05width\x18\x02 \x01(\x05\x12\x10\n\x08\x63hannels\x18\x03 \x01(\x05\"{\n\x0fGenerateRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0c\n\x04seed\x18\x02 \x01(\x04\x12\x13\n\x0b\x66irst_index\x18\x03 \x01(\x03\x12\r\n\x05\x63ount\x18\x04 \x01(\x05\x12\'\n\x06\x66ormat\x18\x05 \x01(\x0e\x32\x17.mintage.v1.ImageFormat\"\xc2\x01\n\x10GenerateResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x0cmodel_digest\x18\x02 \x01(\t\x12%\n\x05shape\x18\x03 \x01(\x0b\x32\x16.mintage.v1.ImageShape\x12\'\n\x06\x66ormat\x18\x04 \x01(\x0e\x32\x17.mintage.v1.ImageFormat\x12\x13\n\x0b\x66irst_index\x18\x05 \x01(\x03\x12\x0e\n\x06images\x18\x06 \x03(\x0c\x12\x14\n\x0c\x64\x65vice_class\x18\x07 \x01(\t\"\x81\x01\n\x15StreamGenerateRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0c\n\x04seed\x18\x02 \x01(\x04\x12\x13\n\x0b\x66irst_index\x18\x03 \x01(\x03\x12\r\n\x05\x63ount\x18\x04 \x01(\x05\x12\'\n\x06\x66ormat\x18\x05 \x01(\x0e\x32\x17.mintage.v1.ImageFormat\"\xc8\x01\n\x16StreamGenerateResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x0cmodel_digest\x18\x02 \x01(\t\x12%\n\x05shape\x18\x03 \x01(\x0b\x32\x16.mintage.v1.ImageShape\x12\'\n\x06\x66ormat\x18\x04 \x01(\x0e\x32\x17.mintage.v1.ImageFormat\x12\x13\n\x0b\x66irst_index\x18\x05 \x01(\x03\x12\x0e\n\x06images\x18\x06 \x03(\x0c\x12\x14\n\x0c\x64\x65vice_class\x18\x07 \x01(\t*n\n\x0bImageFormat\x12\x1c\n\x18IMAGE_FORMAT_UNSPECIFIED\x10\x00\x12\x14\n\x10IMAGE_FORMAT_PNG\x10\x01\x12\x15\n\x11IMAGE_FORMAT_JPEG\x10\x02\x12\x14\n\x10IMAGE_FORMAT_RAW\x10\x03\x32\xb5\x01\n\x11GenerationService\x12\x45\n\x08Generate\x12\x1b.mintage.v1.GenerateRequest\x1a\x1c.mintage.v1.GenerateResponse\x12Y\n\x0eStreamGenerate\x12!.mintage.v1.StreamGenerateRequest\x1a\".mintage.v1.StreamGenerateResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mintage.v1.generation_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_IMAGEFORMAT']._serialized_start=428
-  _globals['_IMAGEFORMAT']._serialized_end=538
+  _globals['_IMAGEFORMAT']._serialized_start=763
+  _globals['_IMAGEFORMAT']._serialized_end=873
   _globals['_IMAGESHAPE']._serialized_start=43
   _globals['_IMAGESHAPE']._serialized_end=104
   _globals['_GENERATEREQUEST']._serialized_start=106
   _globals['_GENERATEREQUEST']._serialized_end=229
   _globals['_GENERATERESPONSE']._serialized_start=232
   _globals['_GENERATERESPONSE']._serialized_end=426
-  _globals['_GENERATIONSERVICE']._serialized_start=540
-  _globals['_GENERATIONSERVICE']._serialized_end=630
+  _globals['_STREAMGENERATEREQUEST']._serialized_start=429
+  _globals['_STREAMGENERATEREQUEST']._serialized_end=558
+  _globals['_STREAMGENERATERESPONSE']._serialized_start=561
+  _globals['_STREAMGENERATERESPONSE']._serialized_end=761
+  _globals['_GENERATIONSERVICE']._serialized_start=876
+  _globals['_GENERATIONSERVICE']._serialized_end=1057
 # @@protoc_insertion_point(module_scope)

@@ -166,3 +166,91 @@ class GenerateResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GenerateResponse: _TypeAlias = GenerateResponse  # noqa: Y015
+
+@_typing.final
+class StreamGenerateRequest(_message.Message):
+    """Request of StreamGenerate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    FIRST_INDEX_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Resource name of a loaded generator, `models/{model}`. Required."""
+    seed: _builtins.int
+    """Seed of the latents, any 64-bit value. Default 0."""
+    first_index: _builtins.int
+    """Index of the first sample. Default 0. `first_index + count` must stay within 2^63 - 1."""
+    count: _builtins.int
+    """Number of images, from 1 to the server's `MINTAGE_MAX_STREAM_IMAGES`, by default 100,000. Required."""
+    format: Global___ImageFormat.ValueType
+    """Encoding of the images. Default PNG."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        seed: _builtins.int = ...,
+        first_index: _builtins.int = ...,
+        count: _builtins.int = ...,
+        format: Global___ImageFormat.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "first_index", b"first_index", "format", b"format", "model", b"model", "seed", b"seed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamGenerateRequest: _TypeAlias = StreamGenerateRequest  # noqa: Y015
+
+@_typing.final
+class StreamGenerateResponse(_message.Message):
+    """Response of StreamGenerate: some of the images. Its size is the server's choice: enough for a full forward pass."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    MODEL_DIGEST_FIELD_NUMBER: _builtins.int
+    SHAPE_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    FIRST_INDEX_FIELD_NUMBER: _builtins.int
+    IMAGES_FIELD_NUMBER: _builtins.int
+    DEVICE_CLASS_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Resource name of the model that made the images."""
+    model_digest: _builtins.str
+    """SHA-256 of the model's archive in lower-case hexadecimal; the same in every part."""
+    format: Global___ImageFormat.ValueType
+    """Encoding of the images."""
+    first_index: _builtins.int
+    """Index of the first image of this part."""
+    device_class: _builtins.str
+    """Device class that ran the network, as in GenerateResponse."""
+    @_builtins.property
+    def shape(self) -> Global___ImageShape:
+        """Size of each image."""
+
+    @_builtins.property
+    def images(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """The images in the order of their indices, at least one, as in GenerateResponse."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        model_digest: _builtins.str = ...,
+        shape: Global___ImageShape | None = ...,
+        format: Global___ImageFormat.ValueType = ...,
+        first_index: _builtins.int = ...,
+        images: _abc.Iterable[_builtins.bytes] | None = ...,
+        device_class: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["shape", b"shape"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_class", b"device_class", "first_index", b"first_index", "format", b"format", "images", b"images", "model", b"model", "model_digest", b"model_digest", "shape", b"shape"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamGenerateResponse: _TypeAlias = StreamGenerateResponse  # noqa: Y015

@@ -40,6 +40,11 @@ class GenerationServiceStub:
                 request_serializer=mintage_dot_v1_dot_generation__pb2.GenerateRequest.SerializeToString,
                 response_deserializer=mintage_dot_v1_dot_generation__pb2.GenerateResponse.FromString,
                 _registered_method=True)
+        self.StreamGenerate = channel.unary_stream(
+                '/mintage.v1.GenerationService/StreamGenerate',
+                request_serializer=mintage_dot_v1_dot_generation__pb2.StreamGenerateRequest.SerializeToString,
+                response_deserializer=mintage_dot_v1_dot_generation__pb2.StreamGenerateResponse.FromString,
+                _registered_method=True)
 
 
 class GenerationServiceServicer:
@@ -59,6 +64,18 @@ class GenerationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StreamGenerate(self, request, context):
+        """Generates images as Generate does, with the same bytes, and sends them in parts as they are made; more than fit in
+        one answer. Parts come in order and without gaps. A slow caller is waited for, and nothing more is computed for one
+        that left. A stream that broke is continued by another request, whose `first_index` is the next image's.
+
+        Fails as Generate, before or between parts. Each part has the time of one Generate; the whole has no limit but the
+        caller's own deadline. UNAVAILABLE also when the server shuts down.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_GenerationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -66,6 +83,11 @@ def add_GenerationServiceServicer_to_server(servicer, server):
                     servicer.Generate,
                     request_deserializer=mintage_dot_v1_dot_generation__pb2.GenerateRequest.FromString,
                     response_serializer=mintage_dot_v1_dot_generation__pb2.GenerateResponse.SerializeToString,
+            ),
+            'StreamGenerate': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamGenerate,
+                    request_deserializer=mintage_dot_v1_dot_generation__pb2.StreamGenerateRequest.FromString,
+                    response_serializer=mintage_dot_v1_dot_generation__pb2.StreamGenerateResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -96,6 +118,33 @@ class GenerationService:
             '/mintage.v1.GenerationService/Generate',
             mintage_dot_v1_dot_generation__pb2.GenerateRequest.SerializeToString,
             mintage_dot_v1_dot_generation__pb2.GenerateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamGenerate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/mintage.v1.GenerationService/StreamGenerate',
+            mintage_dot_v1_dot_generation__pb2.StreamGenerateRequest.SerializeToString,
+            mintage_dot_v1_dot_generation__pb2.StreamGenerateResponse.FromString,
             options,
             channel_credentials,
             insecure,

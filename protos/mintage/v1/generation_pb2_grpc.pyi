@@ -42,6 +42,14 @@ class GenerationServiceStub:
     if it is not a generator, RESOURCE_EXHAUSTED with RetryInfo if too many requests are waiting, UNAVAILABLE with
     RetryInfo while the model is not ready, DEADLINE_EXCEEDED if the deadline passes first.
     """
+    StreamGenerate: _grpc.UnaryStreamMultiCallable[_generation_pb2.StreamGenerateRequest, _generation_pb2.StreamGenerateResponse]
+    """Generates images as Generate does, with the same bytes, and sends them in parts as they are made; more than fit in
+    one answer. Parts come in order and without gaps. A slow caller is waited for, and nothing more is computed for one
+    that left. A stream that broke is continued by another request, whose `first_index` is the next image's.
+
+    Fails as Generate, before or between parts. Each part has the time of one Generate; the whole has no limit but the
+    caller's own deadline. UNAVAILABLE also when the server shuts down.
+    """
 
 @_typing.type_check_only
 class GenerationServiceAsyncStub(GenerationServiceStub):
@@ -56,6 +64,14 @@ class GenerationServiceAsyncStub(GenerationServiceStub):
     Fails with INVALID_ARGUMENT (every wrong field is named), NOT_FOUND if the model is not loaded, FAILED_PRECONDITION
     if it is not a generator, RESOURCE_EXHAUSTED with RetryInfo if too many requests are waiting, UNAVAILABLE with
     RetryInfo while the model is not ready, DEADLINE_EXCEEDED if the deadline passes first.
+    """
+    StreamGenerate: _aio.UnaryStreamMultiCallable[_generation_pb2.StreamGenerateRequest, _generation_pb2.StreamGenerateResponse]  # type: ignore[assignment]
+    """Generates images as Generate does, with the same bytes, and sends them in parts as they are made; more than fit in
+    one answer. Parts come in order and without gaps. A slow caller is waited for, and nothing more is computed for one
+    that left. A stream that broke is continued by another request, whose `first_index` is the next image's.
+
+    Fails as Generate, before or between parts. Each part has the time of one Generate; the whole has no limit but the
+    caller's own deadline. UNAVAILABLE also when the server shuts down.
     """
 
 class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -74,6 +90,20 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
         Fails with INVALID_ARGUMENT (every wrong field is named), NOT_FOUND if the model is not loaded, FAILED_PRECONDITION
         if it is not a generator, RESOURCE_EXHAUSTED with RetryInfo if too many requests are waiting, UNAVAILABLE with
         RetryInfo while the model is not ready, DEADLINE_EXCEEDED if the deadline passes first.
+        """
+
+    @_abc_1.abstractmethod
+    def StreamGenerate(
+        self,
+        request: _generation_pb2.StreamGenerateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_generation_pb2.StreamGenerateResponse], _abc.AsyncIterator[_generation_pb2.StreamGenerateResponse]]:
+        """Generates images as Generate does, with the same bytes, and sends them in parts as they are made; more than fit in
+        one answer. Parts come in order and without gaps. A slow caller is waited for, and nothing more is computed for one
+        that left. A stream that broke is continued by another request, whose `first_index` is the next image's.
+
+        Fails as Generate, before or between parts. Each part has the time of one Generate; the whole has no limit but the
+        caller's own deadline. UNAVAILABLE also when the server shuts down.
         """
 
 def add_GenerationServiceServicer_to_server(servicer: GenerationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

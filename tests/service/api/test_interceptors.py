@@ -32,6 +32,10 @@ class Single(generation_pb2_grpc.GenerationServiceServicer):
         await self._behaviour()
         return generation_pb2.GenerateResponse(model="done")
 
+    async def StreamGenerate(self, request: generation_pb2.StreamGenerateRequest, context: Any) -> AsyncIterator[Any]:
+        await self._behaviour()
+        yield generation_pb2.StreamGenerateResponse(model="done")
+
 
 class Stream:
     """Answers, does what a test says, answers again."""
