@@ -38,6 +38,7 @@ PIXELS = Bound()
 
 BOUNDS: Mapping[str, Bound] = {
     "mintage.v1.GenerateRequest.model": NAME,
+    "mintage.v1.StreamGenerateRequest.model": NAME,
     "mintage.v1.ClassifyRequest.model": NAME,
     "mintage.v1.EncodedImages.files": IMAGES,
     "mintage.v1.RawImages.pixels": PIXELS,
