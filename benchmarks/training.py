@@ -64,29 +64,29 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="seconds a measurement (default 20)")
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each way, taking turns (default 3)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads (default: torch's)")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="that both ways use (default cpu)")
     parser.add_argument("--case", choices=CASES, action="append", help="measure this one only; may be repeated")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)  # a measurement in a process of its own
     options = parser.parse_args()
     if options.way:
-        print(json.dumps(measured(options.case[0], options.way, options.seconds, options.threads)))
+        threads, device = options.threads, options.device
+        print(json.dumps(measured(options.case[0], options.way, options.seconds, threads=threads, device=device)))
         return
-    rows = [
-        row
-        for case in options.case or CASES
-        for row in alternated(case, seconds=options.seconds, rounds=options.rounds, threads=options.threads)
-    ]
+    rows = [row for case in options.case or CASES for row in alternated(case, options)]
     print(json.dumps([asdict(row) for row in rows], indent=2)) if options.json else print_table(rows, options.threads)
 
 
-def alternated(case: str, *, seconds: float, rounds: int, threads: int) -> list[Row]:
+def alternated(case: str, options: argparse.Namespace) -> list[Row]:
     """Measure a case both ways in turn, each time in a new process."""
     speeds: dict[str, list[float]] = {way: [] for way in WAYS}
     peaks: dict[str, float] = {}
-    for number in range(rounds):
+    numbers = {name: getattr(options, name) for name in ("seconds", "threads", "device")}
+    for number in range(options.rounds):
         for way in WAYS:
-            print(f"{case}: {way}, {number + 1} of {rounds}", file=sys.stderr)
-            arguments = ["--case", case, "--way", way, "--seconds", str(seconds), "--threads", str(threads)]
+            print(f"{case}: {way}, {number + 1} of {options.rounds}", file=sys.stderr)
+            arguments = [part for name, value in numbers.items() for part in (f"--{name}", str(value))]
+            arguments += ["--case", case, "--way", way]
             done = subprocess.run([sys.executable, __file__, *arguments], check=True, stdout=subprocess.PIPE, text=True)
             result = json.loads(done.stdout)
             speeds[way].append(result["images_per_second"])
@@ -94,22 +94,31 @@ def alternated(case: str, *, seconds: float, rounds: int, threads: int) -> list[
     return [Row(case, way, statistics.median(speeds[way]), peaks[way]) for way in WAYS]
 
 
-def measured(case: str, way: str, seconds: float, threads: int) -> dict[str, float]:
+def measured(case: str, way: str, seconds: float, *, threads: int, device: str) -> dict[str, float]:
     """Train for some seconds and return speed and peak memory of this process."""
     name, fields, shape = CASES[case]
-    recipe = recipe_named(name).overridden({**fields, "threads": threads})
+    recipe = recipe_named(name).overridden({**fields, "threads": threads, "device": device})
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     data = invented(shape)
+    if way == "textbook":
+        torch.set_default_device(device)
     step = ours(recipe, data) if way == "ours" else textbook(recipe, data)
     for _ in range(2):  # the first steps choose kernels and fill Adam's moments
-        step()
+        taken(step, device)
     steps, start_s = 0, time.perf_counter()
     while (elapsed_s := time.perf_counter() - start_s) < seconds or not steps:
-        step()
+        taken(step, device)
         steps += 1
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MEGABYTE
     return {"images_per_second": steps * recipe.batch_images / elapsed_s, "peak_mb": peak_mb}
+
+
+def taken(step: Callable[[], object], device: str) -> None:
+    """Take a step to its end; a GPU would only have been told of it."""
+    step()
+    if device == "cuda":
+        torch.cuda.synchronize()
 
 
 def invented(shape: tuple[int, int, int], count: int = 4000) -> LabelledImages:
@@ -125,7 +134,7 @@ def ours(recipe: Recipe, data: LabelledImages) -> Callable[[], object]:
 
 
 def textbook(recipe: Recipe, data: LabelledImages) -> Callable[[], None]:
-    """Return the step that a textbook would write."""
+    """Return the step that a textbook would write, for torch's default device."""
     config = RunConfig.of(recipe, data)
     if isinstance(recipe, ImprovedGanRecipe):
         discriminator: nn.Module = PlainDiscriminator(recipe, config.image_shape)
@@ -176,10 +185,10 @@ def plain_k_plus_1(
         for network in (generator, discriminator)
     ]
     average = plain_average(generator, discriminator)
-    labelled, labels = to_tensor(data.images[:100]), torch.from_numpy(data.labels[:100])
+    labelled, labels = here(to_tensor(data.images[:100])), here(torch.from_numpy(data.labels[:100]))
 
     def batch() -> Tensor:
-        return to_tensor(data.images[np.random.randint(len(data), size=recipe.unlabelled_batch)])
+        return here(to_tensor(data.images[np.random.randint(len(data), size=recipe.unlabelled_batch)]))
 
     def step() -> None:
         order = torch.randperm(100)
@@ -213,7 +222,7 @@ def plain_dcgan(
     ones, zeros = torch.ones(count), torch.zeros(count)
 
     def step() -> None:
-        real = to_tensor(data.images[np.random.randint(len(data), size=count)])
+        real = here(to_tensor(data.images[np.random.randint(len(data), size=count)]))
         fake = generator(2 * torch.rand(count, recipe.latent_size) - 1)
         adams[1].zero_grad()
         loss_of(discriminator(real), ones).backward()
@@ -225,6 +234,11 @@ def plain_dcgan(
         average()
 
     return step
+
+
+def here(tensor: Tensor) -> Tensor:
+    """Move a tensor to torch's default device."""
+    return tensor.to(torch.get_default_device())
 
 
 def plain_average(*networks: nn.Module) -> Callable[[], None]:

@@ -24,14 +24,14 @@ class Computed(Protocol):
         """Version of the handlers' arithmetic."""
 
 
-def check_device(plan: Plan, found: Computed) -> None:
+def check_device(plan: Plan, found: Computed, *, name: str = "the plan") -> None:
     """Refuse what was computed on another device class, torch version or numerics than the plan promises bytes for.
 
     Raises:
         FailedPrecondition: if it was.
     """
     if (wanted := _shown(plan)) != (shown := _shown(found)):
-        text = f"the plan was made for {wanted}, but the model now runs on {shown}"
+        text = f"{name} was made for {wanted}, but the model now runs on {shown}"
         raise FailedPrecondition(text, reason="DEVICE_CHANGED")
 
 

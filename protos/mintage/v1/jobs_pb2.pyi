@@ -965,7 +965,9 @@ class CreateScoreJobRequest(_message.Message):
     are scored. Images of another size than the model's are resized.
     """
     reference_job: _builtins.str
-    """Resource name of a score job that has succeeded, with the same model, whose images these are compared with."""
+    """Resource name of a score job that has succeeded, with the same model on the same device class, torch version and
+    numerics, whose images these are compared with.
+    """
     shard_size: _builtins.int
     """Images per shard of a `source_folder`, from 1 to 100,000; 0 chooses as for a sample job. Must be 0 for a
     `source_job`, which keeps its own shards.

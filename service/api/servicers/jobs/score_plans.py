@@ -11,6 +11,7 @@ from typing import Any
 from mintage.v1 import jobs_pb2
 
 from service.errors import DeadlineExceeded, FailedPrecondition, NotFound
+from service.jobs.devices import check_device
 from service.jobs.ledger.views import JobView
 from service.jobs.plan import MAX_COUNT, MAX_SHARDS, Plan, ScoredConcept, Scoring, default_shard_size
 from service.jobs.sources.inputs import InputFolder
@@ -212,6 +213,7 @@ def _check_reference(reference: JobView, record: ModelRecord) -> None:
             "features of two models cannot be compared; score it with this model too"
         )
         raise FailedPrecondition(text, reason="REFERENCE_OTHER_MODEL")
+    check_device(plan, record, name=name)
     if not record.features or plan.scoring.features != record.features:
         lacks = name if record.features else f"models/{record.name}"
         text = (

@@ -229,6 +229,9 @@ def test_a_score_job_is_compared_with_one_of_the_same_model(with_api: Use) -> No
         api.registry.write(dataclasses.replace(judge, digest="f" * 64))
         other = await refused(api.score(source.name, reference_job=reference.name), Code.FAILED_PRECONDITION)
         assert "two models cannot be compared" in other
+        api.registry.write(dataclasses.replace(judge, device_class="cpu-other-bfloat16"))
+        elsewhere = await refused(api.score(source.name, reference_job=reference.name), Code.FAILED_PRECONDITION)
+        assert f"the reference {reference.name} was made for cpu," in elsewhere and "cpu-other-bfloat16" in elsewhere
         api.registry.write(dataclasses.replace(judge, features=0))
         assert "no features" in await refused(
             api.score(source.name, reference_job=reference.name), Code.FAILED_PRECONDITION
