@@ -12,6 +12,7 @@ from service.api.servicers.jobs.score_requests import MAX_SPLITS
 from service.api.servicers.jobs.verification import MAX_RECOMPUTED
 from service.api.servicers.models import MAX_WORKERS
 from service.cli import app
+from service.cli.serving.sample import MAX_GRID
 from service.jobs.plan import MAX_COUNT, MAX_PRIORITY, MAX_SHARD_SIZE, default_shard_size
 from service.processes import stack
 from service.settings import Settings
@@ -56,5 +57,6 @@ def test_the_numbers_in_the_help_are_the_services() -> None:
     assert numbers("jobs", "sample", "shard_size") == [0, min(chosen), max(chosen)]
     assert numbers("jobs", "score", "shard_size") == [0, min(chosen), max(chosen)]
     assert numbers("jobs", "sample", "count") == [1, MAX_COUNT]
-    assert numbers("sample", "count") == [1, Settings.model_fields["max_images"].default]
+    assert numbers("sample", "count") == [1, Settings.model_fields["max_stream_images"].default]
+    assert numbers("sample", "output") == [MAX_GRID]
     assert numbers("up", "workers") == [0, stack.MAX_WORKERS]

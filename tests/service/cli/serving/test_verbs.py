@@ -14,6 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from service.cli import app
+from service.images import png
 from tests.client.fakes import world_in_a_thread
 from tests.support.formula import pixels
 from tests.support.world import World
@@ -72,6 +73,9 @@ def test_samples_become_a_grid_or_a_folder(mintage: Any, tmp_path: Path) -> None
     assert [Path(file).name for file in said["files"]] == ["000000005.png", "000000006.png", "000000007.png"]
     with Image.open(said["files"][1]) as image:
         assert (np.asarray(image) == pixels(0, 6)[:, :, 0]).all()
+    mintage("sample", "digits", "-n", 150, "-o", tmp_path / "more")
+    made = sorted((tmp_path / "more").iterdir())
+    assert [file.read_bytes() for file in made] == list(png.encode(np.stack([pixels(0, i) for i in range(150)])))
 
 
 def test_images_are_classified(mintage: Any, tmp_path: Path) -> None:
@@ -92,7 +96,8 @@ def test_images_are_classified(mintage: Any, tmp_path: Path) -> None:
     ("arguments", "status", "expected"),
     [
         (("sample", "nobody"), 2, "no model models/nobody is loaded"),
-        (("sample", "digits", "-n", "0"), 2, "count: must be from 1 to 1,024, not 0"),
+        (("sample", "digits", "-n", "0"), 2, "count: must be from 1 to 100,000, not 0"),
+        (("sample", "digits", "-n", "1025"), 2, "at most 1,024 images; name a folder for more"),
         (("sample", "judge"), 1, "models/judge is a classifier, not a generator"),
         (("sample", "digits", "-o", "x.gif"), 2, "must end in .png"),
         (("classify", "judge", "no/such.png"), 2, "no/such.png: No such file or directory"),
