@@ -235,6 +235,20 @@ def test_the_same_request_id_is_the_same_job(client: Client) -> None:
     assert first.name == second.name
 
 
+def test_a_stream_gives_the_files_of_a_jobs_shard_and_the_images_of_a_call(client: Client) -> None:
+    job = finished(client, client.create_sample_job("generator", 300, seed=9, shard_size=300))
+    with tarfile.open(folder_of(job) / "shards" / "000000.tar") as tar:
+        names = [name for name in tar.getnames() if name.endswith(".png")]
+        stored = [tar.extractfile(name).read() for name in names]  # type: ignore[union-attr]
+
+    streamed = [file for part in client.stream_generate_png("generator", 300, seed=9) for file in part]
+    parts = list(client.stream_generate("generator", 300, seed=9))
+
+    assert streamed == stored
+    assert len(parts) > 1
+    assert np.array_equal(np.concatenate(parts), client.generate("generator", 300, seed=9))
+
+
 def test_the_command_line_says_what_is_wrong_in_one_line_and_ends_with_2(stack: Stack, tmp_path: Path) -> None:
     text = tmp_path / "text.png"
     text.write_text("no picture")
