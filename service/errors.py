@@ -20,6 +20,7 @@ traceback goes to the log alone.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -27,6 +28,7 @@ from typing import ClassVar
 import grpc
 
 DOMAIN = "mintage"
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # of an OSError: a full disk, or a quota that is used up
 
 
 class MintageError(Exception):

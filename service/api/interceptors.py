@@ -23,6 +23,7 @@ from service.api.call_log import CallLog
 from service.api.requests.clients import check_client
 from service.api.status import abort
 from service.errors import (
+    NO_SPACE,
     Cancelled,
     DeadlineExceeded,
     FieldViolation,
@@ -182,6 +183,8 @@ def translated(error: Exception) -> MintageError:
         return ResourceExhausted("the job store is full", reason="JOB_STORE_FULL", retry_after_s=10.0)
     if isinstance(error, RedisConnectionError | RedisTimeoutError):
         return Unavailable("the job store does not answer", reason="JOB_STORE_UNAVAILABLE")
+    if isinstance(error, OSError) and error.errno in NO_SPACE:
+        return ResourceExhausted("a disk of the server is full", reason="NO_SPACE", retry_after_s=10.0)
     error_id = secrets.token_hex(8)
     log.error("internal error", error_id=error_id, exc_info=error)
     return Internal(f"internal error, id={error_id}", metadata={"id": error_id})

@@ -16,7 +16,7 @@ import structlog
 
 from service.backend.model_server import ModelServer
 from service.errors import NotFound, Unavailable
-from service.models import archives
+from service.models import archive_check, archives
 from service.models.backends import STARTUP_TIMEOUT_S, Backends
 from service.models.pins import NoPins, Pins
 from service.models.registry import ModelRecord, Registry, backend_name
@@ -132,7 +132,7 @@ class Loader:
     async def _load(self, name: str, archive: str, workers: int) -> ModelRecord:
         async with self._registry.lock(name):
             path = self._registry.archive(archive)
-            await asyncio.to_thread(archives.check_format, path)
+            await asyncio.to_thread(archive_check.check, path)
             digest = await asyncio.to_thread(archives.keep, path)
             entry = self._registry.entry(name)
             old = entry.record if entry is not None else None

@@ -23,7 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from service.backend.description import Kind
 from service.backend.neurons import Concept, UnitShape
-from service.errors import FailedPrecondition, NotFound, Unavailable
+from service.errors import NO_SPACE, FailedPrecondition, NotFound, ResourceExhausted, Unavailable
 from service.validation import ARCHIVE, MODEL_NAME
 
 State = Literal["loading", "ready", "failed"]
@@ -216,6 +216,9 @@ class Registry:
             (self._folder / f"{name}.json").unlink()
         except FileNotFoundError:
             raise NotFound(f"no model models/{name} is loaded", reason="MODEL_NOT_FOUND") from None
+        except OSError as error:
+            text = f"the record of models/{name} cannot be removed: {error.strerror}; remove {name}.json in loaded/"
+            raise FailedPrecondition(text, reason="RECORD_NOT_REMOVED") from error
         sync_folder(self._folder)
 
     @contextlib.asynccontextmanager
@@ -258,7 +261,7 @@ class Registry:
         version = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
         known = self._read.get(name)
         if known is None or known[0] != version:
-            known = self._read[name] = (version, parse_record(name, path.read_bytes()))
+            known = self._read[name] = (version, _read_record(name, path))
         return known[1]
 
 
@@ -279,8 +282,21 @@ def write_record(path: Path, record: ModelRecord) -> None:
     try:
         _write_whole(path, _RECORD.dump_json(record, indent=2))
     except OSError as error:
+        if error.errno in NO_SPACE:
+            raise ResourceExhausted(f"no space for the record of models/{record.name}", reason="NO_SPACE") from error
         text = f"the record of models/{record.name} cannot be written: {error.strerror}"
         raise FailedPrecondition(text, reason="RECORD_NOT_WRITTEN") from error
+
+
+def _read_record(name: str, path: Path) -> ModelRecord | None:
+    """Read a record; one that cannot be read counts as damaged."""
+    try:
+        return parse_record(name, path.read_bytes())
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        log.error("damaged model record", model=name, problems=[str(error)])
+        return None
 
 
 def parse_record(name: str, text: bytes) -> ModelRecord | None:

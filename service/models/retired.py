@@ -40,7 +40,7 @@ class RetiredModels:
     def _read(self, path: Path) -> ModelRecord | None:
         try:
             text = path.read_bytes()
-        except FileNotFoundError:
+        except OSError:  # there is none, or it cannot be read
             return None
         record = parse_record(path.stem.rpartition("-")[0], text)
         return record if record is not None and record.backend_name == path.stem else None

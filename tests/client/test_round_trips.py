@@ -13,6 +13,7 @@ from mintage.pictures import Picture, Pictures
 from PIL import Image
 
 from tests.client.fakes import world_in_a_thread
+from tests.support.archives import write_archive
 from tests.support.formula import pixels
 from tests.support.world import run, world
 
@@ -92,7 +93,7 @@ def test_errors_say_everything_that_the_server_said(tmp_path: Path) -> None:
 def test_models_are_listed_loaded_scaled_and_unloaded(tmp_path: Path) -> None:
     with world_in_a_thread(tmp_path) as at, Client(at.address) as client:
         assert [model.name for model in client.models()] == ["models/digits", "models/judge"]
-        (at.settings.archives / "new.mar").write_text("generator new")
+        write_archive(at.settings.archives / "new.mar", "generator new")
         assert client.load_model("new", "new.mar", workers=2).workers == 2
         assert client.scale_model("models/new", 1).workers == 1
         assert client.model("new").archive == "new.mar"
@@ -111,7 +112,7 @@ def test_the_asynchronous_client_does_the_same(tmp_path: Path) -> None:
             assert (await client.classify("judge", LEVELS)).labels == ["nought", "one", "two"]
             assert [model.name for model in await client.models()] == ["models/digits", "models/judge"]
             assert (await client.model("digits")).name == "models/digits"
-            (at.settings.archives / "new.mar").write_text("generator new")
+            write_archive(at.settings.archives / "new.mar", "generator new")
             await client.load_model("new", "new.mar")
             await client.scale_model("new", 2)
             assert await client.health("models/new")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,6 +15,7 @@ from safetensors.numpy import save
 from service.backend.description import ModelDescription
 from service.backend.neurons import Concept, UnitShape
 from service.models.registry import ModelRecord, Registry
+from tests.support.archives import digest_of, write_archive
 
 Tensors = dict[str, NDArray[Any]]
 
@@ -117,11 +117,6 @@ def described(text: str) -> ModelDescription:
     return DESCRIPTIONS.get(text.split(maxsplit=1)[0], GENERATOR)
 
 
-def digest_of(text: str) -> str:
-    """Digest of an archive that holds a text."""
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def record_of(description: ModelDescription, name: str, *, digest: str = "a" * 64) -> ModelRecord:
     """A record of a model that was loaded from `{name}.mar`."""
     facts = {field: getattr(description, field) for field in ModelDescription.__slots__}
@@ -131,7 +126,7 @@ def record_of(description: ModelDescription, name: str, *, digest: str = "a" * 6
 def put(archives: Path, name: str, text: str, description: ModelDescription | None = None) -> ModelRecord:
     """Write an archive and its record, as if it had been loaded before."""
     archives.mkdir(parents=True, exist_ok=True)
-    (archives / f"{name}.mar").write_text(text)
+    write_archive(archives / f"{name}.mar", text)
     record = record_of(description or described(text), name, digest=digest_of(text))
     Registry(archives).write(record)
     return record

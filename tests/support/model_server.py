@@ -23,7 +23,8 @@ from service.backend.workers import SERVICE, Priority, socket_name
 from service.errors import AlreadyExists, DeadlineExceeded, FailedPrecondition, NotFound, Unavailable
 from service.models.registry import backend_name as name_of
 from tests.support import formula
-from tests.support.formula import JOB_MODELS, SHAPE, answer, blob, digest_of
+from tests.support.archives import digest_of, text_of
+from tests.support.formula import JOB_MODELS, SHAPE, answer, blob
 
 
 @dataclass
@@ -101,7 +102,7 @@ class FakeModelServer:
         self._check_alive()
         if backend_name in self.models:
             raise AlreadyExists("taken")
-        text = (self.archives / archive_file_name).read_text()
+        text = text_of(self.archives / archive_file_name)
         if text.startswith("broken"):
             raise FailedPrecondition("its weights are damaged", reason="MODEL_REFUSED")
         self.models[backend_name] = self.described(text)

@@ -15,7 +15,7 @@ from service.jobs.ledger.ledger import Ledger
 from service.jobs.storage.store import open_store
 from service.models.registry import Registry, backend_name
 from service.settings import Settings
-from tests.support.formula import digest_of
+from tests.support.archives import digest_of
 from tests.support.model_server import FakeModelServer
 from tests.support.plans import sample_plan
 

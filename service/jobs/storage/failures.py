@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 from collections.abc import Iterator
 
-from service.errors import FailedPrecondition, ResourceExhausted
+from service.errors import NO_SPACE, FailedPrecondition, ResourceExhausted
 from service.jobs.storage.output import OutputError
 
-NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 SPACE_RETRY_AFTER_S = 30.0  # an operator has to make room first
 
 

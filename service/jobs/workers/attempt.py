@@ -14,7 +14,7 @@ from typing import TypeVar
 import structlog
 
 from service.backend.model_server import Predictor
-from service.errors import MintageError
+from service.errors import NO_SPACE, MintageError
 from service.jobs.faults import attempting, crash_point
 from service.jobs.ledger.ledger import LeaseEnded, Ledger
 from service.jobs.ledger.views import Lease
@@ -24,7 +24,6 @@ from service.jobs.shards.formats.choice import check_encoder, layout_of
 from service.jobs.shards.marker import Marker
 from service.jobs.shards.publish import DeterminismError, adopt, publish, temporary_label
 from service.jobs.sources.choice import source_digest
-from service.jobs.storage.failures import NO_SPACE
 from service.jobs.storage.output import AnyTemporary, OutputError
 from service.jobs.storage.store import open_store
 from service.jobs.workers.work import RequestSize, Work, work_on

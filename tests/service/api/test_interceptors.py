@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -124,6 +125,7 @@ def test_an_unknown_exception_leaks_nothing_and_is_in_the_log_under_its_id() -> 
         (NotFound("no such model", reason="MODEL_NOT_FOUND"), "NOT_FOUND", "MODEL_NOT_FOUND", None),
         (ResourceExhausted("full", retry_after_s=2.5), "RESOURCE_EXHAUSTED", "OVERLOADED", 2.5),
         (RedisConnectionError("redis://:secret@host"), "UNAVAILABLE", "JOB_STORE_UNAVAILABLE", 1.0),
+        (OSError(errno.ENOSPC, "secret", "/secret"), "RESOURCE_EXHAUSTED", "NO_SPACE", 10.0),
         (RedisOutOfMemoryError("secret"), "RESOURCE_EXHAUSTED", "JOB_STORE_FULL", 10.0),
     ],
 )

@@ -1,7 +1,6 @@
 """Loading: proven before it is recorded, replaced only by what works, nothing half-loaded left."""
 
 import asyncio
-import hashlib
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 from service.errors import FailedPrecondition, Internal, NotFound, Unavailable
 from service.models.loader import Loader
 from service.models.registry import Registry, backend_name
+from tests.support.archives import digest_of, text_of, write_archive
 from tests.support.formula import GENERATOR, put
 from tests.support.model_server import FakeModelServer
 from tests.support.world import run, until
@@ -26,8 +26,8 @@ class Bench:
         self.loader = Loader(self.models, self.registry, response_timeout_s=1)
 
     def archive(self, name: str, text: str) -> str:
-        (self.archives / name).write_text(text)
-        return hashlib.sha256(text.encode()).hexdigest()
+        write_archive(self.archives / name, text)
+        return digest_of(text)
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_an_archive_that_changes_while_it_is_loaded_changes_nothing(
     monkeypatch.setattr(FakeModelServer, "register", swap)
     record = run(bench.loader.load("digits", "a.mar", 1))
     assert (record.archive, record.digest) == ("a.mar", digest)
-    assert (bench.archives / f"{digest}.mar").read_text() == "generator 1"
+    assert text_of(bench.archives / f"{digest}.mar") == "generator 1"
 
 
 def test_only_the_archives_of_loaded_models_are_kept(bench: Bench) -> None:

@@ -12,6 +12,7 @@ from service.models.loader import Loader
 from service.models.reconciler import Reconciler
 from service.models.registry import ModelRecord, Registry
 from service.models.retired import RetiredModels
+from tests.support.archives import write_archive
 from tests.support.model_server import FakeModelServer
 from tests.support.world import run
 
@@ -54,7 +55,7 @@ class Bench:
 
     async def load(self, text: str) -> ModelRecord:
         """Load an archive that holds this text under the name `digits`."""
-        (self.folder / "a.mar").write_text(text)
+        write_archive(self.folder / "a.mar", text)
         return await self.loader.load("digits", "a.mar", 1)
 
     @property

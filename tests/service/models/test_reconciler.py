@@ -14,6 +14,7 @@ from service.errors import Internal, InvalidArgument, Unavailable
 from service.models.loader import Loader
 from service.models.reconciler import Reconciler, parse_wanted
 from service.models.registry import Registry
+from tests.support.archives import write_archive
 from tests.support.formula import put
 from tests.support.model_server import FakeModelServer
 from tests.support.world import run, until
@@ -166,7 +167,7 @@ def test_attempts_that_keep_failing_grow_rare(tmp_path: Path) -> None:
         (tmp_path / "digits.mar").unlink()
         for _ in range(20):
             await bench.reconcile_once()
-        (tmp_path / "digits.mar").write_text("broken")
+        write_archive(tmp_path / "digits.mar", "broken")
         await bench.reconcile_once()
         assert "no digits.mar" in bench.message("digits")
 
@@ -176,7 +177,7 @@ def test_attempts_that_keep_failing_grow_rare(tmp_path: Path) -> None:
 def test_wanted_models_are_loaded_once_and_may_be_unloaded_afterwards(tmp_path: Path) -> None:
     async def test() -> None:
         bench = Bench(tmp_path, wanted={"digits": "a.mar", "judge": "b.mar"})
-        (tmp_path / "a.mar").write_text("generator")
+        write_archive(tmp_path / "a.mar", "generator")
         await bench.reconcile_once()
         assert bench.state("digits") == "ready"
         assert set(bench.reconciler.missing) == {"judge"}

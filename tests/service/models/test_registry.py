@@ -163,3 +163,21 @@ def test_the_lock_of_a_model_that_is_not_recorded_leaves_no_file(tmp_path: Path)
         assert {path.name for path in (tmp_path / "loaded").iterdir()} == {"digits.json", ".digits.lock"}
 
     run(test())
+
+
+def test_a_record_that_cannot_be_read_is_set_aside_and_named(tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    registry.write(DIGITS)
+    (tmp_path / "loaded" / "broken.json").mkdir()
+    (tmp_path / "loaded" / "text.json").write_bytes(b"\xff no record")
+    entries = {entry.name: entry for entry in registry.entries()}
+    assert set(entries) == {"broken", "digits", "text"}
+    assert entries["digits"].record == DIGITS
+    for name in ("broken", "text"):
+        assert entries[name].record is None
+        assert "its record is damaged" in entries[name].condition.message
+        with pytest.raises(FailedPrecondition, match=f"models/{name}: its record is damaged"):
+            registry.find(name)
+    with pytest.raises(FailedPrecondition, match=r"remove broken\.json"):
+        registry.remove("broken")
+    registry.remove("text")

@@ -9,6 +9,7 @@ import grpc
 import pytest
 from mintage.v1 import models_pb2, models_pb2_grpc
 
+from tests.support.archives import write_archive
 from tests.support.formula import put
 from tests.support.world import World, failure_of, run, world
 
@@ -70,7 +71,7 @@ def test_a_strange_page_token_and_a_negative_size_are_refused(tmp_path: Path, to
 def test_load_scale_and_unload(tmp_path: Path) -> None:
     async def test() -> None:
         async with models_at(tmp_path) as (at, stub):
-            (at.settings.archives / "new.mar").write_text("classifier new")
+            write_archive(at.settings.archives / "new.mar", "classifier new")
             load = models_pb2.LoadModelRequest(name="models/new", archive="new.mar", workers=2)
             loaded = (await stub.LoadModel(load)).model
             assert (loaded.state, loaded.workers, loaded.archive) == (Model.STATE_READY, 2, "new.mar")
@@ -92,7 +93,7 @@ def test_load_scale_and_unload(tmp_path: Path) -> None:
 def test_a_load_that_fails_says_why(tmp_path: Path) -> None:
     async def test() -> None:
         async with models_at(tmp_path) as (at, stub):
-            (at.settings.archives / "bad.mar").write_text("broken")
+            write_archive(at.settings.archives / "bad.mar", "broken")
             failed = await failure_of(stub.LoadModel(models_pb2.LoadModelRequest(name="models/bad", archive="bad.mar")))
             assert failed.code is grpc.StatusCode.FAILED_PRECONDITION
             assert "its weights are damaged" in failed.message

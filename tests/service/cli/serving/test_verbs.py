@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from service.cli import app
 from service.images import png
 from tests.client.fakes import world_in_a_thread
+from tests.support.archives import write_archive
 from tests.support.formula import pixels
 from tests.support.world import World
 
@@ -56,7 +57,7 @@ def test_models_are_listed_as_a_table_and_as_json(mintage: Any) -> None:
 
 
 def test_a_model_is_loaded_shown_scaled_and_unloaded(mintage: Any, at: World) -> None:
-    (at.settings.archives / "new.mar").write_text("classifier new")
+    write_archive(at.settings.archives / "new.mar", "classifier new")
     mintage("models", "load", "new", "new.mar", "--workers", 2)
     assert "nought, one, two" in mintage("models", "show", "new").stdout
     assert json.loads(mintage("models", "scale", "models/new", 3, "--json").stdout)["workers"] == 3
