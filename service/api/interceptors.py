@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 import structlog
 from google.protobuf.message import DecodeError
+from mintage.limits import LOADING_METHODS, LOADING_S
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError as RedisOutOfMemoryError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -104,14 +105,16 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc 
         _expire(self._calls)
 
     def _unary(self, method: str, behaviour: Callable[..., Any], read: _Read) -> Callable[..., Any]:
+        longest_s, said = self._max_deadline_s, "the deadline passed"
+        if method in LOADING_METHODS:
+            longest_s = max(longest_s, LOADING_S)
+            said += f", of {longest_s:g} s at most; the server goes on, and GetModel shows when the model is ready"
+
         async def call(request: Any, context: Any) -> Any:
             async with self._observed(method, context):
                 remaining_s = context.time_remaining()
-                limit_s = self._max_deadline_s if remaining_s is None else min(remaining_s, self._max_deadline_s)
-                async with (
-                    self._until_ended(),
-                    _expiring(asyncio.timeout(limit_s), DeadlineExceeded("the deadline passed")),
-                ):
+                limit_s = longest_s if remaining_s is None else min(remaining_s, longest_s)
+                async with self._until_ended(), _expiring(asyncio.timeout(limit_s), DeadlineExceeded(said)):
                     return await behaviour(read(request, context), context)
 
         return call

@@ -7,9 +7,9 @@ from typing import Any
 from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 
 from mintage._client.calls import Call, Page, Pages, made, model_name, nothing
+from mintage.limits import LOADING_S
 from mintage.v1 import models_pb2
 
-LOAD_TIMEOUT_S = 180.0  # a worker has 120 s to start; the rest is for copying the archive and the first inference
 HEALTH_TIMEOUT_S = 5.0  # who asks for health wants to know now
 SERVING = 1  # grpc.health.v1.HealthCheckResponse.SERVING
 
@@ -43,9 +43,7 @@ def model(name: str) -> Call[models_pb2.Model]:
     return Call(_MODELS + "GetModel", request, models_pb2.GetModelResponse, _model)
 
 
-def load_model(
-    name: str, archive: str, *, workers: int = 0, timeout_s: float = LOAD_TIMEOUT_S
-) -> Call[models_pb2.Model]:
+def load_model(name: str, archive: str, *, workers: int = 0, timeout_s: float = LOADING_S) -> Call[models_pb2.Model]:
     """Load an archive, and wait until the model has answered a real request.
 
     Args:
@@ -78,7 +76,7 @@ def unload_model(name: str) -> Call[None]:
     return Call(_MODELS + "UnloadModel", request, models_pb2.UnloadModelResponse, nothing, repeatable=False)
 
 
-def scale_model(name: str, workers: int, *, timeout_s: float = LOAD_TIMEOUT_S) -> Call[models_pb2.Model]:
+def scale_model(name: str, workers: int, *, timeout_s: float = LOADING_S) -> Call[models_pb2.Model]:
     """Set a model's number of worker processes, from 1 to 64, and wait until they are ready.
 
     Raises:

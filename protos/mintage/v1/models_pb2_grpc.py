@@ -91,7 +91,8 @@ class ModelServiceServicer:
         until the last one has ended.
 
         Fails with INVALID_ARGUMENT for a bad name, NOT_FOUND if the archive is not in the archive folder,
-        FAILED_PRECONDITION if the archive cannot be served, for example because its weights are damaged.
+        FAILED_PRECONDITION if the archive cannot be served, for example because its weights are damaged, DEADLINE_EXCEEDED
+        after 180 seconds, or earlier if the caller says so; the server then goes on, and GetModel shows the end.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -110,7 +111,8 @@ class ModelServiceServicer:
     def ScaleModel(self, request, context):
         """Sets the number of worker processes of a model and returns once they are ready.
 
-        Fails with NOT_FOUND if no model of that name is loaded, INVALID_ARGUMENT for a number outside the range.
+        Fails with NOT_FOUND if no model of that name is loaded, INVALID_ARGUMENT for a number outside the range,
+        DEADLINE_EXCEEDED as LoadModel.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -50,7 +50,8 @@ class ModelServiceStub:
     until the last one has ended.
 
     Fails with INVALID_ARGUMENT for a bad name, NOT_FOUND if the archive is not in the archive folder,
-    FAILED_PRECONDITION if the archive cannot be served, for example because its weights are damaged.
+    FAILED_PRECONDITION if the archive cannot be served, for example because its weights are damaged, DEADLINE_EXCEEDED
+    after 180 seconds, or earlier if the caller says so; the server then goes on, and GetModel shows the end.
     """
     UnloadModel: _grpc.UnaryUnaryMultiCallable[_models_pb2.UnloadModelRequest, _models_pb2.UnloadModelResponse]
     """Unloads a model: from now on it is NOT_FOUND. While unfinished jobs need it, the model server holds it for them
@@ -61,7 +62,8 @@ class ModelServiceStub:
     ScaleModel: _grpc.UnaryUnaryMultiCallable[_models_pb2.ScaleModelRequest, _models_pb2.ScaleModelResponse]
     """Sets the number of worker processes of a model and returns once they are ready.
 
-    Fails with NOT_FOUND if no model of that name is loaded, INVALID_ARGUMENT for a number outside the range.
+    Fails with NOT_FOUND if no model of that name is loaded, INVALID_ARGUMENT for a number outside the range,
+    DEADLINE_EXCEEDED as LoadModel.
     """
 
 @_typing.type_check_only
@@ -86,7 +88,8 @@ class ModelServiceAsyncStub(ModelServiceStub):
     until the last one has ended.
 
     Fails with INVALID_ARGUMENT for a bad name, NOT_FOUND if the archive is not in the archive folder,
-    FAILED_PRECONDITION if the archive cannot be served, for example because its weights are damaged.
+    FAILED_PRECONDITION if the archive cannot be served, for example because its weights are damaged, DEADLINE_EXCEEDED
+    after 180 seconds, or earlier if the caller says so; the server then goes on, and GetModel shows the end.
     """
     UnloadModel: _aio.UnaryUnaryMultiCallable[_models_pb2.UnloadModelRequest, _models_pb2.UnloadModelResponse]  # type: ignore[assignment]
     """Unloads a model: from now on it is NOT_FOUND. While unfinished jobs need it, the model server holds it for them
@@ -97,7 +100,8 @@ class ModelServiceAsyncStub(ModelServiceStub):
     ScaleModel: _aio.UnaryUnaryMultiCallable[_models_pb2.ScaleModelRequest, _models_pb2.ScaleModelResponse]  # type: ignore[assignment]
     """Sets the number of worker processes of a model and returns once they are ready.
 
-    Fails with NOT_FOUND if no model of that name is loaded, INVALID_ARGUMENT for a number outside the range.
+    Fails with NOT_FOUND if no model of that name is loaded, INVALID_ARGUMENT for a number outside the range,
+    DEADLINE_EXCEEDED as LoadModel.
     """
 
 class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -137,7 +141,8 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         until the last one has ended.
 
         Fails with INVALID_ARGUMENT for a bad name, NOT_FOUND if the archive is not in the archive folder,
-        FAILED_PRECONDITION if the archive cannot be served, for example because its weights are damaged.
+        FAILED_PRECONDITION if the archive cannot be served, for example because its weights are damaged, DEADLINE_EXCEEDED
+        after 180 seconds, or earlier if the caller says so; the server then goes on, and GetModel shows the end.
         """
 
     @_abc_1.abstractmethod
@@ -160,7 +165,8 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_models_pb2.ScaleModelResponse, _abc.Awaitable[_models_pb2.ScaleModelResponse]]:
         """Sets the number of worker processes of a model and returns once they are ready.
 
-        Fails with NOT_FOUND if no model of that name is loaded, INVALID_ARGUMENT for a number outside the range.
+        Fails with NOT_FOUND if no model of that name is loaded, INVALID_ARGUMENT for a number outside the range,
+        DEADLINE_EXCEEDED as LoadModel.
         """
 
 def add_ModelServiceServicer_to_server(servicer: ModelServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 import structlog
-from mintage.v1 import generation_pb2, generation_pb2_grpc, jobs_pb2, jobs_pb2_grpc
+from mintage.v1 import generation_pb2, generation_pb2_grpc, jobs_pb2, jobs_pb2_grpc, models_pb2
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError as RedisOutOfMemoryError
 
@@ -19,6 +19,7 @@ from service.metrics import Metrics
 from tests.support.world import failure_of, run, until
 
 JOBS = "mintage.v1.JobService"
+MODELS = "mintage.v1.ModelService"
 METHOD = "/mintage.v1.GenerationService/Generate"
 Behaviour = Callable[[], Awaitable[object]]
 
@@ -48,6 +49,17 @@ class Stream:
         yield jobs_pb2.WatchJobResponse(job=jobs_pb2.Job(name="first"))
         await self._behaviour()
         yield jobs_pb2.WatchJobResponse(job=jobs_pb2.Job(name="second"))
+
+
+class Loading:
+    """Does what a test says, then answers."""
+
+    def __init__(self, behaviour: Behaviour) -> None:
+        self._behaviour = behaviour
+
+    async def load(self, request: models_pb2.LoadModelRequest, context: Any) -> models_pb2.LoadModelResponse:
+        await self._behaviour()
+        return models_pb2.LoadModelResponse()
 
 
 class Served:
@@ -81,6 +93,12 @@ async def served(behaviour: Behaviour, *, max_deadline_s: float = 10.0) -> Async
         response_serializer=jobs_pb2.WatchJobResponse.SerializeToString,
     )
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(JOBS, {"WatchJob": watch}),))
+    load = grpc.unary_unary_rpc_method_handler(
+        Loading(behaviour).load,
+        request_deserializer=models_pb2.LoadModelRequest.FromString,
+        response_serializer=models_pb2.LoadModelResponse.SerializeToString,
+    )
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(MODELS, {"LoadModel": load}),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
@@ -215,6 +233,20 @@ def test_a_call_without_a_deadline_gets_the_longest_one() -> None:
             failure = await failure_of(at.generate(REQUEST))
         assert failure.code is grpc.StatusCode.DEADLINE_EXCEEDED
         assert failure.reason == "DEADLINE_EXCEEDED"
+
+    run(test())
+
+
+def test_a_model_may_load_for_longer_than_other_calls_take() -> None:
+    async def test() -> None:
+        loaded = asyncio.Event()
+        async with served(loaded.wait, max_deadline_s=0.02) as at:
+            load = at.channel.unary_unary(f"/{MODELS}/LoadModel")(b"")
+            failure = await failure_of(at.generate(REQUEST))
+            assert failure.code is grpc.StatusCode.DEADLINE_EXCEEDED
+            assert not load.done()
+            loaded.set()
+            await load
 
     run(test())
 
