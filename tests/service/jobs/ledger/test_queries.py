@@ -42,7 +42,7 @@ def test_pages_hold_every_shard_once_in_order(with_api: Use) -> None:
     with_api(act)
 
 
-@pytest.mark.parametrize("token", ["x", "!!!", "am9iOi4uLw", "ä", "c2hhcmQ6LTE", "A" * 100_000])
+@pytest.mark.parametrize("token", ["x", "!!!", "am9iOi4uLw", "ä", "c2hhcmQ6LTE", "A" * 1000])
 def test_a_page_token_of_nobody_is_refused(with_api: Use, token: str) -> None:
     async def act(api: Api) -> None:
         listing = api.stub.ListJobs(jobs_pb2.ListJobsRequest(page_token=token, page_size=-1))
