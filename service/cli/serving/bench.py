@@ -180,7 +180,7 @@ def _as_dict(target: ApiTarget, processes: int, found: Sequence[Measurement]) ->
 
 
 def _print_table(target: ApiTarget, found: Sequence[Measurement]) -> None:
-    numbers = ("images/s", "calls/s", "p50 ms", "p90 ms", "p99 ms", "max ms", "calls", "errors")
+    numbers = ("images/s", "calls/s", "p50", "p90", "p99", "max", "calls", "errors")
     rows = [
         (
             _load_text(one.load),
@@ -192,7 +192,7 @@ def _print_table(target: ApiTarget, found: Sequence[Measurement]) -> None:
         )
         for one in found
     ]
-    title = f"{target.kind} {target.model}, {target.images} images per call, {target.encoding}"
+    title = f"{target.kind} {target.model}, {target.images} images per call, {target.encoding}; latencies in ms"
     console().print(title)
     console().print(table(("load", *numbers), rows, right=numbers))
 

@@ -72,7 +72,7 @@ def test_every_encoding_is_answered_without_error(bench: Any, model: str, kind: 
 def test_an_open_loop_asks_at_its_rate(bench: Any) -> None:
     shown = bench("digits", "--rate", 40, "--images", 1, "--duration", 1, "--warm-up", 0, "--seed", 3).stdout
     assert "40.0 calls/s" in shown
-    assert "generate digits, 1 images per call, raw" in shown
+    assert "generate digits, 1 images per call, raw; latencies in ms" in shown
     assert "cores in use" in shown
 
 
