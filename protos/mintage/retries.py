@@ -19,14 +19,15 @@ class Retries:
     """How often and how long.
 
     Attributes:
-        attempts: Calls in all, the first one included; 1 switches retries off. These last some four seconds.
+        attempts: Calls in all, the first one included; 1 switches retries off. These last some twelve seconds: a server
+            on a busy machine may take as long to start.
         first_pause_s: Pause before the second; each further pause is twice as long.
         max_pause_s: Upper bound of that.
         restart_attempts: As `attempts`, where the server does not answer but has answered this client before: half a
-            minute, in which it restarts.
+            minute.
     """
 
-    attempts: int = 7
+    attempts: int = 9
     first_pause_s: float = 0.1
     max_pause_s: float = 5.0
     restart_attempts: int = 12

@@ -32,12 +32,12 @@ TimeoutOption = Annotated[float, typer.Option("--timeout", min=0.001, help="Seco
 def connect(api: str | None = None) -> Client:
     """Open a client; `api` is host:port, by default MINTAGE_API_ADDRESS or 127.0.0.1:50051. Use it in a `with`.
 
-    It goes by the name that MINTAGE_CLIENT has, if that is set.
+    It goes by the name that MINTAGE_CLIENT has, if that is set. Where no API answers it says so after a second.
     """
-    from mintage.client import Client
+    from mintage.client import Client, Retries
 
     address = api or os.environ.get("MINTAGE_API_ADDRESS") or DEFAULT_API
-    return Client(address, name=os.environ.get("MINTAGE_CLIENT", ""))
+    return Client(address, name=os.environ.get("MINTAGE_CLIENT", ""), retries=Retries(attempts=5))
 
 
 def fail(message: str, status: int = BAD_INPUT) -> NoReturn:
