@@ -255,7 +255,7 @@ def test_calls_at_a_worker_that_is_killed_or_scaled_away_are_answered_by_another
 
 def test_a_deadline_that_passes_is_said_so(server: RunningTorchServe) -> None:
     with pytest.raises(DeadlineExceeded):
-        server.call(lambda client: client.predict("gen", messages.canary_request(), timeout_s=0.0005))
+        server.call(lambda client: client.predict("gen", messages.generate_request(1, 0, 10_000), timeout_s=0.001))
 
 
 def test_workers_are_added_and_taken_away(server: RunningTorchServe) -> None:
