@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import logging
 import os
@@ -86,11 +87,14 @@ def serve(properties: Mapping[str, Any], name: str, kind: Kind, operations: type
     )
     batcher.warm_up(lambda: _canary(answering))
     batcher.start()
+    atexit.register(batcher.close)  # a thread that Python abandons inside torch would abort the process
     desk = Desk(answering, batcher)
     if sockets := _folder("MINTAGE_WORKER_SOCKETS"):
         prefix = hashlib.sha256(name.encode()).hexdigest()[:NAME_DIGITS]
         remove_stale(sockets, prefix)
-        WorkerServer(desk, sockets / f"{prefix}.{os.getpid()}", max_message_bytes=max_bytes).start()
+        server = WorkerServer(desk, sockets / f"{prefix}.{os.getpid()}", max_message_bytes=max_bytes)
+        server.start()
+        atexit.register(server.close)
     return desk
 
 

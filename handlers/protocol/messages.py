@@ -149,6 +149,11 @@ def read_request(item: Item) -> Request:
     return reader(request, item)
 
 
+def size_of(request: Request | Failure) -> int:
+    """Return the bytes of a request's images."""
+    return request.images.nbytes if isinstance(request, Classify | Detect | Activate | Reconstruct) else 0
+
+
 def write_answer(outcome: Answer | Failure, facts: Mapping[str, object]) -> bytes:
     """Write one answer; `facts` go into every header."""
     if isinstance(outcome, Failure):

@@ -21,6 +21,7 @@ LOG = logging.getLogger("mintage.handlers")
 WARM_UP_S = 2.0  # in which sizes are timed before a model is ready
 IDLE_S = 0.5  # without work, after which a size may be checked again
 RECHECK_S = 30.0  # between two checks, which may keep a caller waiting for two passes
+CLOSING_S = 5.0  # a pass takes a moment, or the device hangs
 EXPIRY_S = 0.05  # between two searches for expired work
 
 
@@ -63,11 +64,12 @@ class Batcher:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop after the pass that is being computed."""
+        """Stop after the pass that is being computed, unless that takes too long."""
         with self._changed:
             self._closed = True
             self._changed.notify()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join(CLOSING_S)
 
     def warm_up(self, make: Callable[[], Work]) -> None:
         """Time a pass of every size, small ones first, as far as a short time allows; before `start`.

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from handlers.operations.work import Work, attempt
 from handlers.protocol import messages
-from handlers.protocol.messages import Answer, Canary, Describe, Failure, Item, Request
+from handlers.protocol.messages import Answer, Failure, Item, Request
 from handlers.serving.batcher import Batcher
 from handlers.serving.queue import Entry, QueueFullError
 
@@ -51,22 +51,25 @@ class Desk:
         self._operations = operations
         self._batcher = batcher
 
-    def begin(self, item: Item, caller: Caller, done: Callable[[Entry], None]) -> Entry | bytes:
+    def read(self, item: Item) -> Request | Failure:
+        """Read and check a request."""
+        return attempt(lambda: self._operations.check(messages.read_request(item)))
+
+    def begin(self, request: Request | Failure, caller: Caller, done: Callable[[Entry], None]) -> Entry | bytes:
         """Have a request computed; returns its answer at once if there is nothing to compute.
 
         Args:
-            item: The request.
+            request: As it was read.
             caller: Who asks.
             done: Called in another thread when the work has ended; then `answer` has the answer.
 
         Raises:
             QueueFullError: if too much work waits already.
         """
-        begun = attempt(lambda: self._begun(item))
+        begun = request if isinstance(request, Failure) else attempt(lambda: self._operations.begin(request))
         if isinstance(begun, Answer | Failure):
-            return messages.write_answer(begun, self._facts)
-        size_bytes = sum(map(len, item.values()))
-        entry = Entry(begun, caller.client, caller.bulk, caller.deadline, size_bytes, done)
+            return messages.write_answer(begun, self._operations.facts)
+        entry = Entry(begun, caller.client, caller.bulk, caller.deadline, messages.size_of(request), done)
         assert self._batcher is not None  # noqa: S101 - a refused model begins no work
         self._batcher.add(entry)
         return entry
@@ -87,7 +90,7 @@ class Desk:
         ended = threading.Event()
         caller = Caller(bytes(item.get("client", b"")).decode(errors="replace"), item.get("class") == b"bulk")
         try:
-            begun = self.begin(item, caller, lambda _: ended.set())
+            begun = self.begin(self.read(item), caller, lambda _: ended.set())
         except QueueFullError as error:
             return messages.write_answer(Failure("error", str(error)), self._facts)
         if isinstance(begun, bytes):
@@ -104,19 +107,6 @@ class Desk:
         """What every answer's header says; `withdrawn` only if there are such sizes."""
         withdrawn = self._batcher.withdrawn if self._batcher is not None else []
         return {**self._operations.facts, "withdrawn": withdrawn} if withdrawn else self._operations.facts
-
-    def _begun(self, item: Item) -> Work | Answer:
-        request = self._operations.check(messages.read_request(item))
-        return self._operations.begin(request)
-
-
-def is_probe(item: Item) -> bool:
-    """Say whether a request is one that only looks whether the model is well, on nobody's behalf."""
-    try:
-        request = messages.read_request(item)
-    except Exception:
-        return False
-    return isinstance(request, Canary | Describe)
 
 
 def seconds_from_now(seconds: float | None) -> float:

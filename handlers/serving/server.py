@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import uvloop
 
 from handlers.errors import RequestError
-from handlers.protocol import messages
-from handlers.protocol.messages import item_of
-from handlers.serving.desk import Caller, Desk, is_probe, seconds_from_now
+from handlers.protocol.messages import Canary, Describe, Failure, Request, item_of
+from handlers.serving.desk import Caller, Desk, seconds_from_now
 from handlers.serving.queue import Entry, QueueFullError
 
 SERVICE = "mintage.worker"
@@ -68,10 +68,11 @@ class WorkerServer:
     def close(self) -> None:
         """Stop listening, and end what is open."""
         self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join()
+        self._thread.join(STARTUP_TIMEOUT_S)
 
     def _run(self) -> None:
-        asyncio.run(self._serve())
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._serve())
 
     async def _serve(self) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
@@ -99,19 +100,20 @@ class WorkerServer:
             item = item_of(message)
         except RequestError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        if is_probe(item):
-            return await self._answer(item, context)
+        request = self._desk.read(item)
+        if isinstance(request, Canary | Describe):  # asks on nobody's behalf whether the model is well
+            return await self._answer(request, context)
         self._calls += 1
         try:
-            return await self._answer(item, context)
+            return await self._answer(request, context)
         finally:
             self._calls -= 1
             self._quiet_since = time.monotonic()
 
-    async def _answer(self, item: messages.Item, context: Any) -> bytes:
+    async def _answer(self, request: Request | Failure, context: Any) -> bytes:
         ended: asyncio.Future[None] = self._loop.create_future()
         try:
-            begun = self._desk.begin(item, _caller(context), lambda entry: self._end(entry, ended))
+            begun = self._desk.begin(request, _caller(context), lambda entry: self._end(entry, ended))
         except QueueFullError as error:
             advice = ((RETRY_KEY, f"{error.retry_after_s:.3f}"),)
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error), advice)

@@ -114,8 +114,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc 
             async with self._observed(method, context):
                 remaining_s = context.time_remaining()
                 limit_s = longest_s if remaining_s is None else min(remaining_s, longest_s)
-                async with self._until_ended(), _expiring(asyncio.timeout(limit_s), DeadlineExceeded(said)):
-                    return await behaviour(read(request, context), context)
+                answer = behaviour(read(request, context), context)
+                return await self._within(limit_s, answer, late=DeadlineExceeded(said))
 
         return call
 
@@ -138,8 +138,19 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc 
 
         return call
 
-    def _until_ended(self) -> AbstractAsyncContextManager[None]:
-        return _unless_over(self._ended, self._calls)
+    async def _within(self, limit_s: float, answer: Awaitable[Any], *, late: MintageError) -> Any:
+        """Await an answer; raise `late` after so many seconds, or that the server shuts down if it does so earlier."""
+        limit = asyncio.timeout(0.0 if self._ended else limit_s)
+        self._calls.add(limit)
+        try:
+            async with limit:
+                return await answer
+        except TimeoutError:
+            if limit.expired():
+                raise (_shutting_down() if self._ended else late) from None
+            raise
+        finally:
+            self._calls.discard(limit)
 
     def _until_drained(self) -> AbstractAsyncContextManager[None]:
         return _unless_over(self._draining, self._streams)

@@ -14,6 +14,7 @@ from typing import Any
 
 import grpc
 import structlog
+import uvloop
 from google.longrunning import operations_pb2, operations_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from mintage.v1 import (
@@ -105,7 +106,8 @@ def run(settings: Settings) -> None:
     """
     logs.configure(settings)
     memory.keep()
-    asyncio.run(serve(settings))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(settings))
 
 
 async def serve(settings: Settings) -> None:

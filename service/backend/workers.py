@@ -9,6 +9,7 @@ be asked again: if a process is lost with a call, another one gets it.
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import json
 import os
@@ -82,6 +83,7 @@ class Workers:
         self._listed_at: tuple[int, int] | None = None
         self._sockets: dict[str, list[tuple[Path, int]]] = {}
         self._workers: dict[tuple[Path, int], Worker] = {}
+        self._found: dict[str, list[Worker]] = {}  # by model, since the folder was listed
 
     @property
     def here(self) -> bool:
@@ -181,6 +183,8 @@ class Workers:
     def _of(self, backend_name: str) -> list[Worker]:
         """Return the processes of a model whose sockets are there now."""
         self._list()
+        if backend_name in self._found:
+            return self._found[backend_name]
         found = []
         for path, inode in self._sockets.get(_prefix(backend_name), ()):
             worker = self._workers.get((path, inode))
@@ -188,6 +192,7 @@ class Workers:
                 channel = grpc.aio.insecure_channel(f"unix:{path}", self._options)
                 worker = self._workers[path, inode] = Worker(path, inode, channel)
             found.append(worker)
+        self._found[backend_name] = found
         return found
 
     def _list(self) -> None:
@@ -195,12 +200,12 @@ class Workers:
         try:
             changed = self._folder.stat()
         except FileNotFoundError:
-            self._sockets = {}
+            self._sockets, self._found = {}, {}
             return
         version = (changed.st_ino, changed.st_mtime_ns)
         if version == self._listed_at:
             return
-        self._sockets = {}
+        self._sockets, self._found = {}, {}
         with os.scandir(self._folder) as entries:
             for entry in entries:
                 name = entry.name.partition(".")[0]
@@ -219,6 +224,7 @@ def socket_name(backend_name: str, pid: int) -> str:
     return f"{_prefix(backend_name)}.{pid}"
 
 
+@functools.lru_cache(maxsize=256)
 def _prefix(backend_name: str) -> str:
     return hashlib.sha256(backend_name.encode()).hexdigest()[:NAME_DIGITS]
 

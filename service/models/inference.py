@@ -214,6 +214,8 @@ def spans(record: ModelRecord, first_index: int, count: int, *, answer_bytes: in
 
 async def _together(parts: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
     """Await all parts at once; the first failure cancels the others."""
+    if len(parts) == 1:
+        return [await parts[0]]
     tasks = [asyncio.ensure_future(part) for part in parts]
     try:
         return await asyncio.gather(*tasks)

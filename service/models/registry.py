@@ -256,12 +256,12 @@ class Registry:
 
     def _record(self, name: str) -> ModelRecord | None:
         """Read a record, from memory if its file is as it was; None if it is damaged."""
-        path = self._folder / f"{name}.json"
-        stat = path.stat()
+        path = f"{self._folder}/{name}.json"  # a Path would cost every call more than the rest of this
+        stat = os.stat(path)  # noqa: PTH116
         version = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
         known = self._read.get(name)
         if known is None or known[0] != version:
-            known = self._read[name] = (version, _read_record(name, path))
+            known = self._read[name] = (version, _read_record(name, Path(path)))
         return known[1]
 
 
