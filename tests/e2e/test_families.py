@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,13 @@ from handlers.archive import pack
 from handlers.compute.model import load
 from handlers.operations.direct import generate
 from handlers.protocol.messages import Failure, Generate
-from service.backend import messages
+from service.backend import messages, neuron_messages
+from service.backend.decoding import opened
 from service.backend.torchserve import TorchServe
+from service.backend.workers import Priority
 from tests.e2e.torchserve import RunningTorchServe, running_torchserve
 from tests.support.direct import classify
+from tests.support.runs import tiny_autoencoder, tiny_run
 from tests.training.fakes import blobs, small_adversarial_recipe, small_dcgan_recipe
 from training.loop.loop import train
 from training.probe.run import probe_run
@@ -27,12 +31,21 @@ pytestmark = pytest.mark.e2e
 
 CPU = torch.device("cpu")
 SHAPE = (32, 32, 1)
-MODELS: dict[str, Kind] = {"nets": "generator", "dcgan": "generator", "probe": "classifier"}
+MODELS: dict[str, Kind] = {
+    "nets": "generator",
+    "dcgan": "generator",
+    "digits": "generator",
+    "probe": "classifier",
+    "judge": "classifier",
+    "eyes": "neurons",
+}
+LIMITS = {"startup_timeout_s": 60.0, "response_timeout_s": 30.0}
+CALLERS = 16
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The adversarial nets of 2014, a DCGAN that knows classes, one that does not, and the probe of that one."""
+    """One of every family: the nets of 2014, DCGANs with and without classes, a probe, a K+1 GAN, an autoencoder."""
     folder = tmp_path_factory.mktemp("runs")
     data = blobs(side=32)
     train(small_adversarial_recipe(), data, folder / "nets")
@@ -41,6 +54,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe = recipe_named("probe").overridden({"validation_share": 0.2})
     assert isinstance(recipe, ProbeRecipe)
     probe_run(folder / "plain", data, folder / "probe", recipe=recipe, test=None)
+    for name in ("digits", "judge"):
+        tiny_run(folder / name)
+    tiny_autoencoder(folder / "eyes")
     return folder
 
 
@@ -53,7 +69,7 @@ def server(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run
 
         async def load_all(client: TorchServe) -> None:
             for name in MODELS:
-                await client.register(f"{name}.mar", name, 1, startup_timeout_s=60.0, response_timeout_s=30.0)
+                await client.register(f"{name}.mar", name, 1, **LIMITS)
                 await client.wait_until_ready(name, 60)
 
         server.call(load_all)
@@ -91,3 +107,81 @@ def test_a_served_probe_answers_as_it_does_here(server: RunningTorchServe, tmp_p
     assert served.generated is not None
     assert np.array_equal(served.generated, generated)
     assert (served.probabilities.argmax(1) == images.labels).mean() > 0.8
+
+
+def shuffled_spans(total: int) -> list[tuple[int, int]]:
+    """Every index alone, and a few random spans, in any order: (first, count)."""
+    draw = np.random.default_rng(1)
+    spans = [(index, 1) for index in range(total)]
+    spans += [(int(first), int(draw.integers(1, total + 1 - first))) for first in draw.integers(0, total, total // 5)]
+    return [spans[place] for place in draw.permutation(len(spans))]
+
+
+def asked_by_many(
+    server: RunningTorchServe, name: str, requests: Sequence[Mapping[str, bytes]]
+) -> list[Mapping[str, np.ndarray]]:
+    """Ask everything by so many callers at once, some as jobs do; returns the tensors of the answers."""
+
+    async def asked(client: TorchServe) -> list[bytes]:
+        turn = asyncio.Semaphore(CALLERS)
+
+        async def one(number: int, request: Mapping[str, bytes]) -> bytes:
+            priority: Priority = "bulk" if number % 3 == 0 else "interactive"
+            async with turn:
+                return await client.predict(
+                    name, request, timeout_s=120, client=f"caller-{number % CALLERS}", priority=priority
+                )
+
+        return list(await asyncio.gather(*(one(number, request) for number, request in enumerate(requests))))
+
+    return [opened(answer)[1] for answer in server.call(asked)]
+
+
+@pytest.mark.parametrize("name", ["nets", "dcgan", "digits"])
+def test_a_sample_is_the_same_alone_in_company_in_a_job_and_after_a_restart(
+    server: RunningTorchServe, name: str
+) -> None:
+    spans = shuffled_spans(200)
+    [whole] = asked_by_many(server, name, [messages.generate_request(7, 0, 200)])
+    requests = [messages.generate_request(7, first, count) for first, count in spans]
+    for (first, count), found in zip(spans, asked_by_many(server, name, requests), strict=True):
+        assert np.array_equal(found["images"], whole["images"][first : first + count])
+
+    async def restart(client: TorchServe) -> None:
+        await client.unregister(name)
+        await client.register(f"{name}.mar", name, 1, **LIMITS)
+        await client.wait_until_ready(name, 60)
+
+    server.call(restart)
+    for (first, count), found in zip(spans, asked_by_many(server, name, requests[:20]), strict=False):
+        assert np.array_equal(found["images"], whole["images"][first : first + count])
+
+
+def about(images: np.ndarray) -> dict[str, list[dict[str, bytes]]]:
+    """What each model is asked about images."""
+    detect = neuron_messages.detect_request
+    return {
+        "probe": [messages.classify_request(images), messages.classify_request(images, features=True)],
+        "judge": [messages.classify_request(images), messages.classify_request(images, features=True)],
+        "eyes": [
+            detect(images, ["dots", "bars"]),
+            detect(images, ["bars"], features=True),
+            neuron_messages.activate_request(images, 2, (3, 1)),
+            neuron_messages.reconstruct_request(images),
+        ],
+    }
+
+
+@pytest.mark.parametrize("name", ["probe", "judge", "eyes"])
+def test_an_image_gets_the_same_answer_alone_and_in_company(server: RunningTorchServe, name: str) -> None:
+    description = server.call(lambda client: client.wait_until_ready(name, 60))
+    shape = (description.height, description.width, description.channels)
+    images = np.random.default_rng(3).integers(0, 256, (40, *shape), dtype=np.uint8)
+    spans = shuffled_spans(40) if description.batch_sizes else [(0, 40)] * CALLERS
+    for kind, request in enumerate(about(images)[name]):
+        [whole] = asked_by_many(server, name, [request])
+        requests = [about(images[first : first + count])[name][kind] for first, count in spans]
+        for (first, count), found in zip(spans, asked_by_many(server, name, requests), strict=True):
+            assert found.keys() == whole.keys()
+            for tensor in found.keys() - {"header"}:
+                assert np.array_equal(found[tensor], whole[tensor][first : first + count])
