@@ -9,6 +9,7 @@ only, and a row is the same alone, in company, in any request and in any job.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 LADDER = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128)  # a lone row, a few, and full passes
+BUDGET_S = 60.0  # well below the time that a model may take to load
 ROWS = 128  # compared for each size; another order of summation shows in almost every row
 
 
@@ -50,14 +52,18 @@ def fixed(reference: int) -> BatchSizes:
 
 
 @torch.inference_mode()
-def prove(forward: Callable[[Tensor], Tensor], rows: Tensor, reference: int) -> BatchSizes:
+def prove(
+    forward: Callable[[Tensor], Tensor], rows: Tensor, reference: int, *, budget_s: float = BUDGET_S
+) -> BatchSizes:
     """Find the sizes whose rows have the bits of the reference size.
 
     Args:
         forward: the network, rows [n, ...] in and float results [n, ...] out, for any n.
         rows: different rows [N, ...] on the device, N at least the reference size.
         reference: the size that defines the bits.
+        budget_s: sizes that are not tried within this many seconds are not proven.
     """
+    end = time.monotonic() + budget_s
     expected = _in_passes(forward, rows, torch.arange(len(rows)), reference)
 
     def agrees(size: int) -> bool:
@@ -67,8 +73,11 @@ def prove(forward: Callable[[Tensor], Tensor], rows: Tensor, reference: int) -> 
 
     if not agrees(reference):
         return fixed(reference)
-    others = (size for size in LADDER if size != reference and size <= len(rows))
-    return BatchSizes(reference, tuple(sorted([reference, *filter(agrees, others)])), free=True)
+    proven = [reference]
+    for size in LADDER:
+        if size != reference and size <= len(rows) and time.monotonic() < end and agrees(size):
+            proven.append(size)
+    return BatchSizes(reference, tuple(sorted(proven)), free=True)
 
 
 def _in_passes(forward: Callable[[Tensor], Tensor], rows: Tensor, order: Tensor, size: int) -> Tensor:

@@ -23,6 +23,10 @@ def test_a_row_that_depends_on_nothing_else_may_ride_in_every_size() -> None:
     assert prove(doubled, ROWS_OF_FOUR, 64) == BatchSizes(64, LADDER, free=True)
 
 
+def test_a_network_that_is_too_slow_to_try_them_all_rides_in_the_reference_size() -> None:
+    assert prove(doubled, ROWS_OF_FOUR, 64, budget_s=0.0) == BatchSizes(64, (64,), free=True)
+
+
 def test_a_reference_size_outside_the_ladder_is_one_of_the_sizes() -> None:
     assert prove(doubled, ROWS_OF_FOUR, 20).proven == tuple(sorted([*LADDER, 20]))
 
