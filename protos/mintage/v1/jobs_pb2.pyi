@@ -186,6 +186,7 @@ class Job(_message.Message):
     COMPARISON_FIELD_NUMBER: _builtins.int
     CONCEPT_SCORES_FIELD_NUMBER: _builtins.int
     IMAGES_UNREADABLE_FIELD_NUMBER: _builtins.int
+    ARITHMETIC_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, `jobs/{job}`."""
     state: Global___Job.State.ValueType
@@ -254,6 +255,10 @@ class Job(_message.Message):
     def concept_scores(self) -> _containers.RepeatedCompositeFieldContainer[Global___ConceptScore]:
         """What concept neurons say of the scored images, if the model of a score job has neurons and it has succeeded."""
 
+    @_builtins.property
+    def arithmetic(self) -> Global___Arithmetic:
+        """On what its files are computed. A job goes on only there."""
+
     def __init__(
         self,
         *,
@@ -278,10 +283,11 @@ class Job(_message.Message):
         comparison: Global___Comparison | None = ...,
         concept_scores: _abc.Iterable[Global___ConceptScore] | None = ...,
         images_unreadable: _builtins.int = ...,
+        arithmetic: Global___Arithmetic | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_failed_shards", b"_max_failed_shards", "classifier_score", b"classifier_score", "comparison", b"comparison", "create_time", b"create_time", "end_time", b"end_time", "expire_time", b"expire_time", "max_failed_shards", b"max_failed_shards", "progress", b"progress", "sample", b"sample", "score", b"score", "spec", b"spec", "start_time", b"start_time", "ttl", b"ttl"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_failed_shards", b"_max_failed_shards", "arithmetic", b"arithmetic", "classifier_score", b"classifier_score", "comparison", b"comparison", "create_time", b"create_time", "end_time", b"end_time", "expire_time", b"expire_time", "max_failed_shards", b"max_failed_shards", "progress", b"progress", "sample", b"sample", "score", b"score", "spec", b"spec", "start_time", b"start_time", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_failed_shards", b"_max_failed_shards", "classifier_score", b"classifier_score", "client", b"client", "comparison", b"comparison", "concept_scores", b"concept_scores", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "images_unreadable", b"images_unreadable", "labels", b"labels", "max_failed_shards", b"max_failed_shards", "name", b"name", "output_uri", b"output_uri", "priority", b"priority", "progress", b"progress", "root_digest", b"root_digest", "sample", b"sample", "score", b"score", "spec", b"spec", "start_time", b"start_time", "state", b"state", "ttl", b"ttl"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_failed_shards", b"_max_failed_shards", "arithmetic", b"arithmetic", "classifier_score", b"classifier_score", "client", b"client", "comparison", b"comparison", "concept_scores", b"concept_scores", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "images_unreadable", b"images_unreadable", "labels", b"labels", "max_failed_shards", b"max_failed_shards", "name", b"name", "output_uri", b"output_uri", "priority", b"priority", "progress", b"progress", "root_digest", b"root_digest", "sample", b"sample", "score", b"score", "spec", b"spec", "start_time", b"start_time", "state", b"state", "ttl", b"ttl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_failed_shards: _TypeAlias = _typing.Literal["max_failed_shards"]  # noqa: Y015
     _WhichOneofArgType__max_failed_shards: _TypeAlias = _typing.Literal["_max_failed_shards", b"_max_failed_shards"]  # noqa: Y015
@@ -293,6 +299,40 @@ class Job(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_spec) -> _WhichOneofReturnType_spec | None: ...
 
 Global___Job: _TypeAlias = Job  # noqa: Y015
+
+@_typing.final
+class Arithmetic(_message.Message):
+    """What decides the bits of answers besides the model: equal bytes are promised where all of it is equal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEVICE_CLASS_FIELD_NUMBER: _builtins.int
+    TORCH_VERSION_FIELD_NUMBER: _builtins.int
+    NUMERICS_FIELD_NUMBER: _builtins.int
+    PRECISION_FIELD_NUMBER: _builtins.int
+    device_class: _builtins.str
+    """Device class, with the precision, such as `cpu-authenticamd-avx512-bf16-bfloat16`."""
+    torch_version: _builtins.str
+    """Version of torch."""
+    numerics: _builtins.int
+    """Version of the server's own arithmetic."""
+    precision: _builtins.str
+    """Precision of products, `float32` or `bfloat16`."""
+    def __init__(
+        self,
+        *,
+        device_class: _builtins.str = ...,
+        torch_version: _builtins.str = ...,
+        numerics: _builtins.int = ...,
+        precision: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_class", b"device_class", "numerics", b"numerics", "precision", b"precision", "torch_version", b"torch_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Arithmetic: _TypeAlias = Arithmetic  # noqa: Y015
 
 @_typing.final
 class SampleSpec(_message.Message):

@@ -77,6 +77,7 @@ def print_job(job: Job) -> None:
         ("labels", ", ".join(f"{name}={value}" for name, value in sorted(job.labels.items()))),
         ("client", job.client),
         ("failed shards", f"at most {job.max_failed_shards:,}" if job.HasField("max_failed_shards") else ""),
+        ("computed on", _arithmetic(job)),
         ("output", job.output_uri),
         ("root digest", job.root_digest),
         ("error", job.error),
@@ -87,6 +88,12 @@ def print_job(job: Job) -> None:
         *score_facts(job),
     ]
     console().print(table(("", ""), [fact for fact in facts if fact[1]]))
+
+
+def _arithmetic(job: Job) -> str:
+    """What decides the bits of a job's files; empty from a server that does not say."""
+    found = job.arithmetic
+    return f"{found.device_class}, torch {found.torch_version}, numerics {found.numerics}" if found.numerics else ""
 
 
 def _kept(job: Job) -> str:

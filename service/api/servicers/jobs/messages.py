@@ -31,6 +31,12 @@ def job_message(view: JobView, store: Store) -> jobs_pb2.Job:
         client=plan.client,
         labels=plan.labels,
         max_failed_shards=plan.max_failed_shards,
+        arithmetic=jobs_pb2.Arithmetic(
+            device_class=plan.device_class,
+            torch_version=plan.torch_version,
+            numerics=plan.numerics,
+            precision=plan.precision,
+        ),
     )
     if plan.ttl_ms:
         message.ttl.FromMilliseconds(plan.ttl_ms)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from mintage.v1.jobs_pb2 import Job, JobProgress, SampleSpec
+from mintage.v1.jobs_pb2 import Arithmetic, Job, JobProgress, SampleSpec
 from typer.testing import CliRunner
 
 from service.cli import app
@@ -60,7 +60,8 @@ def test_a_dry_run_of_a_request_that_has_its_job_names_that_job(monkeypatch: pyt
 
 
 def test_labels_the_time_to_keep_and_failures_are_asked_for_and_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    job = Job(labels={"b": "2", "a": "1"}, max_failed_shards=0)
+    arithmetic = Arithmetic(device_class="cpu-x", torch_version="2.13.0", numerics=1, precision="float32")
+    job = Job(labels={"b": "2", "a": "1"}, max_failed_shards=0, arithmetic=arithmetic)
     job.MergeFrom(UNMADE)
     job.ttl.FromSeconds(129_600)
     client = Client(job)
@@ -70,6 +71,7 @@ def test_labels_the_time_to_keep_and_failures_are_asked_for_and_shown(monkeypatc
     assert (client.options["ttl_s"], client.options["max_failed_shards"]) == (129_600.0, 0)
     shown = " ".join(result.stdout.split())
     assert "a=1, b=2" in shown and "at most 0" in shown and "1 day, 12:00:00 after its end" in shown
+    assert "cpu-x, torch 2.13.0, numerics 1" in shown
 
 
 @pytest.mark.parametrize(

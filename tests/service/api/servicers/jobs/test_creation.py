@@ -346,13 +346,16 @@ def test_a_job_says_its_priority_and_who_asked_for_it(with_api: Use) -> None:
     with_api(act)
 
 
-def test_a_plan_names_all_that_decides_its_bytes(with_api: Use) -> None:
+def test_a_plan_and_its_job_name_all_that_decides_their_bytes(with_api: Use) -> None:
     async def act(api: Api) -> None:
         job, model = await api.sample(), api.registry.find("digits")
         plan = read_plan((Path(job.output_uri) / "plan.json").read_bytes())
         assert (plan.model_digest, plan.micro_batch) == (model.digest, model.micro_batch)
         assert (plan.device_class, plan.torch_version) == (model.device_class, model.torch_version)
         assert (plan.numerics, plan.precision) == (model.numerics, model.precision)
+        said = job.arithmetic
+        assert (said.device_class, said.torch_version) == (model.device_class, model.torch_version)
+        assert (said.numerics, said.precision) == (model.numerics, model.precision)
         assert plan.mintage_version == importlib.metadata.version("mintage")
 
     with_api(act)
