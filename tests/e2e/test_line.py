@@ -83,20 +83,17 @@ def until(condition: Callable[[], bool], timeout_s: float = 120.0) -> None:
 def test_one_sample_is_the_same_from_latent_to_png_to_shard_to_score(client: Client, run: Path) -> None:
     import torch
 
-    from training.families import family_of
-    from training.runs.checkpoint import load_run, served_weights
+    from handlers.compute.model import from_run
 
     index = 37
     job = finished(client, client.create_sample_job("generator", 60, seed=SEED, shard_size=25))
     scored = finished(client, client.create_score_job("classifier", job.name, splits=2))
 
-    # The latent, and the network of the run folder called by hand on the sample's whole micro-batch.
-    opened = load_run(run)
-    network = family_of(opened.config).generator()
-    network.load_state_dict(served_weights(opened, "generator"))
-    rows = latents(SEED, 32, 16, opened.config.latent_size, opened.config.latent_distribution)
+    # The latent, and the network of the run folder, made ready to serve, called by hand on some samples.
+    model = from_run(run, "generator", torch.device("cpu"))
+    rows = latents(SEED, 32, 16, model.config.latent_size, model.config.latent_distribution)
     with torch.inference_mode():
-        expected = network.eval()(torch.from_numpy(rows))[index - 32].permute(1, 2, 0)
+        expected = model.network(torch.from_numpy(rows))[index - 32].permute(1, 2, 0)
 
     # The image, now; as a PNG in the job's second shard; and as one of the scored images.
     now = client.generate("generator", 1, seed=SEED, first_index=index)[0]
