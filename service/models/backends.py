@@ -52,9 +52,7 @@ class Backends:
         try:
             if not recorded:
                 await self.stop(backend)  # left by a crash, with an unknown number of workers
-            if backend not in await self._server.list_models():
-                await self._register(backend, workers, digest)
-            description = await self._wait_until_ready(backend, archive)
+            description = await self._prove(backend, archive, digest, workers)
         except BaseException:
             if not recorded:
                 await self.stop(backend)
@@ -68,6 +66,18 @@ class Backends:
             load_time=time.time(),
             **{field.name: getattr(description, field.name) for field in dataclasses.fields(description)},
         )
+
+    async def _prove(self, backend: str, archive: str, digest: str, workers: int) -> ModelDescription:
+        """Have the model server hold the backend, and wait until it answers a first request."""
+        try:
+            if backend not in await self._server.list_models():
+                await self._register(backend, workers, digest)
+            return await self._wait_until_ready(backend, archive)
+        except Unavailable as error:
+            if error.reason != "WORKER_DIED":
+                raise
+            text = f"the archive {archive} cannot be served: its worker died with the first request; its log says why"
+            raise FailedPrecondition(text, reason="ARCHIVE_UNFIT") from error
 
     async def _register(self, backend: str, workers: int, digest: str) -> None:
         path = archives.kept(self._registry.archives, digest)

@@ -109,6 +109,18 @@ def test_an_archive_whose_forward_pass_is_unsound_is_refused(bench: Bench) -> No
     assert (bench.models.models, bench.registry.names()) == ({}, [])
 
 
+def test_a_worker_that_dies_with_its_first_request_is_the_archives_fault(bench: Bench) -> None:
+    bench.archive("a.mar", "generator 1")
+    bench.models.failure = Unavailable("a worker died with this request", reason="WORKER_DIED")
+    with pytest.raises(FailedPrecondition, match=r"a\.mar cannot be served: its worker died") as caught:
+        run(bench.loader.load("digits", "a.mar", 1))
+    assert caught.value.reason == "ARCHIVE_UNFIT"
+    assert not bench.models.models
+    bench.models.failure = Unavailable("no worker now", reason="NO_WORKER")
+    with pytest.raises(Unavailable):
+        run(bench.loader.load("digits", "a.mar", 1))
+
+
 def test_a_dead_model_server_is_unavailable_and_an_unknown_archive_is_not_found(bench: Bench) -> None:
     bench.archive("a.mar", "generator")
     bench.models.dead = True
