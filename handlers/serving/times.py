@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 WEIGHT = 0.2  # of the newest pass in the mean: follows a machine that gets busier within a few passes
 LONGEST_PASS_S = 0.05  # what a caller should wait for a pass that has begun, where smaller ones are about as fast
 NEAR_BEST = 0.9  # of the images per second of the best size: a smaller size that reaches it is preferred
 UNKNOWN_S = 0.001  # for a row, before any pass was measured
+RETRY_S, RETRY_SHARE = 1.0, 20  # after so long, and so many times its length, the time of a size is old
 
 
 class PassTimes:
     """Seconds of a pass by operation and size.
 
+    A size that was slow once, because the machine was busy, must not be passed over for ever: when its time is old and
+    enough rows wait, it is tried again.
+
     Args:
         sizes: The sizes that passes may have, in rising order.
+        clock: Seconds, which only rise.
     """
 
-    def __init__(self, sizes: Sequence[int]) -> None:
+    def __init__(self, sizes: Sequence[int], clock: Callable[[], float] = time.monotonic) -> None:
         self.sizes = tuple(sizes)
+        self._clock = clock
         self._means: dict[str, dict[int, float]] = {}
+        self._measured_at: dict[tuple[str, int], float] = {}
         self._best: dict[str, int] = {}
 
     def keep(self, sizes: Sequence[int]) -> None:
@@ -30,7 +38,9 @@ class PassTimes:
     def measured(self, name: str, size: int, seconds: float) -> None:
         """Note how long a pass took."""
         means = self._means.setdefault(name, {})
-        means[size] = means.get(size, seconds) + WEIGHT * (seconds - means.get(size, seconds))
+        known = seconds if self._is_old(name, size) else means.get(size, seconds)
+        means[size] = known + WEIGHT * (seconds - known)
+        self._measured_at[name, size] = self._clock()
         self._best.clear()
 
     def seconds(self, name: str, size: int) -> float:
@@ -67,18 +77,27 @@ class PassTimes:
         """Return how many of the waiting rows a pass should take, and its size.
 
         The rest of a pass is filled up. Where two passes would take less time than that, fewer rows fill a smaller
-        one, and the others wait for the next.
+        one, and the others wait for the next. A larger size than that whose time is old is tried again.
         """
         best = self.best(name)
         if waiting >= best:
-            return best, best
+            old = (size for size in self.sizes if best < size <= waiting and self._is_old(name, size))
+            chosen = next(old, best)
+            return chosen, chosen
         larger = self._holding(waiting)
+        if self._is_old(name, larger):
+            return waiting, larger
         smaller = max((size for size in self.sizes if size < waiting), default=0)
         if smaller:
             rest = self._holding(waiting - smaller)
             if self.seconds(name, smaller) + self.seconds(name, rest) < self.seconds(name, larger):
                 return smaller, smaller
         return waiting, larger
+
+    def _is_old(self, name: str, size: int) -> bool:
+        """Whether a size was measured, but not for so long that trying it again costs little."""
+        at = self._measured_at.get((name, size))
+        return at is not None and self._clock() - at >= max(RETRY_S, RETRY_SHARE * self._means[name][size])
 
     def _holding(self, rows: int) -> int:
         """Return the smallest size that holds so many rows."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from handlers.serving.times import LONGEST_PASS_S, PassTimes
+from handlers.serving.times import LONGEST_PASS_S, RETRY_SHARE, PassTimes
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 
@@ -58,3 +58,56 @@ def test_rows_fill_the_next_size_or_wait_where_the_padding_would_cost_more() -> 
 def test_the_only_size_is_always_chosen() -> None:
     only = PassTimes((16,))
     assert [only.choose("generate", waiting) for waiting in (1, 16, 17)] == [(1, 16), (16, 16), (16, 16)]
+
+
+class Clock:
+    """A clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_size_that_was_slow_once_is_tried_again_and_found_to_be_the_best() -> None:
+    """A load on the machine while sizes are timed would otherwise keep passes small for ever."""
+    clock = Clock()
+    found = PassTimes(SIZES, clock)
+    for size, value in {**by_row(0.0001, overhead_s=0.002), 16: 0.2, 32: 0.4, 64: 0.8}.items():
+        found.measured("generate", size, value)
+    chosen = []
+    for _ in range(40):
+        clock.now += 1.0
+        _, size = found.choose("generate", 64)
+        found.measured("generate", size, 0.002 + 0.0001 * size)
+        chosen.append(size)
+    assert chosen[0] == 8
+    assert {16, 32, 64} <= set(chosen)
+    assert chosen[-1] == found.best("generate") == 64
+
+
+def test_a_size_that_is_slow_takes_little_of_the_time() -> None:
+    clock = Clock()
+    found = PassTimes(SIZES, clock)
+    truth = {**by_row(0.0001), 64: 0.5}
+    spent = dict.fromkeys(SIZES, 0.0)
+    for size, value in truth.items():
+        found.measured("generate", size, value)
+    while clock.now < 200.0:
+        rows, size = found.choose("generate", 64)
+        assert rows == size
+        clock.now += truth[size]
+        spent[size] += truth[size]
+        found.measured("generate", size, truth[size])
+    assert 0 < spent[64] <= 100 / RETRY_SHARE + 0.5
+
+
+def test_a_size_that_padding_needs_is_tried_again_too() -> None:
+    clock = Clock()
+    found = PassTimes(SIZES, clock)
+    for size, value in {**by_row(0.00001, overhead_s=0.001), 4: 1.0}.items():
+        found.measured("generate", size, value)
+    assert found.choose("generate", 3) == (2, 2)
+    clock.now += RETRY_SHARE * 1.0
+    assert found.choose("generate", 3) == (3, 4)
