@@ -42,7 +42,7 @@ WAIT_MS = 1  # for company; BentoML chooses that itself
 class Asking(Protocol):
     """A connection that returns the pixels themselves."""
 
-    def ask(self, first_index: int) -> bytes | bytearray:
+    def ask(self, first_index: int) -> bytes:
         """Return the pixels of consecutive samples of seed 1."""
 
 
@@ -242,7 +242,7 @@ def asked(target: Target, first_index: int) -> bytes:
     """Ask once for a target's images, on a connection of its own."""
     connection = target.connect()
     try:
-        return bytes(cast(Asking, connection).ask(first_index))
+        return cast(Asking, connection).ask(first_index)
     finally:
         connection.close()
 

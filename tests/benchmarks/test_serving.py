@@ -58,7 +58,7 @@ def test_an_http_client_reads_whole_answers_on_one_connection(port: int) -> None
     connection.close()
 
 
-@pytest.mark.parametrize(("images", "code"), [(9, "HTTP_503"), (8, "WRONG_ANSWER"), (7, "ConnectionResetError")])
+@pytest.mark.parametrize(("images", "code"), [(9, "HTTP_503"), (8, "WRONG_ANSWER"), (7, "IncompleteRead")])
 def test_an_http_client_counts_what_is_no_answer(port: int, images: int, code: str) -> None:
     connection = HttpTarget(port, "/generate", images).connect()
     with pytest.raises(CallFailedError) as caught:
