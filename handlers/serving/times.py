@@ -16,7 +16,7 @@ class PassTimes:
     """Seconds of a pass by operation and size.
 
     A size that was slow once, because the machine was busy, must not be passed over for ever: when its time is old and
-    enough rows wait, it is tried again.
+    enough rows wait, it is tried again; so is one that there was no time to measure.
 
     Args:
         sizes: The sizes that passes may have, in rising order.
@@ -95,9 +95,11 @@ class PassTimes:
         return waiting, larger
 
     def _is_old(self, name: str, size: int) -> bool:
-        """Whether a size was measured, but not for so long that trying it again costs little."""
+        """Whether a size was measured so long ago that trying it again costs little, or never and may be short."""
         at = self._measured_at.get((name, size))
-        return at is not None and self._clock() - at >= max(RETRY_S, RETRY_SHARE * self._means[name][size])
+        if at is None:
+            return bool(self._means) and self.seconds(name, size) <= LONGEST_PASS_S
+        return self._clock() - at >= max(RETRY_S, RETRY_SHARE * self._means[name][size])
 
     def _holding(self, rows: int) -> int:
         """Return the smallest size that holds so many rows."""

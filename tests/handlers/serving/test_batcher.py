@@ -14,9 +14,10 @@ from tests.handlers.serving.fakes import NotedPasses, NotedWork, entry, wait_unt
 
 @contextmanager
 def running(*, works: bool = True) -> Iterator[Batcher]:
-    batcher = Batcher((1, 2, 4, 8), max_rows=1000, max_bytes=1000, works=lambda: works)
+    batcher = Batcher((1, 4, 8), max_rows=1000, max_bytes=1000, works=lambda: works)
     for size in batcher.times.sizes:
         batcher.times.measured("generate", size, 0.01 + 0.0001 * size)
+    batcher.times.measured = lambda *_: None  # type: ignore[method-assign] # passes of these tests take no time
     batcher.start()
     try:
         yield batcher
@@ -102,7 +103,7 @@ def test_every_size_is_timed_before_the_first_request() -> None:
     batcher = Batcher((1, 2, 4), max_rows=1, max_bytes=1, works=lambda: True)
     passes = NotedPasses()
     batcher.warm_up(lambda: NotedWork(passes))
-    assert [size for _, size in passes.noted] == [1, 1, 2, 2, 4, 4]
+    assert [size for _, size in passes.noted] == [1, 1, 1, 2, 2, 2, 4, 4, 4]
 
 
 def test_an_idle_batcher_checks_its_sizes_and_uses_a_bad_one_no_more() -> None:

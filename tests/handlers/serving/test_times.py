@@ -111,3 +111,12 @@ def test_a_size_that_padding_needs_is_tried_again_too() -> None:
     assert found.choose("generate", 3) == (2, 2)
     clock.now += RETRY_SHARE * 1.0
     assert found.choose("generate", 3) == (3, 4)
+
+
+def test_a_size_that_there_was_no_time_to_measure_is_tried_once_if_it_may_be_short() -> None:
+    found = times({1: 0.001, 2: 0.002, 4: 0.004, 8: 0.008})
+    assert found.choose("generate", 100) == (16, 16)
+    found.measured("generate", 16, 0.012)
+    assert found.choose("generate", 100) == (32, 32)
+    found.measured("generate", 32, 0.03)
+    assert found.choose("generate", 100) == (16, 16)  # 64 would take too long
