@@ -20,7 +20,7 @@ from service.processes import tied
 from service.processes.log_file import LogFile
 
 RESTART_PAUSE_S = 1.0  # between two starts of a process that dies at once: no busy loop
-STOP_TIMEOUT_S = 15.0  # before SIGKILL; longer than MINTAGE_DRAIN_S
+STOP_TIMEOUT_S = 20.0  # before SIGKILL; longer than MINTAGE_DRAIN_S and the last words after it
 
 
 class ProcessFailedError(Exception):

@@ -107,3 +107,15 @@ def test_a_job_survives_a_killed_worker_container_with_the_bytes_of_an_undisturb
     assert job.state == undisturbed.state == Job.STATE_SUCCEEDED
     assert job.progress.attempts > job.progress.shards_total
     assert job.root_digest == undisturbed.root_digest
+
+
+def test_a_model_is_scaled_up_and_down_replaced_and_unloaded(project: Project) -> None:
+    with Client(f"127.0.0.1:{project.port}") as client:
+        images = client.generate("digits-generator", 8, seed=2016)
+        assert client.scale_model("digits-generator", 2).workers == 2
+        assert client.scale_model("digits-generator", 1).workers == 1
+        assert (client.generate("digits-generator", 8, seed=2016) == images).all()
+        client.load_model("other", "digits-generator.mar")
+        assert (client.generate("other", 8, seed=2016) == images).all()
+        client.unload_model("other")
+        assert client.health()
