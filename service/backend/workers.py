@@ -84,6 +84,7 @@ class Workers:
         self._sockets: dict[str, list[tuple[Path, int]]] = {}
         self._workers: dict[tuple[Path, int], Worker] = {}
         self._found: dict[str, list[Worker]] = {}  # by model, since the folder was listed
+        self._closing: set[asyncio.Future[None]] = set()
 
     @property
     def here(self) -> bool:
@@ -214,9 +215,13 @@ class Workers:
         self._listed_at = version if time.time() - changed.st_mtime > SETTLED_S else None
 
     def _forget(self) -> None:
-        """Forget the processes whose sockets are gone; their calls end by themselves."""
+        """Forget the processes whose sockets are gone and that have no call of ours, and close the connections."""
         present = {socket for sockets in self._sockets.values() for socket in sockets}
-        self._workers = {key: worker for key, worker in self._workers.items() if key in present or worker.calls}
+        gone = [key for key, worker in self._workers.items() if key not in present and not worker.calls]
+        for key in gone:
+            closing = asyncio.ensure_future(self._workers.pop(key).channel.close())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
 
 
 def socket_name(backend_name: str, pid: int) -> str:

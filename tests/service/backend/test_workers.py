@@ -126,6 +126,9 @@ def test_processes_that_come_later_are_found() -> None:
         await asyncio.gather(host.predict(), host.predict())
         assert second.asked
         assert host.workers._of("another") == []
+        (host.folder / socket_name("m", 2)).unlink()
+        await until(lambda: len(host.workers._of("m")) == 1)
+        assert len(host.workers._workers) == 1 and await host.predict() == "first"
 
     on_host(test)
 
