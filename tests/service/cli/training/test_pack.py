@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,20 @@ def test_a_folder_that_is_no_run_is_bad_input_in_one_line(tmp_path: Path) -> Non
     assert result.exit_code == 2
     [line] = result.stderr.splitlines()
     assert line.startswith("mintage: ") and "not a run folder" in line
+
+
+def test_the_precision_is_written_into_the_archive_and_is_part_of_its_digest(run: Path, tmp_path: Path) -> None:
+    digests = set()
+    for precision in ("auto", "float32", "bfloat16"):
+        options = ["--kind", "generator", "--precision", precision, "-o", str(tmp_path / precision), "--json"]
+        [archive] = json.loads(CliRunner().invoke(APP, [str(run), *options]).stdout)
+        with zipfile.ZipFile(archive["path"]) as packed:
+            assert json.loads(packed.read("serving.json"))["precision"] == precision
+        digests.add(archive["digest"])
+    assert len(digests) == 3
+
+
+def test_an_autoencoder_in_bfloat16_is_refused_in_a_line(tmp_path: Path) -> None:
+    result = CliRunner().invoke(APP, [str(tiny_autoencoder(tmp_path / "mind")), "--precision", "bfloat16"])
+    assert result.exit_code != 0
+    assert "an autoencoder is computed in float32" in " ".join(result.output.split())
