@@ -1,10 +1,11 @@
 """The socket of one worker process: callers reach the queue in front of the network without a hop between.
 
-A small gRPC server on `{folder}/{digest of the model's name}.{process id}`, in a thread with an event loop of its own.
-It appears when the model is ready. Deadlines and cancels are gRPC's; the metadata say whose turn a call takes.
+It listens on `{folder}/{digest of the model's name}.{process id}`, in a thread with an event loop of its own, and
+appears when the model is ready. `handlers.serving.frames` has deadlines and cancels; the metadata say whose turn a call
+takes.
 
-    /mintage.worker/Predict   a request as `handlers.protocol.messages` has it -> its answer, both bytes
-    /mintage.worker/State     nothing -> JSON: `calls` that are open, `quiet_s` since the last one, rows that wait
+    Predict   a request as `handlers.protocol.messages` has it -> its answer, both bytes
+    State     nothing -> JSON: `calls` that are open, `quiet_s` since the last one, rows that wait
 """
 
 from __future__ import annotations
@@ -17,19 +18,16 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
 
-import grpc
 import uvloop
 
 from handlers.errors import RequestError
 from handlers.protocol.messages import Canary, Describe, Failure, Request, item_of
-from handlers.serving.desk import Caller, Desk, seconds_from_now
+from handlers.serving.desk import Caller, Desk
+from handlers.serving.frames import Call, CallError, listen
 from handlers.serving.queue import Entry, QueueFullError
 
-SERVICE = "mintage.worker"
 CLASS_KEY, CLIENT_KEY, RETRY_KEY = "mintage-class", "mintage-client", "mintage-retry-after-s"
 STARTUP_TIMEOUT_S = 30.0  # to listen, on a machine that has much else to do
 
@@ -76,48 +74,36 @@ class WorkerServer:
 
     async def _serve(self) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
-        server = grpc.aio.server(options=_options(self._max_message_bytes))
-        server.add_generic_rpc_handlers((self._handlers(),))
-        server.add_insecure_port(f"unix:{self._path}")
-        await server.start()
+        methods = {"Predict": self._predict, "State": self._state}
+        listener = await listen(self._path, methods, max_message_bytes=self._max_message_bytes)
         self._listening.set()
         await self._stopping.wait()
-        await server.stop(None)
+        listener.close()
         self._path.unlink(missing_ok=True)
 
-    def _handlers(self) -> grpc.GenericRpcHandler:
-        methods: dict[str, Callable[[bytes, Any], Coroutine[Any, Any, bytes]]] = {
-            "Predict": self._predict,
-            "State": self._state,
-        }
-        return grpc.method_handlers_generic_handler(
-            SERVICE, {name: grpc.unary_unary_rpc_method_handler(method) for name, method in methods.items()}
-        )
-
-    async def _predict(self, message: bytes, context: Any) -> bytes:
+    async def _predict(self, message: bytes, call: Call) -> bytes:
         """Answer one request in its client's turn."""
         try:
             item = item_of(message)
         except RequestError as error:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            raise CallError("INVALID_ARGUMENT", str(error)) from None
         request = self._desk.read(item)
         if isinstance(request, Canary | Describe):  # asks on nobody's behalf whether the model is well
-            return await self._answer(request, context)
+            return await self._answer(request, call)
         self._calls += 1
         try:
-            return await self._answer(request, context)
+            return await self._answer(request, call)
         finally:
             self._calls -= 1
             self._quiet_since = time.monotonic()
 
-    async def _answer(self, request: Request | Failure, context: Any) -> bytes:
+    async def _answer(self, request: Request | Failure, call: Call) -> bytes:
         ended: asyncio.Future[None] = self._loop.create_future()
         try:
-            begun = self._desk.begin(request, _caller(context), lambda entry: self._end(entry, ended))
+            begun = self._desk.begin(request, _caller(call), lambda entry: self._end(entry, ended))
         except QueueFullError as error:
-            advice = ((RETRY_KEY, f"{error.retry_after_s:.3f}"),)
-            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error), advice)
-            raise AssertionError("abort raises") from None
+            advice = {RETRY_KEY: f"{error.retry_after_s:.3f}"}
+            raise CallError("RESOURCE_EXHAUSTED", str(error), advice) from None
         if isinstance(begun, bytes):
             return begun
         try:
@@ -126,7 +112,7 @@ class WorkerServer:
             self._desk.cancel(begun)
             raise
         if begun.outcome == "expired":
-            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed while the request waited")
+            raise CallError("DEADLINE_EXCEEDED", "the deadline passed while the request waited")
         return self._desk.answer(begun)
 
     def _end(self, entry: Entry, ended: asyncio.Future[None]) -> None:
@@ -142,7 +128,7 @@ class WorkerServer:
             if not ended.done():
                 ended.set_result(None)
 
-    async def _state(self, _: bytes, __: Any) -> bytes:
+    async def _state(self, _: bytes, __: Call) -> bytes:
         quiet_s = 0.0 if self._calls else time.monotonic() - self._quiet_since
         return json.dumps({"calls": self._calls, "quiet_s": quiet_s, "waiting": self._desk.waiting()}).encode()
 
@@ -159,16 +145,5 @@ def remove_stale(folder: Path, prefix: str) -> None:
                 continue
 
 
-def _caller(context: Any) -> Caller:
-    found = dict(context.invocation_metadata() or ())
-    deadline = seconds_from_now(context.time_remaining())
-    return Caller(str(found.get(CLIENT_KEY, "")), found.get(CLASS_KEY) == "bulk", deadline)
-
-
-def _options(max_message_bytes: int) -> list[tuple[str, int]]:
-    return [
-        ("grpc.max_send_message_length", max_message_bytes),
-        ("grpc.max_receive_message_length", max_message_bytes),
-        ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 1_000),
-    ]
+def _caller(call: Call) -> Caller:
+    return Caller(call.metadata.get(CLIENT_KEY, ""), call.metadata.get(CLASS_KEY) == "bulk", call.deadline)

@@ -1,6 +1,6 @@
 """A model's worker processes, called directly by their sockets; `handlers.serving.server` is the other side.
 
-TorchServe starts the processes, but its queue counts requests and hears of no cancel. So each process has a small gRPC
+TorchServe starts the processes, but its queue counts requests and hears of no cancel. So each process has a small
 server of its own on a unix socket `{folder}/{digest of the model's name}.{process id}`, and one queue in front of its
 network that all callers share. A call goes to the process that has the fewest of ours. All that a model is asked may
 be asked again: if a process is lost with a call, another one gets it.
@@ -16,18 +16,18 @@ import os
 import struct
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import grpc
 import structlog
 
+from service.backend.frames import CallFailedError, Channel
 from service.errors import DeadlineExceeded, Internal, MintageError, ResourceExhausted, Unavailable
 
 Priority = Literal["interactive", "bulk"]
 
-SERVICE = "mintage.worker"
 CLASS_KEY, CLIENT_KEY, RETRY_KEY = "mintage-class", "mintage-client", "mintage-retry-after-s"
 NAME_DIGITS = 12  # of the sha256 of a model's name, by which its sockets are called
 MAX_LOSSES = 2  # processes that one call may lose: more often it is the call that ends them
@@ -45,17 +45,10 @@ class Worker:
 
     path: Path
     inode: int
-    channel: Any
+    channel: Channel
     calls: int = 0
     answered: bool = False
     lost: bool = False
-    _methods: dict[str, Any] = field(default_factory=dict)
-
-    def method(self, name: str) -> Any:
-        """A method of the process, bytes in and bytes out."""
-        if name not in self._methods:
-            self._methods[name] = self.channel.unary_unary(f"/{SERVICE}/{name}")
-        return self._methods[name]
 
 
 class Workers:
@@ -69,17 +62,7 @@ class Workers:
             max_message_bytes: most bytes of one message, either way.
         """
         self._folder = folder
-        self._options = [
-            ("grpc.max_send_message_length", max_message_bytes),
-            ("grpc.max_receive_message_length", max_message_bytes),
-            ("grpc.enable_retries", 0),
-            ("grpc.enable_http_proxy", 0),
-            ("grpc.keepalive_time_ms", 10_000),
-            ("grpc.keepalive_timeout_ms", 5_000),
-            ("grpc.http2.max_pings_without_data", 0),
-            ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.max_reconnect_backoff_ms", 1_000),
-        ]
+        self._max_message_bytes = max_message_bytes
         self._listed_at: tuple[int, int] | None = None
         self._sockets: dict[str, list[tuple[Path, int]]] = {}
         self._workers: dict[tuple[Path, int], Worker] = {}
@@ -120,14 +103,14 @@ class Workers:
             DeadlineExceeded: if timeout_s passes first.
             Internal: if a message is too large.
         """
-        message, metadata = _message(inputs), ((CLASS_KEY, priority), (CLIENT_KEY, client))
+        message, metadata = _message(inputs), {CLASS_KEY: priority, CLIENT_KEY: client}
         deadline, losses, tried = time.monotonic() + timeout_s, 0, set[Worker]()
         while losses < MAX_LOSSES and (worker := self._idlest(backend_name, tried)) is not None:
             tried.add(worker)
             try:
                 return await self._call(worker, message, metadata, timeout_s=max(0.0, deadline - time.monotonic()))
-            except grpc.aio.AioRpcError as error:
-                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+            except CallFailedError as error:
+                if error.code is not grpc.StatusCode.UNAVAILABLE:
                     raise _error(error, backend_name) from error
                 losses += worker.answered
                 worker.lost = True
@@ -142,11 +125,11 @@ class Workers:
             DeadlineExceeded: if one does not answer within timeout_s.
             ResourceExhausted, Internal: as `predict`.
         """
-        message, metadata = _message(inputs), ((CLASS_KEY, "interactive"), (CLIENT_KEY, ""))
+        message, metadata = _message(inputs), {CLASS_KEY: "interactive", CLIENT_KEY: ""}
         calls = (self._call(each, message, metadata, timeout_s=timeout_s) for each in self._of(backend_name))
         found = await asyncio.gather(*calls, return_exceptions=True)
         for each in found:
-            if isinstance(each, grpc.aio.AioRpcError) and each.code() is not grpc.StatusCode.UNAVAILABLE:
+            if isinstance(each, CallFailedError) and each.code is not grpc.StatusCode.UNAVAILABLE:
                 raise _error(each, backend_name) from each
         return [each for each in found if isinstance(each, bytes)]
 
@@ -165,12 +148,10 @@ class Workers:
                 return False
             await asyncio.sleep(POLL_S)
 
-    async def _call(
-        self, worker: Worker, message: bytes, metadata: tuple[tuple[str, str], ...], *, timeout_s: float
-    ) -> bytes:
+    async def _call(self, worker: Worker, message: bytes, metadata: Mapping[str, str], *, timeout_s: float) -> bytes:
         worker.calls += 1
         try:
-            answer: bytes = await worker.method("Predict")(message, timeout=timeout_s, metadata=metadata)
+            answer = await worker.channel.call("Predict", message, timeout_s=timeout_s, metadata=metadata)
         finally:
             worker.calls -= 1
         worker.answered, worker.lost = True, False
@@ -190,7 +171,7 @@ class Workers:
         for path, inode in self._sockets.get(_prefix(backend_name), ()):
             worker = self._workers.get((path, inode))
             if worker is None:
-                channel = grpc.aio.insecure_channel(f"unix:{path}", self._options)
+                channel = Channel(path, max_message_bytes=self._max_message_bytes)
                 worker = self._workers[path, inode] = Worker(path, inode, channel)
             found.append(worker)
         self._found[backend_name] = found
@@ -243,19 +224,19 @@ def _message(inputs: Mapping[str, bytes]) -> bytes:
 async def _state(worker: Worker) -> dict[str, Any] | None:
     """Ask a process how much it has to do; None if it does not say."""
     try:
-        state: dict[str, Any] = json.loads(await worker.method("State")(b"", timeout=STATE_TIMEOUT_S))
-    except (grpc.aio.AioRpcError, ValueError):
+        state: dict[str, Any] = json.loads(await worker.channel.call("State", b"", timeout_s=STATE_TIMEOUT_S))
+    except (CallFailedError, ValueError):
         return None
     return state
 
 
-def _error(error: grpc.aio.AioRpcError, backend_name: str) -> MintageError:
+def _error(error: CallFailedError, backend_name: str) -> MintageError:
     """Translate what a call to a process ended with."""
-    code = error.code()
+    code = error.code
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return DeadlineExceeded(f"model {backend_name} did not answer in time")
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
-        advice = dict(error.trailing_metadata() or ()).get(RETRY_KEY)
+        advice = error.metadata.get(RETRY_KEY)
         if advice is None:
             return Internal(f"a message of model {backend_name} is too large", reason="MESSAGE_TOO_LARGE")
         return ResourceExhausted(

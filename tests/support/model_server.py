@@ -19,12 +19,13 @@ import grpc
 from mintage.torchserve import inference_pb2, inference_pb2_grpc, management_pb2, management_pb2_grpc
 
 from service.backend.description import ModelDescription
-from service.backend.workers import SERVICE, Priority, socket_name
+from service.backend.workers import Priority, socket_name
 from service.errors import AlreadyExists, DeadlineExceeded, FailedPrecondition, NotFound, Unavailable
 from service.models.registry import backend_name as name_of
 from tests.support import formula
 from tests.support.archives import digest_of, text_of
 from tests.support.formula import JOB_MODELS, SHAPE, answer, blob
+from tests.support.sockets import Answer, SocketServer
 
 
 @dataclass
@@ -236,17 +237,14 @@ class FakeTorchServe(Inference, Management):
         """The names of the models."""
         return [name_of(name, digest_of(model.kind)) for name, model in JOB_MODELS.items()]
 
-    def worker(self, backend_name: str) -> grpc.GenericRpcHandler:
+    def worker(self, backend_name: str) -> dict[str, Answer]:
         """What a model's socket answers."""
 
         def predict(message: bytes, context: Any) -> bytes:
             end = 4 + int.from_bytes(message[:4], "little")
             return self.answer(backend_name, {"request": message[4:end], "pixels": message[end:]}, context)
 
-        methods = {"Predict": predict, "State": lambda *_: b'{"calls": 0, "quiet_s": 1e9}'}
-        return grpc.method_handlers_generic_handler(
-            SERVICE, {name: grpc.unary_unary_rpc_method_handler(method) for name, method in methods.items()}
-        )
+        return {"Predict": predict, "State": lambda *_: b'{"calls": 0, "quiet_s": 1e9}'}
 
     def _model(self, backend_name: str) -> ModelDescription:
         height, width, channels = self.shape
@@ -264,16 +262,13 @@ def running_model_server(**options: Any) -> Iterator[FakeTorchServe]:
         inference_pb2_grpc.add_InferenceAPIsServiceServicer_to_server(servicer, server)
         management_pb2_grpc.add_ManagementAPIsServiceServicer_to_server(servicer, server)
         servicer.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
-        servers = [server]
+        server.start()
+        workers = SocketServer(pool)
         for name in servicer.backend_names():
-            servers.append(grpc.server(pool, options=limits))
-            servers[-1].add_generic_rpc_handlers((servicer.worker(name),))
-            servers[-1].add_insecure_port(f"unix:{servicer.sockets / socket_name(name, 1)}")
-        for each in servers:
-            each.start()
+            workers.listen(servicer.sockets / socket_name(name, 1), servicer.worker(name))
         try:
             yield servicer
         finally:
             servicer.pass_gate.set()
-            for stopped in [each.stop(0) for each in servers]:
-                stopped.wait()
+            workers.stop()
+            server.stop(0).wait()

@@ -23,8 +23,9 @@ from handlers.operations.generation import Sampler
 from handlers.protocol.messages import Generate
 from handlers.serving.batcher import Batcher
 from handlers.serving.desk import Desk
-from handlers.serving.server import RETRY_KEY, SERVICE, WorkerServer, remove_stale
+from handlers.serving.server import RETRY_KEY, WorkerServer, remove_stale
 from service.backend import messages
+from service.backend.frames import CallFailedError, Channel
 from tests.handlers.serving.fakes import wait_until
 
 BYTES = 10**6
@@ -55,8 +56,10 @@ class Served:
         """Run a test with a function that calls Predict."""
 
         async def connected() -> None:
-            async with grpc.aio.insecure_channel(f"unix:{self.path}") as channel, asyncio.timeout(60):
+            channel = Channel(self.path, max_message_bytes=BYTES)
+            async with asyncio.timeout(60):
                 await test(channel)
+            await channel.close()
 
         asyncio.run(connected())
 
@@ -85,7 +88,9 @@ def message(request: dict[str, bytes]) -> bytes:
 
 
 def predict(channel: Any, first: int = 0, count: int = 1, **options: Any) -> Any:
-    return channel.unary_unary(f"/{SERVICE}/Predict")(message(messages.generate_request(7, first, count)), **options)
+    return asyncio.ensure_future(
+        channel.call("Predict", message(messages.generate_request(7, first, count)), **options)
+    )
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -123,9 +128,9 @@ def test_a_deadline_that_passes_in_the_queue_ends_the_call_and_its_work(served: 
         served.gate.open.clear()
         first = predict(channel)
         await until(lambda: served.gate.passes)
-        with pytest.raises(grpc.aio.AioRpcError) as error:
-            await predict(channel, timeout=0.05)
-        assert error.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        with pytest.raises(CallFailedError) as error:
+            await predict(channel, timeout_s=0.05)
+        assert error.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
         served.gate.open.set()
         await first
         await until(lambda: not served.batcher.waiting()["interactive"])
@@ -141,11 +146,11 @@ def test_a_full_queue_says_when_to_come_back(served: Served) -> None:
         await until(lambda: served.gate.passes)
         calls = [predict(channel, 40 * number, 40) for number in range(5)]
         await until(lambda: served.batcher.waiting()["interactive"] == 200)
-        with pytest.raises(grpc.aio.AioRpcError) as error:
+        with pytest.raises(CallFailedError) as error:
             await predict(channel)
-        assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert float(dict(error.value.trailing_metadata())[RETRY_KEY]) > 0
-        bulk = predict(channel, metadata=(("mintage-class", "bulk"), ("mintage-client", "job")))
+        assert error.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert float(error.value.metadata[RETRY_KEY]) > 0
+        bulk = predict(channel, metadata={"mintage-class": "bulk", "mintage-client": "job"})
         await until(lambda: served.batcher.waiting()["bulk"])
         served.gate.open.set()
         await asyncio.gather(first, *calls, bulk)
@@ -155,13 +160,13 @@ def test_a_full_queue_says_when_to_come_back(served: Served) -> None:
 
 def test_the_state_counts_open_calls_but_no_canary(served: Served) -> None:
     async def state(channel: Any) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(await channel.unary_unary(f"/{SERVICE}/State")(b""))
+        found: dict[str, Any] = json.loads(await channel.call("State", b""))
         return found
 
     async def test(channel: Any) -> None:
         served.gate.open.clear()
         call = predict(channel)
-        canary = channel.unary_unary(f"/{SERVICE}/Predict")(message(messages.canary_request()))
+        canary = asyncio.ensure_future(channel.call("Predict", message(messages.canary_request())))
         await until(lambda: served.gate.passes)
         busy = await state(channel)
         assert (busy["calls"], busy["quiet_s"]) == (1, 0)
@@ -176,9 +181,9 @@ def test_the_state_counts_open_calls_but_no_canary(served: Served) -> None:
 @pytest.mark.parametrize("sent", [b"", b"\x01", b"\x09\x00\x00\x00short"])
 def test_a_message_that_is_no_request_is_refused(served: Served, sent: bytes) -> None:
     async def test(channel: Any) -> None:
-        with pytest.raises(grpc.aio.AioRpcError) as error:
-            await channel.unary_unary(f"/{SERVICE}/Predict")(sent)
-        assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        with pytest.raises(CallFailedError) as error:
+            await channel.call("Predict", sent)
+        assert error.value.code is grpc.StatusCode.INVALID_ARGUMENT
 
     served.run(test)
 

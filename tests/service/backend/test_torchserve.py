@@ -18,9 +18,10 @@ from grpc import StatusCode as Code
 from mintage.torchserve import inference_pb2, inference_pb2_grpc, management_pb2, management_pb2_grpc
 from safetensors.numpy import save
 
+from handlers.serving.frames import Call, CallError, Method, listen
 from service import errors
 from service.backend.torchserve import BackendStatus, TorchServe
-from service.backend.workers import SERVICE, socket_name
+from service.backend.workers import socket_name
 
 
 def described(ready: int, total: int) -> str:
@@ -88,14 +89,17 @@ async def _told(told: Any, context: Any) -> Any:
     return told
 
 
-def worker(script: Script) -> grpc.GenericRpcHandler:
+def worker(script: Script) -> dict[str, Method]:
     """A worker's socket, which answers what TorchServe is told to."""
 
-    async def predict(message: bytes, context: Any) -> bytes:
+    async def predict(message: bytes, _: Call) -> bytes:
         script.asked.append(json.loads(message[4 : 4 + int.from_bytes(message[:4], "little")])["op"])
-        return bytes(await _told(script.prediction, context))
+        told: Any = script.prediction
+        if isinstance(told, tuple):
+            raise CallError(told[0].name, told[1])
+        return bytes(told)
 
-    return grpc.method_handlers_generic_handler(SERVICE, {"Predict": grpc.unary_unary_rpc_method_handler(predict)})
+    return {"Predict": predict}
 
 
 @asynccontextmanager
@@ -104,16 +108,17 @@ async def talking_to(script: Script) -> AsyncIterator[TorchServe]:
         server = grpc.aio.server()
         inference_pb2_grpc.add_InferenceAPIsServiceServicer_to_server(script, server)
         management_pb2_grpc.add_ManagementAPIsServiceServicer_to_server(script, server)
-        server.add_generic_rpc_handlers((worker(script),))
         address = script.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
-        for pid in range(script.sockets):
-            server.add_insecure_port(f"unix:{folder}/{socket_name('m', pid)}")
         await server.start()
+        sockets = [Path(folder, socket_name("m", pid)) for pid in range(script.sockets)]
+        listeners = [await listen(path, worker(script), max_message_bytes=2**20) for path in sockets]
         client = TorchServe(inference=address, management=address, sockets=Path(folder), max_message_bytes=2**20)
         try:
             yield client
         finally:
             await client.close()
+            for listener in listeners:
+                listener.close()
             await server.stop(None)
 
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 
+from handlers.serving.frames import Call, CallError, Listener, Method, listen
 from service import errors
-from service.backend.workers import RETRY_KEY, SERVICE, Workers, socket_name
+from service.backend.workers import RETRY_KEY, Workers, socket_name
 from tests.support.world import run, until
 
 REQUEST = {"request": b'{"op": "describe"}', "pixels": b"\x01\x02"}
@@ -26,25 +26,25 @@ class Process:
     """A worker: what it was asked, and what it does. Calls wait for `open`; `quiet_s` is what it says of itself."""
 
     name: str = "first"
-    fails: tuple[grpc.StatusCode, tuple[tuple[str, str], ...]] | None = None
+    fails: tuple[str, dict[str, str]] | None = None
     quiet_s: float = 1e9
     asked: list[tuple[bytes, dict[str, str]]] = field(default_factory=list)
     cancelled: int = 0
     open: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def predict(self, message: bytes, context: Any) -> bytes:
+    async def predict(self, message: bytes, call: Call) -> bytes:
         """Note a call and answer with the name."""
-        self.asked.append((message, dict(context.invocation_metadata())))
+        self.asked.append((message, dict(call.metadata)))
         try:
             await self.open.wait()
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
         if self.fails is not None:
-            await context.abort(self.fails[0], "as the test wants it", self.fails[1])
+            raise CallError(self.fails[0], "as the test wants it", self.fails[1])
         return self.name.encode()
 
-    async def state(self, _: bytes, __: Any) -> bytes:
+    async def state(self, _: bytes, __: Call) -> bytes:
         """Say how long nobody has called."""
         return json.dumps({"calls": 0, "quiet_s": self.quiet_s}).encode()
 
@@ -55,19 +55,14 @@ class Host:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.workers = Workers(folder, max_message_bytes=2**20)
-        self.servers: list[Any] = []
+        self.servers: list[Listener] = []
 
     async def start(self, pid: int, **options: Any) -> Process:
         """Start a worker of model `m`."""
         process = Process(**options)
         process.open.set()
-        server = grpc.aio.server()
-        methods = {"Predict": process.predict, "State": process.state}
-        handlers = {name: grpc.unary_unary_rpc_method_handler(method) for name, method in methods.items()}
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
-        server.add_insecure_port(f"unix:{self.folder / socket_name('m', pid)}")
-        await server.start()
-        self.servers.append(server)
+        methods: dict[str, Method] = {"Predict": process.predict, "State": process.state}
+        self.servers.append(await listen(self.folder / socket_name("m", pid), methods, max_message_bytes=2**20))
         return process
 
     async def predict(self, **options: Any) -> str:
@@ -84,7 +79,7 @@ def on_host(test: Callable[[Host], Coroutine[Any, Any, None]]) -> None:
             finally:
                 await host.workers.close()
                 for server in host.servers:
-                    await server.stop(None)
+                    server.close()
 
     run(tested())
 
@@ -148,7 +143,7 @@ def test_a_call_that_is_lost_with_its_process_is_made_again_at_another() -> None
         assert await host.predict() == "dies"
         await host.start(2, name="lives")
         await until(lambda: len(host.workers._of("m")) == 2)
-        dies.fails = (grpc.StatusCode.UNAVAILABLE, ())
+        dies.fails = ("UNAVAILABLE", {})
         assert {await host.predict() for _ in range(6)} == {"lives"}
 
     on_host(test)
@@ -162,7 +157,7 @@ def test_a_call_that_takes_its_processes_along_ends_none_beyond_two() -> None:
             await asyncio.gather(*(host.predict() for _ in range(3)))
         for process in processes:
             process.asked.clear()
-            process.fails = (grpc.StatusCode.UNAVAILABLE, ())
+            process.fails = ("UNAVAILABLE", {})
         with pytest.raises(errors.Unavailable) as failure:
             await host.predict()
         assert failure.value.reason == "WORKER_DIED"
@@ -187,7 +182,7 @@ def test_sockets_that_dead_processes_left_cost_no_call() -> None:
 
 def test_a_full_queue_says_when_to_come_back() -> None:
     async def test(host: Host) -> None:
-        await host.start(1, fails=(grpc.StatusCode.RESOURCE_EXHAUSTED, ((RETRY_KEY, "2.5"),)))
+        await host.start(1, fails=("RESOURCE_EXHAUSTED", {RETRY_KEY: "2.5"}))
         with pytest.raises(errors.ResourceExhausted) as failure:
             await host.predict()
         assert failure.value.retry_after_s == 2.5
@@ -225,7 +220,7 @@ def test_a_deadline_and_a_cancel_reach_the_process() -> None:
 def test_every_process_can_be_asked_and_those_that_are_gone_are_left_out() -> None:
     async def test(host: Host) -> None:
         processes = [await host.start(pid, name=str(pid)) for pid in (1, 2, 3)]
-        processes[1].fails = (grpc.StatusCode.UNAVAILABLE, ())
+        processes[1].fails = ("UNAVAILABLE", {})
         assert sorted(await host.workers.answering("m", REQUEST, timeout_s=30)) == [b"1", b"3"]
         processes[2].open.clear()
         with pytest.raises(errors.DeadlineExceeded):
