@@ -35,8 +35,6 @@ FROM base AS torchserve
 ARG PIP_EXTRA_INDEX_URL
 COPY locks/torchserve.txt /tmp/torchserve.txt
 RUN pip install --quiet --require-hashes --requirement /tmp/torchserve.txt && pip install --quiet torch==2.13.0
-# TorchServe ends a worker with the program `kill`, which the image does not have; the shell's own does the same.
-RUN printf '#!/bin/sh\nkill "$@"\n' > /usr/local/bin/kill && chmod 755 /usr/local/bin/kill
 COPY --from=service /src /src
 RUN pip install --quiet --no-deps --no-build-isolation /src
 USER mintage

@@ -80,7 +80,7 @@ def run(settings: Settings) -> NoReturn:
     """
     folder = settings.state_dir.absolute() / "torchserve"
     java, home = find_java(), _torchserve_home()
-    _prepare(folder, settings)
+    prepare(folder, settings)
     (folder / "config.properties").write_text(properties(settings, folder), encoding="utf-8")
     (folder / "log4j2.xml").write_text(_LOG4J, encoding="utf-8")
     os.chdir(folder)
@@ -153,6 +153,7 @@ def environment(settings: Settings, folder: Path, inherited: Mapping[str, str]) 
         **kept,
         "MKL_CBWR": "AUTO,STRICT",  # see `handlers.compute.environment`
         **_OURS,
+        "PATH": f"{inherited.get('PATH', os.defpath)}:{folder}/run/bin",
         "TMPDIR": f"{folder}/run",
         "MINTAGE_WORKER_THREADS": str(threads),
         "MINTAGE_WORKER_MESSAGE_BYTES": str(settings.max_message_bytes),
@@ -187,7 +188,7 @@ def _torchserve_home() -> Path:
     return Path(spec.origin).parent.parent
 
 
-def _prepare(folder: Path, settings: Settings) -> None:
+def prepare(folder: Path, settings: Settings) -> None:
     """Make the folders, take the lock that the JVM will hold, and empty those of sockets."""
     sockets = settings.sockets.absolute()
     _check_length(folder / "run", "MINTAGE_STATE_DIR", "STATE_DIR_TOO_LONG")
@@ -200,10 +201,19 @@ def _prepare(folder: Path, settings: Settings) -> None:
     _lock(folder / "lock")
     shutil.rmtree(folder / "run", ignore_errors=True)
     (folder / "run").mkdir(mode=0o700)
+    _write_kill(folder / "run" / "bin")
     sockets.mkdir(mode=0o700, parents=True, exist_ok=True)
     for path in sockets.iterdir():
         if path.is_socket():
             path.unlink(missing_ok=True)
+
+
+def _write_kill(folder: Path) -> None:
+    """Write the program `kill`, with which TorchServe ends workers, for machines that have none: the shell's own."""
+    folder.mkdir()
+    path = folder / "kill"
+    path.write_text('#!/bin/sh\nkill "$@"\n', encoding="ascii")
+    path.chmod(0o700)
 
 
 def _check_length(folder: Path, setting: str, reason: str) -> None:

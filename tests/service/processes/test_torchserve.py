@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -72,7 +74,7 @@ def test_workers_inherit_no_secret_and_no_foreign_setting(tmp_path: Path) -> Non
     }
     found = torchserve.environment(settings(tmp_path, torchserve_threads=3), tmp_path, inherited)
     assert found == {
-        "PATH": "/bin",
+        "PATH": f"/bin:{tmp_path}/run/bin",
         "CUDA_VISIBLE_DEVICES": "1",
         "OMP_WAIT_POLICY": "PASSIVE",
         **memory.ENVIRONMENT,
@@ -123,3 +125,12 @@ def test_no_character_of_a_folder_changes_the_files_that_name_it(tmp_path: Path)
     command = torchserve.command(found, ["java"], Path("/ts"), odd / "torchserve")
     [configuration] = [part for part in command if "configurationFile" in part]
     assert configuration.isascii() and not {" ", "$", ",", "#", "<"} & set(configuration)
+
+
+def test_workers_can_be_ended_where_there_is_no_program_for_it(tmp_path: Path) -> None:
+    torchserve.prepare(tmp_path, settings(tmp_path))
+    found = torchserve.environment(settings(tmp_path), tmp_path, {"PATH": "/nowhere"})
+    assert shutil.which("kill", path=found["PATH"]) == f"{tmp_path}/run/bin/kill"
+    with subprocess.Popen(["sleep", "600"]) as process:
+        subprocess.run([f"{tmp_path}/run/bin/kill", "-9", str(process.pid)], check=True)
+        assert process.wait(60) == -9
