@@ -18,6 +18,7 @@ from mintage.v1.jobs_pb2 import Job
 from service.addresses import free_port
 from service.processes import append_only_file
 from tests.service.processes.test_append_only_file import junk_in_the_middle
+from tests.service.processes.test_supervisor import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -83,6 +84,7 @@ def test_a_stack_starts_in_an_odd_folder_among_strangers_and_after_its_index_was
 
     junk_in_the_middle(state / "valkey")
     with up(state, here, {}) as (address, _), Client(address) as client:
+        until(lambda: any(each.name == job.name for each in client.jobs()))  # the dispatcher rebuilds the index
         assert client.job(job.name).root_digest == job.root_digest
     [aside] = (state / "valkey").glob("damaged-*")
     assert (aside / append_only_file.MANIFEST).exists()
