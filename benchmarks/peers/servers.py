@@ -116,12 +116,16 @@ def peer(name: str, form: Form, place: Place) -> Iterator[Server]:
             ready=lambda: answers(ask),
             timeout_s=READY_S,
         )
+
+        def tell(number: signal.Signals) -> None:
+            for pid in processor.tree(process.pid):  # not its group: some servers give their workers one of their own
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+
         try:
-            yield Server(
-                name, form, target, ask, lambda: {"server": processor.of_tree(process.pid)}, process.signal_group
-            )
+            yield Server(name, form, target, ask, lambda: {"server": processor.of_tree(process.pid)}, tell)
         finally:
-            process.signal_group(signal.SIGKILL)  # it keeps nothing, and some take their time to end
+            tell(signal.SIGKILL)  # it keeps nothing, and some take their time to end
 
 
 def _mosec(python: Path, port: int) -> tuple[list[str], str, Mapping[str, str]]:

@@ -38,12 +38,17 @@ def of_process(pid: int) -> float:
 
 def of_tree(root: int) -> float:
     """Read the CPU seconds of a process and all its descendants."""
+    return sum(_seconds(pid) for pid in tree(root))
+
+
+def tree(root: int) -> set[int]:
+    """Return the ids of a process and all its descendants."""
     parents = {pid: _parent(pid) for pid in _pids()}
-    tree, grown = {root}, True
+    found, grown = {root}, True
     while grown:
-        more = {pid for pid, parent in parents.items() if parent in tree} - tree
-        tree, grown = tree | more, bool(more)
-    return sum(_seconds(pid) for pid in tree)
+        more = {pid for pid, parent in parents.items() if parent in found} - found
+        found, grown = found | more, bool(more)
+    return found
 
 
 def cores_between(before: Reading, after: Reading, seconds: float) -> dict[str, float]:
