@@ -38,7 +38,8 @@ def zeros_at_the_end(folder: Path) -> None:
 
 def junk_in_the_middle(folder: Path) -> None:
     content = bytearray(commands(folder).read_bytes())
-    content[len(content) // 2 : len(content) // 2 + 200] = os.urandom(200)
+    begin = content.rindex(b"\r\n*", 0, len(content) // 2) + 2  # of a command: in a value Valkey takes it
+    content[begin : begin + 200] = b"\0" + os.urandom(199)
     commands(folder).write_bytes(content)
 
 
