@@ -59,12 +59,11 @@ def strangers(folder: Path, *names: str) -> Path:
 
 
 def test_a_stack_starts_in_an_odd_folder_among_strangers_and_after_its_index_was_damaged(
-    tmp_path_factory: pytest.TempPathFactory,
+    short_path: Path,
 ) -> None:
-    base = tmp_path_factory.mktemp("a")  # short: sockets lie below it
-    state = base / ODD
-    here = strangers(base / "here", "service/__init__.py", "redis.py", "celery.py", "grpc.py")
-    named = strangers(base / "named", "training/__init__.py", "handlers/__init__.py", "redis.py", "numpy.py")
+    state = short_path / ODD
+    here = strangers(short_path / "here", "service/__init__.py", "redis.py", "celery.py", "grpc.py")
+    named = strangers(short_path / "named", "training/__init__.py", "handlers/__init__.py", "redis.py", "numpy.py")
     port = free_port("::1")
     variables = {
         "LC_ALL": "C",

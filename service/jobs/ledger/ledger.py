@@ -36,7 +36,7 @@ class LeaseEnded(Exception):
 
 def connect(settings: Settings) -> Redis:
     """Open a connection pool to the ledger. Commands have a deadline; one lost with its connection is repeated."""
-    return Redis.from_url(
+    client = Redis.from_url(
         settings.redis_url.get_secret_value(),
         retry=Retry(ConstantBackoff(0.05), 1),
         retry_on_error=[redis.exceptions.ConnectionError],
@@ -45,6 +45,22 @@ def connect(settings: Settings) -> Redis:
         socket_keepalive=True,
         health_check_interval=25,
     )
+    pool = client.connection_pool
+    pool.connection_class = _telling_when_it_is_closed(pool.connection_class)
+    return client
+
+
+def _telling_when_it_is_closed(kind: type[Any]) -> type[Any]:
+    """Return a kind of connection whose writes fail with redis's own error where uvloop's fail with a RuntimeError."""
+
+    class Connection(kind):  # type: ignore[misc]
+        async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+            try:
+                await super().send_packed_command(command, check_health)
+            except RuntimeError as error:
+                raise redis.exceptions.ConnectionError(f"the connection is closed: {error}") from error
+
+    return Connection
 
 
 class Ledger:

@@ -101,9 +101,9 @@ def test_a_state_folder_too_deep_for_sockets_is_refused_before_anything_is_writt
     assert not deep.exists()
 
 
-def test_a_folder_of_sockets_that_is_too_deep_is_refused(tmp_path: Path) -> None:
+def test_a_folder_of_sockets_that_is_too_deep_is_refused(short_path: Path) -> None:
     with pytest.raises(FailedPrecondition, match=r"bytes too long for unix sockets.*MINTAGE_SOCKETS_DIR") as failure:
-        torchserve.run(settings(tmp_path, sockets_dir=tmp_path / ("x" * 90)))
+        torchserve.run(settings(short_path, sockets_dir=short_path / ("x" * 90)))
     assert failure.value.reason == "SOCKETS_DIR_TOO_LONG"
 
 
@@ -127,10 +127,10 @@ def test_no_character_of_a_folder_changes_the_files_that_name_it(tmp_path: Path)
     assert configuration.isascii() and not {" ", "$", ",", "#", "<"} & set(configuration)
 
 
-def test_workers_can_be_ended_where_there_is_no_program_for_it(tmp_path: Path) -> None:
-    torchserve.prepare(tmp_path, settings(tmp_path))
-    found = torchserve.environment(settings(tmp_path), tmp_path, {"PATH": "/nowhere"})
-    assert shutil.which("kill", path=found["PATH"]) == f"{tmp_path}/run/bin/kill"
+def test_workers_can_be_ended_where_there_is_no_program_for_it(short_path: Path) -> None:
+    torchserve.prepare(short_path, settings(short_path))
+    found = torchserve.environment(settings(short_path), short_path, {"PATH": "/nowhere"})
+    assert shutil.which("kill", path=found["PATH"]) == f"{short_path}/run/bin/kill"
     with subprocess.Popen(["sleep", "600"]) as process:
-        subprocess.run([f"{tmp_path}/run/bin/kill", "-9", str(process.pid)], check=True)
+        subprocess.run([f"{short_path}/run/bin/kill", "-9", str(process.pid)], check=True)
         assert process.wait(60) == -9

@@ -8,6 +8,7 @@ import json
 import time
 
 import pytest
+import uvloop
 
 from service.errors import NotFound, ResourceExhausted, Unavailable
 from service.jobs.ledger.ledger import LeaseEnded, Ledger, connect
@@ -35,6 +36,19 @@ def test_a_job_goes_from_queued_to_succeeded(with_ledger: Use) -> None:
         assert view.end_time_ms >= view.start_time_ms > 0 and await ledger.ending() == []
 
     with_ledger(act)
+
+
+def test_a_connection_that_was_closed_unnoticed_is_made_again(valkey: Valkey) -> None:
+    async def act() -> None:
+        client = connect(Settings.model_validate({"redis_url": valkey.url}))
+        connection = await client.connection_pool.get_connection()  # type: ignore[no-untyped-call]
+        connection._writer.transport.abort()  # as uvloop does where the other side is gone
+        await client.connection_pool.release(connection)
+        assert await client.ping()
+        await client.aclose()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(act())
 
 
 def test_a_shard_may_take_a_month(with_ledger: Use, valkey: Valkey) -> None:
