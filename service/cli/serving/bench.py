@@ -1,10 +1,10 @@
 """`mintage bench`: how many images a second a loaded model answers with, and how fast.
 
-mintage bench digits                                     # closed loop: 8 clients that ask for 16 images each
-mintage bench digits --clients 32 --images 1             # many callers of one image
-mintage bench digits --images 1 --rate 200               # open loop: 200 calls a second at random moments
-mintage bench digits --images 1 --saturate               # what it can do, then latency at half of that
-mintage bench judge --encoding png --duration 30 --json  # a classifier that is sent PNG files
+mintage bench digits-generator                                       # closed loop: 8 clients ask for 16 images each
+mintage bench digits-generator --clients 32 --images 1               # many callers of one image
+mintage bench digits-generator --images 1 --rate 200                 # open loop: 200 calls a second at random moments
+mintage bench digits-generator --images 1 --saturate                 # what it can do, then latency at half of that
+mintage bench digits-classifier --encoding png --duration 30 --json  # a classifier that is sent PNG files
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def bench(
     Nothing is tried again: every error counts. If the server runs on this machine, the load takes cores from it; the
     table says how many. Exit status 1 if no call succeeds.
 
-    Example: mintage bench digits --images 1 --saturate
+    Example: mintage bench digits-generator --images 1 --saturate
     """
     from service.cli.load import processor
     from service.cli.load.clients import Clients

@@ -16,6 +16,8 @@ from service.cli.load.api_target import ApiTarget, smooth_images
 from service.cli.load.target import CallFailedError
 from service.errors import ResourceExhausted
 from tests.client.fakes import world_in_a_thread
+from tests.support.formula import put
+from tests.support.model_server import FakeModelServer
 from tests.support.world import World
 
 SHORT = ("--duration", 0.5, "--warm-up", 0.1)
@@ -23,9 +25,14 @@ SHORT = ("--duration", 0.5, "--warm-up", 0.1)
 
 @pytest.fixture(scope="module")
 def at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """One world for all the tests."""
-    with structlog.testing.capture_logs(), world_in_a_thread(tmp_path_factory.mktemp("state")) as at:
+    """One world for all the tests, with an autoencoder beside its other models."""
+    folder = tmp_path_factory.mktemp("state")
+    with structlog.testing.capture_logs(), world_in_a_thread(folder, prepare=with_autoencoder) as at:
         yield at
+
+
+def with_autoencoder(models: FakeModelServer) -> None:
+    put(models.archives, "mind", "neurons")
 
 
 @pytest.fixture
@@ -90,6 +97,15 @@ def test_errors_are_counted_by_code_and_the_status_tells(bench: Any, at: World) 
     finally:
         at.models.failure = None
     assert "x RESOURCE_EXHAUSTED: " in result.stdout
+
+
+def test_an_autoencoder_is_asked_what_it_detects(bench: Any, at: World) -> None:
+    at.models.requests.clear()
+    found = json.loads(bench("mind", "--images", 3, "--clients", 2, *SHORT, "--json").stdout)
+    assert found["kind"] == "detect"
+    assert found["loads"][0]["calls"] > 0
+    assert found["loads"][0]["errors"] == {}
+    assert sum(request.get("op") == "detect" for _, request in at.models.requests) >= found["loads"][0]["calls"]
 
 
 def test_too_few_images_are_a_wrong_answer(at: World) -> None:
