@@ -60,17 +60,24 @@ class RealBatches:
         data: the training images.
         seed: of the run.
         batch: images per discriminator step.
+        mirror: whether each image is mirrored with probability 1/2.
     """
 
-    def __init__(self, data: LabelledImages, *, seed: int, batch: int) -> None:
+    def __init__(self, data: LabelledImages, *, seed: int, batch: int, mirror: bool = False) -> None:
         self._data = data
+        self._seed = seed
+        self._mirror = mirror
         self._orders = Orders(seed)
         self._batch = batch
 
     def at(self, images_seen: int) -> RealBatch:
         """Return the batch of the discriminator step that starts after `images_seen` real images."""
         chosen = self._orders.next("real", images_seen, self._batch, len(self._data))
-        return RealBatch(to_tensor(self._data.images[chosen]), torch.from_numpy(self._data.labels[chosen]))
+        images = self._data.images[chosen]
+        if self._mirror:
+            drawn = torch.randint(2, (len(images),), generator=stream(self._seed, "mirror", images_seen=images_seen))
+            images = np.where(drawn.numpy().astype(bool)[:, None, None, None], images[:, :, ::-1], images)
+        return RealBatch(to_tensor(images), torch.from_numpy(self._data.labels[chosen]))
 
     def first(self, count: int) -> Tensor:
         """Return images [count, C, H, W] for data-dependent initialisation."""

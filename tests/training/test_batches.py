@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from tests.training.fakes import blobs, small_recipe
-from training.batches import SemiSupervisedBatch, SemiSupervisedBatches, predicted, to_pixels, to_tensor
+from training.batches import RealBatches, SemiSupervisedBatch, SemiSupervisedBatches, predicted, to_pixels, to_tensor
 
 
 def batch_at(batches: SemiSupervisedBatches, images_seen: int) -> SemiSupervisedBatch:
@@ -48,6 +48,20 @@ def test_labelled_batches_go_round_the_few_labelled_images_and_keep_their_labels
         batch = batch_at(batches, images_seen)
         for image, label in zip(batch.labelled, batch.labels, strict=True):
             assert known[image[None].numpy().tobytes()] == label
+
+
+def test_mirroring_turns_about_half_of_the_images_around_and_always_the_same_ones() -> None:
+    data = blobs(64)
+    plain = RealBatches(data, seed=3, batch=64).at(0).images
+    mirrored = RealBatches(data, seed=3, batch=64, mirror=True).at(0).images
+
+    turned = [not torch.equal(one, other) for one, other in zip(plain, mirrored, strict=True)]
+    assert 16 < sum(turned) < 48
+    assert all(
+        torch.equal(other, one.flip(-1) if was_turned else one)
+        for one, other, was_turned in zip(plain, mirrored, turned, strict=True)
+    )
+    assert torch.equal(mirrored, RealBatches(data, seed=3, batch=64, mirror=True).at(0).images)
 
 
 def test_runs_with_one_label_seed_share_their_labels_and_nothing_else() -> None:

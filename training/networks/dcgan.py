@@ -1,4 +1,4 @@
-"""The convolutional pair of DCGAN, Radford et al. 2015 (arXiv:1511.06434), for images of 32 x 32 or 64 x 64.
+"""The convolutional pair of DCGAN, Radford et al. 2015 (arXiv:1511.06434), for square images of 28, 32 or 64 px.
 
 Its guidelines: strided convolutions in place of pooling, batch normalisation in both networks except at the generator's
 output and the discriminator's input, no hidden fully connected layer, ReLU and tanh in the generator, LeakyReLU in the
@@ -23,20 +23,21 @@ from training.layers import BatchNorm2d
 
 Kernel = Literal[4, 5]
 Layout = Literal["strided", "paired"]
-SIDES = (32, 64)  # px, of the images
-SMALLEST_MAP = 4  # px; the generator starts and the discriminator ends at this size
+# Side of the images: side of the maps that the generator starts and the discriminator ends with, px. 7 as in the
+# authors' code for MNIST.
+SMALLEST_MAPS = {28: 7, 32: 4, 64: 4}
 LEAK = 0.2
 DEVIATION = 0.02  # of initial weights around 0 and initial scales around 1, section 4
 
 
 class Generator(nn.Module):
-    """Latent -> projected to 4 x 4 -> fractionally strided convolutions, each doubling the side -> tanh -> image.
+    """Latent -> projected to the smallest map -> fractionally strided convolutions, doubling the side -> tanh -> image.
 
     Args:
         latent_size: length of the latent vector; 100 in the paper.
         width: channels of the narrowest layer, the one before the image; 128 in the paper, 64 in common use. Each
             layer towards the latent has twice as many.
-        image_shape: (C, H, W) with C 1 or 3 and H = W 32 or 64.
+        image_shape: (C, H, W) with C 1 or 3 and H = W 28, 32 or 64.
         classes: K of a conditional generator, 0 for an unconditional one.
         kernel: side of the kernels; 5 in the paper, 4 in common use.
         activation: "relu" as in the paper, or "prelu", which starts as ReLU and learns a slope per channel.
@@ -59,7 +60,7 @@ class Generator(nn.Module):
         widths = _widths(width, image_shape)[::-1]
         self.classes = classes
         # A transposed convolution of a 1 x 1 map is the paper's "project and reshape", in the weights' memory format.
-        self.project = nn.ConvTranspose2d(latent_size + classes, widths[0], SMALLEST_MAP, bias=False)
+        self.project = nn.ConvTranspose2d(latent_size + classes, widths[0], SMALLEST_MAPS[image_shape[1]], bias=False)
         self.hidden = nn.ModuleList(
             _doubling(wide + classes, narrow, kernel, bias=False) for wide, narrow in itertools.pairwise(widths)
         )
@@ -103,10 +104,10 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Image -> strided convolutions, each halving the side, down to 4 x 4 -> one logit.
+    """Image -> strided convolutions, each halving the side, down to the smallest map -> one logit.
 
     Args:
-        image_shape: (C, H, W) with C 1 or 3 and H = W 32 or 64.
+        image_shape: (C, H, W) with C 1 or 3 and H = W 28, 32 or 64.
         width: channels of the narrowest layer, the first; 128 in the paper, 64 in common use. They double where the
             side halves.
         classes: K of a conditional discriminator, 0 for an unconditional one.
@@ -149,7 +150,7 @@ class Discriminator(nn.Module):
         self.activations = nn.ModuleList(
             nn.LeakyReLU(LEAK) if activation == "leaky-relu" else nn.PReLU(count, init=LEAK) for count in channels
         )
-        self.output = nn.Linear(widths[-1] * SMALLEST_MAP**2 + classes, 1)
+        self.output = nn.Linear(widths[-1] * SMALLEST_MAPS[image_shape[1]] ** 2 + classes, 1)
         _initialise(self)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -181,14 +182,14 @@ class Discriminator(nn.Module):
 
 
 def _widths(width: int, image_shape: tuple[int, int, int]) -> list[int]:
-    """Return the discriminator's channels, one number per side from half the image's down to 4, each twice the last."""
+    """Return the discriminator's channels per side, from half the image's down to the smallest, each twice the last."""
     channels, height, wide = image_shape
-    if height != wide or height not in SIDES or channels not in (1, 3):
+    if height != wide or height not in SMALLEST_MAPS or channels not in (1, 3):
         raise DataError(
-            f"DCGAN has no form for images of {wide} x {height} with {channels} channels: it needs 32 x 32 or 64 x 64, "
-            f"grey or colour; load the images with one of these sizes"
+            f"DCGAN has no form for images of {wide} x {height} with {channels} channels: it needs 28 x 28, 32 x 32 or "
+            f"64 x 64, grey or colour; load the images with one of these sizes"
         )
-    layers = (height // SMALLEST_MAP).bit_length() - 1
+    layers = (height // SMALLEST_MAPS[height]).bit_length() - 1
     return [width << n for n in range(layers)]
 
 

@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.networks.dcgan import SMALLEST_MAP, Discriminator
+from training.networks.dcgan import Discriminator
+
+GRID = 4  # cells from side to side that a map is pooled to
 
 
 class ProbeClassifier(nn.Module):
@@ -61,13 +63,13 @@ class ProbeClassifier(nn.Module):
 
 
 def pooled(maps: list[Tensor]) -> Tensor:
-    """Map feature maps [N, c, h, h], h a multiple of 4, to features [N, 16 sum c], each the maximum of a cell."""
+    """Map feature maps [N, c, h, h] to features [N, 16 sum c], each the maximum of a cell of a 4 x 4 grid."""
     return torch.cat(
-        [functional.max_pool2d(each, each.shape[-1] // SMALLEST_MAP).flatten(1) for each in maps],
+        [functional.adaptive_max_pool2d(each, GRID).flatten(1) for each in maps],
         dim=1,
     )
 
 
 def feature_count(discriminator: Discriminator) -> int:
     """Return the number of features that `pooled` makes of a discriminator's maps."""
-    return SMALLEST_MAP**2 * sum(discriminator.channels)
+    return GRID**2 * sum(discriminator.channels)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from training.recipes.recipe import About, GanRecipe
 
@@ -15,6 +15,10 @@ class AdversarialRecipe(GanRecipe):
     images: Annotated[int, About("length of the run, in real images", 1)]
     batch: Annotated[int, About("real images per step, and as many generated ones", 2, 65_536)]
 
+    mirror: Annotated[
+        Literal["no", "yes"],
+        About("whether each real image is mirrored with probability 1/2; not for digits or letters"),
+    ] = "no"
     discriminator_steps: Annotated[int, About("k: discriminator steps for each generator step", 1, 100)] = 1
     real_target: Annotated[
         float, About("target of D for real images; below 1 is one-sided label smoothing", 0.51, 1)

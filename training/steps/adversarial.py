@@ -57,7 +57,7 @@ class AdversarialStep(ABC):
         self._settings = recipe
         self._acceleration = acceleration
         self._generator, self._discriminator = map(acceleration.accelerated, (generator, discriminator))
-        self._batches = RealBatches(data, seed=recipe.seed, batch=recipe.batch)
+        self._batches = RealBatches(data, seed=recipe.seed, batch=recipe.batch, mirror=recipe.mirror == "yes")
         networks = {"generator": generator, "discriminator": discriminator}
         self.players = {
             name: Player(network, optimisers[name], historical_averaging=recipe.historical_averaging)
