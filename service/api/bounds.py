@@ -33,12 +33,48 @@ TOKEN = Bound(length=1024)
 PATH = Bound(length=4096)
 STATES = Bound(items=64)
 LABELS = Bound(items=64)
+LATENTS = Bound(items=1024)  # of a request or of a part of a formula
 IMAGES = Bound(items=1024)  # files, each as large as the message allows
 PIXELS = Bound()
 
 BOUNDS: Mapping[str, Bound] = {
     "mintage.v1.GenerateRequest.model": NAME,
     "mintage.v1.StreamGenerateRequest.model": NAME,
+    "mintage.v1.Latent.direction": NAME,
+    "mintage.v1.LatentValues.values": Bound(items=4096),
+    "mintage.v1.LatentList.latents": LATENTS,
+    "mintage.v1.LatentSum.terms": LATENTS,
+    "mintage.v1.FeatureMaps.maps": Bound(items=4096),
+    "mintage.v1.DrawRequest.model": NAME,
+    "mintage.v1.DrawRequest.latents": LATENTS,
+    "mintage.v1.DrawRequest.drop": Bound(items=16),
+    "mintage.v1.DrawRequest.keep": Bound(items=16),
+    "mintage.v1.WalkRequest.model": NAME,
+    "mintage.v1.WalkRequest.through": Bound(items=256),
+    "mintage.v1.Direction.name": NAME,
+    "mintage.v1.Direction.values": Bound(items=4096),
+    "mintage.v1.Direction.description": TOKEN,
+    "mintage.v1.Direction.model_digest": NAME,
+    "mintage.v1.ListDirectionsRequest.model": NAME,
+    "mintage.v1.ListDirectionsRequest.page_token": TOKEN,
+    "mintage.v1.SaveDirectionRequest.model": NAME,
+    "mintage.v1.DeleteDirectionRequest.model": NAME,
+    "mintage.v1.DeleteDirectionRequest.direction": NAME,
+    "mintage.v1.FindDirectionsRequest.model": NAME,
+    "mintage.v1.FindDirectionsRequest.Between.without": LATENTS,
+    "mintage.v1.FindDirectionsRequest.Between.with": LATENTS,
+    "mintage.v1.FindDirectionsRequest.Answers.model": NAME,
+    "mintage.v1.FindDirectionsRequest.Answers.class_name": NAME,
+    "mintage.v1.FindDirectionsRequest.Answers.concept": NAME,
+    "mintage.v1.InvertRequest.model": NAME,
+    "mintage.v1.GuidedBackpropRequest.model": NAME,
+    "mintage.v1.GuidedBackpropRequest.class_name": NAME,
+    "mintage.v1.GuidedBackpropRequest.concept": NAME,
+    "mintage.v1.TopPatchesRequest.model": NAME,
+    "mintage.v1.TopPatchesRequest.maps": Bound(items=64),
+    "mintage.v1.FindFeatureMapsRequest.model": NAME,
+    "mintage.v1.FindFeatureMapsRequest.latents": LATENTS,
+    "mintage.v1.FindFeatureMapsRequest.boxes": Bound(items=4096),
     "mintage.v1.ClassifyRequest.model": NAME,
     "mintage.v1.EncodedImages.files": IMAGES,
     "mintage.v1.RawImages.pixels": PIXELS,
@@ -62,6 +98,7 @@ BOUNDS: Mapping[str, Bound] = {
     "mintage.v1.CreateSampleJobRequest.model": NAME,
     "mintage.v1.CreateSampleJobRequest.output_prefix": PATH,
     "mintage.v1.CreateSampleJobRequest.request_id": NAME,
+    "mintage.v1.CreateSampleJobRequest.latents": Bound(items=4096),
     "mintage.v1.CreateSampleJobRequest.labels": LABELS,
     "mintage.v1.CreateSampleJobRequest.LabelsEntry.key": NAME,
     "mintage.v1.CreateSampleJobRequest.LabelsEntry.value": NAME,
@@ -149,7 +186,7 @@ def _carries_images(method: str) -> bool:
     request = request_of(method)
     return request is not None and any(
         field.message_type is not None
-        and any(BOUNDS.get(inner.full_name) in (IMAGES, PIXELS) for inner in field.message_type.fields)
+        and any(BOUNDS.get(inner.full_name) is kind for inner in field.message_type.fields for kind in (IMAGES, PIXELS))
         for field in request.fields
     )
 
@@ -166,10 +203,24 @@ def _checks_of(field: FieldDescriptor) -> Iterator[_Check]:
     if field.is_repeated:
         yield functools.partial(_check_items, field, bound)
     elif inner is not None:
-        if _checks(inner):
+        if _holds_any_amount(inner, frozenset()):
             yield functools.partial(_check_message, field)
     elif bound.length is not None:
         yield functools.partial(_check_length, field, bound.length)
+
+
+def _holds_any_amount(message: Descriptor, outer: frozenset[str]) -> bool:
+    """Tell whether a field of a message, or of those inside it, needs a bound; messages may hold themselves."""
+    outer |= {message.full_name}
+    return any(
+        needs_bound(field)
+        or (
+            field.message_type is not None
+            and field.message_type.full_name not in outer
+            and _holds_any_amount(field.message_type, outer)
+        )
+        for field in message.fields
+    )
 
 
 def _check_items(field: FieldDescriptor, bound: Bound, message: Any, path: str) -> Iterator[FieldViolation]:

@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from mintage.v1 import latents_pb2 as _latents_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -347,6 +348,9 @@ class SampleSpec(_message.Message):
     SHARD_SIZE_FIELD_NUMBER: _builtins.int
     MAX_IMAGES_PER_SECOND_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
+    LATENTS_FIELD_NUMBER: _builtins.int
+    INDEX_STEP_FIELD_NUMBER: _builtins.int
+    CLASS_INDEX_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Resource name of the generator."""
     model_digest: _builtins.str
@@ -361,6 +365,16 @@ class SampleSpec(_message.Message):
     """Upper bound on the speed of all workers together, in images per second; 0 means no bound."""
     format: Global___OutputFormat.ValueType
     """File format of the images."""
+    index_step: _builtins.int
+    """As in CreateSampleJobRequest."""
+    class_index: _builtins.int
+    """As in CreateSampleJobRequest."""
+    @_builtins.property
+    def latents(self) -> _containers.RepeatedCompositeFieldContainer[_latents_pb2.Latent]:
+        """As in CreateSampleJobRequest, with the values of saved directions written out: a job does not depend on what is
+        saved later.
+        """
+
     def __init__(
         self,
         *,
@@ -371,12 +385,17 @@ class SampleSpec(_message.Message):
         shard_size: _builtins.int = ...,
         max_images_per_second: _builtins.float = ...,
         format: Global___OutputFormat.ValueType = ...,
+        latents: _abc.Iterable[_latents_pb2.Latent] | None = ...,
+        index_step: _builtins.int = ...,
+        class_index: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_class_index", b"_class_index", "class_index", b"class_index"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "format", b"format", "max_images_per_second", b"max_images_per_second", "model", b"model", "model_digest", b"model_digest", "seed", b"seed", "shard_size", b"shard_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_class_index", b"_class_index", "class_index", b"class_index", "count", b"count", "format", b"format", "index_step", b"index_step", "latents", b"latents", "max_images_per_second", b"max_images_per_second", "model", b"model", "model_digest", b"model_digest", "seed", b"seed", "shard_size", b"shard_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__class_index: _TypeAlias = _typing.Literal["class_index"]  # noqa: Y015
+    _WhichOneofArgType__class_index: _TypeAlias = _typing.Literal["_class_index", b"_class_index"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__class_index) -> _WhichOneofReturnType__class_index | None: ...
 
 Global___SampleSpec: _TypeAlias = SampleSpec  # noqa: Y015
 
@@ -842,6 +861,9 @@ class CreateSampleJobRequest(_message.Message):
     TTL_FIELD_NUMBER: _builtins.int
     MAX_FAILED_SHARDS_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
+    LATENTS_FIELD_NUMBER: _builtins.int
+    INDEX_STEP_FIELD_NUMBER: _builtins.int
+    CLASS_INDEX_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Resource name of a loaded generator, `models/{model}`. Required."""
     seed: _builtins.int
@@ -879,6 +901,10 @@ class CreateSampleJobRequest(_message.Message):
     """
     format: Global___OutputFormat.ValueType
     """File format of the images."""
+    index_step: _builtins.int
+    """See `latents`; from 0 to 2^32. Without `latents` it must be 0."""
+    class_index: _builtins.int
+    """Class of the images drawn from `latents`, as in DrawRequest."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """The caller's own labels, to find the job by: at most 32, with names of 1 to 63 characters a-z, 0-9, '.', '_' and
@@ -889,6 +915,12 @@ class CreateSampleJobRequest(_message.Message):
     def ttl(self) -> _duration_pb2.Duration:
         """How long the job and its files are kept after its end, from 1 second to 10 years. Absent: the server's default,
         which is until somebody deletes it unless configured otherwise.
+        """
+
+    @_builtins.property
+    def latents(self) -> _containers.RepeatedCompositeFieldContainer[_latents_pb2.Latent]:
+        """What to draw instead of samples of `seed`: image i is formula i mod n of these n, at most 4096, in which the index of
+        every sample is larger by `index_step` * (i div n). So the 64 frames of one walk make a job of any number of walks.
         """
 
     def __init__(
@@ -907,13 +939,21 @@ class CreateSampleJobRequest(_message.Message):
         ttl: _duration_pb2.Duration | None = ...,
         max_failed_shards: _builtins.int | None = ...,
         format: Global___OutputFormat.ValueType = ...,
+        latents: _abc.Iterable[_latents_pb2.Latent] | None = ...,
+        index_step: _builtins.int = ...,
+        class_index: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_failed_shards", b"_max_failed_shards", "max_failed_shards", b"max_failed_shards", "ttl", b"ttl"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_class_index", b"_class_index", "_max_failed_shards", b"_max_failed_shards", "class_index", b"class_index", "max_failed_shards", b"max_failed_shards", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_failed_shards", b"_max_failed_shards", "count", b"count", "format", b"format", "labels", b"labels", "max_failed_shards", b"max_failed_shards", "max_images_per_second", b"max_images_per_second", "model", b"model", "output_prefix", b"output_prefix", "priority", b"priority", "request_id", b"request_id", "seed", b"seed", "shard_size", b"shard_size", "ttl", b"ttl", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_class_index", b"_class_index", "_max_failed_shards", b"_max_failed_shards", "class_index", b"class_index", "count", b"count", "format", b"format", "index_step", b"index_step", "labels", b"labels", "latents", b"latents", "max_failed_shards", b"max_failed_shards", "max_images_per_second", b"max_images_per_second", "model", b"model", "output_prefix", b"output_prefix", "priority", b"priority", "request_id", b"request_id", "seed", b"seed", "shard_size", b"shard_size", "ttl", b"ttl", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__class_index: _TypeAlias = _typing.Literal["class_index"]  # noqa: Y015
+    _WhichOneofArgType__class_index: _TypeAlias = _typing.Literal["_class_index", b"_class_index"]  # noqa: Y015
     _WhichOneofReturnType__max_failed_shards: _TypeAlias = _typing.Literal["max_failed_shards"]  # noqa: Y015
     _WhichOneofArgType__max_failed_shards: _TypeAlias = _typing.Literal["_max_failed_shards", b"_max_failed_shards"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__class_index) -> _WhichOneofReturnType__class_index | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_failed_shards) -> _WhichOneofReturnType__max_failed_shards | None: ...
 
 Global___CreateSampleJobRequest: _TypeAlias = CreateSampleJobRequest  # noqa: Y015

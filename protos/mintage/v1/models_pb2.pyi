@@ -41,6 +41,8 @@ class Model(_message.Message):
         """Gives class probabilities."""
         KIND_NEURONS: Model._Kind.ValueType  # 3
         """Gives activations of the neurons of a sparse autoencoder."""
+        KIND_DISCRIMINATOR: Model._Kind.ValueType  # 4
+        """Tells real images from those of its generator."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """What a model can do."""
@@ -53,6 +55,8 @@ class Model(_message.Message):
     """Gives class probabilities."""
     KIND_NEURONS: Model.Kind.ValueType  # 3
     """Gives activations of the neurons of a sparse autoencoder."""
+    KIND_DISCRIMINATOR: Model.Kind.ValueType  # 4
+    """Tells real images from those of its generator."""
 
     class _State:
         ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -101,6 +105,8 @@ class Model(_message.Message):
     BATCH_SIZES_FIELD_NUMBER: _builtins.int
     NUMERICS_FIELD_NUMBER: _builtins.int
     PRECISION_FIELD_NUMBER: _builtins.int
+    RUN_DIGEST_FIELD_NUMBER: _builtins.int
+    LAYERS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, `models/{model}`; {model} is 1 to 63 of the characters a-z, 0-9 and -."""
     digest: _builtins.str
@@ -133,13 +139,17 @@ class Model(_message.Message):
     """Precision of its products, `float32` or `bfloat16`: as it was packed, or chosen for the device. It is the last part
     of the device class too.
     """
+    run_digest: _builtins.str
+    """SHA-256 of the weights and configuration of the run that it was packed from: a generator and its discriminator have
+    the same.
+    """
     @_builtins.property
     def shape(self) -> _generation_pb2.ImageShape:
         """Size of the images it generates or accepts."""
 
     @_builtins.property
     def classes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names of its classes. Empty for a generator without classes and for an autoencoder."""
+        """Names of its classes. Empty for a generator without classes, a discriminator and an autoencoder."""
 
     @_builtins.property
     def load_time(self) -> _timestamp_pb2.Timestamp:
@@ -158,6 +168,12 @@ class Model(_message.Message):
         """Numbers of images whose forward passes were tried on this device and give the bits of `micro_batch`, in rising order:
         an image then costs a pass of the next larger one. Empty if an image's bits depend on the other images of a pass;
         each is then computed in a whole micro-batch, always the same one.
+        """
+
+    @_builtins.property
+    def layers(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnitShape]:
+        """The maps of each hidden layer, in the order in which the network computes them. Empty for layers without maps, and
+        for an autoencoder, which has `stages`.
         """
 
     def __init__(
@@ -183,10 +199,12 @@ class Model(_message.Message):
         batch_sizes: _abc.Iterable[_builtins.int] | None = ...,
         numerics: _builtins.int = ...,
         precision: _builtins.str = ...,
+        run_digest: _builtins.str = ...,
+        layers: _abc.Iterable[Global___UnitShape] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["load_time", b"load_time", "shape", b"shape"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive", b"archive", "batch_sizes", b"batch_sizes", "classes", b"classes", "concepts", b"concepts", "device_class", b"device_class", "digest", b"digest", "kind", b"kind", "latent_size", b"latent_size", "load_time", b"load_time", "message", b"message", "micro_batch", b"micro_batch", "name", b"name", "numerics", b"numerics", "precision", b"precision", "recipe", b"recipe", "shape", b"shape", "stages", b"stages", "state", b"state", "torch_version", b"torch_version", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive", b"archive", "batch_sizes", b"batch_sizes", "classes", b"classes", "concepts", b"concepts", "device_class", b"device_class", "digest", b"digest", "kind", b"kind", "latent_size", b"latent_size", "layers", b"layers", "load_time", b"load_time", "message", b"message", "micro_batch", b"micro_batch", "name", b"name", "numerics", b"numerics", "precision", b"precision", "recipe", b"recipe", "run_digest", b"run_digest", "shape", b"shape", "stages", b"stages", "state", b"state", "torch_version", b"torch_version", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

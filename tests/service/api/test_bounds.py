@@ -13,14 +13,32 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
-from mintage.v1 import classification_pb2, generation_pb2, jobs_pb2, models_pb2, neurons_pb2
+from mintage.v1 import (
+    classification_pb2,
+    explanation_pb2,
+    generation_pb2,
+    jobs_pb2,
+    latents_pb2,
+    models_pb2,
+    neurons_pb2,
+)
 
 from service.api import bounds
 from service.api.bounds import BOUNDS, PLAIN_MESSAGE_BYTES
 from service.errors import InvalidArgument, TooLarge
 from tests.support.world import failure_of, run, world
 
-FILES = (classification_pb2, generation_pb2, jobs_pb2, models_pb2, neurons_pb2, operations_pb2, health_pb2)
+FILES = (
+    classification_pb2,
+    explanation_pb2,
+    generation_pb2,
+    jobs_pb2,
+    latents_pb2,
+    models_pb2,
+    neurons_pb2,
+    operations_pb2,
+    health_pb2,
+)
 RUNNING = jobs_pb2.Job.STATE_RUNNING
 METHODS = [
     method for file in FILES for service in file.DESCRIPTOR.services_by_name.values() for method in service.methods
@@ -104,7 +122,16 @@ def test_only_methods_with_images_take_large_messages() -> None:
         except TooLarge:
             continue
         large.add(method.name)
-    assert large == {"Classify", "Detect", "TopStimuli", "Activations", "Reconstruct"}
+    assert large == {
+        "Activations",
+        "Classify",
+        "Detect",
+        "GuidedBackprop",
+        "Invert",
+        "Reconstruct",
+        "TopPatches",
+        "TopStimuli",
+    }
 
 
 def raw(channel: Any, method: str) -> Any:
