@@ -56,6 +56,8 @@ class Batcher:
         self._proven = frozenset(sizes)
         self._changed = threading.Condition()
         self._expired_at = 0.0
+        self._begun = 0
+        self._under_way: tuple[int, float, float] | None = None  # number, beginning and usual seconds of a pass
         self._thread = threading.Thread(target=self._run, name="batcher", daemon=True)
         self._closed = False
 
@@ -109,6 +111,13 @@ class Batcher:
         with self._changed:
             return {"interactive": self._queue.rows(bulk=False), "bulk": self._queue.rows(bulk=True)}
 
+    def progress(self) -> dict[str, float]:
+        """Return the number of the pass that is being computed, its seconds so far and usually; nothing if none is."""
+        if (under_way := self._under_way) is None:
+            return {}
+        number, begin, usual_s = under_way
+        return {"pass": number, "pass_s": time.monotonic() - begin, "usual_s": usual_s}
+
     @property
     def withdrawn(self) -> list[int]:
         """The sizes that a check found to be bad, in rising order."""
@@ -146,7 +155,9 @@ class Batcher:
     def _check_a_size(self) -> None:
         """Check a size in two passes, and use it no more if it is bad."""
         assert self._recheck is not None  # noqa: S101 - only then the wait ends
+        self._begin(2 * max((self.times.seconds("", size) for size in self.times.sizes), default=0.0))
         sizes = attempt(self._recheck)
+        self._under_way = None
         if isinstance(sizes, Failure):
             self._end_if_broken()
         else:
@@ -162,14 +173,21 @@ class Batcher:
         return self._queue.expired(now)
 
     def _compute(self, chosen: Pass) -> None:
+        self._begin(self.times.seconds(chosen.passes.name, chosen.size))
         begin = time.perf_counter()
         failure = attempt(lambda: chosen.passes.compute(chosen.pieces, chosen.size))
+        self._under_way = None
         if isinstance(failure, Failure):
             self._end_if_broken()
         else:
             self.times.measured(chosen.passes.name, chosen.size, time.perf_counter() - begin)
         for entry in self._finished(chosen, failed=failure is not None):
             entry.done(entry)
+
+    def _begin(self, usual_s: float) -> None:
+        """Note that a pass begins."""
+        self._begun += 1
+        self._under_way = (self._begun, time.monotonic(), usual_s)
 
     def _finished(self, chosen: Pass, *, failed: bool) -> list[Entry]:
         """Return the entries that are complete with a pass, or failed in it."""

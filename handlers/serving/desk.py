@@ -102,6 +102,10 @@ class Desk:
         """Return the rows that wait, by class."""
         return self._batcher.waiting() if self._batcher is not None else {}
 
+    def progress(self) -> dict[str, float]:
+        """Return what is known of the pass that is being computed; see `Batcher.progress`."""
+        return self._batcher.progress() if self._batcher is not None else {}
+
     @property
     def _facts(self) -> Mapping[str, object]:
         """What every answer's header says; `withdrawn` only if there are such sizes."""

@@ -5,7 +5,8 @@ appears when the model is ready. `handlers.serving.frames` has deadlines and can
 takes.
 
     Predict   a request as `handlers.protocol.messages` has it -> its answer, both bytes
-    State     nothing -> JSON: `calls` that are open, `quiet_s` since the last one, rows that wait
+    State     nothing -> JSON: `calls` that are open, `quiet_s` since the last one, rows that wait, and of the pass that
+              is being computed its number `pass`, `pass_s` so far and `usual_s`
 """
 
 from __future__ import annotations
@@ -130,7 +131,8 @@ class WorkerServer:
 
     async def _state(self, _: bytes, __: Call) -> bytes:
         quiet_s = 0.0 if self._calls else time.monotonic() - self._quiet_since
-        return json.dumps({"calls": self._calls, "quiet_s": quiet_s, "waiting": self._desk.waiting()}).encode()
+        state = {"calls": self._calls, "quiet_s": quiet_s, "waiting": self._desk.waiting(), **self._desk.progress()}
+        return json.dumps(state).encode()
 
 
 def remove_stale(folder: Path, prefix: str) -> None:

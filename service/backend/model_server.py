@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from service.backend.description import ModelDescription
+from service.backend.liveness import WorkerHealth
 from service.backend.workers import Priority
 
 
@@ -46,6 +47,10 @@ class ModelServer(Predictor, Protocol):
 
     async def drain(self, backend_name: str) -> None:
         """Wait until nobody has calls at a model any more, or has had them for too long."""
+        ...
+
+    async def end_hung(self, backend_name: str) -> WorkerHealth:
+        """End the processes of a model that hang."""
         ...
 
     async def scale(self, backend_name: str, workers: int, *, timeout_s: float = 120.0) -> None:

@@ -20,8 +20,9 @@ import grpc
 from mintage.torchserve import inference_pb2, inference_pb2_grpc, management_pb2, management_pb2_grpc
 
 from service.addresses import NO_PROXY
-from service.backend import messages
+from service.backend import liveness, messages
 from service.backend.description import ModelDescription
+from service.backend.liveness import WorkerHealth
 from service.backend.torchserve_errors import management_error, prediction_error
 from service.backend.workers import Priority, Workers
 from service.errors import AlreadyExists, DeadlineExceeded, Internal, MintageError, NotFound, Unavailable
@@ -176,6 +177,10 @@ class TorchServe:
     async def drain(self, backend_name: str) -> None:
         """Wait until nobody has calls at a model any more, or has had them for too long."""
         await self._workers.drain(backend_name, self._drain_limit_s)
+
+    async def end_hung(self, backend_name: str) -> WorkerHealth:
+        """End the processes of a model that hang; TorchServe starts others. From another host nothing is known."""
+        return await liveness.end_hung(self._workers, backend_name)
 
     async def scale(self, backend_name: str, workers: int, *, timeout_s: float = 120.0) -> None:
         """Give a model another number of workers, at least 1, and return when they have started.

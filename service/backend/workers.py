@@ -49,6 +49,8 @@ class Worker:
     calls: int = 0
     answered: bool = False
     lost: bool = False
+    silences: int = 0  # in a row, of a process that was asked for its state
+    long_pass: float = 0  # number of the pass that had lasted too long
 
 
 class Workers:
@@ -126,7 +128,7 @@ class Workers:
             ResourceExhausted, Internal: as `predict`.
         """
         message, metadata = _message(inputs), {CLASS_KEY: "interactive", CLIENT_KEY: ""}
-        calls = (self._call(each, message, metadata, timeout_s=timeout_s) for each in self._of(backend_name))
+        calls = (self._call(each, message, metadata, timeout_s=timeout_s) for each in self.of(backend_name))
         found = await asyncio.gather(*calls, return_exceptions=True)
         for each in found:
             if isinstance(each, CallFailedError) and each.code is not grpc.StatusCode.UNAVAILABLE:
@@ -140,7 +142,7 @@ class Workers:
         """
         end = time.monotonic() + limit_s
         while True:
-            states = await asyncio.gather(*(_state(worker) for worker in self._of(backend_name)))
+            states = await asyncio.gather(*(_state(worker) for worker in self.of(backend_name)))
             if all(state is None or state.get("quiet_s", 0) >= QUIET_S for state in states):
                 return True
             if time.monotonic() >= end:
@@ -159,10 +161,10 @@ class Workers:
 
     def _idlest(self, backend_name: str, tried: set[Worker]) -> Worker | None:
         """Choose a process with the fewest of our calls; one that was lost only if there is no other."""
-        left = [worker for worker in self._of(backend_name) if worker not in tried]
+        left = [worker for worker in self.of(backend_name) if worker not in tried]
         return min(left, key=lambda worker: (worker.lost, worker.calls), default=None)
 
-    def _of(self, backend_name: str) -> list[Worker]:
+    def of(self, backend_name: str) -> list[Worker]:
         """Return the processes of a model whose sockets are there now."""
         self._list()
         if backend_name in self._found:

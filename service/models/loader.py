@@ -95,11 +95,12 @@ class Loader:
             self._registry.answered(restored)
             log.info("model restored", model=record.name, digest=record.digest)
 
-    async def restart(self, record: ModelRecord) -> None:
-        """Unload a model that stopped answering, so that it is restored; as there, only if no process works on it."""
+    async def restart(self, record: ModelRecord) -> bool:
+        """Unload a model that stopped answering, so that it is restored; returns False if a process works on it."""
         with self._registry.try_lock(record.name) as held:
             if held:
                 await self._backends.stop(record.backend_name)
+            return held
 
     async def release(self, record: ModelRecord) -> None:
         """Unload a retired model that no job needs any more; as `restore`, only if no process works on it."""

@@ -2,7 +2,8 @@
 
 Each model is reconciled in its own task, so one that hangs delays no other. The model server starts empty; what it lost
 is registered again. A model is ready while a real inference has succeeded in the last few seconds: a caller's, or else
-the reconciler's own canary.
+the reconciler's own canary. Worker processes that hang are ended at once (`service.backend.liveness`); a model that is
+silent for longer, for whatever reason, is unloaded and loaded again.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ class Reconciler:
         canary_period_s: float = 2.0,
         list_timeout_s: float = 5.0,
         canary_timeout_s: float = 10.0,
-        restart_after_s: float = 60.0,
+        restart_after_s: float = 30.0,
         pins: Pins | None = None,
         release_after_s: float = 60.0,
     ) -> None:
@@ -127,6 +128,7 @@ class Reconciler:
             if entry.record is not None:
                 self._archives.pop(entry.name, None)
                 self._begin(entry.name, self._repair(entry.record, loaded))
+                self._begin(f"/hung/{entry.name}", self._end_hung(entry.record, loaded))
         await self._begin_retired(loaded)
         for name, archive in self._archives.items():
             self._begin(name, self._load_wanted(name, archive))
@@ -145,6 +147,7 @@ class Reconciler:
             release = watch.unneeded_since and time.monotonic() - watch.unneeded_since >= self._release_after_s
             work = self._loader.release(record) if release else self._repair(record, loaded)
             self._begin(f"/retired/{record.backend_name}", work)
+            self._begin(f"/hung/{record.backend_name}", self._end_hung(record, loaded))
 
     async def join(self) -> None:
         """Wait for everything that `reconcile_once` started."""
@@ -215,14 +218,24 @@ class Reconciler:
             watch.silent_since = None
             self._registry.answered(record)
 
+    async def _end_hung(self, record: ModelRecord, loaded: Collection[str]) -> None:
+        """End the processes of a model that hang, or restart the model if that cannot be done from here."""
+        if record.backend_name not in loaded:
+            return
+        health = await self._server.end_hung(record.backend_name)
+        if health.ended == health.present > 0:
+            self._registry.mark(record, "failed", "its worker hung and was ended; another one starts")
+        if health.beyond_reach and await self._loader.restart(record):
+            log.warning("model restarted", model=record.name, hung=health.beyond_reach)
+
     async def _note_silence(self, record: ModelRecord, watch: _Watch, error: MintageError) -> None:
         now = time.monotonic()
         self._registry.mark(record, "failed", error.message)
         watch.silent_since = watch.silent_since or now
-        if now - watch.silent_since >= self._restart_after_s:
-            log.warning("model restarted", model=record.name, silent_s=round(now - watch.silent_since))
+        silent_s = now - watch.silent_since
+        if silent_s >= self._restart_after_s and await self._loader.restart(record):
+            log.warning("model restarted", model=record.name, silent_s=round(silent_s))
             watch.silent_since = None
-            await self._loader.restart(record)
 
     async def _load_wanted(self, name: str, archive: str) -> None:
         attempts = self._loads[name]

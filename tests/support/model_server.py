@@ -19,6 +19,7 @@ import grpc
 from mintage.torchserve import inference_pb2, inference_pb2_grpc, management_pb2, management_pb2_grpc
 
 from service.backend.description import ModelDescription
+from service.backend.liveness import WorkerHealth
 from service.backend.workers import Priority, socket_name
 from service.errors import AlreadyExists, DeadlineExceeded, FailedPrecondition, NotFound, Unavailable
 from service.models.registry import backend_name as name_of
@@ -48,6 +49,7 @@ class FakeModelServer:
     answers: asyncio.Event = field(default_factory=asyncio.Event)
     proofs: asyncio.Event = field(default_factory=asyncio.Event)
     dead: bool = False
+    health: WorkerHealth = WorkerHealth(1)  # noqa: RUF009 - frozen
     failures: list[Exception] = field(default_factory=list)
     failure: Exception | None = None
     image_size: tuple[int, int, int] | None = None
@@ -118,6 +120,10 @@ class FakeModelServer:
     async def drain(self, backend_name: str) -> None:
         """Note it."""
         self.drained.append(backend_name)
+
+    async def end_hung(self, backend_name: str) -> WorkerHealth:
+        """Say what `health` says."""
+        return self.health
 
     async def scale(self, backend_name: str, workers: int, *, timeout_s: float = 120.0) -> None:
         """Note the number."""

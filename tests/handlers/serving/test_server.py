@@ -197,3 +197,21 @@ def test_sockets_that_dead_processes_left_are_removed_and_no_others(served: Serv
     remove_stale(served.path.parent, "socket")
     wait_until(lambda: not left.exists())
     assert served.path.exists() and other.exists()
+
+
+def test_the_state_tells_of_a_pass_that_lasts_and_of_none_when_it_has_ended(served: Served) -> None:
+    async def test(channel: Any) -> None:
+        async def state() -> dict[str, Any]:
+            return dict(json.loads(await channel.call("State", b"")))
+
+        served.gate.open.clear()
+        first = predict(channel)
+        await until(lambda: served.gate.passes)
+        early, late = await state(), await state()
+        assert early["pass"] == late["pass"] and early["pass_s"] < late["pass_s"] and early["usual_s"] > 0
+        served.gate.open.set()
+        await first
+        await until(lambda: not served.batcher.progress())
+        assert "pass" not in await state()
+
+    served.run(test)

@@ -117,12 +117,12 @@ def test_processes_that_come_later_are_found() -> None:
         await host.start(1)
         assert await host.predict() == "first"
         second = await host.start(2, name="second")
-        await until(lambda: len(host.workers._of("m")) == 2)
+        await until(lambda: len(host.workers.of("m")) == 2)
         await asyncio.gather(host.predict(), host.predict())
         assert second.asked
-        assert host.workers._of("another") == []
+        assert host.workers.of("another") == []
         (host.folder / socket_name("m", 2)).unlink()
-        await until(lambda: len(host.workers._of("m")) == 1)
+        await until(lambda: len(host.workers.of("m")) == 1)
         assert len(host.workers._workers) == 1 and await host.predict() == "first"
 
     on_host(test)
@@ -142,7 +142,7 @@ def test_a_call_that_is_lost_with_its_process_is_made_again_at_another() -> None
         dies = await host.start(1, name="dies")
         assert await host.predict() == "dies"
         await host.start(2, name="lives")
-        await until(lambda: len(host.workers._of("m")) == 2)
+        await until(lambda: len(host.workers.of("m")) == 2)
         dies.fails = ("UNAVAILABLE", {})
         assert {await host.predict() for _ in range(6)} == {"lives"}
 
@@ -152,7 +152,7 @@ def test_a_call_that_is_lost_with_its_process_is_made_again_at_another() -> None
 def test_a_call_that_takes_its_processes_along_ends_none_beyond_two() -> None:
     async def test(host: Host) -> None:
         processes = [await host.start(pid, name=str(pid)) for pid in (1, 2, 3)]
-        await until(lambda: len(host.workers._of("m")) == 3)
+        await until(lambda: len(host.workers.of("m")) == 3)
         while len({await host.predict() for _ in range(3)}) < 3 and not all(each.asked for each in processes):
             await asyncio.gather(*(host.predict() for _ in range(3)))
         for process in processes:

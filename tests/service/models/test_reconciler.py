@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
+from service.backend.liveness import WorkerHealth
 from service.errors import Internal, InvalidArgument, Unavailable
 from service.models.loader import Loader
 from service.models.reconciler import Reconciler, parse_wanted
@@ -140,6 +141,53 @@ def test_a_model_that_stays_silent_is_loaded_anew(tmp_path: Path) -> None:
         bench.models.failure = None
         await bench.reconcile_once()
         assert bench.state("digits") == "ready"
+
+    run(test())
+
+
+def test_a_restart_is_kept_until_nobody_else_works_on_the_model(tmp_path: Path) -> None:
+    async def test() -> None:
+        bench, record = Bench(tmp_path, restart_after_s=0.0), put(tmp_path, "digits", "generator")
+        await bench.reconcile_once()
+        bench.models.failure = Internal("it is stuck")
+        with bench.registry.try_lock("digits"):
+            await bench.reconcile_once()
+            await bench.reconcile_once()
+            assert record.backend_name in bench.models.models
+        await bench.reconcile_once()
+        assert record.backend_name not in bench.models.models
+
+    run(test())
+
+
+def test_a_worker_that_hangs_is_ended_and_only_a_canary_makes_its_model_ready_again(tmp_path: Path) -> None:
+    async def test() -> None:
+        bench = Bench(tmp_path, canary_period_s=60.0)
+        put(tmp_path, "digits", "generator")
+        await bench.reconcile_once()
+        bench.models.health = WorkerHealth(present=2, ended=1)
+        await bench.reconcile_once()
+        assert bench.state("digits") == "ready"  # the other worker answers
+        bench.models.health = WorkerHealth(present=1, ended=1)
+        await bench.reconcile_once()
+        assert bench.message("digits") == "its worker hung and was ended; another one starts"
+        bench.models.health = WorkerHealth(present=1)
+        await bench.reconcile_once()
+        assert bench.state("digits") == "ready" and len(bench.models.operations("canary")) == 1
+
+    run(test())
+
+
+def test_a_worker_that_hangs_beyond_reach_has_its_model_loaded_anew(tmp_path: Path) -> None:
+    async def test() -> None:
+        bench, record = Bench(tmp_path), put(tmp_path, "digits", "generator")
+        await bench.reconcile_once()
+        bench.models.health = WorkerHealth(present=1, beyond_reach=1)
+        with bench.registry.try_lock("digits"):
+            await bench.reconcile_once()
+        assert record.backend_name in bench.models.models
+        await bench.reconcile_once()
+        assert record.backend_name not in bench.models.models
 
     run(test())
 
