@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # Two at least, since most tests wait for something; four at most, each of which may hold a TorchServe. A file stays in
 # one process, for its fixtures; the files go out in their order, which has the slowest folders first.
 PARALLEL = [f"--numprocesses={min(max(os.cpu_count() or 1, 2), 4)}", "--dist=loadfile", "--no-loadscope-reorder"]
+# Those that the lock file installs, and no other: a Python that brings its own torch may bring more.
+PLUGINS = ["pytest_timeout", "xdist.plugin", "_hypothesis_pytestplugin"]
 CHECKS = {
     "ruff format": ["ruff", "format", "--check", "--quiet", "."],
     "ruff": ["ruff", "check", "--quiet", "."],
@@ -38,8 +40,10 @@ def main(arguments: list[str]) -> int:
         print(f"checks that failed: {', '.join(failed)} (the tests run all the same)", flush=True)
     if "--fast" in arguments:
         arguments = [argument for argument in arguments if argument != "--fast"] + ["-m", "not e2e and not engine"]
-    command = [sys.executable, "-m", "pytest", "--durations=10", *PARALLEL, *arguments]
-    tests = subprocess.run(command, cwd=ROOT, check=False)
+    plugins = [f"-p{name}" for name in PLUGINS]
+    command = [sys.executable, "-m", "pytest", *plugins, "--durations=10", *PARALLEL, *arguments]
+    environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    tests = subprocess.run(command, cwd=ROOT, env=environment, check=False)
     return tests.returncode or bool(failed)
 
 
