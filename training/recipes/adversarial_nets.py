@@ -41,7 +41,8 @@ class AdversarialNetsRecipe(AdversarialRecipe):
     final_momentum: Annotated[float, About("momentum after `momentum_images`", 0, 0.9999)] = 0.7
     momentum_images: Annotated[int, About("images over which the momentum grows linearly", 1)] = 12_500_000
     max_column_norm: Annotated[
-        float, About("largest norm of a unit's weights in the discriminator; inf for none", 0)
+        float,
+        About("largest norm of a unit's weights in both networks, as in the authors' code for faces; inf for none", 0),
     ] = math.inf
 
 

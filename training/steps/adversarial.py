@@ -85,8 +85,8 @@ class AdversarialStep(ABC):
     def _logits(self, images: Tensor, labels: Tensor, noise: torch.Generator) -> Tensor:
         """Return the discriminator's logit of "real" [N]."""
 
-    def _moved_discriminator(self) -> None:  # noqa: B027 - most need nothing
-        """Run after each discriminator step, such as a weight constraint."""
+    def _moved(self) -> None:  # noqa: B027 - most need nothing
+        """Run after the discriminator has moved, alone or together with the generator, such as a weight constraint."""
 
     @abstractmethod
     def _rates(self, images_seen: int) -> Mapping[str, float]:
@@ -127,7 +127,7 @@ class AdversarialStep(ABC):
         fake = self._logits(generated, batch.labels, noise)
         loss = adversarial_discriminator_loss(real, fake, target=self._settings.real_target)
         self.players["discriminator"].descend(loss, rate)
-        self._moved_discriminator()
+        self._moved()
         return {"discriminator": loss.item(), **_believed(real, fake)}
 
     def _generator_step(self, generated: Tensor, labels: Tensor, noise: torch.Generator, rate: float) -> Losses:
@@ -151,7 +151,7 @@ class AdversarialStep(ABC):
             self.players[name].compute_gradients(loss)
         for name in losses:
             self.players[name].move(rates[name])
-        self._moved_discriminator()
+        self._moved()
         values = {name: loss.item() for name, loss in losses.items()}
         return {"discriminator": values["discriminator"], **_believed(real, fake), "generator": values["generator"]}
 
@@ -210,9 +210,10 @@ class AdversarialNetsStep(AdversarialStep):
         rate = max(recipe.rate / recipe.rate_divisor ** (images_seen // recipe.batch_images), recipe.least_rate)
         return {"generator": rate, "discriminator": rate}
 
-    def _moved_discriminator(self) -> None:
+    def _moved(self) -> None:
         if self._recipe.max_column_norm < float("inf"):
-            self._networks[1].constrain(self._recipe.max_column_norm)
+            for network in self._networks:
+                network.constrain(self._recipe.max_column_norm)
 
 
 class DcganStep(AdversarialStep):

@@ -108,12 +108,17 @@ def test_the_momentum_of_2014_grows_and_the_rate_shrinks() -> None:
     assert seen[10] == (pytest.approx(0.7), 0.04)
 
 
-def test_the_columns_of_a_constrained_discriminator_stay_short() -> None:
+def test_the_columns_of_constrained_networks_stay_short() -> None:
     step = make_step(small_adversarial_recipe(max_column_norm=0.05, rate=5.0))
 
     step(0, torch.Generator().manual_seed(0))
 
-    weights = [weight for name, weight in step.discriminator.named_parameters() if weight.ndim == 2]
+    weights = [
+        weight
+        for network in (step.generator, step.discriminator)
+        for weight in network.parameters()
+        if weight.ndim == 2
+    ]
     assert weights
     assert all(weight.norm(dim=1).max() <= 0.0501 for weight in weights)
 
