@@ -280,7 +280,7 @@ def write_record(path: Path, record: ModelRecord) -> None:
         FailedPrecondition: if the file cannot be written.
     """
     try:
-        _write_whole(path, _RECORD.dump_json(record, indent=2))
+        write_whole(path, _RECORD.dump_json(record, indent=2))
     except OSError as error:
         if error.errno in NO_SPACE:
             raise ResourceExhausted(f"no space for the record of models/{record.name}", reason="NO_SPACE") from error
@@ -314,7 +314,7 @@ def parse_record(name: str, text: bytes) -> ModelRecord | None:
     return record
 
 
-def _write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
     """Replace a file so that every reader, and a restart after a power cut, sees the old or the new one whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:

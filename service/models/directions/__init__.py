@@ -1,0 +1,1 @@
+"""Directions in the latent spaces of generators: kept beside the archives, and found."""
