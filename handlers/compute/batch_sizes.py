@@ -53,7 +53,12 @@ def fixed(reference: int) -> BatchSizes:
 
 @torch.inference_mode()
 def prove(
-    forward: Callable[[Tensor], Tensor], rows: Tensor, reference: int, *, budget_s: float = BUDGET_S
+    forward: Callable[[Tensor], Tensor],
+    rows: Tensor,
+    reference: int,
+    *,
+    budget_s: float = BUDGET_S,
+    told: Callable[[int, int], None] = lambda *_: None,
 ) -> BatchSizes:
     """Find the sizes whose rows have the bits of the reference size.
 
@@ -62,6 +67,7 @@ def prove(
         rows: different rows [N, ...] on the device, N at least the reference size.
         reference: the size that defines the bits.
         budget_s: sizes that are not tried within this many seconds are not proven.
+        told: hears how many sizes were tried, and of how many.
     """
     end = time.monotonic() + budget_s
     expected = _in_passes(forward, rows, torch.arange(len(rows)), reference)
@@ -74,8 +80,10 @@ def prove(
     if not agrees(reference):
         return fixed(reference)
     proven = [reference]
-    for size in LADDER:
-        if size != reference and size <= len(rows) and time.monotonic() < end and agrees(size):
+    others = [size for size in LADDER if size != reference and size <= len(rows)]
+    for tried, size in enumerate(others):
+        told(tried, len(others))
+        if time.monotonic() < end and agrees(size):
             proven.append(size)
     return BatchSizes(reference, tuple(sorted(proven)), free=True)
 

@@ -35,21 +35,24 @@ LIBRARY_SETTINGS = (  # that choose kernels
 )
 
 
-def with_proven_sizes(model: Model, weights_sha256: str, folder: Path | None) -> Model:
+def with_proven_sizes(
+    model: Model, weights_sha256: str, folder: Path | None, told: Callable[[int, int], None] = lambda *_: None
+) -> Model:
     """Return a model whose batch sizes are proven.
 
     Args:
         model: as it was loaded.
         weights_sha256: of the archive's weights, in hexadecimal.
         folder: where proofs are kept; None proves anew.
+        told: hears how many sizes were tried, and of how many.
     """
     if folder is None:
-        return dataclasses.replace(model, sizes=_proven(model))
+        return dataclasses.replace(model, sizes=_proven(model, told))
     path = _path(model, weights_sha256, folder)
     with _locked(path.with_suffix(".lock")):
         sizes = _read(path, model.micro_batch)
         if sizes is None:
-            sizes = _proven(model)
+            sizes = _proven(model, told)
             _write(path, sizes)
     return dataclasses.replace(model, sizes=sizes)
 
@@ -69,9 +72,9 @@ def _path(model: Model, weights_sha256: str, folder: Path) -> Path:
     return folder / f"{_key(model, weights_sha256)}.json"
 
 
-def _proven(model: Model) -> BatchSizes:
+def _proven(model: Model, told: Callable[[int, int], None]) -> BatchSizes:
     count = max(ROWS, model.micro_batch)
-    return prove(forward_of(model), rows_of(model, count).to(model.device), model.micro_batch)
+    return prove(forward_of(model), rows_of(model, count).to(model.device), model.micro_batch, told=told)
 
 
 def rows_of(model: Model, count: int, *, seed: int = SEED) -> Tensor:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import hashlib
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,6 +26,7 @@ LOG = logging.getLogger("mintage.handlers")
 MESSAGE_BYTES = 6_553_500  # TorchServe's default for the size of a response
 QUEUE_ROWS = 16_384  # of a class that may wait, where the service does not say
 QUEUE_MESSAGES = 4  # of the largest size: what waiting requests of a class may hold in memory together
+PROGRESS_FOLDER = "progress"  # beside the sockets: how far the proof of a model that starts is, `3/11`
 NAME_DIGITS = 12  # of the sha256 of a model's name, by which its sockets are called: paths of sockets are short
 
 
@@ -74,7 +76,9 @@ def serve(properties: Mapping[str, Any], name: str, kind: Kind, operations: type
         LOG.error("the archive is refused: %s", error)
         return Desk(Refusal(error), None)
     sha256, proofs = _sha256(folder / WEIGHTS_FILE), _folder("MINTAGE_WORKER_PROOFS")
-    model = with_proven_sizes(model, sha256, proofs)
+    sockets, prefix = _folder("MINTAGE_WORKER_SOCKETS"), hashlib.sha256(name.encode()).hexdigest()[:NAME_DIGITS]
+    with _progress(sockets, prefix) as told:
+        model = with_proven_sizes(model, sha256, proofs, told)
     rechecks = Rechecks(model, lambda sizes: withdraw(model, sha256, proofs, sizes))
     max_bytes = int(os.environ.get("MINTAGE_WORKER_MESSAGE_BYTES", MESSAGE_BYTES))
     answering = operations(model, max_bytes)
@@ -89,13 +93,32 @@ def serve(properties: Mapping[str, Any], name: str, kind: Kind, operations: type
     batcher.start()
     atexit.register(batcher.close)  # a thread that Python abandons inside torch would abort the process
     desk = Desk(answering, batcher)
-    if sockets := _folder("MINTAGE_WORKER_SOCKETS"):
-        prefix = hashlib.sha256(name.encode()).hexdigest()[:NAME_DIGITS]
+    if sockets:
         remove_stale(sockets, prefix)
         server = WorkerServer(desk, sockets / f"{prefix}.{os.getpid()}", max_message_bytes=max_bytes)
         server.start()
         atexit.register(server.close)
     return desk
+
+
+@contextlib.contextmanager
+def _progress(sockets: Path | None, prefix: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield what writes down how many batch sizes were tried, for the service to read; nothing is left afterwards."""
+    if sockets is None:
+        yield lambda *_: None
+        return
+    path = sockets / PROGRESS_FOLDER / prefix
+
+    def tell(tried: int, total: int) -> None:
+        with contextlib.suppress(OSError):  # a full disk keeps no model from starting
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(f"{tried}/{total}", encoding="ascii")
+
+    try:
+        yield tell
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def _canary(operations: Operations) -> Any:

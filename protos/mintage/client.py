@@ -24,6 +24,7 @@ from mintage._client.channels import TIMEOUT_S
 from mintage._client.connection import Connection
 from mintage._client.image_calls import Classifications
 from mintage._client.methods import method
+from mintage._client.model_calls import change_error
 from mintage._client.neuron_calls import Detections, Neuron, OptimalStimulus, TopStimuli
 from mintage.pictures import to_pil
 from mintage.retries import Retries
@@ -37,6 +38,7 @@ __all__ = [
     "OptimalStimulus",
     "Retries",
     "TopStimuli",
+    "change_error",
     "to_pil",
 ]
 
@@ -84,6 +86,9 @@ class Client:
     load_model = method(model_calls.load_model, Connection.run)
     unload_model = method(model_calls.unload_model, Connection.run)
     scale_model = method(model_calls.scale_model, Connection.run)
+    begin_load = method(model_calls.begin_load, Connection.run)
+    begin_scale = method(model_calls.begin_scale, Connection.run)
+    watch_model = method(model_calls.watch_model, Connection.resumed)
     health = method(model_calls.health, Connection.run)
 
     list_concepts = method(neuron_calls.list_concepts, Connection.all)

@@ -180,6 +180,12 @@ def from_rpc(error: FailedCall, *, hint: str = "") -> ApiError:
     )
 
 
+def from_code(number: int, message: str, *, reason: str = "") -> ApiError:
+    """Make the error of a gRPC code, given as a number."""
+    code = next((code for code in grpc.StatusCode if code.value[0] == number), grpc.StatusCode.UNKNOWN)
+    return _BY_CODE.get(code, ApiError)(message, code=code, reason=reason)
+
+
 def _was_dropped(error: FailedCall, status: status_pb2.Status) -> bool:
     """Whether a server that shuts down reset a call that it had not begun: gRPC makes that a CANCELLED without a word.
 

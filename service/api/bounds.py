@@ -95,6 +95,7 @@ BOUNDS: Mapping[str, Bound] = {
     "mintage.v1.LoadModelRequest.archive": NAME,
     "mintage.v1.UnloadModelRequest.name": NAME,
     "mintage.v1.ScaleModelRequest.name": NAME,
+    "mintage.v1.WatchModelRequest.name": NAME,
     "mintage.v1.CreateSampleJobRequest.model": NAME,
     "mintage.v1.CreateSampleJobRequest.output_prefix": PATH,
     "mintage.v1.CreateSampleJobRequest.request_id": NAME,

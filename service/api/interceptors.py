@@ -108,7 +108,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc 
         longest_s, said = self._max_deadline_s, "the deadline passed"
         if method in LOADING_METHODS:
             longest_s = max(longest_s, LOADING_S)
-            said += f", of {longest_s:g} s at most; the server goes on, and GetModel shows when the model is ready"
+            said += f", of {longest_s:g} s at most; the server goes on, and WatchModel shows the rest"
 
         async def call(request: Any, context: Any) -> Any:
             async with self._observed(method, context):

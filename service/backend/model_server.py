@@ -49,6 +49,10 @@ class ModelServer(Predictor, Protocol):
         """Wait until nobody has calls at a model any more, or has had them for too long."""
         ...
 
+    def proof_progress(self, backend_name: str) -> tuple[int, int] | None:
+        """Say how many batch sizes a starting model has tried, and of how many; None if it tries none now."""
+        ...
+
     async def end_hung(self, backend_name: str) -> WorkerHealth:
         """End the processes of a model that hang."""
         ...

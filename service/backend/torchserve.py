@@ -178,6 +178,10 @@ class TorchServe:
         """Wait until nobody has calls at a model any more, or has had them for too long."""
         await self._workers.drain(backend_name, self._drain_limit_s)
 
+    def proof_progress(self, backend_name: str) -> tuple[int, int] | None:
+        """Say how many batch sizes a starting model has tried, and of how many; None if it tries none, or elsewhere."""
+        return self._workers.proof_progress(backend_name)
+
     async def end_hung(self, backend_name: str) -> WorkerHealth:
         """End the processes of a model that hang; TorchServe starts others. From another host nothing is known."""
         return await liveness.end_hung(self._workers, backend_name)

@@ -29,6 +29,7 @@ from service.errors import DeadlineExceeded, Internal, MintageError, ResourceExh
 Priority = Literal["interactive", "bulk"]
 
 CLASS_KEY, CLIENT_KEY, RETRY_KEY = "mintage-class", "mintage-client", "mintage-retry-after-s"
+PROGRESS_FOLDER = "progress"  # beside the sockets: how far the proof of a model that starts is, `3/11`
 NAME_DIGITS = 12  # of the sha256 of a model's name, by which its sockets are called
 MAX_LOSSES = 2  # processes that one call may lose: more often it is the call that ends them
 SETTLED_S = 0.1  # after its last change a folder's time tells that it has not changed again
@@ -149,6 +150,15 @@ class Workers:
                 log.warning("a model is unloaded while it is used", backend=backend_name, waited_s=limit_s)
                 return False
             await asyncio.sleep(POLL_S)
+
+    def proof_progress(self, backend_name: str) -> tuple[int, int] | None:
+        """Say how many batch sizes a starting model has tried, and of how many; None if it tries none now."""
+        try:
+            text = (self._folder / PROGRESS_FOLDER / _prefix(backend_name)).read_text(encoding="ascii")
+            tried, _, total = text.partition("/")
+            return int(tried), int(total)
+        except (OSError, ValueError):
+            return None
 
     async def _call(self, worker: Worker, message: bytes, metadata: Mapping[str, str], *, timeout_s: float) -> bytes:
         worker.calls += 1

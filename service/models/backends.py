@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import time
+from collections.abc import AsyncIterator, Callable
 
 import structlog
 
@@ -12,10 +14,17 @@ from service.backend.description import ModelDescription
 from service.backend.model_server import ModelServer
 from service.errors import AlreadyExists, FailedPrecondition, Internal, MintageError, NotFound, Unavailable
 from service.models import archives
+from service.models.changes import Stage
 from service.models.registry import ModelRecord, Registry, backend_name
 from service.models.retired import RetiredModels
 
 STARTUP_TIMEOUT_S = 120.0  # a worker imports torch and reads its weights, from a cold disk too
+
+FOLLOW_S = 0.2  # between two looks at a proof, which takes seconds
+
+
+Reached = Callable[[Stage, int, int], None]  # hears a stage, and how many sizes were tried, of how many
+
 
 log = structlog.get_logger(__name__)
 
@@ -38,8 +47,12 @@ class Backends:
         self._retired = retired
         self._response_timeout_s = response_timeout_s
 
-    async def start(self, name: str, archive: str, digest: str, workers: int) -> ModelRecord:
+    async def start(
+        self, name: str, archive: str, digest: str, workers: int, reached: Reached = lambda *_: None
+    ) -> ModelRecord:
         """Have the model server hold exactly this digest, and wait until it answers; a failure leaves nothing behind.
+
+        `reached` hears how far that is.
 
         Raises:
             FailedPrecondition: if the archive cannot be served, or no worker starts.
@@ -52,7 +65,7 @@ class Backends:
         try:
             if not recorded:
                 await self.stop(backend)  # left by a crash, with an unknown number of workers
-            description = await self._prove(backend, archive, digest, workers)
+            description = await self._prove(backend, archive, digest, workers, reached)
         except BaseException:
             if not recorded:
                 await self.stop(backend)
@@ -67,11 +80,14 @@ class Backends:
             **{field.name: getattr(description, field.name) for field in dataclasses.fields(description)},
         )
 
-    async def _prove(self, backend: str, archive: str, digest: str, workers: int) -> ModelDescription:
+    async def _prove(self, backend: str, archive: str, digest: str, workers: int, reached: Reached) -> ModelDescription:
         """Have the model server hold the backend, and wait until it answers a first request."""
         try:
             if backend not in await self._server.list_models():
-                await self._register(backend, workers, digest)
+                reached("starting", 0, 0)
+                async with _followed(self._server, backend, reached):
+                    await self._register(backend, workers, digest)
+            reached("answering", 0, 0)
             return await self._wait_until_ready(backend, archive)
         except Unavailable as error:
             if error.reason != "WORKER_DIED":
@@ -129,3 +145,21 @@ class Backends:
         entry = self._registry.entry(name)
         by_name = entry is not None and (entry.record is None or entry.record.backend_name == backend)
         return by_name or self._retired.find(backend) is not None
+
+
+@contextlib.asynccontextmanager
+async def _followed(server: ModelServer, backend: str, reached: Reached) -> AsyncIterator[None]:
+    """Tell, while a model starts, how many of its batch sizes were tried."""
+
+    async def follow() -> None:
+        while True:
+            await asyncio.sleep(FOLLOW_S)
+            proof = server.proof_progress(backend)
+            if proof is not None:
+                reached("proving", *proof)
+
+    following = asyncio.create_task(follow())
+    try:
+        yield
+    finally:
+        following.cancel()

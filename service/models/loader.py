@@ -1,7 +1,8 @@
 """Loading, unloading and scaling models: first the model server changes and answers, then the record is written.
 
 Each operation holds the model's lock over all API processes, so two never overlap. It runs to its end even if its
-caller leaves. What a crash leaves half done, `sweep` finds: a backend name that no record names.
+caller leaves; `service.models.changes` tells how far it is. What a crash leaves half done, `sweep` finds: a backend
+name that no record names.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from service.backend.model_server import ModelServer
 from service.errors import NotFound, Unavailable
 from service.models import archive_check, archives
 from service.models.backends import STARTUP_TIMEOUT_S, Backends
+from service.models.changes import Changes, Progress
 from service.models.pins import NoPins, Pins
 from service.models.registry import ModelRecord, Registry, backend_name
 from service.models.retired import RetiredModels
@@ -46,6 +48,7 @@ class Loader:
         self._registry = registry
         self._pins = pins or NoPins()
         self.retired = RetiredModels(registry.archives)
+        self.changes = Changes(registry.archives)
         self._backends = Backends(server, registry, self.retired, response_timeout_s=response_timeout_s)
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -57,8 +60,17 @@ class Loader:
             FailedPrecondition: if the archive cannot be served.
             Unavailable: if the model server does not answer.
         """
+        return await asyncio.shield(self.begin_load(name, archive, workers))
+
+    def begin_load(self, name: str, archive: str, workers: int) -> asyncio.Task[ModelRecord]:
+        """As `load`, but return at once; the change is in `changes` from now on.
+
+        Raises:
+            NotFound: if the archive folder has no such file.
+        """
         self._registry.archive(archive)
-        return await self._to_the_end(self._load(name, archive, workers))
+        progress = self.changes.begin(name, archive=archive, workers=workers)
+        return self._to_the_end(self._load(name, archive, workers, progress))
 
     async def unload(self, name: str) -> None:
         """Unload a model; the model server keeps it while jobs need it.
@@ -66,7 +78,7 @@ class Loader:
         Raises:
             NotFound: if no model of that name is loaded.
         """
-        await self._to_the_end(self._unload(name))
+        await asyncio.shield(self._to_the_end(self._unload(name)))
 
     async def scale(self, name: str, workers: int) -> ModelRecord:
         """Give a model another number of worker processes.
@@ -76,7 +88,17 @@ class Loader:
             FailedPrecondition: if the new workers cannot start.
             Unavailable: if the model server does not answer, or lost the model, which is being loaded again.
         """
-        return await self._to_the_end(self._scale(name, workers))
+        return await asyncio.shield(self.begin_scale(name, workers))
+
+    def begin_scale(self, name: str, workers: int) -> asyncio.Task[ModelRecord]:
+        """As `scale`, but return at once; the change is in `changes` from now on.
+
+        Raises:
+            NotFound: if no model of that name is loaded.
+        """
+        self._registry.find(name)
+        progress = self.changes.begin(name, archive="", workers=workers)
+        return self._to_the_end(self._scale(name, workers, progress))
 
     async def restore(self, record: ModelRecord) -> None:
         """Load a model again that the model server has lost; does nothing while another process works on it.
@@ -130,15 +152,18 @@ class Loader:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _load(self, name: str, archive: str, workers: int) -> ModelRecord:
-        async with self._registry.lock(name):
+    async def _load(self, name: str, archive: str, workers: int, progress: Progress) -> ModelRecord:
+        async with self.changes.made(progress), self._registry.lock(name):
+            progress.reached("copying")
             path = self._registry.archive(archive)
             await asyncio.to_thread(archive_check.check, path)
             digest = await asyncio.to_thread(archives.keep, path)
             entry = self._registry.entry(name)
             old = entry.record if entry is not None else None
             same = old if old is not None and old.digest == digest else self.retired.find(backend_name(name, digest))
-            record = await self._backends.start(name, archive, digest, same.workers if same else workers)
+            record = await self._backends.start(
+                name, archive, digest, same.workers if same else workers, progress.reached
+            )
             if old is not None and old.digest == digest:
                 self._registry.answered(old)
                 return old
@@ -157,15 +182,18 @@ class Loader:
             if old is not None:
                 self.retired.write(old)
             self._registry.remove(name)
+            self.changes.forget(name)
             log.info("model unloaded", model=name)
             if old is not None:
                 await self._release_unless_needed(old)
 
-    async def _scale(self, name: str, workers: int) -> ModelRecord:
-        async with self._registry.lock(name):
+    async def _scale(self, name: str, workers: int, progress: Progress) -> ModelRecord:
+        async with self.changes.made(progress), self._registry.lock(name):
             old = self._registry.find(name)
             try:
+                progress.reached("starting")
                 await self._server.scale(old.backend_name, workers)
+                progress.reached("answering")
                 await self._server.wait_until_ready(old.backend_name, STARTUP_TIMEOUT_S)
             except NotFound:
                 raise Unavailable(f"models/{name} is being loaded again", reason="MODEL_NOT_READY") from None
@@ -209,12 +237,12 @@ class Loader:
         entry = self._registry.entry(record.name)
         return (entry is not None and entry.record == record) or self.retired.find(record.backend_name) is not None
 
-    async def _to_the_end(self, operation: Coroutine[Any, Any, T]) -> T:
-        """Await an operation that continues when its caller is cancelled."""
+    def _to_the_end(self, operation: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Begin an operation that continues when its caller is cancelled."""
         task = asyncio.create_task(operation)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
-        return await asyncio.shield(task)
+        return task
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

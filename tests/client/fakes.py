@@ -85,7 +85,7 @@ class Script:
             server.stop(None).wait()
 
 
-_STREAMS = ("StreamGenerate", "WatchJob", "ReadShard", "ReadJobFile", "VerifyJob")
+_STREAMS = ("StreamGenerate", "WatchModel", "WatchJob", "ReadShard", "ReadJobFile", "VerifyJob")
 _SCRIPTED: dict[str, dict[str, tuple[Any, Any]]] = {
     "mintage.v1.GenerationService": {
         "StreamGenerate": (generation_pb2.StreamGenerateRequest, generation_pb2.StreamGenerateResponse),
@@ -93,6 +93,7 @@ _SCRIPTED: dict[str, dict[str, tuple[Any, Any]]] = {
     "mintage.v1.ModelService": {
         "GetModel": (models_pb2.GetModelRequest, models_pb2.GetModelResponse),
         "UnloadModel": (models_pb2.UnloadModelRequest, models_pb2.UnloadModelResponse),
+        "WatchModel": (models_pb2.WatchModelRequest, models_pb2.WatchModelResponse),
     },
     "mintage.v1.JobService": {
         "CreateSampleJob": (jobs_pb2.CreateSampleJobRequest, jobs_pb2.CreateSampleJobResponse),

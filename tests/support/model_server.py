@@ -48,7 +48,9 @@ class FakeModelServer:
     before: Callable[[], Awaitable[object]] | None = None
     answers: asyncio.Event = field(default_factory=asyncio.Event)
     proofs: asyncio.Event = field(default_factory=asyncio.Event)
+    registers: asyncio.Event = field(default_factory=asyncio.Event)
     dead: bool = False
+    proof: tuple[int, int] | None = None
     health: WorkerHealth = WorkerHealth(1)  # noqa: RUF009 - frozen
     failures: list[Exception] = field(default_factory=list)
     failure: Exception | None = None
@@ -58,6 +60,7 @@ class FakeModelServer:
     def __post_init__(self) -> None:
         self.answers.set()
         self.proofs.set()
+        self.registers.set()
 
     async def predict(
         self,
@@ -101,7 +104,8 @@ class FakeModelServer:
         startup_timeout_s: float,
         response_timeout_s: float,
     ) -> None:
-        """Load what the archive's text says."""
+        """Load what the archive's text says, when `registers` is set."""
+        await self.registers.wait()
         self._check_alive()
         if backend_name in self.models:
             raise AlreadyExists("taken")
@@ -120,6 +124,10 @@ class FakeModelServer:
     async def drain(self, backend_name: str) -> None:
         """Note it."""
         self.drained.append(backend_name)
+
+    def proof_progress(self, backend_name: str) -> tuple[int, int] | None:
+        """Say what `proof` says."""
+        return self.proof
 
     async def end_hung(self, backend_name: str) -> WorkerHealth:
         """Say what `health` says."""

@@ -41,6 +41,9 @@ class AsyncClient:
     load_model = method(model_calls.load_model, AsyncConnection.run)
     unload_model = method(model_calls.unload_model, AsyncConnection.run)
     scale_model = method(model_calls.scale_model, AsyncConnection.run)
+    begin_load = method(model_calls.begin_load, AsyncConnection.run)
+    begin_scale = method(model_calls.begin_scale, AsyncConnection.run)
+    watch_model = method(model_calls.watch_model, AsyncConnection.resumed)
     health = method(model_calls.health, AsyncConnection.run)
 
     list_concepts = method(neuron_calls.list_concepts, AsyncConnection.all)

@@ -1,4 +1,4 @@
-"""Listing, loading and unloading models; the server's health."""
+"""Listing, loading, scaling, unloading and watching models; the server's health."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 
 from mintage._client.calls import Call, Page, Pages, made, model_name, nothing
+from mintage.errors import ApiError, from_code
 from mintage.limits import LOADING_S
 from mintage.v1 import models_pb2
 
@@ -58,10 +59,29 @@ def load_model(name: str, archive: str, *, workers: int = 0, timeout_s: float = 
         NotFound: if the archive folder has no such file.
         NotPossible: if the archive cannot be served, for example because it is damaged.
         Unavailable: if the model server does not answer.
-        TimedOut: if the time limit passes; the server goes on loading.
+        TimedOut: if the time limit passes; the server goes on loading, which `watch_model` shows.
     """
     request = made(models_pb2.LoadModelRequest, name=model_name(name), archive=archive, workers=workers)
     return Call(_MODELS + "LoadModel", request, models_pb2.LoadModelResponse, _model, timeout_s=timeout_s)
+
+
+def begin_load(name: str, archive: str, *, workers: int = 0) -> Call[models_pb2.Model]:
+    """Begin to load an archive, and return at once with the model as it is; `watch_model` tells how it goes on.
+
+    Args:
+        name: As for `load_model`.
+        archive: As for `load_model`.
+        workers: As for `load_model`.
+
+    Raises:
+        InputError: if a number does not fit its field.
+        InvalidRequest: for a bad name or number.
+        NotFound: if the archive folder has no such file.
+    """
+    request = made(
+        models_pb2.LoadModelRequest, name=model_name(name), archive=archive, workers=workers, return_immediately=True
+    )
+    return Call(_MODELS + "LoadModel", request, models_pb2.LoadModelResponse, _model)
 
 
 def unload_model(name: str) -> Call[None]:
@@ -89,6 +109,62 @@ def scale_model(name: str, workers: int, *, timeout_s: float = LOADING_S) -> Cal
     """
     request = made(models_pb2.ScaleModelRequest, name=model_name(name), workers=workers)
     return Call(_MODELS + "ScaleModel", request, models_pb2.ScaleModelResponse, _model, timeout_s=timeout_s)
+
+
+def begin_scale(name: str, workers: int) -> Call[models_pb2.Model]:
+    """As `scale_model`, but return at once; `watch_model` tells how it goes on.
+
+    Raises:
+        InputError: if the number does not fit its field.
+        InvalidRequest: for a bad name or number.
+        NotFound: if no model of that name is loaded.
+    """
+    request = made(models_pb2.ScaleModelRequest, name=model_name(name), workers=workers, return_immediately=True)
+    return Call(_MODELS + "ScaleModel", request, models_pb2.ScaleModelResponse, _model)
+
+
+class ModelWatch:
+    """A watch of one model, which can be begun again after any answer.
+
+    Attributes:
+        ended: Whether no change of the model was under way any more.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.ended = False
+        self._request = models_pb2.WatchModelRequest(name=model_name(name))
+
+    def call(self) -> Call[models_pb2.Model]:
+        """The stream of the model."""
+        return Call(_MODELS + "WatchModel", self._request, models_pb2.WatchModelResponse, self._read)
+
+    def _read(self, answer: models_pb2.WatchModelResponse) -> models_pb2.Model:
+        model = answer.model
+        under_way = model.HasField("change") and not model.change.HasField("end_time")
+        self.ended = not under_way and model.state != models_pb2.Model.STATE_LOADING
+        return model
+
+
+def watch_model(name: str) -> ModelWatch:
+    """Yield a model now and whenever it differs, until no change of it is under way and it is ready or failed.
+
+    Whoever began the change, and whether or not they still wait, anybody may watch. The watch survives restarts of the
+    server and has no time limit. How the last change ended is in the model's `change`; `mintage.client.change_error`
+    makes an error of one that failed.
+
+    Raises:
+        InvalidRequest: if this cannot be a model's name.
+        NotFound: if no model of that name is loaded or being loaded.
+        Unavailable: if the server stays away longer than the retries last.
+    """
+    return ModelWatch(name)
+
+
+def change_error(change: models_pb2.ModelChange) -> ApiError | None:
+    """Return the error with which a change of a model failed, as `load_model` raises it; None if it did not fail."""
+    if change.stage != models_pb2.ModelChange.STAGE_FAILED:
+        return None
+    return from_code(change.error_code, change.error_message, reason=change.error_reason)
 
 
 def health(service: str = "", *, timeout_s: float = HEALTH_TIMEOUT_S) -> Call[bool]:

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from mintage.v1 import generation_pb2 as mintage_dot_v1_dot_generation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17mintage/v1/models.proto\x12\nmintage.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bmintage/v1/generation.proto\"\xe9\x05\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0f\n\x07\x61rchive\x18\x03 \x01(\t\x12$\n\x04kind\x18\x04 \x01(\x0e\x32\x16.mintage.v1.Model.Kind\x12&\n\x05state\x18\x05 \x01(\x0e\x32\x17.mintage.v1.Model.State\x12\x0f\n\x07message\x18\x06 \x01(\t\x12%\n\x05shape\x18\x07 \x01(\x0b\x32\x16.mintage.v1.ImageShape\x12\x0f\n\x07\x63lasses\x18\x08 \x03(\t\x12\x13\n\x0blatent_size\x18\t \x01(\x05\x12\x13\n\x0bmicro_batch\x18\n \x01(\x05\x12\x0f\n\x07workers\x18\x0b \x01(\x05\x12\x14\n\x0c\x64\x65vice_class\x18\x0c \x01(\t\x12\x15\n\rtorch_version\x18\r \x01(\t\x12-\n\tload_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06recipe\x18\x0f \x01(\t\x12%\n\x06stages\x18\x10 \x03(\x0b\x32\x15.mintage.v1.UnitShape\x12\x10\n\x08\x63oncepts\x18\x11 \x03(\t\x12\x13\n\x0b\x62\x61tch_sizes\x18\x12 \x03(\x05\x12\x10\n\x08numerics\x18\x13 \x01(\x05\x12\x11\n\tprecision\x18\x14 \x01(\t\x12\x12\n\nrun_digest\x18\x15 \x01(\t\x12%\n\x06layers\x18\x16 \x03(\x0b\x32\x15.mintage.v1.UnitShape\"o\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x12\n\x0eKIND_GENERATOR\x10\x01\x12\x13\n\x0fKIND_CLASSIFIER\x10\x02\x12\x10\n\x0cKIND_NEURONS\x10\x03\x12\x16\n\x12KIND_DISCRIMINATOR\x10\x04\"T\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_LOADING\x10\x01\x12\x0f\n\x0bSTATE_READY\x10\x02\x12\x10\n\x0cSTATE_FAILED\x10\x03\"8\n\tUnitShape\x12\x0c\n\x04maps\x18\x01 \x01(\x05\x12\x0e\n\x06height\x18\x02 \x01(\x05\x12\r\n\x05width\x18\x03 \x01(\x05\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"P\n\x12ListModelsResponse\x12!\n\x06models\x18\x01 \x03(\x0b\x32\x11.mintage.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"4\n\x10GetModelResponse\x12 \n\x05model\x18\x01 \x01(\x0b\x32\x11.mintage.v1.Model\"B\n\x10LoadModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61rchive\x18\x02 \x01(\t\x12\x0f\n\x07workers\x18\x03 \x01(\x05\"5\n\x11LoadModelResponse\x12 \n\x05model\x18\x01 \x01(\x0b\x32\x11.mintage.v1.Model\"\"\n\x12UnloadModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x15\n\x13UnloadModelResponse\"2\n\x11ScaleModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07workers\x18\x02 \x01(\x05\"6\n\x12ScaleModelResponse\x12 \n\x05model\x18\x01 \x01(\x0b\x32\x11.mintage.v1.Model2\x89\x03\n\x0cModelService\x12K\n\nListModels\x12\x1d.mintage.v1.ListModelsRequest\x1a\x1e.mintage.v1.ListModelsResponse\x12\x45\n\x08GetModel\x12\x1b.mintage.v1.GetModelRequest\x1a\x1c.mintage.v1.GetModelResponse\x12H\n\tLoadModel\x12\x1c.mintage.v1.LoadModelRequest\x1a\x1d.mintage.v1.LoadModelResponse\x12N\n\x0bUnloadModel\x12\x1e.mintage.v1.UnloadModelRequest\x1a\x1f.mintage.v1.UnloadModelResponse\x12K\n\nScaleModel\x12\x1d.mintage.v1.ScaleModelRequest\x1a\x1e.mintage.v1.ScaleModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17mintage/v1/models.proto\x12\nmintage.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bmintage/v1/generation.proto\"\x92\x06\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0f\n\x07\x61rchive\x18\x03 \x01(\t\x12$\n\x04kind\x18\x04 \x01(\x0e\x32\x16.mintage.v1.Model.Kind\x12&\n\x05state\x18\x05 \x01(\x0e\x32\x17.mintage.v1.Model.State\x12\x0f\n\x07message\x18\x06 \x01(\t\x12%\n\x05shape\x18\x07 \x01(\x0b\x32\x16.mintage.v1.ImageShape\x12\x0f\n\x07\x63lasses\x18\x08 \x03(\t\x12\x13\n\x0blatent_size\x18\t \x01(\x05\x12\x13\n\x0bmicro_batch\x18\n \x01(\x05\x12\x0f\n\x07workers\x18\x0b \x01(\x05\x12\x14\n\x0c\x64\x65vice_class\x18\x0c \x01(\t\x12\x15\n\rtorch_version\x18\r \x01(\t\x12-\n\tload_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06recipe\x18\x0f \x01(\t\x12%\n\x06stages\x18\x10 \x03(\x0b\x32\x15.mintage.v1.UnitShape\x12\x10\n\x08\x63oncepts\x18\x11 \x03(\t\x12\x13\n\x0b\x62\x61tch_sizes\x18\x12 \x03(\x05\x12\x10\n\x08numerics\x18\x13 \x01(\x05\x12\x11\n\tprecision\x18\x14 \x01(\t\x12\x12\n\nrun_digest\x18\x15 \x01(\t\x12%\n\x06layers\x18\x16 \x03(\x0b\x32\x15.mintage.v1.UnitShape\x12\'\n\x06\x63hange\x18\x17 \x01(\x0b\x32\x17.mintage.v1.ModelChange\"o\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x12\n\x0eKIND_GENERATOR\x10\x01\x12\x13\n\x0fKIND_CLASSIFIER\x10\x02\x12\x10\n\x0cKIND_NEURONS\x10\x03\x12\x16\n\x12KIND_DISCRIMINATOR\x10\x04\"T\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_LOADING\x10\x01\x12\x0f\n\x0bSTATE_READY\x10\x02\x12\x10\n\x0cSTATE_FAILED\x10\x03\"\xd0\x03\n\x0bModelChange\x12,\n\x05stage\x18\x01 \x01(\x0e\x32\x1d.mintage.v1.ModelChange.Stage\x12\x0f\n\x07\x61rchive\x18\x02 \x01(\t\x12\x0f\n\x07workers\x18\x03 \x01(\x05\x12\x13\n\x0bsizes_tried\x18\x04 \x01(\x05\x12\x13\n\x0bsizes_total\x18\x05 \x01(\x05\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nerror_code\x18\x08 \x01(\x05\x12\x14\n\x0c\x65rror_reason\x18\t \x01(\t\x12\x15\n\rerror_message\x18\n \x01(\t\"\xa7\x01\n\x05Stage\x12\x15\n\x11STAGE_UNSPECIFIED\x10\x00\x12\x11\n\rSTAGE_WAITING\x10\x01\x12\x11\n\rSTAGE_COPYING\x10\x02\x12\x12\n\x0eSTAGE_STARTING\x10\x03\x12\x11\n\rSTAGE_PROVING\x10\x04\x12\x13\n\x0fSTAGE_ANSWERING\x10\x05\x12\x13\n\x0fSTAGE_SUCCEEDED\x10\x06\x12\x10\n\x0cSTAGE_FAILED\x10\x07\"8\n\tUnitShape\x12\x0c\n\x04maps\x18\x01 \x01(\x05\x12\x0e\n\x06height\x18\x02 \x01(\x05\x12\r\n\x05width\x18\x03 \x01(\x05\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"P\n\x12ListModelsResponse\x12!\n\x06models\x18\x01 \x03(\x0b\x32\x11.mintage.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"4\n\x10GetModelResponse\x12 \n\x05model\x18\x01 \x01(\x0b\x32\x11.mintage.v1.Model\"^\n\x10LoadModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61rchive\x18\x02 \x01(\t\x12\x0f\n\x07workers\x18\x03 \x01(\x05\x12\x1a\n\x12return_immediately\x18\x04 \x01(\x08\"5\n\x11LoadModelResponse\x12 \n\x05model\x18\x01 \x01(\x0b\x32\x11.mintage.v1.Model\"\"\n\x12UnloadModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x15\n\x13UnloadModelResponse\"N\n\x11ScaleModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07workers\x18\x02 \x01(\x05\x12\x1a\n\x12return_immediately\x18\x03 \x01(\x08\"6\n\x12ScaleModelResponse\x12 \n\x05model\x18\x01 \x01(\x0b\x32\x11.mintage.v1.Model\"!\n\x11WatchModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"6\n\x12WatchModelResponse\x12 \n\x05model\x18\x01 \x01(\x0b\x32\x11.mintage.v1.Model2\xd8\x03\n\x0cModelService\x12K\n\nListModels\x12\x1d.mintage.v1.ListModelsRequest\x1a\x1e.mintage.v1.ListModelsResponse\x12\x45\n\x08GetModel\x12\x1b.mintage.v1.GetModelRequest\x1a\x1c.mintage.v1.GetModelResponse\x12H\n\tLoadModel\x12\x1c.mintage.v1.LoadModelRequest\x1a\x1d.mintage.v1.LoadModelResponse\x12N\n\x0bUnloadModel\x12\x1e.mintage.v1.UnloadModelRequest\x1a\x1f.mintage.v1.UnloadModelResponse\x12K\n\nScaleModel\x12\x1d.mintage.v1.ScaleModelRequest\x1a\x1e.mintage.v1.ScaleModelResponse\x12M\n\nWatchModel\x12\x1d.mintage.v1.WatchModelRequest\x1a\x1e.mintage.v1.WatchModelResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,33 +34,41 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mintage.v1.models_pb2', _gl
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MODEL']._serialized_start=102
-  _globals['_MODEL']._serialized_end=847
-  _globals['_MODEL_KIND']._serialized_start=650
-  _globals['_MODEL_KIND']._serialized_end=761
-  _globals['_MODEL_STATE']._serialized_start=763
-  _globals['_MODEL_STATE']._serialized_end=847
-  _globals['_UNITSHAPE']._serialized_start=849
-  _globals['_UNITSHAPE']._serialized_end=905
-  _globals['_LISTMODELSREQUEST']._serialized_start=907
-  _globals['_LISTMODELSREQUEST']._serialized_end=965
-  _globals['_LISTMODELSRESPONSE']._serialized_start=967
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1047
-  _globals['_GETMODELREQUEST']._serialized_start=1049
-  _globals['_GETMODELREQUEST']._serialized_end=1080
-  _globals['_GETMODELRESPONSE']._serialized_start=1082
-  _globals['_GETMODELRESPONSE']._serialized_end=1134
-  _globals['_LOADMODELREQUEST']._serialized_start=1136
-  _globals['_LOADMODELREQUEST']._serialized_end=1202
-  _globals['_LOADMODELRESPONSE']._serialized_start=1204
-  _globals['_LOADMODELRESPONSE']._serialized_end=1257
-  _globals['_UNLOADMODELREQUEST']._serialized_start=1259
-  _globals['_UNLOADMODELREQUEST']._serialized_end=1293
-  _globals['_UNLOADMODELRESPONSE']._serialized_start=1295
-  _globals['_UNLOADMODELRESPONSE']._serialized_end=1316
-  _globals['_SCALEMODELREQUEST']._serialized_start=1318
-  _globals['_SCALEMODELREQUEST']._serialized_end=1368
-  _globals['_SCALEMODELRESPONSE']._serialized_start=1370
-  _globals['_SCALEMODELRESPONSE']._serialized_end=1424
-  _globals['_MODELSERVICE']._serialized_start=1427
-  _globals['_MODELSERVICE']._serialized_end=1820
+  _globals['_MODEL']._serialized_end=888
+  _globals['_MODEL_KIND']._serialized_start=691
+  _globals['_MODEL_KIND']._serialized_end=802
+  _globals['_MODEL_STATE']._serialized_start=804
+  _globals['_MODEL_STATE']._serialized_end=888
+  _globals['_MODELCHANGE']._serialized_start=891
+  _globals['_MODELCHANGE']._serialized_end=1355
+  _globals['_MODELCHANGE_STAGE']._serialized_start=1188
+  _globals['_MODELCHANGE_STAGE']._serialized_end=1355
+  _globals['_UNITSHAPE']._serialized_start=1357
+  _globals['_UNITSHAPE']._serialized_end=1413
+  _globals['_LISTMODELSREQUEST']._serialized_start=1415
+  _globals['_LISTMODELSREQUEST']._serialized_end=1473
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1475
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1555
+  _globals['_GETMODELREQUEST']._serialized_start=1557
+  _globals['_GETMODELREQUEST']._serialized_end=1588
+  _globals['_GETMODELRESPONSE']._serialized_start=1590
+  _globals['_GETMODELRESPONSE']._serialized_end=1642
+  _globals['_LOADMODELREQUEST']._serialized_start=1644
+  _globals['_LOADMODELREQUEST']._serialized_end=1738
+  _globals['_LOADMODELRESPONSE']._serialized_start=1740
+  _globals['_LOADMODELRESPONSE']._serialized_end=1793
+  _globals['_UNLOADMODELREQUEST']._serialized_start=1795
+  _globals['_UNLOADMODELREQUEST']._serialized_end=1829
+  _globals['_UNLOADMODELRESPONSE']._serialized_start=1831
+  _globals['_UNLOADMODELRESPONSE']._serialized_end=1852
+  _globals['_SCALEMODELREQUEST']._serialized_start=1854
+  _globals['_SCALEMODELREQUEST']._serialized_end=1932
+  _globals['_SCALEMODELRESPONSE']._serialized_start=1934
+  _globals['_SCALEMODELRESPONSE']._serialized_end=1988
+  _globals['_WATCHMODELREQUEST']._serialized_start=1990
+  _globals['_WATCHMODELREQUEST']._serialized_end=2023
+  _globals['_WATCHMODELRESPONSE']._serialized_start=2025
+  _globals['_WATCHMODELRESPONSE']._serialized_end=2079
+  _globals['_MODELSERVICE']._serialized_start=2082
+  _globals['_MODELSERVICE']._serialized_end=2554
 # @@protoc_insertion_point(module_scope)

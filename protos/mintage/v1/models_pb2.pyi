@@ -107,6 +107,7 @@ class Model(_message.Message):
     PRECISION_FIELD_NUMBER: _builtins.int
     RUN_DIGEST_FIELD_NUMBER: _builtins.int
     LAYERS_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, `models/{model}`; {model} is 1 to 63 of the characters a-z, 0-9 and -."""
     digest: _builtins.str
@@ -176,6 +177,12 @@ class Model(_message.Message):
         for an autoencoder, which has `stages`.
         """
 
+    @_builtins.property
+    def change(self) -> Global___ModelChange:
+        """The last time that somebody loaded or scaled it: under way, or how it ended. While a model is loaded for the first
+        time there is nothing else of it but its name and state. Not set if that was long ago.
+        """
+
     def __init__(
         self,
         *,
@@ -201,14 +208,120 @@ class Model(_message.Message):
         precision: _builtins.str = ...,
         run_digest: _builtins.str = ...,
         layers: _abc.Iterable[Global___UnitShape] | None = ...,
+        change: Global___ModelChange | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["load_time", b"load_time", "shape", b"shape"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "load_time", b"load_time", "shape", b"shape"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive", b"archive", "batch_sizes", b"batch_sizes", "classes", b"classes", "concepts", b"concepts", "device_class", b"device_class", "digest", b"digest", "kind", b"kind", "latent_size", b"latent_size", "layers", b"layers", "load_time", b"load_time", "message", b"message", "micro_batch", b"micro_batch", "name", b"name", "numerics", b"numerics", "precision", b"precision", "recipe", b"recipe", "run_digest", b"run_digest", "shape", b"shape", "stages", b"stages", "state", b"state", "torch_version", b"torch_version", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive", b"archive", "batch_sizes", b"batch_sizes", "change", b"change", "classes", b"classes", "concepts", b"concepts", "device_class", b"device_class", "digest", b"digest", "kind", b"kind", "latent_size", b"latent_size", "layers", b"layers", "load_time", b"load_time", "message", b"message", "micro_batch", b"micro_batch", "name", b"name", "numerics", b"numerics", "precision", b"precision", "recipe", b"recipe", "run_digest", b"run_digest", "shape", b"shape", "stages", b"stages", "state", b"state", "torch_version", b"torch_version", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
+
+@_typing.final
+class ModelChange(_message.Message):
+    """A loading or scaling of a model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Stage:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ModelChange._Stage.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STAGE_UNSPECIFIED: ModelChange._Stage.ValueType  # 0
+        """Never used by a server."""
+        STAGE_WAITING: ModelChange._Stage.ValueType  # 1
+        """Another change of the same model must end first."""
+        STAGE_COPYING: ModelChange._Stage.ValueType  # 2
+        """The archive is read, checked and copied."""
+        STAGE_STARTING: ModelChange._Stage.ValueType  # 3
+        """Worker processes start, read the weights and time their passes."""
+        STAGE_PROVING: ModelChange._Stage.ValueType  # 4
+        """Batch sizes are tried: `sizes_tried` of `sizes_total`."""
+        STAGE_ANSWERING: ModelChange._Stage.ValueType  # 5
+        """Every worker makes a real inference."""
+        STAGE_SUCCEEDED: ModelChange._Stage.ValueType  # 6
+        """The model is as was asked."""
+        STAGE_FAILED: ModelChange._Stage.ValueType  # 7
+        """The change was given up; `error_message` says why. What was loaded before still is."""
+
+    class Stage(_Stage, metaclass=_StageEnumTypeWrapper):
+        """How far a change has come. Not every change passes every stage."""
+
+    STAGE_UNSPECIFIED: ModelChange.Stage.ValueType  # 0
+    """Never used by a server."""
+    STAGE_WAITING: ModelChange.Stage.ValueType  # 1
+    """Another change of the same model must end first."""
+    STAGE_COPYING: ModelChange.Stage.ValueType  # 2
+    """The archive is read, checked and copied."""
+    STAGE_STARTING: ModelChange.Stage.ValueType  # 3
+    """Worker processes start, read the weights and time their passes."""
+    STAGE_PROVING: ModelChange.Stage.ValueType  # 4
+    """Batch sizes are tried: `sizes_tried` of `sizes_total`."""
+    STAGE_ANSWERING: ModelChange.Stage.ValueType  # 5
+    """Every worker makes a real inference."""
+    STAGE_SUCCEEDED: ModelChange.Stage.ValueType  # 6
+    """The model is as was asked."""
+    STAGE_FAILED: ModelChange.Stage.ValueType  # 7
+    """The change was given up; `error_message` says why. What was loaded before still is."""
+
+    STAGE_FIELD_NUMBER: _builtins.int
+    ARCHIVE_FIELD_NUMBER: _builtins.int
+    WORKERS_FIELD_NUMBER: _builtins.int
+    SIZES_TRIED_FIELD_NUMBER: _builtins.int
+    SIZES_TOTAL_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    ERROR_CODE_FIELD_NUMBER: _builtins.int
+    ERROR_REASON_FIELD_NUMBER: _builtins.int
+    ERROR_MESSAGE_FIELD_NUMBER: _builtins.int
+    stage: Global___ModelChange.Stage.ValueType
+    """How far it has come."""
+    archive: _builtins.str
+    """File name of the archive that is loaded. Empty if the model is only scaled."""
+    workers: _builtins.int
+    """Worker processes that were asked for."""
+    sizes_tried: _builtins.int
+    """Batch sizes that were tried so far."""
+    sizes_total: _builtins.int
+    """Batch sizes to try; 0 as long as that is not known, or where the proof was made before."""
+    error_code: _builtins.int
+    """The gRPC code with which LoadModel or ScaleModel failed, a number; 0 if it has not failed."""
+    error_reason: _builtins.str
+    """Its reason, as in google.rpc.ErrorInfo."""
+    error_message: _builtins.str
+    """Its text, for people."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was asked for."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When it succeeded or failed. Not set while it is under way."""
+
+    def __init__(
+        self,
+        *,
+        stage: Global___ModelChange.Stage.ValueType = ...,
+        archive: _builtins.str = ...,
+        workers: _builtins.int = ...,
+        sizes_tried: _builtins.int = ...,
+        sizes_total: _builtins.int = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        error_code: _builtins.int = ...,
+        error_reason: _builtins.str = ...,
+        error_message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive", b"archive", "end_time", b"end_time", "error_code", b"error_code", "error_message", b"error_message", "error_reason", b"error_reason", "sizes_total", b"sizes_total", "sizes_tried", b"sizes_tried", "stage", b"stage", "start_time", b"start_time", "workers", b"workers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelChange: _TypeAlias = ModelChange  # noqa: Y015
 
 @_typing.final
 class UnitShape(_message.Message):
@@ -349,22 +462,26 @@ class LoadModelRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     ARCHIVE_FIELD_NUMBER: _builtins.int
     WORKERS_FIELD_NUMBER: _builtins.int
+    RETURN_IMMEDIATELY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name to load it under, `models/{model}`. Required."""
     archive: _builtins.str
     """File name of a `.mar` in the server's archive folder, without any folder. Required."""
     workers: _builtins.int
     """Worker processes, from 1 to 64. 0 chooses 1."""
+    return_immediately: _builtins.bool
+    """Return as soon as the load has begun, with the model as it is then; WatchModel tells how it goes on and ends."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         archive: _builtins.str = ...,
         workers: _builtins.int = ...,
+        return_immediately: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive", b"archive", "name", b"name", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive", b"archive", "name", b"name", "return_immediately", b"return_immediately", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -441,19 +558,23 @@ class ScaleModelRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     WORKERS_FIELD_NUMBER: _builtins.int
+    RETURN_IMMEDIATELY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, `models/{model}`. Required."""
     workers: _builtins.int
     """Worker processes, from 1 to 64. Required."""
+    return_immediately: _builtins.bool
+    """As for LoadModel."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         workers: _builtins.int = ...,
+        return_immediately: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "return_immediately", b"return_immediately", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -482,3 +603,49 @@ class ScaleModelResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ScaleModelResponse: _TypeAlias = ScaleModelResponse  # noqa: Y015
+
+@_typing.final
+class WatchModelRequest(_message.Message):
+    """Request of WatchModel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Resource name, `models/{model}`. Required."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchModelRequest: _TypeAlias = WatchModelRequest  # noqa: Y015
+
+@_typing.final
+class WatchModelResponse(_message.Message):
+    """Response of WatchModel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def model(self) -> Global___Model:
+        """The model."""
+
+    def __init__(
+        self,
+        *,
+        model: Global___Model | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchModelResponse: _TypeAlias = WatchModelResponse  # noqa: Y015

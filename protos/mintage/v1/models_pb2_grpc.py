@@ -60,6 +60,11 @@ class ModelServiceStub:
                 request_serializer=mintage_dot_v1_dot_models__pb2.ScaleModelRequest.SerializeToString,
                 response_deserializer=mintage_dot_v1_dot_models__pb2.ScaleModelResponse.FromString,
                 _registered_method=True)
+        self.WatchModel = channel.unary_stream(
+                '/mintage.v1.ModelService/WatchModel',
+                request_serializer=mintage_dot_v1_dot_models__pb2.WatchModelRequest.SerializeToString,
+                response_deserializer=mintage_dot_v1_dot_models__pb2.WatchModelResponse.FromString,
+                _registered_method=True)
 
 
 class ModelServiceServicer:
@@ -92,7 +97,7 @@ class ModelServiceServicer:
 
         Fails with INVALID_ARGUMENT for a bad name, NOT_FOUND if the archive is not in the archive folder,
         FAILED_PRECONDITION if the archive cannot be served, for example because its weights are damaged, DEADLINE_EXCEEDED
-        after 180 seconds, or earlier if the caller says so; the server then goes on, and GetModel shows the end.
+        after 180 seconds, or earlier if the caller says so; the server then goes on, and WatchModel shows the rest.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -113,6 +118,17 @@ class ModelServiceServicer:
 
         Fails with NOT_FOUND if no model of that name is loaded, INVALID_ARGUMENT for a number outside the range,
         DEADLINE_EXCEEDED as LoadModel.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchModel(self, request, context):
+        """Streams a model: as it is now, then again whenever that differs, until no change of it is under way and it is either
+        ready or failed. Anybody may watch, however the change began. How the last change ended is in `change`, which stays
+        for an hour where the model was never loaded.
+
+        Fails with NOT_FOUND if no model of that name is loaded or being loaded, or once it is unloaded.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -145,6 +161,11 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.ScaleModel,
                     request_deserializer=mintage_dot_v1_dot_models__pb2.ScaleModelRequest.FromString,
                     response_serializer=mintage_dot_v1_dot_models__pb2.ScaleModelResponse.SerializeToString,
+            ),
+            'WatchModel': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchModel,
+                    request_deserializer=mintage_dot_v1_dot_models__pb2.WatchModelRequest.FromString,
+                    response_serializer=mintage_dot_v1_dot_models__pb2.WatchModelResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -283,6 +304,33 @@ class ModelService:
             '/mintage.v1.ModelService/ScaleModel',
             mintage_dot_v1_dot_models__pb2.ScaleModelRequest.SerializeToString,
             mintage_dot_v1_dot_models__pb2.ScaleModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/mintage.v1.ModelService/WatchModel',
+            mintage_dot_v1_dot_models__pb2.WatchModelRequest.SerializeToString,
+            mintage_dot_v1_dot_models__pb2.WatchModelResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -51,7 +51,7 @@ class ModelServiceStub:
 
     Fails with INVALID_ARGUMENT for a bad name, NOT_FOUND if the archive is not in the archive folder,
     FAILED_PRECONDITION if the archive cannot be served, for example because its weights are damaged, DEADLINE_EXCEEDED
-    after 180 seconds, or earlier if the caller says so; the server then goes on, and GetModel shows the end.
+    after 180 seconds, or earlier if the caller says so; the server then goes on, and WatchModel shows the rest.
     """
     UnloadModel: _grpc.UnaryUnaryMultiCallable[_models_pb2.UnloadModelRequest, _models_pb2.UnloadModelResponse]
     """Unloads a model: from now on it is NOT_FOUND. While unfinished jobs need it, the model server holds it for them
@@ -64,6 +64,13 @@ class ModelServiceStub:
 
     Fails with NOT_FOUND if no model of that name is loaded, INVALID_ARGUMENT for a number outside the range,
     DEADLINE_EXCEEDED as LoadModel.
+    """
+    WatchModel: _grpc.UnaryStreamMultiCallable[_models_pb2.WatchModelRequest, _models_pb2.WatchModelResponse]
+    """Streams a model: as it is now, then again whenever that differs, until no change of it is under way and it is either
+    ready or failed. Anybody may watch, however the change began. How the last change ended is in `change`, which stays
+    for an hour where the model was never loaded.
+
+    Fails with NOT_FOUND if no model of that name is loaded or being loaded, or once it is unloaded.
     """
 
 @_typing.type_check_only
@@ -89,7 +96,7 @@ class ModelServiceAsyncStub(ModelServiceStub):
 
     Fails with INVALID_ARGUMENT for a bad name, NOT_FOUND if the archive is not in the archive folder,
     FAILED_PRECONDITION if the archive cannot be served, for example because its weights are damaged, DEADLINE_EXCEEDED
-    after 180 seconds, or earlier if the caller says so; the server then goes on, and GetModel shows the end.
+    after 180 seconds, or earlier if the caller says so; the server then goes on, and WatchModel shows the rest.
     """
     UnloadModel: _aio.UnaryUnaryMultiCallable[_models_pb2.UnloadModelRequest, _models_pb2.UnloadModelResponse]  # type: ignore[assignment]
     """Unloads a model: from now on it is NOT_FOUND. While unfinished jobs need it, the model server holds it for them
@@ -102,6 +109,13 @@ class ModelServiceAsyncStub(ModelServiceStub):
 
     Fails with NOT_FOUND if no model of that name is loaded, INVALID_ARGUMENT for a number outside the range,
     DEADLINE_EXCEEDED as LoadModel.
+    """
+    WatchModel: _aio.UnaryStreamMultiCallable[_models_pb2.WatchModelRequest, _models_pb2.WatchModelResponse]  # type: ignore[assignment]
+    """Streams a model: as it is now, then again whenever that differs, until no change of it is under way and it is either
+    ready or failed. Anybody may watch, however the change began. How the last change ended is in `change`, which stays
+    for an hour where the model was never loaded.
+
+    Fails with NOT_FOUND if no model of that name is loaded or being loaded, or once it is unloaded.
     """
 
 class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -142,7 +156,7 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Fails with INVALID_ARGUMENT for a bad name, NOT_FOUND if the archive is not in the archive folder,
         FAILED_PRECONDITION if the archive cannot be served, for example because its weights are damaged, DEADLINE_EXCEEDED
-        after 180 seconds, or earlier if the caller says so; the server then goes on, and GetModel shows the end.
+        after 180 seconds, or earlier if the caller says so; the server then goes on, and WatchModel shows the rest.
         """
 
     @_abc_1.abstractmethod
@@ -167,6 +181,19 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Fails with NOT_FOUND if no model of that name is loaded, INVALID_ARGUMENT for a number outside the range,
         DEADLINE_EXCEEDED as LoadModel.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchModel(
+        self,
+        request: _models_pb2.WatchModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_models_pb2.WatchModelResponse], _abc.AsyncIterator[_models_pb2.WatchModelResponse]]:
+        """Streams a model: as it is now, then again whenever that differs, until no change of it is under way and it is either
+        ready or failed. Anybody may watch, however the change began. How the last change ended is in `change`, which stays
+        for an hour where the model was never loaded.
+
+        Fails with NOT_FOUND if no model of that name is loaded or being loaded, or once it is unloaded.
         """
 
 def add_ModelServiceServicer_to_server(servicer: ModelServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

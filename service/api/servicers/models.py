@@ -1,7 +1,9 @@
-"""ModelService: lists, loads, unloads and scales models."""
+"""ModelService: lists, loads, unloads, scales and watches models."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 from mintage.v1 import models_pb2, models_pb2_grpc
@@ -9,10 +11,12 @@ from mintage.v1 import models_pb2, models_pb2_grpc
 from service.api.requests import encodings
 from service.api.requests.pagination import first_page, page_size, page_start
 from service.errors import NotFound
+from service.models.changes import STAGES, Change
 from service.models.loader import Loader
 from service.models.registry import Entry, Registry
 from service.validation import ARCHIVE, MODEL_NAME, Violations
 
+POLL_S = 0.15  # as often as WatchJob asks the ledger
 MAX_WORKERS = 64  # each holds the model once more in memory
 
 _KINDS = {
@@ -25,6 +29,8 @@ _STATES = {
     "ready": models_pb2.Model.STATE_READY,
     "failed": models_pb2.Model.STATE_FAILED,
 }
+
+_STAGES = {stage: models_pb2.ModelChange.Stage.Value(f"STAGE_{stage.upper()}") for stage in STAGES}
 
 
 class ModelServicer(models_pb2_grpc.ModelServiceServicer):
@@ -40,13 +46,14 @@ class ModelServicer(models_pb2_grpc.ModelServiceServicer):
         size = page_size(request.page_size, violations)
         after = page_start(request.page_token, MODEL_NAME, violations)
         violations.check()
-        entries = [entry for entry in self._registry.entries() if entry.name > after]
-        page, token = first_page(entries, size, lambda entry: f"models/{entry.name}")
-        return models_pb2.ListModelsResponse(models=map(_message, page), next_page_token=token)
+        names = {*self._registry.names(), *(change.model for change in self._loader.changes.under_way())}
+        page, token = first_page(sorted(name for name in names if name > after), size, lambda name: f"models/{name}")
+        found = (self._model(name) for name in page)
+        return models_pb2.ListModelsResponse(models=[model for model in found if model], next_page_token=token)
 
     async def GetModel(self, request: models_pb2.GetModelRequest, context: Any) -> models_pb2.GetModelResponse:
         """Get one model."""
-        return models_pb2.GetModelResponse(model=self._model(_checked_name(request.name)))
+        return models_pb2.GetModelResponse(model=self._loaded(_checked_name(request.name)))
 
     async def LoadModel(self, request: models_pb2.LoadModelRequest, context: Any) -> models_pb2.LoadModelResponse:
         """Load an archive."""
@@ -55,8 +62,10 @@ class ModelServicer(models_pb2_grpc.ModelServiceServicer):
         violations.matches("archive", request.archive, ARCHIVE, "the name of a .mar file without any folder")
         violations.in_range("workers", request.workers, 0, MAX_WORKERS)
         violations.check()
-        await self._loader.load(name, request.archive, request.workers or 1)
-        return models_pb2.LoadModelResponse(model=self._model(name))
+        loading = self._loader.begin_load(name, request.archive, request.workers or 1)
+        if not request.return_immediately:
+            await asyncio.shield(loading)
+        return models_pb2.LoadModelResponse(model=self._loaded(name))
 
     async def UnloadModel(self, request: models_pb2.UnloadModelRequest, context: Any) -> models_pb2.UnloadModelResponse:
         """Unload a model."""
@@ -69,14 +78,56 @@ class ModelServicer(models_pb2_grpc.ModelServiceServicer):
         name = violations.model_name("name", request.name)
         violations.in_range("workers", request.workers, 1, MAX_WORKERS)
         violations.check()
-        await self._loader.scale(name, request.workers)
-        return models_pb2.ScaleModelResponse(model=self._model(name))
+        scaling = self._loader.begin_scale(name, request.workers)
+        if not request.return_immediately:
+            await asyncio.shield(scaling)
+        return models_pb2.ScaleModelResponse(model=self._loaded(name))
 
-    def _model(self, name: str) -> models_pb2.Model:
-        entry = self._registry.entry(name)
-        if entry is None:
-            raise NotFound(f"no model models/{name} is loaded", reason="MODEL_NOT_FOUND")
-        return _message(entry)
+    async def WatchModel(
+        self, request: models_pb2.WatchModelRequest, context: Any
+    ) -> AsyncIterator[models_pb2.WatchModelResponse]:
+        """Stream a model until no change of it is under way and it is ready or failed."""
+        name, last = _checked_name(request.name), None
+        while True:
+            model = self._model(name)
+            if model is None:
+                raise _not_found(name)
+            if model != last:
+                yield models_pb2.WatchModelResponse(model=model)
+                last = model
+            if has_settled(model):
+                return
+            await asyncio.sleep(POLL_S)
+
+    def _loaded(self, name: str) -> models_pb2.Model:
+        """A model that is loaded, or is being loaded."""
+        model = self._model(name)
+        if model is None or (not model.digest and model.change.stage == models_pb2.ModelChange.STAGE_FAILED):
+            raise _not_found(name)
+        return model
+
+    def _model(self, name: str) -> models_pb2.Model | None:
+        """A model, also if its first load is under way or has failed."""
+        entry, change = self._registry.entry(name), self._loader.changes.last(name)
+        if entry is None and (change is None or change.stage == "succeeded"):  # then it was unloaded since
+            return None
+        model = _message(entry) if entry is not None else models_pb2.Model(name=f"models/{name}")
+        if change is not None:
+            model.change.CopyFrom(_change_message(change))
+        if entry is None and change is not None:
+            model.state = models_pb2.Model.STATE_LOADING if change.under_way else models_pb2.Model.STATE_FAILED
+            model.message = change.error_message
+        return model
+
+
+def has_settled(model: models_pb2.Model) -> bool:
+    """Whether no change of a model is under way and it is ready or failed."""
+    under_way = model.HasField("change") and not model.change.HasField("end_time")
+    return not under_way and model.state != models_pb2.Model.STATE_LOADING
+
+
+def _not_found(name: str) -> NotFound:
+    return NotFound(f"no model models/{name} is loaded", reason="MODEL_NOT_FOUND")
 
 
 def _checked_name(resource: str) -> str:
@@ -84,6 +135,23 @@ def _checked_name(resource: str) -> str:
     name = violations.model_name("name", resource)
     violations.check()
     return name
+
+
+def _change_message(change: Change) -> models_pb2.ModelChange:
+    message = models_pb2.ModelChange(
+        stage=_STAGES[change.stage],
+        archive=change.archive,
+        workers=change.workers,
+        sizes_tried=change.sizes_tried,
+        sizes_total=change.sizes_total,
+        error_code=change.error_code,
+        error_reason=change.error_reason,
+        error_message=change.error_message,
+    )
+    message.start_time.FromMilliseconds(round(change.start_time * 1000))
+    if not change.under_way:
+        message.end_time.FromMilliseconds(round(change.end_time * 1000))
+    return message
 
 
 def _message(entry: Entry) -> models_pb2.Model:

@@ -3,6 +3,7 @@
 mintage models ls
 mintage models load digits ssgan-digits-generator.mar   # an archive of the server's archive folder
 mintage models scale digits 2
+mintage models watch digits                             # how a load goes on that somebody began
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from service.cli.console import (
     table,
     to_dict,
 )
+from service.cli.serving.loading import follow
 
 if TYPE_CHECKING:
     from mintage.v1.models_pb2 import Model
@@ -61,7 +63,8 @@ def load(
 ) -> None:
     """Load an archive; a model of that name is replaced once the new one answers."""
     with friendly_errors(), connect(api) as client:
-        _print_one(client.load_model(name, archive, workers=workers), as_json)
+        client.begin_load(name, archive, workers=workers)
+        _print_one(follow(client, name), as_json)
 
 
 @models.command()
@@ -80,7 +83,15 @@ def scale(
 ) -> None:
     """Set the number of worker processes of a model and wait until they are ready."""
     with friendly_errors(), connect(api) as client:
-        _print_one(client.scale_model(name, workers), as_json)
+        client.begin_scale(name, workers)
+        _print_one(follow(client, name), as_json)
+
+
+@models.command()
+def watch(name: NameArgument, api: ApiOption = DEFAULT_API, as_json: JsonOption = False) -> None:
+    """Show how the loading or scaling of a model goes on, whoever began it, and wait for its end."""
+    with friendly_errors(), connect(api) as client:
+        _print_one(follow(client, name), as_json)
 
 
 def register(app: typer.Typer) -> None:

@@ -27,9 +27,9 @@ class Counted:
         self._prove = prove
         monkeypatch.setattr(proofs, "prove", self)
 
-    def __call__(self, *arguments: object) -> BatchSizes:
+    def __call__(self, *arguments: object, **options: object) -> BatchSizes:
         self.times += 1
-        return self._prove(*arguments)  # type: ignore[arg-type]
+        return self._prove(*arguments, **options)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -123,3 +123,13 @@ def test_every_way_through_a_classifier_is_proven(classifier: Model, monkeypatch
     pair = (lambda rows: (sound(rows), leaky(rows))) if way == "logits_and_features" else leaky
     monkeypatch.setattr(classifier.network, way, pair)
     assert with_proven_sizes(classifier, "a", None).sizes == fixed(classifier.micro_batch)
+
+
+def test_the_sizes_that_are_tried_are_told(generator: Model, tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    with_proven_sizes(generator, "a", tmp_path, lambda tried, total: told.append((tried, total)))
+    assert [tried for tried, _ in told] == list(range(len(told)))
+    assert {total for _, total in told} == {len(told)}
+    again: list[tuple[int, int]] = []
+    with_proven_sizes(generator, "a", tmp_path, lambda tried, total: again.append((tried, total)))
+    assert again == []

@@ -1,5 +1,6 @@
 """ModelService over gRPC: pages, loading, unloading, scaling, and what is told of a model in trouble."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,9 +12,9 @@ from mintage.v1 import models_pb2, models_pb2_grpc
 
 from tests.support.archives import write_archive
 from tests.support.formula import put
-from tests.support.world import World, failure_of, run, world
+from tests.support.world import World, failure_of, run, until, world
 
-Model = models_pb2.Model
+Model, Change = models_pb2.Model, models_pb2.ModelChange
 
 
 @contextlib.asynccontextmanager
@@ -129,5 +130,84 @@ def test_a_damaged_record_is_shown_and_can_be_unloaded(tmp_path: Path) -> None:
             await at.api.reconciler.reconcile_once()
             await at.api.reconciler.join()
             assert [name for name in at.models.models if name.startswith("judge")] == []
+
+    run(test())
+
+
+async def watched(stub: Any, name: str) -> list[models_pb2.Model]:
+    """What a watch says of a model."""
+    return [answer.model async for answer in stub.WatchModel(models_pb2.WatchModelRequest(name=name))]
+
+
+def test_a_load_that_began_is_found_watched_and_listed_by_anybody(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with models_at(tmp_path) as (at, stub), grpc.aio.insecure_channel(at.address) as another:
+            other = models_pb2_grpc.ModelServiceStub(another)
+            write_archive(at.settings.archives / "new.mar", "classifier new")
+            at.models.proofs.clear()
+            load = models_pb2.LoadModelRequest(name="models/new", archive="new.mar", return_immediately=True)
+            begun = (await stub.LoadModel(load)).model
+            assert (begun.state, begun.digest, begun.change.archive) == (Model.STATE_LOADING, "", "new.mar")
+            watch = asyncio.create_task(watched(other, "models/new"))
+            await until(lambda: len(at.models.models) == 3)
+            listed = (await other.ListModels(models_pb2.ListModelsRequest())).models
+            assert [model.name for model in listed] == ["models/digits", "models/judge", "models/new"]
+            assert (await other.GetModel(models_pb2.GetModelRequest(name="models/new"))).model.name == "models/new"
+            assert not watch.done()
+            at.models.proofs.set()
+            *_, last = await watch
+            assert (last.state, last.change.stage) == (Model.STATE_READY, Change.STAGE_SUCCEEDED)
+            assert last.change.end_time.seconds >= last.change.start_time.seconds > 0
+            scale = models_pb2.ScaleModelRequest(name="models/new", workers=3, return_immediately=True)
+            await stub.ScaleModel(scale)
+            *_, last = await watched(other, "models/new")
+            assert (last.workers, last.change.archive, last.change.workers) == (3, "", 3)
+
+    run(test())
+
+
+def test_a_caller_whose_deadline_passed_finds_the_load_again(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with models_at(tmp_path) as (at, stub):
+            write_archive(at.settings.archives / "new.mar", "classifier new")
+            at.models.proofs.clear()
+            load = models_pb2.LoadModelRequest(name="models/new", archive="new.mar")
+            assert (await failure_of(stub.LoadModel(load, timeout=0.5))).code is grpc.StatusCode.DEADLINE_EXCEEDED
+            watch = asyncio.create_task(watched(stub, "models/new"))
+            await until(lambda: len(at.models.models) == 3)
+            at.models.proofs.set()
+            assert (await watch)[-1].state == Model.STATE_READY
+
+    run(test())
+
+
+def test_a_watch_tells_why_a_first_load_failed_and_the_model_is_still_not_loaded(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with models_at(tmp_path) as (at, stub):
+            write_archive(at.settings.archives / "bad.mar", "broken")
+            load = models_pb2.LoadModelRequest(name="models/bad", archive="bad.mar", return_immediately=True)
+            await stub.LoadModel(load)
+            *_, last = await watched(stub, "models/bad")
+            assert (last.state, last.message) == (Model.STATE_FAILED, "its weights are damaged")
+            assert last.change.stage == Change.STAGE_FAILED
+            assert last.change.error_code == grpc.StatusCode.FAILED_PRECONDITION.value[0]
+            assert (last.change.error_reason, last.change.error_message) == ("MODEL_REFUSED", last.message)
+            for name, call in (
+                ("bad", stub.GetModel(models_pb2.GetModelRequest(name="models/bad"))),
+                ("nobody", watched(stub, "models/nobody")),
+            ):
+                failure = await failure_of(call)
+                assert (failure.code, failure.reason) == (grpc.StatusCode.NOT_FOUND, "MODEL_NOT_FOUND"), name
+            names = [model.name for model in (await stub.ListModels(models_pb2.ListModelsRequest())).models]
+            assert names == ["models/digits", "models/judge"]
+
+    run(test())
+
+
+def test_a_watch_of_a_model_that_nobody_changes_ends_at_once(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with models_at(tmp_path) as (_, stub):
+            [model] = await watched(stub, "models/digits")
+            assert model.state == Model.STATE_READY and not model.HasField("change")
 
     run(test())

@@ -58,11 +58,19 @@ def test_models_are_listed_as_a_table_and_as_json(mintage: Any) -> None:
 
 def test_a_model_is_loaded_shown_scaled_and_unloaded(mintage: Any, at: World) -> None:
     write_archive(at.settings.archives / "new.mar", "classifier new")
-    mintage("models", "load", "new", "new.mar", "--workers", 2)
+    said = mintage("models", "load", "new", "new.mar", "--workers", 2).stderr
+    assert said.splitlines()[-1] in ("copying the archive", "starting workers", "waiting for a first inference")
     assert "nought, one, two" in mintage("models", "show", "new").stdout
     assert json.loads(mintage("models", "scale", "models/new", 3, "--json").stdout)["workers"] == 3
+    assert "nought, one, two" in mintage("models", "watch", "new").stdout
     mintage("models", "unload", "new")
     assert mintage("models", "show", "new", status=2).stderr == "mintage: no model models/new is loaded\n"
+
+
+def test_a_load_that_fails_says_why(mintage: Any, at: World) -> None:
+    write_archive(at.settings.archives / "bad.mar", "broken")
+    said = mintage("models", "load", "bad", "bad.mar", status=1).stderr
+    assert said.endswith("mintage: its weights are damaged\n")
 
 
 def test_samples_become_a_grid_or_a_folder(mintage: Any, tmp_path: Path) -> None:

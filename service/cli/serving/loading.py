@@ -1,0 +1,73 @@
+"""How the loading or scaling of a model looks while it goes on: a spinner on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import typer
+
+from service.cli.console import FAILED, INTERRUPTED, errors_console, fail
+
+if TYPE_CHECKING:
+    from mintage.client import Client
+    from mintage.v1.models_pb2 import Model, ModelChange
+
+_WORDS = {
+    "WAITING": "waiting for another change of it to end",
+    "COPYING": "copying the archive",
+    "STARTING": "starting workers",
+    "PROVING": "proving batch sizes",
+    "ANSWERING": "waiting for a first inference",
+}
+
+
+def follow(client: Client, name: str) -> Model:
+    """Show a model until no change of it is under way, and return it; after Ctrl-C say that the change continues.
+
+    Raises:
+        ApiError: if the change failed.
+    """
+    from mintage.client import change_error
+    from mintage.v1.models_pb2 import Model
+
+    model = Model()
+    try:
+        with _shown() as show:
+            for model in client.watch_model(name):
+                show(stage_of(model))
+    except KeyboardInterrupt:
+        short = name.removeprefix("models/")
+        typer.echo(f"\nthe server goes on; watch it: mintage models watch {short}", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    if (error := change_error(model.change)) is not None:
+        raise error
+    if model.state == Model.STATE_FAILED:
+        fail(f"{model.name}: {model.message}", FAILED)
+    return model
+
+
+def stage_of(model: Model) -> str:
+    """What is being done with a model, such as `proving batch sizes, 3 of 10`; empty if nothing is."""
+    change: ModelChange = model.change
+    words = _WORDS.get(type(change).Stage.Name(change.stage).removeprefix("STAGE_"), "")
+    return f"{words}, {change.sizes_tried} of {change.sizes_total}" if change.sizes_total and words else words
+
+
+@contextlib.contextmanager
+def _shown() -> Iterator[Callable[[str], None]]:
+    """Yield what shows a text: in a spinner, or on a line of its own if it is another than before."""
+    output = errors_console()
+    if output.is_terminal:
+        with output.status("asking") as status:
+            yield lambda text: status.update(text) if text else None
+        return
+    seen = [""]
+
+    def line(text: str) -> None:
+        if text and text != seen[0]:
+            typer.echo(text, err=True)
+            seen[0] = text
+
+    yield line
