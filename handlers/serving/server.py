@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import socket
@@ -24,7 +25,7 @@ from pathlib import Path
 import uvloop
 
 from handlers.errors import RequestError
-from handlers.protocol.messages import Canary, Describe, Failure, Request, item_of
+from handlers.protocol.messages import Canary, Describe, item_of
 from handlers.serving.desk import Caller, Desk
 from handlers.serving.frames import Call, CallError, listen
 from handlers.serving.queue import Entry, QueueFullError
@@ -48,7 +49,7 @@ class WorkerServer:
         self._max_message_bytes = max_message_bytes
         self._calls = 0
         self._quiet_since = time.monotonic()
-        self._ended: deque[tuple[Entry, asyncio.Future[None]]] = deque()
+        self._ended: deque[tuple[Entry, asyncio.Future[bytes]]] = deque()
         self._loop: asyncio.AbstractEventLoop
         self._listening = threading.Event()
         self._stopping: asyncio.Event
@@ -82,52 +83,54 @@ class WorkerServer:
         listener.close()
         self._path.unlink(missing_ok=True)
 
-    async def _predict(self, message: bytes, call: Call) -> bytes:
+    def _predict(self, message: bytes, call: Call) -> asyncio.Future[bytes]:
         """Answer one request in its client's turn."""
         try:
-            item = item_of(message)
+            request = self._desk.read(item_of(message))
         except RequestError as error:
             raise CallError("INVALID_ARGUMENT", str(error)) from None
-        request = self._desk.read(item)
-        if isinstance(request, Canary | Describe):  # asks on nobody's behalf whether the model is well
-            return await self._answer(request, call)
-        self._calls += 1
+        answer: asyncio.Future[bytes] = self._loop.create_future()
         try:
-            return await self._answer(request, call)
-        finally:
-            self._calls -= 1
-            self._quiet_since = time.monotonic()
-
-    async def _answer(self, request: Request | Failure, call: Call) -> bytes:
-        ended: asyncio.Future[None] = self._loop.create_future()
-        try:
-            begun = self._desk.begin(request, _caller(call), lambda entry: self._end(entry, ended))
+            begun = self._desk.begin(request, _caller(call), lambda entry: self._end(entry, answer))
         except QueueFullError as error:
             advice = {RETRY_KEY: f"{error.retry_after_s:.3f}"}
             raise CallError("RESOURCE_EXHAUSTED", str(error), advice) from None
+        if not isinstance(request, Canary | Describe):  # they ask on nobody's behalf whether the model is well
+            self._calls += 1
+            answer.add_done_callback(self._left)
         if isinstance(begun, bytes):
-            return begun
-        try:
-            await ended
-        except asyncio.CancelledError:
-            self._desk.cancel(begun)
-            raise
-        if begun.outcome == "expired":
-            raise CallError("DEADLINE_EXCEEDED", "the deadline passed while the request waited")
-        return self._desk.answer(begun)
+            answer.set_result(begun)
+        else:
+            answer.add_done_callback(functools.partial(self._drop_if_cancelled, begun))
+        return answer
 
-    def _end(self, entry: Entry, ended: asyncio.Future[None]) -> None:
-        """Wake the call of an entry, from the thread that computes; a pass that ends many calls wakes the loop once."""
-        self._ended.append((entry, ended))
+    def _drop_if_cancelled(self, entry: Entry, answer: asyncio.Future[bytes]) -> None:
+        if answer.cancelled():
+            self._desk.cancel(entry)
+
+    def _left(self, _: asyncio.Future[bytes]) -> None:
+        self._calls -= 1
+        self._quiet_since = time.monotonic()
+
+    def _end(self, entry: Entry, answer: asyncio.Future[bytes]) -> None:
+        """Have an entry answered, from the thread that computes; a pass that ends many calls wakes the loop once."""
+        self._ended.append((entry, answer))
         if len(self._ended) == 1:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                self._loop.call_soon_threadsafe(self._wake)
+                self._loop.call_soon_threadsafe(self._answer)
 
-    def _wake(self) -> None:
+    def _answer(self) -> None:
         while self._ended:
-            _, ended = self._ended.popleft()
-            if not ended.done():
-                ended.set_result(None)
+            entry, answer = self._ended.popleft()
+            if answer.done():
+                continue
+            if entry.outcome == "expired":
+                answer.set_exception(CallError("DEADLINE_EXCEEDED", "the deadline passed while the request waited"))
+                continue
+            try:
+                answer.set_result(self._desk.answer(entry))
+            except Exception as error:  # of one answer: the others are written all the same
+                answer.set_exception(error)
 
     async def _state(self, _: bytes, __: Call) -> bytes:
         quiet_s = 0.0 if self._calls else time.monotonic() - self._quiet_since

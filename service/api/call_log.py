@@ -7,10 +7,14 @@ seconds has the first ten; one line at its end counts the others. A fault of our
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 
 import grpc
 import structlog
+from prometheus_client import Counter
+
+from service.metrics import Metrics
 
 PERIOD_S = 10.0
 LINES = 10  # of one method and status in a period
@@ -42,7 +46,9 @@ class CallLog:
         """Write a line for a call that has ended, or count it."""
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(PERIOD_S, self.flush)
-        count = self._counts.setdefault((method, code), _Count())
+        count = self._counts.get((method, code))
+        if count is None:
+            count = self._counts[method, code] = _Count()
         milliseconds = seconds * 1000
         if code in _ALWAYS or count.lines < LINES:
             count.lines += 1
@@ -70,3 +76,36 @@ class CallLog:
                     mean_ms=round(count.total_ms / count.others, 1),
                     longest_ms=round(count.longest_ms, 1),
                 )
+
+
+class Tally:
+    """Counts the calls of one method, in the metrics and in the log.
+
+    Args:
+        method: Such as `/mintage.v1.JobService/GetJob`.
+        metrics: Where calls are counted; a metric's part for a method is looked up once.
+        log: Where they are written down.
+    """
+
+    def __init__(self, method: str, metrics: Metrics, log: CallLog) -> None:
+        self._method = method
+        self._log = log
+        self._in_flight = metrics.in_flight.labels(method)
+        self._seconds = metrics.seconds.labels(method)
+        self._calls = metrics.calls
+        self._by_code: dict[grpc.StatusCode, Counter] = {}
+
+    def begin(self) -> float:
+        """Count a call that begins; returns when."""
+        self._in_flight.inc()
+        return time.monotonic()
+
+    def end(self, code: grpc.StatusCode, begun: float) -> None:
+        """Count a call that has ended."""
+        seconds = time.monotonic() - begun
+        if code not in self._by_code:
+            self._by_code[code] = self._calls.labels(self._method, code.name)
+        self._in_flight.dec()
+        self._by_code[code].inc()
+        self._seconds.observe(seconds)
+        self._log.record(self._method, code, seconds)

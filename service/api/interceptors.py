@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from types import TracebackType
 from typing import Any
 
 import grpc
@@ -20,7 +22,8 @@ from redis.exceptions import OutOfMemoryError as RedisOutOfMemoryError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from service.api import bounds
-from service.api.call_log import CallLog
+from service.api.call_context import CallContext
+from service.api.call_log import CallLog, Tally
 from service.api.requests.clients import check_client
 from service.api.status import abort
 from service.errors import (
@@ -35,6 +38,7 @@ from service.errors import (
     Unavailable,
 )
 from service.metrics import Metrics
+from service.time_limits import TimeLimits
 
 REQUEST_ID_KEY = "x-request-id"
 # Calls that gRPC has, but has not handed to us when the server stops, would end as CANCELLED without a word.
@@ -61,7 +65,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc 
         self.calls = CallLog()
         self._metrics = metrics
         self._max_deadline_s = max_deadline_s
-        self._calls: set[asyncio.Timeout] = set()
+        self._handlers: dict[str, Any] = {}  # by method, as they are wrapped at its first call
+        self._limits = TimeLimits()
         self._streams: set[asyncio.Timeout] = set()
         self._draining = False
         self._ended = False
@@ -70,10 +75,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any) -> Any:
         """Wrap the handler of a call; None, if there is no such method, stays None."""
         self._arrived = time.monotonic()
-        handler = await continuation(handler_call_details)
-        if handler is None:
-            return None
         method = handler_call_details.method
+        if method not in self._handlers:
+            handler = await continuation(handler_call_details)
+            if handler is None:
+                return None
+            self._handlers[method] = self._wrapped(method, handler)
+        return self._handlers[method]
+
+    def _wrapped(self, method: str, handler: Any) -> Any:
         wrap = self._stream if handler.response_streaming else self._unary
         behaviour = (
             (handler.stream_stream if handler.request_streaming else handler.unary_stream)
@@ -102,7 +112,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc 
         """End every call in flight, and each new one, with UNAVAILABLE; left to gRPC, some would see CANCELLED."""
         self._ended = True
         self.drain()
-        _expire(self._calls)
+        self._limits.expire()
 
     def _unary(self, method: str, behaviour: Callable[..., Any], read: _Read) -> Callable[..., Any]:
         longest_s, said = self._max_deadline_s, "the deadline passed"
@@ -110,8 +120,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc 
             longest_s = max(longest_s, LOADING_S)
             said += f", of {longest_s:g} s at most; the server goes on, and WatchModel shows the rest"
 
-        async def call(request: Any, context: Any) -> Any:
-            async with self._observed(method, context):
+        tally = Tally(method, self._metrics, self.calls)
+
+        async def call(request: Any, grpc_context: Any) -> Any:
+            context = CallContext(grpc_context)
+            async with _Observed(tally, context):
                 remaining_s = context.time_remaining()
                 limit_s = longest_s if remaining_s is None else min(remaining_s, longest_s)
                 answer = behaviour(read(request, context), context)
@@ -123,10 +136,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc 
         self, method: str, behaviour: Callable[..., Any], read: Callable[[Any, Any], Any]
     ) -> Callable[..., Any]:
         guard = contextlib.nullcontext if method.startswith(_ENDS_BY_ITSELF) else self._until_drained
+        tally = Tally(method, self._metrics, self.calls)
 
-        async def call(request: Any, context: Any) -> None:
+        async def call(request: Any, grpc_context: Any) -> None:
+            context = CallContext(grpc_context)
             async with (
-                self._observed(method, context),
+                _Observed(tally, context),
                 contextlib.aclosing(behaviour(read(request, context), context)) as answers,
             ):
                 while True:
@@ -140,53 +155,59 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc 
 
     async def _within(self, limit_s: float, answer: Awaitable[Any], *, late: MintageError) -> Any:
         """Await an answer; raise `late` after so many seconds, or that the server shuts down if it does so earlier."""
-        limit = asyncio.timeout(0.0 if self._ended else limit_s)
-        self._calls.add(limit)
+        limit = self._limits.until(0.0 if self._ended else time.monotonic() + limit_s)
         try:
             async with limit:
                 return await answer
         except TimeoutError:
-            if limit.expired():
+            if limit.expired:
                 raise (_shutting_down() if self._ended else late) from None
             raise
-        finally:
-            self._calls.discard(limit)
 
     def _until_drained(self) -> AbstractAsyncContextManager[None]:
         return _unless_over(self._draining, self._streams)
 
-    @contextlib.asynccontextmanager
-    async def _observed(self, method: str, context: Any) -> AsyncIterator[None]:
-        """Give the call its id, turn what it raises into its status, and write down how it ended."""
-        request_id = _request_id(context)
-        trailers = ((REQUEST_ID_KEY, request_id),)
-        structlog.contextvars.bind_contextvars(request_id=request_id)
-        context.set_trailing_metadata(trailers)
-        start, code = time.monotonic(), grpc.StatusCode.OK
-        self._metrics.in_flight.labels(method).inc()
-        try:
-            yield
-        except grpc.aio.AbortError:
-            code = _aborted_code(context)
-            raise
-        except asyncio.CancelledError:
-            if _is_cancelled_from_outside():
-                code = _cancelled_code(context)
-                raise
-            code = grpc.StatusCode.UNAVAILABLE
-            await abort(context, _shutting_down(), trailers)
-        except Exception as error:
-            failure = translated(error)
-            code = failure.code
-            await abort(context, failure, trailers)
-        finally:
-            self._record(method, code, time.monotonic() - start)
 
-    def _record(self, method: str, code: grpc.StatusCode, seconds: float) -> None:
-        self._metrics.in_flight.labels(method).dec()
-        self._metrics.calls.labels(method, code.name).inc()
-        self._metrics.seconds.labels(method).observe(seconds)
-        self.calls.record(method, code, seconds)
+class _Observed:
+    """Gives a call its id, turns what it raises into its status, and has its end counted."""
+
+    __slots__ = ("_context", "_start", "_tally", "_trailers")
+
+    def __init__(self, tally: Tally, context: CallContext) -> None:
+        self._tally = tally
+        self._context = context
+
+    async def __aenter__(self) -> None:
+        request_id = _request_id(self._context)
+        self._trailers = ((REQUEST_ID_KEY, request_id),)
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        self._context.set_trailing_metadata(self._trailers)
+        self._start = self._tally.begin()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        code, failure = (grpc.StatusCode.OK, None) if error is None else _outcome(error, self._context)
+        try:
+            if failure is not None:
+                await abort(self._context, failure, self._trailers)
+        finally:
+            self._tally.end(code, self._start)
+
+
+def _outcome(error: BaseException, context: CallContext) -> tuple[grpc.StatusCode, MintageError | None]:
+    """How a call ends that raised something, and what to tell its caller; None if that has been done, or cannot be."""
+    if isinstance(error, grpc.aio.AbortError):
+        return _aborted_code(context), None
+    if isinstance(error, asyncio.CancelledError):
+        if _is_cancelled_from_outside():
+            return _cancelled_code(context), None
+        failure: MintageError = _shutting_down()
+    elif isinstance(error, Exception):
+        failure = translated(error)
+    else:
+        return grpc.StatusCode.UNKNOWN, None
+    return failure.code, failure
 
 
 def translated(error: Exception) -> MintageError:
@@ -277,10 +298,10 @@ async def _expiring(limit: asyncio.Timeout, error: MintageError) -> AsyncIterato
 
 def _request_id(context: Any) -> str:
     """The caller's request id if it is harmless, else a new one."""
-    for key, value in context.invocation_metadata() or ():
+    for key, value in context.invocation_metadata():
         if key == REQUEST_ID_KEY and isinstance(value, str) and _SANE_REQUEST_ID.fullmatch(value):
             return value
-    return secrets.token_hex(8)
+    return f"{random.getrandbits(64):016x}"  # no secret: needs no system call
 
 
 def _is_cancelled_from_outside() -> bool:

@@ -106,6 +106,7 @@ def run(settings: Settings) -> None:
     """
     logs.configure(settings)
     memory.keep()
+    memory.settle()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(settings))
 

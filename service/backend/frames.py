@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import math
 import socket
 import struct
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
@@ -17,8 +19,8 @@ HEAD, LENGTH = struct.Struct("<IQB"), struct.Struct("<I")
 CALL, CANCEL, ANSWER, ERROR = range(4)
 HEADER_BYTES = 2**16  # ample for what stands in a payload besides the message
 _SCRATCH_BYTES = 2**18
-_LARGE_BYTES = 2**16  # a payload of this size is not copied to stand behind its head
 _SOCKET_BYTES = 4 * 2**20  # so that an answer of many images is few reads
+_SWEEP_S = 0.01  # between two looks for calls whose time is over: a timer of its own would cost each call more
 
 
 class CallFailedError(Exception):
@@ -60,17 +62,12 @@ class Channel:
         """
         if len(message) > self._max_bytes:
             raise CallFailedError(grpc.StatusCode.RESOURCE_EXHAUSTED, "the message is larger than it may be")
-        try:
-            async with asyncio.timeout(timeout_s) as limit:
-                connection = self._connection
-                if connection is None or connection.lost:
-                    connection = await self._connected()
-                head = json.dumps([method, timeout_s, metadata or {}]).encode()
-                return await connection.call(next(self._numbers), LENGTH.pack(len(head)) + head + message)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            raise CallFailedError(grpc.StatusCode.DEADLINE_EXCEEDED, "no answer in time") from None
+        deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        connection = self._connection
+        if connection is None or connection.lost:
+            connection = await self._connected(timeout_s)
+        head = json.dumps([method, timeout_s, metadata or {}]).encode()
+        return await connection.call(next(self._numbers), b"".join((LENGTH.pack(len(head)), head, message)), deadline)
 
     async def close(self) -> None:
         """Close the connection; calls in flight fail."""
@@ -79,13 +76,15 @@ class Channel:
         if self._connection is not None:
             self._connection.close()
 
-    async def _connected(self) -> _Connection:
+    async def _connected(self, timeout_s: float | None) -> _Connection:
         """Return the connection, which one call makes for all that wait."""
         if self._connecting is None:
             self._connecting = asyncio.ensure_future(self._connect())
             self._connecting.add_done_callback(lambda _: setattr(self, "_connecting", None))
         try:
-            return await asyncio.shield(self._connecting)
+            return await asyncio.wait_for(asyncio.shield(self._connecting), timeout_s)
+        except TimeoutError:
+            raise _late() from None
         except OSError as error:
             raise CallFailedError(grpc.StatusCode.UNAVAILABLE, f"cannot connect: {error}") from None
 
@@ -101,26 +100,46 @@ class _Connection(asyncio.BufferedProtocol):
     def __init__(self, max_bytes: int) -> None:
         self.lost = False
         self._max_bytes = max_bytes + HEADER_BYTES
+        self._loop = asyncio.get_running_loop()
         self._calls: dict[int, asyncio.Future[bytes]] = {}
+        self._deadlines: dict[int, float] = {}  # of calls that have one
+        self._sweeping = False
+        self._leaving: list[bytes] = []  # at the end of this turn of the loop
         self._scratch = bytearray(_SCRATCH_BYTES)
         self._held = 0  # bytes of the scratch that are not read yet
         self._large: bytearray | None = None
         self._filled = 0
         self._large_call = (0, 0)
 
-    async def call(self, number: int, payload: bytes) -> bytes:
-        """Send a call and wait for what it ends with."""
-        ended: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+    async def call(self, number: int, payload: bytes, deadline: float) -> bytes:
+        """Send a call and wait for what it ends with, until a moment of the monotonic clock."""
+        ended: asyncio.Future[bytes] = self._loop.create_future()
         self._calls[number] = ended
+        if deadline < math.inf:
+            self._deadlines[number] = deadline
+            if not self._sweeping:
+                self._sweep()
         self._send(number, CALL, payload)
         try:
             return await ended
         except asyncio.CancelledError:
-            if not self.lost:
-                self._send(number, CANCEL, b"")
+            self._send(number, CANCEL, b"")
             raise
         finally:
-            self._calls.pop(number, None)
+            del self._calls[number]
+            self._deadlines.pop(number, None)
+
+    def _sweep(self) -> None:
+        """End the calls whose time is over, and look again soon while any may come to that."""
+        now = time.monotonic()
+        for number in [number for number, deadline in self._deadlines.items() if deadline <= now]:
+            del self._deadlines[number]
+            if not self._calls[number].done():
+                self._calls[number].set_exception(_late())
+                self._send(number, CANCEL, b"")
+        self._sweeping = bool(self._deadlines)
+        if self._sweeping:
+            self._loop.call_later(_SWEEP_S, self._sweep)
 
     def close(self) -> None:
         """Close it."""
@@ -189,10 +208,16 @@ class _Connection(asyncio.BufferedProtocol):
         ended.set_exception(CallFailedError(grpc.StatusCode[code], text, metadata))
 
     def _send(self, number: int, kind: int, payload: bytes) -> None:
-        if self._transport.is_closing():
-            return
-        head = HEAD.pack(len(payload), number, kind)
-        if len(payload) < _LARGE_BYTES:
-            self._transport.write(head + payload)
-        else:
-            self._transport.writelines((head, payload))
+        """Write one frame, with all others of this turn of the loop, unless the connection is gone."""
+        if not self._leaving:
+            self._loop.call_soon(self._write)
+        self._leaving += (HEAD.pack(len(payload), number, kind), payload)
+
+    def _write(self) -> None:
+        leaving, self._leaving = self._leaving, []
+        if not self._transport.is_closing():
+            self._transport.writelines(leaving)
+
+
+def _late() -> CallFailedError:
+    return CallFailedError(grpc.StatusCode.DEADLINE_EXCEEDED, "no answer in time")

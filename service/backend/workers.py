@@ -65,6 +65,7 @@ class Workers:
             max_message_bytes: most bytes of one message, either way.
         """
         self._folder = folder
+        self._folder_name = os.fspath(folder)
         self._max_message_bytes = max_message_bytes
         self._listed_at: tuple[int, int] | None = None
         self._sockets: dict[str, list[tuple[Path, int]]] = {}
@@ -75,7 +76,7 @@ class Workers:
     @property
     def here(self) -> bool:
         """Whether TorchServe runs on this host, or ever did: the folder is there."""
-        return self._folder.is_dir()
+        return bool(self._sockets) or self._folder.is_dir()
 
     async def close(self) -> None:
         """Close the connections; calls in flight fail."""
@@ -192,7 +193,7 @@ class Workers:
     def _list(self) -> None:
         """List the folder, unless it is as it was."""
         try:
-            changed = self._folder.stat()
+            changed = os.stat(self._folder_name)  # noqa: PTH116 - a Path would take twice as long, at every call
         except FileNotFoundError:
             self._sockets, self._found = {}, {}
             return

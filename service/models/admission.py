@@ -6,7 +6,6 @@ process holds for them is bounded: a call beyond that is refused at once and tol
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import time
 from collections.abc import Callable, Coroutine
@@ -15,6 +14,7 @@ from typing import Any, TypeVar
 
 from service.backend.workers import Priority
 from service.errors import DeadlineExceeded, ResourceExhausted
+from service.time_limits import TimeLimits
 
 T = TypeVar("T")
 
@@ -53,11 +53,13 @@ class Admission:
     Args:
         calls: Most calls at one time.
         held_bytes: Most bytes that their requests and answers hold together; a lone call may hold more.
+        limits: Watches their deadlines.
     """
 
-    def __init__(self, *, calls: int, held_bytes: int) -> None:
+    def __init__(self, *, calls: int, held_bytes: int, limits: TimeLimits) -> None:
         self._max_calls = calls
         self._max_held_bytes = held_bytes
+        self._limits = limits
         self._held_bytes = 0
         self._mean_s = 0.1  # seconds; a guess until the first call ends
         self.calls = 0
@@ -73,11 +75,12 @@ class Admission:
         self.calls += 1
         self._held_bytes += size_bytes
         start = time.monotonic()
+        limit = self._limits.until(deadline.at)
         try:
-            async with asyncio.timeout(deadline.remaining_s()) as limit:
+            async with limit:
                 return await work()
         except TimeoutError:
-            if not limit.expired():
+            if not limit.expired:
                 raise
             raise DeadlineExceeded("the deadline passed before the model answered") from None
         finally:
@@ -99,7 +102,7 @@ class Admissions:
     """One `Admission` per model, so that a stuck model keeps no call from the others."""
 
     def __init__(self, *, calls: int, held_bytes: int) -> None:
-        self._make = functools.partial(Admission, calls=calls, held_bytes=held_bytes)
+        self._make = functools.partial(Admission, calls=calls, held_bytes=held_bytes, limits=TimeLimits())
         self._by_model: dict[str, Admission] = {}
 
     def of(self, backend_name: str) -> Admission:

@@ -33,3 +33,20 @@ def test_a_process_keeps_the_memory_of_large_messages() -> None:
 
     assert faults("keep") < PAGES // 10
     assert faults("start", **memory.ENVIRONMENT) < PAGES // 10
+
+
+SETTLED = """
+import gc
+from service import memory
+loaded = [[] for _ in range(1000)]
+memory.settle()
+print(len(gc.get_objects()), gc.get_freeze_count(), gc.get_threshold()[0])
+"""
+
+
+def test_what_a_process_has_loaded_is_left_out_of_the_search_for_cycles() -> None:
+    found = subprocess.run([sys.executable, "-c", SETTLED], check=True, capture_output=True, text=True)
+    searched, left_out, threshold = map(int, found.stdout.split())
+    assert searched < 100
+    assert left_out > 1000
+    assert threshold == memory.ALLOCATIONS

@@ -8,13 +8,14 @@ import pytest
 
 from service.errors import DeadlineExceeded, ResourceExhausted
 from service.models.admission import MIN_RETRY_S, Admission, Admissions, Deadline
+from service.time_limits import TimeLimits
 from tests.support.world import run, until
 
 SOON = 60.0
 
 
 def admission(*, calls: int = 2, held_bytes: int = 100) -> Admission:
-    return Admission(calls=calls, held_bytes=held_bytes)
+    return Admission(calls=calls, held_bytes=held_bytes, limits=TimeLimits())
 
 
 def test_calls_run_at_once_up_to_the_bound_and_no_further() -> None:
