@@ -17,7 +17,10 @@ from numpy.typing import NDArray
 Distribution = Literal["uniform01", "uniform11", "normal"]
 Float64s = NDArray[np.float64]
 
+CENTRES: dict[Distribution, float] = {"uniform01": 0.5, "uniform11": 0.0, "normal": 0.0}  # the means
+
 _WORDS_PER_COUNTER = 4  # of Philox4x64
+_NOISE_COUNTER = 2**192  # samples have counters below 2**63 K
 _TERMS_OF_LOG = 12  # |t| <= 0.172: the next term of the series is below 2**-60 of the first
 
 
@@ -40,20 +43,30 @@ def latents(seed: int, first_index: int, count: int, size: int, distribution: Di
         raise ValueError(f"seed {seed}, first_index {first_index}, count {count} or size {size} is out of range")
     if distribution not in get_args(Distribution):
         raise ValueError(f"distribution {distribution!r} is none of {', '.join(get_args(Distribution))}")
-    words = raw_words(seed, first_index, count, size)
-    if distribution == "normal":
-        return normal_numbers(words).astype(np.float32)
-    uniform = (words >> np.uint64(11)) * 2.0**-53  # all multiples of 2**-53 in [0, 1)
-    return (uniform if distribution == "uniform01" else 2 * uniform - 1).astype(np.float32)
+    return numbers_of(raw_words(seed, first_index, count, size), distribution).astype(np.float32)
 
 
-def raw_words(seed: int, first_index: int, count: int, size: int) -> NDArray[np.uint64]:
+def raw_words(seed: int, first_index: int, count: int, size: int, first_counter: int = 0) -> NDArray[np.uint64]:
     """Return the raw words [count, size] of consecutive samples; the last 4 K - size of each sample are discarded."""
     counters = -(-size // _WORDS_PER_COUNTER)
     # NumPy adds 1 to the counter before it computes the first words.
-    generator = np.random.Philox(key=seed, counter=first_index * counters)
+    generator = np.random.Philox(key=seed, counter=first_counter + first_index * counters)
     words = generator.random_raw(count * counters * _WORDS_PER_COUNTER)
     return words.reshape(count, counters * _WORDS_PER_COUNTER)[:, :size]
+
+
+def numbers_of(words: NDArray[np.uint64], distribution: Distribution) -> Float64s:
+    """Map words to numbers of a distribution; latents are these, rounded to float32."""
+    if distribution == "normal":
+        return normal_numbers(words)
+    uniform = (words >> np.uint64(11)).astype(np.float64) * 2.0**-53  # all multiples of 2**-53 in [0, 1)
+    return uniform if distribution == "uniform01" else 2 * uniform - 1
+
+
+def noise(seed: int, size: int) -> Float64s:
+    """Return uniform noise on [-1, 1), float64 [size]; its counters are of no sample of any seed."""
+    numbers: Float64s = numbers_of(raw_words(seed, 0, 1, size, _NOISE_COUNTER), "uniform11")[0]
+    return numbers
 
 
 def normal_numbers(words: NDArray[np.uint64]) -> Float64s:

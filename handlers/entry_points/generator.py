@@ -1,7 +1,7 @@
 """TorchServe's handler of generators; see `handlers.entry_points.handler` for what this file may define."""
 
 from handlers.entry_points.handler import Handler
-from handlers.operations.generation import Sampler
+from handlers.operations.sampler import Sampler
 
 
 class GeneratorHandler(Handler):

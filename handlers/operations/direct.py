@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handlers.compute.model import Model
-from handlers.operations.generation import Sampler
+from handlers.operations.sampler import Sampler
 from handlers.operations.work import Passes, Piece, Work, attempt
 from handlers.protocol.messages import Answer, Failure, Generate, Request
 

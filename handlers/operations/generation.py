@@ -9,9 +9,8 @@ that was trained on K classes with labels shows class i mod K.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,44 +18,22 @@ from numpy.typing import NDArray
 
 from handlers.compute.latents import latents
 from handlers.compute.model import Model
-from handlers.errors import RequestError
-from handlers.operations.work import Piece, places
+from handlers.operations.work import Piece, Work, places
 from handlers.protocol.images import to_pixels
-from handlers.protocol.messages import HEADER_BYTES, Answer, Canary, Describe, Failure, Generate, Request
+from handlers.protocol.messages import Answer, Failure, Generate
 
 Pixels = NDArray[np.uint8]
 NOT_FINITE = Failure("error", "the model made an image that is not finite")
 
 
-class Sampler:
-    """Answers the requests to a generator."""
+class LatentRows(Work, Protocol):
+    """Work whose rows are latents."""
 
-    def __init__(self, model: Model, max_bytes: int) -> None:
-        """Serve a model with answers of at most `max_bytes` each."""
-        self.model = model
-        self.facts = model.facts
-        self.max_images = (max_bytes - HEADER_BYTES) // math.prod(model.image_shape)
-        self._passes = SamplePasses(model)
+    def inputs(self, rows: range) -> list[NDArray[Any]]:
+        """Return rows as the network takes them: latents float32 [n, Z], and if it is conditional classes int64 [n]."""
 
-    def check(self, request: Request) -> Request:
-        """Return a request if it can be answered.
-
-        Raises:
-            RequestError: if it is not for a generator, or requests more images than fit an answer.
-        """
-        if not isinstance(request, Describe | Canary | Generate):
-            raise RequestError(f"this model is a generator: it cannot {request.op}")
-        if isinstance(request, Generate) and request.count > self.max_images:
-            raise RequestError(f"count must be at most {self.max_images} for images of this size, not {request.count}")
-        return request
-
-    def begin(self, request: Request) -> Samples | Answer:
-        """Return the work of a checked request, or its answer if there is nothing to compute."""
-        if isinstance(request, Generate):
-            return Samples(self._passes, request)
-        if isinstance(request, Canary):
-            return Samples(self._passes, Generate(0, 0, 1), canary=True)
-        return Answer(facts=self.model.description)
+    def take(self, rows: range, pixels: Pixels, finite: NDArray[np.bool_]) -> None:
+        """Take images uint8 [n, H, W, C], and whether each is finite, bool [n]; those not asked for are left out."""
 
 
 class Samples:
@@ -74,7 +51,7 @@ class Samples:
         self._finite = True
 
     def inputs(self, rows: range) -> list[NDArray[Any]]:
-        """Return rows as the network takes them: latents float32 [n, Z], and if it is conditional classes int64 [n]."""
+        """Return rows as the network takes them."""
         config, first = self.passes.model.config, self._first + rows.start
         seed, size = self._request.seed, config.latent_size
         found: list[NDArray[Any]] = [latents(seed, first, len(rows), size, config.latent_distribution)]
@@ -83,7 +60,7 @@ class Samples:
         return found
 
     def take(self, rows: range, pixels: Pixels, finite: NDArray[np.bool_]) -> None:
-        """Take images uint8 [n, H, W, C], and whether each is finite, bool [n]; those not asked for are left out."""
+        """Take images, and whether each is finite."""
         before = max(self._request.first_index - self._first - rows.start, 0)
         end = self._request.first_index - self._first + self._request.count - rows.start
         self._parts.append(pixels[before:end])
@@ -107,7 +84,7 @@ class SamplePasses:
         self.model = model
 
     @torch.inference_mode()
-    def compute(self, pieces: Sequence[Piece[Samples]], size: int) -> None:
+    def compute(self, pieces: Sequence[Piece[LatentRows]], size: int) -> None:
         """Compute the pieces in one pass of a size, filled up with zeros."""
         filled: list[NDArray[Any]] = []
         for piece, place in places(pieces):

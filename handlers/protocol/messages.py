@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from handlers.errors import RequestError
+from handlers.protocol.formulas import Formulas, read_formulas
 
 Item = Mapping[str, bytes | bytearray | memoryview]
 
@@ -47,6 +48,30 @@ class Generate:
     first_index: int
     count: int
     op: ClassVar[str] = "generate"
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """Requests images of latents.
+
+    Attributes:
+        formulas: The latents.
+        class_index: Class of all images; None: that of the first sample in each formula.
+        class_sample: Index of the sample whose class all images have, if `class_index` is None.
+    """
+
+    formulas: Formulas
+    class_index: int | None = None
+    class_sample: int | None = None
+    op: ClassVar[str] = "draw"
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluate:
+    """Requests the numbers of latents."""
+
+    formulas: Formulas
+    op: ClassVar[str] = "evaluate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +123,7 @@ class Stimulate:
     op: ClassVar[str] = "stimulate"
 
 
-Request = Describe | Canary | Generate | Classify | Detect | Activate | Reconstruct | Stimulate
+Request = Describe | Canary | Generate | Draw | Evaluate | Classify | Detect | Activate | Reconstruct | Stimulate
 MAX_STEPS = 10_000  # of a gradient ascent; the API's limit is lower
 HEADER_BYTES = 2**14  # ample for all of an answer except its images
 _LENGTH = struct.Struct("<I")
@@ -167,6 +192,13 @@ def _generate(request: Mapping[str, Any], _: Item) -> Generate:
     return Generate(seed, _whole(request, "first_index", 0, 2**63 - count), count)
 
 
+def _draw(request: Mapping[str, Any], _: Item) -> Draw:
+    class_index, class_sample = (
+        None if request.get(name) is None else _whole(request, name, 0, 2**63 - 1) for name in ("class", "class_sample")
+    )
+    return Draw(read_formulas(request), class_index, class_sample)
+
+
 def _detect(request: Mapping[str, Any], item: Item) -> Detect:
     concepts = request.get("concepts")
     if not isinstance(concepts, list) or not all(isinstance(name, str) for name in concepts):
@@ -227,6 +259,8 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any], Item], Request]] = {
     Describe.op: lambda *_: Describe(),
     Canary.op: lambda *_: Canary(),
     Generate.op: _generate,
+    Draw.op: _draw,
+    Evaluate.op: lambda request, _: Evaluate(read_formulas(request)),
     Classify.op: lambda request, item: Classify(_pixels(request, item), _flag(request, "features")),
     Detect.op: _detect,
     Activate.op: _activate,

@@ -2,6 +2,7 @@
 
     ""                                  Redis and the model server answer, every model that should be loaded is ready
     mintage.v1.GenerationService        the model server answers and, if there are generators, one is ready
+    mintage.v1.LatentService            the same
     mintage.v1.ClassificationService    the same of classifiers
     mintage.v1.NeuronService            the same of autoencoders
     mintage.v1.ModelService             the model server answers
@@ -32,6 +33,7 @@ from service.models.registry import Entry, Registry
 PERIOD_S = 1.0  # between two pings: as stale as an answer about Redis may be
 REDIS_TIMEOUT_S = 2.0  # a Redis that takes longer for a ping does not serve
 GENERATION = "mintage.v1.GenerationService"
+LATENTS = "mintage.v1.LatentService"
 CLASSIFICATION = "mintage.v1.ClassificationService"
 NEURONS = "mintage.v1.NeuronService"
 MODELS = "mintage.v1.ModelService"
@@ -83,6 +85,7 @@ class Health:
         found = {
             "": everything and all(map(_is_ready, entries)),
             GENERATION: server and _one_is_ready(entries, "generator"),
+            LATENTS: server and _one_is_ready(entries, "generator"),
             CLASSIFICATION: server and _one_is_ready(entries, "classifier"),
             NEURONS: server and _one_is_ready(entries, "neurons"),
             MODELS: server,

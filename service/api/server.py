@@ -24,6 +24,8 @@ from mintage.v1 import (
     generation_pb2_grpc,
     jobs_pb2,
     jobs_pb2_grpc,
+    latents_pb2,
+    latents_pb2_grpc,
     models_pb2,
     models_pb2_grpc,
     neurons_pb2,
@@ -39,6 +41,7 @@ from service.api.interceptors import CallInterceptor
 from service.api.servicers.classification import ClassificationServicer
 from service.api.servicers.generation import GenerationServicer
 from service.api.servicers.jobs.service import JobServicer
+from service.api.servicers.latents.service import LatentServicer
 from service.api.servicers.models import ModelServicer
 from service.api.servicers.neurons.service import NeuronServicer
 from service.api.servicers.operations import OperationsServicer
@@ -173,6 +176,8 @@ def _build(settings: Settings, models: ModelServer, redis: Redis, pool: ThreadPo
     generation_pb2_grpc.add_GenerationServiceServicer_to_server(
         GenerationServicer(settings, registry, inference), server
     )
+    latents = LatentServicer(settings, registry, inference)  # type: ignore[abstract] # directions are not served yet
+    latents_pb2_grpc.add_LatentServiceServicer_to_server(latents, server)
     classification_pb2_grpc.add_ClassificationServiceServicer_to_server(
         ClassificationServicer(settings, registry, inference), server
     )
@@ -233,7 +238,16 @@ def _options(settings: Settings) -> Sequence[tuple[str, int]]:
 
 
 def _service_names() -> tuple[str, ...]:
-    files = (generation_pb2, classification_pb2, neurons_pb2, models_pb2, jobs_pb2, operations_pb2, health_pb2)
+    files = (
+        generation_pb2,
+        latents_pb2,
+        classification_pb2,
+        neurons_pb2,
+        models_pb2,
+        jobs_pb2,
+        operations_pb2,
+        health_pb2,
+    )
     return tuple(service.full_name for file in files for service in file.DESCRIPTOR.services_by_name.values())
 
 

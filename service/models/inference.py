@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
+from mintage.latents import part_count
+from mintage.v1.latents_pb2 import Latent
 from numpy.typing import NDArray
 
-from service.backend import messages
+from service.backend import drawing_messages, messages
+from service.backend.drawing_messages import Directions
 from service.backend.model_server import ModelServer
 from service.images.encode import Encoding, File
 from service.images.threads import EncodingThreads
@@ -24,6 +27,7 @@ T = TypeVar("T")
 
 # Most images and bytes of one call to a model: what it made is encoded while the next call's images are computed.
 CALL_IMAGES = 256
+CALL_PARTS = 2048  # of the formulas of one call, unless a single one has more: a moment's work
 CALL_BYTES = 4 * 2**20
 
 
@@ -33,6 +37,41 @@ class GeneratedFiles:
 
     files: list[File]
     device_class: str
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnFiles:
+    """Encoded images of latents in their order, their pixels uint8 [n, H, W, C], and the device class."""
+
+    files: list[File]
+    pixels: NDArray[np.uint8]
+    device_class: str
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnLatents:
+    """What is to be drawn.
+
+    Attributes:
+        latents: The formulas, which are valid.
+        directions: Those that they name.
+        class_index: Class of all images; None: that of the first sample in each formula.
+        class_sample: Index of the sample whose class all images have, if there is no `class_index`.
+    """
+
+    latents: Sequence[Latent]
+    directions: Directions
+    class_index: int | None = None
+    class_sample: int | None = None
+
+    def request(self, start: int, stop: int) -> dict[str, bytes]:
+        """Ask for some of them."""
+        return drawing_messages.draw_request(
+            self.latents[start:stop],
+            self.directions,
+            class_index=self.class_index,
+            class_sample=self.class_sample,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,22 +153,63 @@ class Inference:
         caller: Caller,
     ) -> GeneratedFiles:
         """Make samples first_index to first_index + count - 1 of (the model's digest, seed)."""
+        cuts = spans(record, first_index, count)
+        requests = [(messages.generate_request(seed, start, size), size) for start, size in cuts]
+        parts = await self._images(
+            record,
+            requests,
+            lambda images, files: GeneratedFiles(files, images.device_class),
+            operation="generate",
+            encoding=encoding,
+            caller=caller,
+        )
+        return GeneratedFiles([file for part in parts for file in part.files], parts[0].device_class)
+
+    async def draw(self, record: ModelRecord, drawn: DrawnLatents, *, encoding: Encoding, caller: Caller) -> DrawnFiles:
+        """Draw latents."""
+        requests = [(drawn.request(start, stop), stop - start) for start, stop in latent_spans(record, drawn.latents)]
+        parts = await self._images(
+            record,
+            requests,
+            lambda images, files: DrawnFiles(files, images.images, images.device_class),
+            operation="draw",
+            encoding=encoding,
+            caller=caller,
+        )
+        pixels = [part.pixels for part in parts]
+        return DrawnFiles(
+            [file for part in parts for file in part.files],
+            pixels[0] if len(pixels) == 1 else np.concatenate(pixels),
+            parts[0].device_class,
+        )
+
+    async def _images(
+        self,
+        record: ModelRecord,
+        requests: Sequence[tuple[dict[str, bytes], int]],
+        kept: Callable[[messages.GeneratedImages, list[File]], T],
+        *,
+        operation: str,
+        encoding: Encoding,
+        caller: Caller,
+    ) -> list[T]:
+        """Make requests for so many images each, all at once, and keep what is wanted of each once it is encoded."""
         encoder = self.encoders.call(encoding)
 
-        async def made(start: int, size: int) -> GeneratedFiles:
-            answer = await self._predict(record, messages.generate_request(seed, start, size), caller)
-            part = messages.read_images(answer, (size, record.height, record.width, record.channels))
-            return GeneratedFiles(await encoder.encode(part.images), part.device_class)
+        async def made(request: dict[str, bytes], count: int) -> T:
+            answer = await self._predict(record, request, caller)
+            part = messages.read_images(answer, (count, record.height, record.width, record.channels))
+            return kept(part, await encoder.encode(part.images))
 
-        async def work() -> GeneratedFiles:
-            parts = await _together([made(start, size) for start, size in spans(record, first_index, count)])
-            return GeneratedFiles([file for part in parts for file in part.files], parts[0].device_class)
+        async def work() -> list[T]:
+            return await _together([made(request, count) for request, count in requests])
 
         admission = self._admissions.of(record.backend_name)
+        count = sum(size for _, size in requests)
         answer_bytes = count * record.height * record.width * record.channels
-        generated = await admission.run(work, deadline=caller.deadline, size_bytes=answer_bytes)
-        self._metrics.images.labels(record.name, "generate").inc(count)
-        return generated
+        found = await admission.run(work, deadline=caller.deadline, size_bytes=answer_bytes)
+        self._metrics.images.labels(record.name, operation).inc(count)
+        return found
 
     async def classify(
         self,
@@ -203,13 +283,30 @@ def spans(record: ModelRecord, first_index: int, count: int, *, answer_bytes: in
     image.
     """
     image_bytes = max(answer_bytes, record.height * record.width * record.channels)
-    limit = max(1, min(CALL_IMAGES, CALL_BYTES // image_bytes))
+    limit = _call_images(image_bytes)
     step = limit if record.batch_sizes else limit - limit % record.micro_batch or limit
     start, end = first_index, first_index + count
     while start < end:
         stop = min(end, start + step if record.batch_sizes else (start // step + 1) * step)
         yield start, stop - start
         start = stop
+
+
+def latent_spans(record: ModelRecord, latents: Sequence[Latent]) -> Iterator[tuple[int, int]]:
+    """Cut latents into calls from one position to another, by their images and the parts of their formulas."""
+    limit = _call_images(record.height * record.width * record.channels)
+    start, parts = 0, 0
+    for index, latent in enumerate(latents):
+        own = part_count(latent)
+        if index > start and (index - start == limit or parts + own > CALL_PARTS):
+            yield start, index
+            start, parts = index, 0
+        parts += own
+    yield start, len(latents)
+
+
+def _call_images(image_bytes: int) -> int:
+    return max(1, min(CALL_IMAGES, CALL_BYTES // image_bytes))
 
 
 async def _together(parts: Sequence[Coroutine[Any, Any, T]]) -> list[T]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,13 @@ def answer(
         images = made_images(request["seed"], indices, _shape(model))
         images[[index in other for index in indices], 0, 0, 0] ^= 1
         return blob(model, {}, images=images)
+    if request["op"] in ("draw", "evaluate"):
+        samples = [stands_for(request["parts"], latent) for latent in request["latents"]]
+        if request["op"] == "evaluate":
+            return blob(model, {}, latents=np.array(samples, np.float64)[:, :1].repeat(model.latent_size, axis=1))
+        return blob(
+            model, {}, images=np.concatenate([made_images(s, range(i, i + 1), _shape(model)) for s, i in samples])
+        )
     if request["op"] == "stimulate":
         activation = np.array([request["sign"] * request["steps"]], np.float32)
         return blob(model, {}, image=pixels(request["seed"], request["unit"], model), activation=activation)
@@ -173,6 +181,26 @@ _ABOUT_IMAGES = {
     "activate": _activated,
     "reconstruct": _reconstructed,
 }
+
+
+def stands_for(parts: Sequence[Any], number: int) -> tuple[int, int]:
+    """Which (seed, index) a drawn latent has the image of: a sample its own, any other one that its formula decides."""
+    if parts[number][0] == "sample":
+        return parts[number][1], parts[number][2]
+    return zlib.crc32(json.dumps(_resolved(parts, number)).encode()), 0
+
+
+def _resolved(parts: Sequence[Any], number: int) -> list[Any]:
+    """A part with those that it is made of in place of their numbers."""
+    match parts[number]:
+        case ["mean" | "sum" as kind, *weights, of]:
+            return [kind, *weights, [_resolved(parts, each) for each in of]]
+        case ["lerp" | "slerp" as kind, start, end, t]:
+            return [kind, _resolved(parts, start), _resolved(parts, end), t]
+        case ["jitter" | "truncate" as kind, of, *rest]:
+            return [kind, _resolved(parts, of), *rest]
+        case part:
+            return list(part)
 
 
 def _shape(model: ModelDescription) -> tuple[int, int, int]:

@@ -233,7 +233,7 @@ class LatentInterpolation(_message.Message):
     T_FIELD_NUMBER: _builtins.int
     t: _builtins.float
     """Any number. `lerp` is (1 - t) a + t b. `slerp` is (sin((1 - t) w) a + sin(t w) b) / sin w, where w is the angle
-    between a and b, from 0 to pi; where it is too small to divide by, the same as `lerp`.
+    between a and b, from 0 to pi; the same as `lerp` where sin w is below 0.000001.
     """
     @_builtins.property
     def to(self) -> Global___Latent:

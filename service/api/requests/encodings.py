@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mintage.v1 import generation_pb2
 
+from service.api.requests.uploads import ANSWER_OVERHEAD_BYTES
 from service.images import decode, encode
 from service.images.encode import Encoding
 from service.models.registry import ModelRecord
@@ -34,6 +35,34 @@ def chosen(requested: Format.ValueType, record: ModelRecord, violations: Violati
     if found != Format.IMAGE_FORMAT_RAW and record.channels not in decode.CHANNELS:
         violations.add("format", f"must be IMAGE_FORMAT_RAW: the model's images have {record.channels} channels")
     return found
+
+
+def fitting(requested: Format.ValueType, record: ModelRecord, max_message_bytes: int) -> tuple[Format.ValueType, int]:
+    """Return the format of an answer, and how many images in it fit in one message, at least 1.
+
+    Raises:
+        InvalidArgument: if the model's images cannot have the format, or none fits.
+    """
+    violations = Violations()
+    found = chosen(requested, record, violations)
+    violations.check()
+    largest = (max_message_bytes - ANSWER_OVERHEAD_BYTES) // max_bytes(ENCODINGS[found], record)
+    if not largest:
+        violations.add("format", "must be one in which an image of this model fits in one message")
+    violations.check()
+    return found, largest
+
+
+def check_fits(field: str, count: int, largest: int) -> None:
+    """Refuse more images than fit in one message.
+
+    Raises:
+        InvalidArgument: naming the field that says how many.
+    """
+    violations = Violations()
+    if count > largest:
+        violations.add(field, f"must be at most {largest:,} for the answer to fit in one message, not {count:,}")
+    violations.check()
 
 
 def max_bytes(encoding: Encoding, record: ModelRecord) -> int:

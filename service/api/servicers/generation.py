@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
+import contextlib
+import functools
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, TypeAlias
 
@@ -13,8 +13,7 @@ from service.api.answers import serialized
 from service.api.requests import encodings
 from service.api.requests.clients import caller_of
 from service.api.requests.encodings import ENCODINGS
-from service.api.requests.uploads import ANSWER_OVERHEAD_BYTES
-from service.errors import ResourceExhausted
+from service.api.servicers import streams
 from service.models.admission import Caller
 from service.models.inference import Inference
 from service.models.registry import ModelRecord, Registry
@@ -23,7 +22,6 @@ from service.validation import Violations
 
 LAST_INDEX = 2**63 - 1  # the largest int64
 PART_IMAGES = 64  # of a stream's part at least: a full forward pass, and a moment's work
-PARTS_AHEAD = 2  # of a stream in work at a time: one is computed while another is encoded or sent
 
 Format: TypeAlias = encodings.Format.ValueType
 Request: TypeAlias = generation_pb2.GenerateRequest | generation_pb2.StreamGenerateRequest
@@ -41,12 +39,8 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
     async def Generate(self, request: generation_pb2.GenerateRequest, context: Any) -> Any:
         """Generate images."""
         record = self._checked_model(request, self._settings.max_images)
-        chosen, largest = self._checked_format(request, record)
-        if request.count > largest:
-            violations = Violations()
-            text = f"must be at most {largest:,} for the answer to fit in one message, not {request.count:,}"
-            violations.add("count", text)
-            violations.check()
+        chosen, largest = encodings.fitting(request.format, record, self._settings.max_message_bytes)
+        encodings.check_fits("count", request.count, largest)
         whole = range(request.first_index, request.first_index + request.count)
         caller = caller_of(context, self._settings.max_deadline_s)
         return await self._generated(request, whole, generation_pb2.GenerateResponse, record, chosen, caller=caller)
@@ -54,38 +48,18 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
     async def StreamGenerate(self, request: generation_pb2.StreamGenerateRequest, context: Any) -> AsyncIterator[Any]:
         """Generate images part by part; the next parts are begun when the caller has taken one."""
         record = self._checked_model(request, self._settings.max_stream_images)
-        chosen, largest = self._checked_format(request, record)
-        begun: deque[asyncio.Task[bytes]] = deque()
-        try:
-            for part in parts(record, request.first_index, request.count, largest):
-                begun.append(asyncio.create_task(self._part(request, part, record, chosen, context)))
-                if len(begun) == PARTS_AHEAD:
-                    yield await begun.popleft()
-            while begun:
-                yield await begun.popleft()
-        finally:
-            for task in begun:
-                task.cancel()
-            await asyncio.gather(*begun, return_exceptions=True)
+        chosen, largest = encodings.fitting(request.format, record, self._settings.max_message_bytes)
 
-    async def _part(
-        self,
-        request: generation_pb2.StreamGenerateRequest,
-        indices: range,
-        record: ModelRecord,
-        chosen: Format,
-        context: Any,
-    ) -> bytes:
-        """Return one part of a stream. Only the first may be refused: a stream that was let in waits for its turn."""
-        caller, response = caller_of(context, self._settings.max_deadline_s), generation_pb2.StreamGenerateResponse
-        while True:
-            try:
-                return await self._generated(request, indices, response, record, chosen, caller=caller)
-            except ResourceExhausted as error:
-                pause_s = error.retry_after_s
-                if indices.start == request.first_index or not pause_s or pause_s > caller.deadline.remaining_s():
-                    raise
-            await asyncio.sleep(pause_s)
+        async def made(indices: range) -> bytes:
+            caller, response = caller_of(context, self._settings.max_deadline_s), generation_pb2.StreamGenerateResponse
+            make = functools.partial(self._generated, request, indices, response, record, chosen, caller=caller)
+            return await streams.let_in(make, caller, first=indices.start == request.first_index)
+
+        async with contextlib.aclosing(
+            streams.in_order(map(made, parts(record, request.first_index, request.count, largest)))
+        ) as answers:
+            async for answer in answers:
+                yield answer
 
     async def _generated(
         self,
@@ -128,18 +102,6 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
         encodings.check_known(request.format, violations)
         violations.check()
         return self._registry.ready(name, "generator")
-
-    def _checked_format(self, request: Request, record: ModelRecord) -> tuple[Format, int]:
-        """Return the format, and how many images of it fit in one message; refuse one that the images cannot have."""
-        violations = Violations()
-        chosen = encodings.chosen(request.format, record, violations)
-        violations.check()
-        room = self._settings.max_message_bytes - ANSWER_OVERHEAD_BYTES
-        largest = room // encodings.max_bytes(ENCODINGS[chosen], record)
-        if not largest:
-            violations.add("format", "must be one in which an image of this model fits in one message")
-        violations.check()
-        return chosen, largest
 
 
 def parts(record: ModelRecord, first_index: int, count: int, largest: int) -> Iterator[range]:

@@ -16,7 +16,8 @@ from handlers.compute.latents import latents
 from handlers.compute.model import Model
 from handlers.errors import RequestError
 from handlers.operations.direct import answers, generate
-from handlers.operations.generation import Pixels, Sampler, Samples
+from handlers.operations.generation import Pixels, Samples
+from handlers.operations.sampler import Sampler
 from handlers.protocol.messages import Answer, Canary, Classify, Describe, Failure, Generate
 
 

@@ -9,18 +9,51 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
+from mintage.formulas import parse
 
 import training.recipes
 from handlers.compute.fast.arithmetic import NUMERICS
 from handlers.entry_points import startup
 from handlers.entry_points.classifier import ClassifierHandler
 from handlers.entry_points.generator import GeneratorHandler
-from handlers.protocol.messages import Canary, Classify, Describe, Generate, read_request
-from service.backend import messages
+from handlers.protocol.formulas import (
+    Formulas,
+    Jitter,
+    Lerp,
+    Mean,
+    Part,
+    SampleLatent,
+    Slerp,
+    Sum,
+    Truncate,
+    Vector,
+)
+from handlers.protocol.messages import Canary, Classify, Describe, Draw, Evaluate, Generate, read_request
+from service.backend import drawing_messages, messages
 from service.backend.description import Kind
 from service.errors import FailedPrecondition, Internal, InvalidArgument
 
 Handler = GeneratorHandler | ClassifierHandler
+FORMULAS = (
+    "mean(#1, 18446744073709551615#9223372036854775807)",
+    "slerp(#1, 18446744073709551615#9223372036854775807, 0.1)",
+    "jitter(#1, 9, 1) - 0.5 * lerp([0.1, -2], turn, 2)",
+    "truncate(turn, 0.25)",
+    "[0.1, -2]",
+    "18446744073709551615#9223372036854775807",
+)
+PARTS: tuple[Part, ...] = (
+    SampleLatent(0, 1),
+    SampleLatent(2**64 - 1, 2**63 - 1),
+    Mean((0, 1)),
+    Slerp((0, 1), 0.1),
+    Jitter((0,), 9, 1.0),
+    Vector((0.1, -2.0)),
+    Vector((1.0, 2.0)),
+    Lerp((5, 6), 2.0),
+    Sum((1.0, -0.5), (4, 7)),
+    Truncate((6,), 0.25),
+)
 
 
 def started(handler: Handler, folder: Path) -> Handler:
@@ -50,6 +83,13 @@ def test_requests_are_read_as_they_were_meant() -> None:
     images = np.arange(24, dtype=np.uint8).reshape(2, 3, 4, 1)
     assert read_request(messages.describe_request()) == Describe()
     assert read_request(messages.canary_request()) == Canary()
+    latents = [latent for text in FORMULAS for latent in parse(text)]
+    draw = read_request(drawing_messages.draw_request(latents, {"turn": (1.0, 2.0)}, class_index=3))
+    assert draw == Draw(Formulas(PARTS, (2, 3, 8, 9, 5, 1)), class_index=3)
+    sampled = read_request(drawing_messages.draw_request(latents[-1:], {}, class_sample=9))
+    assert sampled == Draw(Formulas((PARTS[1],), (0,)), class_sample=9)
+    evaluated = read_request(drawing_messages.evaluate_request(latents, {"turn": (1.0, 2.0)}))
+    assert evaluated == Evaluate(Formulas(PARTS, (2, 3, 8, 9, 5, 1)))
     request = read_request(as_torchserve(messages.generate_request(2**64 - 1, 2**63 - 3, 3)))
     assert request == Generate(2**64 - 1, 2**63 - 3, 3)
     classify = read_request(as_torchserve(messages.classify_request(images)))
@@ -130,7 +170,7 @@ BAD: list[tuple[dict[str, bytes], str]] = [
     ({}, "a JSON object with `op`"),
     ({"request": b"\xff"}, "a JSON object with `op`"),
     ({"request": b"[]"}, "a JSON object with `op`"),
-    ({"request": b'{"op": "train"}'}, "none of describe, canary, generate, classify"),
+    ({"request": b'{"op": "train"}'}, "none of describe, canary, generate, draw, evaluate, classify"),
     ({"request": b'{"op": "generate"}'}, "seed must be a whole number"),
     (messages.generate_request(-1, 0, 1), "seed must be a whole number from 0 to 18446744073709551615, not -1"),
     (messages.generate_request(2**64, 0, 1), "seed must be"),
@@ -243,3 +283,19 @@ def test_a_handler_file_holds_one_class_and_imports_absolutely(handler: str) -> 
     source = (Path(startup.__file__).parent / f"{handler}.py").read_text()
     assert source.count("\nclass ") == 1
     assert "from ." not in source and "import ." not in source
+
+
+def test_drawn_images_and_numbers_cross_the_wire(generator_handler: Handler) -> None:
+    latents = [latent for text in ("5#2", "5#3", "lerp(5#2, 5#3, 0.5)") for latent in parse(text)]
+    drawn, generated, numbers = asked(
+        generator_handler,
+        drawing_messages.draw_request(latents, {}),
+        messages.generate_request(5, 2, 2),
+        drawing_messages.evaluate_request(latents, {}),
+    )
+    images = messages.read_images(drawn, (3, 6, 5, 2)).images
+    assert np.array_equal(images[:2], messages.read_images(generated, (2, 6, 5, 2)).images)
+    found = drawing_messages.read_numbers(numbers, (3, 5))
+    assert np.array_equal(found[2], 0.5 * found[0] + 0.5 * found[1])
+    with pytest.raises(Internal, match="latents is float64"):
+        drawing_messages.read_numbers(numbers, (3, 6))

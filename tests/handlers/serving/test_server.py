@@ -19,7 +19,7 @@ import pytest
 
 from handlers.compute.model import Model
 from handlers.operations.direct import generate
-from handlers.operations.generation import Sampler
+from handlers.operations.sampler import Sampler
 from handlers.protocol.messages import Generate
 from handlers.serving.batcher import Batcher
 from handlers.serving.desk import Desk

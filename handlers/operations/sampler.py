@@ -1,0 +1,56 @@
+"""The operations of a generator: samples, drawn latents, and the numbers of latents."""
+
+from __future__ import annotations
+
+import math
+
+from handlers.compute.formulas import evaluate
+from handlers.compute.model import Model
+from handlers.errors import RequestError
+from handlers.operations.drawing import Drawing
+from handlers.operations.generation import SamplePasses, Samples
+from handlers.protocol.messages import HEADER_BYTES, Answer, Canary, Describe, Draw, Evaluate, Generate, Request
+
+
+class Sampler:
+    """Answers the requests to a generator."""
+
+    def __init__(self, model: Model, max_bytes: int) -> None:
+        """Serve a model with answers of at most `max_bytes` each."""
+        self.model = model
+        self.facts = model.facts
+        self.max_images = (max_bytes - HEADER_BYTES) // math.prod(model.image_shape)
+        self._passes = SamplePasses(model)
+
+    def check(self, request: Request) -> Request:
+        """Return a request if it can be answered.
+
+        Raises:
+            RequestError: if it is not for a generator, or requests more images than fit an answer.
+        """
+        if not isinstance(request, Describe | Canary | Generate | Draw | Evaluate):
+            raise RequestError(f"this model is a generator: it cannot {request.op}")
+        count = request.count if isinstance(request, Generate) else 0
+        count = len(request.formulas.latents) if isinstance(request, Draw) else count
+        if count > self.max_images:
+            raise RequestError(f"count must be at most {self.max_images} for images of this size, not {count}")
+        return request
+
+    def begin(self, request: Request) -> Samples | Drawing | Answer:
+        """Return the work of a checked request, or its answer if there is nothing to compute.
+
+        Raises:
+            RequestError: if a latent or a class is not one of the model.
+        """
+        match request:
+            case Generate():
+                return Samples(self._passes, request)
+            case Draw():
+                return Drawing(self._passes, request)
+            case Canary():
+                return Samples(self._passes, Generate(0, 0, 1), canary=True)
+            case Evaluate():
+                config = self.model.config
+                found = evaluate(request.formulas, config.latent_size, config.latent_distribution)
+                return Answer(tensors={"latents": found.numbers})
+        return Answer(facts=self.model.description)

@@ -1,0 +1,1 @@
+"""LatentService, one class per group of calls."""
