@@ -4,6 +4,9 @@
         images = client.generate("digits", 64, seed=7)  # uint8 [64, 28, 28, 1]
         for part in client.stream_generate("digits", 50_000):  # as they are made
             ...
+        man = client.draw("faces", "mean(#12, #40, #77) - mean(#3, #8, #9) + mean(#21, #33, #54)")
+        for frames in client.walk("faces", ["#1", "#2"], frames_per_leg=32):  # with their distances
+            ...
         found = client.classify("judge", images)
         print(found.labels, found.generated)
         print(client.detect("face-neuron", faces).confidences)
@@ -18,11 +21,12 @@ for a fault of the server, which the server's log explains.
 
 from __future__ import annotations
 
-from mintage._client import creation_calls, image_calls, job_calls, model_calls, neuron_calls
+from mintage._client import creation_calls, image_calls, job_calls, latent_calls, model_calls, neuron_calls
 from mintage._client.async_client import AsyncClient
 from mintage._client.channels import TIMEOUT_S
 from mintage._client.connection import Connection
 from mintage._client.image_calls import Classifications
+from mintage._client.latent_calls import Frames
 from mintage._client.methods import method
 from mintage._client.model_calls import change_error
 from mintage._client.neuron_calls import Detections, Neuron, OptimalStimulus, TopStimuli
@@ -34,6 +38,7 @@ __all__ = [
     "Classifications",
     "Client",
     "Detections",
+    "Frames",
     "Neuron",
     "OptimalStimulus",
     "Retries",
@@ -80,6 +85,10 @@ class Client:
     stream_generate = method(image_calls.stream_generate, Connection.resumed)
     stream_generate_png = method(image_calls.stream_generate_png, Connection.resumed)
     classify = method(image_calls.classify, Connection.run)
+
+    draw = method(latent_calls.draw, Connection.run)
+    draw_pil = method(latent_calls.draw_pil, Connection.run)
+    walk = method(latent_calls.walk, Connection.stream)
 
     models = method(model_calls.models, Connection.all)
     model = method(model_calls.model, Connection.run)

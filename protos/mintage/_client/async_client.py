@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mintage._client import creation_calls, image_calls, job_calls, model_calls, neuron_calls
+from mintage._client import creation_calls, image_calls, job_calls, latent_calls, model_calls, neuron_calls
 from mintage._client.async_connection import AsyncConnection
 from mintage._client.channels import TIMEOUT_S
 from mintage._client.methods import method
@@ -35,6 +35,10 @@ class AsyncClient:
     stream_generate = method(image_calls.stream_generate, AsyncConnection.resumed)
     stream_generate_png = method(image_calls.stream_generate_png, AsyncConnection.resumed)
     classify = method(image_calls.classify, AsyncConnection.run)
+
+    draw = method(latent_calls.draw, AsyncConnection.run)
+    draw_pil = method(latent_calls.draw_pil, AsyncConnection.run)
+    walk = method(latent_calls.walk, AsyncConnection.stream)
 
     models = method(model_calls.models, AsyncConnection.all)
     model = method(model_calls.model, AsyncConnection.run)
