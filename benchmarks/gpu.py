@@ -42,7 +42,7 @@ from handlers.compute.model import Model, from_run
 from handlers.compute.proofs import forward_of, rows_of, with_proven_sizes
 from handlers.operations.direct import generate
 from handlers.protocol.messages import Generate
-from service.cli.stack.shipped import MODELS, SHIPPED
+from service.cli.stack.shipped import MODELS, shipped
 from service.processes.stack import Stack
 from training.recipes import Kind
 
@@ -102,7 +102,7 @@ def tests() -> dict[str, object]:
 
 def models(frozen: Path, device: torch.device) -> Iterator[tuple[str, Model]]:
     """The shipped models, and the frozen network, in the precisions that they have."""
-    runs: list[tuple[str, Path, Kind]] = [(name, MODELS / run, kind) for name, run, kind in SHIPPED]
+    runs: list[tuple[str, Path, Kind]] = [(name, MODELS / run, kind) for name, run, kind in shipped()]
     for name, run, kind in [*runs, ("frozen dcgan64", frozen, "generator")]:
         yield f"{name}, float32", from_run(run, kind, device, precision="float32")
         if kind != "neurons":

@@ -30,7 +30,7 @@ from handlers.errors import ArchiveError, ModelError
 from training.errors import TrainingError
 from training.neurons.concepts import CONCEPTS_FILE
 from training.recipes import Kind
-from training.runs.checkpoint import CONFIG_FILE, Run, load_run, served_weights
+from training.runs.checkpoint import CONFIG_FILE, Run, load_run, run_digest, served_weights
 
 MAX_MICRO_BATCH = 1024  # images; where rows are not free, a request for one image computes a whole micro-batch
 _MANIFEST = "MAR-INF/MANIFEST.json"
@@ -52,7 +52,8 @@ def pack(
 
     Args:
         run: the run's folder.
-        kind: which network: `generator`, `classifier`, or `neurons` for the autoencoder with its concepts.
+        kind: which network: `generator`, `classifier`, `neurons` for the autoencoder with its concepts, or
+            `discriminator` with the generator that it was trained against.
         output: file to write, `*.mar`; an existing one is replaced atomically.
         micro_batch: images per forward pass, 1 to 1024. It is part of the model's identity: another value may change
             the last bits of its images.
@@ -95,6 +96,7 @@ def _fill(content: Path, run: Path, kind: Kind, serving: Mapping[str, object]) -
         raise ArchiveError(str(error)) from None
     save_file({name: tensor.contiguous() for name, tensor in weights.items()}, content / model.WEIGHTS_FILE)
     (content / model.CONFIG_FILE).write_bytes((run / CONFIG_FILE).read_bytes())
+    serving = {**serving, "run_digest": run_digest(loaded)}
     (content / model.SERVING_FILE).write_text(json.dumps(serving), encoding="utf-8")
     (content / "card.md").write_text(_card(loaded), encoding="utf-8")
     if kind == "neurons" and (run / CONCEPTS_FILE).exists():

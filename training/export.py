@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from safetensors import safe_open
@@ -36,7 +36,7 @@ def export(
     Args:
         run: the run folder.
         folder: destination, created if missing; must be empty.
-        only: the one network to export; None exports all.
+        only: the one kind of network to export; None exports all. A discriminator comes with its generator.
         precision: of the stored weights; serving computes in float32 in either case.
 
     Raises:
@@ -46,13 +46,14 @@ def export(
     opened = load_run(run)
     if folder.exists() and any(folder.iterdir()):
         raise RunError(f"{folder} exists and is not empty; name another folder")
-    prefixes = tuple(f"{prefix}." for prefix in (SECTIONS.values() if only is None else [SECTIONS[only]]))
+    kinds = get_args(Kind) if only is None else (only,)
+    prefixes = tuple(f"{prefix}." for kind in kinds for prefix in SECTIONS[kind].values())
     weights = {name: tensor for name, tensor in opened.weights.items() if name.startswith(prefixes)}
     if not weights:
         raise RunError(f"{run} holds no {only or 'network'} to export; its recipe is {opened.config.recipe}")
     if precision == "float16":
         weights = {name: _halved(name, tensor) for name, tensor in weights.items()}
-    with_concepts = bool(read_concepts(run)) and SECTIONS["neurons"] + "." in prefixes
+    with_concepts = bool(read_concepts(run)) and "neurons" in kinds
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(run / CARD_FILE, folder / CARD_FILE)
     if with_concepts:

@@ -51,7 +51,7 @@ def write_run(folder: Path) -> Path:
         assert isinstance(network, Generator)
         network.output.weight.data *= 4  # so that images use most of the range
         network.calibrate_statistics(torch.from_numpy(latents(0, 0, 512, latent_size, distribution)))
-    weights = {f"{SECTIONS['generator']}.{name}": tensor for name, tensor in network.state_dict().items()}
+    weights = {f"{SECTIONS['generator']['']}.{name}": tensor for name, tensor in network.state_dict().items()}
     save_config(folder, config)
     save_state(folder, config, weights=weights, state=State({}, images_seen=1, seconds=0.0))
     return folder

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from torch import Tensor, nn
 from handlers.compute import device as devices
 from handlers.compute.batch_sizes import BatchSizes, fixed
 from handlers.compute.fast.arithmetic import NUMERICS, is_plain, rewrite
+from handlers.compute.inside.activations import layer_shapes
+from handlers.compute.inside.plain import PlainNetworks
 from handlers.compute.precision import Precision, PrecisionChoice, resolved
 from handlers.errors import ModelError
 from training.config import RunConfig
@@ -27,10 +30,10 @@ from training.networks.features import MAX_FEATURES, FeatureClassifier
 from training.networks.sparse_autoencoder import SparseAutoencoder
 from training.neurons.concepts import Concept, read_concepts
 from training.recipes import Kind
-from training.runs.checkpoint import load_run, served_weights
+from training.runs.checkpoint import load_run, run_digest, served_weights
 
 WEIGHTS_FILE, CONFIG_FILE, SERVING_FILE = "weights.safetensors", "config.json", "serving.json"
-ARCHIVE_FORMAT = 3  # of what an archive holds, its handler file included; another one is refused
+ARCHIVE_FORMAT = 4  # of what an archive holds, its handler file included; another one is refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,9 @@ class Model:
     sizes: BatchSizes
     device: torch.device
     precision: Precision
+    plain: PlainNetworks
+    run_digest: str  # of the run that it comes from, in hexadecimal
+    layers: tuple[tuple[int, int, int], ...]  # (maps, height, width) of each hidden layer, none of an autoencoder
     concepts: tuple[Concept, ...] = ()  # of an autoencoder
 
     @property
@@ -90,10 +96,18 @@ class Model:
     @property
     def features(self) -> int:
         """F, the number of features of an image; 0 if the network has none or more than MAX_FEATURES."""
-        if self.kind == "generator":
+        if self.kind in ("generator", "discriminator"):
             return 0
         count = self.unit_shapes[-1][0] if self.kind == "neurons" else self.classifier.feature_count
         return count if count <= MAX_FEATURES else 0
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes that it knows; those of a discriminator are what its logits stand for."""
+        if self.kind == "discriminator":
+            known = self.config.condition_classes or self.config.settings.classifies
+            return self.config.classes if known else ()
+        return () if self.kind == "neurons" else self.config.classes
 
     @property
     def facts(self) -> dict[str, object]:
@@ -113,12 +127,14 @@ class Model:
             "height": self.config.height,
             "width": self.config.width,
             "channels": self.config.channels,
-            "classes": [] if self.kind == "neurons" else list(self.config.classes),
+            "classes": list(self.classes),
             "latent_size": self.config.latent_size if self.kind == "generator" else 0,
             "micro_batch": self.micro_batch,
             "batch_sizes": list(self.sizes.proven) if self.sizes.free else [],
             "recipe": self.config.recipe,
             "features": self.features,
+            "run_digest": self.run_digest,
+            "layers": [list(shape) for shape in self.layers],
             "stages": [list(shape) for shape in self.unit_shapes],
             "concepts": [dataclasses.asdict(concept) for concept in self.concepts],
         }
@@ -135,14 +151,12 @@ def load(folder: Path, kind: Kind, device: torch.device) -> Model:
     serving = _serving(folder, kind)
     try:
         config = RunConfig.from_json((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-        network = family_of(config).served(kind)
         weights = load_file(folder / WEIGHTS_FILE)
         concepts = read_concepts(folder) if kind == "neurons" else ()
+        model = _made(kind, config, weights, serving, device)
     except (OSError, UnicodeDecodeError, SafetensorError, TrainingError) as error:
         raise ModelError(f"the archive cannot be read: {error}") from None
-    _fill(network, weights)
-    precision = prepare(network, serving.precision, device)
-    model = Model(kind, config, network, fixed(serving.micro_batch), device, precision, concepts)
+    model = dataclasses.replace(model, concepts=concepts)
     for concept in concepts:
         _check_concept(concept, model.unit_shapes)
     return model
@@ -158,9 +172,42 @@ def from_run(
         TrainingError: if the run is incomplete, or trains no network of that kind.
     """
     loaded = load_run(run)
-    network = family_of(loaded.config).served(kind)
-    _fill(network, served_weights(loaded, kind))
-    return Model(kind, loaded.config, network, fixed(micro_batch), device, prepare(network, precision, device))
+    serving = _Serving(micro_batch, precision, run_digest(loaded))
+    return _made(kind, loaded.config, served_weights(loaded, kind), serving, device)
+
+
+def _made(
+    kind: Kind,
+    config: RunConfig,
+    weights: Mapping[str, Tensor],
+    serving: _Serving,
+    device: torch.device,
+) -> Model:
+    """Build the network of a model, and rewrite it for serving."""
+    network = family_of(config).served(kind)
+    _fill(network, weights)
+    layers = _layers(kind, config, network.eval())
+    return Model(
+        kind=kind,
+        config=config,
+        network=network,
+        sizes=fixed(serving.micro_batch),
+        device=device,
+        precision=prepare(network, serving.precision, device),
+        plain=PlainNetworks(config, kind, weights, device),
+        run_digest=serving.run_digest,
+        layers=layers,
+    )
+
+
+def _layers(kind: Kind, config: RunConfig, network: nn.Module) -> tuple[tuple[int, int, int], ...]:
+    """Return (maps, height, width) of each hidden layer of a network as it was trained."""
+    if kind == "neurons":
+        return ()
+    if kind != "generator":
+        return tuple(layer_shapes(lambda: network(torch.zeros(1, *config.image_shape))))
+    labels = [torch.zeros(1, dtype=torch.long)] if config.condition_classes else []
+    return tuple(layer_shapes(lambda: network(torch.zeros(1, config.latent_size), *labels)))
 
 
 def prepare(network: nn.Module, choice: PrecisionChoice, device: torch.device) -> Precision:
@@ -171,7 +218,7 @@ def prepare(network: nn.Module, choice: PrecisionChoice, device: torch.device) -
     """
     plain = is_plain(network)
     if plain and choice == "bfloat16":
-        raise ModelError("an autoencoder is computed in float32; pack it with --precision auto")
+        raise ModelError("what is asked for its inside is computed in float32; pack it with --precision auto")
     precision = resolved(choice, device, plain=plain)
     network.eval().requires_grad_(False)
     rewrite(network, precision)
@@ -185,6 +232,7 @@ class _Serving:
 
     micro_batch: int
     precision: PrecisionChoice
+    run_digest: str
 
 
 def _serving(folder: Path, kind: Kind) -> _Serving:
@@ -192,7 +240,7 @@ def _serving(folder: Path, kind: Kind) -> _Serving:
     try:
         serving: Any = json.loads((folder / SERVING_FILE).read_text(encoding="utf-8"))
         found, micro_batch, layout = serving["kind"], serving["micro_batch"], serving.get("format")
-        numerics, precision = serving.get("numerics"), serving.get("precision")
+        numerics, precision, digest = (serving.get(name) for name in ("numerics", "precision", "run_digest"))
     except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"the archive's {SERVING_FILE} is missing or damaged ({error!r})") from None
     for name, said, known in (("format", layout, ARCHIVE_FORMAT), ("numerics", numerics, NUMERICS)):
@@ -205,7 +253,9 @@ def _serving(folder: Path, kind: Kind) -> _Serving:
     if precision not in get_args(PrecisionChoice):
         choices = ", ".join(get_args(PrecisionChoice))
         raise ModelError(f"the archive's {SERVING_FILE} says precision {precision!r}, none of {choices}")
-    return _Serving(micro_batch, precision)
+    if not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest, re.ASCII):
+        raise ModelError(f"the archive's {SERVING_FILE} says run_digest {digest!r}, not a SHA-256")
+    return _Serving(micro_batch, precision, digest)
 
 
 def _fill(network: nn.Module, weights: Mapping[str, Tensor]) -> None:

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from handlers.compute.model import Model
 from handlers.errors import NotFiniteError, RequestError
+from handlers.operations.explaining import Explaining
 from handlers.operations.images import ImagePasses, ImageWork
 from handlers.protocol.images import check_shape
-from handlers.protocol.messages import HEADER_BYTES, Answer, Canary, Classify, Describe, Request
+from handlers.protocol.messages import HEADER_BYTES, Answer, Canary, Classify, Describe, Explain, Peaks, Request
 
 Float32s = NDArray[np.float32]
 
@@ -25,6 +26,7 @@ class Classifier:
         """Serve a model with answers of at most `max_bytes` each."""
         self.model = model
         self.facts = model.facts
+        self._explaining = Explaining(model, max_bytes)
         self._max_numbers = (max_bytes - HEADER_BYTES) // 4
         self._logits = ImagePasses(model, "classify", lambda batch: [model.network(batch).cpu()])
         self._features = ImagePasses(model, "features", lambda batch: [_side_by_side(model, batch)])
@@ -36,8 +38,10 @@ class Classifier:
             RequestError: if it is not for a classifier, its images are not of the model's shape, or it requests
                 features that the model lacks or that do not fit an answer.
         """
-        if not isinstance(request, Describe | Canary | Classify):
+        if not isinstance(request, Describe | Canary | Classify | Explain | Peaks):
             raise RequestError(f"this model is a classifier: it cannot {request.op}")
+        if isinstance(request, Explain | Peaks):
+            self._explaining.check(request)
         if isinstance(request, Classify):
             check_shape(request.images, self.model.image_shape)
             if request.features:
@@ -46,6 +50,8 @@ class Classifier:
 
     def begin(self, request: Request) -> ImageWork | Answer:
         """Return the work of a checked request, or its answer if there is nothing to compute."""
+        if isinstance(request, Explain | Peaks):
+            return self._explaining.begin(request)
         if isinstance(request, Classify):
             finish = self._with_features if request.features else _classified
             return ImageWork(self._features if request.features else self._logits, request.images, _first, finish)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from handlers.compute.model import Model
 from handlers.errors import NotFiniteError, RequestError
+from handlers.operations.explaining import Explaining
 from handlers.operations.images import ImagePasses, ImageWork
 from handlers.operations.work import Piece
 from handlers.protocol.images import check_shape, to_pixels
@@ -22,6 +23,7 @@ from handlers.protocol.messages import (
     Canary,
     Describe,
     Detect,
+    Explain,
     Reconstruct,
     Request,
     Stimulate,
@@ -41,6 +43,7 @@ class Detector:
         self.model = model
         self.facts = model.facts
         self._concepts = {concept.name: concept for concept in model.concepts}
+        self._explaining = Explaining(model, max_bytes)
         self._max_numbers = (max_bytes - HEADER_BYTES) // 4
         self._stages = ImagePasses(model, "activate", lambda batch: _with_features(model, batch))
         self._images = ImagePasses(model, "reconstruct", lambda batch: [model.autoencoder.reconstruct(batch)])
@@ -52,10 +55,12 @@ class Detector:
             RequestError: if it is not for an autoencoder, its images are not of the model's shape, it names a concept
                 or unit that does not exist, or its answer would be too large.
         """
-        if not isinstance(request, Describe | Canary | Detect | Activate | Reconstruct | Stimulate):
+        if not isinstance(request, Describe | Canary | Detect | Activate | Reconstruct | Stimulate | Explain):
             raise RequestError(f"this model is an autoencoder: it cannot {request.op}")
         if isinstance(request, Detect | Activate | Reconstruct):
             check_shape(request.images, self.model.image_shape)
+        if isinstance(request, Explain):
+            self._explaining.check(request)
         if isinstance(request, Detect):
             self._check_concepts(request)
             if request.features and not self.model.features:
@@ -69,8 +74,8 @@ class Detector:
 
     def begin(self, request: Request) -> ImageWork | StimulusWork | Answer:
         """Return the work of a checked request, or its answer if there is nothing to compute."""
-        if isinstance(request, Detect):
-            return self._detection(request)
+        if isinstance(request, Detect | Explain):
+            return self._detection(request) if isinstance(request, Detect) else self._explaining.begin(request)
         if isinstance(request, Activate):
             return ImageWork(self._stages, request.images, _units_of(request.stage, request.units), _activations)
         if isinstance(request, Reconstruct):

@@ -123,7 +123,48 @@ class Stimulate:
     op: ClassVar[str] = "stimulate"
 
 
-Request = Describe | Canary | Generate | Draw | Evaluate | Classify | Detect | Activate | Reconstruct | Stimulate
+@dataclass(frozen=True, slots=True)
+class NeuronTarget:
+    """A unit of an autoencoder's stage, from 1; the sign says which end of its activations is explained."""
+
+    stage: int
+    unit: int
+    sign: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class MapTarget:
+    """A feature map of a hidden layer, from 1."""
+
+    layer: int
+    map: int
+
+
+@dataclass(frozen=True, slots=True)
+class Explain:
+    """Requests the guided gradients of a unit on images uint8 [N, H, W, C].
+
+    The target is a class, a unit or a map; None is "real" of a discriminator, the most probable class of a classifier.
+    With `random` a network of the same form with random weights answers.
+    """
+
+    images: NDArray[np.uint8]
+    target: int | NeuronTarget | MapTarget | None = None
+    random: bool = False
+    op: ClassVar[str] = "explain"
+
+
+@dataclass(frozen=True, slots=True)
+class Peaks:
+    """Requests where images uint8 [N, H, W, C] excite each map of a hidden layer, from 1, most."""
+
+    images: NDArray[np.uint8]
+    layer: int
+    op: ClassVar[str] = "peaks"
+
+
+ABOUT_IMAGES = Classify | Detect | Activate | Reconstruct | Explain | Peaks
+Request = Describe | Canary | Generate | Draw | Evaluate | Stimulate | ABOUT_IMAGES
 MAX_STEPS = 10_000  # of a gradient ascent; the API's limit is lower
 HEADER_BYTES = 2**14  # ample for all of an answer except its images
 _LENGTH = struct.Struct("<I")
@@ -176,7 +217,7 @@ def read_request(item: Item) -> Request:
 
 def size_of(request: Request | Failure) -> int:
     """Return the bytes of a request's images."""
-    return request.images.nbytes if isinstance(request, Classify | Detect | Activate | Reconstruct) else 0
+    return request.images.nbytes if isinstance(request, ABOUT_IMAGES) else 0
 
 
 def write_answer(outcome: Answer | Failure, facts: Mapping[str, object]) -> bytes:
@@ -225,6 +266,36 @@ def _stimulate(request: Mapping[str, Any], _: Item) -> Stimulate:
     )
 
 
+def _explain(request: Mapping[str, Any], item: Item) -> Explain:
+    target = request.get("target")
+    if not isinstance(target, dict) or len(target) > 1:
+        raise RequestError("target must be an object that names a class, a unit or a map, or nothing")
+    return Explain(_pixels(request, item), _target(target), _flag(request, "random"))
+
+
+def _target(target: Mapping[str, Any]) -> int | NeuronTarget | MapTarget | None:
+    if "class" in target:
+        return _whole(target, "class", 0, 2**31 - 1)
+    if "map" in target:
+        return MapTarget(*_numbers(target, "map", 2))
+    if "unit" in target:
+        found = NeuronTarget(*_numbers(target, "unit", 3))
+        if found.sign not in (-1, 1):
+            raise RequestError(f"sign must be 1 or -1, not {found.sign}")
+        return found
+    if target:
+        raise RequestError(f"target names {', '.join(target)}, none of class, unit and map")
+    return None
+
+
+def _numbers(request: Mapping[str, Any], name: str, count: int) -> list[int]:
+    """Return a list of so many whole numbers."""
+    value = request.get(name)
+    if not isinstance(value, list) or len(value) != count or not all(type(each) is int for each in value):
+        raise RequestError(f"{name} must be {count} whole numbers, not {value!r}")
+    return value
+
+
 def _pixels(request: Mapping[str, Any], item: Item) -> NDArray[np.uint8]:
     """Return the images of a request, whose number of pixels must match its shape."""
     shape, pixels = request.get("shape"), item.get("pixels", b"")
@@ -266,4 +337,6 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any], Item], Request]] = {
     Activate.op: _activate,
     Reconstruct.op: lambda request, item: Reconstruct(_pixels(request, item)),
     Stimulate.op: _stimulate,
+    Explain.op: _explain,
+    Peaks.op: lambda request, item: Peaks(_pixels(request, item), _whole(request, "layer", 1, 2**31 - 1)),
 }

@@ -15,6 +15,7 @@ class ModelDescription:
     `numerics` is the version of the handlers' arithmetic; `precision`, resolved for the device, is `float32` or
     `bfloat16`. `features` is the length of the feature vector by which sets of images are compared; 0 if there is none.
     `batch_sizes` are the proven sizes of forward passes; none if an image's bits depend on the others in its pass.
+    `run_digest` is that of the run it was packed from; `layers` are its hidden layers, as `mintage.v1.Model` says.
     """
 
     kind: Kind
@@ -33,6 +34,8 @@ class ModelDescription:
     concepts: tuple[Concept, ...] = ()
     features: int = 0
     batch_sizes: tuple[int, ...] = ()
+    run_digest: str = ""
+    layers: tuple[UnitShape, ...] = ()
 
 
-Kind = Literal["generator", "classifier", "neurons"]
+Kind = Literal["generator", "classifier", "neurons", "discriminator"]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from service.backend.decoding import damaged, numbers, opened, pixels, probabilities, text, texts, whole, wholes
 from service.backend.description import Kind, ModelDescription
-from service.backend.neurons import read_concepts, read_stages
+from service.backend.neurons import read_concepts, read_shapes, read_stages
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,8 @@ def read_description(answer: bytes) -> ModelDescription:
         concepts=read_concepts(header, stages),
         features=whole(header, "features", minimum=0) if "features" in header else 0,
         batch_sizes=wholes(header, "batch_sizes", minimum=1) if "batch_sizes" in header else (),
+        run_digest=text(header, "run_digest"),
+        layers=read_shapes(header, "layers"),
     )
 
 

@@ -65,9 +65,18 @@ def read_stages(header: Mapping[str, Any]) -> tuple[UnitShape, ...]:
     Raises:
         Internal: if they are damaged.
     """
-    stages = header.get("stages", [])
+    return read_shapes(header, "stages")
+
+
+def read_shapes(header: Mapping[str, Any], name: str) -> tuple[UnitShape, ...]:
+    """Read a list of shapes of a description; none where it names none.
+
+    Raises:
+        Internal: if they are damaged.
+    """
+    stages = header.get(name, [])
     if not isinstance(stages, list) or not all(isinstance(stage, list) and len(stage) == 3 for stage in stages):
-        raise decoding.damaged("stages is no list of [maps, height, width]")
+        raise decoding.damaged(f"{name} is no list of [maps, height, width]")
     named = [dict(zip(("maps", "height", "width"), stage, strict=True)) for stage in stages]
     return tuple(UnitShape(**{name: decoding.whole(stage, name, minimum=1) for name in stage}) for stage in named)
 

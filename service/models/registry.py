@@ -62,6 +62,8 @@ class ModelRecord:
     concepts: tuple[Concept, ...] = ()
     features: int = 0  # of an image; 0 if there are none, and in records of versions that did not ask
     batch_sizes: tuple[int, ...] = ()  # proven; none if an image's bits depend on others
+    run_digest: str = ""  # of the run that it was packed from: a generator and its discriminator have the same
+    layers: tuple[UnitShape, ...] = ()
 
     @property
     def backend_name(self) -> str:

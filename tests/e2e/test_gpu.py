@@ -17,7 +17,7 @@ from handlers.archive import pack
 from service.backend import messages, neuron_messages
 from service.backend.description import ModelDescription
 from service.backend.torchserve import TorchServe
-from service.cli.stack.shipped import MODELS, SHIPPED
+from service.cli.stack.shipped import MODELS, shipped
 from tests.e2e.torchserve import RunningTorchServe, running_torchserve
 
 pytestmark = [
@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU, and torch finds none"),
 ]
 LIMITS = {"startup_timeout_s": 120.0, "response_timeout_s": 60.0}
-GENERATORS = [name for name, _, kind in SHIPPED if kind == "generator"]
+GENERATORS = [name for name, _, kind in shipped() if kind == "generator"]
 COUNT = 100  # samples and images of a test: more than one pass, and not a multiple of its size
 
 
@@ -35,7 +35,7 @@ COUNT = 100  # samples and images of a test: more than one pass, and not a multi
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningTorchServe]:
     """A TorchServe that holds the shipped models."""
     with running_torchserve(tmp_path_factory.mktemp("ts")) as server:
-        for name, run, kind in SHIPPED:
+        for name, run, kind in shipped():
             pack(MODELS / run, kind, server.settings.archives / f"{name}.mar")
             server.call(partial(registered, name))
         yield server
@@ -52,7 +52,7 @@ async def ready(name: str, client: TorchServe) -> ModelDescription:
 @pytest.fixture(scope="module")
 def described(server: RunningTorchServe) -> Mapping[str, ModelDescription]:
     """What each model says about itself."""
-    return {name: server.call(partial(ready, name)) for name, _, _ in SHIPPED}
+    return {name: server.call(partial(ready, name)) for name, _, _ in shipped()}
 
 
 def asked(server: RunningTorchServe, name: str, request: Mapping[str, bytes]) -> bytes:
@@ -71,7 +71,7 @@ def images_of(model: ModelDescription) -> NDArray[np.uint8]:
     return np.random.default_rng(1).integers(0, 256, shape, np.uint8)
 
 
-@pytest.mark.parametrize("name", [name for name, _, _ in SHIPPED])
+@pytest.mark.parametrize("name", [name for name, _, _ in shipped()])
 def test_a_model_computes_on_the_gpu_and_says_so(described: Mapping[str, ModelDescription], name: str) -> None:
     model = described[name]
     assert model.device_class.startswith("cuda-") and model.device_class.endswith(model.precision)

@@ -14,6 +14,7 @@ import pytest
 from handlers.archive import pack
 from handlers.compute.fast.arithmetic import NUMERICS
 from handlers.errors import ArchiveError
+from training.runs.checkpoint import load_run, run_digest
 
 
 def test_the_same_run_gives_the_same_bytes(run: Path, tmp_path: Path) -> None:
@@ -42,11 +43,12 @@ def test_an_archive_holds_what_the_architecture_says(run: Path, tmp_path: Path) 
         names = packed.namelist()
         manifest = json.loads(packed.read("MAR-INF/MANIFEST.json"))
         assert json.loads(packed.read("serving.json")) == {
-            "format": 3,
+            "format": 4,
             "kind": "classifier",
             "micro_batch": 16,
             "numerics": NUMERICS,
             "precision": "auto",
+            "run_digest": run_digest(load_run(run)),
         }
         assert packed.read("config.json") == (run / "config.json").read_bytes()
         assert packed.read("card.md") == b"# A tiny run\n"
@@ -116,7 +118,7 @@ def test_a_run_without_a_card_is_packed_all_the_same(run: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("kind", "name", "micro_batch", "message"),
     [
-        ("oracle", "a.mar", 64, "none of generator, classifier, neurons"),
+        ("oracle", "a.mar", 64, "none of generator, classifier, neurons, discriminator"),
         ("generator", "a.zip", 64, r"ends in \.mar"),
         ("generator", "a.mar", 0, "from 1 to 1024"),
         ("generator", "a.mar", 1025, "from 1 to 1024"),

@@ -12,11 +12,13 @@ import torch
 from handlers.archive import pack
 from handlers.compute.model import Model, load
 from handlers.errors import ArchiveError
-from handlers.operations.direct import generate
-from handlers.protocol.messages import Failure, Generate
+from handlers.operations.direct import answers, generate
+from handlers.operations.judging import Judge
+from handlers.protocol.messages import Answer, Canary, Failure, Generate
 from tests.support.direct import classify, classify_with_features
 from tests.training.fakes import blobs, small_adversarial_recipe, small_dcgan_recipe, small_recipe
 from training.loop.loop import train
+from training.networks.pair import Pair
 from training.recipes import RECIPES, Kind, Recipe
 
 CONDITIONAL = small_dcgan_recipe(conditional="yes")
@@ -44,11 +46,12 @@ CLASSIFIERS = [
 
 def served(recipe: Recipe, kind: Kind, folder: Path) -> Model:
     """Train a recipe on 32 x 32 pixels, pack one of its networks and load it."""
-    train(recipe, blobs(side=32), folder / "run")
+    if not (folder / "run").exists():
+        train(recipe, blobs(side=32), folder / "run")
     packed = pack(folder / "run", kind, folder / f"{kind}.mar", micro_batch=4)
     with zipfile.ZipFile(packed.path) as archive:
-        archive.extractall(folder / "unpacked")
-    return load(folder / "unpacked", kind, torch.device("cpu"))
+        archive.extractall(folder / kind)
+    return load(folder / kind, kind, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("recipe", GENERATORS, ids=lambda recipe: recipe.name)
@@ -72,6 +75,21 @@ def test_sample_i_of_a_conditional_generator_shows_class_i_mod_k(tmp_path: Path)
 
     assert asked[0].tolist() == [0, 1, 2, 0]
     assert asked[1].tolist() == [(2**63 - 4 + row) % 3 for row in range(4)]
+
+
+@pytest.mark.parametrize("recipe", GENERATORS, ids=lambda recipe: recipe.name)
+def test_the_discriminator_of_any_run_is_packed_with_its_generator(recipe: Recipe, tmp_path: Path) -> None:
+    discriminator = served(recipe, "discriminator", tmp_path)
+    generator = served(recipe, "generator", tmp_path)
+
+    assert discriminator.run_digest == generator.run_digest
+    assert discriminator.precision == "float32"
+    pair = discriminator.plain.network
+    assert isinstance(pair, Pair)
+    own = generator.plain.network.state_dict()
+    assert all(torch.equal(tensor, own[name]) for name, tensor in pair.generator.state_dict().items())
+    [answer] = answers(Judge(discriminator, 2**30), [Canary()])
+    assert isinstance(answer, Answer)
 
 
 @pytest.mark.parametrize("recipe", CLASSIFIERS, ids=lambda recipe: recipe.name)

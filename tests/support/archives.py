@@ -18,7 +18,8 @@ _TEXT = "card.md"
 
 def members_of(text: str) -> dict[str, bytes]:
     """The files of an archive whose model the text describes, a kind of model first."""
-    kind = {"generator": "generator", "classifier": "classifier"}.get(text.split(maxsplit=1)[0], "neurons")
+    kind = text.split(maxsplit=1)[0]
+    kind = kind if kind in ("generator", "classifier", "discriminator") else "neurons"
     manifest = {"model": {"handler": f"{kind}.py", "serializedFile": "weights.safetensors"}, "runtime": "python"}
     serving = {"format": ARCHIVE_FORMAT, "numerics": NUMERICS, "kind": kind, "micro_batch": 4}
     return {

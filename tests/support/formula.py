@@ -25,19 +25,33 @@ LEVELS = (0, 100, 255)  # of the first pixel at which a classifier is sure of cl
 DARK = Concept("dark", 1, 3, -1, -100.0, 0.1, 0.0, 0.8, 0.7, 0.9, 0.85, 40, 60)
 LIGHT = Concept("light", 2, 9, 1, 100.0, 0.1, 0.0, 0.75, 0.65, 0.85, 0.8, 30, 70)
 
-GENERATOR = ModelDescription("generator", 8, 6, 1, (), 16, 4, "cpu", "2.13.0", 1, "float32", "improved-gan")
+PAIR = "c" * 64  # the run digest of generator and discriminator
+GENERATOR = ModelDescription(
+    *("generator", 8, 6, 1, (), 16, 4, "cpu", "2.13.0", 1, "float32", "improved-gan"),
+    run_digest=PAIR,
+    layers=(UnitShape(5, 2, 2), UnitShape(3, 4, 3), UnitShape(2, 8, 6)),
+)
 CLASSIFIER = ModelDescription(
-    "classifier", 8, 6, 1, ("nought", "one", "two"), 0, 4, "cpu", "2.13.0", 1, "float32", "improved-gan"
+    *("classifier", 8, 6, 1, ("nought", "one", "two"), 0, 4, "cpu", "2.13.0", 1, "float32", "improved-gan"),
+    run_digest="d" * 64,
+    layers=(UnitShape(4, 4, 3), UnitShape(6, 1, 1)),
+)
+DISCRIMINATOR = ModelDescription(
+    *("discriminator", 8, 6, 1, (), 0, 4, "cpu", "2.13.0", 1, "float32", "improved-gan"),
+    run_digest=PAIR,
+    layers=(UnitShape(3, 4, 3), UnitShape(4, 2, 2)),
 )
 AUTOENCODER = ModelDescription(
     *("neurons", 8, 6, 1, (), 0, 4, "cpu", "2.13.0", 1, "float32", "face-neuron"),
     stages=(UnitShape(2, 3, 4), UnitShape(5, 1, 2)),
     concepts=(DARK, LIGHT),
+    run_digest="e" * 64,
 )
 DESCRIPTIONS = {
     "generator": GENERATOR,
     "classifier": CLASSIFIER,
     "neurons": AUTOENCODER,
+    "discriminator": DISCRIMINATOR,
     "blank": replace(AUTOENCODER, concepts=()),
 }
 JOB_MODELS = {  # what jobs are made of: colour, features, and concepts that a whole score job can tell apart

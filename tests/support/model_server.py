@@ -209,7 +209,8 @@ class FakeTorchServe(Inference, Management):
         asked, model = json.loads(inputs["request"]), self._model(backend_name)
         if asked["op"] in ("describe", "canary"):
             facts = dataclasses.asdict(model)
-            facts["stages"] = [dataclasses.astuple(stage) for stage in model.stages]
+            for name in ("stages", "layers"):
+                facts[name] = [dataclasses.astuple(shape) for shape in getattr(model, name)]
             return blob(model, facts)
         with self._lock:
             self.requests.append(asked)

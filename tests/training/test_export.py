@@ -14,7 +14,7 @@ from training.errors import RunError
 from training.export import export
 from training.neurons.concepts import read_concepts
 from training.recipes import Kind
-from training.runs.checkpoint import load_run, served_weights
+from training.runs.checkpoint import load_run, run_digest, served_weights
 
 
 def test_an_exported_run_has_the_same_averaged_weights_and_nothing_that_only_training_needs(tmp_path: Path) -> None:
@@ -38,6 +38,19 @@ def test_one_network_can_be_exported_without_the_other(tmp_path: Path) -> None:
     assert served_weights(exported, "generator")
     with pytest.raises(RunError, match="holds no discriminator_average weights"):
         served_weights(exported, "classifier")
+
+
+def test_a_discriminator_is_exported_with_its_generator_and_belongs_to_the_same_run(tmp_path: Path) -> None:
+    run = tiny_run(tmp_path / "run")
+
+    exported = load_run(export(run, tmp_path / "exported", only="discriminator"))
+
+    before = served_weights(load_run(run), "discriminator")
+    after = served_weights(exported, "discriminator")
+    assert {name.partition(".")[0] for name in after} == {"generator", "discriminator"}
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    assert run_digest(exported) == run_digest(load_run(run))
+    assert run_digest(load_run(export(run, tmp_path / "half", precision="float16"))) != run_digest(exported)
 
 
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:

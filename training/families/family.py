@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar, Generic, TypeVar, cast
 
 from torch import nn
@@ -11,6 +12,7 @@ from training.data import LabelledImages
 from training.errors import RecipeError
 from training.families.needs import Needs
 from training.families.training import Training
+from training.networks.pair import Pair
 from training.networks.sparse_autoencoder import SparseAutoencoder
 from training.recipes import Kind, Recipe
 
@@ -62,6 +64,15 @@ class Family(Generic[R]):
         """
         raise RecipeError(f"{self.recipe.name} trains no classifier")
 
+    def pair(self) -> Pair:
+        """Build the generator and the discriminator together.
+
+        Raises:
+            DataError: if one of them does not fit images of that shape.
+            RecipeError: if the recipe does not train both.
+        """
+        return Pair(self.generator(), self.discriminator(), classes=self.config.condition_classes)
+
     def autoencoder(self) -> SparseAutoencoder:
         """Build the sparse autoencoder: images [N, C, H, W] in [-1, 1] -> the units of each stage.
 
@@ -78,7 +89,12 @@ class Family(Generic[R]):
             DataError: if the network does not fit images of that shape.
             RecipeError: if the recipe trains none.
         """
-        builders = {"generator": self.generator, "classifier": self.classifier, "neurons": self.autoencoder}
+        builders: dict[Kind, Callable[[], nn.Module]] = {
+            "generator": self.generator,
+            "classifier": self.classifier,
+            "neurons": self.autoencoder,
+            "discriminator": self.pair,
+        }
         return builders[kind]()
 
     def begin(self, data: LabelledImages) -> Training:

@@ -102,8 +102,8 @@ class Generator(NormalisedGenerator):
 
     def _maps(self, latents: Tensor) -> Tensor:
         """Map latents [N, Z] to the last hidden maps [N, 128, 16, 16]."""
-        units = functional.relu(self.norms[0](self.project(latents)))
-        maps = units.view(len(units), -1, FIRST_SIDE, FIRST_SIDE)
+        units = self.norms[0](self.project(latents))
+        maps = functional.relu(units.view(len(units), -1, FIRST_SIDE, FIRST_SIDE))
         for layer, norm in zip(self.hidden, list(self.norms)[1:], strict=True):
             maps = functional.relu(norm(layer(maps)))
         return maps

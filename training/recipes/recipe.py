@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, cast, get_args, get_
 from training.errors import RecipeError
 
 LatentDistribution = Literal["uniform01", "uniform11", "normal"]
-Kind = Literal["generator", "classifier", "neurons"]  # of a network that can be packed and served
+Kind = Literal["generator", "classifier", "neurons", "discriminator"]  # of what can be packed and served
 Threads = int | Literal["auto"]
 Widths = tuple[int, ...]
 Weights = tuple[float, ...]
@@ -142,11 +142,12 @@ class Recipe:
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
-        """The kinds of network that a run can serve."""
+        """The kinds of network that a run can serve; a classifier is the discriminator of its run."""
         trained: dict[Kind, bool] = {
             "generator": self.generates,
             "classifier": self.classifies,
             "neurons": self.detects,
+            "discriminator": self.generates and not self.classifies,
         }
         return tuple(kind for kind, present in trained.items() if present)
 

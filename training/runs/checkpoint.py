@@ -15,6 +15,7 @@ Resuming reads only state.safetensors, so a crash between the two files cannot m
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import tempfile
 from collections.abc import Mapping
@@ -32,10 +33,11 @@ from training.errors import DivergedError, RunError
 from training.recipes import Kind
 
 CONFIG_FILE, WEIGHTS_FILE, STATE_FILE = "config.json", "checkpoint.safetensors", "state.safetensors"
-SECTIONS: Mapping[Kind, str] = {  # of the checkpoint, by kind of served network
-    "generator": "generator_average",
-    "classifier": "discriminator_average",
-    "neurons": "autoencoder",
+SECTIONS: Mapping[Kind, Mapping[str, str]] = {  # of the checkpoint by kind: part of the served network -> section
+    "generator": {"": "generator_average"},
+    "classifier": {"": "discriminator_average"},
+    "neurons": {"": "autoencoder"},
+    "discriminator": {"generator.": "generator_average", "discriminator.": "discriminator_average"},
 }
 FREE = {"max_seconds", "report_images", "checkpoint_images", "sharding"}  # fields that do not change the weights
 
@@ -84,7 +86,33 @@ def served_weights(run: Run, kind: Kind) -> dict[str, Tensor]:
     Raises:
         RunError: if the run has none.
     """
-    return section(run.weights, SECTIONS[kind])
+    return {
+        part + name: tensor
+        for part, prefix in SECTIONS[kind].items()
+        for name, tensor in section(run.weights, prefix).items()
+    }
+
+
+def holds(run: Run, kind: Kind) -> bool:
+    """Whether a run folder has the weights of a kind of network: an exported one may have some only."""
+    found = {name.partition(".")[0] for name in run.weights}
+    return found.issuperset(SECTIONS[kind].values())
+
+
+def run_digest(run: Run) -> str:
+    """Return the SHA-256 of a run's configuration and all its served weights, in hexadecimal.
+
+    What is packed from one run folder has one run digest, whatever the kind; what is not served does not count, so that
+    a run and its export in float32 have the same.
+    """
+    digest = hashlib.sha256((run.path / CONFIG_FILE).read_bytes())
+    prefixes = {prefix for parts in SECTIONS.values() for prefix in parts.values()}
+    for name in sorted(run.weights):
+        if name.partition(".")[0] in prefixes:
+            tensor = run.weights[name].contiguous()
+            digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+            digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def section(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from handlers.compute.fast.batch_norm import fold_batch_norm
 from handlers.compute.fast.bfloat16 import compute_in_bfloat16
 from handlers.compute.fast.weight_norm import fold_weight_norm
 from handlers.compute.precision import Precision
+from training.networks.pair import Pair
 from training.networks.sparse_autoencoder import SparseAutoencoder
 
 # Raise it with every change of a rewriting that may change the last bit of an answer: archives that were packed before
@@ -16,8 +17,8 @@ NUMERICS = 1
 
 
 def is_plain(network: nn.Module) -> bool:
-    """Whether a network is served as it is: autoencoders are asked for what is inside them, in float32."""
-    return any(isinstance(module, SparseAutoencoder) for module in network.modules())
+    """Whether a network is served as it is, in float32: autoencoders and pairs are asked for what is inside them."""
+    return any(isinstance(module, SparseAutoencoder | Pair) for module in network.modules())
 
 
 def rewrite(network: nn.Module, precision: Precision) -> None:

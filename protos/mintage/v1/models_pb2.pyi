@@ -42,7 +42,7 @@ class Model(_message.Message):
         KIND_NEURONS: Model._Kind.ValueType  # 3
         """Gives activations of the neurons of a sparse autoencoder."""
         KIND_DISCRIMINATOR: Model._Kind.ValueType  # 4
-        """Tells real images from those of its generator."""
+        """Tells real images from those of its generator, which its archive holds too. It is asked what its units respond to."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """What a model can do."""
@@ -56,7 +56,7 @@ class Model(_message.Message):
     KIND_NEURONS: Model.Kind.ValueType  # 3
     """Gives activations of the neurons of a sparse autoencoder."""
     KIND_DISCRIMINATOR: Model.Kind.ValueType  # 4
-    """Tells real images from those of its generator."""
+    """Tells real images from those of its generator, which its archive holds too. It is asked what its units respond to."""
 
     class _State:
         ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -150,7 +150,7 @@ class Model(_message.Message):
 
     @_builtins.property
     def classes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names of its classes. Empty for a generator without classes, a discriminator and an autoencoder."""
+        """Names of its classes. Empty for an autoencoder, and for a generator or discriminator that knows none."""
 
     @_builtins.property
     def load_time(self) -> _timestamp_pb2.Timestamp:
@@ -173,8 +173,8 @@ class Model(_message.Message):
 
     @_builtins.property
     def layers(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnitShape]:
-        """The maps of each hidden layer, in the order in which the network computes them. Empty for layers without maps, and
-        for an autoencoder, which has `stages`.
+        """The maps of each hidden layer, in the order in which the network computes them. The units of a fully connected layer
+        are maps of one position. Empty for an autoencoder, which has `stages`.
         """
 
     @_builtins.property

@@ -10,6 +10,7 @@ from mintage.v1 import models_pb2, models_pb2_grpc
 
 from service.api.requests import encodings
 from service.api.requests.pagination import first_page, page_size, page_start
+from service.backend.neurons import UnitShape
 from service.errors import NotFound
 from service.models.changes import STAGES, Change
 from service.models.loader import Loader
@@ -23,6 +24,7 @@ _KINDS = {
     "generator": models_pb2.Model.KIND_GENERATOR,
     "classifier": models_pb2.Model.KIND_CLASSIFIER,
     "neurons": models_pb2.Model.KIND_NEURONS,
+    "discriminator": models_pb2.Model.KIND_DISCRIMINATOR,
 }
 _STATES = {
     "loading": models_pb2.Model.STATE_LOADING,
@@ -154,6 +156,10 @@ def _change_message(change: Change) -> models_pb2.ModelChange:
     return message
 
 
+def _shape(shape: UnitShape) -> models_pb2.UnitShape:
+    return models_pb2.UnitShape(maps=shape.maps, height=shape.height, width=shape.width)
+
+
 def _message(entry: Entry) -> models_pb2.Model:
     model = models_pb2.Model(
         name=f"models/{entry.name}", state=_STATES[entry.condition.state], message=entry.condition.message
@@ -176,9 +182,11 @@ def _message(entry: Entry) -> models_pb2.Model:
             numerics=record.numerics,
             precision=record.precision,
             recipe=record.recipe,
-            stages=(models_pb2.UnitShape(maps=s.maps, height=s.height, width=s.width) for s in record.stages),
+            stages=map(_shape, record.stages),
             concepts=(concept.name for concept in record.concepts),
             batch_sizes=record.batch_sizes,
+            run_digest=record.run_digest,
+            layers=map(_shape, record.layers),
         )
     )
     model.load_time.FromMilliseconds(round(record.load_time * 1000))

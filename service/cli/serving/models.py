@@ -26,7 +26,7 @@ from service.cli.console import (
 from service.cli.serving.loading import follow
 
 if TYPE_CHECKING:
-    from mintage.v1.models_pb2 import Model
+    from mintage.v1.models_pb2 import Model, UnitShape
 
 models = typer.Typer(name="models", help="List, load, unload and scale models.", no_args_is_help=True)
 
@@ -131,6 +131,8 @@ def _print_one(model: Model, as_json: bool) -> None:
         ("recipe", model.recipe),
         ("archive", model.archive),
         ("digest", model.digest),
+        ("run digest", model.run_digest),
+        ("layers", ", ".join(map(_shape, model.layers)) or "none"),
         ("workers", model.workers),
         ("device", model.device_class),
         ("precision", model.precision),
@@ -139,6 +141,12 @@ def _print_one(model: Model, as_json: bool) -> None:
         ("loaded", f"{model.load_time.ToDatetime():%Y-%m-%d %H:%M:%S} UTC"),
     ]
     console().print(table(("", ""), rows))
+
+
+def _shape(shape: UnitShape) -> str:
+    """Show a layer: maps of one position are the units of a fully connected one."""
+    flat = (shape.height, shape.width) == (1, 1)
+    return f"{shape.maps}" if flat else f"{shape.maps} x {shape.height} x {shape.width}"
 
 
 def _kind(model: Model) -> str:

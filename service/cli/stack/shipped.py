@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from safetensors import safe_open
 
 from service.models.archives import is_current
 
@@ -12,13 +14,26 @@ if TYPE_CHECKING:
     from training.recipes import Kind
 
 MODELS = Path(__file__).resolve().parents[3] / "models"
-# The name under which each is served, the run folder it comes from, and which of its networks.
-SHIPPED: tuple[tuple[str, str, Kind], ...] = (
+# The name under which each is served, the run folder it comes from, and which of its networks. A discriminator is there
+# if the folder was exported with it.
+_SHIPPED: tuple[tuple[str, str, Kind], ...] = (
     ("digits-generator", "digits-generator", "generator"),
     ("digits-classifier", "digits-ssgan", "classifier"),
     ("faces-generator", "faces-dcgan", "generator"),
     ("face-neuron", "face-neuron", "neurons"),
+    ("digits-discriminator", "digits-generator", "discriminator"),
+    ("faces-discriminator", "faces-dcgan", "discriminator"),
 )
+_PAIR = {"generator_average", "discriminator_average"}  # parts of the weights that a discriminator's archive holds
+
+
+def shipped() -> list[tuple[str, str, Kind]]:
+    """Return the name of each model that is there, the folder in `MODELS` that it comes from, and its kind."""
+    return [
+        (name, run, kind)
+        for name, run, kind in _SHIPPED
+        if (MODELS / run).is_dir() and (kind != "discriminator" or _parts(MODELS / run) >= _PAIR)
+    ]
 
 
 def pack_missing(archives: Path) -> str:
@@ -32,12 +47,17 @@ def pack_missing(archives: Path) -> str:
 
 
 def _archives(folder: Path) -> Iterator[Path]:
-    for name, run, kind in SHIPPED:
-        if not (MODELS / run).is_dir():
-            continue
+    for name, run, kind in shipped():
         archive = folder / f"{name}.mar"
         if not (archive.exists() and is_current(archive)):
             from handlers.archive import pack
 
             pack(MODELS / run, kind, archive)
         yield archive
+
+
+def _parts(run: Path) -> set[str]:
+    """Return the parts of the weights in a run folder."""
+    weights: Any = safe_open(run / "checkpoint.safetensors", "np")  # its methods carry no types
+    with weights as opened:
+        return {name.partition(".")[0] for name in opened.keys()}  # noqa: SIM118 - it cannot be iterated

@@ -18,6 +18,7 @@ ONLY: dict[KindChoice, Kind | None] = {
     KindChoice.generator: "generator",
     KindChoice.classifier: "classifier",
     KindChoice.neurons: "neurons",
+    KindChoice.discriminator: "discriminator",
 }
 
 

@@ -22,6 +22,7 @@ class KindChoice(StrEnum):
     generator = "generator"
     classifier = "classifier"
     neurons = "neurons"
+    discriminator = "discriminator"
     all = "all"
 
 
@@ -37,6 +38,7 @@ _KINDS: dict[KindChoice, Kind] = {
     KindChoice.generator: "generator",
     KindChoice.classifier: "classifier",
     KindChoice.neurons: "neurons",
+    KindChoice.discriminator: "discriminator",
 }
 
 
@@ -53,7 +55,7 @@ def pack(
     name: Annotated[
         str | None,
         typer.Option(
-            help="NAME of {NAME}-generator.mar, -classifier.mar, -neurons.mar. Default: the run folder's name."
+            help="NAME of {NAME}-generator.mar, -discriminator.mar and so on. Default: the run folder's name."
         ),
     ] = None,
     micro_batch: Annotated[
@@ -105,12 +107,13 @@ def _packed(
 
 
 def _kinds(kind: KindChoice, run: Path) -> list[Kind]:
-    """Return the requested kinds; all means those that the run's recipe trains."""
-    from training.runs.checkpoint import load_config
+    """Return the requested kinds; all means those that the run's recipe trains and whose weights the folder has."""
+    from training.runs.checkpoint import holds, load_run
 
     if kind is not KindChoice.all:
         return [_KINDS[kind]]
-    return list(load_config(run).settings.kinds)
+    loaded = load_run(run)
+    return [each for each in loaded.config.settings.kinds if holds(loaded, each)]
 
 
 def _name_of(run: Path) -> str:

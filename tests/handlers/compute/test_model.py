@@ -67,11 +67,12 @@ def test_a_served_network_neither_trains_nor_keeps_gradients(generator_folder: P
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"format": 2}, "has format 2, not 3; pack it again"),
+        ({"format": 3}, "has format 3, not 4; pack it again"),
         ({"numerics": NUMERICS + 1}, f"has numerics {NUMERICS + 1}, not {NUMERICS}; pack it again"),
         ({"numerics": None}, "has numerics None.*pack it again"),
         ({"precision": "float64"}, "precision 'float64', none of auto, float32, bfloat16"),
         ({"micro_batch": 0}, "micro_batch 0, not a whole number"),
+        ({"run_digest": "1234"}, "run_digest '1234', not a SHA-256"),
         ({"kind": "classifier"}, "kind 'classifier', but its handler serves a generator"),
     ],
 )

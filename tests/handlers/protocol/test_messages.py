@@ -242,7 +242,7 @@ def test_a_device_that_is_lost_ends_the_worker(generator_handler: Handler, monke
     assert ended
 
 
-SERVING = b'{"format": 3, "numerics": 1, "precision": "auto", "kind": %s}'
+SERVING = b'{"format": 4, "numerics": 1, "precision": "auto", "kind": %s}'
 
 
 def damaged(folder: Path, tmp_path: Path, name: str, content: bytes) -> Path:
@@ -264,7 +264,7 @@ def damaged(folder: Path, tmp_path: Path, name: str, content: bytes) -> Path:
         ("serving.json", b"{}", "missing or damaged"),
         ("serving.json", SERVING % b'"classifier", "micro_batch": 8', "its handler serves a generator"),
         ("serving.json", SERVING % b'"generator", "micro_batch": 0', "not a whole number from 1"),
-        ("serving.json", b'{"kind": "generator", "micro_batch": 8}', "has format None, not 3; pack it again"),
+        ("serving.json", b'{"kind": "generator", "micro_batch": 8}', "has format None, not 4; pack it again"),
     ],
 )
 def test_an_unfit_archive_is_refused_and_every_request_hears_why(

@@ -31,6 +31,7 @@ DESCRIPTION = {
     "latent_size": 4,
     "micro_batch": 8,
     "recipe": "ssgan-digits",
+    "run_digest": "c" * 64,
 }
 SHAPE = (4, 2, 3, 1)
 
@@ -157,8 +158,13 @@ def test_a_description_is_read() -> None:
         {"batch_sizes": 8},
         {"batch_sizes": [0]},
         {"recipe": ""},
+        {"run_digest": None},
+        {"layers": [[1, 2]]},
+        {"layers": [[1, 2, 0]]},
     ],
 )
 def test_a_description_that_is_not_sound_is_an_internal_error(change: dict[str, Any]) -> None:
-    with pytest.raises(Internal, match=next(iter(change)) if "kind" not in change else "teapot"):
+    with pytest.raises(
+        Internal, match="teapot" if "kind" in change else "layers|width" if "layers" in change else next(iter(change))
+    ):
         messages.read_description(answer({**DESCRIPTION, **change}))

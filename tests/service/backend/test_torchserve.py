@@ -32,7 +32,7 @@ def described(ready: int, total: int) -> str:
 
 def blob(**header: object) -> bytes:
     computed = {"device_class": "cpu", "torch_version": "2", "numerics": 1, "precision": "float32"}
-    facts = {"status": "ok", "message": "", **computed, "recipe": "r", "classes": []}
+    facts = {"status": "ok", "message": "", **computed, "recipe": "r", "run_digest": "c" * 64, "classes": []}
     shape = {"kind": "generator", "height": 2, "width": 2, "channels": 1, "latent_size": 3, "micro_batch": 4}
     text = json.dumps({**facts, **shape, **header}).encode()
     return save({"header": np.frombuffer(text, np.uint8)})
