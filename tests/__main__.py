@@ -2,7 +2,8 @@
 
 Static checks run first and do not stop each other; then pytest runs, whose closing line is the last one printed.
 `./mint test --fast` leaves out the tests that start real processes. `./mint test --soak 10m [--seed N]` runs the soak
-alone: random faults for so long, then a check of everything that happened (`tests/soak`).
+alone: random faults for so long, then a check of everything that happened (`tests/soak`). `--soak-serving 10m` does the
+same to models and their calls, `--soak-serving --swaps 100` replaces a model under load (`tests/soak/serving`).
 
 Pytest runs the files of tests in two processes or more (pytest-xdist); `-n 0` runs all in one, for `-s` and debuggers.
 """
@@ -33,8 +34,9 @@ CHECKS = {
 
 def main(arguments: list[str]) -> int:
     """Run the checks, then pytest; or the soak. Returns the exit status."""
-    if "--soak" in arguments:
-        return subprocess.run([sys.executable, "-m", "tests.soak", *arguments], cwd=ROOT, check=False).returncode
+    for option, module in (("--soak", "tests.soak"), ("--soak-serving", "tests.soak.serving")):
+        if option in arguments:
+            return subprocess.run([sys.executable, "-m", module, *arguments], cwd=ROOT, check=False).returncode
     failed = [name for name, command in CHECKS.items() if not passes(name, command)]
     if failed:
         print(f"checks that failed: {', '.join(failed)} (the tests run all the same)", flush=True)

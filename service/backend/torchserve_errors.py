@@ -7,6 +7,7 @@ to a handler's exception. Here each becomes the error of `service.errors` that i
 from __future__ import annotations
 
 import grpc
+import structlog
 
 from service.errors import (
     DeadlineExceeded,
@@ -31,6 +32,8 @@ _SIGNS: tuple[tuple[str, type[Unavailable | ResourceExhausted | Internal], str, 
     ("batch response mismatched", Internal, "model {} failed", "MODEL_FAILED"),
     ("predict output", Internal, "model {} failed", "MODEL_FAILED"),
 )
+
+log = structlog.get_logger(__name__)
 
 
 def prediction_error(error: grpc.aio.AioRpcError, backend_name: str) -> MintageError:
@@ -58,7 +61,14 @@ def management_error(error: grpc.aio.AioRpcError, backend_name: str) -> MintageE
             f"no worker of model {backend_name} could start; the model server's log says why",
             reason="MODEL_START_FAILED",
         )
-    return Internal("the model server refused a management call", reason="MODEL_SERVER_REFUSED")
+    if "Failed to save model" in text:  # what it unpacks was read and found whole before
+        message = f"the model server cannot unpack {backend_name}: its disk is full, or its folder cannot be written"
+        return ResourceExhausted(message, reason="NO_SPACE", retry_after_s=10.0)
+    log.error("the model server failed", backend=backend_name, code=code.name, text=text)
+    if code is grpc.StatusCode.UNKNOWN:  # it caught no exception of its own
+        return Unavailable("the model server failed at this; try again", reason="MODEL_SERVER_FAILED")
+    message = "the model server refused a management call; the log of the API has its words"
+    return Internal(message, reason="MODEL_SERVER_REFUSED")
 
 
 def _text(error: grpc.aio.AioRpcError) -> str:

@@ -32,9 +32,11 @@ def keep(archive: Path) -> str:
     """
     digest = hashlib.sha256()
     with archive.open("rb") as source, tempfile.NamedTemporaryFile(dir=archive.parent, prefix=".keep-") as copy:
+        os.posix_fallocate(copy.fileno(), 0, max(1, os.fstat(source.fileno()).st_size))  # a full disk says so here
         while chunk := source.read(CHUNK_BYTES):
             digest.update(chunk)
             copy.write(chunk)
+        copy.truncate()
         copy.flush()
         os.fsync(copy.fileno())
         Path(copy.name).chmod(0o644)

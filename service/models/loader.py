@@ -197,6 +197,10 @@ class Loader:
                 await self._server.wait_until_ready(old.backend_name, STARTUP_TIMEOUT_S)
             except NotFound:
                 raise Unavailable(f"models/{name} is being loaded again", reason="MODEL_NOT_READY") from None
+            except Unavailable as error:
+                if error.reason == "MODEL_SERVER_FAILED":  # it may have lost workers: the reconciler loads it again
+                    await self._backends.stop(old.backend_name)
+                raise
             record = dataclasses.replace(old, workers=workers)
             self._registry.write(record)
             self._registry.answered(record)

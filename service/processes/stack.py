@@ -60,7 +60,7 @@ class Stack:
         self.workers = workers
         self.supervisor = Supervisor(self.state / "logs")
         self._lock: IO[str] | None = None
-        self._overrides = dict(overrides or {})
+        self.overrides = dict(overrides or {})
         self.notices: list[str] = []  # what a person should know of the start
         address = read_address(api_address, lowest_port=0)
         self.api_address = str(Address(address.host, address.port or free_port(address.host)))
@@ -79,9 +79,8 @@ class Stack:
             ProcessFailedError: if an address is taken, or a process does not come up; the end of its log is in the
                 message.
         """
-        self._take_state()
+        self.claim()
         self.environment, self.settings = self.configure()
-        self._check_addresses()
         step("Valkey")
         self._start_valkey()
         step("TorchServe")
@@ -95,6 +94,17 @@ class Stack:
             self._start(f"worker-{number}", _serve("worker"))
         self.supervisor.watch()
         return self
+
+    def claim(self) -> None:
+        """Take the state folder, and make sure that the addresses are free; `start` does it too.
+
+        Raises:
+            StateInUseError, ProcessFailedError: as `start`.
+        """
+        if self._lock is None:
+            self._take_state()
+        _, settings = self.configure()
+        _check_addresses(self.api_address, settings.metrics_port)
 
     def stop(self) -> None:
         """Stop everything; nothing that was started is left."""
@@ -124,7 +134,7 @@ class Stack:
             "MINTAGE_TORCHSERVE_INFERENCE": f"127.0.0.1:{free_port()}",
             "MINTAGE_TORCHSERVE_MANAGEMENT": f"127.0.0.1:{free_port()}",
             "MINTAGE_STACK_ID": secrets.token_hex(16),
-            **self._overrides,
+            **self.overrides,
         }
         inherited = {
             name: value
@@ -133,18 +143,6 @@ class Stack:
         }
         fields = {name.removeprefix("MINTAGE_").lower(): value for name, value in variables.items()}
         return inherited | variables | {"PYTHONSAFEPATH": "1"}, Settings.model_validate(fields)
-
-    def _check_addresses(self) -> None:
-        """Say at once that an address is taken, rather than after most of the stack has started."""
-        api = read_address(self.api_address)
-        addresses = {"--address": api}
-        if self.settings.metrics_port:
-            addresses["MINTAGE_METRICS_PORT"] = Address(api.host, self.settings.metrics_port)
-        for name, address in addresses.items():
-            try:
-                check_free(address)
-            except OSError as error:
-                raise ProcessFailedError(f"cannot listen on {address} ({name}): {error.strerror}") from None
 
     def _start_valkey(self) -> None:
         """Start Valkey; with a damaged append-only file, again with what can be read of it, and then without it."""
@@ -178,6 +176,18 @@ class Stack:
         # Of the API only what loads models must serve: a model that is broken must not keep the stack from coming up.
         problem = checks.problem(role, self.settings, worker=name, pid=process.pid, service="mintage.v1.ModelService")
         return asyncio.run(problem) is None
+
+
+def _check_addresses(api_address: str, metrics_port: int) -> None:
+    """Say at once that an address is taken, rather than after most of the stack has started; port 0 is always free."""
+    api = read_address(api_address, lowest_port=0)
+    addresses = {"--address": api, "MINTAGE_METRICS_PORT": Address(api.host, metrics_port)}
+    for name, address in addresses.items():
+        try:
+            if address.port:
+                check_free(address)
+        except OSError as error:
+            raise ProcessFailedError(f"cannot listen on {address} ({name}): {error.strerror}") from None
 
 
 def _serve(role: str) -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -46,15 +48,28 @@ def up(
             fail(f"--address {error}")
         folder = state or Settings().state_dir
         try:
-            wanted = {**inherited_settings(), "MINTAGE_LOAD_MODELS": shipped.pack_missing(folder / "archives")}
-            with Stack(folder, api_address=address, workers=workers or default_workers(), overrides=wanted) as stack:
+            own = inherited_settings()
+            with Stack(folder, api_address=address, workers=workers or default_workers(), overrides=own) as stack:
+                with coming_up():
+                    stack.claim()  # before models are packed, which takes a while
+                wanted = stack.overrides["MINTAGE_LOAD_MODELS"] = shipped.pack_missing(folder / "archives")
                 bring_up(stack)
-                wait_for_models(
-                    stack, {pair.partition("=")[0] for pair in wanted["MINTAGE_LOAD_MODELS"].split(",") if pair}
-                )
+                wait_for_models(stack, {pair.partition("=")[0] for pair in wanted.split(",") if pair})
                 wait_for_ctrl_c(stack)
         except KeyboardInterrupt:
             errors_console().print("stopped; nothing is left running")
+
+
+@contextlib.contextmanager
+def coming_up() -> Iterator[None]:
+    """End the command if a process does not start, or cannot."""
+    from service.processes.supervisor import ProcessFailedError
+
+    try:
+        yield
+    except ProcessFailedError as error:
+        typer.echo(str(error), err=True)
+        fail("the stack did not come up", FAILED)
 
 
 def inherited_settings() -> dict[str, str]:
@@ -67,8 +82,6 @@ def inherited_settings() -> dict[str, str]:
 
 def bring_up(stack: Stack) -> None:
     """Start the stack with one line or spinner per process; if one fails, the command ends with that process's log."""
-    from service.processes.supervisor import ProcessFailedError
-
     output = errors_console()
     with output.status("starting") as status:
 
@@ -78,11 +91,8 @@ def bring_up(stack: Stack) -> None:
             if not output.is_terminal:
                 output.print(f"starting {name}")
 
-        try:
+        with coming_up():
             stack.start(step)
-        except ProcessFailedError as error:
-            typer.echo(str(error), err=True)
-            fail("the stack did not come up", FAILED)
     for notice in stack.notices:
         output.print(notice, soft_wrap=True)
 

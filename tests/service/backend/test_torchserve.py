@@ -208,7 +208,8 @@ def test_a_registration_waits_for_the_workers_and_sets_the_limits() -> None:
     [
         (Code.NOT_FOUND, "Model not found at: m.mar", [], errors.NotFound),
         (Code.UNKNOWN, "", ["m"], errors.AlreadyExists),
-        (Code.UNKNOWN, "", [], errors.Internal),
+        (Code.UNKNOWN, "", [], errors.Unavailable),
+        (Code.INTERNAL, "Failed to save model: m.mar\norg.pytorch.serve.Exception", [], errors.ResourceExhausted),
         (Code.INTERNAL, "Failed to start workers for model m version: 1.0", [], errors.FailedPrecondition),
         (Code.PERMISSION_DENIED, "Model API disabled", [], errors.Internal),
         (Code.UNAVAILABLE, "Connection refused", [], errors.Unavailable),

@@ -1,7 +1,10 @@
 """Loading: proven before it is recorded, replaced only by what works, nothing half-loaded left."""
 
 import asyncio
+import shutil
+import subprocess
 import zipfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -107,6 +110,54 @@ def test_an_archive_whose_forward_pass_is_unsound_is_refused(bench: Bench) -> No
     with pytest.raises(FailedPrecondition, match=r"a\.mar cannot be served: the result is not finite"):
         run(bench.loader.load("digits", "a.mar", 1))
     assert (bench.models.models, bench.registry.names()) == ({}, [])
+
+
+def test_a_model_that_the_model_server_failed_to_scale_is_loaded_again(bench: Bench) -> None:
+    class Failing(FakeModelServer):
+        """Loses its senses when it scales."""
+
+        async def scale(self, backend_name: str, workers: int, *, timeout_s: float = 120.0) -> None:
+            raise Unavailable("an exception that nobody caught", reason="MODEL_SERVER_FAILED")
+
+    async def test() -> None:
+        bench.models = Failing(bench.archives)
+        bench.loader = Loader(bench.models, bench.registry, response_timeout_s=1)
+        bench.archive("a.mar", "generator 1")
+        record = await bench.loader.load("digits", "a.mar", 2)
+        with pytest.raises(Unavailable):
+            await bench.loader.scale("digits", 1)
+        assert not bench.models.models
+        await bench.loader.restore(record)
+        assert bench.models.workers == {record.backend_name: 2}
+
+    run(test())
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk with a little space, which a file of 1 MB does not find."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(disk)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode != 0:
+        pytest.skip("this machine allows no mounts")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_load_on_a_full_disk_says_so_and_leaves_no_file(full_disk: Path) -> None:
+    bench = Bench(full_disk)
+    digest = bench.archive("a.mar", "generator 1")
+    left = shutil.disk_usage(full_disk).free
+    (full_disk / "ballast").write_bytes(bytes(left))
+    before = sorted(full_disk.rglob("*"))
+    with pytest.raises(OSError, match="No space left on device"):
+        run(bench.loader.load("digits", "a.mar", 1))
+    change = bench.loader.changes.last("digits")
+    assert change is not None and (change.stage, change.error_reason) == ("failed", "NO_SPACE")
+    assert [path for path in sorted(full_disk.rglob("*")) if path.is_file()] == [p for p in before if p.is_file()]
+    (full_disk / "ballast").unlink()
+    assert run(bench.loader.load("digits", "a.mar", 1)).digest == digest
 
 
 def test_a_worker_that_dies_with_its_first_request_is_the_archives_fault(bench: Bench) -> None:

@@ -29,7 +29,7 @@ def test_a_taken_port_is_named_before_anything_starts(tmp_path: Path) -> None:
             Stack(tmp_path, api_address=f"127.0.0.1:{port}") as stack,
             pytest.raises(ProcessFailedError, match=rf"127\.0\.0\.1:{port} \(--address\): .*in use"),
         ):
-            stack.start()
+            stack.claim()
         with (
             Stack(tmp_path, overrides={"MINTAGE_METRICS_PORT": str(port)}) as stack,
             pytest.raises(ProcessFailedError, match=rf"127\.0\.0\.1:{port} \(MINTAGE_METRICS_PORT\): .*in use"),

@@ -1,0 +1,1 @@
+"""The soak of serving: clients of every call while models and processes come and go."""
