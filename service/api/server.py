@@ -163,7 +163,7 @@ def _build(settings: Settings, models: ModelServer, redis: Redis, pool: ThreadPo
     """Make every part and put them together."""
     metrics = Metrics()
     interceptor = CallInterceptor(metrics, max_deadline_s=settings.max_deadline_s)
-    server = grpc.aio.server(interceptors=[interceptor], options=_options(settings))
+    server = grpc.aio.server(interceptors=[interceptor], options=server_options(settings))
     address = _bind(server, settings.api_address)
     registry = Registry(settings.archives)
     pins = LedgerPins(redis)
@@ -224,7 +224,8 @@ def _expose(metrics: Metrics, settings: Settings) -> None:
         raise CannotListenError(error.errno, _CANNOT_LISTEN.format("MINTAGE_METRICS_PORT"), str(address)) from None
 
 
-def _options(settings: Settings) -> Sequence[tuple[str, int]]:
+def server_options(settings: Settings) -> Sequence[tuple[str, int]]:
+    """Return gRPC's options of the server."""
     return (
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", settings.max_message_bytes),
