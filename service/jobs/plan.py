@@ -31,6 +31,7 @@ JobId = Annotated[str, Field(pattern=r"^[a-z0-9]{1,40}$")]
 Prefix = Annotated[str, Field(pattern=rf"^{OUTPUT_PREFIX.pattern}$")]
 Natural = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 LabelName = Annotated[str, Field(pattern=rf"^{LABEL_NAME.pattern}$")]
 LabelValue = Annotated[str, Field(max_length=MAX_LABEL_VALUE)]
 
@@ -49,13 +50,27 @@ def default_shard_size(count: int) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """The part of the plan that only a sample job has."""
+    """The part of the plan that only a sample job has.
+
+    Image i is sample i of `seed`; or, if there are `latents`, what `service.jobs.formulas` makes of them: formulas as
+    text. The saved directions that they name are in the plan with their numbers, so nothing saved later matters.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     seed: Annotated[int, Field(ge=0, lt=2**64)]
     encoder: str  # what makes files of pixels, with its version and settings: shards are compared byte by byte
     max_images_per_second: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    latents: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    directions: dict[str, Annotated[tuple[Finite, ...], Field(strict=False)]] = field(default_factory=dict, hash=False)
+    index_step: Natural = 0
+    class_index: Natural | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields for the canonical JSON; those of drawn latents only if there are any."""
+        fields = dataclasses.asdict(self)
+        drawn = ("latents", "directions", "index_step", "class_index")
+        return {name: value for name, value in fields.items() if self.latents or name not in drawn}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +126,7 @@ class Plan:
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     job: JobId
     prefix: Prefix
     create_time_ms: Natural
@@ -169,6 +184,7 @@ class Plan:
     def to_json(self) -> bytes:
         """Return the canonical JSON: sorted names, no spaces, one line, no options at their defaults."""
         fields = dataclasses.asdict(self)
+        fields["sampling"] = self.sampling.to_dict() if self.sampling else None
         fields["scoring"] = self.scoring.to_dict() if self.scoring else None
         left_out = {name for name, default in _LEFT_OUT.items() if fields[name] == default}
         return canonical_json({name: value for name, value in fields.items() if name not in left_out})
@@ -190,7 +206,7 @@ def read_plan(data: bytes | str) -> Plan:
         if error.errors()[0]["loc"] == ("version",):
             text = "a plan of another version: end its job with the Mintage that made it, or create the job anew"
             raise PlanError(text) from None
-        raise PlanError(f"not a plan of version 2: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}") from None
+        raise PlanError(f"not a plan of version 3: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}") from None
     if (plan.sampling is None) == (plan.scoring is None):
         raise PlanError("a plan has exactly one of sampling and scoring")
     if (plan.format == "safetensors") != (plan.scoring is not None):

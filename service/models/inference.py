@@ -114,6 +114,9 @@ class ImageGenerator(Protocol):
     ) -> GeneratedFiles:
         """Make samples first_index to first_index + count - 1 of (the model's digest, seed)."""
 
+    async def draw(self, record: ModelRecord, drawn: DrawnLatents, *, encoding: Encoding, caller: Caller) -> DrawnFiles:
+        """Draw latents."""
+
 
 class Inference:
     """Every call of the API to a model goes through here.

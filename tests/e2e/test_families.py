@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mintage.formulas import parse
 
 from handlers.archive import pack
 from handlers.compute.model import load
 from handlers.operations.direct import generate
 from handlers.protocol.messages import Failure, Generate
-from service.backend import messages, neuron_messages
+from service.backend import drawing_messages, messages, neuron_messages
 from service.backend.decoding import opened
 from service.backend.torchserve import TorchServe
 from service.backend.workers import Priority
@@ -155,6 +156,20 @@ def test_a_sample_is_the_same_alone_in_company_in_a_job_and_after_a_restart(
     server.call(restart)
     for (first, count), found in zip(spans, asked_by_many(server, name, requests[:20]), strict=False):
         assert np.array_equal(found["images"], whole["images"][first : first + count])
+
+
+@pytest.mark.parametrize("name", ["nets", "dcgan", "digits"])
+def test_a_formula_is_the_same_image_alone_and_in_company_and_a_sample_is_that_of_generate(
+    server: RunningTorchServe, name: str
+) -> None:
+    texts = ["7#3:66:64", "slerp(7#1, 7#2, 0:1:33)", "jitter(mean(7#1, 7#2, 7#3), 0:8:9, 0.25)", "-1:1:9 * 7#4"]
+    latents = [latent for text in texts for latent in parse(text)]
+    [samples] = asked_by_many(server, name, [messages.generate_request(7, 3, 64)])
+    [whole] = asked_by_many(server, name, [drawing_messages.draw_request(latents, {})])
+    assert np.array_equal(whole["images"][:64], samples["images"])
+    requests = [drawing_messages.draw_request(latents[first : first + 3], {}) for first in range(0, len(latents), 3)]
+    alone = [found["images"] for found in asked_by_many(server, name, requests)]
+    assert np.array_equal(np.concatenate(alone), whole["images"])
 
 
 def about(images: np.ndarray) -> dict[str, list[dict[str, bytes]]]:

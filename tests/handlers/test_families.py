@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from handlers.archive import pack
+from handlers.compute.batch_sizes import BatchSizes, fixed
 from handlers.compute.model import Model, load
 from handlers.errors import ArchiveError
 from handlers.operations.direct import answers, generate
 from handlers.operations.judging import Judge
-from handlers.protocol.messages import Answer, Canary, Failure, Generate
+from handlers.operations.sampler import Sampler
+from handlers.protocol.formulas import Formulas, Mean, Part, SampleLatent, Slerp, Truncate, Vector
+from handlers.protocol.messages import Answer, Canary, Draw, Failure, Generate
 from tests.support.direct import classify, classify_with_features
 from tests.training.fakes import blobs, small_adversarial_recipe, small_dcgan_recipe, small_recipe
 from training.loop.loop import train
@@ -54,6 +60,12 @@ def served(recipe: Recipe, kind: Kind, folder: Path) -> Model:
     return load(folder / kind, kind, torch.device("cpu"))
 
 
+def drawn_by(model: Model, requests: Sequence[Draw | Generate]) -> list[NDArray[np.uint8]]:
+    """The images of requests that must succeed."""
+    found = answers(Sampler(model, 10**6), requests)
+    return [answer.tensors["images"] for answer in found if isinstance(answer, Answer)]
+
+
 @pytest.mark.parametrize("recipe", GENERATORS, ids=lambda recipe: recipe.name)
 def test_a_sample_of_any_generator_is_the_same_whatever_it_is_asked_with(recipe: Recipe, tmp_path: Path) -> None:
     model = served(recipe, "generator", tmp_path)
@@ -64,6 +76,15 @@ def test_a_sample_of_any_generator_is_the_same_whatever_it_is_asked_with(recipe:
     assert not isinstance(part, Failure)
     assert whole.shape == (14, 32, 32, 1)
     assert np.array_equal(part, whole[3:10])
+    samples = tuple(SampleLatent(5, index) for index in (3, 0, 13, 4))
+    parts: tuple[Part, ...] = (*samples, Mean((0, 1)), Slerp((2, 3), 0.25), Truncate((5,), 0.5))
+    for free in {model.sizes.free, False}:
+        sized = model if free == model.sizes.free else dataclasses.replace(model, sizes=fixed(4))
+        [drawn] = drawn_by(sized, [Draw(Formulas(parts, tuple(range(7))))])
+        assert np.array_equal(drawn[:4], whole[[3, 0, 13, 4]])
+        for number in range(7):
+            [alone] = drawn_by(sized, [Draw(Formulas(parts, (number,)))])
+            assert np.array_equal(alone[0], drawn[number])
 
 
 def test_sample_i_of_a_conditional_generator_shows_class_i_mod_k(tmp_path: Path) -> None:
@@ -90,6 +111,30 @@ def test_the_discriminator_of_any_run_is_packed_with_its_generator(recipe: Recip
     assert all(torch.equal(tensor, own[name]) for name, tensor in pair.generator.state_dict().items())
     [answer] = answers(Judge(discriminator, 2**30), [Canary()])
     assert isinstance(answer, Answer)
+
+
+def test_a_drawn_latent_has_the_class_that_is_said_or_that_of_its_first_sample(tmp_path: Path) -> None:
+    loaded = served(CONDITIONAL, "generator", tmp_path)
+    parts = SampleLatent(5, 4), SampleLatent(5, 5), Mean((1, 0)), Vector((0.5,) * loaded.config.latent_size)
+    formulas = Formulas(parts, (0, 1, 2, 3))
+    for sizes in (BatchSizes(4, (4,), free=True), fixed(4)):
+        model = dataclasses.replace(loaded, sizes=sizes)
+        own, first, second, of_sample = drawn_by(
+            model,
+            [
+                Draw(formulas),
+                Draw(formulas, class_index=0),
+                Draw(formulas, class_index=1),
+                Draw(formulas, class_sample=7),
+            ],
+        )
+        [samples] = drawn_by(model, [Generate(5, 4, 2)])
+        assert np.array_equal(own[:2], samples), "4 shows class 1, and 5 class 2"
+        assert np.array_equal(own[0], second[0]) and np.array_equal(own[3], first[3])
+        assert np.array_equal(of_sample, second)
+        assert not np.array_equal(own[2], second[2]) and not np.array_equal(first, second)
+        [failure] = answers(Sampler(model, 10**6), [Draw(formulas, class_index=3)])
+        assert failure == Failure("invalid", "class must be below 3, not 3")
 
 
 @pytest.mark.parametrize("recipe", CLASSIFIERS, ids=lambda recipe: recipe.name)

@@ -9,6 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from mintage._client.calls import Call, made, model_name
 from mintage._client.job_calls import job_name, read_job
+from mintage._client.latent_calls import Formulas, read
 from mintage.errors import InputError
 from mintage.v1 import jobs_pb2
 
@@ -30,6 +31,9 @@ def create_sample_job(
     ttl_s: float = 0.0,
     max_failed_shards: int | None = None,
     format: str = "webdataset",  # noqa: A002 - as the field is called
+    latents: Formulas = (),
+    index_step: int = 0,
+    class_index: int | None = None,
     validate_only: bool = False,
 ) -> Call[jobs_pb2.Job]:
     """Create a durable job that generates images in bulk.
@@ -48,11 +52,14 @@ def create_sample_job(
             default.
         max_failed_shards: One more failed shard ends the job; None allows any number.
         format: `webdataset`, `png`, `parquet` or `npz`.
+        latents: Formulas as for `draw`, at most 4096, to draw instead of samples: image i is formula i mod n.
+        index_step: What is added to the index of every sample in them after each n images, from 0 to 2^32.
+        class_index: Class of what is drawn from latents; None is the class of the first sample in each.
         validate_only: Create nothing; returns the job as it would be, without a name.
 
     Raises:
-        InputError: if a number does not fit its field, or there is no such format.
-        InvalidRequest: naming every wrong field.
+        InputError: if a number does not fit its field, a text is no formula, or there is no such format.
+        InvalidRequest: naming every wrong field, and every wrong part of a formula.
         NotFound: if the model is not loaded.
         NotPossible: if it is not a generator, or the output folder cannot be used.
         AlreadyExists: if the request id has other parameters, or the output folder belongs to another job.
@@ -72,6 +79,9 @@ def create_sample_job(
         ttl=duration_of(ttl_s),
         max_failed_shards=max_failed_shards,
         format=_format(format),
+        latents=read(latents, seed=seed),
+        index_step=index_step,
+        class_index=class_index,
         validate_only=validate_only,
     )
     return Call(_JOBS + "CreateSampleJob", request, jobs_pb2.CreateSampleJobResponse, read_job)

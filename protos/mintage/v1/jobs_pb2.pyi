@@ -351,6 +351,8 @@ class SampleSpec(_message.Message):
     LATENTS_FIELD_NUMBER: _builtins.int
     INDEX_STEP_FIELD_NUMBER: _builtins.int
     CLASS_INDEX_FIELD_NUMBER: _builtins.int
+    LATENT_COUNT_FIELD_NUMBER: _builtins.int
+    DIRECTIONS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Resource name of the generator."""
     model_digest: _builtins.str
@@ -369,10 +371,16 @@ class SampleSpec(_message.Message):
     """As in CreateSampleJobRequest."""
     class_index: _builtins.int
     """As in CreateSampleJobRequest."""
+    latent_count: _builtins.int
+    """How many latents there are."""
     @_builtins.property
     def latents(self) -> _containers.RepeatedCompositeFieldContainer[_latents_pb2.Latent]:
-        """As in CreateSampleJobRequest, with the values of saved directions written out: a job does not depend on what is
-        saved later.
+        """As in CreateSampleJobRequest: all in the response of GetJob, the first 8 elsewhere."""
+
+    @_builtins.property
+    def directions(self) -> _containers.RepeatedCompositeFieldContainer[_latents_pb2.Direction]:
+        """The saved directions that the latents name, as they were when the job was accepted: it depends on nothing that is
+        saved later. Only in the response of GetJob.
         """
 
     def __init__(
@@ -388,10 +396,12 @@ class SampleSpec(_message.Message):
         latents: _abc.Iterable[_latents_pb2.Latent] | None = ...,
         index_step: _builtins.int = ...,
         class_index: _builtins.int | None = ...,
+        latent_count: _builtins.int = ...,
+        directions: _abc.Iterable[_latents_pb2.Direction] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_class_index", b"_class_index", "class_index", b"class_index"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_class_index", b"_class_index", "class_index", b"class_index", "count", b"count", "format", b"format", "index_step", b"index_step", "latents", b"latents", "max_images_per_second", b"max_images_per_second", "model", b"model", "model_digest", b"model_digest", "seed", b"seed", "shard_size", b"shard_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_class_index", b"_class_index", "class_index", b"class_index", "count", b"count", "directions", b"directions", "format", b"format", "index_step", b"index_step", "latent_count", b"latent_count", "latents", b"latents", "max_images_per_second", b"max_images_per_second", "model", b"model", "model_digest", b"model_digest", "seed", b"seed", "shard_size", b"shard_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__class_index: _TypeAlias = _typing.Literal["class_index"]  # noqa: Y015
     _WhichOneofArgType__class_index: _TypeAlias = _typing.Literal["_class_index", b"_class_index"]  # noqa: Y015
@@ -921,6 +931,7 @@ class CreateSampleJobRequest(_message.Message):
     def latents(self) -> _containers.RepeatedCompositeFieldContainer[_latents_pb2.Latent]:
         """What to draw instead of samples of `seed`: image i is formula i mod n of these n, at most 4096, in which the index of
         every sample is larger by `index_step` * (i div n). So the 64 frames of one walk make a job of any number of walks.
+        As text they have at most 262,144 characters together.
         """
 
     def __init__(

@@ -13,6 +13,8 @@ from service.cli.console import FAILED, console, print_json, table, to_dict
 from service.cli.jobs import progress
 from service.cli.jobs.scores import score_facts
 
+MAX_FORMULA = 60  # characters of a formula in a table
+
 
 def watch_with_bar(client: Client, name: str, *, on_change: Callable[[Job], None] = lambda _: None) -> Job:
     """Show a job to its end and return it; `on_change` is called for every change."""
@@ -104,10 +106,20 @@ def _kept(job: Job) -> str:
 
 
 def _what(job: Job) -> str:
+    from mintage.formulas import text_of
+
     if job.WhichOneof("spec") == "sample":
-        return f"sample {job.sample.model.removeprefix('models/')}, seed {job.sample.seed}"
+        model = job.sample.model.removeprefix("models/")
+        if not job.sample.latent_count:
+            return f"sample {model}, seed {job.sample.seed}"
+        others = f" and {job.sample.latent_count - 1:,} more" if job.sample.latent_count > 1 else ""
+        return f"draw {model}, {_short(text_of(job.sample.latents[0]))}{others}"
     scored = job.score.source_job.removeprefix("jobs/") or f"folder {job.score.source_folder}"
     return f"score {scored} by {job.score.model.removeprefix('models/')}"
+
+
+def _short(formula: str) -> str:
+    return formula if len(formula) <= MAX_FORMULA else f"{formula[: MAX_FORMULA - 3]}..."
 
 
 def _format(job: Job) -> str:

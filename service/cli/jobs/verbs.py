@@ -1,6 +1,7 @@
 """`mintage jobs ...`: bulk work that continues when this command stops.
 
 mintage jobs sample digits -n 1000000 --seed 7      # waits; Ctrl-C leaves the job running
+mintage jobs sample digits -n 6400 --latent 'slerp(#0, #1, 0:1:64)' --index-step 2     # a hundred walks
 mintage jobs score judge 01kat7x2m9q3zc5d
 mintage jobs watch 01kat7x2m9q3zc5d
 """
@@ -22,6 +23,7 @@ from service.cli.console import (
     table,
     to_dict,
 )
+from service.cli.formula_options import ClassOption, LatentOption
 from service.cli.jobs import control, files, progress, score, verify
 from service.cli.jobs.control import JobArgument, WaitOption
 from service.cli.jobs.options import (
@@ -51,6 +53,14 @@ def sample(
     *,
     count: Annotated[int, typer.Option("--count", "-n", help="Number of images, from 1 to 100,000,000.")],
     seed: Annotated[int, typer.Option(min=0, max=2**64 - 1, help="Seed of the latents.")] = 0,
+    latent: LatentOption = None,
+    index_step: Annotated[
+        int,
+        typer.Option(
+            min=0, max=2**32, help="What is added to the index of every sample in the formulas each time all are drawn."
+        ),
+    ] = 0,
+    class_index: ClassOption = None,
     shard_size: Annotated[
         int, typer.Option(min=0, max=100_000, help="Images per shard; 0 chooses 1024 to 8192 by the number of images.")
     ] = 0,
@@ -84,6 +94,9 @@ def sample(
             ttl_s=seconds_of(ttl),
             max_failed_shards=max_failed_shards,
             format=format_.value,
+            latents=latent or (),
+            index_step=index_step,
+            class_index=class_index,
             validate_only=dry_run,
         )
         created(client, job, wait=wait and not dry_run, as_json=as_json)

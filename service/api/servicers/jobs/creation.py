@@ -21,6 +21,7 @@ from service.jobs.plan import Plan, request_digest
 from service.jobs.storage.store import Store
 from service.jobs.submission.reservations import Quotas, Reservations
 from service.jobs.submission.submit import Draft, rehearse, submit
+from service.models.directions.store import SavedDirections
 from service.models.registry import ModelRecord, Registry
 from service.settings import Settings
 
@@ -34,6 +35,7 @@ class JobCreation:
         self._ledger = ledger
         self._store = store
         self._registry = registry
+        self._directions = SavedDirections(registry.archives)
         self._reservations = Reservations(ledger, Quotas.from_settings(settings))
 
     async def create_sample_job(
@@ -45,7 +47,8 @@ class JobCreation:
 
         async def make_draft(job: str) -> Draft:
             record = self._registry.find(model, "generator")
-            return Draft(sample_requests.sample_plan(request, _identity(request, job, digest, record), record))
+            identity = _identity(request, job, digest, record)
+            return Draft(sample_requests.sample_plan(request, identity, record, self._directions))
 
         return jobs_pb2.CreateSampleJobResponse(job=await self._submit(make_draft, request, digest, context))
 

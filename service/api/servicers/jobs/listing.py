@@ -7,7 +7,7 @@ import re
 from mintage.v1 import jobs_pb2
 
 from service.api.requests.pagination import page_size, page_start, page_token
-from service.api.servicers.jobs.messages import job_message, shard_message
+from service.api.servicers.jobs.messages import job_message, shard_message, whole_job_message
 from service.api.servicers.jobs.requests import check_labels, checked_name
 from service.jobs.ledger.ledger import Ledger
 from service.jobs.ledger.queries import JobFilter, page, shard_page
@@ -28,7 +28,7 @@ class JobListing:
     async def get_job(self, request: jobs_pb2.GetJobRequest) -> jobs_pb2.GetJobResponse:
         """Show one job."""
         view = await self._ledger.job(checked_name(request.name))
-        return jobs_pb2.GetJobResponse(job=job_message(view, self._store))
+        return jobs_pb2.GetJobResponse(job=whole_job_message(view, self._store))
 
     async def list_jobs(self, request: jobs_pb2.ListJobsRequest) -> jobs_pb2.ListJobsResponse:
         """Show a page of the jobs that match a filter."""

@@ -8,10 +8,13 @@ from mintage.v1 import jobs_pb2
 
 from service.api.servicers.jobs.requests import FORMAT_NUMBERS
 from service.api.servicers.jobs.score_messages import score_spec, show_result
+from service.jobs.formulas import parsed
 from service.jobs.ledger.eta import Eta
 from service.jobs.ledger.views import JobView, ShardView
 from service.jobs.plan import Plan
 from service.jobs.storage.store import Store
+
+SHOWN_LATENTS = 8  # of a job, where it is one of many or shown again and again
 
 
 def job_message(view: JobView, store: Store) -> jobs_pb2.Job:
@@ -47,6 +50,17 @@ def job_message(view: JobView, store: Store) -> jobs_pb2.Job:
         show_result(message, view.result or {})
     else:
         message.sample.CopyFrom(_sample_spec(plan))
+    return message
+
+
+def whole_job_message(view: JobView, store: Store) -> jobs_pb2.Job:
+    """Show a job with all its latents, and the directions that they name."""
+    message, sampling = job_message(view, store), view.plan.sampling
+    if sampling is not None and sampling.latents:
+        del message.sample.latents[:]
+        message.sample.latents.extend(parsed(sampling))
+        for name, values in sorted(sampling.directions.items()):
+            message.sample.directions.add(name=name, values=values, model_digest=view.plan.model_digest)
     return message
 
 
@@ -98,15 +112,20 @@ def _eta(expected: Eta) -> jobs_pb2.Eta:
 
 
 def _sample_spec(plan: Plan) -> jobs_pb2.SampleSpec:
-    assert plan.sampling is not None  # noqa: S101 - only of sample jobs
+    sampling = plan.sampling
+    assert sampling is not None  # noqa: S101 - only of sample jobs
     return jobs_pb2.SampleSpec(
         model=f"models/{plan.model}",
         model_digest=plan.model_digest,
-        seed=plan.sampling.seed,
+        seed=sampling.seed,
         count=plan.count,
         shard_size=plan.shard_size,
-        max_images_per_second=plan.sampling.max_images_per_second,
+        max_images_per_second=sampling.max_images_per_second,
         format=FORMAT_NUMBERS[plan.format],
+        latents=parsed(sampling)[:SHOWN_LATENTS],
+        index_step=sampling.index_step,
+        class_index=sampling.class_index,
+        latent_count=len(sampling.latents),
     )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from service.jobs.plan import Plan
+from service.jobs.plan import Plan, Sampling
 
 CARD_FILE = "README.md"
+MAX_FORMULA = 200  # characters of a formula in the card
 
 
 def card(plan: Plan, count: int, size_bytes: int) -> bytes:
@@ -42,10 +43,10 @@ Synthetic images, {plan.height} x {plan.width} pixels, {"grey" if plan.channels 
 | --- | --- |
 | job | `jobs/{plan.job}` |
 | model | `{plan.model}`, archive `{plan.model_digest}` |
-| seed | {plan.sampling.seed} |
+{_what(plan.sampling)}
 | made on | {plan.device_class}, torch {plan.torch_version}, numerics {plan.numerics} |
 
-`index` is the number of the sample: the same model, seed and index give the same image on the same kind of device.
+{_meaning(plan.sampling)} on the same kind of device.
 
 ```python
 from datasets import load_dataset
@@ -56,3 +57,23 @@ images = load_dataset("path/of/this/folder", split="train")
 `manifest.json` lists the SHA-256 of every file, `shards/` what is known of each.
 """
     return text.encode()
+
+
+def _what(sampling: Sampling) -> str:
+    """Return the row that says what the images are."""
+    if not sampling.latents:
+        return f"| seed | {sampling.seed} |"
+    first, others = sampling.latents[0], len(sampling.latents) - 1
+    if len(first) > MAX_FORMULA:
+        first = first[: MAX_FORMULA - 3] + "..."
+    more = f" and {others:,} more" if others else ""
+    step = f", samples {sampling.index_step:,} further each round" if sampling.index_step else ""
+    return f"| latents | `{first}`{more}{step} |"
+
+
+def _meaning(sampling: Sampling) -> str:
+    """Say what `index` means."""
+    if not sampling.latents:
+        return "`index` is the number of the sample: the same model, seed and index give the same image"
+    count = len(sampling.latents)
+    return f"`index` i is formula i mod {count:,} of `plan.json`: the same model and formula give the same image"

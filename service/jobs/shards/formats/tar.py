@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.images import png
+from service.jobs.formulas import formula
 from service.jobs.plan import Plan, canonical_json
 from service.jobs.shards.formats.layout import ImageLayout, ShardWriter, decoded, opened
 from service.jobs.storage.output import AnyTemporary, Output, OutputError
@@ -98,8 +99,13 @@ def sample_size(plan: Plan, index: int, image_size: int) -> int:
 
 def _facts(plan: Plan, index: int) -> bytes:
     """What a sample's `.json` says."""
-    assert plan.sampling is not None  # noqa: S101 - only sample jobs have samples
-    return canonical_json({"index": index, "model_digest": plan.model_digest, "seed": plan.sampling.seed})
+    sampling = plan.sampling
+    assert sampling is not None  # noqa: S101 - only sample jobs have samples
+    if not sampling.latents:
+        return canonical_json({"index": index, "model_digest": plan.model_digest, "seed": sampling.seed})
+    class_index = {} if sampling.class_index is None else {"class_index": sampling.class_index}
+    facts = {"index": index, "latent": formula(sampling, index), "model_digest": plan.model_digest}
+    return canonical_json(facts | class_index)
 
 
 def _member(name: str, data: bytes) -> bytes:

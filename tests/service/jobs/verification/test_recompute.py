@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from typing import Any
 
 import numpy as np
 import pytest
+from mintage.formulas import text_of
 
 from service.errors import FailedPrecondition, Unavailable
-from service.jobs.verification.recompute import Recomputation
+from service.jobs.verification.recompute import Piece, Recomputation
+from service.models.inference import DrawnFiles, DrawnLatents
+from tests.support.plans import sampling
 from tests.support.verification import PLAN, Bench, Kind, Use
 
 
@@ -116,3 +120,24 @@ def test_every_image_is_in_exactly_one_piece_however_shards_and_micro_batches_me
             assert [index for piece in pieces for index in piece.indices] == list(range(23))
             assert all(set(piece.indices) <= set(plan.span(piece.shard)) for piece in pieces)
             assert all(np.ptp([index // micro_batch for index in piece.indices]) == 0 for piece in pieces)
+
+
+def test_drawn_images_are_drawn_again_from_the_plan_alone() -> None:
+    drawn = dataclasses.replace(
+        sampling(), latents=("0#1", "0#2 - turn"), directions={"turn": (1.0, 2.0)}, index_step=5, class_index=1
+    )
+    plan = dataclasses.replace(PLAN, sampling=drawn)
+    asked: list[DrawnLatents] = []
+
+    class Drawer:
+        async def draw(self, record: Any, drawn: DrawnLatents, **_: Any) -> DrawnFiles:
+            asked.append(drawn)
+            raise FailedPrecondition("asked")
+
+    maker: Any = Drawer()
+    recomputation = Recomputation(plan, maker, maker, count=1, seed=0, timeout_s=1, retry_budget_s=1)
+    with pytest.raises(FailedPrecondition, match="asked"):
+        asyncio.run(recomputation.recompute(maker, Piece(0, (1, 3))))
+    [found] = asked
+    assert list(map(text_of, found.latents)) == ["0#2 - turn", "0#6", "0#7 - turn"]
+    assert (found.directions, found.class_index) == ({"turn": (1.0, 2.0)}, 1)

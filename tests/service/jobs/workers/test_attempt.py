@@ -5,10 +5,13 @@ import contextlib
 import dataclasses
 import errno
 import itertools
+import json
+import tarfile
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
+import numpy as np
 import pytest
 
 from service.errors import Internal, MintageError, Unavailable
@@ -17,15 +20,16 @@ from service.jobs.ledger.ledger import Ledger, connect
 from service.jobs.ledger.views import ShardView
 from service.jobs.plan import Plan, Sampling
 from service.jobs.retries import retry_transient
+from service.jobs.shards.formats.choice import open_images
 from service.jobs.shards.marker import read_marker
 from service.jobs.storage.store import open_store
 from service.jobs.submission.submit import write_plan
 from service.jobs.workers.attempt import ShardRunner, failure_text
 from service.jobs.workers.work import RequestSize
 from service.settings import Settings
-from tests.support.formula import GENERATOR
+from tests.support.formula import GENERATOR, pixels
 from tests.support.model_server import FakeModelServer
-from tests.support.plans import sample_plan, score_plan
+from tests.support.plans import sample_plan, sampling, score_plan
 from tests.support.valkey import Valkey
 
 PLAN = sample_plan(height=4, width=3, channels=3)
@@ -315,3 +319,30 @@ NO_SPACE = "NO_SPACE: the disk of the output folder, or of the spool folder of a
 )
 def test_errors_have_a_code_for_machines(error: Exception, text: str) -> None:
     assert failure_text(error) == text
+
+
+def test_a_job_of_formulas_draws_them_and_says_so_beside_each_image(tmp_path: Path, valkey: Valkey) -> None:
+    drawn = dataclasses.replace(
+        sampling(), latents=("7#0", "7#1", "7#0 + turn"), directions={"turn": (1.0,) * 16}, index_step=2, class_index=0
+    )
+    plan = dataclasses.replace(PLAN, sampling=drawn)
+
+    async def act(bench: Bench) -> None:
+        assert await bench.runner.run_shard(plan.job, 1) == "done"
+        sent = bench.backend.operations("draw")
+        assert [len(each["latents"]) for each in sent] == [2, 2] and {each["class"] for each in sent} == {0}
+        output = open_store(bench.settings).output(plan.prefix)
+        with output.open("shards/000001.tar") as file, tarfile.open(fileobj=file) as tar:
+            said = [json.load(cast(IO[bytes], tar.extractfile(name))) for name in tar.getnames()[1::2]]
+        assert [(each["index"], each["latent"], each["class_index"]) for each in said] == [
+            (4, "7#3", 0),
+            (5, "7#2 + turn", 0),
+            (6, "7#4", 0),
+            (7, "7#5", 0),
+        ]
+        assert not any("seed" in each for each in said)
+        with open_images(output, plan, 1) as images:
+            [image] = images.read(range(4, 5))
+        assert np.array_equal(image, pixels(7, 3, MODEL)), "a formula that is a sample is the sample"
+
+    on_bench(tmp_path, valkey, act, plan)
