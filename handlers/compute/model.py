@@ -22,7 +22,7 @@ from handlers.compute.fast.arithmetic import NUMERICS, is_plain, rewrite
 from handlers.compute.inside.activations import layer_shapes
 from handlers.compute.inside.plain import PlainNetworks
 from handlers.compute.precision import Precision, PrecisionChoice, resolved
-from handlers.errors import ModelError
+from handlers.errors import ModelError, RequestError
 from training.config import RunConfig
 from training.errors import TrainingError
 from training.families import family_of
@@ -92,6 +92,15 @@ class Model:
         if self.kind != "classifier":
             raise ModelError(f"a model of kind {self.kind} has no classes")
         return cast(FeatureClassifier, self.network)
+
+    def check_layer(self, layer: int) -> None:
+        """Check that the network has a hidden layer, from 1.
+
+        Raises:
+            RequestError: if it has not.
+        """
+        if not 1 <= layer <= len(self.layers):
+            raise RequestError(f"layer must be from 1 to {len(self.layers)}, not {layer}")
 
     @property
     def features(self) -> int:

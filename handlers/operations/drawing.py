@@ -31,21 +31,22 @@ class Drawing:
     Args:
         passes: Of the model.
         request: What to draw.
+        own_passes: Whether no other request shares the passes, and rows are computed in their order.
 
     Raises:
         RequestError: if a latent or a class is not one of the model.
     """
 
-    def __init__(self, passes: SamplePasses, request: Draw) -> None:
+    def __init__(self, passes: SamplePasses, request: Draw, *, own_passes: bool = False) -> None:
         model = passes.model
         config, formulas = model.config, request.formulas
         evaluated = evaluate(formulas, config.latent_size, config.latent_distribution)
         rows = _Rows(evaluated.numbers.astype(np.float32), classes_of(config, request, evaluated.first_samples))
         places = np.arange(len(rows.latents))
-        if not model.sizes.free:
+        if not model.sizes.free and not own_passes:
             rows, places = _placed(rows, formulas, model.micro_batch, config)
         self.passes = passes
-        self.alone = 0 if model.sizes.free else model.micro_batch
+        self.alone = 0 if model.sizes.free and not own_passes else model.micro_batch
         self.rows = len(rows.latents)
         self._inputs: list[NDArray[Any]] = [rows.latents, *([rows.classes] if config.condition_classes else [])]
         self._places = places

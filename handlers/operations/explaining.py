@@ -47,7 +47,7 @@ class Explaining:
         """
         check_shape(request.images, self._model.image_shape)
         if isinstance(request, Peaks):
-            self._check_layer(request.layer)
+            self._model.check_layer(request.layer)
             numbers = len(request.images) * self._model.layers[request.layer - 1][0] * 5
         else:
             self._check_target(request)
@@ -74,17 +74,13 @@ class Explaining:
                 if not 1 <= stage <= len(shapes) or not 0 <= unit < math.prod(shapes[stage - 1]):
                     raise RequestError(f"this model has no unit {unit} of a stage {stage}")
             case MapTarget(layer, number):
-                self._check_layer(layer)
+                self._model.check_layer(layer)
                 if not 0 <= number < self._model.layers[layer - 1][0]:
                     raise RequestError(f"layer {layer} has {self._model.layers[layer - 1][0]} maps, and none {number}")
             case None if self._model.kind == "neurons":
                 raise RequestError("an autoencoder is explained unit by unit: name one")
             case int() if request.target >= len(self._model.classes):
                 raise RequestError(f"this model has {len(self._model.classes)} classes, and none {request.target}")
-
-    def _check_layer(self, layer: int) -> None:
-        if not 1 <= layer <= len(self._model.layers):
-            raise RequestError(f"layer must be from 1 to {len(self._model.layers)}, not {layer}")
 
 
 class _Explanation:
@@ -100,7 +96,7 @@ class _Explanation:
         network = plain.baseline if self._request.random else plain.network
         target = self._request.target
         sign = target.sign if isinstance(target, NeuronTarget) else 1
-        gradients, values = guided_gradients(images, self._unit(network, images, sign))
+        gradients, values = guided_gradients(images, self._unit(network, sign))
         return [torch.cat((gradients.flatten(1), sign * values[:, None]), dim=1)]
 
     def finish(self, rows: Tensor) -> Answer:
@@ -113,7 +109,7 @@ class _Explanation:
             }
         )
 
-    def _unit(self, network: nn.Module, images: Tensor, sign: int) -> Unit:
+    def _unit(self, network: nn.Module, sign: int) -> Unit:
         """Return the unit that is explained, of the plain network or of the baseline."""
         match self._request.target:
             case NeuronTarget(stage, unit):
@@ -126,9 +122,14 @@ class _Explanation:
         if self._model.kind == "discriminator":
             conditional = bool(self._model.config.condition_classes)
             return lambda batch: _real(network(batch), conditional=conditional)
-        with torch.no_grad():  # the same class for the baseline
-            classes = self._model.plain.network(images).argmax(dim=1, keepdim=True)
-        return lambda batch: cast(Tensor, network(batch)).gather(1, classes)[:, 0]
+
+        def most_probable(batch: Tensor) -> Tensor:
+            with torch.no_grad():  # the same class for the baseline
+                classes = self._model.plain.network(batch).argmax(dim=1, keepdim=True)
+            logits: Tensor = network(batch)
+            return logits.gather(1, classes)[:, 0]
+
+        return most_probable
 
 
 class _Peaks:

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from handlers.compute.latents import latents
 from handlers.compute.model import Model
@@ -86,14 +87,24 @@ class SamplePasses:
     @torch.inference_mode()
     def compute(self, pieces: Sequence[Piece[LatentRows]], size: int) -> None:
         """Compute the pieces in one pass of a size, filled up with zeros."""
-        filled: list[NDArray[Any]] = []
-        for piece, place in places(pieces):
-            inputs = piece.work.inputs(piece.rows)
-            filled = filled or [np.zeros((size, *values.shape[1:]), values.dtype) for values in inputs]
-            for row, values in zip(filled, inputs, strict=True):
-                row[place] = values
-        images = self.model.network(*(torch.from_numpy(row).to(self.model.device) for row in filled))  # [N, C, H, W]
+        images = self.images(*joined_inputs(pieces, size, self.model.device))  # [N, C, H, W]
         finite = torch.isfinite(images.float().flatten(1).sum(dim=1)).cpu().numpy()  # NaN and infinity spread
         pixels = to_pixels(images)
         for piece, place in places(pieces):
             piece.work.take(piece.rows, pixels[place], finite[place])
+
+    def images(self, *inputs: Tensor) -> Tensor:
+        """Map latents, and classes if the generator takes them, to images [N, C, H, W]."""
+        images: Tensor = self.model.network(*inputs)
+        return images
+
+
+def joined_inputs(pieces: Sequence[Piece[Any]], size: int, device: torch.device) -> list[Tensor]:
+    """Return the inputs of pieces side by side, filled up with zeros to a size."""
+    filled: list[NDArray[Any]] = []
+    for piece, place in places(pieces):
+        inputs = piece.work.inputs(piece.rows)
+        filled = filled or [np.zeros((size, *values.shape[1:]), values.dtype) for values in inputs]
+        for row, values in zip(filled, inputs, strict=True):
+            row[place] = values
+    return [torch.from_numpy(row).to(device) for row in filled]

@@ -9,7 +9,8 @@ from handlers.compute.model import Model
 from handlers.errors import RequestError
 from handlers.operations.drawing import Drawing
 from handlers.operations.generation import SamplePasses, Samples
-from handlers.protocol.messages import HEADER_BYTES, Answer, Canary, Describe, Draw, Evaluate, Generate, Request
+from handlers.operations.looking import MaskedPasses, Tapping, check_masks
+from handlers.protocol.messages import HEADER_BYTES, Answer, Canary, Describe, Draw, Evaluate, Generate, Request, Tap
 
 
 class Sampler:
@@ -26,17 +27,20 @@ class Sampler:
         """Return a request if it can be answered.
 
         Raises:
-            RequestError: if it is not for a generator, or requests more images than fit an answer.
+            RequestError: if it is not for a generator, requests more images than fit an answer, or names feature maps
+                that it does not have.
         """
-        if not isinstance(request, Describe | Canary | Generate | Draw | Evaluate):
+        if not isinstance(request, Describe | Canary | Generate | Draw | Tap | Evaluate):
             raise RequestError(f"this model is a generator: it cannot {request.op}")
         count = request.count if isinstance(request, Generate) else 0
         count = len(request.formulas.latents) if isinstance(request, Draw) else count
+        if isinstance(request, Draw):
+            check_masks(self.model, request)
         if count > self.max_images:
             raise RequestError(f"count must be at most {self.max_images} for images of this size, not {count}")
         return request
 
-    def begin(self, request: Request) -> Samples | Drawing | Answer:
+    def begin(self, request: Request) -> Samples | Drawing | Tapping | Answer:
         """Return the work of a checked request, or its answer if there is nothing to compute.
 
         Raises:
@@ -45,12 +49,19 @@ class Sampler:
         match request:
             case Generate():
                 return Samples(self._passes, request)
-            case Draw():
-                return Drawing(self._passes, request)
             case Canary():
                 return Samples(self._passes, Generate(0, 0, 1), canary=True)
+            case Draw():
+                return self._drawing(request)
+            case Tap():
+                return Tapping(self.model, request)
             case Evaluate():
                 config = self.model.config
                 found = evaluate(request.formulas, config.latent_size, config.latent_distribution)
                 return Answer(tensors={"latents": found.numbers})
         return Answer(facts=self.model.description)
+
+    def _drawing(self, request: Draw) -> Drawing:
+        if request.drop or request.keep:
+            return Drawing(MaskedPasses(self.model, request), request, own_passes=True)
+        return Drawing(self._passes, request)

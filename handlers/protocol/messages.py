@@ -58,12 +58,27 @@ class Draw:
         formulas: The latents.
         class_index: Class of all images; None: that of the first sample in each formula.
         class_sample: Index of the sample whose class all images have, if `class_index` is None.
+        drop: Feature maps of hidden layers, from 1, that are set to 0.
+        keep: Feature maps of hidden layers, all but which are set to 0.
     """
 
     formulas: Formulas
     class_index: int | None = None
     class_sample: int | None = None
+    drop: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    keep: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     op: ClassVar[str] = "draw"
+
+
+@dataclass(frozen=True, slots=True)
+class Tap:
+    """Requests the activations of a hidden layer, from 1, at places int64 [P, 3]: number of a latent, row, column."""
+
+    formulas: Formulas
+    layer: int
+    places: NDArray[np.int64]
+    class_index: int | None = None
+    op: ClassVar[str] = "tap"
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +179,7 @@ class Peaks:
 
 
 ABOUT_IMAGES = Classify | Detect | Activate | Reconstruct | Explain | Peaks
-Request = Describe | Canary | Generate | Draw | Evaluate | Stimulate | ABOUT_IMAGES
+Request = Describe | Canary | Generate | Draw | Tap | Evaluate | Stimulate | ABOUT_IMAGES
 MAX_STEPS = 10_000  # of a gradient ascent; the API's limit is lower
 HEADER_BYTES = 2**14  # ample for all of an answer except its images
 _LENGTH = struct.Struct("<I")
@@ -237,7 +252,32 @@ def _draw(request: Mapping[str, Any], _: Item) -> Draw:
     class_index, class_sample = (
         None if request.get(name) is None else _whole(request, name, 0, 2**63 - 1) for name in ("class", "class_sample")
     )
-    return Draw(read_formulas(request), class_index, class_sample)
+    drop = {layer: maps for layer, maps in _maps(request, "drop").items() if maps}
+    return Draw(read_formulas(request), class_index, class_sample, drop, _maps(request, "keep"))
+
+
+def _maps(request: Mapping[str, Any], name: str) -> dict[int, tuple[int, ...]]:
+    """Return maps by layer, from `[[layer, [maps]], ...]`; none if missing."""
+    found: dict[int, tuple[int, ...]] = {}
+    for each in request.get(name, []):
+        match each:
+            case [int(layer), [*maps]] if layer not in found and all(type(one) is int and one >= 0 for one in maps):
+                found[layer] = tuple(maps)
+            case _:
+                raise RequestError(f"{name} must be a list of [layer, [maps]], each layer once, not {each!r}")
+    return found
+
+
+def _tap(request: Mapping[str, Any], _: Item) -> Tap:
+    places = request.get("places")
+    try:
+        found = np.array(places, dtype=np.int64).reshape(-1, 3)
+    except (TypeError, ValueError, OverflowError):
+        raise RequestError("places must be a list of [latent, row, column]") from None
+    if not len(found) or int(found.min()) < 0:
+        raise RequestError("places must be a list of at least one [latent, row, column], each from 0")
+    class_index = None if request.get("class") is None else _whole(request, "class", 0, 2**63 - 1)
+    return Tap(read_formulas(request), _whole(request, "layer", 1, 2**31 - 1), found, class_index)
 
 
 def _detect(request: Mapping[str, Any], item: Item) -> Detect:
@@ -331,6 +371,7 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any], Item], Request]] = {
     Canary.op: lambda *_: Canary(),
     Generate.op: _generate,
     Draw.op: _draw,
+    Tap.op: _tap,
     Evaluate.op: lambda request, _: Evaluate(read_formulas(request)),
     Classify.op: lambda request, item: Classify(_pixels(request, item), _flag(request, "features")),
     Detect.op: _detect,

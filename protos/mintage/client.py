@@ -21,10 +21,19 @@ for a fault of the server, which the server's log explains.
 
 from __future__ import annotations
 
-from mintage._client import creation_calls, image_calls, job_calls, latent_calls, model_calls, neuron_calls
+from mintage._client import (
+    creation_calls,
+    explanation_calls,
+    image_calls,
+    job_calls,
+    latent_calls,
+    model_calls,
+    neuron_calls,
+)
 from mintage._client.async_client import AsyncClient
 from mintage._client.channels import TIMEOUT_S
 from mintage._client.connection import Connection
+from mintage._client.explanation_calls import Box, FeatureMap, FoundMaps, GuidedGradients, Patch
 from mintage._client.image_calls import Classifications
 from mintage._client.latent_calls import Frames
 from mintage._client.methods import method
@@ -35,12 +44,17 @@ from mintage.retries import Retries
 
 __all__ = [
     "AsyncClient",
+    "Box",
     "Classifications",
     "Client",
     "Detections",
+    "FeatureMap",
+    "FoundMaps",
     "Frames",
+    "GuidedGradients",
     "Neuron",
     "OptimalStimulus",
+    "Patch",
     "Retries",
     "TopStimuli",
     "change_error",
@@ -99,6 +113,10 @@ class Client:
     begin_scale = method(model_calls.begin_scale, Connection.run)
     watch_model = method(model_calls.watch_model, Connection.resumed)
     health = method(model_calls.health, Connection.run)
+
+    guided_backprop = method(explanation_calls.guided_backprop, Connection.run)
+    top_patches = method(explanation_calls.top_patches, Connection.run)
+    find_feature_maps = method(explanation_calls.find_feature_maps, Connection.run)
 
     list_concepts = method(neuron_calls.list_concepts, Connection.all)
     detect = method(neuron_calls.detect, Connection.run)

@@ -36,6 +36,7 @@ GENERATION = "mintage.v1.GenerationService"
 LATENTS = "mintage.v1.LatentService"
 CLASSIFICATION = "mintage.v1.ClassificationService"
 NEURONS = "mintage.v1.NeuronService"
+EXPLANATION = "mintage.v1.ExplanationService"
 MODELS = "mintage.v1.ModelService"
 JOBS = "mintage.v1.JobService"
 OPERATIONS = "google.longrunning.Operations"
@@ -88,6 +89,7 @@ class Health:
             LATENTS: server and _one_is_ready(entries, "generator"),
             CLASSIFICATION: server and _one_is_ready(entries, "classifier"),
             NEURONS: server and _one_is_ready(entries, "neurons"),
+            EXPLANATION: server and (not entries or any(map(_is_ready, entries))),
             MODELS: server,
             JOBS: self._redis_answers,
             OPERATIONS: self._redis_answers,

@@ -20,6 +20,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from mintage.v1 import (
     classification_pb2,
     classification_pb2_grpc,
+    explanation_pb2,
+    explanation_pb2_grpc,
     generation_pb2,
     generation_pb2_grpc,
     jobs_pb2,
@@ -39,6 +41,7 @@ from service.api import reflection
 from service.api.health import Health, HealthServicer
 from service.api.interceptors import CallInterceptor
 from service.api.servicers.classification import ClassificationServicer
+from service.api.servicers.explanation.service import ExplanationServicer
 from service.api.servicers.generation import GenerationServicer
 from service.api.servicers.jobs.service import JobServicer
 from service.api.servicers.latents.service import LatentServicer
@@ -181,6 +184,9 @@ def _build(settings: Settings, models: ModelServer, redis: Redis, pool: ThreadPo
     classification_pb2_grpc.add_ClassificationServiceServicer_to_server(
         ClassificationServicer(settings, registry, inference), server
     )
+    explanation_pb2_grpc.add_ExplanationServiceServicer_to_server(
+        ExplanationServicer(settings, registry, inference), server
+    )
     neurons_pb2_grpc.add_NeuronServiceServicer_to_server(NeuronServicer(settings, registry, inference), server)
     models_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(registry, loader), server)
     jobs_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(settings, redis, registry, inference), server)
@@ -244,6 +250,7 @@ def _service_names() -> tuple[str, ...]:
         latents_pb2,
         classification_pb2,
         neurons_pb2,
+        explanation_pb2,
         models_pb2,
         jobs_pb2,
         operations_pb2,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 from mintage.latents import parts_of
@@ -19,6 +20,7 @@ from service.backend.messages import request_of
 
 Directions = Mapping[str, tuple[float, ...]]  # the numbers of saved directions by their names
 Part = tuple[object, ...]
+Maps = Mapping[int, Sequence[int]]  # feature maps by layer, from 1
 
 
 def draw_request(
@@ -27,6 +29,8 @@ def draw_request(
     *,
     class_index: int | None = None,
     class_sample: int | None = None,
+    drop: Maps = MappingProxyType({}),
+    keep: Maps = MappingProxyType({}),
 ) -> dict[str, bytes]:
     """Ask for the images of latents; `messages.read_images` reads the answer.
 
@@ -35,10 +39,14 @@ def draw_request(
         directions: Those that the latents name.
         class_index: Class of all images; None: that of the first sample in each formula.
         class_sample: Index of the sample whose class all images have, if there is no `class_index`.
+        drop: Feature maps of hidden layers, from 1, that are set to 0.
+        keep: Feature maps of hidden layers, all but which are set to 0.
     """
     classes = {"class": class_index, "class_sample": class_sample}
     given = {name: value for name, value in classes.items() if value is not None}
-    return request_of({"op": "draw", **written(latents, directions), **given})
+    masks = {"drop": drop, "keep": keep}
+    lists = {name: [[layer, list(each)] for layer, each in maps.items()] for name, maps in masks.items() if maps}
+    return request_of({"op": "draw", **written(latents, directions), **given, **lists})
 
 
 def evaluate_request(latents: Sequence[Latent], directions: Directions) -> dict[str, bytes]:

@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -15,7 +15,7 @@ from mintage.v1.latents_pb2 import Latent
 from numpy.typing import NDArray
 
 from service.backend import drawing_messages, messages
-from service.backend.drawing_messages import Directions
+from service.backend.drawing_messages import Directions, Maps
 from service.backend.model_server import ModelServer
 from service.images.encode import Encoding, File
 from service.images.threads import EncodingThreads
@@ -57,12 +57,16 @@ class DrawnLatents:
         directions: Those that they name.
         class_index: Class of all images; None: that of the first sample in each formula.
         class_sample: Index of the sample whose class all images have, if there is no `class_index`.
+        drop: Feature maps of hidden layers that are set to 0.
+        keep: Feature maps of hidden layers, all but which are set to 0.
     """
 
     latents: Sequence[Latent]
     directions: Directions
     class_index: int | None = None
     class_sample: int | None = None
+    drop: Maps = field(default_factory=dict)
+    keep: Maps = field(default_factory=dict)
 
     def request(self, start: int, stop: int) -> dict[str, bytes]:
         """Ask for some of them."""
@@ -71,6 +75,8 @@ class DrawnLatents:
             self.directions,
             class_index=self.class_index,
             class_sample=self.class_sample,
+            drop=self.drop,
+            keep=self.keep,
         )
 
 
@@ -261,6 +267,28 @@ class Inference:
         answer = await admission.run(lambda: self._predict(record, request, caller), deadline=caller.deadline)
         self._metrics.images.labels(record.name, operation).inc()
         return answer
+
+    async def calls(
+        self,
+        record: ModelRecord,
+        requests: Sequence[tuple[dict[str, bytes], int]],
+        read: Callable[[bytes, int], T],
+        *,
+        operation: str,
+        images: int,
+        caller: Caller,
+    ) -> list[T]:
+        """Make calls, all at once, each with a number that `read` is given with its answer; they count as images."""
+
+        async def made(request: dict[str, bytes], number: int) -> T:
+            return read(await self._predict(record, request, caller), number)
+
+        async def work() -> list[T]:
+            return await _together([made(request, number) for request, number in requests])
+
+        found = await self._admissions.of(record.backend_name).run(work, deadline=caller.deadline)
+        self._metrics.images.labels(record.name, operation).inc(images)
+        return found
 
     async def in_pool(self, function: Callable[..., T], *arguments: object) -> T:
         """Run a slow function in a thread."""

@@ -109,9 +109,10 @@ def answer(
         samples = [stands_for(request["parts"], latent) for latent in request["latents"]]
         if request["op"] == "evaluate":
             return blob(model, {}, latents=np.array(samples, np.float64)[:, :1].repeat(model.latent_size, axis=1))
-        return blob(
-            model, {}, images=np.concatenate([made_images(s, range(i, i + 1), _shape(model)) for s, i in samples])
-        )
+        images = np.concatenate([made_images(s, range(i, i + 1), _shape(model)) for s, i in samples])
+        return blob(model, {}, images=255 - images if request.get("drop") or request.get("keep") else images)
+    if request["op"] == "tap":
+        return blob(model, {}, activations=_tapped(model, request))
     if request["op"] == "stimulate":
         activation = np.array([request["sign"] * request["steps"]], np.float32)
         return blob(model, {}, image=pixels(request["seed"], request["unit"], model), activation=activation)
@@ -189,7 +190,33 @@ def _reconstructed(_: ModelDescription, __: Mapping[str, Any], images: NDArray[n
     return {"images": 255 - images}
 
 
+def _explained(_: ModelDescription, request: Mapping[str, Any], images: NDArray[np.uint8]) -> Tensors:
+    """The gradient of a unit is the image, negative with random weights; its value is the mean level."""
+    sign = -1 if request["random"] else 1
+    return {"gradients": sign * images.astype(np.float32), "activations": _levels(images)}
+
+
+def _peaked(model: ModelDescription, request: Mapping[str, Any], images: NDArray[np.uint8]) -> Tensors:
+    """Map m is excited by m times the mean level, and sees two columns of the image from column m on."""
+    maps = np.arange(model.layers[request["layer"] - 1].maps)
+    boxes = np.stack((maps, 0 * maps, 0 * maps + 2, 0 * maps + model.height), axis=1).astype(np.int32)
+    return {
+        "values": _levels(images)[:, None] * maps.astype(np.float32),
+        "boxes": np.repeat(boxes[None], len(images), axis=0),
+    }
+
+
+def _tapped(model: ModelDescription, request: Mapping[str, Any]) -> NDArray[np.float32]:
+    """Map m is active in column m, and nowhere else."""
+    maps = np.arange(model.layers[request["layer"] - 1].maps)
+    columns = np.array(request["places"])[:, 2]
+    active: NDArray[np.float32] = (columns[:, None] == maps).astype(np.float32)
+    return active
+
+
 _ABOUT_IMAGES = {
+    "explain": _explained,
+    "peaks": _peaked,
     "classify": _classified,
     "detect": _detected,
     "activate": _activated,

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from mintage._client import creation_calls, image_calls, job_calls, latent_calls, model_calls, neuron_calls
+from mintage._client import (
+    creation_calls,
+    explanation_calls,
+    image_calls,
+    job_calls,
+    latent_calls,
+    model_calls,
+    neuron_calls,
+)
 from mintage._client.async_connection import AsyncConnection
 from mintage._client.channels import TIMEOUT_S
 from mintage._client.methods import method
@@ -49,6 +57,10 @@ class AsyncClient:
     begin_scale = method(model_calls.begin_scale, AsyncConnection.run)
     watch_model = method(model_calls.watch_model, AsyncConnection.resumed)
     health = method(model_calls.health, AsyncConnection.run)
+
+    guided_backprop = method(explanation_calls.guided_backprop, AsyncConnection.run)
+    top_patches = method(explanation_calls.top_patches, AsyncConnection.run)
+    find_feature_maps = method(explanation_calls.find_feature_maps, AsyncConnection.run)
 
     list_concepts = method(neuron_calls.list_concepts, AsyncConnection.all)
     detect = method(neuron_calls.detect, AsyncConnection.run)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -48,6 +48,8 @@ def draw(
     *,
     seed: int = 0,
     class_index: int | None = None,
+    drop: Mapping[int, Sequence[int]] | None = None,
+    keep: Mapping[int, Sequence[int]] | None = None,
     timeout_s: float | None = None,
 ) -> Call[NDArray[np.uint8]]:
     """Draw the images of latents that are written as formulas.
@@ -58,13 +60,15 @@ def draw(
             `slerp(7#1, 7#2, 0:1:64)`, is several. At most 1024 in all, or the server's own limit if that is lower.
         seed: Of samples without one, from 0 to 2^64 - 1.
         class_index: Class of the images of a conditional generator; None is the class of the first sample in each.
+        drop: Feature maps, by layer from 1 (next to the latent), whose activations are set to 0.
+        keep: Feature maps, by layer, all but which are set to 0; of other layers than those in `drop`.
         timeout_s: Time limit in seconds; None is the client's.
 
     Returns: uint8 [n, H, W, C].
 
     Raises:
         InputError: if a text is no formula, naming the column, or a number does not fit its field.
-        InvalidRequest: naming each wrong part of a formula, or if there is no such class.
+        InvalidRequest: naming each wrong part of a formula, or if there is no such class, layer or map.
         NotFound: if the model is not loaded.
         NotPossible: if it is not a generator.
         Overloaded: if too many requests wait for it.
@@ -76,6 +80,8 @@ def draw(
         model=model_name(model),
         latents=read(latents, seed=seed),
         class_index=class_index,
+        drop=_maps(drop),
+        keep=_maps(keep),
         format=generation_pb2.IMAGE_FORMAT_RAW,
     )
     return Call(f"{_SERVICE}Draw", request, latents_pb2.DrawResponse, _images, timeout_s=timeout_s)
@@ -87,6 +93,8 @@ def draw_pil(
     *,
     seed: int = 0,
     class_index: int | None = None,
+    drop: Mapping[int, Sequence[int]] | None = None,
+    keep: Mapping[int, Sequence[int]] | None = None,
     timeout_s: float | None = None,
 ) -> Call[list[Image.Image]]:
     """As `draw`, but returns Pillow images, `L` or `RGB`.
@@ -94,7 +102,7 @@ def draw_pil(
     Raises:
         InputError, InvalidRequest, NotFound, NotPossible, Overloaded, Unavailable, TimedOut: as `draw`.
     """
-    call = draw(model, latents, seed=seed, class_index=class_index, timeout_s=timeout_s)
+    call = draw(model, latents, seed=seed, class_index=class_index, drop=drop, keep=keep, timeout_s=timeout_s)
     return Call(
         call.method, call.request, call.answer, lambda answer: to_pil(_images(answer)), timeout_s=call.timeout_s
     )
@@ -152,6 +160,10 @@ def read(latents: Formulas, *, seed: int = 0) -> list[Latent]:
     """
     each = [latents] if isinstance(latents, str | Latent) else latents
     return [found for one in each for found in (parse(one, seed=seed) if isinstance(one, str) else [one])]
+
+
+def _maps(by_layer: Mapping[int, Sequence[int]] | None) -> list[latents_pb2.FeatureMaps]:
+    return [made(latents_pb2.FeatureMaps, layer=layer, maps=maps) for layer, maps in (by_layer or {}).items()]
 
 
 def _images(answer: latents_pb2.DrawResponse | latents_pb2.WalkResponse) -> NDArray[np.uint8]:

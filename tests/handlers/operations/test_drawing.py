@@ -22,7 +22,7 @@ from handlers.serving.queue import Entry, FairQueue
 from handlers.serving.times import PassTimes
 
 
-def drawn(model: Model, *parts: Part, latents: tuple[int, ...] = (), **classes: int) -> NDArray[np.uint8]:
+def drawn(model: Model, *parts: Part, latents: tuple[int, ...] = (), **classes: Any) -> NDArray[np.uint8]:
     """The images of parts, or of the last one."""
     request = Draw(Formulas(parts, latents or (len(parts) - 1,)), **classes)
     [answer] = answers(Sampler(model, 10**6), [request])

@@ -13,8 +13,9 @@ from tests.support.world import World, failure_of, run, until, world
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
-GENERATION, LATENTS, CLASSIFICATION, NEURONS, MODELS, JOBS = (
-    f"mintage.v1.{name}Service" for name in ("Generation", "Latent", "Classification", "Neuron", "Model", "Job")
+GENERATION, LATENTS, CLASSIFICATION, NEURONS, EXPLANATION, MODELS, JOBS = (
+    f"mintage.v1.{name}Service"
+    for name in ("Generation", "Latent", "Classification", "Neuron", "Explanation", "Model", "Job")
 )
 OPERATIONS = "google.longrunning.Operations"
 EVERYTHING = {
@@ -23,6 +24,7 @@ EVERYTHING = {
     LATENTS,
     CLASSIFICATION,
     NEURONS,
+    EXPLANATION,
     MODELS,
     JOBS,
     OPERATIONS,

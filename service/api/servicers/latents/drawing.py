@@ -10,6 +10,7 @@ from service.api.answers import serialized
 from service.api.requests import encodings, formulas
 from service.api.requests.clients import caller_of
 from service.api.requests.encodings import ENCODINGS
+from service.api.requests.feature_maps import masks_of
 from service.models.directions.store import SavedDirections
 from service.models.inference import DrawnLatents, Inference
 from service.models.registry import Registry
@@ -37,21 +38,19 @@ class LatentDrawing:
         count, most = len(request.latents), min(MAX_LATENTS, self._settings.max_images)
         if not 1 <= count <= most:
             violations.add("latents", f"must hold from 1 to {most:,} latents, not {count:,}")
-        for field in ("drop", "keep"):
-            if getattr(request, field):
-                violations.add(field, "must be empty: this version drops no feature maps")
         encodings.check_known(request.format, violations)
         violations.check()
         record = self._registry.ready(name, "generator")
         class_index = request.class_index if request.HasField("class_index") else None
         formulas.check_class(class_index, record, violations)
         known = formulas.check_latents("latents", request.latents, record, self._directions, violations)
+        drop, keep = masks_of(request, record, violations)
         violations.check()
         chosen, largest = encodings.fitting(request.format, record, self._settings.max_message_bytes)
         encodings.check_fits("latents", count, largest)
         drawn = await self._inference.draw(
             record,
-            DrawnLatents(request.latents, known, class_index),
+            DrawnLatents(request.latents, known, class_index, drop=drop, keep=keep),
             encoding=ENCODINGS[chosen],
             caller=caller_of(context, self._settings.max_deadline_s),
         )
