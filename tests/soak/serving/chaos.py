@@ -84,8 +84,8 @@ class Chaos:
         model = self._random.choice(EVERY)
         with self._fault("SIGSTOP of a worker", (model,)):
             self._frozen += (hit := self._hit(model, signal.SIGSTOP))
-            if self._random.random() < 0.5 and hit:  # while somebody scales
-                self._change("scale frozen", "ScaleModel", name=f"models/{model}", workers=1)
+        if hit and self._random.random() < 0.5:
+            self._change("scale frozen", "ScaleModel", name=f"models/{model}", workers=1)
 
     def _freeze_worker_for_a_moment(self) -> None:
         model = self._random.choice(EVERY)
