@@ -8,6 +8,7 @@ load instead, and no call may fail. Exit status 1, and the path of the history, 
 from __future__ import annotations
 
 import argparse
+import os
 import secrets
 import statistics
 import sys
@@ -62,6 +63,8 @@ def main() -> int:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
     for each in summary(outcome.events):
         console.print(each)
+    load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
+    print(f"load of the machine: {load} (1, 5, 15 minutes) on {len(os.sched_getaffinity(0))} cores", flush=True)
     for text in outcome.broken[:SHOWN]:
         print(f"BROKEN {text}", flush=True)
     if outcome.broken:
