@@ -36,6 +36,7 @@ from service.errors import (
     MintageError,
     ResourceExhausted,
     Unavailable,
+    Unimplemented,
 )
 from service.metrics import Metrics
 from service.time_limits import TimeLimits
@@ -218,6 +219,8 @@ def translated(error: Exception) -> MintageError:
         return ResourceExhausted("the job store is full", reason="JOB_STORE_FULL", retry_after_s=10.0)
     if isinstance(error, RedisConnectionError | RedisTimeoutError):
         return Unavailable("the job store does not answer", reason="JOB_STORE_UNAVAILABLE")
+    if isinstance(error, NotImplementedError):  # as the generated servicers raise it
+        return Unimplemented("the contract has this method, this server does not")
     if isinstance(error, OSError) and error.errno in NO_SPACE:
         return ResourceExhausted("a disk of the server is full", reason="NO_SPACE", retry_after_s=10.0)
     error_id = secrets.token_hex(8)

@@ -36,9 +36,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class WorkerHealth:
-    """How many processes of a model are there, how many of them were ended, and how many hang all the same."""
+    """How many processes of a model are there, how many said nothing just now, were ended, and hang all the same."""
 
     present: int = 0
+    silent: int = 0  # and are not known to hang yet: ask again soon
     ended: int = 0
     beyond_reach: int = 0  # this process may not end them, for example because they run in another container
 
@@ -53,7 +54,8 @@ async def end_hung(workers: Workers, backend_name: str) -> WorkerHealth:
     for worker in hung:
         log.warning("a model worker hangs", backend=backend_name, socket=worker.path.name, silences=worker.silences)
         ended += await asyncio.to_thread(end_listener, worker.path)
-    return WorkerHealth(len(present), ended, len(hung) - ended)
+    silent = sum(state is None for worker, state in present if worker not in hung)
+    return WorkerHealth(len(present), silent, ended, len(hung) - ended)
 
 
 async def _state(worker: Worker) -> dict[str, Any] | None:

@@ -222,7 +222,8 @@ class Reconciler:
         """End the processes of a model that hang, or restart the model if that cannot be done from here."""
         if record.backend_name not in loaded:
             return
-        health = await self._server.end_hung(record.backend_name)
+        while (health := await self._server.end_hung(record.backend_name)).silent:
+            pass  # a second has passed meanwhile, and it will be heard or ended after a few
         if health.ended == health.present > 0:
             self._registry.mark(record, "failed", "its worker hung and was ended; another one starts")
         if health.beyond_reach and await self._loader.restart(record):

@@ -145,6 +145,7 @@ def test_an_unknown_exception_leaks_nothing_and_is_in_the_log_under_its_id() -> 
         (RedisConnectionError("redis://:secret@host"), "UNAVAILABLE", "JOB_STORE_UNAVAILABLE", 1.0),
         (OSError(errno.ENOSPC, "secret", "/secret"), "RESOURCE_EXHAUSTED", "NO_SPACE", 10.0),
         (RedisOutOfMemoryError("secret"), "RESOURCE_EXHAUSTED", "JOB_STORE_FULL", 10.0),
+        (NotImplementedError("secret"), "UNIMPLEMENTED", "UNIMPLEMENTED", None),
     ],
 )
 def test_an_error_becomes_its_status_with_details(

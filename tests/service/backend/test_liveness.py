@@ -67,7 +67,7 @@ def test_a_frozen_process_is_ended_and_its_calls_are_told_at_once(monkeypatch: p
             call = asyncio.create_task(workers.predict("m", {"request": b"{}"}, timeout_s=3600))
             process.send_signal(signal.SIGSTOP)
             for _ in range(liveness.MAX_SILENCES - 1):
-                assert await liveness.end_hung(workers, "m") == WorkerHealth(present=1)
+                assert await liveness.end_hung(workers, "m") == WorkerHealth(present=1, silent=1)
             assert not call.done()
             assert await liveness.end_hung(workers, "m") == WorkerHealth(present=1, ended=1)
             with pytest.raises(errors.Unavailable):
