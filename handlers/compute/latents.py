@@ -18,6 +18,7 @@ Distribution = Literal["uniform01", "uniform11", "normal"]
 Float64s = NDArray[np.float64]
 
 CENTRES: dict[Distribution, float] = {"uniform01": 0.5, "uniform11": 0.0, "normal": 0.0}  # the means
+DEVIATIONS: dict[Distribution, float] = {"uniform01": 12**-0.5, "uniform11": 3**-0.5, "normal": 1.0}  # standard ones
 
 _WORDS_PER_COUNTER = 4  # of Philox4x64
 _NOISE_COUNTER = 2**192  # samples have counters below 2**63 K

@@ -1,4 +1,4 @@
-"""What a discriminator is asked: only about its inside, and about its generator's."""
+"""What a discriminator is asked: about its inside, and to invert images with its generator."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from handlers.compute.model import Model
 from handlers.errors import NotFiniteError, RequestError
 from handlers.operations.explaining import Explaining
 from handlers.operations.images import ImagePasses, ImageWork
-from handlers.protocol.messages import Answer, Canary, Describe, Explain, Peaks, Request
+from handlers.operations.inverting import InversionWork, Inverter
+from handlers.protocol.messages import Answer, Canary, Describe, Explain, Invert, Peaks, Request
 
 
 class Judge:
@@ -23,22 +24,27 @@ class Judge:
         self.model = model
         self.facts = model.facts
         self._explaining = Explaining(model, max_bytes)
+        self._inverter = Inverter(model)
         self._logits = ImagePasses(model, "judge", lambda batch: [model.network(batch)])
 
     def check(self, request: Request) -> Request:
         """Return a request if it can be answered.
 
         Raises:
-            RequestError: if it is not for a discriminator, or `Explaining` refuses it.
+            RequestError: if it is not for a discriminator, or `Explaining` or `Inverter` refuses it.
         """
-        if not isinstance(request, Describe | Canary | Explain | Peaks):
+        if not isinstance(request, Describe | Canary | Explain | Peaks | Invert):
             raise RequestError(f"this model is a discriminator: it cannot {request.op}")
         if isinstance(request, Explain | Peaks):
             self._explaining.check(request)
+        if isinstance(request, Invert):
+            self._inverter.check(request)
         return request
 
-    def begin(self, request: Request) -> ImageWork | Answer:
+    def begin(self, request: Request) -> ImageWork | InversionWork | Answer:
         """Return the work of a checked request, or its answer if there is nothing to compute."""
+        if isinstance(request, Invert):
+            return self._inverter.begin(request)
         if isinstance(request, Explain | Peaks):
             return self._explaining.begin(request)
         if isinstance(request, Canary):

@@ -13,7 +13,7 @@ import json
 import math
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -178,8 +178,46 @@ class Peaks:
     op: ClassVar[str] = "peaks"
 
 
-ABOUT_IMAGES = Classify | Detect | Activate | Reconstruct | Explain | Peaks
-Request = Describe | Canary | Generate | Draw | Tap | Evaluate | Stimulate | ABOUT_IMAGES
+@dataclass(frozen=True, slots=True)
+class WeightDirections:
+    """Requests the directions that change the outputs of a generator's first layer most."""
+
+    count: int
+    op: ClassVar[str] = "weight_directions"
+
+
+@dataclass(frozen=True, slots=True)
+class Invert:
+    """Requests starts of a search for the latent of an image uint8 [1, H, W, C], or some steps of it.
+
+    Attributes:
+        images: The image.
+        starts: How many.
+        class_index: Class of conditional networks, else 0.
+        pixels_only: Whether pixels alone are compared, and not the discriminator's hidden units.
+        seed: Of the samples that starts are chosen from.
+        first_start: Number of the first start, from 0.
+        state: float32 [3, starts, Z], where the starts are, as the last answer said; None requests the starts.
+        step: Steps that they have taken.
+        count: Steps to take.
+        steps: Steps in all.
+    """
+
+    images: NDArray[np.uint8]
+    starts: int
+    class_index: int
+    pixels_only: bool
+    seed: int = 0
+    first_start: int = 0
+    state: NDArray[np.float32] | None = None
+    step: int = 0
+    count: int = 0
+    steps: int = 0
+    op: ClassVar[str] = "invert"
+
+
+ABOUT_IMAGES = Classify | Detect | Activate | Reconstruct | Explain | Peaks | Invert
+Request = Describe | Canary | Generate | Draw | Tap | Evaluate | Stimulate | WeightDirections | ABOUT_IMAGES
 MAX_STEPS = 10_000  # of a gradient ascent; the API's limit is lower
 HEADER_BYTES = 2**14  # ample for all of an answer except its images
 _LENGTH = struct.Struct("<I")
@@ -336,14 +374,46 @@ def _numbers(request: Mapping[str, Any], name: str, count: int) -> list[int]:
     return value
 
 
+def _invert(request: Mapping[str, Any], item: Item) -> Invert:
+    """Read a request whose pixels are followed by the state of its starts, if it has one."""
+    shape, content = _shape(request), memoryview(item.get("pixels", b""))
+    image, state = content[: math.prod(shape)], content[math.prod(shape) :]
+    starts = _whole(request, "starts", 1, 2**16)
+    search = Invert(
+        images=_pixels(request, {"pixels": image}),
+        starts=starts,
+        class_index=_whole(request, "class", 0, 2**31 - 1),
+        pixels_only=_flag(request, "pixels_only"),
+    )
+    if not state:
+        seed, first_start = _whole(request, "seed", 0, 2**64 - 1), _whole(request, "first_start", 0, 2**31 - 1)
+        return replace(search, seed=seed, first_start=first_start)
+    if len(state) % (12 * starts):
+        raise RequestError(f"state must be three float32 numbers for each of a latent's, not {len(state)} bytes")
+    steps = _whole(request, "steps", 1, MAX_STEPS)
+    step = _whole(request, "step", 0, steps - 1)
+    return replace(
+        search,
+        state=np.frombuffer(state, "<f4").astype(np.float32).reshape(3, starts, -1),
+        step=step,
+        count=_whole(request, "count", 1, steps - step),
+        steps=steps,
+    )
+
+
 def _pixels(request: Mapping[str, Any], item: Item) -> NDArray[np.uint8]:
     """Return the images of a request, whose number of pixels must match its shape."""
-    shape, pixels = request.get("shape"), item.get("pixels", b"")
-    if not isinstance(shape, list) or len(shape) != 4 or not all(type(size) is int and size > 0 for size in shape):
-        raise RequestError(f"shape must be [n, height, width, channels], each at least 1, not {shape!r}")
+    shape, pixels = _shape(request), item.get("pixels", b"")
     if len(pixels) != math.prod(shape):
         raise RequestError(f"pixels must be {math.prod(shape)} bytes for shape {shape}, not {len(pixels)}")
     return np.frombuffer(pixels, np.uint8).reshape(shape)
+
+
+def _shape(request: Mapping[str, Any]) -> list[int]:
+    shape = request.get("shape")
+    if not isinstance(shape, list) or len(shape) != 4 or not all(type(size) is int and size > 0 for size in shape):
+        raise RequestError(f"shape must be [n, height, width, channels], each at least 1, not {shape!r}")
+    return shape
 
 
 def _whole(request: Mapping[str, Any], name: str, minimum: int, maximum: int) -> int:
@@ -379,5 +449,7 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any], Item], Request]] = {
     Reconstruct.op: lambda request, item: Reconstruct(_pixels(request, item)),
     Stimulate.op: _stimulate,
     Explain.op: _explain,
+    WeightDirections.op: lambda request, _: WeightDirections(_whole(request, "count", 1, 2**31 - 1)),
+    Invert.op: _invert,
     Peaks.op: lambda request, item: Peaks(_pixels(request, item), _whole(request, "layer", 1, 2**31 - 1)),
 }
