@@ -9,6 +9,8 @@ from service.errors import FieldViolation, InvalidArgument
 MODEL_NAME = re.compile(r"models/([a-z0-9-]{1,63})", re.ASCII)
 CONCEPT = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 CONCEPT_NAME = re.compile(rf"concepts/({CONCEPT.pattern})", re.ASCII)
+DIRECTION = re.compile(r"[a-z][a-z0-9_-]{0,62}", re.ASCII)
+DIRECTION_NAME = re.compile(rf"directions/({DIRECTION.pattern})", re.ASCII)
 JOB_NAME = re.compile(r"jobs/([a-z0-9]{1,40})", re.ASCII)
 OUTPUT_PREFIX = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}(/[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}){0,7}", re.ASCII)
 JOB_FILE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}", re.ASCII)

@@ -179,8 +179,7 @@ def _build(settings: Settings, models: ModelServer, redis: Redis, pool: ThreadPo
     generation_pb2_grpc.add_GenerationServiceServicer_to_server(
         GenerationServicer(settings, registry, inference), server
     )
-    latents = LatentServicer(settings, registry, inference)  # type: ignore[abstract] # directions are not served yet
-    latents_pb2_grpc.add_LatentServiceServicer_to_server(latents, server)
+    latents_pb2_grpc.add_LatentServiceServicer_to_server(LatentServicer(settings, registry, inference), server)
     classification_pb2_grpc.add_ClassificationServiceServicer_to_server(
         ClassificationServicer(settings, registry, inference), server
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageOps
 
+from service.images.resize import fitted
 from service.validation import Violations
 
 if TYPE_CHECKING:
@@ -83,11 +84,7 @@ def decode_fitted(
         try:
             image.load()
             pixels = _pixels(ImageOps.exif_transpose(image), channels)
-            if pixels.shape[:2] == (height, width):
-                return pixels, False
-            whole = Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
-            fitted = ImageOps.fit(whole, (width, height), method=Image.Resampling.LANCZOS)
-            return np.asarray(fitted, np.uint8).reshape(height, width, channels), True
+            return fitted(pixels, height, width), pixels.shape[:2] != (height, width)
         except MemoryError:
             raise
         except Exception as error:  # decoders raise nearly anything on damaged files

@@ -155,6 +155,20 @@ class Registry:
             raise Unavailable(f"models/{name} is not ready: {condition.message}", reason="MODEL_NOT_READY")
         return record
 
+    def discriminator_of(self, generator: ModelRecord) -> ModelRecord:
+        """The record of the discriminator that was trained against a generator, which answers.
+
+        Raises:
+            FailedPrecondition: if it is not loaded.
+            Unavailable: if it does not answer now.
+        """
+        for entry in self.entries():
+            found = entry.record
+            if found is not None and found.kind == "discriminator" and found.run_digest == generator.run_digest:
+                return self.ready(found.name, "discriminator")
+        text = f"the discriminator of models/{generator.name} is not loaded; `mintage pack` packs it from the same run"
+        raise FailedPrecondition(text, reason="NO_DISCRIMINATOR", metadata={"run_digest": generator.run_digest})
+
     def condition(self, record: ModelRecord) -> Condition:
         """Whether a model answers, as far as this process knows."""
         return self._conditions.get(record.backend_name, _FRESH)

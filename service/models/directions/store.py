@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import math
 import os
-import re
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -21,10 +20,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from service.errors import NO_SPACE, AlreadyExists, FailedPrecondition, NotFound, ResourceExhausted
 from service.models.registry import ModelRecord, sync_folder, write_whole
+from service.validation import DIRECTION
 
 MAX_DIRECTIONS = 1000  # of one archive
-MAX_NAME = 63
-NAME = re.compile(rf"[a-z][a-z0-9_-]{{0,{MAX_NAME - 1}}}", re.ASCII)
 
 log = structlog.get_logger(__name__)
 
@@ -59,11 +57,11 @@ class SavedDirections:
     def names(self, record: ModelRecord) -> list[str]:
         """Names of a generator's directions, sorted; files that are none are left out."""
         found = (path.stem for path in self._of(record).glob("*.json"))
-        return sorted(name for name in found if NAME.fullmatch(name))
+        return sorted(name for name in found if DIRECTION.fullmatch(name))
 
     def read(self, record: ModelRecord, names: Iterable[str]) -> dict[str, Direction]:
         """Return those of the named directions that exist and can be read."""
-        found = {name: self._read(record, name) for name in names if NAME.fullmatch(name)}
+        found = {name: self._read(record, name) for name in names if DIRECTION.fullmatch(name)}
         return {name: direction for name, direction in found.items() if direction is not None}
 
     def find(self, record: ModelRecord, name: str) -> Direction:

@@ -1,0 +1,94 @@
+"""A linear fit from latents to what a model answers: the direction along which the answer grows fastest.
+
+Ridge regression (Hoerl and Kennard 1970), whose penalty is the one with the smallest leave-one-out error on the latents
+that are fitted. How good a direction is, other latents say, which the fit has not seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float64s = NDArray[np.float64]
+
+PENALTIES = np.logspace(-6, 2, 33)  # shares of the largest squared singular value
+LEAST_PROBABILITY = 1e-6  # that a logit is taken of; float32 cannot tell much more
+
+
+@dataclass(frozen=True, slots=True)
+class LinearFit:
+    """A direction and what it is worth.
+
+    Attributes:
+        values: [Z], one standard deviation of the latents long.
+        accuracy: Share of the held-out latents for which the fit says rightly whether the answer lies above the median
+            of the fitted ones; guessing gives 0.5.
+        auroc: Probability that of two held-out latents, one above and one below, the fit ranks the upper one higher;
+            None if all lie on one side.
+        held_out: How many there were.
+    """
+
+    values: Float64s
+    accuracy: float
+    auroc: float | None
+    held_out: int
+
+
+def logits(probabilities: NDArray[np.float32]) -> Float64s:
+    """Return ln(p / (1 - p)) of probabilities [N], which a linear fit suits better than p."""
+    clipped = np.clip(probabilities.astype(np.float64), LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
+    found: Float64s = np.log(clipped / (1 - clipped))
+    return found
+
+
+def linear_fit(latents: Float64s, answers: Float64s, *, held_out: int) -> LinearFit | None:
+    """Fit answers [N] to latents [N, Z], of which the last `held_out` only measure; None if all answers are equal."""
+    fitted, held = latents[:-held_out], latents[-held_out:]
+    known, wanted = answers[:-held_out], answers[-held_out:]
+    if np.ptp(known) == 0:
+        return None
+    centre, mean = fitted.mean(axis=0), known.mean()
+    weights = ridge(fitted - centre, known - mean)
+    length = float(np.linalg.norm(weights))
+    if length == 0:
+        return None
+    guessed, median = (held - centre) @ weights + mean, float(np.median(known))
+    above = wanted > median
+    deviation = float(fitted.std())
+    return LinearFit(
+        values=weights * (deviation / length),
+        accuracy=float(((guessed > median) == above).mean()),
+        auroc=auroc(guessed[above], guessed[~above]),
+        held_out=held_out,
+    )
+
+
+def ridge(points: Float64s, targets: Float64s) -> Float64s:
+    """Return the weights [Z] of a ridge regression without intercept of targets [N] on points [N, Z].
+
+    With points = U S V' the predictions are H targets, H = U diag(s^2 / (s^2 + penalty)) U', and the error of a point
+    that is left out is its residual divided by 1 - its H_ii.
+    """
+    left, sizes, right = np.linalg.svd(points, full_matrices=False)
+    projected = left.T @ targets
+
+    def error(penalty: float) -> float:
+        shares = sizes**2 / (sizes**2 + penalty)
+        residuals = targets - left @ (shares * projected)
+        leverages = np.einsum("ij,j,ij->i", left, shares, left) + 1 / len(points)  # the mean was fitted too
+        return float(((residuals / np.maximum(1 - leverages, 1e-9)) ** 2).mean())
+
+    penalty = min((share * sizes[0] ** 2 for share in PENALTIES), key=error)
+    weights: Float64s = right.T @ (sizes / (sizes**2 + penalty) * projected)
+    return weights
+
+
+def auroc(above: Float64s, below: Float64s) -> float | None:
+    """Return the share of pairs of one of each with a larger `above`, equal ones counting half; None without pairs."""
+    if not len(above) or not len(below):
+        return None
+    ranked = np.sort(below)
+    lower = np.searchsorted(ranked, above, "left") + np.searchsorted(ranked, above, "right")
+    return float(lower.sum()) / (2 * len(above) * len(below))
