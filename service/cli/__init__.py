@@ -7,6 +7,7 @@ import os
 import typer
 
 from service.cli import settings
+from service.cli.explore import verbs as explore
 from service.cli.jobs import verbs as jobs
 from service.cli.neurons import verbs as neurons
 from service.cli.scores import score
@@ -36,6 +37,7 @@ for verb in (
     pack,
     models,
     sample,
+    explore,
     classify,
     jobs,
     score,

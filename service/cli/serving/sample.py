@@ -2,6 +2,7 @@
 
 mintage sample digits -n 64 --seed 7 -o grid.png      # one picture
 mintage sample digits -n 50000 --seed 7 -o images/    # a folder of PNG files, written as they are made
+mintage sample digits --latent 'slerp(7#1, 7#2, 0:1:64)' -o walk.webp     # a formula, whose range makes frames
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ from service.cli.console import (
     friendly_errors,
     print_json,
 )
+from service.cli.explore.again import again
+from service.cli.explore.drawing import draw_formulas
+from service.cli.explore.options import FpsOption
+from service.cli.formula_options import ClassOption, LatentOption
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sized
@@ -37,20 +42,49 @@ MAX_GRID = 1024  # images of one picture
 
 
 def sample(
+    context: typer.Context,
     model: Annotated[str, typer.Argument(help="Name of a loaded generator.")],
     *,
-    count: Annotated[int, typer.Option("-n", "--count", help="Number of images, from 1 to 100,000.")] = 64,
+    count: Annotated[
+        int | None,
+        typer.Option("-n", "--count", help="Number of images, from 1 to 100,000.", show_default="64"),
+    ] = None,
+    latent: LatentOption = None,
+    class_index: ClassOption = None,
     seed: Annotated[int, typer.Option(help="Seed, from 0 to 2^64 - 1.")] = 0,
     first_index: Annotated[int, typer.Option(help="Index of the first sample.")] = 0,
     output: Annotated[
         Path,
-        typer.Option("-o", "--output", help="A .png file for a grid of up to 1,024, or a folder (ending in / if new)."),
+        typer.Option(
+            "-o",
+            "--output",
+            help="A .png file for a grid of up to 1,024, a folder (ending in / if new), or for formulas a .webp or "
+            ".apng that moves.",
+        ),
     ] = Path("samples.png"),
     scale: Annotated[int, typer.Option(min=1, max=32, help="Pixels of the grid per image pixel, each way.")] = 2,
+    fps: FpsOption = 16,
     api: ApiOption = DEFAULT_API,
     as_json: JsonOption = False,
 ) -> None:
-    """Generate images; the same model, seed and index always give the same image."""
+    """Generate images; the same model, seed and index, or the same formula, always give the same image."""
+    if latent:
+        if count is not None or first_index:
+            fail("--latent says itself what is drawn; --count and --first-index belong to samples")
+        with friendly_errors():
+            drawing = draw_formulas(
+                api, model, latent, seed=seed, class_index=class_index, output=output, scale=scale, fps=fps,
+                command=again(context),
+            )  # fmt: skip
+        if as_json:
+            print_json(drawing)
+        else:
+            count = len(drawing["latents"])
+            typer.echo(f"{count} image{'' if count == 1 else 's'} in {output}")
+        return
+    if class_index is not None:
+        fail("--class belongs to --latent: sample i of a conditional generator shows class i mod K")
+    count = 64 if count is None else count
     folder = output.is_dir() or not output.suffix
     if not folder and output.suffix.lower() != ".png":
         fail(f"{output}: must end in .png, or be a folder")

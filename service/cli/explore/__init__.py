@@ -1,0 +1,1 @@
+"""`mintage explore ...`."""

@@ -1,0 +1,187 @@
+"""`mintage explore add`: arithmetic with concepts, as in section 6.3.2 of Radford et al. 2015."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from service.cli.console import DEFAULT_API, ApiOption, JsonOption, connect, fail, friendly_errors, print_json
+from service.cli.explore.again import again
+from service.cli.explore.drawing import check_picture, drawn, read_formulas
+from service.cli.explore.options import GeneratorArgument, SeedOption, class_note
+from service.cli.formula_options import ClassOption
+
+if TYPE_CHECKING:
+    import numpy as np
+    from mintage.v1.latents_pb2 import Latent
+    from numpy.typing import NDArray
+
+    from service.images.sheets import Panel
+
+MIN_EXEMPLARS = 3  # of a concept: the paper found arithmetic with single ones unstable
+HALF_WIDTH = 0.25  # of the noise of the neighbours, as in the paper
+NEIGHBOURS = 8
+
+
+def add(
+    context: typer.Context,
+    model: GeneratorArgument,
+    formula: Annotated[
+        str,
+        typer.Argument(
+            metavar="FORMULA",
+            help="Means of exemplars, added and subtracted: 'mean(#1,#2,#3) - mean(#4,#5,#6) + mean(#7,#8,#9)'.",
+            show_default=False,
+        ),
+    ],
+    *,
+    force: Annotated[
+        bool, typer.Option("--force", help=f"Take concepts with fewer than {MIN_EXEMPLARS} exemplars too.")
+    ] = False,
+    seed: SeedOption = 0,
+    noise_seed: Annotated[
+        int, typer.Option(min=0, max=2**63, help="Seed of the noise of the first neighbour; the others follow.")
+    ] = 1,
+    class_index: ClassOption = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="A .png file.")] = Path("add.png"),
+    api: ApiOption = DEFAULT_API,
+    as_json: JsonOption = False,
+) -> None:
+    """Add and subtract concepts, each the mean of at least three samples that show it.
+
+    The sheet shows the exemplars; below them the result in the middle of eight neighbours, the result plus uniform
+    noise from -0.25 to 0.25 in every number; and the same arithmetic with the exemplars' pixels, for comparison.
+
+    Example: mintage explore add faces 'mean(#12,#40,#77) - mean(#3,#8,#9) + mean(#21,#33,#54)' -o add.png
+    """
+    from service.images.sheets import Sheet, Tile, Panel, write_sheet  # noqa: I001
+
+    check_picture(output, [".png"])
+    result = _one(read_formulas([formula], seed=seed))
+    concepts = _concepts(result)
+    if few := [concept for concept in concepts if len(concept.exemplars) < MIN_EXEMPLARS]:
+        what = f"{few[0].text} has {len(few[0].exemplars)}"
+        if not force:
+            fail(f"a concept is the mean of at least {MIN_EXEMPLARS} exemplars, but {what}; --force takes it too")
+    command = again(context)
+    around = _neighbours(result, noise_seed)
+    wanted = [latent for concept in concepts for latent in (*concept.exemplars, concept.latent)]
+    with friendly_errors(), connect(api) as client:
+        images = drawn(client, model, [*wanted, *around], class_index)
+    bands: list[list[Panel]] = []
+    at, control = 0, 0.0
+    for concept in concepts:
+        count = len(concept.exemplars)
+        exemplars, mean = images[at : at + count], images[at + count]
+        at += count + 1
+        control = control + concept.weight * exemplars.mean(axis=0)
+        names = [_name(latent) for latent in concept.exemplars]
+        tiles = [Tile(image, name) for image, name in zip(exemplars, names, strict=True)]
+        bands.append([Panel(concept.heading, tiles, COLUMNS), Panel("their mean latent", [Tile(mean)], 1)])
+    nine = Panel("the result in the middle of its neighbours", [Tile(image, "") for image in images[at:]], 3)
+    pixels = Panel("the same arithmetic with pixels", [Tile(_rounded(control), "")], 1, scale=3)
+    bands.append([nine, pixels])
+    sheet = Sheet(
+        title=f"Arithmetic with {model}",
+        subtitle=f"{formula}    seed {seed}{class_note(class_index)}",
+        bands=bands,
+        command=command,
+        notes=[f"Neighbours: the result plus uniform noise from -{HALF_WIDTH} to {HALF_WIDTH} in every number."],
+    )
+    write_sheet(sheet, output)
+    if as_json:
+        print_json(_described(output, result, around, command))
+    else:
+        typer.echo(f"the result of {len(concepts)} concepts in {output}\n{command}")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command()(add)
+
+
+COLUMNS = 8  # exemplars in a row
+
+
+@dataclass(frozen=True, slots=True)
+class Concept:
+    """One term of the arithmetic."""
+
+    weight: float
+    latent: Latent
+    exemplars: list[Latent]
+
+    @property
+    def text(self) -> str:
+        """Its formula."""
+        from mintage.latents import text_of
+
+        return text_of(self.latent)
+
+    @property
+    def heading(self) -> str:
+        """Its formula with its sign."""
+        from mintage.latents import number_text
+
+        size = abs(self.weight)
+        sign = "minus" if self.weight < 0 else "plus"
+        return f"{sign} {'' if size == 1 else f'{number_text(size)} times '}the mean of"
+
+
+def _one(latents: list[Latent]) -> Latent:
+    if len(latents) != 1:
+        fail("arithmetic has one result: the formula must not have a range; `mintage sample --latent` draws frames")
+    return latents[0]
+
+
+def _concepts(result: Latent) -> list[Concept]:
+    """Take a formula apart into its terms; exits with 2 if one is not made of latents that have images."""
+    terms = [(term.weight, term.latent) for term in result.sum.terms] or [(1.0, result)]
+    return [Concept(weight, latent, _exemplars(latent)) for weight, latent in terms]
+
+
+def _exemplars(latent: Latent) -> list[Latent]:
+    if latent.WhichOneof("value") == "direction":
+        fail(f"{latent.direction} is a direction, which has no image; `mintage sample --latent` adds it to one")
+    return list(latent.mean.latents) if latent.WhichOneof("value") == "mean" else [latent]
+
+
+def _neighbours(result: Latent, seed: int) -> list[Latent]:
+    """Return nine latents, the result in the middle."""
+    from mintage.v1 import latents_pb2
+    from mintage.v1.latents_pb2 import Latent
+
+    noisy = [
+        Latent(jitter=latents_pb2.LatentJitter(latent=result, seed=seed + number, half_width=HALF_WIDTH))
+        for number in range(NEIGHBOURS)
+    ]
+    return [*noisy[: NEIGHBOURS // 2], result, *noisy[NEIGHBOURS // 2 :]]
+
+
+def _name(latent: Latent) -> str:
+    """The text of an exemplar, without a seed of 0."""
+    from mintage.latents import text_of
+
+    text = text_of(latent)
+    return text.removeprefix("0") if text.startswith("0#") else text
+
+
+def _rounded(image: Any) -> NDArray[np.uint8]:
+    import numpy as np
+
+    rounded: NDArray[np.uint8] = np.clip(np.rint(image), 0, 255).astype(np.uint8)
+    return rounded
+
+
+def _described(output: Path, result: Latent, around: list[Latent], command: str) -> dict[str, Any]:
+    from mintage.latents import text_of
+
+    return {
+        "file": str(output),
+        "formula": text_of(result),
+        "images": list(map(text_of, around)),
+        "command": command,
+    }

@@ -1,0 +1,24 @@
+"""`mintage explore ...`: what a generator's latent space knows.
+
+mintage explore gallery faces -o gallery.png                               # numbered samples to choose from
+mintage explore walk faces '#12' '#40' '#77' --closed -o walk.webp
+mintage explore add faces 'mean(#1,#2,#3) - mean(#4,#5,#6) + mean(#7,#8,#9)' -o add.png
+"""
+
+from __future__ import annotations
+
+import typer
+
+from service.cli.explore import add, gallery, walk
+
+explore = typer.Typer(
+    name="explore", help="Explore what a network knows: walks, arithmetic and more, as pictures.", no_args_is_help=True
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs."""
+    gallery.register(explore)
+    walk.register(explore)
+    add.register(explore)
+    app.add_typer(explore)
