@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from mintage._client import (
     creation_calls,
+    direction_calls,
     explanation_calls,
     image_calls,
     job_calls,
@@ -33,6 +34,7 @@ from mintage._client import (
 from mintage._client.async_client import AsyncClient
 from mintage._client.channels import TIMEOUT_S
 from mintage._client.connection import Connection
+from mintage._client.direction_calls import Inversion
 from mintage._client.explanation_calls import Box, FeatureMap, FoundMaps, GuidedGradients, Patch
 from mintage._client.image_calls import Classifications
 from mintage._client.latent_calls import Frames
@@ -52,6 +54,7 @@ __all__ = [
     "FoundMaps",
     "Frames",
     "GuidedGradients",
+    "Inversion",
     "Neuron",
     "OptimalStimulus",
     "Patch",
@@ -103,6 +106,13 @@ class Client:
     draw = method(latent_calls.draw, Connection.run)
     draw_pil = method(latent_calls.draw_pil, Connection.run)
     walk = method(latent_calls.walk, Connection.stream)
+    list_directions = method(direction_calls.list_directions, Connection.all)
+    save_direction = method(direction_calls.save_direction, Connection.run)
+    delete_direction = method(direction_calls.delete_direction, Connection.run)
+    direction_between = method(direction_calls.direction_between, Connection.run)
+    directions_of_weights = method(direction_calls.directions_of_weights, Connection.run)
+    direction_towards = method(direction_calls.direction_towards, Connection.run)
+    invert = method(direction_calls.invert, Connection.stream)
 
     models = method(model_calls.models, Connection.all)
     model = method(model_calls.model, Connection.run)

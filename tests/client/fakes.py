@@ -7,6 +7,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from concurrent import futures
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,18 @@ from tests.support.world import World, world
 @contextlib.contextmanager
 def world_in_a_thread(folder: Path, **settings: Any) -> Iterator[World]:
     """The whole API over fakes, for tests without asyncio."""
+    with in_a_thread(lambda: world(folder, **settings)) as at:
+        yield at
+
+
+@contextlib.contextmanager
+def in_a_thread(make: Callable[[], AbstractAsyncContextManager[World]]) -> Iterator[World]:
+    """An API with a thread and an event loop of its own."""
     ready: futures.Future[tuple[World, asyncio.AbstractEventLoop, asyncio.Event]] = futures.Future()
 
     async def serve() -> None:
         end = asyncio.Event()
-        async with world(folder, **settings) as at:
+        async with make() as at:
             ready.set_result((at, asyncio.get_running_loop(), end))
             await end.wait()
 

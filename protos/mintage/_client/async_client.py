@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mintage._client import (
     creation_calls,
+    direction_calls,
     explanation_calls,
     image_calls,
     job_calls,
@@ -47,6 +48,13 @@ class AsyncClient:
     draw = method(latent_calls.draw, AsyncConnection.run)
     draw_pil = method(latent_calls.draw_pil, AsyncConnection.run)
     walk = method(latent_calls.walk, AsyncConnection.stream)
+    list_directions = method(direction_calls.list_directions, AsyncConnection.all)
+    save_direction = method(direction_calls.save_direction, AsyncConnection.run)
+    delete_direction = method(direction_calls.delete_direction, AsyncConnection.run)
+    direction_between = method(direction_calls.direction_between, AsyncConnection.run)
+    directions_of_weights = method(direction_calls.directions_of_weights, AsyncConnection.run)
+    direction_towards = method(direction_calls.direction_towards, AsyncConnection.run)
+    invert = method(direction_calls.invert, AsyncConnection.stream)
 
     models = method(model_calls.models, AsyncConnection.all)
     model = method(model_calls.model, AsyncConnection.run)
