@@ -23,7 +23,7 @@ from PIL import Image
 
 from handlers.archive import pack
 from handlers.compute.latents import latents
-from service.cli.stack.demo_report import audit
+from service.cli.stack.demo_audit import audit
 from service.processes.stack import Stack, StateInUseError
 from tests.support.runs import tiny_config, tiny_run
 from training.recipes import Kind

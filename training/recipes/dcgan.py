@@ -68,6 +68,26 @@ class DcganRecipe(AdversarialRecipe):
 
 DCGAN_RECIPES = (
     DcganRecipe(
+        name="dcgan-digits",
+        source="Radford et al. 2015, the conditional pair made smaller; digits that ship with the project",
+        cost="about 70 s of one CPU core with bfloat16 units, stopped at 110 s",
+        expected="legible digits, a class at a time (not published)",
+        data="digits",
+        size=(28, 28),
+        images=90_000,
+        max_seconds=110.0,
+        batch=32,
+        generator_width=32,
+        discriminator_width=32,
+        kernel=4,
+        conditional="yes",
+        generator_rate=4e-4,
+        discriminator_rate=4e-4,
+        decay_from=0.6,
+        average_share=0.02,
+        checkpoint_images=30_000,
+    ),
+    DcganRecipe(
         name="dcgan-mnist",
         source="Radford et al. 2015 (arXiv:1511.06434), the conditional pair of the authors' code for MNIST, narrower",
         cost="about half an hour of one CPU core with bfloat16 units",

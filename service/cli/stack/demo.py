@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,8 +24,8 @@ if TYPE_CHECKING:
     from service.processes.stack import Stack
     from training.recipes import Kind
 
-RECIPE = "ssgan-digits"
 GENERATOR, CLASSIFIER = "digits-generator", "digits-classifier"
+GENERATOR_RECIPE, CLASSIFIER_RECIPE = "dcgan-digits", "ssgan-digits"
 SEED = 2016
 JOB_IMAGES, SHARD_IMAGES = 2_000, 250
 IMAGES_PER_S = 400.0  # slow enough that the worker dies in the middle of the job
@@ -57,19 +61,49 @@ def demo(
         finish(report, stack, time.monotonic() - start)
 
 
+def run_of(report: Report, model: str) -> Path:
+    """Return the run folder of a model."""
+    return report.folder / "runs" / model
+
+
 def train(report: Report, seconds: float) -> None:
-    """Step 1: the K+1 GAN on the bundled digits; an existing run is resumed."""
+    """Step 1: a DCGAN and a K+1 GAN on the bundled digits, side by side; existing runs are resumed."""
     from service.cli.training.train import train_with_bar
     from training.recipes import RECIPES
 
-    recipe = RECIPES[RECIPE].overridden({"max_seconds": seconds})
-    report.title(1, f"Train {RECIPE}: {recipe.source}, {recipe.to_dict()['labels']} labels")
-    run = report.folder / "run"
-    summary = train_with_bar(recipe, run)
-    if summary.ended == "stopped":
-        raise KeyboardInterrupt
-    report.fact("training", f"{summary.steps:,} steps in {summary.seconds:.0f} s ({summary.ended})")
-    report.picture("What the generator draws after training", run / "samples" / "latest.png")
+    recipe = RECIPES[CLASSIFIER_RECIPE].overridden({"max_seconds": seconds})
+    labels = recipe.to_dict()["labels"]
+    report.title(1, "Train a generator and a classifier on the digits that ship with Mintage, side by side")
+    report.fact(GENERATOR, f"{GENERATOR_RECIPE}, {RECIPES[GENERATOR_RECIPE].source}")
+    report.fact(CLASSIFIER, f"{CLASSIFIER_RECIPE}, {recipe.source}; {labels} labels")
+    start = time.monotonic()
+    with generator_in_training(report, seconds) as process:
+        summary = train_with_bar(recipe, run_of(report, CLASSIFIER))
+        if summary.ended == "stopped":
+            raise KeyboardInterrupt
+        report.say("the classifier is trained; waiting for the generator")
+        while process.poll() is None:
+            interrupts.check()
+            time.sleep(0.1)
+    if process.returncode:
+        fail(f"training {GENERATOR_RECIPE} failed; {report.folder / 'generator.log'} says why", FAILED)
+    report.fact("training", f"{time.monotonic() - start:.0f} s for both; each stops after {seconds:.0f} s at most")
+    report.picture("What the generator draws after training", run_of(report, GENERATOR) / "samples" / "latest.png")
+
+
+@contextlib.contextmanager
+def generator_in_training(report: Report, seconds: float) -> Iterator[subprocess.Popen[bytes]]:
+    """Train the generator in a process of its own, which ends with the block: SIGTERM saves its run."""
+    command = [sys.executable, "-P", "-m", "service", "train", GENERATOR_RECIPE, "--json"]
+    command += ["--run", str(run_of(report, GENERATOR)), "--max-seconds", str(seconds), "--set", "threads=1"]
+    with (report.folder / "generator.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
 
 
 def pack(report: Report) -> None:
@@ -79,7 +113,7 @@ def pack(report: Report) -> None:
     report.title(2, "Pack generator and classifier into archives")
     kinds: dict[Kind, str] = {"generator": GENERATOR, "classifier": CLASSIFIER}
     for kind, name in kinds.items():
-        packed = pack_archive(report.folder / "run", kind, report.folder / "state" / "archives" / f"{name}.mar")
+        packed = pack_archive(run_of(report, name), kind, report.folder / "state" / "archives" / f"{name}.mar")
         report.fact(f"{name}.mar", f"{packed.path.stat().st_size / 1e6:.1f} MB, sha256 {packed.digest}")
 
 
@@ -100,18 +134,18 @@ def load(report: Report, client: Client) -> None:
 
 
 def generate(report: Report, client: Client) -> None:
-    """Step 4, first half: 64 digits now."""
+    """Step 4, first half: 100 digits now, a class in every tenth place."""
     from training.runs.grids import grid
 
     report.title(4, "Generate and classify over gRPC")
     start = time.monotonic()
-    images = client.generate(GENERATOR, 64, seed=SEED)
+    images = client.generate(GENERATOR, 100, seed=SEED)
     report.fact(
-        "Generate", f"64 images of {images.shape[1]}x{images.shape[2]} in {1e3 * (time.monotonic() - start):.0f} ms"
+        "Generate", f"100 images of {images.shape[1]}x{images.shape[2]} in {1e3 * (time.monotonic() - start):.0f} ms"
     )
     path = report.folder / "generated.png"
-    grid(images, columns=16, scale=2).save(path)
-    report.picture(f"64 samples of seed {SEED}, over gRPC", path)
+    grid(images, columns=20, scale=2).save(path)
+    report.picture(f"Samples 0 to 99 of seed {SEED}, over gRPC: sample i shows class i mod 10", path)
 
 
 def classify(report: Report, client: Client) -> None:
@@ -129,6 +163,7 @@ def classify(report: Report, client: Client) -> None:
         generated += 0.0 if answer.generated is None else float(answer.generated.sum())
     total = len(held_out.labels)
     report.fact("accuracy", f"{right / total:.1%} of {total:,} held-out digits ({total - right} errors)")
+    report.headline(f"{right / total:.1%}", f"of {total:,} held-out digits classified correctly")
     report.fact("p(generated)", f"{generated / total:.2f} on average over those real digits")
 
 
@@ -150,6 +185,7 @@ def mint(report: Report, client: Client, stack: Stack) -> Job:
     if job.State.Name(job.state) != "STATE_SUCCEEDED":
         fail(f"{job.name} ended as {job.State.Name(job.state)}: {job.error}", FAILED)
     report.fact("worker killed", f"{''.join(killed) or 'none: the job was faster'} (SIGKILL), lease of {LEASE_S} s")
+    report.headline(f"{len(killed)} worker killed", "with SIGKILL, half way through the job")
     report.fact("attempts", f"{job.progress.attempts} for {job.progress.shards_total} shards")
     report.picture("The first images of the job", Path(job.output_uri.removeprefix("file://")) / "contact-sheet.png")
     return job
@@ -168,7 +204,7 @@ def kill_a_busy_worker(client: Client, stack: Stack, job: Job) -> str:
 
 def check(report: Report, client: Client, stack: Stack, job: Job) -> None:
     """Count what is on disk, using only tarfile and hashlib."""
-    from service.cli.stack.demo_report import audit
+    from service.cli.stack.demo_audit import audit
 
     found = audit(Path(job.output_uri.removeprefix("file://")), expected=JOB_IMAGES)
     if found.missing or found.twice or found.damaged_shards:
@@ -176,11 +212,13 @@ def check(report: Report, client: Client, stack: Stack, job: Job) -> None:
     report.fact(
         "on disk", f"{found.images:,} images, 0 missing, 0 twice; all {found.shards} shard digests as in the manifest"
     )
+    report.headline(f"{found.images:,} images", "on disk: none missing, none twice, every digest as in the manifest")
     index = JOB_IMAGES // 2
     again = client.generate(GENERATOR, 1, seed=SEED, first_index=index)[0]
     if not (again == found.pixels(index)).all():
         fail(f"sample {index} of the job differs from the same sample generated now", FAILED)
     report.fact("same sample", f"number {index:,} of the job equals, bit for bit, the same sample generated now")
+    report.headline("Same bits", f"in sample {index:,} of the job and the same sample generated over gRPC")
 
 
 def score(report: Report, client: Client, job: Job) -> None:
@@ -197,6 +235,7 @@ def score(report: Report, client: Client, job: Job) -> None:
         f"{result.mean:.2f} +- {result.standard_deviation:.2f} of at most {len(result.classes)} "
         f"({result.images:,} images, {result.splits} splits)",
     )
+    report.fact("its own report", str(Path(scored.output_uri.removeprefix("file://")) / "report.html"))
     report.fact(
         "images a class", ", ".join(f"{c}: {n}" for c, n in zip(result.classes, result.class_counts, strict=True))
     )
@@ -209,7 +248,7 @@ def finish(report: Report, stack: Stack, seconds: float) -> None:
         fail(f"these processes are left: {left}", FAILED)
     report.say("nothing is left running")
     report.fact("whole demo", f"{seconds:.0f} s")
-    path = report.write()
+    path = report.write(commands="./mint demo\n./mint up --state var/demo/state    # what it made, served again")
     output = report.output
     output.print(f"\n[bold green]done[/bold green] in {seconds:.0f} s")
     output.print(

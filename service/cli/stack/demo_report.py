@@ -1,30 +1,30 @@
-"""What the demo found: printed as it goes, checked on disk, and written as one page with its pictures."""
+"""What the demo found: printed as it goes, and written as one page that holds its pictures."""
 
 from __future__ import annotations
 
-import hashlib
-import html
+import base64
 import io
-import json
-import os
-import tarfile
-from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
+from html import escape
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 
 from service.cli import interrupts
+from service.pages import page
 
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
-table { border-collapse: collapse } td { padding: .2rem 1rem .2rem 0; vertical-align: top }
-td:first-child { color: #666; white-space: nowrap } td { overflow-wrap: anywhere }
-img { max-width: 100%; image-rendering: pixelated; border: 1px solid #ddd } figure { margin: 1.5rem 0 }
-"""
+STEPS = 7
+
+
+@dataclass(slots=True)
+class _Step:
+    """One step: its title, and its facts and pictures as HTML."""
+
+    title: str
+    facts: list[tuple[str, str]] = field(default_factory=list)
+    figures: list[str] = field(default_factory=list)
 
 
 class Report:
@@ -39,12 +39,13 @@ class Report:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.output = output
-        self._rows: list[tuple[str, str]] = []
-        self._pictures: list[tuple[str, Path]] = []
+        self._steps: list[_Step] = []
+        self._tiles: list[tuple[str, str]] = []
 
     def title(self, number: int, text: str) -> None:
         """Print the heading of a step."""
-        self.output.print(f"\n[bold cyan]{number}/7[/bold cyan] [bold]{text}[/bold]", soft_wrap=True)
+        self.output.print(f"\n[bold cyan]{number}/{STEPS}[/bold cyan] [bold]{text}[/bold]", soft_wrap=True)
+        self._steps.append(_Step(text))
 
     def say(self, text: str) -> None:
         """Print a line of a step; a Ctrl-C that was held back since the last line takes effect here."""
@@ -54,72 +55,45 @@ class Report:
     def fact(self, name: str, value: str) -> None:
         """Print a fact and keep it for the page."""
         self.say(f"{name:<18} {value}")
-        self._rows.append((name, value))
+        self._steps[-1].facts.append((name, value))
+
+    def headline(self, value: str, text: str) -> None:
+        """Keep what the first screen of the page tells: a short value, and what it is."""
+        self._tiles.append((value, text))
 
     def picture(self, caption: str, path: Path) -> None:
-        """Print where a picture is and keep it for the page."""
+        """Print where a picture is, and keep it for the page."""
         self.say(f"{'picture':<18} {path}")
-        self._pictures.append((caption, path))
-
-    def write(self) -> Path:
-        """Write `report.html`, whole or not at all; returns its path."""
-        rows = "".join(f"<tr><td>{html.escape(name)}<td>{html.escape(value)}" for name, value in self._rows)
-        figures = "".join(
-            f'<figure><img src="{html.escape(os.path.relpath(path, self.folder))}" alt="{html.escape(caption)}">'
-            f"<figcaption>{html.escape(caption)}</figcaption></figure>"
-            for caption, path in self._pictures
+        data = path.read_bytes()
+        with Image.open(io.BytesIO(data)) as image:
+            width, height = image.size
+        self._steps[-1].figures.append(
+            f'<figure class=wide><img src="data:image/png;base64,{base64.b64encode(data).decode()}" width="{width}" '
+            f'height="{height}" style="height:auto" alt="{escape(caption)}"><figcaption>{escape(caption)}</figcaption>'
+            "</figure>"
         )
-        page = f"<!doctype html><meta charset=utf-8><title>Mintage demo</title><style>{STYLE}</style>"
+
+    def write(self, *, commands: str) -> Path:
+        """Write `report.html`, whole or not at all; returns its path.
+
+        Args:
+            commands: those that make all of it again, a line each.
+        """
+        tiles = "".join(f"<div class=tile><b>{escape(value)}</b>{escape(text)}</div>" for value, text in self._tiles)
+        first = [figure for step in self._steps if step.title.startswith("Generate") for figure in step.figures]
+        body = [
+            f"<p>Trained, served, interrupted and checked on {datetime.now().astimezone():%d %B %Y, %H:%M %Z}. "
+            "Everything below was measured by this run.</p>",
+            f"<div class=tiles>{tiles}</div>",
+            *first,
+        ]
+        for number, step in enumerate(self._steps, start=1):
+            rows = "".join(f"<tr><td>{escape(name)}<td>{escape(value)}" for name, value in step.facts)
+            body += [f"<h2>{number}. {escape(step.title)}</h2>", f"<table>{rows}</table>" if rows else ""]
+            body += [figure for figure in step.figures if figure not in first]
+        body += ["<h2>Make it again</h2>", f"<pre>{escape(commands)}</pre>"]
         path = self.folder / "report.html"
         temporary = path.with_suffix(".tmp")
-        temporary.write_text(f"{page}<h1>Mintage demo</h1><table>{rows}</table>{figures}\n")
+        temporary.write_text(page("Mintage demo", body), encoding="utf-8")
         temporary.replace(path)
         return path
-
-
-@dataclass(frozen=True, slots=True)
-class Audit:
-    """What is on disk, counted from the files alone."""
-
-    shards: int
-    images: int
-    missing: int
-    twice: int
-    damaged_shards: int
-    files: dict[int, bytes]
-
-    def pixels(self, index: int) -> NDArray[np.uint8]:
-        """Decode one image to uint8 [H, W, C]."""
-        with Image.open(io.BytesIO(self.files[index]), formats=["PNG"]) as image:
-            pixels = np.asarray(image)
-        return pixels if pixels.ndim == 3 else pixels[..., np.newaxis]
-
-
-def audit(job: Path, *, expected: int) -> Audit:
-    """Read every shard of a sample job and compare with the manifest.
-
-    Args:
-        job: the job's output folder.
-        expected: number of images that were ordered.
-    """
-    manifest = json.loads((job / "manifest.json").read_text())
-    files: dict[int, bytes] = {}
-    seen: Counter[int] = Counter()
-    damaged = 0
-    for shard in manifest["shards"]:
-        data = (job / "shards" / f"{shard['shard']:06d}.tar").read_bytes()
-        damaged += hashlib.sha256(data).hexdigest() != shard["digest"]
-        with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-            for member in tar:
-                if member.name.endswith(".png"):
-                    index = int(Path(member.name).stem)
-                    seen[index] += 1
-                    files[index] = tar.extractfile(member).read()  # type: ignore[union-attr] # a regular file
-    return Audit(
-        shards=len(manifest["shards"]),
-        images=seen.total(),
-        missing=len(set(range(expected)) - seen.keys()),
-        twice=sum(count > 1 for count in seen.values()),
-        damaged_shards=damaged,
-        files=files,
-    )

@@ -32,6 +32,7 @@ def test_auto_is_the_default_and_takes_every_core_for_convolutions_only(monkeypa
     chosen = {name: resolved(recipe).threads for name, recipe in RECIPES.items()}
 
     assert {name for name, threads in chosen.items() if threads == 6} == {
+        "dcgan-digits",
         "dcgan-mnist",
         "dcgan32",
         "dcgan64",

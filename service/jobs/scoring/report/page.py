@@ -16,11 +16,11 @@ import structlog
 from service.jobs.plan import Plan
 from service.jobs.scoring.report import plots
 from service.jobs.scoring.report.pictures import Picture, pictures
-from service.jobs.scoring.report.style import STYLE
 from service.jobs.scoring.report.summary import Extremes, Summary
 from service.jobs.scoring.report.tables import facts, scores
 from service.jobs.storage.output import OutputError
 from service.jobs.storage.store import Store
+from service.pages import page
 
 REPORT_FILE = "report.html"
 
@@ -42,10 +42,10 @@ def write_report(
     """
     try:
         shown = _pictures(store, inputs, plan, summary)
-        page = _page(plan, result, summary, shown, root)
+        text = _page(plan, result, summary, shown, root)
         output = store.output(plan.prefix, existing=True)
         with output.temporary(REPORT_FILE) as temporary:
-            temporary.file.write(page.encode("utf-8", "backslashreplace"))
+            temporary.file.write(text.encode("utf-8", "backslashreplace"))
             output.replace(temporary, REPORT_FILE)
     except Exception:
         log.exception("a report cannot be made", job=plan.job)
@@ -73,23 +73,18 @@ def _galleries(plan: Plan, summary: Summary) -> Iterator[tuple[str, str, Extreme
 
 
 def _page(plan: Plan, result: dict[str, Any], summary: Summary, shown: dict[int, Picture], root: str) -> str:
-    title = f"Scores of {escape(result.get('source_folder') or 'jobs/' + result['source_job'])}"
+    title = f"Scores of {result.get('source_folder') or 'jobs/' + result['source_job']}"
     when = datetime.fromtimestamp(plan.create_time_ms / 1000, UTC)
-    return "\n".join(
+    return page(
+        title,
         [
-            "<!doctype html>",
-            f'<html lang="en"><head><meta charset="utf-8"><title>{title}</title>',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<style>{STYLE}</style></head><body><main>",
-            f"<h1>{title}</h1>",
             f"<p>jobs/{plan.job}, asked for on {when:%Y-%m-%d %H:%M} UTC</p>",
             scores(plan, result),
             *_plots(plan, result, summary),
             *_shown(plan, summary, shown),
             "<h2>What was scored, by what</h2>",
             facts(plan, result, root),
-            "</main></body></html>\n",
-        ]
+        ],
     )
 
 
