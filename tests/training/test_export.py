@@ -53,6 +53,22 @@ def test_a_discriminator_is_exported_with_its_generator_and_belongs_to_the_same_
     assert run_digest(load_run(export(run, tmp_path / "half", precision="float16"))) != run_digest(exported)
 
 
+def test_a_discriminator_in_8_bits_is_read_back_within_half_a_step_of_each_unit(tmp_path: Path) -> None:
+    run = tiny_run(tmp_path / "run")
+
+    small = export(run, tmp_path / "small", precision="float16", discriminator="int8")
+
+    before, after = load_run(run).weights, load_run(small).weights
+    stored = load_file(small / "checkpoint.safetensors")
+    assert after.keys() == {name for name in before if "_average." in name}
+    for name, tensor in after.items():
+        in_8_bits = name.startswith("discriminator_average.") and tensor.ndim > 1
+        assert stored[name].dtype == (torch.int8 if in_8_bits else torch.float16) or not tensor.is_floating_point()
+        if in_8_bits:
+            step = before[name].flatten(1).abs().amax(dim=1, keepdim=True) / 127
+            assert bool(((tensor - before[name]).flatten(1).abs() <= 0.5001 * step).all())
+
+
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
     run = tiny_run(tmp_path / "run")
 

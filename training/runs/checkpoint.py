@@ -39,6 +39,7 @@ SECTIONS: Mapping[Kind, Mapping[str, str]] = {  # of the checkpoint by kind: par
     "neurons": {"": "autoencoder"},
     "discriminator": {"generator.": "generator_average", "discriminator.": "discriminator_average"},
 }
+SCALE = ".int8_scale"  # ends the name of the scales, one per unit, of weights that are stored in 8 bits
 FREE = {"max_seconds", "report_images", "checkpoint_images", "sharding"}  # fields that do not change the weights
 
 
@@ -62,7 +63,7 @@ class State:
 
 
 def load_run(run: Path) -> Run:
-    """Read a run folder's configuration and weights; float16 weights are converted to float32.
+    """Read a run folder's configuration and weights; those in fewer bits are converted to float32.
 
     Raises:
         RunError: if the folder, its configuration or its weights are missing, truncated, of another recipe, or hold a
@@ -76,8 +77,7 @@ def load_run(run: Path) -> Run:
     for name, tensor in weights.items():
         if not bool(torch.isfinite(tensor).all()):
             raise RunError(f"{run / WEIGHTS_FILE}: {name} holds a number that is not finite; train the run again")
-    weights = {name: tensor.float() if tensor.dtype is torch.float16 else tensor for name, tensor in weights.items()}
-    return Run(run, config, weights, int(metadata["images_seen"]))
+    return Run(run, config, _widened(weights), int(metadata["images_seen"]))
 
 
 def served_weights(run: Run, kind: Kind) -> dict[str, Tensor]:
@@ -125,6 +125,17 @@ def section(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     found = {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
     if not found:
         raise RunError(f"the checkpoint holds no {prefix} weights; was it written by another version?")
+    return found
+
+
+def _widened(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights that were stored in fewer bits as float32."""
+    found = {}
+    for name, tensor in weights.items():
+        if name + SCALE in weights:
+            found[name] = tensor.float() * weights[name + SCALE].view(-1, *[1] * (tensor.ndim - 1))
+        elif not name.endswith(SCALE):
+            found[name] = tensor.float() if tensor.dtype is torch.float16 else tensor
     return found
 
 

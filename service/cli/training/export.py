@@ -33,12 +33,25 @@ def export(
         bool,
         typer.Option("--half", help="Store weights as float16, half the size; serving still computes in float32."),
     ] = False,
+    small_discriminator: Annotated[
+        bool,
+        typer.Option(
+            "--small-discriminator",
+            help="Store the weights of a discriminator's layers in 8 bits: enough for explaining and inverting.",
+        ),
+    ] = False,
 ) -> None:
     """Copy what serving reads of a run: configuration, weights, concepts, card, samples. The copy can be packed."""
     from training.export import export as export_run
 
     with friendly_errors():
-        made = export_run(run, folder, only=ONLY[kind], precision="float16" if half else "float32")
+        made = export_run(
+            run,
+            folder,
+            only=ONLY[kind],
+            precision="float16" if half else "float32",
+            discriminator="int8" if small_discriminator else "float",
+        )
     megabytes = sum(path.stat().st_size for path in made.rglob("*") if path.is_file()) / 1e6
     typer.echo(f"{made}: {megabytes:.1f} MB")
 
