@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,13 +36,21 @@ def read_formulas(texts: Sequence[str], *, seed: int) -> list[Latent]:
     return found
 
 
-def drawn(client: Client, model: str, latents: Sequence[Latent], class_index: int | None) -> NDArray[np.uint8]:
-    """Draw any number of latents: uint8 [n, H, W, C]."""
+def drawn(
+    client: Client,
+    model: str,
+    latents: Sequence[Latent],
+    class_index: int | None,
+    *,
+    drop: Mapping[int, Sequence[int]] | None = None,
+) -> NDArray[np.uint8]:
+    """Draw any number of latents, without some feature maps by layer: uint8 [n, H, W, C]."""
     import numpy as np
 
     starts = range(0, len(latents), CALL_LATENTS)
-    parts = [client.draw(model, latents[at : at + CALL_LATENTS], class_index=class_index) for at in starts]
-    return np.concatenate(parts)
+    return np.concatenate(
+        [client.draw(model, latents[at : at + CALL_LATENTS], class_index=class_index, drop=drop) for at in starts]
+    )
 
 
 def check_picture(output: Path, endings: Sequence[str] = PICTURES) -> str:

@@ -3,13 +3,15 @@
 mintage explore gallery faces -o gallery.png                               # numbered samples to choose from
 mintage explore walk faces '#12' '#40' '#77' --closed -o walk.webp
 mintage explore add faces 'mean(#1,#2,#3) - mean(#4,#5,#6) + mean(#7,#8,#9)' -o add.png
+mintage explore forget faces --detector face-neuron --concept face -o forgotten.png
+mintage explore explain faces-discriminator me.jpg -o explained.png
 """
 
 from __future__ import annotations
 
 import typer
 
-from service.cli.explore import add, gallery, walk
+from service.cli.explore import add, explain, forget, gallery, patches, walk
 
 explore = typer.Typer(
     name="explore", help="Explore what a network knows: walks, arithmetic and more, as pictures.", no_args_is_help=True
@@ -21,4 +23,7 @@ def register(app: typer.Typer) -> None:
     gallery.register(explore)
     walk.register(explore)
     add.register(explore)
+    forget.register(explore)
+    explain.register(explore)
+    patches.register(explore)
     app.add_typer(explore)
