@@ -22,7 +22,15 @@ MIN_CHOSEN, MAX_CHOSEN, MANY_SHARDS = 1024, 8192, 128  # see `default_shard_size
 MAX_PRIORITY = 10  # 1.25^10 is about nine times the share
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-_LEFT_OUT = {"mintage_version": "", "priority": 0, "client": "", "labels": {}, "ttl_ms": 0, "max_failed_shards": None}
+_LEFT_OUT = {
+    "mintage_version": "",
+    "rows_free": False,
+    "priority": 0,
+    "client": "",
+    "labels": {},
+    "ttl_ms": 0,
+    "max_failed_shards": None,
+}
 _ALWAYS_SCORED = ("source_job", "source_prefix", "source_root_digest", "splits", "classes")
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
@@ -142,6 +150,7 @@ class Plan:
     precision: Literal["float32", "bfloat16"]  # resolved for the device
     mintage_version: str = ""  # of the code that made the plan; "" in plans that are older than this field
     micro_batch: Positive
+    rows_free: bool = False  # whether an image's bits depend on no other of its forward pass, so that any cut is good
     height: Positive
     width: Positive
     channels: Positive

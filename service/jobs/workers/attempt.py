@@ -96,7 +96,7 @@ class Attempt:
         self._lease = lease
         self._settings = runner.settings
         self._output = runner.store.output(plan.prefix, existing=True)
-        self._size = runner.sizes.setdefault(plan.backend_name, RequestSize())
+        self._size = runner.sizes.setdefault(plan.backend_name, RequestSize(plan.micro_batch))
         self._done = 0
 
     async def run(self) -> None:
@@ -161,7 +161,8 @@ class Attempt:
         waiting: deque[tuple[range, asyncio.Task[bytes]]] = deque()
         try:
             for indices in self._requests():
-                await asyncio.sleep(await self._renew(len(indices)))
+                if self._plan.sampling and self._plan.sampling.max_images_per_second:
+                    await asyncio.sleep(await self._renew(len(indices)))
                 inputs = await asyncio.to_thread(work.request, indices)
                 waiting.append((indices, asyncio.create_task(self._ask(inputs))))
                 if len(waiting) > REQUESTS_IN_FLIGHT:

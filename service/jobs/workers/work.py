@@ -92,33 +92,37 @@ def work_on(store: Store, inputs: Path, plan: Plan, marker: Marker, temporary: A
 
 
 class RequestSize:
-    """How many micro-batches go into one request: more while answers come quickly, fewer when they take long.
+    """How many images go into one request: more while answers come quickly, fewer when they take long.
 
     So round trips do not slow a fast model, and a slow one shows progress and leaves slots for other callers. The size
-    of a request has no effect on the bytes: an image always sits in the same row of a micro-batch. A generator
-    counts rows from sample 0; a model that scores counts them from the beginning of a request, so requests of a score
-    job begin whole micro-batches after the beginning of their shard.
+    of a request has no effect on the bytes. Where an image's bits depend on the others in its forward pass, requests
+    are whole micro-batches, so that it always sits in the same row of the same one. A generator counts rows from sample
+    0; a model that scores counts them from the beginning of a request, so requests of a score job begin whole
+    micro-batches after the beginning of their shard.
+
+    Args:
+        first: Images of the first request.
     """
 
-    def __init__(self) -> None:
-        self.micro_batches = 1
+    def __init__(self, first: int) -> None:
+        self.images = first
 
     def cut(self, plan: Plan, start: int, stop: int, max_message_bytes: int) -> range:
-        """Return the next request's images: whole micro-batches, bounded in images and bytes.
+        """Return the next request's images, bounded in images and bytes.
 
         Only where one micro-batch alone is too large for a message is it cut, at the price of computing it twice.
         """
         image_bytes = max(plan.height * plan.width * plan.channels, answer_bytes(plan))
         fitting = min(max(max_message_bytes // 2 // image_bytes, 1), most_images(plan))
-        limit = min(REQUEST_IMAGES, REQUEST_BYTES // image_bytes, fitting) // plan.micro_batch
-        batches = max(min(self.micro_batches, limit), 1)
+        step = 1 if plan.rows_free else plan.micro_batch
+        steps = max(min(self.images, REQUEST_BYTES // image_bytes, fitting) // step, 1)
         origin = 0 if plan.sampling else start // plan.shard_size * plan.shard_size
-        end = origin + ((start - origin) // plan.micro_batch + batches) * plan.micro_batch
+        end = origin + ((start - origin) // step + steps) * step
         return range(start, min(end, stop, start + fitting))
 
     def took(self, seconds: float) -> None:
         """Adapt to how long a request took."""
         if seconds < QUICK_S:
-            self.micro_batches = min(2 * self.micro_batches, REQUEST_IMAGES)
+            self.images = min(2 * self.images, REQUEST_IMAGES)
         elif seconds > SLOW_S:
-            self.micro_batches = max(self.micro_batches // 2, 1)
+            self.images = max(self.images // 2, 1)

@@ -119,6 +119,7 @@ def _identity(request: Creation, job: str, digest: str, record: ModelRecord) -> 
         "torch_version": record.torch_version,
         "numerics": record.numerics,
         "precision": record.precision,
+        "rows_free": bool(record.batch_sizes),
         "mintage_version": importlib.metadata.version("mintage"),
         "micro_batch": record.micro_batch,
         **job_options(request),

@@ -249,7 +249,7 @@ def test_the_lease_is_kept_while_a_request_takes_longer_than_it(tmp_path: Path, 
 
 
 def test_requests_grow_while_answers_are_quick_and_shrink_when_they_are_not() -> None:
-    size = RequestSize()
+    size = RequestSize(64)
     plan = sample_plan(count=10_000, shard_size=10_000, micro_batch=64)
     assert size.cut(plan, 0, 10_000, 1 << 26) == range(64)
     for _ in range(20):
@@ -259,14 +259,23 @@ def test_requests_grow_while_answers_are_quick_and_shrink_when_they_are_not() ->
     assert size.cut(plan, 9_990, 10_000, 1 << 26) == range(9_990, 10_000)
     for _ in range(20):
         size.took(2.0)
-    assert size.cut(plan, 0, 10_000, 1 << 26) == range(64)
+    assert size.cut(plan, 0, 10_000, 1 << 26) == range(64)  # never less than a micro-batch
+    assert size.cut(dataclasses.replace(plan, rows_free=True), 0, 10_000, 1 << 26) == range(1)
+
+
+def test_where_rows_are_free_a_request_has_as_many_images_as_it_may_wherever_micro_batches_begin() -> None:
+    size = RequestSize(64)
+    plan = sample_plan(count=10_000, shard_size=10_000, micro_batch=100, rows_free=True)
+    assert size.cut(plan, 7, 10_000, 1 << 26) == range(7, 71)
+    assert size.cut(plan, 9_990, 10_000, 1 << 26) == range(9_990, 10_000)
+    assert size.cut(plan, 7, 10_000, 2 * 12 * 5) == range(7, 12)  # five images are as many as fit
 
 
 def test_a_micro_batch_that_is_too_large_for_a_message_is_cut() -> None:
     plan = sample_plan(count=100, shard_size=100, micro_batch=64, height=1000, width=1000, channels=3)
-    assert RequestSize().cut(plan, 0, 100, 64 << 20) == range(11)
-    assert RequestSize().cut(plan, 60, 100, 64 << 20) == range(60, 64)
-    assert RequestSize().cut(plan, 0, 100, 1000) == range(1)
+    assert RequestSize(64).cut(plan, 0, 100, 64 << 20) == range(11)
+    assert RequestSize(64).cut(plan, 60, 100, 64 << 20) == range(60, 64)
+    assert RequestSize(64).cut(plan, 0, 100, 1000) == range(1)
 
 
 @pytest.mark.parametrize("most_bytes", [64 << 20, 2 * 100 * 12, 2 * 40 * 12], ids=["plenty", "100 images", "40 images"])
@@ -276,12 +285,12 @@ def test_an_image_is_scored_in_the_same_row_whatever_is_asked_for_together(most_
     def rows(batches: list[int]) -> dict[int, tuple[int, int]]:
         """Row of each image in its micro-batch, and how many images that one has."""
         found: dict[int, tuple[int, int]] = {}
-        size, turn = RequestSize(), itertools.cycle(batches)
+        size, turn = RequestSize(64), itertools.cycle(batches)
         for shard in range(plan.shards):
             span = plan.span(shard)
             start = span.start
             while start < span.stop:
-                size.micro_batches = next(turn)
+                size.images = 64 * next(turn)
                 asked = size.cut(plan, start, span.stop, most_bytes)
                 for index in asked:
                     row, batch = (index - asked.start) % 64, (index - asked.start) // 64
