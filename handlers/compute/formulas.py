@@ -7,18 +7,17 @@ written. Sums over the numbers of a latent are those of `math.fsum`, which round
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from handlers.compute.latents import CENTRES, Distribution, noise, numbers_of, raw_words
+from handlers.compute.latents import CENTRES, Distribution, noise, numbers_of, polynomial, raw_words
 from handlers.errors import RequestError
 from handlers.protocol.formulas import Formulas, Jitter, Lerp, Mean, Part, SampleLatent, Slerp, Sum, Truncate, Vector
 
 Float64s = NDArray[np.float64]
-Composed = Vector | Mean | Sum | Lerp | Slerp | Jitter | Truncate
 
 MIN_SINE = 1e-6  # of the angle between two latents; below, near 0 and near pi, an arc is a straight line
 _TERMS_OF_SINE = 12  # x <= pi / 2: the next term of the series is below 2**-60 of the first
@@ -26,10 +25,22 @@ _TERMS_OF_SINE = 12  # x <= pi / 2: the next term of the series is below 2**-60 
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """What formulas come to: float64 [n, size], and the index of the first sample in each, 0 without samples."""
+    """What formulas come to: float64 [n, size]."""
 
     numbers: Float64s
-    first_samples: tuple[int, ...]
+    formulas: Formulas
+
+    @property
+    def first_samples(self) -> tuple[int, ...]:
+        """The index of the first sample in each formula, 0 without samples."""
+        first: list[int | None] = []
+        for part in self.formulas.parts:
+            if isinstance(part, SampleLatent):
+                first.append(part.index)
+            else:
+                within = () if isinstance(part, Vector) else part.of
+                first.append(next((first[each] for each in within if first[each] is not None), None))
+        return tuple(first[latent] or 0 for latent in self.formulas.latents)
 
 
 def evaluate(formulas: Formulas, size: int, distribution: Distribution) -> Evaluated:
@@ -44,23 +55,19 @@ def evaluate(formulas: Formulas, size: int, distribution: Distribution) -> Evalu
         RequestError: if a vector has another length, or a number of a latent is too large for float32.
     """
     found: list[Float64s] = []
-    first: list[int | None] = []
     with np.errstate(over="ignore", invalid="ignore"):
         samples = _samples(formulas.parts, size, distribution)
         evaluation = _Evaluation(size, distribution, found)
-        for number, part in enumerate(formulas.parts):
-            if isinstance(part, SampleLatent):
-                found.append(samples[number])
-                first.append(part.index)
+        for run in _runs(formulas.parts):
+            if isinstance(run[0], SampleLatent):
+                found.append(samples[len(found)])
             else:
-                found.append(evaluation.of(part))
-                within = () if isinstance(part, Vector) else part.of
-                first.append(next((first[each] for each in within if first[each] is not None), None))
+                found += evaluation.of(run)
         numbers = np.stack([found[latent] for latent in formulas.latents]) + 0.0  # -0 becomes 0
         fits = np.isfinite(numbers.astype(np.float32)).all(axis=1)
     if not fits.all():
         raise RequestError(f"latents[{int(np.argmin(fits))}] has a number that is too large")
-    return Evaluated(numbers, tuple(first[latent] or 0 for latent in formulas.latents))
+    return Evaluated(numbers, formulas)
 
 
 def _samples(parts: Sequence[Part], size: int, distribution: Distribution) -> dict[int, Float64s]:
@@ -80,6 +87,23 @@ def _samples(parts: Sequence[Part], size: int, distribution: Distribution) -> di
     return dict(zip((number for run in runs for number, _ in run), numbers, strict=True))
 
 
+def _runs(parts: Sequence[Part]) -> Iterator[list[Part]]:
+    """Cut parts into runs of neighbours on one line or arc, as the frames of a walk are, and single ones."""
+    run: list[Part] = []
+    for part in parts:
+        if run and not (isinstance(part, Lerp | Slerp) and type(part) is type(run[0]) and part.of == _ends(run[0])):
+            yield run
+            run = []
+        run.append(part)
+    if run:
+        yield run
+
+
+def _ends(part: Part) -> tuple[int, int]:
+    assert isinstance(part, Lerp | Slerp)  # noqa: S101 - the first of a run
+    return part.of
+
+
 class _Evaluation:
     """Evaluates parts that are made of those that were found."""
 
@@ -89,8 +113,19 @@ class _Evaluation:
         self._found = found
         self._angles: dict[tuple[int, int], tuple[float, float]] = {}
 
-    def of(self, part: Composed) -> Float64s:
-        """Evaluate a part."""
+    def of(self, run: Sequence[Part]) -> list[Float64s]:
+        """Evaluate parts, of which there are several only on one line or arc."""
+        if len(run) == 1:
+            return [self._one(run[0])]
+        ends = _ends(run[0])
+        t = np.array([part.t for part in run if isinstance(part, Lerp | Slerp)])
+        angle, divisor = self._angle(ends) if isinstance(run[0], Slerp) else (0.0, 0.0)
+        weights = [1 - t, t] if divisor < MIN_SINE else [sines(each * angle) / divisor for each in (1 - t, t)]
+        start, end = (weight[:, None] * self._found[each] for weight, each in zip(weights, ends, strict=True))
+        return list(start + end)
+
+    def _one(self, part: Part) -> Float64s:
+        """Evaluate a part that is no sample."""
         if isinstance(part, Vector):
             if len(part.numbers) != self._size:
                 raise RequestError(f"a vector has {len(part.numbers)} numbers, a latent of this model {self._size}")
@@ -99,6 +134,7 @@ class _Evaluation:
             return self._found[part.of[0]] + part.half_width * noise(part.seed, self._size)
         if isinstance(part, Truncate):
             return self._centre + part.share * (self._found[part.of[0]] - self._centre)
+        assert not isinstance(part, SampleLatent)  # noqa: S101 - those were made together
         total = self._sum(self._weights(part), part.of)
         return total / len(part.of) if isinstance(part, Mean) else total
 
@@ -119,12 +155,16 @@ class _Evaluation:
             total += weight * self._found[each]
         return total
 
-    def _arc(self, of: tuple[int, int], t: float) -> tuple[float, float]:
-        """Return the weights of the two ends of an arc."""
+    def _angle(self, of: tuple[int, int]) -> tuple[float, float]:
+        """Return the angle between two parts, and its sine."""
         if of not in self._angles:
             angle = angle_between(*(self._found[each] for each in of))
             self._angles[of] = angle, sine(angle)
-        angle, divisor = self._angles[of]
+        return self._angles[of]
+
+    def _arc(self, of: tuple[int, int], t: float) -> tuple[float, float]:
+        """Return the weights of the two ends of an arc."""
+        angle, divisor = self._angle(of)
         if divisor < MIN_SINE:
             return 1 - t, t
         return sine((1 - t) * angle) / divisor, sine(t * angle) / divisor
@@ -155,10 +195,18 @@ def sine(x: float) -> float:
         sign, rest = -sign, rest - math.pi
     if rest > math.pi / 2:
         rest = math.pi - rest
-    total = 0.0
-    for n in range(2 * _TERMS_OF_SINE - 2, 0, -2):
-        total = (1.0 + total) * (-rest * rest / (n * (n + 1)))
-    return sign * rest * (1.0 + total)
+    return sign * rest * _horner(rest * rest, _SINE)
+
+
+def sines(x: Float64s) -> Float64s:
+    """Return the sines of many numbers, each with the bits that `sine` gives it."""
+    rest = np.fmod(x, 2 * math.pi)  # NaN where x is not finite
+    sign, rest = np.copysign(1.0, rest), np.abs(rest)
+    beyond = rest > math.pi
+    sign, rest = np.where(beyond, -sign, sign), np.where(beyond, rest - math.pi, rest)
+    rest = np.where(rest > math.pi / 2, math.pi - rest, rest)
+    found: Float64s = sign * rest * polynomial(rest * rest, _SINE)
+    return found
 
 
 def arcsine(x: float) -> float:
@@ -188,6 +236,7 @@ def _horner(x: float, powers: Sequence[float]) -> float:
     return total
 
 
+_SINE = tuple((-1) ** n / math.factorial(2 * n + 1) for n in reversed(range(_TERMS_OF_SINE)))
 _NUMERATOR = (
     3.47933107596021167570e-05,
     7.91534994289814532176e-04,

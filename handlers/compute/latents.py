@@ -88,12 +88,13 @@ def normal_numbers(words: NDArray[np.uint64]) -> Float64s:
 
 def _ratio(x: Float64s, coefficients: tuple[tuple[float, ...], tuple[float, ...]]) -> Float64s:
     """Return the quotient of two polynomials, with coefficients from the highest power down."""
-    numerator, denominator = (_polynomial(x, powers) for powers in coefficients)
+    numerator, denominator = (polynomial(x, powers) for powers in coefficients)
     quotient: Float64s = numerator / denominator
     return quotient
 
 
-def _polynomial(x: Float64s, powers: tuple[float, ...]) -> Float64s:
+def polynomial(x: Float64s, powers: tuple[float, ...]) -> Float64s:
+    """Return a polynomial, with coefficients from the highest power down."""
     total = np.full_like(x, powers[0])
     for coefficient in powers[1:]:
         total *= x
@@ -110,7 +111,7 @@ def _log(x: Float64s) -> Float64s:
     low = mantissa < 0.7071067811865476
     mantissa = np.where(low, 2 * mantissa, mantissa)
     t = (mantissa - 1) / (mantissa + 1)
-    series = _polynomial(t * t, tuple(1 / (2 * n + 1) for n in reversed(range(_TERMS_OF_LOG))))
+    series = polynomial(t * t, tuple(1 / (2 * n + 1) for n in reversed(range(_TERMS_OF_LOG))))
     logarithm: Float64s = 2 * t * series + (exponent - low) * 0.6931471805599453
     return logarithm
 

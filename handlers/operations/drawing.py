@@ -41,7 +41,8 @@ class Drawing:
         model = passes.model
         config, formulas = model.config, request.formulas
         evaluated = evaluate(formulas, config.latent_size, config.latent_distribution)
-        rows = _Rows(evaluated.numbers.astype(np.float32), classes_of(config, request, evaluated.first_samples))
+        first_samples = evaluated.first_samples if config.condition_classes else (0,) * len(formulas.latents)
+        rows = _Rows(evaluated.numbers.astype(np.float32), classes_of(config, request, first_samples))
         places = np.arange(len(rows.latents))
         if not model.sizes.free and not own_passes:
             rows, places = _placed(rows, formulas, model.micro_batch, config)

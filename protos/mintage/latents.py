@@ -52,16 +52,28 @@ def parts_of(latent: Latent) -> dict[str, Latent]:
     return {}
 
 
+def inside(latent: Latent) -> Sequence[Latent]:
+    """Return the latents inside a formula, in their order: those of `parts_of` without their paths."""
+    match latent.WhichOneof("value"):
+        case "sample" | "values" | "direction":
+            return ()
+        case "slerp":
+            return start_of(latent.slerp), latent.slerp.to
+        case "sum":
+            return [term.latent for term in latent.sum.terms]
+    return list(parts_of(latent).values())
+
+
 def part_count(latent: Latent) -> int:
     """Return how many parts a formula has, itself included."""
-    return 1 + sum(map(part_count, parts_of(latent).values()))
+    return 1 + sum(map(part_count, inside(latent)))
 
 
 def samples_of(latent: Latent) -> list[latents_pb2.SampleLatent]:
     """Return the samples in a formula, in their order."""
     if latent.WhichOneof("value") == "sample":
         return [latent.sample]
-    return [found for part in parts_of(latent).values() for found in samples_of(part)]
+    return [found for part in inside(latent) for found in samples_of(part)]
 
 
 def shifted(latent: Latent, by: int) -> Latent:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import numpy as np
-from mintage.latents import parts_of
+from mintage.latents import Path, inside
 from mintage.v1.latents_pb2 import Latent
 from numpy.typing import NDArray
 
@@ -42,11 +42,18 @@ def draw_request(
         drop: Feature maps of hidden layers, from 1, that are set to 0.
         keep: Feature maps of hidden layers, all but which are set to 0.
     """
-    classes = {"class": class_index, "class_sample": class_sample}
-    given = {name: value for name, value in classes.items() if value is not None}
+    given = _classes(class_index, class_sample)
     masks = {"drop": drop, "keep": keep}
     lists = {name: [[layer, list(each)] for layer, each in maps.items()] for name, maps in masks.items() if maps}
     return request_of({"op": "draw", **written(latents, directions), **given, **lists})
+
+
+def walk_request(
+    path: Path, frames: range, directions: Directions, *, class_index: int | None, class_sample: int | None
+) -> dict[str, bytes]:
+    """Ask for frames of a walk: as `draw_request` for their formulas, without making those."""
+    given = _classes(class_index, class_sample)
+    return request_of({"op": "draw", **_written_walk(path, frames, directions), **given})
 
 
 def evaluate_request(latents: Sequence[Latent], directions: Directions) -> dict[str, bytes]:
@@ -79,6 +86,25 @@ def written(latents: Sequence[Latent], directions: Directions) -> dict[str, obje
     return {"parts": list(parts.numbers), "latents": numbers}
 
 
+def _classes(class_index: int | None, class_sample: int | None) -> dict[str, object]:
+    classes = {"class": class_index, "class_sample": class_sample}
+    return {name: value for name, value in classes.items() if value is not None}
+
+
+def _written_walk(path: Path, frames: range, directions: Directions) -> dict[str, object]:
+    """Write frames of a walk as `written` does their formulas."""
+    parts, ends = _Parts(directions), dict[int, int]()
+    latents = []
+    for frame in frames:
+        leg, step = divmod(frame, path.frames_per_leg)
+        for end in (leg, leg + 1) if step else (leg,):
+            if end not in ends:
+                ends[end] = parts.add(path.through[end % len(path.through)])
+        between = (path.function, ends[leg], ends.get(leg + 1), step / path.frames_per_leg)
+        latents.append(parts.numbers.setdefault(between, len(parts.numbers)) if step else ends[leg])
+    return {"parts": list(parts.numbers), "latents": latents}
+
+
 @dataclass(frozen=True, slots=True)
 class _Parts:
     """Parts in the order in which they can be computed, each with its number."""
@@ -88,7 +114,7 @@ class _Parts:
 
     def add(self, latent: Latent) -> int:
         """Add a formula with all that is inside it, unless it is there; returns its number."""
-        part = self._part(latent, [self.add(inner) for inner in parts_of(latent).values()])
+        part = self._part(latent, [self.add(inner) for inner in inside(latent)])
         return self.numbers.setdefault(part, len(self.numbers))
 
     def _part(self, latent: Latent, of: Sequence[int]) -> Part:

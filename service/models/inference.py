@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
-from mintage.latents import part_count
+from mintage.latents import Path, part_count
 from mintage.v1.latents_pb2 import Latent
 from numpy.typing import NDArray
 
@@ -68,6 +68,11 @@ class DrawnLatents:
     drop: Maps = field(default_factory=dict)
     keep: Maps = field(default_factory=dict)
 
+    @property
+    def part_counts(self) -> list[int]:
+        """How many parts each formula has."""
+        return list(map(part_count, self.latents))
+
     def request(self, start: int, stop: int) -> dict[str, bytes]:
         """Ask for some of them."""
         return drawing_messages.draw_request(
@@ -77,6 +82,34 @@ class DrawnLatents:
             class_sample=self.class_sample,
             drop=self.drop,
             keep=self.keep,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnWalk:
+    """Frames of a walk that are to be drawn; `class_index` and `class_sample` as in DrawnLatents."""
+
+    path: Path
+    frames: range
+    directions: Directions
+    class_index: int | None
+    class_sample: int | None
+
+    @property
+    def part_counts(self) -> list[int]:
+        """How many parts the formula of each frame has, at most."""
+        ends = list(map(part_count, self.path.through))
+        legs = (frame // self.path.frames_per_leg for frame in self.frames)
+        return [1 + ends[leg % len(ends)] + ends[(leg + 1) % len(ends)] for leg in legs]
+
+    def request(self, start: int, stop: int) -> dict[str, bytes]:
+        """Ask for some of them."""
+        return drawing_messages.walk_request(
+            self.path,
+            self.frames[start:stop],
+            self.directions,
+            class_index=self.class_index,
+            class_sample=self.class_sample,
         )
 
 
@@ -174,9 +207,13 @@ class Inference:
         )
         return GeneratedFiles([file for part in parts for file in part.files], parts[0].device_class)
 
-    async def draw(self, record: ModelRecord, drawn: DrawnLatents, *, encoding: Encoding, caller: Caller) -> DrawnFiles:
+    async def draw(
+        self, record: ModelRecord, drawn: DrawnLatents | DrawnWalk, *, encoding: Encoding, caller: Caller
+    ) -> DrawnFiles:
         """Draw latents."""
-        requests = [(drawn.request(start, stop), stop - start) for start, stop in latent_spans(record, drawn.latents)]
+        requests = [
+            (drawn.request(start, stop), stop - start) for start, stop in latent_spans(record, drawn.part_counts)
+        ]
         parts = await self._images(
             record,
             requests,
@@ -323,17 +360,16 @@ def spans(record: ModelRecord, first_index: int, count: int, *, answer_bytes: in
         start = stop
 
 
-def latent_spans(record: ModelRecord, latents: Sequence[Latent]) -> Iterator[tuple[int, int]]:
+def latent_spans(record: ModelRecord, part_counts: Sequence[int]) -> Iterator[tuple[int, int]]:
     """Cut latents into calls from one position to another, by their images and the parts of their formulas."""
     limit = _call_images(record.height * record.width * record.channels)
     start, parts = 0, 0
-    for index, latent in enumerate(latents):
-        own = part_count(latent)
+    for index, own in enumerate(part_counts):
         if index > start and (index - start == limit or parts + own > CALL_PARTS):
             yield start, index
             start, parts = index, 0
         parts += own
-    yield start, len(latents)
+    yield start, len(part_counts)
 
 
 def _call_images(image_bytes: int) -> int:

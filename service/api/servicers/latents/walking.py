@@ -21,7 +21,7 @@ from service.api.servicers.generation import PART_IMAGES
 from service.backend.drawing_messages import Directions
 from service.images.difference import rms_differences
 from service.models.directions.store import SavedDirections
-from service.models.inference import DrawnFiles, DrawnLatents, Inference
+from service.models.inference import DrawnFiles, DrawnWalk, Inference
 from service.models.registry import ModelRecord, Registry
 from service.settings import Settings
 from service.validation import Violations
@@ -60,7 +60,7 @@ class LatentWalking:
         async def drawn(frames: range) -> tuple[range, list[Latent], DrawnFiles]:
             caller = caller_of(context, self._settings.max_deadline_s)
             latents = [path.latent(frame) for frame in frames]
-            what = DrawnLatents(latents, known, class_index, class_sample=None if class_index is not None else first)
+            what = DrawnWalk(path, frames, known, class_index, first if class_index is None else None)
             part = await streams.let_in(
                 lambda: self._inference.draw(record, what, encoding=ENCODINGS[chosen], caller=caller),
                 caller,
