@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -114,11 +114,10 @@ class Changes:
 
     def begin(self, model: str, *, archive: str, workers: int) -> Progress:
         """Begin a change, which waits until `made` makes it."""
-        change = Change(model, archive, workers, time.time())
-        others = self._mine.setdefault(model, [])
-        others[:] = [other for other in others if other.change.under_way]
-        others.append(Progress(self._folder, change))
-        return others[-1]
+        self._mine = {name: kept for name, made in self._mine.items() if (kept := _without_old(made))}
+        progress = Progress(self._folder, Change(model, archive, workers, time.time()))
+        self._mine.setdefault(model, []).append(progress)
+        return progress
 
     @contextlib.asynccontextmanager
     async def made(self, progress: Progress) -> AsyncIterator[None]:
@@ -136,13 +135,13 @@ class Changes:
 
     def last(self, model: str) -> Change | None:
         """The change of a model that is under way, or else the last one; None if there is none, or it was long ago."""
-        mine = self._mine.get(model, [])
+        mine = _without_old(self._mine.get(model, []))
         under_way = [each.change for each in mine if each.change.under_way]
         if under_way:
             return next((change for change in under_way if change.stage != "waiting"), under_way[0])
         written = self._read(self._folder / f"{model}.json")
-        known = [mine[-1].change] if mine else []
-        return max([*known, *([written] if written else [])], key=lambda change: change.start_time, default=None)
+        known = [each.change for each in mine] + ([written] if written else [])
+        return max(known, key=lambda change: change.start_time, default=None)
 
     def under_way(self) -> list[Change]:
         """Every change that has not ended, in order of the models' names."""
@@ -156,13 +155,16 @@ class Changes:
         (self._folder / f"{model}.json").unlink(missing_ok=True)
 
     def _read(self, path: Path) -> Change | None:
-        """Read a change; one that is old is forgotten, one that cannot be read does not count."""
+        """Read a change; one that is old is removed, one that cannot be read does not count."""
         try:
             changed_at = path.stat().st_mtime
             change = _CHANGE.validate_json(path.read_bytes(), strict=True)
         except (OSError, ValidationError):
             return None
         age_s = time.time() - changed_at
+        if age_s > KEPT_S:
+            with contextlib.suppress(OSError):
+                path.unlink()
         if change.model != path.stem or age_s > KEPT_S:
             return None
         if change.under_way and age_s > ORPHANED_S:
@@ -177,6 +179,11 @@ class Changes:
                 error_message=message,
             )
         return change
+
+
+def _without_old(made: Iterable[Progress]) -> list[Progress]:
+    """Leave out changes that ended long ago."""
+    return [each for each in made if each.change.under_way or time.time() - each.change.end_time <= KEPT_S]
 
 
 async def _touch(progress: Progress) -> None:
