@@ -166,7 +166,8 @@ class Registry:
             found = entry.record
             if found is not None and found.kind == "discriminator" and found.run_digest == generator.run_digest:
                 return self.ready(found.name, "discriminator")
-        text = f"the discriminator of models/{generator.name} is not loaded; `mintage pack` packs it from the same run"
+        what = f"the discriminator of models/{generator.name} is not loaded"
+        text = f"{what}: pack it from the same run and load it, or compare pixels only"
         raise FailedPrecondition(text, reason="NO_DISCRIMINATOR", metadata={"run_digest": generator.run_digest})
 
     def condition(self, record: ModelRecord) -> Condition:

@@ -179,7 +179,7 @@ def direction_towards(
         timeout_s: Time limit in seconds; None is the client's.
 
     Returns: the direction, one standard deviation of the model's latents long. Its `accuracy` is the share of held-out
-        samples for which the fit says rightly whether the answer lies above the median; guessing gives 0.5.
+        samples that the fit puts on the right side of the boundary, averaged over both sides; guessing gives 0.5.
 
     Raises:
         InputError: if a number does not fit its field.

@@ -602,7 +602,10 @@ class Direction(_message.Message):
     description: _builtins.str
     """How it was found, for people, such as `4 samples against 4`."""
     accuracy: _builtins.float
-    """What it is worth: accuracy on held-out samples, from 0 to 1, if it was fitted to answers."""
+    """What it is worth, if it was fitted to answers: the share of held-out samples that the fit puts on the right side,
+    averaged over those above the boundary and those below, so that guessing gives 0.5. The boundary is a probability of
+    1/2 of a class, and the median of activations, or of probabilities if nearly all lie on one side of 1/2.
+    """
     strength: _builtins.float
     """Variance of the first layer's outputs along it, as a share of the largest, if it comes from weights."""
     model_digest: _builtins.str

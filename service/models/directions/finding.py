@@ -28,6 +28,7 @@ from service.models.registry import ModelRecord
 
 Float64s = NDArray[np.float64]
 
+EVEN_LOGIT = 0.0  # of a probability of 1/2
 HELD_OUT_SHARE = 5  # for so many samples that are fitted, one is held out
 
 
@@ -115,7 +116,9 @@ class DirectionFinder:
             drawn = [sample(seed, index) for index in range(start, stop)]
             latents.append(await self._numbers(record, drawn, {}, caller))
             answers.append(await self._answers(record, other, answer, drawn, caller))
-        fit = functools.partial(linear_fit, np.concatenate(latents), np.concatenate(answers), held_out=held_out)
+        points, targets = np.concatenate(latents), np.concatenate(answers)
+        boundary = EVEN_LOGIT if isinstance(answer, ClassAnswer) else None
+        fit = functools.partial(linear_fit, points, targets, held_out=held_out, boundary=boundary)
         found = await self._inference.in_pool(fit)
         what = _shown(answer, other)
         if found is None:
@@ -160,6 +163,7 @@ def _shown(answer: Answer, other: ModelRecord) -> str:
 
 
 def _described(what: str, found: LinearFit, samples: int) -> str:
-    ranked = f", AUROC {found.auroc:.3f}" if found.auroc is not None else ""
-    measured = f"accuracy {found.accuracy:.3f}{ranked} on {found.held_out} held-out samples"
-    return f"towards {what}, fitted to {samples} samples: {measured}"
+    measures = {"accuracy": found.accuracy, "AUROC": found.auroc}
+    measured = ", ".join(f"{name} {value:.3f}" for name, value in measures.items() if value is not None)
+    held_out = f"{found.held_out} held-out samples, {found.above} of them above the boundary"
+    return f"towards {what}, fitted to {samples} samples: {measured or 'nothing to measure'} on {held_out}"

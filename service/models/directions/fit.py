@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 Float64s = NDArray[np.float64]
 
 PENALTIES = np.logspace(-6, 2, 33)  # shares of the largest squared singular value
-LEAST_PROBABILITY = 1e-6  # that a logit is taken of; float32 cannot tell much more
+LEAST_PROBABILITY = 0.01  # that a logit is taken of: what a classifier is sure of, it may be less or more sure of
+LEAST_SHARE = 0.02  # of the fitted latents on either side of a boundary, for it to be one
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +24,17 @@ class LinearFit:
 
     Attributes:
         values: [Z], one standard deviation of the latents long.
-        accuracy: Share of the held-out latents for which the fit says rightly whether the answer lies above the median
-            of the fitted ones; guessing gives 0.5.
-        auroc: Probability that of two held-out latents, one above and one below, the fit ranks the upper one higher;
-            None if all lie on one side.
-        held_out: How many there were.
+        accuracy: Share of the held-out latents that the fit puts on the right side of the boundary, averaged over both
+            sides, so that guessing gives 0.5; None if all lie on one side.
+        auroc: Probability that of two held-out latents, one on each side, the fit ranks the upper one higher; or None.
+        above: How many held-out latents lie above the boundary,
+        held_out: of how many.
     """
 
     values: Float64s
-    accuracy: float
+    accuracy: float | None
     auroc: float | None
+    above: int
     held_out: int
 
 
@@ -43,26 +45,47 @@ def logits(probabilities: NDArray[np.float32]) -> Float64s:
     return found
 
 
-def linear_fit(latents: Float64s, answers: Float64s, *, held_out: int) -> LinearFit | None:
-    """Fit answers [N] to latents [N, Z], of which the last `held_out` only measure; None if all answers are equal."""
+def linear_fit(
+    latents: Float64s, answers: Float64s, *, held_out: int, boundary: float | None = None
+) -> LinearFit | None:
+    """Fit answers to latents; None if all answers are equal.
+
+    Args:
+        latents: [N, Z].
+        answers: [N].
+        held_out: How many of the last ones only measure.
+        boundary: Of answers, between having a property and lacking it. None, or one that nearly all fitted answers lie
+            on one side of, takes their median.
+    """
     fitted, held = latents[:-held_out], latents[-held_out:]
     known, wanted = answers[:-held_out], answers[-held_out:]
     if np.ptp(known) == 0:
         return None
-    centre, mean = fitted.mean(axis=0), known.mean()
-    weights = ridge(fitted - centre, known - mean)
+    weights = ridge(fitted - fitted.mean(axis=0), known - known.mean())
     length = float(np.linalg.norm(weights))
     if length == 0:
         return None
-    guessed, median = (held - centre) @ weights + mean, float(np.median(known))
-    above = wanted > median
-    deviation = float(fitted.std())
+    if boundary is None or not LEAST_SHARE <= (known > boundary).mean() <= 1 - LEAST_SHARE:
+        boundary = float(np.median(known))
+    above, guessed = wanted > boundary, held @ weights
     return LinearFit(
-        values=weights * (deviation / length),
-        accuracy=float(((guessed > median) == above).mean()),
+        values=weights * (float(fitted.std()) / length),
+        accuracy=_accuracy(guessed, above, _middle(fitted @ weights, known > boundary)),
         auroc=auroc(guessed[above], guessed[~above]),
+        above=int(above.sum()),
         held_out=held_out,
     )
+
+
+def _middle(guessed: Float64s, above: NDArray[np.bool_]) -> float:
+    """Return the middle between what is guessed on average of the two sides."""
+    return float(guessed[above].mean() + guessed[~above].mean()) / 2 if above.any() else float(guessed.max())
+
+
+def _accuracy(guessed: Float64s, above: NDArray[np.bool_], middle: float) -> float | None:
+    if above.all() or not above.any():
+        return None
+    return float((guessed[above] > middle).mean() + (guessed[~above] <= middle).mean()) / 2
 
 
 def ridge(points: Float64s, targets: Float64s) -> Float64s:
