@@ -211,15 +211,20 @@ def problems(command: list[str]) -> Iterator[str]:
     if command[0] in ("test", "..."):
         return
     verb: Any = get_command(app)
+    own = 0  # arguments of a group that come before its verb
     for word in command:
         if word in ("&&", "#"):
             return
-        if hasattr(verb, "commands") and not word.startswith("-"):
+        if own and not word.startswith("-"):
+            own -= 1
+        elif hasattr(verb, "commands") and not word.startswith("-"):
             alternatives = word.split("|")
             if unknown := [each for each in alternatives if each not in verb.commands and each != "..."]:
                 yield f"{' '.join(command)}: no verb {unknown[0]}"
                 return
             verb = verb.commands.get(alternatives[0], verb)
+            is_group = hasattr(verb, "commands")
+            own = sum(each.param_type_name == "argument" for each in verb.params) if is_group else 0
         elif re.match(r"--?[a-z]", word):
             known = {"--help", *(name for each in verb.params for name in (*each.opts, *each.secondary_opts))}
             if word.partition("=")[0] not in known:
