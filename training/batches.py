@@ -84,6 +84,11 @@ class RealBatches:
         chosen = self._orders.order("initialise", 0, len(self._data))[:count]
         return to_tensor(self._data.images[chosen])
 
+    def some(self, count: int) -> RealBatch:
+        """Return at most so many images in an order of their own, always the same ones, for batch statistics."""
+        chosen = self._orders.order("calibrate", 0, len(self._data))[:count]
+        return RealBatch(to_tensor(self._data.images[chosen]), torch.from_numpy(self._data.labels[chosen]))
+
 
 @dataclass(frozen=True, slots=True)
 class SemiSupervisedBatch:

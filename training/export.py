@@ -11,11 +11,25 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from training.errors import RunError
+from training.batches import RealBatches
+from training.data import LabelledImages
+from training.errors import DataError, RunError
+from training.families import family_of
+from training.networks.dcgan import Discriminator
 from training.neurons.concepts import CONCEPTS_FILE, read_concepts
 from training.recipes import Kind
 from training.runs.card import CARD_FILE
-from training.runs.checkpoint import CONFIG_FILE, SCALE, SECTIONS, WEIGHTS_FILE, load_run, write_atomically
+from training.runs.checkpoint import (
+    CONFIG_FILE,
+    SCALE,
+    SECTIONS,
+    WEIGHTS_FILE,
+    Run,
+    load_run,
+    section,
+    write_atomically,
+)
+from training.steps.adversarial import CALIBRATION_IMAGES
 
 LATEST_SAMPLES = "samples/latest.png"
 Precision = Literal["float32", "float16"]
@@ -28,6 +42,7 @@ def export(
     only: Kind | None = None,
     precision: Precision = "float32",
     discriminator: Literal["float", "int8"] = "float",
+    real: LabelledImages | None = None,
 ) -> Path:
     """Copy what serving reads of a run into a new folder, and return the folder.
 
@@ -41,8 +56,11 @@ def export(
         precision: of the stored weights; serving computes in float32 in either case.
         discriminator: "int8" stores the weights of a discriminator's layers in 8 bits, each unit's as multiples of a
             256th of its range: enough for explaining and inverting, where no score is computed from them.
+        real: training images, on which the batch statistics of a DCGAN's averaged discriminator are computed anew.
+            Runs from before they were stored need this.
 
     Raises:
+        DataError: if the real images are not those of the run.
         RunError: if the run's weights or concepts are missing or damaged, it has no such network, a weight exceeds the
             range of float16, or the folder is not empty.
     """
@@ -54,6 +72,8 @@ def export(
     weights = {name: tensor for name, tensor in opened.weights.items() if name.startswith(prefixes)}
     if not weights:
         raise RunError(f"{run} holds no {only or 'network'} to export; its recipe is {opened.config.recipe}")
+    if real is not None:
+        weights |= _calibrated(opened, real)
     small = _rounded(weights) if discriminator == "int8" else {}
     rest = {name: tensor for name, tensor in weights.items() if name not in small}
     if precision == "float16":
@@ -71,6 +91,20 @@ def export(
     with safe_open(run / WEIGHTS_FILE, "pt") as file:
         write_atomically(folder / WEIGHTS_FILE, save(weights, file.metadata()))
     return folder
+
+
+def _calibrated(run: Run, real: LabelledImages) -> dict[str, Tensor]:
+    """Return the averaged discriminator with the batch statistics of real images."""
+    config, prefix = run.config, SECTIONS["discriminator"]["discriminator."]
+    network = family_of(config).discriminator()
+    if not isinstance(network, Discriminator):
+        raise RunError(f"{config.recipe} has no batch statistics of real images to compute")
+    if real.sha256() != config.data_sha256:
+        raise DataError(f"{real.name} does not hold the images that {run.path} was trained on")
+    network.load_state_dict(section(run.weights, prefix))
+    batch = RealBatches(real, seed=config.settings.seed, batch=CALIBRATION_IMAGES).some(CALIBRATION_IMAGES)
+    network.calibrate_statistics(batch.images, batch.labels if config.condition_classes else None)
+    return {f"{prefix}.{name}": tensor for name, tensor in network.state_dict().items()}
 
 
 def _rounded(weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -10,8 +10,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from tests.support.runs import CONCEPTS, tiny_autoencoder, tiny_run
-from training.errors import RunError
+from tests.training.fakes import blobs, small_dcgan_recipe
+from training.batches import to_tensor
+from training.errors import DataError, RunError
 from training.export import export
+from training.families import family_of
+from training.loop.loop import train
+from training.networks.dcgan import Discriminator
 from training.neurons.concepts import read_concepts
 from training.recipes import Kind
 from training.runs.checkpoint import load_run, run_digest, served_weights
@@ -67,6 +72,27 @@ def test_a_discriminator_in_8_bits_is_read_back_within_half_a_step_of_each_unit(
         if in_8_bits:
             step = before[name].flatten(1).abs().amax(dim=1, keepdim=True) / 127
             assert bool(((tensor - before[name]).flatten(1).abs() <= 0.5001 * step).all())
+
+
+def test_the_averaged_discriminator_has_the_statistics_of_real_images(tmp_path: Path) -> None:
+    data = blobs(side=32)
+    train(small_dcgan_recipe(conditional="yes"), data, tmp_path / "run")
+    weights = served_weights(load_run(tmp_path / "run"), "classifier")
+    network = family_of(load_run(tmp_path / "run").config).discriminator()
+    assert isinstance(network, Discriminator)
+    network.load_state_dict(weights)
+
+    images, labels = to_tensor(data.images), torch.from_numpy(data.labels)  # fewer than are taken at most
+    alone = network.eval()(images, labels)
+    together = network.train()(images, labels)
+    exported = load_run(export(tmp_path / "run", tmp_path / "exported", real=data))
+
+    torch.testing.assert_close(alone, together, atol=1e-2, rtol=0)
+    again = served_weights(exported, "classifier")
+    for name, tensor in weights.items():
+        torch.testing.assert_close(again[name], tensor)
+    with pytest.raises(DataError, match="does not hold the images"):
+        export(tmp_path / "run", tmp_path / "other", real=blobs(side=32, seed=1))
 
 
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:

@@ -164,6 +164,21 @@ class Discriminator(nn.Module):
         """
         return self.logit(self.feature_maps(images, labels)[-1], labels)
 
+    @torch.no_grad()
+    def calibrate_statistics(self, images: Tensor, labels: Tensor | None = None) -> None:
+        """Store the batch statistics of one large batch of real images [N, C, H, W], and switch to eval mode.
+
+        Averaged weights need statistics of their own, and each image is judged alone in eval mode: without them its
+        activations would be those of another network.
+        """
+        for norm in self.norms:
+            if isinstance(norm, nn.BatchNorm2d):
+                norm.momentum = None  # a plain mean, here over this one batch
+                norm.reset_running_stats()
+        self.train()
+        self(images, labels)
+        self.eval()
+
     def feature_maps(self, images: Tensor, labels: Tensor | None = None) -> list[Tensor]:
         """Map images [N, C, H, W] to every layer's maps [N, channels, h, w], after normalisation and activation."""
         one_hot = _one_hot(labels, self.classes, images.dtype)

@@ -24,6 +24,7 @@ from training.recipes.adversarial import AdversarialRecipe
 from training.steps.player import Player, restore_players, state_of, trained
 from training.steps.step import CALIBRATION_STREAM, Losses, constant
 
+CALIBRATION_IMAGES = 512  # as many real ones for the discriminator
 CALIBRATION_LATENTS = 512  # standard error of a stored mean: at most 1 / sqrt(512) = 4 % of the deviation
 INITIALISE_IMAGES = 10_000  # standard error of a pixel's mean: 1 / sqrt(10,000) = 1 % of its deviation
 
@@ -248,10 +249,13 @@ class DcganStep(AdversarialStep):
         """Do nothing: no initial weight of a DCGAN depends on data."""
 
     def calibrate(self, generator: nn.Module, discriminator: nn.Module) -> None:
-        """Store the batch statistics of generated images; see `Step`."""
+        """Store the batch statistics of generated images, and those of real ones in the discriminator; see `Step`."""
         drawn = latents_for(self._settings, CALIBRATION_LATENTS, stream(self._settings.seed, CALIBRATION_STREAM))
         latents = self._acceleration.place(drawn)
         cast(dcgan.Generator, generator).calibrate_statistics(latents, self._cycled(len(latents)))
+        real, place = self._batches.some(CALIBRATION_IMAGES), self._acceleration.place
+        labels = place(real.labels) if self._classes else None
+        cast(dcgan.Discriminator, discriminator).calibrate_statistics(place(real.images), labels)
 
     def generate(self, generator: nn.Module, latents: Tensor) -> Tensor:
         """Map latents [N, Z] to images; see `Step`."""

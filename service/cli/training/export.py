@@ -11,6 +11,7 @@ from service.cli.console import friendly_errors
 from service.cli.training.pack import KindChoice
 
 if TYPE_CHECKING:
+    from training.data import LabelledImages
     from training.recipes import Kind
 
 ONLY: dict[KindChoice, Kind | None] = {
@@ -40,20 +41,49 @@ def export(
             help="Store the weights of a discriminator's layers in 8 bits: enough for explaining and inverting.",
         ),
     ] = False,
+    calibrate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SOURCE",
+            help="The run's training images, to compute the batch statistics of a DCGAN's discriminator on. For runs "
+            "that were trained before these were stored.",
+        ),
+    ] = None,
 ) -> None:
     """Copy what serving reads of a run: configuration, weights, concepts, card, samples. The copy can be packed."""
     from training.export import export as export_run
 
     with friendly_errors():
+        real = None if calibrate is None else _training_images(run, calibrate)
         made = export_run(
             run,
             folder,
             only=ONLY[kind],
             precision="float16" if half else "float32",
             discriminator="int8" if small_discriminator else "float",
+            real=real,
         )
     megabytes = sum(path.stat().st_size for path in made.rglob("*") if path.is_file()) / 1e6
     typer.echo(f"{made}: {megabytes:.1f} MB")
+
+
+def _training_images(run: Path, source: str) -> LabelledImages:
+    """Load the images that a run was trained on."""
+    from service.cli.data_options import bars
+    from training.data import load
+    from training.runs.checkpoint import load_config
+
+    config = load_config(run)
+    with bars() as progress:
+        task = progress.add_task(f"decoding {source}", total=None)
+        return load(
+            source,
+            "train",
+            size=(config.height, config.width),
+            channels=config.channels,
+            jpeg_quality=config.jpeg_quality,
+            on_progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
 
 
 def register(app: typer.Typer) -> None:
