@@ -19,9 +19,11 @@ MODELS = Path(__file__).resolve().parents[3] / "models"
 _SHIPPED: tuple[tuple[str, str, Kind], ...] = (
     ("digits-generator", "digits-generator", "generator"),
     ("digits-classifier", "digits-ssgan", "classifier"),
+    ("cats-generator", "cats-dcgan", "generator"),
     ("faces-generator", "faces-dcgan", "generator"),
     ("face-neuron", "face-neuron", "neurons"),
     ("digits-discriminator", "digits-generator", "discriminator"),
+    ("cats-discriminator", "cats-dcgan", "discriminator"),
     ("faces-discriminator", "faces-dcgan", "discriminator"),
 )
 _PAIR = {"generator_average", "discriminator_average"}  # parts of the weights that a discriminator's archive holds
@@ -42,18 +44,20 @@ def pack_missing(archives: Path) -> str:
     Args:
         archives: the stack's archive folder; made if missing.
     Returns: what MINTAGE_LOAD_MODELS must be for the stack to load them. Empty in an installation without `models/`.
+        Discriminators are left to `mintage models load`: each model has a process and its memory, and few ask for them.
     """
-    return ",".join(f"{archive.stem}={archive.name}" for archive in _archives(archives))
+    packed = list(_archives(archives))
+    return ",".join(f"{archive.stem}={archive.name}" for archive, kind in packed if kind != "discriminator")
 
 
-def _archives(folder: Path) -> Iterator[Path]:
+def _archives(folder: Path) -> Iterator[tuple[Path, Kind]]:
     for name, run, kind in shipped():
         archive = folder / f"{name}.mar"
         if not (archive.exists() and is_current(archive)):
             from handlers.archive import pack
 
             pack(MODELS / run, kind, archive)
-        yield archive
+        yield archive, kind
 
 
 def _parts(run: Path) -> set[str]:
