@@ -23,9 +23,12 @@ def sample(seed: int, index: int) -> Latent:
 
 def interpolation(function: str, start: Latent, end: Latent, t: float) -> Latent:
     """Return a point between two latents; `function` is `lerp` or `slerp`."""
-    between = latents_pb2.LatentInterpolation(to=end, t=t)
+    latent = Latent()
+    between = latent.lerp if function == "lerp" else latent.slerp
     start_of(between).CopyFrom(start)
-    return Latent(lerp=between) if function == "lerp" else Latent(slerp=between)
+    between.to.CopyFrom(end)
+    between.t = t
+    return latent
 
 
 def start_of(between: latents_pb2.LatentInterpolation) -> Latent:
