@@ -20,13 +20,11 @@ from service.backend import drawing_messages, messages, neuron_messages
 from service.backend.decoding import opened
 from service.backend.torchserve import TorchServe
 from service.backend.workers import Priority
+from tests.e2e.families import SAMPLES, write_generators, write_readers
 from tests.e2e.torchserve import RunningTorchServe, running_torchserve
 from tests.support.direct import classify
-from tests.support.runs import tiny_autoencoder, tiny_run
-from tests.training.fakes import blobs, small_adversarial_recipe, small_dcgan_recipe
-from training.loop.loop import train
-from training.probe.run import probe_run
-from training.recipes import Kind, ProbeRecipe, recipe_named
+from tests.training.fakes import blobs
+from training.recipes import Kind
 
 pytestmark = pytest.mark.e2e
 
@@ -46,19 +44,8 @@ CALLERS = 16
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One of every family: the nets of 2014, DCGANs with and without classes, a probe, a K+1 GAN, an autoencoder."""
-    folder = tmp_path_factory.mktemp("runs")
-    data = blobs(side=32)
-    train(small_adversarial_recipe(), data, folder / "nets")
-    train(small_dcgan_recipe(conditional="yes"), data, folder / "dcgan")
-    train(small_dcgan_recipe(), data, folder / "plain")
-    recipe = recipe_named("probe").overridden({"validation_share": 0.2})
-    assert isinstance(recipe, ProbeRecipe)
-    probe_run(folder / "plain", data, folder / "probe", recipe=recipe, test=None)
-    for name in ("digits", "judge"):
-        tiny_run(folder / name)
-    tiny_autoencoder(folder / "eyes")
-    return folder
+    """One of every family."""
+    return write_readers(write_generators(tmp_path_factory.mktemp("runs")))
 
 
 @pytest.fixture(scope="module")
@@ -142,8 +129,8 @@ def asked_by_many(
 def test_a_sample_is_the_same_alone_in_company_in_a_job_and_after_a_restart(
     server: RunningTorchServe, name: str
 ) -> None:
-    spans = shuffled_spans(200)
-    [whole] = asked_by_many(server, name, [messages.generate_request(7, 0, 200)])
+    spans = shuffled_spans(SAMPLES)
+    [whole] = asked_by_many(server, name, [messages.generate_request(7, 0, SAMPLES)])
     requests = [messages.generate_request(7, first, count) for first, count in spans]
     for (first, count), found in zip(spans, asked_by_many(server, name, requests), strict=True):
         assert np.array_equal(found["images"], whole["images"][first : first + count])
