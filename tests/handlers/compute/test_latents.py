@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handlers.compute import latents as module
-from handlers.compute.latents import Distribution, latents
+from handlers.compute.latents import Distribution, latents, raw_words
 
 DISTRIBUTIONS: tuple[Distribution, ...] = get_args(Distribution)
 
@@ -113,3 +113,13 @@ def test_arguments_outside_their_range_are_refused(seed: int, first: int, count:
 def test_an_unknown_distribution_is_refused() -> None:
     with pytest.raises(ValueError, match="none of uniform01, uniform11, normal"):
         latents(0, 0, 1, 1, "cauchy")  # type: ignore[arg-type]
+
+
+def test_words_are_those_of_a_new_generator_whatever_was_drawn_before() -> None:
+    draw = np.random.default_rng(4)
+    for _ in range(50):
+        seed, first, count, size = (int(draw.integers(0, most)) for most in (2**63, 2**62, 5, 30))
+        counters = -(-(size + 1) // 4)
+        words = np.random.Philox(key=seed, counter=first * counters).random_raw(count * counters * 4)
+        expected = words.reshape(count, counters * 4)[:, : size + 1]
+        assert np.array_equal(raw_words(seed, first, count, size + 1), expected)
