@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from service.images.decode import CHANNELS
 from service.jobs import intents
 from service.jobs.dispatch.contact_sheet import CONTACT_SHEET, contact_sheet
 from service.jobs.faults import crash_point
@@ -97,7 +98,7 @@ def _ending(
     digests = {marker.shard: marker.digest for marker in markers}
     missing = {shard: errors.get(shard, "") for shard in range(plan.shards) if shard not in digests and not cancelled}
     digest, size_bytes = root_digest(digests.values()), sum(marker.bytes for marker in markers)
-    if markers and plan.sampling:
+    if markers and plan.sampling and plan.channels in CHANNELS:
         with output.temporary(CONTACT_SHEET) as temporary:
             temporary.file.write(contact_sheet(output, plan, markers))
             output.replace(temporary, CONTACT_SHEET)

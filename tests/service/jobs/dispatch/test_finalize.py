@@ -127,6 +127,13 @@ def test_large_images_are_made_smaller_on_the_contact_sheet(tmp_path: Path) -> N
         assert sheet.size == (3 * 66 + 2, 132)
 
 
+def test_a_job_of_images_that_are_no_pictures_ends_without_a_contact_sheet(tmp_path: Path) -> None:
+    plan = sample_plan(count=3, channels=2, format="npz")
+    make_shards(tmp_path, plan, range(plan.shards))
+    assert finalize(LocalStore(tmp_path), plan, cancelled=False, errors={}).state == "SUCCEEDED"
+    assert not (folder(tmp_path) / "contact-sheet.png").exists()
+
+
 def scored(root: Path, *, generated: bool = True) -> tuple[Plan, np.ndarray]:
     make_shards(root, PLAN, range(3))
     source = finalize(LocalStore(root), PLAN, cancelled=False, errors={})
