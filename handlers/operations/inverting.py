@@ -1,8 +1,8 @@
 """Inverts images: a request takes a few steps of some starts, and carries where they are, so none takes long.
 
 A step costs about six passes of its rows: the generator and the discriminator, there and back. So STEP_ROWS rows cost
-no more than a forward pass of 64, and other work is done between two requests. A worker keeps nothing between them: any
-worker of the model can go on, and nothing more is computed for a caller who has left.
+no more than a plain forward pass of 64, and other work is done between two requests. A worker keeps nothing between
+them: any worker of the model can go on, and nothing more is computed for a caller who has left.
 """
 
 from __future__ import annotations
