@@ -190,7 +190,7 @@ PIXELS = blobs(side=32).images
 @pytest.mark.parametrize(
     ("recipe", "pixels", "message"),
     [
-        (small_dcgan_recipe(), PIXELS[:, :28, :28], "no form for images of 28 x 28 with 1 channels: it needs 32 x 32"),
+        (small_dcgan_recipe(), PIXELS[:, :27, :27], "no form for images of 27 x 27 with 1 channels: it needs 28 x 28"),
         (small_dcgan_recipe(), PIXELS[:, :16], "no form for images of 32 x 16"),
         (small_dcgan_recipe(), PIXELS.repeat(2, axis=3), "with 2 channels"),
         (
