@@ -57,6 +57,8 @@ def _raw(images: np.ndarray) -> Fields:
 _NEURON = {"stage": 3, "unit": 0, "sign": 1}
 _RAW = generation_pb2.IMAGE_FORMAT_RAW
 _SAMPLE = {"sample": {"seed": 3, "index": 4}}
+_LATENTS = [_SAMPLE, {"sample": {"seed": 3, "index": 5}}]
+_BOX = {"index": 0, "left": 1, "top": 1, "width": 2, "height": 2}
 _JUDGED, _SEEN = {"model": "models/judge", "raw": _raw(_COLOUR)}, {"model": "models/mind", "raw": _raw(_GREY)}
 # Questions whose answers are known: the same bytes from the same archive, whatever happens meanwhile.
 KNOWN: tuple[tuple[str, Fields], ...] = (
@@ -77,11 +79,6 @@ KNOWN: tuple[tuple[str, Fields], ...] = (
     ("mintage.v1.NeuronService/Activations", {**_SEEN, "stage": 2, "units": [1, 7]}),
     ("mintage.v1.NeuronService/Reconstruct", {**_SEEN, "format": _RAW}),
     ("mintage.v1.LatentService/Draw", {"model": "models/gen", "latents": [_SAMPLE], "format": _RAW}),
-    ("mintage.v1.LatentService/Walk", {"model": "models/gen"}),
-    ("mintage.v1.LatentService/Invert", {"model": "models/gen"}),
-    ("mintage.v1.ExplanationService/GuidedBackprop", {"model": "models/judge"}),
-    ("mintage.v1.ExplanationService/TopPatches", {"model": "models/judge"}),
-    ("mintage.v1.ExplanationService/FindFeatureMaps", {"model": "models/judge"}),
 )
 # Of each model that is served throughout, what is asked again and again to see whether it answers.
 PROBES = {"gen": KNOWN[0], "swap": KNOWN[3], "judge": KNOWN[8], "mind": KNOWN[10]}
@@ -120,6 +117,16 @@ OTHERS: dict[str, Callable[[str, random.Random], Fields]] = {
     "mintage.v1.JobService/ListJobs": lambda _, __: {"page_size": 10},
     "mintage.v1.JobService/DeleteJob": lambda job, __: {"name": job, "force": True},
     **{f"mintage.v1.JobService/{method}": _about_a_job(_EXTRA.get(method, {})) for method in _JOB_METHODS},
+    "mintage.v1.LatentService/Walk": lambda _, __: {"model": "models/gen", "through": _LATENTS, "format": _RAW},
+    "mintage.v1.LatentService/Invert": lambda _, __: {"model": "models/gen", "raw": _raw(_COLOUR[:1]), "steps": 3},
+    "mintage.v1.ExplanationService/GuidedBackprop": lambda _, __: {**_JUDGED, "class_name": "one"},
+    "mintage.v1.ExplanationService/TopPatches": lambda _, __: {**_JUDGED, "layer": 1, "maps": [0], "count": 2},
+    "mintage.v1.ExplanationService/FindFeatureMaps": lambda _, __: {
+        "model": "models/gen",
+        "latents": _LATENTS,
+        "boxes": [_BOX],
+        "layer": 1,
+    },
     "mintage.v1.LatentService/ListDirections": lambda _, __: {},
     "mintage.v1.LatentService/SaveDirection": lambda _, __: {},
     "mintage.v1.LatentService/DeleteDirection": lambda _, __: {},
