@@ -27,7 +27,7 @@ class Control:
         self._ledger = ledger
 
     async def pause(self, job: str) -> None:
-        """Hand out no more shards; workers give theirs back at their next micro-batch."""
+        """Hand out no more shards; workers give theirs back within a second."""
         await self._ask("pause", job, "only a job that is queued or running can be paused")
 
     async def resume(self, job: str) -> None:
