@@ -11,7 +11,8 @@ NOT_SHOWN = ("api", "as_json")  # decide nothing in the picture
 
 def again(context: typer.Context) -> str:
     """Return the command line of a verb, with what was typed for it."""
-    words = ["mintage", *context.command_path.split()[1:]]
+    root = context.find_root().command_path  # however the program was started
+    words = ["mintage", *context.command_path.removeprefix(root).split()]
     for parameter in context.command.params:
         name = parameter.name or ""
         source = context.get_parameter_source(name)
