@@ -19,15 +19,15 @@ HEIGHT = 416  # px, close to the histogram's own 420, whose text must stay sharp
 
 
 def main() -> int:
-    """Generate digits and faces, put them beside the histogram that `mintage neurons find` drew, and save the strip."""
+    """Generate digits and cats, put them beside the histogram that `mintage neurons find` drew, and save the strip."""
     with Client(sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:50051") as client:
         digits = client.generate("digits-generator", 7 * 6, seed=SEED)  # uint8 [42, 28, 28, 1]
-        faces = client.generate("faces-generator", 6 * 5, seed=SEED)  # uint8 [30, 64, 64, 3]
+        cats = client.generate("cats-generator", 6 * 6, seed=SEED)  # uint8 [36, 64, 64, 3]
     with Image.open(HISTOGRAM) as drawn:
         histogram = drawn.convert("RGB").resize(
             (drawn.width * HEIGHT // drawn.height, HEIGHT), Image.Resampling.LANCZOS
         )
-    panels = [panel(digits, rows=7), panel(faces, rows=6), histogram]
+    panels = [panel(digits, rows=7), panel(cats, rows=6), histogram]
     strip = Image.new("RGB", (sum(each.width + MARGIN for each in panels) - MARGIN, HEIGHT), "white")
     left = 0
     for each in panels:

@@ -32,9 +32,9 @@ def explain(
     unit: Annotated[
         str | None,
         typer.Option(
-            metavar="A:B",
-            help="Explain feature map B, from 0, of layer A, from 1; of an autoencoder unit B of stage A, or its low "
-            "end as A:B:-1.",
+            metavar="LAYER:MAP",
+            help="Explain a feature map, numbered from 0, of a layer, numbered from 1; of an autoencoder a unit of a "
+            "stage, or its low end: 2:3:-1.",
         ),
     ] = None,
     concept: Annotated[str | None, typer.Option(help="Explain the neuron of this concept, of an autoencoder.")] = None,
@@ -83,7 +83,7 @@ def explain(
         for number, image in enumerate(pixels)
         for tile in (
             Tile(image, images[number].name),
-            Tile(shown(found.gradients[number]), f"unit {found.activations[number]:.3g}"),
+            Tile(shown(found.gradients[number]), f"value {found.activations[number]:.3g}"),
             Tile(shown(baseline.gradients[number]), "random weights"),
         )
     ]
