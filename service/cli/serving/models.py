@@ -106,7 +106,7 @@ def _print_list(found: list[Model]) -> None:
             _kind(model),
             _state(model),
             _size(model),
-            model.digest[:12],
+            model.digest[:10],  # so that the longest names of ours fit into 80 columns
             model.workers,
         )
         for model in found
@@ -159,4 +159,4 @@ def _state(model: Model) -> str:
 
 
 def _size(model: Model) -> str:
-    return f"{model.shape.height} x {model.shape.width} x {model.shape.channels}"
+    return f"{model.shape.height}x{model.shape.width}x{model.shape.channels}"
