@@ -47,5 +47,6 @@ RUN mintage pack /usr/share/mintage/models/digits-generator --name digits --kind
     mintage pack /usr/share/mintage/models/cats-dcgan --name cats --kind generator && \
     mintage pack /usr/share/mintage/models/cats-dcgan --name cats --kind discriminator && \
     mintage pack /usr/share/mintage/models/faces-dcgan --name faces --kind generator && \
+    mintage pack /usr/share/mintage/models/faces-dcgan --name faces --kind discriminator && \
     mintage pack /usr/share/mintage/models/face-neuron --name face --kind neurons
 CMD ["mintage", "serve", "torchserve"]
