@@ -41,7 +41,7 @@ from handlers.compute.batch_sizes import LADDER, fixed
 from handlers.compute.model import Model, from_run
 from handlers.compute.proofs import forward_of, rows_of, with_proven_sizes
 from handlers.operations.direct import generate
-from handlers.protocol.messages import Generate
+from handlers.protocol.requests import Generate
 from service.cli.stack.shipped import MODELS, shipped
 from service.processes.stack import Stack
 from training.recipes import Kind

@@ -45,7 +45,7 @@ def loop(archive: Path, digest: str, folder: Path, starts: range, barrier: Any) 
 
     from handlers.compute import device, environment, model  # noqa: PLC0415 - imports torch
     from handlers.operations import direct  # noqa: PLC0415 - imports torch
-    from handlers.protocol.messages import Failure, Generate  # noqa: PLC0415 - beside it
+    from handlers.protocol.requests import Failure, Generate  # noqa: PLC0415 - beside it
     from service.jobs.shards.formats.tar import TarWriter  # noqa: PLC0415 - beside it
 
     with zipfile.ZipFile(archive) as files:

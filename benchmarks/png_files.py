@@ -35,7 +35,7 @@ from PIL import Image
 from handlers import archive
 from handlers.compute import model
 from handlers.operations import direct
-from handlers.protocol.messages import Failure, Generate
+from handlers.protocol.requests import Failure, Generate
 from service.images import png
 
 Images = NDArray[np.uint8]  # [N, H, W, C]

@@ -29,7 +29,7 @@ from handlers.compute.model import from_run
 from handlers.compute.precision import Precision
 from handlers.operations.direct import generate
 from handlers.protocol.images import from_pixels
-from handlers.protocol.messages import Generate
+from handlers.protocol.requests import Generate
 from training.networks.features import pooled_units
 from training.scores.frechet import Moments, frechet_distance
 

@@ -17,7 +17,7 @@ from handlers.compute.model import WEIGHTS_FILE, Model, load
 from handlers.compute.proofs import with_proven_sizes, withdraw
 from handlers.compute.rechecks import Rechecks
 from handlers.errors import ModelError
-from handlers.protocol.messages import Answer, Canary, Request
+from handlers.protocol.requests import Answer, Canary, Request
 from handlers.serving.batcher import Batcher
 from handlers.serving.desk import Desk, Operations
 from handlers.serving.server import WorkerServer, remove_stale

@@ -14,7 +14,8 @@ from handlers.errors import NotFiniteError, RequestError
 from handlers.operations.explaining import Explaining
 from handlers.operations.images import ImagePasses, ImageWork
 from handlers.protocol.images import check_shape
-from handlers.protocol.messages import HEADER_BYTES, Answer, Canary, Classify, Describe, Explain, Peaks, Request
+from handlers.protocol.messages import HEADER_BYTES
+from handlers.protocol.requests import Answer, Canary, Classify, Describe, Explain, Peaks, Request
 
 Float32s = NDArray[np.float32]
 

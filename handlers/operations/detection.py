@@ -16,8 +16,8 @@ from handlers.operations.explaining import Explaining
 from handlers.operations.images import ImagePasses, ImageWork
 from handlers.operations.work import Piece
 from handlers.protocol.images import check_shape, to_pixels
-from handlers.protocol.messages import (
-    HEADER_BYTES,
+from handlers.protocol.messages import HEADER_BYTES
+from handlers.protocol.requests import (
     Activate,
     Answer,
     Canary,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from handlers.compute.model import Model
 from handlers.operations.sampler import Sampler
 from handlers.operations.work import Passes, Piece, Work, attempt
-from handlers.protocol.messages import Answer, Failure, Generate, Request
+from handlers.protocol.requests import Answer, Failure, Generate, Request
 
 MAX_BYTES = 2**62  # of an answer: nothing is sent
 

@@ -19,7 +19,7 @@ from handlers.compute.latents import latents
 from handlers.errors import RequestError
 from handlers.operations.generation import NOT_FINITE, Pixels, SamplePasses
 from handlers.protocol.formulas import Formulas, SampleLatent
-from handlers.protocol.messages import Answer, Draw, Failure
+from handlers.protocol.requests import Answer, Draw, Failure
 from training.config import RunConfig
 
 Classes = NDArray[np.int64]

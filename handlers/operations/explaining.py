@@ -20,7 +20,8 @@ from handlers.compute.model import Model
 from handlers.errors import NotFiniteError, RequestError
 from handlers.operations.images import ImagePasses, ImageWork
 from handlers.protocol.images import check_shape
-from handlers.protocol.messages import HEADER_BYTES, Answer, Explain, MapTarget, NeuronTarget, Peaks
+from handlers.protocol.messages import HEADER_BYTES
+from handlers.protocol.requests import Answer, Explain, MapTarget, NeuronTarget, Peaks
 from training.networks.sparse_autoencoder import SparseAutoencoder
 
 Unit = Callable[[Tensor], Tensor]  # images [N, C, H, W] -> its values [N]

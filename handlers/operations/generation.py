@@ -21,7 +21,7 @@ from handlers.compute.latents import latents
 from handlers.compute.model import Model
 from handlers.operations.work import Piece, Work, places
 from handlers.protocol.images import to_pixels
-from handlers.protocol.messages import Answer, Failure, Generate
+from handlers.protocol.requests import Answer, Failure, Generate
 
 Pixels = NDArray[np.uint8]
 NOT_FINITE = Failure("error", "the model made an image that is not finite")

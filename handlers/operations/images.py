@@ -17,7 +17,7 @@ from torch import Tensor
 from handlers.compute.model import Model
 from handlers.operations.work import Piece, places
 from handlers.protocol.images import from_pixels
-from handlers.protocol.messages import Answer, Failure
+from handlers.protocol.requests import Answer, Failure
 
 Read = Callable[[Sequence[Tensor]], Tensor]  # what one request wants of the results for its own rows, [n, ...]
 Finish = Callable[[Tensor], Answer | Failure]  # its answer, from all its rows together, on the CPU

@@ -16,7 +16,7 @@ from handlers.compute.model import Model
 from handlers.errors import NotFiniteError, RequestError
 from handlers.operations.work import Piece
 from handlers.protocol.images import check_shape, from_pixels
-from handlers.protocol.messages import Answer, Invert
+from handlers.protocol.requests import Answer, Invert
 from training.networks.pair import Pair
 
 STEP_ROWS = 8  # starts times steps of one request

@@ -13,7 +13,7 @@ from handlers.errors import NotFiniteError, RequestError
 from handlers.operations.explaining import Explaining
 from handlers.operations.images import ImagePasses, ImageWork
 from handlers.operations.inverting import InversionWork, Inverter
-from handlers.protocol.messages import Answer, Canary, Describe, Explain, Invert, Peaks, Request
+from handlers.protocol.requests import Answer, Canary, Describe, Explain, Invert, Peaks, Request
 
 
 class Judge:

@@ -20,7 +20,7 @@ from handlers.errors import NotFiniteError, RequestError
 from handlers.operations.drawing import classes_of
 from handlers.operations.generation import SamplePasses, joined_inputs
 from handlers.operations.work import Piece, places
-from handlers.protocol.messages import Answer, Draw, Tap
+from handlers.protocol.requests import Answer, Draw, Tap
 
 
 class MaskedPasses(SamplePasses):

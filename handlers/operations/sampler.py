@@ -12,8 +12,8 @@ from handlers.operations.generation import SamplePasses, Samples
 from handlers.operations.inverting import InversionWork, Inverter
 from handlers.operations.looking import MaskedPasses, Tapping, check_masks
 from handlers.operations.weighing import Weighing, WeighingWork
-from handlers.protocol.messages import (
-    HEADER_BYTES,
+from handlers.protocol.messages import HEADER_BYTES
+from handlers.protocol.requests import (
     Answer,
     Canary,
     Describe,

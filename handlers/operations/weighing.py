@@ -11,8 +11,8 @@ from handlers.compute.inside.first_layer import WeightDirections, weight_directi
 from handlers.compute.model import Model
 from handlers.errors import NotFiniteError, RequestError
 from handlers.operations.work import Piece
-from handlers.protocol.messages import Answer
-from handlers.protocol.messages import WeightDirections as Request
+from handlers.protocol.requests import Answer
+from handlers.protocol.requests import WeightDirections as Request
 
 
 class Weighing:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from handlers.errors import ModelError, NotFiniteError, RequestError
-from handlers.protocol.messages import Answer, Failure
+from handlers.protocol.requests import Answer, Failure
 
 LOG = logging.getLogger("mintage.handlers")
 T = TypeVar("T")

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from handlers.operations.work import Piece, Work, attempt
-from handlers.protocol.messages import Failure
+from handlers.protocol.requests import Failure
 from handlers.serving.queue import Entry, FairQueue, Pass
 from handlers.serving.times import PassTimes
 

@@ -11,7 +11,8 @@ from typing import Protocol
 
 from handlers.operations.work import Work, attempt
 from handlers.protocol import messages
-from handlers.protocol.messages import Answer, Failure, Item, Request
+from handlers.protocol.messages import Item
+from handlers.protocol.requests import Answer, Failure, Request
 from handlers.serving.batcher import Batcher
 from handlers.serving.queue import Entry, QueueFullError
 

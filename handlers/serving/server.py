@@ -25,7 +25,8 @@ from pathlib import Path
 import uvloop
 
 from handlers.errors import RequestError
-from handlers.protocol.messages import Canary, Describe, item_of
+from handlers.protocol.messages import item_of
+from handlers.protocol.requests import Canary, Describe
 from handlers.serving.desk import Caller, Desk
 from handlers.serving.frames import Call, CallError, listen
 from handlers.serving.queue import Entry, QueueFullError

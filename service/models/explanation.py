@@ -13,7 +13,8 @@ from service.backend import explanation_messages
 from service.backend.drawing_messages import Directions
 from service.backend.explanation_messages import Explanations, Peaks, Unit
 from service.models.admission import Caller
-from service.models.inference import CALL_BYTES, CALL_PARTS, Inference, Question
+from service.models.calls import CALL_BYTES, CALL_PARTS
+from service.models.inference import Inference, Question
 from service.models.registry import ModelRecord
 
 NUMBER_BYTES = 4  # of a float32

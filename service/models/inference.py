@@ -4,31 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
-from mintage.latents import Path, part_count
-from mintage.v1.latents_pb2 import Latent
 from numpy.typing import NDArray
 
-from service.backend import drawing_messages, messages
-from service.backend.drawing_messages import Directions, Maps
+from service.backend import messages
 from service.backend.model_server import ModelServer
 from service.images.encode import Encoding, File
 from service.images.threads import EncodingThreads
 from service.metrics import Metrics
 from service.models.admission import Admissions, Caller
+from service.models.calls import latent_spans, spans
+from service.models.drawing import DrawnFiles, DrawnLatents, DrawnWalk
 from service.models.registry import ModelRecord, Registry
 
 T = TypeVar("T")
-
-# Most images and bytes of one call to a model: what it made is encoded while the next call's images are computed.
-CALL_IMAGES = 256
-CALL_PARTS = 2048  # of the formulas of one call, unless a single one has more: a moment's work
-CALL_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,80 +31,6 @@ class GeneratedFiles:
 
     files: list[File]
     device_class: str
-
-
-@dataclass(frozen=True, slots=True)
-class DrawnFiles:
-    """Encoded images of latents in their order, their pixels uint8 [n, H, W, C], and the device class."""
-
-    files: list[File]
-    pixels: NDArray[np.uint8]
-    device_class: str
-
-
-@dataclass(frozen=True, slots=True)
-class DrawnLatents:
-    """What is to be drawn.
-
-    Attributes:
-        latents: The formulas, which are valid.
-        directions: Those that they name.
-        class_index: Class of all images; None: that of the first sample in each formula.
-        class_sample: Index of the sample whose class all images have, if there is no `class_index`.
-        drop: Feature maps of hidden layers that are set to 0.
-        keep: Feature maps of hidden layers, all but which are set to 0.
-    """
-
-    latents: Sequence[Latent]
-    directions: Directions
-    class_index: int | None = None
-    class_sample: int | None = None
-    drop: Maps = field(default_factory=dict)
-    keep: Maps = field(default_factory=dict)
-
-    @property
-    def part_counts(self) -> list[int]:
-        """How many parts each formula has."""
-        return list(map(part_count, self.latents))
-
-    def request(self, start: int, stop: int) -> dict[str, bytes]:
-        """Ask for some of them."""
-        return drawing_messages.draw_request(
-            self.latents[start:stop],
-            self.directions,
-            class_index=self.class_index,
-            class_sample=self.class_sample,
-            drop=self.drop,
-            keep=self.keep,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class DrawnWalk:
-    """Frames of a walk that are to be drawn; `class_index` and `class_sample` as in DrawnLatents."""
-
-    path: Path
-    frames: range
-    directions: Directions
-    class_index: int | None
-    class_sample: int | None
-
-    @property
-    def part_counts(self) -> list[int]:
-        """How many parts the formula of each frame has, at most."""
-        ends = list(map(part_count, self.path.through))
-        legs = (frame // self.path.frames_per_leg for frame in self.frames)
-        return [1 + ends[leg % len(ends)] + ends[(leg + 1) % len(ends)] for leg in legs]
-
-    def request(self, start: int, stop: int) -> dict[str, bytes]:
-        """Ask for some of them."""
-        return drawing_messages.walk_request(
-            self.path,
-            self.frames[start:stop],
-            self.directions,
-            class_index=self.class_index,
-            class_sample=self.class_sample,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,39 +261,6 @@ class Inference:
         )
         self._registry.answered(record)
         return answer
-
-
-def spans(record: ModelRecord, first_index: int, count: int, *, answer_bytes: int = 0) -> Iterator[tuple[int, int]]:
-    """Cut a range of images into calls (first index, count).
-
-    Where a row's bits depend on its neighbours, cuts lie between micro-batches, so none is computed twice, unless a
-    single one is too large for a call. answer_bytes is the size of the answer per image, if that is larger than the
-    image.
-    """
-    image_bytes = max(answer_bytes, record.height * record.width * record.channels)
-    limit = _call_images(image_bytes)
-    step = limit if record.batch_sizes else limit - limit % record.micro_batch or limit
-    start, end = first_index, first_index + count
-    while start < end:
-        stop = min(end, start + step if record.batch_sizes else (start // step + 1) * step)
-        yield start, stop - start
-        start = stop
-
-
-def latent_spans(record: ModelRecord, part_counts: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Cut latents into calls from one position to another, by their images and the parts of their formulas."""
-    limit = _call_images(record.height * record.width * record.channels)
-    start, parts = 0, 0
-    for index, own in enumerate(part_counts):
-        if index > start and (index - start == limit or parts + own > CALL_PARTS):
-            yield start, index
-            start, parts = index, 0
-        parts += own
-    yield start, len(part_counts)
-
-
-def _call_images(image_bytes: int) -> int:
-    return max(1, min(CALL_IMAGES, CALL_BYTES // image_bytes))
 
 
 async def _together(parts: Sequence[Coroutine[Any, Any, T]]) -> list[T]:

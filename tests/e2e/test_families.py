@@ -15,7 +15,7 @@ from mintage.formulas import parse
 from handlers.archive import pack
 from handlers.compute.model import load
 from handlers.operations.direct import generate
-from handlers.protocol.messages import Failure, Generate
+from handlers.protocol.requests import Failure, Generate
 from service.backend import drawing_messages, messages, neuron_messages
 from service.backend.decoding import opened
 from service.backend.torchserve import TorchServe

@@ -20,7 +20,7 @@ from mintage.v1.jobs_pb2 import Job
 from handlers.archive import pack
 from handlers.compute.model import load
 from handlers.operations.direct import generate
-from handlers.protocol.messages import Failure, Generate
+from handlers.protocol.requests import Failure, Generate
 from service.processes.stack import Stack
 from tests.e2e.families import GENERATORS, SAMPLES, write_generators
 

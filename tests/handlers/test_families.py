@@ -20,7 +20,7 @@ from handlers.operations.direct import answers, generate
 from handlers.operations.judging import Judge
 from handlers.operations.sampler import Sampler
 from handlers.protocol.formulas import Formulas, Mean, Part, SampleLatent, Slerp, Truncate, Vector
-from handlers.protocol.messages import Answer, Canary, Draw, Failure, Generate
+from handlers.protocol.requests import Answer, Canary, Draw, Failure, Generate
 from tests.support.direct import classify, classify_with_features
 from tests.training.fakes import blobs, small_adversarial_recipe, small_dcgan_recipe, small_recipe
 from training.loop.loop import train

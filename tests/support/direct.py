@@ -12,7 +12,7 @@ from handlers.compute.model import Model
 from handlers.operations.classification import Classifier
 from handlers.operations.detection import Detector
 from handlers.operations.direct import MAX_BYTES, answers
-from handlers.protocol.messages import Activate, Answer, Classify, Detect, Reconstruct, Request
+from handlers.protocol.requests import Activate, Answer, Classify, Detect, Reconstruct, Request
 
 Pixels = NDArray[np.uint8]
 Float32s = NDArray[np.float32]

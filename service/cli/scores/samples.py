@@ -98,7 +98,7 @@ def generate(path: Path, *, count: int, seed: int, shape: tuple[int, int, int] |
     """
     from handlers.errors import NotFiniteError
     from handlers.operations.direct import generate as generated
-    from handlers.protocol.messages import Failure, Generate
+    from handlers.protocol.requests import Failure, Generate
     from training.errors import ScoreError
 
     model = _generator(path)

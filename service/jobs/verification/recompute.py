@@ -24,7 +24,8 @@ from service.jobs.shards.formats.choice import open_images
 from service.jobs.storage.output import Output, OutputError
 from service.jobs.verification.findings import Finding
 from service.models.admission import Caller, Deadline
-from service.models.inference import DrawnFiles, GeneratedFiles, ImageGenerator
+from service.models.drawing import DrawnFiles
+from service.models.inference import GeneratedFiles, ImageGenerator
 from service.models.registry import ModelRecord, Registry
 
 

@@ -20,10 +20,12 @@ from service.errors import FailedPrecondition
 from service.images.encode import RAW
 from service.images.resize import converted
 from service.models.admission import Caller
+from service.models.calls import CALL_IMAGES
 from service.models.detection import Detection
 from service.models.directions.fit import LinearFit, linear_fit, logits
 from service.models.directions.store import Direction
-from service.models.inference import CALL_IMAGES, DrawnLatents, Inference
+from service.models.drawing import DrawnLatents
+from service.models.inference import Inference
 from service.models.registry import ModelRecord
 
 Float64s = NDArray[np.float64]

@@ -15,7 +15,7 @@ from handlers.compute.model import Model
 from handlers.compute.precision import Precision
 from handlers.compute.proofs import with_proven_sizes
 from handlers.operations.direct import generate
-from handlers.protocol.messages import Failure, Generate
+from handlers.protocol.requests import Failure, Generate
 from tests.support.direct import activations, classify
 
 

@@ -15,7 +15,8 @@ from handlers.errors import RequestError
 from handlers.operations.classification import Classifier, to_probabilities
 from handlers.operations.direct import answers
 from handlers.protocol.images import from_pixels
-from handlers.protocol.messages import HEADER_BYTES, Answer, Canary, Classify, Failure, Generate
+from handlers.protocol.messages import HEADER_BYTES
+from handlers.protocol.requests import Answer, Canary, Classify, Failure, Generate
 from tests.support.direct import classify, classify_with_features
 from training.networks.improved_gan import Discriminator
 

@@ -19,7 +19,7 @@ from handlers.errors import ArchiveError, RequestError
 from handlers.operations.detection import Detector
 from handlers.operations.direct import answers
 from handlers.protocol.images import from_pixels, to_pixels
-from handlers.protocol.messages import Activate, Answer, Canary, Classify, Detect, Failure, Reconstruct, Stimulate
+from handlers.protocol.requests import Activate, Answer, Canary, Classify, Detect, Failure, Reconstruct, Stimulate
 from tests.support.direct import activations, detect, reconstruct
 from tests.support.runs import CONCEPTS, concept, tiny_autoencoder
 from training.errors import RunError

@@ -17,7 +17,7 @@ from handlers.operations.direct import answers
 from handlers.operations.drawing import Drawing
 from handlers.operations.sampler import Sampler
 from handlers.protocol.formulas import Formulas, Jitter, Lerp, Mean, Part, SampleLatent, Slerp, Sum, Vector
-from handlers.protocol.messages import Answer, Draw, Evaluate, Failure, Generate
+from handlers.protocol.requests import Answer, Draw, Evaluate, Failure, Generate
 from handlers.serving.queue import Entry, FairQueue
 from handlers.serving.times import PassTimes
 

@@ -16,7 +16,7 @@ from handlers.operations.classification import Classifier
 from handlers.operations.detection import Detector
 from handlers.operations.direct import answers
 from handlers.operations.judging import Judge
-from handlers.protocol.messages import Answer, Classify, Explain, Failure, MapTarget, NeuronTarget, Peaks, Request
+from handlers.protocol.requests import Answer, Classify, Explain, Failure, MapTarget, NeuronTarget, Peaks, Request
 from tests.training.fakes import blobs, small_adversarial_recipe, small_dcgan_recipe, small_recipe
 from training.loop.loop import train
 from training.recipes import RECIPES, Recipe

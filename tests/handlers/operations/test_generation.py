@@ -18,7 +18,7 @@ from handlers.errors import RequestError
 from handlers.operations.direct import answers, generate
 from handlers.operations.generation import Pixels, Samples
 from handlers.operations.sampler import Sampler
-from handlers.protocol.messages import Answer, Canary, Classify, Describe, Failure, Generate
+from handlers.protocol.requests import Answer, Canary, Classify, Describe, Failure, Generate
 
 
 def made(model: Model, request: Generate) -> Pixels:

@@ -16,7 +16,8 @@ from handlers.operations.direct import MAX_BYTES, answers
 from handlers.operations.inverting import STEP_ROWS
 from handlers.operations.judging import Judge
 from handlers.operations.sampler import Sampler
-from handlers.protocol.messages import Answer, Generate, Invert, Request, WeightDirections, read_request
+from handlers.protocol.messages import read_request
+from handlers.protocol.requests import Answer, Generate, Invert, Request, WeightDirections
 from service.backend import direction_messages
 from tests.support.direct import tensors
 from tests.training.fakes import blobs, small_dcgan_recipe

@@ -16,7 +16,7 @@ from handlers.errors import RequestError
 from handlers.operations.direct import answers
 from handlers.operations.sampler import Sampler
 from handlers.protocol.formulas import Formulas, SampleLatent
-from handlers.protocol.messages import Answer, Draw, Failure, Generate, Tap
+from handlers.protocol.requests import Answer, Draw, Failure, Generate, Tap
 from training.scores.logistic import fit_logistic
 
 OBJECTS = 3  # each of which has a map of its own, and a corner of the image

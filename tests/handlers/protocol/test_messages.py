@@ -29,7 +29,8 @@ from handlers.protocol.formulas import (
     Truncate,
     Vector,
 )
-from handlers.protocol.messages import Canary, Classify, Describe, Draw, Evaluate, Generate, read_request
+from handlers.protocol.messages import read_request
+from handlers.protocol.requests import Canary, Classify, Describe, Draw, Evaluate, Generate
 from service.backend import drawing_messages, messages
 from service.backend.description import Kind
 from service.errors import FailedPrecondition, Internal, InvalidArgument

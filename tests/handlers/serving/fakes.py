@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from handlers.operations.work import Piece
-from handlers.protocol.messages import Answer
+from handlers.protocol.requests import Answer
 from handlers.serving.queue import Entry
 
 

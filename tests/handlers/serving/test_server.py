@@ -20,7 +20,7 @@ import pytest
 from handlers.compute.model import Model
 from handlers.operations.direct import generate
 from handlers.operations.sampler import Sampler
-from handlers.protocol.messages import Generate
+from handlers.protocol.requests import Generate
 from handlers.serving.batcher import Batcher
 from handlers.serving.desk import Desk
 from handlers.serving.server import RETRY_KEY, WorkerServer, remove_stale

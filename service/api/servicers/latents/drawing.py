@@ -12,7 +12,8 @@ from service.api.requests.clients import caller_of
 from service.api.requests.encodings import ENCODINGS
 from service.api.requests.feature_maps import masks_of
 from service.models.directions.store import SavedDirections
-from service.models.inference import DrawnLatents, Inference
+from service.models.drawing import DrawnLatents
+from service.models.inference import Inference
 from service.models.registry import Registry
 from service.settings import Settings
 from service.validation import Violations

@@ -20,7 +20,8 @@ from service.backend.direction_messages import Search, begin_search_request, rea
 from service.images import decode, encode
 from service.images.difference import rms_differences
 from service.models.admission import Caller
-from service.models.inference import DrawnLatents, Inference
+from service.models.drawing import DrawnLatents
+from service.models.inference import Inference
 from service.models.registry import ModelRecord, Registry
 from service.settings import Settings
 from service.validation import Violations

@@ -21,7 +21,8 @@ from service.api.servicers.generation import PART_IMAGES
 from service.backend.drawing_messages import Directions
 from service.images.difference import rms_differences
 from service.models.directions.store import SavedDirections
-from service.models.inference import DrawnFiles, DrawnWalk, Inference
+from service.models.drawing import DrawnFiles, DrawnWalk
+from service.models.inference import Inference
 from service.models.registry import ModelRecord, Registry
 from service.settings import Settings
 from service.validation import Violations

@@ -8,7 +8,7 @@ import torch
 
 from handlers.compute.model import from_run
 from handlers.operations.direct import generate
-from handlers.protocol.messages import Generate
+from handlers.protocol.requests import Generate
 from service.cli.stack.shipped import MODELS, shipped
 
 GENERATORS = [run for _, run, kind in shipped() if kind == "generator"]

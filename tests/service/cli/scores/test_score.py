@@ -125,7 +125,7 @@ def test_the_samples_of_a_run_are_those_of_its_archive(run: Path, tmp_path: Path
     from handlers.archive import pack
     from handlers.compute.model import load as load_model
     from handlers.operations.direct import generate
-    from handlers.protocol.messages import Generate
+    from handlers.protocol.requests import Generate
 
     archive = pack(run, "generator", tmp_path / "tiny.mar", micro_batch=loading.MICRO_BATCH)
     zipfile.ZipFile(archive.path).extractall(tmp_path / "content")
