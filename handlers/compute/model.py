@@ -227,7 +227,7 @@ def prepare(network: nn.Module, choice: PrecisionChoice, device: torch.device) -
     """
     plain = is_plain(network)
     if plain and choice == "bfloat16":
-        raise ModelError("what is asked for its inside is computed in float32; pack it with --precision auto")
+        raise ModelError("an autoencoder or a discriminator is computed in float32; pack it with --precision auto")
     precision = resolved(choice, device, plain=plain)
     network.eval().requires_grad_(False)
     rewrite(network, precision)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import structlog
+from mintage.client import Client
 from typer.testing import CliRunner
 
 from service.cli import app
@@ -16,6 +17,7 @@ from service.cli.load.api_target import ApiTarget, smooth_images
 from service.cli.load.target import CallFailedError
 from service.errors import ResourceExhausted
 from tests.client.fakes import world_in_a_thread
+from tests.faults.engine import wait_until
 from tests.support.formula import put
 from tests.support.model_server import FakeModelServer
 from tests.support.world import World
@@ -97,6 +99,10 @@ def test_errors_are_counted_by_code_and_the_status_tells(bench: Any, at: World) 
     finally:
         at.models.failure = None
     assert "x RESOURCE_EXHAUSTED: " in result.stdout
+    with Client(at.address) as client:  # a canary may have failed too
+        wait_until(
+            lambda: all(each.state == each.STATE_READY for each in client.models()), "every model is ready again"
+        )
 
 
 def test_an_autoencoder_is_asked_what_it_detects(bench: Any, at: World) -> None:

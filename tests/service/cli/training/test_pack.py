@@ -36,12 +36,15 @@ def test_both_networks_are_packed_under_the_name_and_their_digests_are_told(run:
         assert archive["bytes"] == len(content)
 
 
-def test_a_run_without_a_classifier_becomes_one_archive(tmp_path: Path) -> None:
+def test_a_run_without_a_classifier_becomes_a_generator_and_a_discriminator(tmp_path: Path) -> None:
     train(small_adversarial_recipe(), blobs(), tmp_path / "nets")
 
     result = CliRunner().invoke(APP, [str(tmp_path / "nets"), "-o", str(tmp_path), "--json"])
 
-    assert [Path(archive["path"]).name for archive in json.loads(result.stdout)] == ["nets-generator.mar"]
+    assert [Path(archive["path"]).name for archive in json.loads(result.stdout)] == [
+        "nets-generator.mar",
+        "nets-discriminator.mar",
+    ]
 
 
 def test_an_autoencoder_becomes_one_archive_of_neurons(tmp_path: Path) -> None:
@@ -101,4 +104,4 @@ def test_the_precision_is_written_into_the_archive_and_is_part_of_its_digest(run
 def test_an_autoencoder_in_bfloat16_is_refused_in_a_line(tmp_path: Path) -> None:
     result = CliRunner().invoke(APP, [str(tiny_autoencoder(tmp_path / "mind")), "--precision", "bfloat16"])
     assert result.exit_code != 0
-    assert "an autoencoder is computed in float32" in " ".join(result.output.split())
+    assert "an autoencoder or a discriminator is computed in float32" in " ".join(result.output.split())
