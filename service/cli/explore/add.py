@@ -57,7 +57,7 @@ def add(
 
     Example: mintage explore add faces 'mean(#12,#40,#77) - mean(#3,#8,#9) + mean(#21,#33,#54)' -o add.png
     """
-    from service.images.sheets import Sheet, Tile, Panel, write_sheet  # noqa: I001
+    from service.images.sheets import Panel, Sheet, Tile, write_sheet
 
     check_picture(output, [".png"])
     result = _one(read_formulas([formula], seed=seed))
