@@ -25,6 +25,8 @@ from mintage.v1 import (
     neurons_pb2,
 )
 
+from tests.support.runs import tiny_config
+
 FILES = (
     classification_pb2,
     explanation_pb2,
@@ -58,6 +60,7 @@ _NEURON = {"stage": 3, "unit": 0, "sign": 1}
 _RAW = generation_pb2.IMAGE_FORMAT_RAW
 _SAMPLE = {"sample": {"seed": 3, "index": 4}}
 _LATENTS = [_SAMPLE, {"sample": {"seed": 3, "index": 5}}]
+_NAMES = ("left", "right")  # of directions
 _BOX = {"index": 0, "left": 1, "top": 1, "width": 2, "height": 2}
 _JUDGED, _SEEN = {"model": "models/judge", "raw": _raw(_COLOUR)}, {"model": "models/mind", "raw": _raw(_GREY)}
 # Questions whose answers are known: the same bytes from the same archive, whatever happens meanwhile.
@@ -127,10 +130,20 @@ OTHERS: dict[str, Callable[[str, random.Random], Fields]] = {
         "boxes": [_BOX],
         "layer": 1,
     },
-    "mintage.v1.LatentService/ListDirections": lambda _, __: {},
-    "mintage.v1.LatentService/SaveDirection": lambda _, __: {},
-    "mintage.v1.LatentService/DeleteDirection": lambda _, __: {},
-    "mintage.v1.LatentService/FindDirections": lambda _, __: {},
+    "mintage.v1.LatentService/ListDirections": lambda _, __: {"model": "models/gen"},
+    "mintage.v1.LatentService/SaveDirection": lambda _, chance: {
+        "model": "models/gen",
+        "direction": {"name": chance.choice(_NAMES), "values": [0.5] * tiny_config().latent_size},
+        "replace": True,
+    },
+    "mintage.v1.LatentService/DeleteDirection": lambda _, chance: {
+        "model": "models/gen",
+        "direction": chance.choice(_NAMES),
+    },
+    "mintage.v1.LatentService/FindDirections": lambda _, chance: {
+        "model": "models/gen",
+        **chance.choice(({"weights": {"count": 2}}, {"between": {"without": _LATENTS[:1], "with": _LATENTS[1:]}})),
+    },
     "google.longrunning.Operations/ListOperations": lambda _, __: {"name": "operations"},
     **{
         f"google.longrunning.Operations/{method}": lambda job, _: {"name": job.replace("jobs", "operations")}
