@@ -6,6 +6,7 @@ Used by `mintage up`, by `mintage demo` and by the end-to-end tests, so all of t
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import subprocess
@@ -51,6 +52,11 @@ class Process:
                 start_new_session=True,
             )
         self.last_start = time.monotonic()
+
+    @property
+    def role(self) -> str:
+        """The name without its number: `worker` of `worker-2`."""
+        return self.name.partition("-")[0]
 
     @property
     def pid(self) -> int:
@@ -136,12 +142,15 @@ class Supervisor:
         self._watcher.start()
 
     def stop(self) -> None:
-        """Stop every process, the last started first: SIGTERM, then SIGKILL to whatever is left of its group."""
+        """Stop every process, the last started first: SIGTERM, then SIGKILL to whatever is left of its group.
+
+        Those of one role (`worker-1`, `worker-2`) are stopped together, since each takes a while to leave.
+        """
         with _uninterrupted():
             with self._restarting:
                 self._stopping.set()
-            for process in reversed(self.processes.values()):
-                _stop(process)
+            for _, same in itertools.groupby(reversed(self.processes.values()), lambda process: process.role):
+                _stop(list(same))
             self._stopped.set()
             if self._watcher is not None:
                 self._watcher.join()
@@ -181,15 +190,18 @@ def _uninterrupted() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _stop(process: Process) -> None:
-    if process.child is None:
-        return
-    if process.alive():
-        process.child.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.child.wait(STOP_TIMEOUT_S)
-    process.signal_group(signal.SIGKILL)
-    process.child.wait()
+def _stop(processes: list[Process]) -> None:
+    """Stop some processes together."""
+    started = [(process, process.child) for process in processes if process.child is not None]
+    for process, child in started:
+        if process.alive():
+            child.terminate()
     deadline = time.monotonic() + STOP_TIMEOUT_S
-    while process.group_alive() and time.monotonic() < deadline:
+    for process, child in started:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(max(deadline - time.monotonic(), 0.0))
+        process.signal_group(signal.SIGKILL)
+        child.wait()
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    while any(process.group_alive() for process, _ in started) and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -17,10 +17,9 @@ from service.cli.console import (
     JsonOption,
     connect,
     friendly_errors,
-    print_json,
-    to_dict,
 )
 from service.cli.jobs import progress
+from service.cli.jobs.json_lines import plain, print_line
 
 if TYPE_CHECKING:
     from mintage.v1.jobs_pb2 import CancelJobResponse, Job, PauseJobResponse
@@ -73,7 +72,7 @@ def remove(
     with friendly_errors(), connect(api) as client:
         client.delete(name, force=force)
     if as_json:
-        print_json({"name": name, "deleted": True})
+        print_line({"name": name, "deleted": True})
     else:
         typer.echo(f"{name} is deleted")
 
@@ -87,7 +86,7 @@ def register(jobs: typer.Typer) -> None:
 
 def _print_stopped(answer: CancelJobResponse | PauseJobResponse, *, as_json: bool) -> None:
     if as_json:
-        print_json({**to_dict(answer.job), "durable": answer.durable})
+        print_line({**plain(answer.job), "durable": answer.durable})
         return
     _print_state(answer.job, as_json=False)
     if not answer.durable:
@@ -100,6 +99,6 @@ def _print_stopped(answer: CancelJobResponse | PauseJobResponse, *, as_json: boo
 
 def _print_state(job: Job, *, as_json: bool) -> None:
     if as_json:
-        print_json(to_dict(job))
+        print_line(job)
     else:
         typer.echo(f"{job.name} is {progress.state_name(job)}")

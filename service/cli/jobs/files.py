@@ -25,11 +25,10 @@ from service.cli.console import (
     console,
     fail,
     friendly_errors,
-    print_json,
     table,
-    to_dict,
 )
 from service.cli.jobs.control import JobArgument
+from service.cli.jobs.json_lines import print_line, print_lines
 
 
 def files(job: JobArgument, api: ApiOption = DEFAULT_API, as_json: JsonOption = False) -> None:
@@ -37,7 +36,7 @@ def files(job: JobArgument, api: ApiOption = DEFAULT_API, as_json: JsonOption = 
     with friendly_errors(), connect(api) as client:
         found = client.files(job)
     if as_json:
-        print_json([to_dict(file) for file in found])
+        print_lines(found)
     else:
         rows = [(file.name, f"{file.size_bytes:,}") for file in found]
         console().print(table(("file", "bytes"), rows, right=("bytes",)))
@@ -70,7 +69,7 @@ def read(
             size += len(data)
     if as_json:
         written = {"written": str(to), "size_bytes": size, "digest": digest.hexdigest()}
-        print_json({"name": f"jobs/{job.removeprefix('jobs/')}", "read": what, **written})
+        print_line({"name": f"jobs/{job.removeprefix('jobs/')}", "read": what, **written})
 
 
 def register(jobs: typer.Typer) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from service.cli.console import INTERRUPTED, errors_console, fail, to_dict
+from service.cli.console import INTERRUPTED, errors_console, fail
+from service.cli.jobs.json_lines import print_line, word_of
 
 if TYPE_CHECKING:
     from mintage.client import Client
@@ -40,21 +40,19 @@ def follow_to_end(client: Client, name: str, *, as_json: bool) -> Job:
 
 
 def state_name(job: Job) -> str:
-    """`running`, `succeeded`, ..."""
+    """`running`, `partially_succeeded`, ..."""
     from mintage.v1 import jobs_pb2
 
-    return jobs_pb2.Job.State.Name(job.state).removeprefix("STATE_").lower().replace("_", " ")
+    return word_of(jobs_pb2.Job.State.DESCRIPTOR, jobs_pb2.Job.State.Name(job.state))
 
 
 def state_of(name: str) -> Job.State.ValueType:
     """The state of this name; exits with 2 if there is none."""
     from mintage.v1 import jobs_pb2
 
-    states = {
-        known.removeprefix("STATE_").lower().replace("_", " "): value for known, value in jobs_pb2.Job.State.items()
-    }
+    states = {word_of(jobs_pb2.Job.State.DESCRIPTOR, known): value for known, value in jobs_pb2.Job.State.items()}
     del states["unspecified"]
-    state = states.get(name.lower().replace("_", " ").replace("-", " "))
+    state = states.get(name.lower().replace("-", "_").replace(" ", "_").removeprefix("state_"))
     if state is None:
         fail(f"no job is ever {name}; the states are {', '.join(states)}")
     return state
@@ -109,7 +107,7 @@ def _line(job: Job) -> str:
 def _json_lines(states: Iterable[Job]) -> Job | None:
     last = None
     for last in states:
-        typer.echo(json.dumps(to_dict(last)))
+        print_line(last)
     return last
 
 

@@ -9,8 +9,9 @@ import typer
 from mintage.client import Client
 from mintage.v1.jobs_pb2 import Job, Shard
 
-from service.cli.console import FAILED, console, print_json, table, to_dict
+from service.cli.console import FAILED, console, table
 from service.cli.jobs import progress
+from service.cli.jobs.json_lines import print_line, word_of
 from service.cli.jobs.scores import score_facts
 
 MAX_FORMULA = 60  # characters of a formula in a table
@@ -32,7 +33,7 @@ def created(client: Client, job: Job, *, wait: bool, as_json: bool) -> None:
     if wait:
         follow(client, job.name, as_json=as_json)
     elif as_json:
-        print_json(to_dict(job))
+        print_line(job)
     elif job.name:
         typer.echo(job.name)
     else:
@@ -132,7 +133,7 @@ def shard_row(shard: Shard) -> tuple[Any, ...]:
     """Return a shard as a row of the table."""
     from mintage.v1 import jobs_pb2
 
-    state = jobs_pb2.Shard.State.Name(shard.state).removeprefix("STATE_").lower()
+    state = word_of(jobs_pb2.Shard.State.DESCRIPTOR, jobs_pb2.Shard.State.Name(shard.state))
     last = shard.digest[:12] or shard.error
     return (shard.index, state, shard.first_index, shard.count, shard.attempt, shard.worker, last)
 

@@ -19,13 +19,12 @@ from service.cli.console import (
     connect,
     console,
     friendly_errors,
-    print_json,
     table,
-    to_dict,
 )
 from service.cli.formula_options import ClassOption, LatentOption
 from service.cli.jobs import control, files, progress, score, verify
 from service.cli.jobs.control import JobArgument, WaitOption
+from service.cli.jobs.json_lines import print_line, print_lines
 from service.cli.jobs.options import (
     DryRunOption,
     Format,
@@ -126,7 +125,7 @@ def list_(
         listed = client.jobs(states, labels=labels_of(label), kind=kind_of(kind), client=of_client)
         found = [job for job, _ in zip(listed, range(most), strict=False)]
     if as_json:
-        print_json([to_dict(job) for job in found])
+        print_lines(found)
     elif found:
         print_list(found)
     else:
@@ -140,7 +139,7 @@ def show(job: JobArgument, api: ApiOption = DEFAULT_API, as_json: JsonOption = F
     with friendly_errors(), connect(api) as client:
         found = client.job(job)
     if as_json:
-        print_json(to_dict(found))
+        print_line(found)
     else:
         print_job(found)
 
@@ -168,7 +167,7 @@ def shards(
     with friendly_errors(), connect(api) as client:
         found = list(client.shards(job, states))
     if as_json:
-        print_json([to_dict(shard) for shard in found])
+        print_lines(found)
     else:
         rows = [shard_row(shard) for shard in found]
         columns = ("shard", "state", "first", "images", "attempt", "worker", "digest or error")

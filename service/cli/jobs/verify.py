@@ -6,7 +6,6 @@ mintage jobs verify 01kat7x2m9q3zc5d --recompute 20 --seed 1      # needs the mo
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,9 +21,9 @@ from service.cli.console import (
     errors_console,
     fail,
     friendly_errors,
-    to_dict,
 )
 from service.cli.jobs.control import JobArgument
+from service.cli.jobs.json_lines import print_line
 
 if TYPE_CHECKING:
     from mintage.v1.verification_pb2 import Finding, Verdict, VerificationProgress, VerifyJobResponse
@@ -45,7 +44,7 @@ def verify(
 ) -> None:
     """Check every file of a finished job against its digests; exit status 0 if all are sound, 1 if not.
 
-    --json prints one object a line, the last one with the verdict.
+    --json prints one object per line, the last one with the verdict.
     """
     with friendly_errors(), connect(api) as client:
         parts = client.verify(job, recompute=recompute, seed=seed)
@@ -100,7 +99,7 @@ def progress_text(progress: VerificationProgress) -> str:
 
 def _json_lines(parts: Iterable[VerifyJobResponse]) -> Iterator[VerifyJobResponse]:
     for part in parts:
-        typer.echo(json.dumps(to_dict(part)))
+        print_line(part)
         yield part
 
 

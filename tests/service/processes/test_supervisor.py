@@ -51,6 +51,29 @@ def test_start_waits_until_the_process_is_ready_and_stop_ends_it(tmp_path: Path)
     assert gone(pid)
 
 
+LEAVES_WITH_THE_OTHER = """
+import pathlib, signal, sys, time
+mine, other = (pathlib.Path(name) for name in sys.argv[1:])
+def leave(*_):
+    mine.with_suffix(".told").touch()
+    while not other.with_suffix(".told").exists():
+        time.sleep(0.01)
+    mine.with_suffix(".left").touch()
+    sys.exit()
+signal.signal(signal.SIGTERM, leave)
+print("up", flush=True)
+time.sleep(600)
+"""
+
+
+def test_processes_of_one_role_are_stopped_together(tmp_path: Path) -> None:
+    with Supervisor(tmp_path) as supervisor:
+        for name, other in (("worker-1", "worker-2"), ("worker-2", "worker-1")):
+            command = [sys.executable, "-c", LEAVES_WITH_THE_OTHER, str(tmp_path / name), str(tmp_path / other)]
+            supervisor.start(name, command, os.environ, ready=wrote(tmp_path / f"{name}.log"), timeout_s=60)
+    assert {path.name for path in tmp_path.glob("*.left")} == {"worker-1.left", "worker-2.left"}
+
+
 def test_a_killed_process_is_started_again(tmp_path: Path) -> None:
     with Supervisor(tmp_path) as supervisor:
         ready = wrote(tmp_path / "sleeper.log")

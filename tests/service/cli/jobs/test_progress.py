@@ -42,7 +42,8 @@ def test_a_log_gets_a_line_for_each_new_state(capsys: pytest.CaptureFixture[str]
 def test_a_machine_gets_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     progress.follow([job(State.STATE_QUEUED, 0), job(State.STATE_FAILED, 0)], as_json=True)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [line["state"] for line in lines] == ["STATE_QUEUED", "STATE_FAILED"]
+    assert [line["state"] for line in lines] == ["queued", "failed"]
+    assert lines[0]["progress"]["images_total"] == 1000
 
 
 @pytest.mark.parametrize(
@@ -62,7 +63,9 @@ def test_no_eta_is_told_before_it_is_known() -> None:
 
 
 def test_states_are_named_as_they_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    assert progress.state_of("partially-succeeded") == State.STATE_PARTIALLY_SUCCEEDED
+    spellings = ("partially_succeeded", "partially-succeeded", "Partially Succeeded", "STATE_PARTIALLY_SUCCEEDED")
+    assert {progress.state_of(spelling) for spelling in spellings} == {State.STATE_PARTIALLY_SUCCEEDED}
+    assert progress.state_name(job(State.STATE_PARTIALLY_SUCCEEDED, 0)) == spellings[0]
     assert progress.state_of(progress.state_name(job(State.STATE_PAUSED, 0))) == State.STATE_PAUSED
     with pytest.raises(typer.Exit) as left:
         progress.state_of("unspecified")

@@ -60,8 +60,8 @@ def test_what_is_wrong_is_told_in_a_line_each_and_by_status_1(monkeypatch: pytes
 def test_a_machine_gets_one_object_a_line_the_verdict_last(monkeypatch: pytest.MonkeyPatch) -> None:
     result = verified(monkeypatch, Client(VerifyJobResponse(finding=FOUND), UNSOUND), "--json")
     found, verdict = (json.loads(line) for line in result.stdout.splitlines())
-    assert result.exit_code == 1 and found["finding"]["kind"] == "KIND_WRONG_DIGEST"
-    assert (verdict["verdict"]["sound"], verdict["verdict"]["findings"]) == (False, "1")
+    assert result.exit_code == 1 and found["finding"]["kind"] == "wrong_digest"
+    assert (verdict["verdict"]["sound"], verdict["verdict"]["findings"]) == (False, 1)
 
 
 def test_an_answer_without_a_verdict_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
