@@ -11,7 +11,7 @@ import typer
 from service.cli.console import to_dict
 
 if TYPE_CHECKING:
-    from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
+    from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
     from google.protobuf.message import Message
 
 
@@ -41,7 +41,7 @@ def word_of(enum: EnumDescriptor, name: str) -> str:
     return name.removeprefix(f"{prefix}_").lower()
 
 
-def _object(descriptor: Descriptor, fields: dict[str, Any]) -> dict[str, Any]:
+def _object(descriptor: Any, fields: dict[str, Any]) -> dict[str, Any]:
     return {name: _field(descriptor.fields_by_name[name], value) for name, value in fields.items()}
 
 
