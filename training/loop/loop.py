@@ -5,14 +5,14 @@ train(RECIPES["ssgan-digits"], load("digits", "train"), Path("runs/ssgan-digits"
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
-import numpy as np
 import torch
 
 from training.compute import parallel
@@ -20,29 +20,17 @@ from training.compute.acceleration import chosen_device
 from training.compute.threads import resolved
 from training.config import RunConfig
 from training.data import LabelledImages
-from training.errors import DataError, DivergedError, RunError
-from training.families import Family, family_of
+from training.errors import DivergedError
+from training.families import family_of
 from training.families.training import Training
+from training.loop.opening import Say, begun, create_folder, mend, must_agree, must_fit, open_run
+from training.loop.progress import Progress
+from training.loop.saving import kept, save, show
 from training.recipes import Recipe
-from training.runs import checkpoint, metrics
-from training.runs.card import write_card
-from training.runs.checkpoint import State
-from training.runs.samples import write_accuracy, write_samples
-from training.steps.step import Losses
+from training.runs import metrics
+from training.runs.lock import locked
 
 Ending = Literal["finished", "out of time", "stopped"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """Progress of a run; also a line of metrics.jsonl."""
-
-    images_seen: int
-    images: int  # length of the run
-    images_per_second: float  # since this start
-    seconds: float  # of training, including earlier starts
-    losses: Losses | None  # of the latest step of this start
-    test_accuracy: float | None  # of the averaged classifier, in [0, 1]; only at checkpoints, only with a classifier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +46,14 @@ class Summary:
     test_accuracy: float | None  # of the averaged classifier, in [0, 1]
 
 
+class _Turn(NamedTuple):
+    """What the first process decides before a step, for all."""
+
+    ended: Ending | None
+    saves: bool = False  # whether it is time for a checkpoint after the step
+    shows: bool = False  # whether it is time for a picture
+
+
 def train(
     recipe: Recipe,
     data: LabelledImages,
@@ -66,6 +62,7 @@ def train(
     test: LabelledImages | None = None,
     report: Callable[[Progress], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
+    say: Say = lambda _: None,
 ) -> Summary:
     """Train a recipe in a run folder, resuming from its last checkpoint if there is one.
 
@@ -74,151 +71,168 @@ def train(
 
     A start takes one step at least, however late: so every run that was not stopped has a checkpoint.
 
+    Checkpoints and pictures come by images seen and by time. They read the training and change nothing in it, so a run
+    has the same weights however often they come.
+
     Sets the process's number of torch threads to the run's, and cuDNN to deterministic algorithms.
 
     Args:
         recipe: what to train.
         data: the training images.
-        run: the run folder, created if missing.
+        run: the run folder, created if missing, and locked for this training.
         test: images that the accuracy is measured on; they are not trained on.
         report: called every `recipe.report_images` images and at each checkpoint.
         should_stop: called before each step; once it returns True, the run is checkpointed and ends.
+        say: called with a sentence if the run gets another length or its folder was mended.
 
     Raises:
         DataError: if the images do not fit the recipe, or the test images do not fit the training images.
-        RunError: if the folder belongs to another training or is damaged.
+        RunError: if the folder belongs to another training or is damaged, if another process trains in it, if it has
+            weights that training would overwrite, or if it cannot get the length.
         RecipeError: if this machine lacks what the recipe needs, or the batches cannot be divided among the processes.
         DivergedError: if a loss or weight is no longer finite; the last good checkpoint stays.
     """
     parallel.join(chosen_device(recipe))
     started_s = time.monotonic()
-    _must_fit(data, test)
-    recipe = resolved(recipe, parallel.first(lambda: _begun(run)))
+    must_fit(data, test)
+    recipe = resolved(recipe, parallel.first(lambda: begun(run)))
     torch.set_num_threads(int(recipe.threads))
     torch.backends.cudnn.deterministic = True  # on a GPU too, a resumed run equals a straight one
     config = RunConfig.of(recipe, data)
-    _must_agree(config)
-    family = family_of(config)
-    training = family.begin(data)
-    state = parallel.first(lambda: _open_run(run, config))
-    if state.images_seen:
-        training.restore(state.tensors, state.images_seen)
-    saved = state.images_seen
-    accuracy = parallel.first(lambda: training.accuracy(test)) if test and saved else None
+    must_agree(config)
+    training = family_of(config).begin(data)
+    with contextlib.ExitStack() as held:
+        parallel.first(lambda: _lock(run, held))
+        state = parallel.first(lambda: open_run(run, config, say=say))
+        if state.images_seen:
+            training.restore(state.tensors, state.images_seen)
+        mend(run, training, state, say=say)
+        loop = _Loop(training, run, started_s, earlier_s=state.seconds, test=test, report=report)
+        return loop.run_to_its_end(should_stop)
 
-    def reason_to_end() -> Ending | None:
-        elapsed_s = time.monotonic() - started_s if training.images_seen > state.images_seen else 0.0
-        return _reason_to_end(recipe, training.images_seen, elapsed_s, should_stop)
 
-    def save() -> float | None:
-        measured = training.accuracy(test) if test else None
-        _save(training, family, run, progress(measured=measured), test_images=len(test) if test else 0)
-        report(progress(measured=measured))
-        return measured
+class _Loop:
+    """One start of a training, from where its checkpoint left it.
 
-    def note() -> None:
-        metrics.append(run, dataclasses.asdict(progress()))
-        report(progress())
+    Args:
+        training: restored.
+        run: its folder, open and locked.
+        started_s: when this start began, by the monotonic clock.
+        earlier_s: what earlier starts took.
+        test: see `train`.
+        report: see `train`.
+    """
 
-    def progress(*, measured: float | None = None) -> Progress:
-        elapsed_s = time.monotonic() - started_s
-        return Progress(
+    def __init__(
+        self,
+        training: Training,
+        run: Path,
+        started_s: float,
+        *,
+        earlier_s: float,
+        test: LabelledImages | None,
+        report: Callable[[Progress], None],
+    ) -> None:
+        self._training = training
+        self._recipe = training.config.settings
+        self._family = family_of(training.config)
+        self._run = run
+        self._started_s = started_s
+        self._earlier_s = earlier_s
+        self._from = training.images_seen
+        self._test = test
+        self._report = report
+        self._saved = training.images_seen
+        self._saved_s = self._shown_s = time.monotonic()
+
+    def run_to_its_end(self, should_stop: Callable[[], bool]) -> Summary:
+        """Take steps until there is a reason to end."""
+        training, recipe, test = self._training, self._recipe, self._test
+        accuracy = parallel.first(lambda: training.accuracy(test)) if test and self._saved else None
+        ended: Ending | None = None
+        while ended is None:
+            # Step, unless there is a reason to end.
+            before = training.images_seen
+            turn = parallel.first(lambda: self._turn(should_stop))
+            ended = turn.ended
+            if ended is None:
+                self._advance()
+            # Checkpoint at every multiple of the interval, when it is time, and at the end unless that was one.
+            by_images = _passed(before, training.images_seen, recipe.checkpoint_images)
+            if self._saved < training.images_seen and (ended is not None or turn.saves or by_images):
+                training.collect()
+                accuracy = parallel.first(self._save)
+                self._saved = training.images_seen
+                continue
+            if turn.shows:
+                training.collect()
+                parallel.first(self._show)
+            # Report.
+            if ended is None and _passed(before, training.images_seen, recipe.report_images):
+                parallel.first(self._note)
+        return Summary(
+            run=self._run,
+            ended=ended,
             images_seen=training.images_seen,
             images=recipe.images,
-            images_per_second=(training.images_seen - state.images_seen) / max(elapsed_s, 1e-9),
-            seconds=state.seconds + elapsed_s,
+            steps=training.images_seen // recipe.batch_images,
+            seconds=self._progress().seconds,
+            test_accuracy=accuracy,
+        )
+
+    def _turn(self, should_stop: Callable[[], bool]) -> _Turn:
+        """Decide what comes next; in the first process."""
+        now_s, recipe = time.monotonic(), self._recipe
+        elapsed_s = now_s - self._started_s if self._training.images_seen > self._from else 0.0
+        ended = _reason_to_end(recipe, self._training.images_seen, elapsed_s, should_stop)
+        if ended is not None:
+            return _Turn(ended)
+        saves = now_s - self._saved_s >= recipe.checkpoint_seconds
+        return _Turn(None, saves=saves, shows=now_s - self._shown_s >= recipe.sample_seconds)
+
+    def _advance(self) -> None:
+        """Take one step; if it diverges, explain what was kept and what to do."""
+        try:
+            self._training.advance()
+        except DivergedError as error:
+            raise DivergedError(
+                f"{error}: {kept(self._run)}; try lower rates or another seed in another run folder"
+            ) from None
+
+    def _save(self) -> float | None:
+        """Write a checkpoint, and return the accuracy."""
+        test = self._test
+        measured = self._training.accuracy(test) if test else None
+        progress = self._progress(measured=measured)
+        save(self._training, self._family, self._run, progress, test_images=len(test) if test else 0)
+        self._report(self._progress(measured=measured))
+        self._saved_s = self._shown_s = time.monotonic()
+        return measured
+
+    def _show(self) -> None:
+        show(self._training, self._run)
+        self._shown_s = time.monotonic()
+
+    def _note(self) -> None:
+        metrics.append(self._run, dataclasses.asdict(self._progress()))
+        self._report(self._progress())
+
+    def _progress(self, *, measured: float | None = None) -> Progress:
+        training, elapsed_s = self._training, time.monotonic() - self._started_s
+        return Progress(
+            images_seen=training.images_seen,
+            images=self._recipe.images,
+            images_per_second=(training.images_seen - self._from) / max(elapsed_s, 1e-9),
+            seconds=self._earlier_s + elapsed_s,
             losses=training.losses,
             test_accuracy=measured,
         )
 
-    ended: Ending | None = None
-    while ended is None:
-        # Step, unless there is a reason to end.
-        before = training.images_seen
-        ended = parallel.first(reason_to_end)
-        if ended is None:
-            _advance(training, run)
-        # Checkpoint at every multiple of the interval, and at the end unless that was one.
-        if saved < training.images_seen and (
-            ended is not None or _passed(before, training.images_seen, recipe.checkpoint_images)
-        ):
-            training.collect()
-            accuracy = parallel.first(save)
-            saved = training.images_seen
-        # Report.
-        elif _passed(before, training.images_seen, recipe.report_images):
-            parallel.first(note)
-    return Summary(
-        run=run,
-        ended=ended,
-        images_seen=training.images_seen,
-        images=recipe.images,
-        steps=training.images_seen // recipe.batch_images,
-        seconds=progress().seconds,
-        test_accuracy=accuracy,
-    )
 
-
-def _must_fit(data: LabelledImages, test: LabelledImages | None) -> None:
-    """Refuse malformed images, and test images whose size or classes differ from the training images'."""
-    for kind, split in (("training", data), ("test", test)):
-        if split is not None:
-            _must_be_images(kind, split)
-    if test is None:
-        return
-    if test.shape != data.shape:
-        raise DataError(f"test images are {list(test.shape)} (H, W, C), but training images {list(data.shape)}")
-    if test.classes != data.classes[: len(test.classes)]:
-        raise DataError(f"test images have the classes {test.classes}, but training images {data.classes}")
-
-
-def _must_be_images(kind: str, data: LabelledImages) -> None:
-    """Refuse what only a direct caller could pass: no images, floats, labels outside the classes."""
-    pixels, labels, last = data.images, data.labels, len(data.classes) - 1
-    if pixels.dtype != np.uint8 or pixels.ndim != 4 or not len(pixels):
-        raise DataError(
-            f"{kind} images are {pixels.dtype} {list(pixels.shape)}, expected uint8 [N, H, W, C] with N >= 1"
-        )
-    if labels.shape != (len(pixels),):
-        raise DataError(f"{kind} labels are {list(labels.shape)} for {len(pixels)} images; give one per image")
-    lowest, highest = (-1, -1) if last < 0 else (0, last)
-    if labels.min() < lowest or labels.max() > highest:
-        wrong = labels[(labels < lowest) | (labels > highest)][0]
-        raise DataError(
-            f"a {kind} image has the label {wrong}, expected {lowest}..{highest}: there are {last + 1} classes"
-        )
-
-
-def _must_agree(config: RunConfig) -> None:
-    """Refuse processes that were given different trainings.
-
-    Raises:
-        RunError: in all processes, if any differs from the first.
-    """
-    differences = checkpoint.differences(parallel.first(lambda: config), config)
-    for number, found in enumerate(parallel.everyone(differences)):
-        if found:
-            raise RunError(f"process {number} was given another training than the first ({'; '.join(found)})")
-
-
-def _begun(run: Path) -> Recipe | None:
-    """Return the recipe of the training that a folder holds; None if it holds none."""
-    return checkpoint.load_config(run).settings if (run / checkpoint.CONFIG_FILE).exists() else None
-
-
-def _open_run(run: Path, config: RunConfig) -> State:
-    """Create the run folder, or check that it holds this training, and return where it stands."""
-    if (run / checkpoint.CONFIG_FILE).exists():
-        existing = checkpoint.load_config(run)
-        differences = checkpoint.differences(existing, config)
-        if differences:
-            raise RunError(f"{run} holds another training ({'; '.join(differences)}); choose another --run folder")
-    elif run.exists() and (not run.is_dir() or any(run.iterdir())):
-        raise RunError(f"{run} exists and is not a run folder; choose a new or empty one")
-    checkpoint.save_config(run, config)
-    state = checkpoint.load_state(run, config) or State({}, 0, 0.0)
-    metrics.forget_after(run, state.images_seen)
-    return state
+def _lock(run: Path, held: contextlib.ExitStack) -> None:
+    """Create the run folder and lock it until the stack is left; in the first process."""
+    create_folder(run)
+    held.enter_context(locked(run))
 
 
 def _reason_to_end(
@@ -235,43 +249,3 @@ def _reason_to_end(
 def _passed(before: int, after: int, interval: int) -> bool:
     """Return whether a multiple of the interval lies in (before, after]."""
     return after // interval > before // interval
-
-
-def _advance(training: Training, run: Path) -> None:
-    """Take one step; if it diverges, explain what was kept and what to do."""
-    try:
-        training.advance()
-    except DivergedError as error:
-        kept = "its last good checkpoint is kept" if (run / checkpoint.STATE_FILE).exists() else "nothing was saved yet"
-        raise DivergedError(f"{error}: {kept}; try lower rates or another seed in another run folder") from None
-
-
-def _save(training: Training, family: Family[Any], run: Path, progress: Progress, *, test_images: int) -> None:
-    """Write a checkpoint with its samples, metrics and card."""
-    try:
-        _write_checkpoint(training, family, run, progress, test_images=test_images)
-    except OSError as error:
-        kept = "its last checkpoint is kept" if (run / checkpoint.STATE_FILE).exists() else "nothing was saved yet"
-        raise RunError(
-            f"the checkpoint of {run} after {progress.images_seen} images cannot be written "
-            f"({error.strerror or error}): {kept}; make room and run the same command again"
-        ) from None
-
-
-def _write_checkpoint(
-    training: Training, family: Family[Any], run: Path, progress: Progress, *, test_images: int
-) -> None:
-    training.calibrate()
-    state = State(training.state(), training.images_seen, progress.seconds)
-    checkpoint.save_state(run, training.config, weights=training.weights(), state=state)
-    metrics.append(run, dataclasses.asdict(progress))
-    write_samples(run, training.samples(100), images_seen=training.images_seen)
-    write_accuracy(run)
-    write_card(
-        run,
-        training.config,
-        images_seen=progress.images_seen,
-        seconds=progress.seconds,
-        own_rows=family.card_rows(test_accuracy=progress.test_accuracy, test_images=test_images),
-        pictures=family.PICTURES,
-    )

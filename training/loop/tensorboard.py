@@ -19,7 +19,7 @@ from training.runs import samples
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-    from training.loop.loop import Progress
+    from training.loop.progress import Progress
 
 EVENTS_FOLDER = "tensorboard"
 

@@ -79,6 +79,10 @@ class Recipe:
     ] = "no"
     report_images: Annotated[int, About("images between two lines of metrics", 1)] = 10_000
     checkpoint_images: Annotated[int, About("images between two checkpoints and sample grids", 1)] = 600_000
+    checkpoint_seconds: Annotated[
+        float, About("time after which a checkpoint is written anyway, s; inf for never", 0)
+    ] = 300.0
+    sample_seconds: Annotated[float, About("time after which latest.png is drawn anyway, s; inf for never", 0)] = 60.0
 
     def __post_init__(self) -> None:
         """Check the type and the range of every overridable field."""
@@ -109,6 +113,12 @@ class Recipe:
         """Return the factor of the learning rates, in [0, 1]: 1, then falling linearly to 0 at the end of the run."""
         remaining, decaying = 1 - images_seen / self.images, 1 - self.decay_from
         return remaining / decaying if remaining < decaying else 1.0
+
+    def schedule_by_length(self) -> str | None:
+        """Say what in the schedule depends on the length of the run; None if a longer run begins as this one."""
+        if self.decay_from < 1:
+            return f"with decay_from={self.decay_from:g} the learning rates fall towards the end of the run"
+        return None
 
     @property
     def gains_from_threads(self) -> bool:

@@ -85,6 +85,12 @@ class SparseAutoencoderRecipe(Recipe):
         stages = len(self.maps) if self.schedule == "greedily" else 1
         return Recipe.rate_share(self, images_seen * stages % self.images)
 
+    def schedule_by_length(self) -> str | None:
+        """Say what in the schedule depends on the length of the run; see `Recipe`."""
+        if self.schedule == "greedily":
+            return "with schedule=greedily each stage has a share of the run"
+        return Recipe.schedule_by_length(self)
+
     @property
     def batch_images(self) -> int:
         """The number of images that a step advances the run by."""

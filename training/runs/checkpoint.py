@@ -9,7 +9,8 @@
     ├── samples/*.png             grids from fixed latents, named by images seen; latest.png
     └── card.md                   the model card
 
-Resuming reads only state.safetensors, so a crash between the two files cannot mix them.
+Resuming reads only state.safetensors, which is written first; if a crash, or a person, leaves it without weights of the
+same age, they are written again from it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,14 @@ SECTIONS: Mapping[Kind, Mapping[str, str]] = {  # of the checkpoint by kind: par
     "discriminator": {"generator.": "generator_average", "discriminator.": "discriminator_average"},
 }
 SCALE = ".int8_scale"  # ends the name of the scales, one per unit, of weights that are stored in 8 bits
-FREE = {"max_seconds", "report_images", "checkpoint_images", "sharding"}  # fields that do not change the weights
+FREE = {  # fields that do not change the weights
+    "max_seconds",
+    "report_images",
+    "checkpoint_images",
+    "checkpoint_seconds",
+    "sample_seconds",
+    "sharding",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +79,10 @@ def load_run(run: Path) -> Run:
     """
     config = load_config(run)
     if not (run / WEIGHTS_FILE).exists():
-        raise RunError(f"{run} has no {WEIGHTS_FILE} yet: train it with `mintage train {config.recipe} --run {run}`")
+        missing = f"{run} has no {WEIGHTS_FILE}"
+        if (run / STATE_FILE).exists():
+            raise RunError(f"{missing}, but {STATE_FILE}: the command that trained it writes the weights again from it")
+        raise RunError(f"{missing} yet: train it with `mintage train {config.recipe} --run {run}`")
     weights, metadata = _read(run / WEIGHTS_FILE)
     _must_match(run / WEIGHTS_FILE, metadata, config)
     for name, tensor in weights.items():
@@ -180,7 +191,7 @@ def save_config(run: Path, config: RunConfig) -> None:
 
 
 def save_state(run: Path, config: RunConfig, *, weights: Mapping[str, Tensor], state: State) -> None:
-    """Write a checkpoint: first what serving reads, then what resuming reads. The previous one survives any failure.
+    """Write a checkpoint: first what resuming reads, then what serving reads. The previous one survives any failure.
 
     Raises:
         DivergedError: if a weight is not finite; nothing is written then.
@@ -188,13 +199,28 @@ def save_state(run: Path, config: RunConfig, *, weights: Mapping[str, Tensor], s
     for name, tensor in {**weights, **state.tensors}.items():
         if not bool(torch.isfinite(tensor).all()):
             raise DivergedError(f"{name} is no longer finite after {state.images_seen} images; checkpoint not written")
-    metadata = {"recipe": config.recipe, "images_seen": str(state.images_seen), "seconds": repr(state.seconds)}
-    write_atomically(run / WEIGHTS_FILE, save(dict(weights), metadata))
-    write_atomically(run / STATE_FILE, save(dict(state.tensors), metadata))
+    write_atomically(run / STATE_FILE, save(dict(state.tensors), _metadata(config, state)))
+    save_weights(run, config, weights=weights, state=state)
 
 
-def differences(one: RunConfig, other: RunConfig) -> list[str]:
-    """Return how two configurations differ as trainings; torch's version, the data's name and `FREE` do not count."""
+def save_weights(run: Path, config: RunConfig, *, weights: Mapping[str, Tensor], state: State) -> None:
+    """Write the part of a checkpoint that serving reads."""
+    write_atomically(run / WEIGHTS_FILE, save(dict(weights), _metadata(config, state)))
+
+
+def weights_are_behind(run: Path, state: State) -> bool:
+    """Return whether a run's weights are missing or older than its state.
+
+    Raises:
+        RunError: if the weights are truncated.
+    """
+    if not (run / WEIGHTS_FILE).exists():
+        return True
+    return int(_read(run / WEIGHTS_FILE, tensors=False)[1]["images_seen"]) < state.images_seen
+
+
+def differences(one: RunConfig, other: RunConfig, *, free: Collection[str] = FREE) -> list[str]:
+    """Return how two configurations differ as trainings, but for torch's version, the data's name and free fields."""
     if one.recipe != other.recipe:
         return [f"recipe is {one.recipe}, not {other.recipe}"]
     pairs = [
@@ -202,7 +228,7 @@ def differences(one: RunConfig, other: RunConfig) -> list[str]:
         ("data", one.data_sha256[:16], other.data_sha256[:16]),
         *((name, value, other.settings.to_dict()[name]) for name, value in one.settings.to_dict().items()),
     ]
-    return [f"{name} is {mine}, not {yours}" for name, mine, yours in pairs if mine != yours and name not in FREE]
+    return [f"{name} is {mine}, not {yours}" for name, mine, yours in pairs if mine != yours and name not in free]
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -231,19 +257,24 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read a safetensors file with the metadata that this module writes."""
+def _metadata(config: RunConfig, state: State) -> dict[str, str]:
+    return {"recipe": config.recipe, "images_seen": str(state.images_seen), "seconds": repr(state.seconds)}
+
+
+def _read(path: Path, *, tensors: bool = True) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read a safetensors file with the metadata that this module writes, or that alone."""
     try:
         opened: Any = safe_open(path, framework="pt")  # its methods carry no types
         with opened as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it cannot be iterated
+            names = file.keys() if tensors else ()
+            found = {name: file.get_tensor(name) for name in names}
             metadata = file.metadata() or {}
     except (SafetensorError, OSError, ValueError) as error:
         raise RunError(f"{path} is truncated or no safetensors file ({error}); train the run again") from None
     missing = {"recipe", "images_seen", "seconds"} - metadata.keys()
     if missing:
         raise RunError(f"{path} was not written by a training run: its header lacks {', '.join(sorted(missing))}")
-    return tensors, metadata
+    return found, metadata
 
 
 def _must_match(path: Path, metadata: Mapping[str, str], config: RunConfig) -> None:

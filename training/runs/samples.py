@@ -18,11 +18,16 @@ SAMPLES_FOLDER = "samples"
 
 def write_samples(run: Path, images: NDArray[np.uint8], *, images_seen: int) -> None:
     """Write a grid of samples uint8 [N, H, W, C], named by images seen, and a copy named latest.png."""
+    write_atomically(path_at(run, images_seen), write_latest(run, images))
+
+
+def write_latest(run: Path, images: NDArray[np.uint8]) -> bytes:
+    """Write a grid of samples uint8 [N, H, W, C] as latest.png, and return the file's content."""
     (run / SAMPLES_FOLDER).mkdir(exist_ok=True)
     side = images.shape[1]
     picture = _png(grid(images, 10, scale=1 if side >= 64 else 2 if side >= 24 else 4))
-    write_atomically(path_at(run, images_seen), picture)
     write_atomically(run / SAMPLES_FOLDER / "latest.png", picture)
+    return picture
 
 
 def path_at(run: Path, images_seen: int) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from training.loop.loop import Progress
+    from training.loop.progress import Progress
     from training.recipes import Recipe
 
 Report = Callable[["Progress"], None]

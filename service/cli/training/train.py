@@ -93,7 +93,7 @@ def train(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> None:
-    """Train a recipe. The same command resumes a run; Ctrl-C saves it."""
+    """Train a recipe. The same command resumes a run; Ctrl-C saves it; a larger --images extends it."""
     from training.errors import DivergedError, RecipeError, TrainingError
 
     flags = {"labels": labels, "seed": seed, "images": images, "max_seconds": max_seconds}
@@ -175,7 +175,15 @@ def _trained(recipe: Recipe, run: Path, loaded: Splits, *, report: Report) -> Su
     from training.loop.loop import train as train_run
 
     with collected_interrupts() as caught:
-        return train_run(recipe, loaded.train, run, test=loaded.test, report=report, should_stop=lambda: bool(caught))
+        return train_run(
+            recipe,
+            loaded.train,
+            run,
+            test=loaded.test,
+            report=report,
+            should_stop=lambda: bool(caught),
+            say=lambda sentence: typer.echo(f"mintage: {sentence}", err=True),
+        )
 
 
 @contextlib.contextmanager

@@ -16,13 +16,22 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from tests.training.fakes import blobs, small_adversarial_recipe, small_dcgan_recipe, small_recipe
+from tests.training.fakes import (
+    blobs,
+    small_adversarial_recipe,
+    small_autoencoder_recipe,
+    small_dcgan_recipe,
+    small_recipe,
+)
 from training.data import LabelledImages
 from training.errors import DataError, DivergedError, RunError
+from training.export import export
 from training.families.gan import GanTraining
-from training.loop.loop import Progress, train
+from training.loop.loop import train
+from training.loop.progress import Progress
 from training.recipes import Recipe
 from training.runs.checkpoint import State, load_run, load_state
+from training.runs.lock import holder
 
 
 def read_state(run: Path) -> State:
@@ -300,3 +309,140 @@ def train_with_files_of_at_most(size: int, run: Path) -> str:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
+
+
+def test_weights_without_state_are_never_overwritten(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(small_recipe(), blobs(), run)
+    export(run, tmp_path / "exported")
+    (run / "state.safetensors").unlink()
+
+    for folder in (run, tmp_path / "exported"):
+        before = contents(folder)
+        with pytest.raises(RunError, match=r"holds weights but no state\.safetensors.*choose another --run folder"):
+            train(small_recipe(), blobs(), folder)
+        assert contents(folder) == before
+
+
+@pytest.mark.parametrize("recipe", [small_recipe(), small_dcgan_recipe()], ids=["ssgan", "dcgan"])
+def test_weights_that_are_missing_or_old_are_written_again_from_the_state(tmp_path: Path, recipe: Recipe) -> None:
+    run, data, said = tmp_path / "run", blobs(side=32), list[str]()
+    train(recipe, data, run, should_stop=stop_after(2).pop)
+    old = (run / "checkpoint.safetensors").read_bytes()
+    train(recipe, data, run)
+    finished = load_run(run)
+
+    for content in (None, old):
+        if content is None:
+            (run / "checkpoint.safetensors").unlink()
+            with pytest.raises(RunError, match="the command that trained it writes the weights again"):
+                load_run(run)
+        else:
+            (run / "checkpoint.safetensors").write_bytes(content)
+        assert train(recipe, data, run, say=said.append).ended == "finished"
+        again = load_run(run)
+        assert again.images_seen == finished.images_seen == recipe.images
+        assert all(torch.equal(tensor, again.weights[name]) for name, tensor in finished.weights.items())
+    assert [sentence.endswith("written from state.safetensors") for sentence in said] == [True, True]
+
+
+def test_two_trainings_do_not_share_a_folder(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(small_recipe(), blobs(), run, should_stop=stop_after(1).pop)
+    before = contents(run)
+    program = (
+        "import sys; from pathlib import Path; from training.runs.lock import locked\n"
+        f"with locked(Path({str(run)!r})): print('locked', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "locked\n"
+        assert holder(run) == other.pid
+        with pytest.raises(RunError, match=rf"is being trained by process {other.pid}; wait for it or stop it"):
+            train(small_recipe(), blobs(), run)
+        other.kill()  # as hard as it gets: the lock dies with the process, and its file stays
+
+    assert (run / ".lock").exists()
+    assert holder(run) is None
+    assert contents(run) == {**before, Path(".lock"): f"{other.pid}\n".encode()}
+    assert train(small_recipe(), blobs(), run).ended == "finished"
+    assert not (run / ".lock").exists()
+
+
+def test_a_finished_run_is_extended_to_the_run_that_a_longer_one_is(tmp_path: Path) -> None:
+    said: list[str] = []
+    train(small_recipe(images=160), blobs(), tmp_path / "straight")
+    train(small_recipe(), blobs(), tmp_path / "run")
+
+    summary = train(small_recipe(images=160), blobs(), tmp_path / "run", say=said.append)
+
+    assert (summary.ended, summary.images_seen) == ("finished", 160)
+    assert said == [
+        f"{tmp_path / 'run'} becomes a run of 160 images, of 80 before; 80 are done. It will equal a run of that "
+        "length from the start"
+    ]
+    straight, extended = read_state(tmp_path / "straight").tensors, read_state(tmp_path / "run").tensors
+    assert all(torch.equal(tensor, extended[name]) for name, tensor in straight.items())
+    assert load_run(tmp_path / "run").config == load_run(tmp_path / "straight").config
+
+
+@pytest.mark.parametrize(
+    ("recipe", "longer", "message"),
+    [
+        (small_recipe(decay_from=0.5), 160, r"with decay_from=0\.5 the learning rates fall towards the end"),
+        (
+            small_autoencoder_recipe(schedule="greedily"),
+            192,
+            "with schedule=greedily each stage has a share of the run",
+        ),
+        (small_recipe(), 40, r"has seen 80 images already, more than 40: give --images 80 or more"),
+    ],
+)
+def test_a_length_that_would_have_changed_the_steps_is_refused_with_the_reason(
+    tmp_path: Path, recipe: Recipe, longer: int, message: str
+) -> None:
+    data = blobs(side=12)
+    train(recipe, data, tmp_path / "run")
+    before = contents(tmp_path / "run")
+
+    with pytest.raises(RunError, match=message):
+        train(dataclasses.replace(recipe, images=longer), data, tmp_path / "run")
+
+    assert contents(tmp_path / "run") == before
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [small_recipe(), small_adversarial_recipe(), small_dcgan_recipe(), small_autoencoder_recipe()],
+    ids=["ssgan", "gan", "dcgan", "autoencoder"],
+)
+def test_checkpoints_and_pictures_by_time_change_no_bit(tmp_path: Path, recipe: Recipe) -> None:
+    data = blobs(side=12 if recipe.detects else 32)
+    train(recipe, data, tmp_path / "straight")
+    always = dataclasses.replace(recipe, checkpoint_images=10**9, checkpoint_seconds=0, sample_seconds=0)
+    pictured = dataclasses.replace(always, checkpoint_seconds=math.inf)
+
+    train(always, data, tmp_path / "saved", should_stop=stop_after(2).pop)
+    train(always, data, tmp_path / "saved")
+    train(pictured, data, tmp_path / "pictured", should_stop=stop_after(2).pop)
+    (tmp_path / "pictured" / "samples" / "latest.png").unlink()
+    drawn: list[bool] = []
+    report = lambda _: drawn.append((tmp_path / "pictured" / "samples" / "latest.png").exists())  # noqa: E731
+    train(pictured, data, tmp_path / "pictured", report=report)
+
+    steps = recipe.images // recipe.batch_images
+    assert len(list((tmp_path / "saved" / "samples").glob("0*.png"))) == steps
+    assert len(list((tmp_path / "pictured" / "samples").glob("0*.png"))) == 2
+    assert drawn[0], "no picture before the first report"
+    straight = read_state(tmp_path / "straight").tensors
+    for name in ("saved", "pictured"):
+        assert all(torch.equal(tensor, straight[key]) for key, tensor in read_state(tmp_path / name).tensors.items())
+        picture = tmp_path / name / "samples" / "latest.png"
+        assert picture.read_bytes() == (tmp_path / "straight" / "samples" / "latest.png").read_bytes()
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    """Every file of a folder."""
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

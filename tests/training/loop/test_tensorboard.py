@@ -10,7 +10,8 @@ import pytest
 from tests.training.fakes import blobs, small_recipe
 from tests.training.loop.events import events_of, images_seen
 from training.errors import RunError
-from training.loop.loop import Progress, train
+from training.loop.loop import train
+from training.loop.progress import Progress
 from training.loop.tensorboard import event_files
 
 
