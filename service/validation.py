@@ -13,7 +13,9 @@ DIRECTION = re.compile(r"[a-z][a-z0-9_-]{0,62}", re.ASCII)
 DIRECTION_NAME = re.compile(rf"directions/({DIRECTION.pattern})", re.ASCII)
 JOB_NAME = re.compile(r"jobs/([a-z0-9]{1,40})", re.ASCII)
 OUTPUT_PREFIX = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}(/[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}){0,7}", re.ASCII)
-JOB_FILE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}", re.ASCII)
+JOB_FILE = re.compile(
+    r"\.mintage/contact-sheet\.png|data/train/metadata\.jsonl|[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}", re.ASCII
+)
 ARCHIVE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}\.mar", re.ASCII)
 LABEL_NAME = re.compile(r"[a-z][a-z0-9._-]{0,62}", re.ASCII)
 MAX_LABEL_VALUE = 63  # characters, as of a name: a label is no place for data

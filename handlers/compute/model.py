@@ -112,10 +112,12 @@ class Model:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes that it knows; those of a discriminator are what its logits stand for."""
+        """Names of the classes that it knows or takes; those of a discriminator are what its logits stand for."""
         if self.kind == "discriminator":
             known = self.config.condition_classes or self.config.settings.classifies
             return self.config.classes if known else ()
+        if self.kind == "generator" and not self.config.condition_classes:
+            return ()
         return () if self.kind == "neurons" else self.config.classes
 
     @property

@@ -35,6 +35,36 @@ def formula(sampling: Sampling, index: int) -> str:
     return text_of(_latent(sampling, index))
 
 
+def label(sampling: Sampling, index: int) -> int | None:
+    """Return the class of one image as its place in `sampling.classes`; None if the generator takes no class.
+
+    It is index mod K for samples of a seed; for formulas the given class, or else that of the first sample in each.
+    """
+    if not sampling.classes:
+        return None
+    if sampling.class_index is not None:
+        return sampling.class_index
+    first = index
+    if sampling.latents:
+        samples = samples_of(_latent(sampling, index))
+        first = samples[0].index if samples else 0
+    return first % len(sampling.classes)
+
+
+def facts(sampling: Sampling, index: int) -> dict[str, int | str]:
+    """Return what the files of every format say of one image: index, seed or formula, and class if it has one."""
+    shown = label(sampling, index)
+    known: dict[str, int | str] = {"index": index}
+    known |= {"latent": formula(sampling, index)} if sampling.latents else {"seed": sampling.seed}
+    return known if shown is None else known | {"label": shown}
+
+
+def json_facts(sampling: Sampling, index: int) -> dict[str, int | str]:
+    """Return the same for JSON: a seed above 2^63 - 1 is text, because readers round it, or fail."""
+    known = facts(sampling, index)
+    return known if sampling.seed < 1 << 63 or "seed" not in known else known | {"seed": str(sampling.seed)}
+
+
 def last_index(latents: Sequence[Latent], count: int, index_step: int) -> int:
     """Return the largest index of a sample among `count` images; -1 if there are no samples."""
     rounds, rest = divmod(count - 1, len(latents))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, BinaryIO, ClassVar
 
@@ -13,13 +14,13 @@ from service.jobs.storage.output import Output
 from service.validation import JOB_FILE
 
 MANIFEST_FILE = "manifest.json"
-FileName = Annotated[str, Field(pattern=rf"^{JOB_FILE.pattern}$")]
+FileName = Annotated[str, Field(pattern=rf"^(?:{JOB_FILE.pattern})$")]
 ShardNumber = Annotated[int, Field(ge=0, lt=MAX_SHARDS)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedShard:
-    """A finished shard."""
+    """A finished shard; `file` is the name of its file, or of its folder, below the job's folder."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True)
 
@@ -27,6 +28,7 @@ class ListedShard:
     first_index: int
     count: int
     digest: Digest
+    file: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,13 +101,13 @@ def read_manifest(output: Output) -> Manifest | None:
     return None if data is None else _MANIFEST.validate_json(data)
 
 
-def write_manifest(file: BinaryIO, plan: Plan, ending: Ending) -> None:
-    """Write the manifest, one shard per line."""
+def write_manifest(file: BinaryIO, plan: Plan, ending: Ending, name: Callable[[int], str]) -> None:
+    """Write the manifest, one shard per line; `name` gives the name of a shard's file."""
     head = {"job": plan.job, "plan_digest": plan.digest, "state": ending.state, "error": ending.error}
     file.write(canonical_json(head)[:-2] + b',\n"shards":[')
     for number, (shard, digest) in enumerate(sorted(ending.digests.items())):
         span = plan.span(shard)
-        line = {"shard": shard, "first_index": span.start, "count": len(span), "digest": digest}
+        line = {"shard": shard, "first_index": span.start, "count": len(span), "digest": digest, "file": name(shard)}
         file.write((b",\n" if number else b"\n") + canonical_json(line).rstrip())
     failures = [{"shard": shard, "error": error} for shard, error in sorted(ending.errors.items())]
     tail: dict[str, Any] = {"failures": failures, "root_digest": ending.root_digest, "round": ending.round}

@@ -73,6 +73,7 @@ class Sampling:
     directions: dict[str, Annotated[tuple[Finite, ...], Field(strict=False)]] = field(default_factory=dict, hash=False)
     index_step: Natural = 0
     class_index: Natural | None = None
+    classes: Annotated[tuple[str, ...], Field(strict=False)] = ()  # names of those that the generator is asked for
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields for the canonical JSON; those of drawn latents only if there are any."""
@@ -134,7 +135,7 @@ class Plan:
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
-    version: Literal[3] = 3
+    version: Literal[4] = 4
     job: JobId
     prefix: Prefix
     create_time_ms: Natural
@@ -215,7 +216,7 @@ def read_plan(data: bytes | str) -> Plan:
         if error.errors()[0]["loc"] == ("version",):
             text = "a plan of another version: end its job with the Mintage that made it, or create the job anew"
             raise PlanError(text) from None
-        raise PlanError(f"not a plan of version 3: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}") from None
+        raise PlanError(f"not a plan of version 4: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}") from None
     if (plan.sampling is None) == (plan.scoring is None):
         raise PlanError("a plan has exactly one of sampling and scoring")
     if (plan.format == "safetensors") != (plan.scoring is not None):

@@ -114,7 +114,7 @@ def test_a_folder_is_scored_by_what_the_neurons_see(client: Client, expected: li
     assert job.comparison.features == client.model("mind").stages[-1].maps
     assert (job.comparison.images, job.comparison.precision) == (24, 1)
     folder = Path(job.output_uri.removeprefix("file://"))
-    features = np.concatenate([load_file(path)["features"] for path in sorted(folder.glob("shards/*.safetensors"))])
+    features = np.concatenate([load_file(path)["features"] for path in sorted(folder.glob("data/*.safetensors"))])
     maps = job.comparison.features
     np.testing.assert_allclose(features, expected[2].reshape(24, maps, -1).mean(axis=2), atol=1e-4)
     assert (folder / "report.html").exists()

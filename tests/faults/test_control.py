@@ -29,7 +29,7 @@ def test_a_paused_job_gives_its_shards_back_and_a_killed_worker_changes_nothing(
     engine.pause(job.name)
     wait_until(lambda: leases(engine, job.name) == 0, "the shard handed back")
     assert engine.job(job.name).state == State.STATE_PAUSED
-    assert not list(Path(job.output_uri).glob(".tmp/*")) and not list(Path(job.output_uri).glob("shards/*"))
+    assert not list(Path(job.output_uri).glob(".tmp/*")) and not list(Path(job.output_uri).glob("data/*"))
     engine.kill(worker)
     engine.models.pass_gate.set()
     engine.start("worker")
@@ -62,7 +62,7 @@ def test_failed_shards_are_retried_and_the_others_left_alone(engine: Engine) -> 
     job = engine.wait_for(engine.sample(40, 20).name, State.STATE_PARTIALLY_SUCCEEDED)
     assert job.progress.shards_failed == 1 and samples(job) == list(range(20))
     engine.models.poison = range(0)
-    good = {path: path.stat().st_mtime_ns for path in Path(job.output_uri).glob("shards/*")}
+    good = {path: path.stat().st_mtime_ns for path in Path(job.output_uri).glob("data/*")}
     engine.models.requests.clear()
     engine.retry(job.name)
     job = engine.wait_for(job.name)
@@ -136,7 +136,7 @@ def test_a_job_of_killed_workers_is_verified_and_what_was_changed_is_found(engin
     verdict = engine.verify(job.name, recompute=5, seed=1)[-1].verdict
     assert verdict.sound and verdict.root_digest == job.root_digest
     assert (verdict.progress.shards_checked, verdict.progress.samples_recomputed) == (2, 5)
-    shard = Path(job.output_uri) / "shards/000001.tar"
+    shard = Path(job.output_uri) / "data/train-00001-of-00003.tar"
     data = bytearray(shard.read_bytes())
     data[len(data) // 2] ^= 1
     shard.write_bytes(data)

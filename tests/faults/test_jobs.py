@@ -35,7 +35,7 @@ def test_a_running_job_is_cancelled_within_a_micro_batch(engine: Engine) -> None
     engine.models.pass_gate.set()
     engine.wait_for(engine.sample(4, 4).name)
     assert len(engine.models.requests) <= asked + 2  # that of the second job
-    assert not list(Path(job.output_uri).glob(".tmp/*")) and not list(Path(job.output_uri).glob("shards/*"))
+    assert not list(Path(job.output_uri).glob(".tmp/*")) and not list(Path(job.output_uri).glob("data/*"))
 
 
 def test_a_queued_job_is_cancelled_without_any_worker(engine: Engine) -> None:
@@ -73,7 +73,7 @@ def test_a_score_follows_a_sample_job(engine: Engine) -> None:
 def test_a_source_that_was_changed_is_not_scored(engine: Engine) -> None:
     engine.start_all()
     source = engine.wait_for(engine.sample(10, 5).name)
-    shard = Path(source.output_uri) / "shards/000001.tar"
+    shard = Path(source.output_uri) / "data/train-00001-of-00003.tar"
     data = bytearray(shard.read_bytes())
     data[600] ^= 1
     shard.write_bytes(data)

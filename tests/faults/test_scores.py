@@ -35,7 +35,7 @@ def one_parquet_file(folder: Path, count: int) -> None:
 def markers(job: jobs_pb2.Job) -> list[str]:
     """What each shard of a job says that it scored."""
     return [
-        json.loads(path.read_bytes())["source_digest"] for path in sorted(Path(job.output_uri).glob("shards/*.json"))
+        json.loads(path.read_bytes())["source_digest"] for path in sorted(Path(job.output_uri).glob(".mintage/*.json"))
     ]
 
 

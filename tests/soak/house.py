@@ -86,7 +86,7 @@ def shard_facts(folder: Path) -> dict[str, Any]:
     """Digests by the manifest, and the indices that lie in tars; empty if the job has no manifest."""
     manifest = folder / "manifest.json"
     shards = json.loads(manifest.read_bytes())["shards"] if manifest.exists() else []
-    indices = {str(int(tar.stem)): _indices(tar) for tar in sorted(folder.glob("shards/*.tar"))}
+    indices = {str(int(tar.stem[6:11])): _indices(tar) for tar in sorted(folder.glob("data/*.tar"))}
     temporaries = [path.name for path in folder.glob(".tmp/*")]
     digests = {str(shard["shard"]): shard["digest"] for shard in shards}
     return {"digests": digests, "indices": indices, "temporaries": temporaries}

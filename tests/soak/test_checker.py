@@ -15,7 +15,7 @@ from tests.soak.history import Event, History, read
 RECIPE = "4 in 2, seed 1, webdataset"
 DIGESTS = {"0": "a" * 64, "1": "b" * 64}
 INDICES = {"0": [0, 1], "1": [2, 3]}
-FILES = {"shards/000000.tar": ["a" * 64, 5, 7]}
+FILES = {"data/train-00000-of-00001.tar": ["a" * 64, 5, 7]}
 
 
 def seen(state: str = "RUNNING", **facts: Any) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def test_a_good_history_breaks_nothing() -> None:
         ("I3", changed("final", shards_done=1)),
         ("I3", changed("final", shards_failed=1)),
         ("I3", changed("seen", images_done=1)),
-        ("I5", changed("final", files={"shards/000000.tar": ["a" * 64, 6, 7]})),
+        ("I5", changed("final", files={"data/train-00000-of-00001.tar": ["a" * 64, 6, 7]})),
         ("I5", changed("final", files={})),
         ("I8", changed("final", temporaries=["000001.2.beef"])),
         ("I9", without("watch", "ok")),

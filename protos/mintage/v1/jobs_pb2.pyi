@@ -31,16 +31,22 @@ class _OutputFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OutputFo
     OUTPUT_FORMAT_UNSPECIFIED: _OutputFormat.ValueType  # 0
     """Chooses OUTPUT_FORMAT_WEBDATASET."""
     OUTPUT_FORMAT_WEBDATASET: _OutputFormat.ValueType  # 1
-    """A shard is a USTAR tar `shards/000000.tar` of `000000123.png` and `000000123.json`, as WebDataset reads it."""
+    """A shard is a USTAR tar `data/train-00000-of-00010.tar` of `000000123.png`, `000000123.json` and, if the generator
+    takes a class, `000000123.cls`, as WebDataset reads it.
+    """
     OUTPUT_FORMAT_PNG: _OutputFormat.ValueType  # 2
-    """A shard is a folder `images/000000/` of `000000123.png`. Its digest is that of the tar that holds the same images."""
+    """A shard is a folder `data/train/00000-of-00010/` of `000000123.png`, and of `SHA256SUMS` with their digests, whose
+    own digest is that of the shard. `data/train/metadata.jsonl` says of every image which one it is, as Hugging Face
+    datasets' `imagefolder` reads it.
+    """
     OUTPUT_FORMAT_PARQUET: _OutputFormat.ValueType  # 3
     """A shard is a file `data/train-00000-of-00010.parquet` with a column `image` of PNG files, as Hugging Face datasets
-    reads it, and a column `index`.
+    reads it, and columns `index`, `seed` or `latent`, and `label` if the generator takes a class.
     """
     OUTPUT_FORMAT_NPZ: _OutputFormat.ValueType  # 4
-    """A shard is `shards/000000.npz`, `arr_0` uint8 [n, H, W, C]; at the end all are joined into one
-    `samples_{N}x{H}x{W}x{C}.npz`, as the evaluation suite of ADM (guided diffusion) reads it.
+    """A shard is `data/train-00000-of-00010.npz`: `arr_0` uint8 [n, H, W, C], `index` int64 [n] and, if the generator
+    takes a class, `arr_1` int64 [n]; at the end all are joined into one `samples_{N}x{H}x{W}x{C}.npz`, as the
+    evaluation suite of ADM (guided diffusion) reads it.
     """
 
 class OutputFormat(_OutputFormat, metaclass=_OutputFormatEnumTypeWrapper):
@@ -49,16 +55,22 @@ class OutputFormat(_OutputFormat, metaclass=_OutputFormatEnumTypeWrapper):
 OUTPUT_FORMAT_UNSPECIFIED: OutputFormat.ValueType  # 0
 """Chooses OUTPUT_FORMAT_WEBDATASET."""
 OUTPUT_FORMAT_WEBDATASET: OutputFormat.ValueType  # 1
-"""A shard is a USTAR tar `shards/000000.tar` of `000000123.png` and `000000123.json`, as WebDataset reads it."""
+"""A shard is a USTAR tar `data/train-00000-of-00010.tar` of `000000123.png`, `000000123.json` and, if the generator
+takes a class, `000000123.cls`, as WebDataset reads it.
+"""
 OUTPUT_FORMAT_PNG: OutputFormat.ValueType  # 2
-"""A shard is a folder `images/000000/` of `000000123.png`. Its digest is that of the tar that holds the same images."""
+"""A shard is a folder `data/train/00000-of-00010/` of `000000123.png`, and of `SHA256SUMS` with their digests, whose
+own digest is that of the shard. `data/train/metadata.jsonl` says of every image which one it is, as Hugging Face
+datasets' `imagefolder` reads it.
+"""
 OUTPUT_FORMAT_PARQUET: OutputFormat.ValueType  # 3
 """A shard is a file `data/train-00000-of-00010.parquet` with a column `image` of PNG files, as Hugging Face datasets
-reads it, and a column `index`.
+reads it, and columns `index`, `seed` or `latent`, and `label` if the generator takes a class.
 """
 OUTPUT_FORMAT_NPZ: OutputFormat.ValueType  # 4
-"""A shard is `shards/000000.npz`, `arr_0` uint8 [n, H, W, C]; at the end all are joined into one
-`samples_{N}x{H}x{W}x{C}.npz`, as the evaluation suite of ADM (guided diffusion) reads it.
+"""A shard is `data/train-00000-of-00010.npz`: `arr_0` uint8 [n, H, W, C], `index` int64 [n] and, if the generator
+takes a class, `arr_1` int64 [n]; at the end all are joined into one `samples_{N}x{H}x{W}x{C}.npz`, as the
+evaluation suite of ADM (guided diffusion) reads it.
 """
 Global___OutputFormat: _TypeAlias = OutputFormat  # noqa: Y015
 
@@ -809,7 +821,7 @@ class Shard(_message.Message):
     worker: _builtins.str
     """Name of the worker that holds or finished it."""
     digest: _builtins.str
-    """SHA-256 of its file in hexadecimal, when done."""
+    """SHA-256 of its file, or of the `SHA256SUMS` in its folder, in hexadecimal, when done."""
     error: _builtins.str
     """The last error, if any."""
     def __init__(
@@ -1617,7 +1629,7 @@ Global___ReadShardResponse: _TypeAlias = ReadShardResponse  # noqa: Y015
 
 @_typing.final
 class ShardHeader(_message.Message):
-    """What is known of a finished shard's file."""
+    """What is known of a finished shard's file. A folder of PNG files is read as a tar of them."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1625,11 +1637,11 @@ class ShardHeader(_message.Message):
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     FILE_NAME_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
-    """SHA-256 of the file in hexadecimal."""
+    """SHA-256 of the bytes that follow, in hexadecimal."""
     size_bytes: _builtins.int
-    """Size of the file in bytes."""
+    """Number of the bytes that follow."""
     file_name: _builtins.str
-    """Its name, such as `000000.tar`."""
+    """Its name, such as `train-00000-of-00010.tar`."""
     def __init__(
         self,
         *,
@@ -1700,7 +1712,7 @@ class JobFile(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Its name, such as `manifest.json`."""
+    """Its name below the job's folder, such as `manifest.json` or `.mintage/contact-sheet.png`."""
     size_bytes: _builtins.int
     """Its size in bytes."""
     def __init__(
@@ -1728,7 +1740,7 @@ class ReadJobFileRequest(_message.Message):
     name: _builtins.str
     """Resource name of the job, `jobs/{job}`. Required."""
     file_name: _builtins.str
-    """Name of the file, as ListJobFiles has it: letters, digits, '.', '_' and '-', no folder. Required."""
+    """Name of the file, as ListJobFiles has it. Required."""
     def __init__(
         self,
         *,

@@ -1,8 +1,8 @@
 """The verbs that fetch a job's files from any machine: `mintage jobs files|read JOB`.
 
 mintage jobs files 01kat7x2m9q3zc5d
-mintage jobs read 01kat7x2m9q3zc5d 0 --to 000000.tar
-mintage jobs read 01kat7x2m9q3zc5d contact-sheet.png --to sheet.png
+mintage jobs read 01kat7x2m9q3zc5d 0 --to train-00000-of-00010.tar
+mintage jobs read 01kat7x2m9q3zc5d .mintage/contact-sheet.png --to sheet.png
 """
 
 from __future__ import annotations

@@ -187,7 +187,9 @@ def mint(report: Report, client: Client, stack: Stack) -> Job:
     report.fact("worker killed", f"{''.join(killed) or 'none: the job was faster'} (SIGKILL), lease of {LEASE_S} s")
     report.headline(f"{len(killed)} worker killed", "with SIGKILL, half way through the job")
     report.fact("attempts", f"{job.progress.attempts} for {job.progress.shards_total} shards")
-    report.picture("The first images of the job", Path(job.output_uri.removeprefix("file://")) / "contact-sheet.png")
+    report.picture(
+        "The first images of the job", Path(job.output_uri.removeprefix("file://")) / ".mintage/contact-sheet.png"
+    )
     return job
 
 

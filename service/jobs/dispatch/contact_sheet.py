@@ -12,9 +12,9 @@ from service.images import png
 from service.jobs.plan import Plan
 from service.jobs.shards.formats.choice import open_images
 from service.jobs.shards.marker import Marker
-from service.jobs.storage.output import Output
+from service.jobs.storage.output import HIDDEN, Output
 
-CONTACT_SHEET = "contact-sheet.png"
+CONTACT_SHEET = f"{HIDDEN}/contact-sheet.png"
 SHEET_IMAGES, SHEET_COLUMNS = 64, 8  # a square, as the samples of a training are shown
 SHEET_TILE = 128  # longest side of a tile in pixels; the whole sheet fits a screen
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Container, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +16,16 @@ from service.jobs.ledger.views import JobState
 from service.jobs.manifest import MANIFEST_FILE, Ending, read_manifest, write_manifest
 from service.jobs.plan import Plan
 from service.jobs.scoring import reduce
-from service.jobs.scoring.report.page import write_report
-from service.jobs.shards.formats.choice import image_layout_of
+from service.jobs.scoring.reduce import SCORE_FILE
+from service.jobs.scoring.report.page import REPORT_FILE, write_report
+from service.jobs.shards.formats.choice import image_layout_of, layout_of
+from service.jobs.shards.formats.layout import replaced
 from service.jobs.shards.marker import Marker
 from service.jobs.shards.root import finished_markers, root_digest
-from service.jobs.storage.output import Output, OutputError
+from service.jobs.sources.listing import file_name
+from service.jobs.storage.output import Output, OutputError, file_digest
 from service.jobs.storage.store import Store
+from service.jobs.sums import SUMS_FILE, write_sums
 
 
 def finalize(
@@ -56,14 +61,17 @@ def finalize(
             ending = Ending("FAILED", f"{error.reason}: {error}")
         _forget(output, plan, ending.files)
         ending = replace(ending, round=retry_round)
+        output.remove(SUMS_FILE)
         crash_point("before_manifest")
         with output.temporary(MANIFEST_FILE) as temporary:
-            write_manifest(temporary.file, plan, ending)
+            write_manifest(temporary.file, plan, ending, layout_of(plan).name)
             if retry_round:
                 output.replace(temporary, MANIFEST_FILE)
             elif not output.publish(temporary, MANIFEST_FILE):
                 ending = read_ending(output) or ending
         crash_point("after_manifest")
+    if output.size(SUMS_FILE) is None and (manifest := read_manifest(output)) is not None:
+        write_sums(output, plan, manifest)
     output.remove(intents.INTENT_FILE)
     output.remove_temporaries()
     return ending
@@ -98,24 +106,45 @@ def _ending(
     digests = {marker.shard: marker.digest for marker in markers}
     missing = {shard: errors.get(shard, "") for shard in range(plan.shards) if shard not in digests and not cancelled}
     digest, size_bytes = root_digest(digests.values()), sum(marker.bytes for marker in markers)
-    if markers and plan.sampling and plan.channels in CHANNELS:
-        with output.temporary(CONTACT_SHEET) as temporary:
-            temporary.file.write(contact_sheet(output, plan, markers))
-            output.replace(temporary, CONTACT_SHEET)
+    files = _describe(output, plan, markers) if markers and plan.sampling else {}
     if cancelled:
-        return Ending("CANCELLED", "", digest, None, digests, size_bytes=size_bytes)
+        return Ending("CANCELLED", "", digest, None, digests, files=files, size_bytes=size_bytes)
     if plan.max_failed_shards is not None and len(errors) > plan.max_failed_shards:
         failed = {shard: error for shard, error in errors.items() if shard not in digests}
-        return Ending("FAILED", _too_many(plan, errors), digest, None, digests, failed, size_bytes=size_bytes)
+        text = _too_many(plan, errors)
+        return Ending("FAILED", text, digest, None, digests, failed, files=files, size_bytes=size_bytes)
     if missing:
         state: JobState = "PARTIALLY_SUCCEEDED" if markers and plan.sampling else "FAILED"
-        files = _sum_up(output, plan, digests) if markers else {}
+        files |= _sum_up(output, plan, digests) if markers else {}
         return Ending(
             state, _failure(plan, missing), digest, None, digests, missing, files=files, size_bytes=size_bytes
         )
     result = _result(store, inputs, output, plan, markers)
-    files = _sum_up(output, plan, digests)
+    files |= _sum_up(output, plan, digests) | _scored(output, plan)
     return Ending("SUCCEEDED", "", digest, result, digests, files=files, size_bytes=size_bytes)
+
+
+def _describe(output: Output, plan: Plan, markers: list[Marker]) -> dict[str, str]:
+    """Write what shows and says what was made; returns the digests by name."""
+    files = image_layout_of(plan).describe(output, [marker.shard for marker in markers])
+    if plan.channels in CHANNELS:
+        files[CONTACT_SHEET] = replaced(output, CONTACT_SHEET, [contact_sheet(output, plan, markers)])
+    return files
+
+
+def _scored(output: Output, plan: Plan) -> dict[str, str]:
+    """Return the digests of the files of a score job by name."""
+    if plan.scoring is None:
+        return {}
+    from service.jobs.scoring.image_table import TABLE_FILE  # noqa: PLC0415 - only score jobs need Arrow here
+
+    files = {}
+    for name in (SCORE_FILE, TABLE_FILE, REPORT_FILE):
+        with contextlib.suppress(FileNotFoundError), output.open(name) as file:
+            files[name] = file_digest(file)
+    if plan.scoring.source_listing:
+        files[file_name(plan.scoring.source_listing)] = plan.scoring.source_listing
+    return files
 
 
 def _sum_up(output: Output, plan: Plan, digests: Mapping[int, str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The marker of a finished shard, `shards/000000.json`: written after the shard, in every format."""
+"""The marker of a finished shard, `.mintage/000000.json`: written after the shard, in every format."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from service.jobs.plan import Digest, Natural, Positive
-from service.jobs.storage.output import Output, OutputError
+from service.jobs.storage.output import HIDDEN, Output, OutputError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class Marker:
 
 def marker_name(shard: int) -> str:
     """Name of a shard's marker below the job's folder."""
-    return f"shards/{shard:06d}.json"
+    return f"{HIDDEN}/{shard:06d}.json"
 
 
 def read_marker(output: Output, shard: int) -> Marker | None:

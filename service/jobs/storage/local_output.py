@@ -116,14 +116,15 @@ class LocalOutput:
         return True
 
     def replace(self, temporary: Temporary, name: str) -> None:
-        """Give a temporary file its name in the job's folder, replacing what had that name.
+        """Give a temporary file its name in the job's folder or below, replacing what had that name.
 
         Only for what sums up a job and may have to be summed up again; shards and their markers are never replaced.
         """
         temporary.file.flush()
         os.fsync(temporary.file.fileno())
-        with self._folder(TEMPORARY) as source, self._folder() as target:
-            os.rename(temporary.name, name, src_dir_fd=source, dst_dir_fd=target)
+        *folders, last = name.split("/")
+        with self._folder(TEMPORARY) as source, self._folder(*folders, create=True) as target:
+            os.rename(temporary.name, last, src_dir_fd=source, dst_dir_fd=target)
             os.fsync(target)
 
     @contextlib.contextmanager

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, ClassVar, Protocol
 
 TEMPORARY = ".tmp"
+HIDDEN = ".mintage"  # where no reader of data sets looks: markers, and the contact sheet
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -88,7 +89,7 @@ class Output(Protocol):
         """
 
     def replace(self, temporary: Temporary, name: str) -> None:
-        """Give a temporary file its name in the job's folder, replacing what had that name.
+        """Give a temporary file its name in the job's folder or below, replacing what had that name.
 
         Only for what sums up a job and may have to be summed up again; shards and their markers are never replaced.
         """

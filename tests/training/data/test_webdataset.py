@@ -31,7 +31,7 @@ def shard(path: Path, first: int, count: int) -> Path:
 
 def test_the_output_of_a_sample_job_can_be_trained_on(tmp_path: Path) -> None:
     (tmp_path / "job" / "shards").mkdir(parents=True)
-    plan = cast(Plan, SimpleNamespace(sampling=SimpleNamespace(seed=3, latents=()), model_digest="ab" * 32))
+    plan = cast(Plan, SimpleNamespace(sampling=SimpleNamespace(seed=3, latents=(), classes=()), model_digest="ab" * 32))
     for number in range(2):
         with (tmp_path / "job" / "shards" / f"{number:06d}.tar").open("wb") as file:
             writer = TarWriter(file, plan)

@@ -12,9 +12,11 @@ from mintage.v1 import jobs_pb2
 
 from service.api.servicers.jobs.requests import checked_name
 from service.errors import FailedPrecondition, NotFound
+from service.jobs.dispatch.contact_sheet import CONTACT_SHEET
 from service.jobs.ledger.ledger import Ledger
 from service.jobs.plan import Plan
 from service.jobs.shards.formats.choice import layout_of
+from service.jobs.shards.formats.folder import METADATA_FILE
 from service.jobs.shards.marker import read_marker
 from service.jobs.storage.output import Output, OutputError
 from service.jobs.storage.store import Store
@@ -81,10 +83,10 @@ async def _parts(output: Output, plan: Plan, shard: int) -> AsyncIterator[jobs_p
     """Read a shard's file piece by piece in threads, after a header with what its marker says."""
     layout = layout_of(plan)
     marker = await asyncio.to_thread(read_marker, output, shard)
-    size = await asyncio.to_thread(layout.size, output, shard)
-    if marker is None or size != marker.bytes:
-        raise OutputError(f"{layout.name(shard)} is missing or was changed: it is not what its marker says")
-    header = jobs_pb2.ShardHeader(digest=marker.digest, size_bytes=size, file_name=layout.file_name(shard))
+    if marker is None:
+        raise OutputError(f"the marker of {layout.name(shard)} is missing")
+    digest, size = await asyncio.to_thread(layout.as_file, output, marker)
+    header = jobs_pb2.ShardHeader(digest=digest, size_bytes=size, file_name=layout.file_name(shard))
     yield jobs_pb2.ReadShardResponse(header=header)
     with contextlib.ExitStack() as stack:
         file = await asyncio.to_thread(stack.enter_context, layout.open(output, shard))
@@ -104,8 +106,9 @@ async def _bytes_of(output: Output, name: str) -> AsyncIterator[jobs_pb2.ReadJob
 
 
 def _files(output: Output) -> list[jobs_pb2.JobFile]:
-    """Every plain file of the job's folder itself."""
-    sizes = {name: _size(output, name) for name in output.names() if JOB_FILE.fullmatch(name)}
+    """Every plain file of the job's folder itself, and what else is no shard and no marker."""
+    names = sorted({*output.names(), CONTACT_SHEET, METADATA_FILE})
+    sizes = {name: _size(output, name) for name in names if JOB_FILE.fullmatch(name)}
     return [jobs_pb2.JobFile(name=name, size_bytes=size) for name, size in sizes.items() if size is not None]
 
 

@@ -97,6 +97,7 @@ def sample_plan(
         sampling=Sampling(
             seed=request.seed,
             encoder=encoder_of(FORMATS[request.format]),
+            classes=record.classes,
             max_images_per_second=request.max_images_per_second,
             **_drawn(request, record, saved),
         ),

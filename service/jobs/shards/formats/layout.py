@@ -6,7 +6,7 @@ import hashlib
 import io
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import BinaryIO, ClassVar, Protocol
@@ -15,8 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.jobs.plan import Plan
+from service.jobs.plan import Plan, Sampling
+from service.jobs.shards.formats.card import CARD_FILE, Reading, card
+from service.jobs.shards.marker import Marker
 from service.jobs.storage.output import AnyTemporary, Output, OutputError, Temporary
+
+DATA = "data"  # the folder of every format's shards
 
 
 class Tally:
@@ -89,22 +93,42 @@ class Layout(ABC):
     plan: Plan
     encoder: ClassVar[str]  # what decides the bytes besides the pixels: libraries, their versions and settings
     suffix: ClassVar[str]
+    stem: ClassVar[str] = "train"  # the split that Hugging Face datasets takes files of this name for
 
     def name(self, shard: int) -> str:
         """Name of a shard's file or folder below the job's folder."""
-        return f"shards/{shard:06d}.{self.suffix}"
+        return f"{DATA}/{self.stem}-{self.number(shard)}.{self.suffix}"
+
+    def number(self, shard: int) -> str:
+        """Return which shard it is of how many, such as `00000-of-00010`: sorted by name they are in order."""
+        width = max(5, len(str(self.plan.shards)))
+        return f"{shard:0{width}d}-of-{self.plan.shards:0{width}d}"
 
     def file_name(self, shard: int) -> str:
-        """Name that a shard has as one file, such as `000000.tar`."""
-        return self.name(shard).rpartition("/")[2]
+        """Name that a shard has as one file, such as `train-00000-of-00010.tar`."""
+        return f"{self.stem}-{self.number(shard)}.{self.suffix}"
 
     def size(self, output: Output, shard: int) -> int | None:
         """Return the size of a shard in bytes, or None if it is not there."""
         return output.size(self.name(shard))
 
     def open(self, output: Output, shard: int) -> AbstractContextManager[BinaryIO]:
-        """Open a shard as one file, for reading from beginning to end: the bytes that its digest covers."""
+        """Open a shard as one file, for reading from beginning to end."""
         return output.open(self.name(shard))
+
+    def as_file(self, output: Output, marker: Marker) -> tuple[str, int]:
+        """Return SHA-256 and size of what `open` reads of a finished shard.
+
+        Raises:
+            OutputError: if the shard is not what its marker says, as far as that can be told without reading a file.
+        """
+        if self.size(output, marker.shard) != marker.bytes:
+            raise OutputError(f"{self.name(marker.shard)} is missing or was changed: it is not what its marker says")
+        return marker.digest, marker.bytes
+
+    def digests(self, output: Output, shard: int, digest: str) -> Iterator[tuple[str, str]]:
+        """Yield the name below the job's folder and the SHA-256 of every file of a shard that has this digest."""
+        yield self.name(shard), digest
 
     def digest(self, output: Output, shard: int) -> tuple[str, int]:
         """Hash a shard: returns its SHA-256 in hexadecimal and its size in bytes. Memory stays small."""
@@ -127,6 +151,17 @@ class ImageLayout(Layout):
         """Height, width and channels of every image."""
         return self.plan.height, self.plan.width, self.plan.channels
 
+    @property
+    def sampling(self) -> Sampling:
+        """What makes the images."""
+        assert self.plan.sampling is not None  # noqa: S101 - only sample jobs have such a layout
+        return self.plan.sampling
+
+    @property
+    @abstractmethod
+    def reading(self) -> Reading:
+        """How the format is read."""
+
     @abstractmethod
     def writer(self, temporary: AnyTemporary, shard: int) -> ImageWriter:
         """Write a shard into a temporary of this layout."""
@@ -135,8 +170,14 @@ class ImageLayout(Layout):
     def images(self, output: Output, shard: int) -> AbstractContextManager[ImageReader]:
         """Open a shard for reading its images."""
 
+    def describe(self, output: Output, shards: Sequence[int]) -> dict[str, str]:
+        """Write what says what the images of some shards are, such as the card; returns the digests by name."""
+        count = sum(len(self.plan.span(shard)) for shard in shards)
+        size_bytes = sum(self.size(output, shard) or 0 for shard in shards)
+        return {CARD_FILE: replaced(output, CARD_FILE, [card(self.plan, self.reading, count, size_bytes)])}
+
     def sum_up(self, output: Output, digests: Mapping[int, str]) -> dict[str, str]:
-        """Write this format's files of the whole job, such as a dataset card; repeating it writes the same bytes.
+        """Write this format's files of the whole job, such as its shards joined; repeating it writes the same bytes.
 
         Args:
             output: the job's folder.
@@ -148,6 +189,17 @@ class ImageLayout(Layout):
             OutputError: if a shard that had to be read is not what its marker says.
         """
         return {}
+
+
+def replaced(output: Output, name: str, parts: Iterable[bytes]) -> str:
+    """Write a file that may be there from an earlier round, part by part; returns its SHA-256 in hexadecimal."""
+    tally = Tally()
+    with output.temporary(f"{name.rpartition('/')[2]}.") as temporary:
+        for part in parts:
+            tally.count(part)
+            temporary.file.write(part)
+        output.replace(temporary, name)
+    return tally.digest
 
 
 def decoded(data: bytes, shape: tuple[int, int, int]) -> NDArray[np.uint8]:

@@ -1,4 +1,7 @@
-"""Parquet as Hugging Face datasets reads it: `data/train-00000-of-00010.parquet` with columns `image` and `index`.
+"""Parquet as Hugging Face datasets reads it: `data/train-00000-of-00010.parquet`.
+
+The columns are `image`, `index`, `seed` or `latent`, and `label` if the generator takes a class. All but the images
+have statistics, so a filter on them reads few row groups.
 
 An image is a PNG file, `struct<bytes: binary, path: string>`. The rows of a row group follow from the size
 of the images alone, so neither memory nor bytes depend on the pieces in which images come. Arrow is imported where it
@@ -8,21 +11,20 @@ is needed.
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib.metadata
 import io
 import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.images import png
-from service.jobs.shards.formats.card import CARD_FILE, card
+from service.jobs.formulas import facts
+from service.jobs.shards.formats.card import Reading, features_of
 from service.jobs.shards.formats.folder import image_name
-from service.jobs.shards.formats.layout import ImageLayout, ShardWriter, Tally, decoded, opened
+from service.jobs.shards.formats.layout import ImageLayout, ShardWriter, decoded, opened
 from service.jobs.shards.marker import read_marker
 from service.jobs.storage.output import AnyTemporary, Output, OutputError
 
@@ -30,15 +32,16 @@ if TYPE_CHECKING:
     import pyarrow
     from typing_extensions import Buffer
 
-FOLDER = "data"
-GROUP_BYTES, GROUP_ROWS = 8 << 20, 1000  # of pixels, and rows, in a row group: what a writer keeps in memory
+GROUP_BYTES, GROUP_ROWS = 8 << 20, 1024  # of pixels, and rows, in a row group: what a writer keeps in memory
 MAX_GROUP_BYTES = 1 << 29  # that a reader takes into memory; no writer of ours comes near it
-FEATURES = {"image": {"_type": "Image"}, "index": {"dtype": "int64", "_type": "Value"}}
+CODE = """
+from datasets import load_dataset  # or polars.scan_parquet, duckdb, pandas.read_parquet("data")
+
+images = load_dataset("path/of/this/folder", split="train")
+"""
 PINNED = {
     "version": "2.6",
     "compression": "NONE",  # the images are compressed
-    "use_dictionary": False,
-    "write_statistics": False,
     "data_page_size": 1 << 20,
     "data_page_version": "1.0",
     "store_schema": True,
@@ -51,20 +54,26 @@ class ParquetLayout(ImageLayout):
     __slots__ = ()
     encoder = f"{png.ENCODER}, pyarrow {importlib.metadata.version('pyarrow')}"
     suffix = "parquet"
-    summary = re.compile(re.escape(CARD_FILE))
-
-    def name(self, shard: int) -> str:
-        """Name of a shard's file below the job's folder."""
-        return f"{FOLDER}/train-{shard:05d}-of-{self.plan.shards:05d}.{self.suffix}"
 
     @property
     def group_rows(self) -> int:
-        """Rows of a row group: at most 8 MiB of pixels."""
-        return max(1, min(GROUP_ROWS, GROUP_BYTES // int(np.prod(self.shape))))
+        """Rows of a row group: a power of two, at most 8 MiB of pixels."""
+        most = max(1, min(GROUP_ROWS, GROUP_BYTES // int(np.prod(self.shape))))
+        return 1 << (most.bit_length() - 1)
+
+    @property
+    def features(self) -> dict[str, dict[str, Any]]:
+        """The columns, as Hugging Face datasets writes them."""
+        return {"image": {"_type": "Image"}, **features_of(self.sampling)}
+
+    @property
+    def reading(self) -> Reading:
+        """How the format is read."""
+        return Reading(CODE, "data/train-*.parquet", self.features)
 
     def writer(self, temporary: AnyTemporary, shard: int) -> ParquetWriter:
         """Write a shard into a temporary file."""
-        return ParquetWriter(opened(temporary), self.group_rows)
+        return ParquetWriter(opened(temporary), self)
 
     @contextlib.contextmanager
     def images(self, output: Output, shard: int) -> Iterator[ParquetReader]:
@@ -73,30 +82,23 @@ class ParquetLayout(ImageLayout):
         if marker is None or self.digest(output, shard)[0] != marker.digest:
             raise OutputError(f"{self.name(shard)} was changed: it is not what its marker says")
         with self.open(output, shard) as file:
-            yield ParquetReader(file, self.plan.span(shard), self.group_rows, self.shape)
-
-    def sum_up(self, output: Output, digests: Mapping[int, str]) -> dict[str, str]:
-        """Write the dataset card."""
-        sizes = output.sizes(FOLDER)
-        size_bytes = sum(sizes[self.file_name(shard)] for shard in digests)
-        text, tally = card(self.plan, sum(len(self.plan.span(shard)) for shard in digests), size_bytes), Tally()
-        tally.count(text)
-        with output.temporary(CARD_FILE) as temporary:
-            temporary.file.write(text)
-            output.replace(temporary, CARD_FILE)
-        return {CARD_FILE: tally.digest}
+            yield ParquetReader(file, self.plan.span(shard), self)
 
 
 class ParquetWriter(ShardWriter):
     """Writes a Parquet file; at most one row group waits in memory."""
 
-    def __init__(self, file: BinaryIO, group_rows: int) -> None:
+    def __init__(self, file: BinaryIO, layout: ParquetLayout) -> None:
         super().__init__(file)
         import pyarrow.parquet as pq  # noqa: PLC0415
 
-        self._group_rows = group_rows
+        self._sampling, self._schema, self._group_rows = layout.sampling, schema(layout), layout.group_rows
         self._first, self._waiting = 0, list[bytes]()
-        self._parquet = pq.ParquetWriter(_Sink(self, file), schema(), **PINNED)
+        few = [name for name in self._schema.names if name in ("seed", "latent", "label")]
+        plain = [name for name in self._schema.names if name != "image"]
+        self._parquet = pq.ParquetWriter(
+            _Sink(self, file), self._schema, use_dictionary=few, write_statistics=plain, **PINNED
+        )
 
     def add(self, first_index: int, images: NDArray[np.uint8]) -> None:
         """Append images uint8 [N, H, W, C] of consecutive indices."""
@@ -117,9 +119,11 @@ class ParquetWriter(ShardWriter):
 
         if self._waiting:
             rows = range(self._first, self._first + len(self._waiting))
-            image, index = schema().types
             files = [{"bytes": data, "path": image_name(row)} for row, data in zip(rows, self._waiting, strict=True)]
-            table = pa.table([pa.array(files, image), pa.array(rows, index)], schema=schema())
+            known = [facts(self._sampling, row) for row in rows]
+            columns = [files, *([fact[name] for fact in known] for name in self._schema.names[1:])]
+            arrays = [pa.array(column, kind) for column, kind in zip(columns, self._schema.types, strict=True)]
+            table = pa.table(arrays, schema=self._schema)
             self._parquet.write_table(table, row_group_size=self._group_rows)
             self._waiting.clear()
 
@@ -127,10 +131,10 @@ class ParquetWriter(ShardWriter):
 class ParquetReader:
     """Reads images of a file that must be cut and typed as `ParquetWriter` does it; nothing in it is compressed."""
 
-    def __init__(self, file: BinaryIO, span: range, group_rows: int, shape: tuple[int, int, int]) -> None:
+    def __init__(self, file: BinaryIO, span: range, layout: ParquetLayout) -> None:
         import pyarrow.parquet as pq  # noqa: PLC0415
 
-        self._span, self._group_rows, self._shape = span, group_rows, shape
+        self._span, self._group_rows, self._shape = span, layout.group_rows, layout.shape
         self._group, self._rows = -1, list[dict[str, Any]]()
         with _explained():
             self._parquet = pq.ParquetFile(file)
@@ -138,7 +142,7 @@ class ParquetReader:
             groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
             columns = [group.column(number) for group in groups for number in range(group.num_columns)]
             sound = (
-                self._parquet.schema_arrow.equals(schema())
+                self._parquet.schema_arrow.equals(schema(layout))
                 and [group.num_rows for group in groups] == [len(rows) for rows in self._cut()]
                 and all(group.total_byte_size <= MAX_GROUP_BYTES for group in groups)
                 and all(column.compression == "UNCOMPRESSED" for column in columns)
@@ -191,14 +195,15 @@ class _Sink(io.RawIOBase):
         return len(whole)
 
 
-@functools.cache
-def schema() -> pyarrow.Schema:
-    """Columns, with the metadata by which Hugging Face datasets knows that they are images."""
+def schema(layout: ParquetLayout) -> pyarrow.Schema:
+    """Columns, with the metadata by which Hugging Face datasets knows images and classes."""
     import pyarrow as pa  # noqa: PLC0415
 
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    metadata = {"huggingface": json.dumps({"info": {"features": FEATURES}}, sort_keys=True)}
-    return pa.schema([("image", image), ("index", pa.int64())], metadata=metadata)
+    kinds = {"index": pa.int64(), "seed": pa.uint64(), "latent": pa.string(), "label": pa.int64()}
+    metadata = {"huggingface": json.dumps({"info": {"features": layout.features}}, sort_keys=True)}
+    columns = [("image", image), *((name, kinds[name]) for name in layout.features if name != "image")]
+    return pa.schema(columns, metadata=metadata)
 
 
 @contextlib.contextmanager

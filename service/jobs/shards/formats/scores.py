@@ -33,9 +33,10 @@ _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "BOOL": np.dtype(np
 
 
 class TensorLayout(Layout):
-    """Shards `shards/000000.safetensors`."""
+    """Shards `data/scores-00000-of-00010.safetensors`."""
 
     __slots__ = ()
+    stem = "scores"
     encoder = ""
     suffix = "safetensors"
 

@@ -1,4 +1,6 @@
-"""WebDataset: a shard is a USTAR tar of `000000123.png` and `000000123.json` per sample, in order of the indices.
+"""WebDataset: a shard is a USTAR tar of `000000123.png`, `.cls` and `.json` per sample, in order of the indices.
+
+Only the images of a generator that takes a class have a `.cls`: the number of the class in the plan and the card.
 
 It holds no times and no owners, so the same images give the same bytes; the reader accepts nothing else.
 """
@@ -14,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.images import png
-from service.jobs.formulas import formula
+from service.jobs.formulas import json_facts, label
 from service.jobs.plan import Plan, canonical_json
+from service.jobs.shards.formats.card import Reading, json_features_of, value
 from service.jobs.shards.formats.layout import ImageLayout, ShardWriter, decoded, opened
 from service.jobs.storage.output import AnyTemporary, Output, OutputError
 
@@ -31,12 +34,27 @@ _KIND = b"0" + bytes(100) + b"ustar\00000" + bytes(64 + 8 + 8 + 167)
 _REST_SUM = sum(_MODE + _TIME + b" " * 8 + _KIND)
 
 
+CODE = """
+from datasets import load_dataset  # or webdataset.WebDataset("data/train-{00000..NNNNN}-of-NNNNN.tar").decode("pil")
+
+images = load_dataset("path/of/this/folder", split="train")
+"""
+
+
 class TarLayout(ImageLayout):
-    """Shards `shards/000000.tar`."""
+    """Shards `data/train-00000-of-00010.tar`."""
 
     __slots__ = ()
     encoder = png.ENCODER
     suffix = "tar"
+
+    @property
+    def reading(self) -> Reading:
+        """How the format is read."""
+        facts = json_features_of(self.sampling) | {"model_digest": value("string")}
+        label = {"cls": facts["label"]} if self._labelled else {}
+        features = {"png": {"_type": "Image"}, **label, "json": facts, "__key__": value("string")}
+        return Reading(CODE, "data/train-*.tar", features)
 
     def writer(self, temporary: AnyTemporary, shard: int) -> TarWriter:
         """Write a shard into a temporary file."""
@@ -46,7 +64,12 @@ class TarLayout(ImageLayout):
     def images(self, output: Output, shard: int) -> Iterator[TarReader]:
         """Open a shard for reading its images."""
         with self.open(output, shard) as file:
-            yield TarReader(file, self.plan.span(shard).start, self.shape)
+            suffixes = ("png", "cls", "json") if self._labelled else ("png", "json")
+            yield TarReader(file, self.plan.span(shard).start, self.shape, suffixes)
+
+    @property
+    def _labelled(self) -> bool:
+        return bool(self.sampling.classes)
 
 
 class TarWriter(ShardWriter):
@@ -69,10 +92,13 @@ class TarWriter(ShardWriter):
 class TarReader:
     """Reads a tar that TarWriter wrote, member by member; a header, a name or a size that differs is refused."""
 
-    def __init__(self, file: BinaryIO, first_index: int, shape: tuple[int, int, int]) -> None:
+    def __init__(
+        self, file: BinaryIO, first_index: int, shape: tuple[int, int, int], suffixes: tuple[str, ...]
+    ) -> None:
         self._file = file
         self._next = first_index
         self._shape = shape
+        self._suffixes = suffixes
 
     def read(self, indices: range) -> NDArray[np.uint8]:
         """Return images uint8 [len(indices), H, W, C]; those before them are passed over, not decoded."""
@@ -87,43 +113,40 @@ class TarReader:
 
     def _sample(self) -> bytes:
         """Return the next PNG file."""
-        data = _read_member(self._file, f"{self._next:09d}.png")
-        _read_member(self._file, f"{self._next:09d}.json")
+        image, *_ = [_read_member(self._file, f"{self._next:09d}.{suffix}") for suffix in self._suffixes]
         self._next += 1
-        return data
+        return image
 
 
 def sample(plan: Plan, index: int, image: bytes) -> bytes:
-    """Return one sample as stored in a tar: its PNG file, then its facts."""
-    facts = _facts(plan, index)
-    return _member(f"{index:09d}.png", image) + _member(f"{index:09d}.json", facts)
+    """Return one sample as stored in a tar: its PNG file, its class if it has one, then its facts."""
+    assert plan.sampling is not None  # noqa: S101 - only sample jobs have samples
+    name, shown = f"{index:09d}", label(plan.sampling, index)
+    cls = b"" if shown is None else member(f"{name}.cls", b"%d" % shown)
+    return member(f"{name}.png", image) + cls + member(f"{name}.json", _facts(plan, index, shown))
 
 
-def sample_size(plan: Plan, index: int, image_size: int) -> int:
-    """Return the bytes that one sample takes in a tar, from the size of its PNG file."""
-    return sum(BLOCK + size + -size % BLOCK for size in (image_size, len(_facts(plan, index))))
-
-
-def _facts(plan: Plan, index: int) -> bytes:
-    """What a sample's `.json` says."""
+def _facts(plan: Plan, index: int, shown: int | None) -> bytes:
+    """What a sample's `.json` says: what `json_facts` does, and of which model."""
     sampling = plan.sampling
-    assert sampling is not None  # noqa: S101 - only sample jobs have samples
+    assert sampling is not None  # noqa: S101 - as above
     if not sampling.latents:
-        before, after = _around_index(plan.model_digest, sampling.seed)
+        before, after = _around_index(plan.model_digest, sampling.seed, shown)
         return b"%b%d%b" % (before, index, after)
-    class_index = {} if sampling.class_index is None else {"class_index": sampling.class_index}
-    facts = {"index": index, "latent": formula(sampling, index), "model_digest": plan.model_digest}
-    return canonical_json(facts | class_index)
+    return canonical_json({**json_facts(sampling, index), "model_digest": plan.model_digest})
 
 
-@functools.lru_cache(maxsize=64)
-def _around_index(model_digest: str, seed: int) -> tuple[bytes, bytes]:
+@functools.lru_cache(maxsize=4096)
+def _around_index(model_digest: str, seed: int, shown: int | None) -> tuple[bytes, bytes]:
     """What stands before and after a sample's index in its facts."""
-    before, colon, rest = canonical_json({"index": 0, "model_digest": model_digest, "seed": seed}).partition(b":0,")
+    cls = {} if shown is None else {"label": shown}
+    made_of = seed if seed < 1 << 63 else str(seed)  # as `json_facts` has it
+    known = canonical_json({"index": 0, **cls, "model_digest": model_digest, "seed": made_of})
+    before, colon, rest = known.partition(b":0,")
     return before + colon[:1], colon[2:] + rest
 
 
-def _member(name: str, data: bytes) -> bytes:
+def member(name: str, data: bytes) -> bytes:
     """Return a plain file as stored in a tar: header, bytes, zeros up to a whole block."""
     return _header(name, len(data)) + data + bytes(-len(data) % BLOCK)
 

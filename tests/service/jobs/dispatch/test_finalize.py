@@ -41,7 +41,7 @@ def test_a_complete_job_is_signed_off(tmp_path: Path) -> None:
 def test_anyone_can_check_the_root_digest_with_two_commands(tmp_path: Path) -> None:
     make_shards(tmp_path, PLAN, range(3))
     ending = finalize(LocalStore(tmp_path), PLAN, cancelled=False, errors={})
-    command = "sha256sum shards/*.tar | cut -c1-64 | sha256sum | cut -c1-64"
+    command = "sha256sum data/*.tar | cut -c1-64 | sha256sum | cut -c1-64"
     printed = subprocess.run(command, shell=True, cwd=folder(tmp_path), capture_output=True, text=True, check=True)
     assert printed.stdout.strip() == ending.root_digest
 
@@ -73,11 +73,11 @@ def test_a_job_with_failed_shards_succeeds_in_part(tmp_path: Path) -> None:
 def test_a_retried_job_is_signed_off_anew_and_an_earlier_dispatcher_changes_nothing(tmp_path: Path) -> None:
     make_shards(tmp_path, PLAN, [0, 2])
     finalize(LocalStore(tmp_path), PLAN, cancelled=False, errors={1: "NO_SPACE: full"})
-    sheet = (folder(tmp_path) / "contact-sheet.png").read_bytes()
+    sheet = (folder(tmp_path) / ".mintage/contact-sheet.png").read_bytes()
     make_shards(tmp_path, PLAN, [1])
     ending = finalize(LocalStore(tmp_path), PLAN, cancelled=False, errors={}, retry_round=1)
     assert (ending.state, ending.round, list(ending.digests)) == ("SUCCEEDED", 1, [0, 1, 2])
-    assert (folder(tmp_path) / "contact-sheet.png").read_bytes() != sheet
+    assert (folder(tmp_path) / ".mintage/contact-sheet.png").read_bytes() != sheet
     assert finalize(LocalStore(tmp_path), PLAN, cancelled=False, errors={1: "BAD: late"}) == ending
     assert finalize(LocalStore(tmp_path), PLAN, cancelled=False, errors={}, retry_round=1) == ending
     assert not (folder(tmp_path) / ".tmp").exists()
@@ -98,22 +98,22 @@ def test_a_cancelled_job_keeps_its_finished_shards(tmp_path: Path) -> None:
 @pytest.mark.parametrize("harm", ["delete", "shorten", "damage the marker"])
 def test_a_job_whose_files_were_harmed_fails_and_says_which(tmp_path: Path, harm: str) -> None:
     make_shards(tmp_path, PLAN, range(3))
-    file = folder(tmp_path) / "shards/000001.tar"
+    file = folder(tmp_path) / "data/train-00001-of-00003.tar"
     if harm == "delete":
         file.unlink()
     elif harm == "shorten":
         file.write_bytes(file.read_bytes()[:-1])
     else:
-        file.with_suffix(".json").write_bytes(b"x")
+        (folder(tmp_path) / ".mintage/000001.json").write_bytes(b"x")
     ending = finalize(LocalStore(tmp_path), PLAN, cancelled=False, errors={})
-    assert ending.state == "FAILED" and "000001" in ending.error
+    assert ending.state == "FAILED" and "00001" in ending.error
 
 
 def test_the_contact_sheet_shows_the_first_images_in_order(tmp_path: Path) -> None:
     plan = sample_plan(count=100, shard_size=30)
     make_shards(tmp_path, plan, range(4))
     finalize(LocalStore(tmp_path), plan, cancelled=False, errors={})
-    with Image.open(folder(tmp_path) / "contact-sheet.png") as sheet:
+    with Image.open(folder(tmp_path) / ".mintage/contact-sheet.png") as sheet:
         pixels = np.asarray(sheet)
     assert pixels.shape == (8 * 6 + 2, 8 * 5 + 2)
     assert [pixels[2 + k // 8 * 6, 2 + k % 8 * 5] for k in range(64)] == pictures(range(64), plan)[:, 0, 0, 0].tolist()
@@ -123,7 +123,7 @@ def test_large_images_are_made_smaller_on_the_contact_sheet(tmp_path: Path) -> N
     plan = sample_plan(count=3, height=512, width=256, channels=3)
     make_shards(tmp_path, plan, range(1))
     finalize(LocalStore(tmp_path), plan, cancelled=False, errors={})
-    with Image.open(io.BytesIO((folder(tmp_path) / "contact-sheet.png").read_bytes())) as sheet:
+    with Image.open(io.BytesIO((folder(tmp_path) / ".mintage/contact-sheet.png").read_bytes())) as sheet:
         assert sheet.size == (3 * 66 + 2, 132)
 
 
@@ -131,7 +131,7 @@ def test_a_job_of_images_that_are_no_pictures_ends_without_a_contact_sheet(tmp_p
     plan = sample_plan(count=3, channels=2, format="npz")
     make_shards(tmp_path, plan, range(plan.shards))
     assert finalize(LocalStore(tmp_path), plan, cancelled=False, errors={}).state == "SUCCEEDED"
-    assert not (folder(tmp_path) / "contact-sheet.png").exists()
+    assert not (folder(tmp_path) / ".mintage/contact-sheet.png").exists()
 
 
 def scored(root: Path, *, generated: bool = True) -> tuple[Plan, np.ndarray]:
@@ -173,7 +173,7 @@ def test_a_score_job_ends_with_the_score_of_all_images(tmp_path: Path, generated
 def test_a_score_of_a_source_that_was_changed_is_refused(tmp_path: Path) -> None:
     plan, _ = scored(tmp_path)
     assert plan.scoring is not None
-    marker = folder(tmp_path, plan) / "shards/000001.json"
+    marker = folder(tmp_path, plan) / ".mintage/000001.json"
     marker.write_bytes(marker.read_bytes().replace(source_digest(LocalStore(tmp_path), plan, 1).encode(), b"e" * 64))
     ending = finalize(LocalStore(tmp_path), plan, cancelled=False, errors={})
     assert ending.state == "FAILED" and "source" in ending.error
@@ -181,7 +181,7 @@ def test_a_score_of_a_source_that_was_changed_is_refused(tmp_path: Path) -> None
 
 def test_a_score_shard_that_was_changed_is_refused(tmp_path: Path) -> None:
     plan, _ = scored(tmp_path)
-    file = folder(tmp_path, plan) / "shards/000001.safetensors"
+    file = folder(tmp_path, plan) / "data/scores-00001-of-00003.safetensors"
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
     file.write_bytes(data)
@@ -192,8 +192,8 @@ def test_a_score_shard_that_was_changed_is_refused(tmp_path: Path) -> None:
 
 def test_a_score_job_with_a_failed_shard_has_no_score(tmp_path: Path) -> None:
     plan, _ = scored(tmp_path)
-    for suffix in ("json", "safetensors"):
-        (folder(tmp_path, plan) / f"shards/000001.{suffix}").unlink()
+    for name in (".mintage/000001.json", "data/scores-00001-of-00003.safetensors"):
+        (folder(tmp_path, plan) / name).unlink()
     ending = finalize(LocalStore(tmp_path), plan, cancelled=False, errors={1: "BAD: x"})
     assert (ending.state, ending.result) == ("FAILED", None)
 

@@ -68,7 +68,8 @@ def test_a_reference_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.Monke
     results = []
     for number, job in enumerate((TWO, "01k0000000000003")):
         if number:
-            (tmp_path / reference.prefix / "shards/000002.safetensors").unlink()  # it is not needed any more
+            # it is not needed any more
+            (tmp_path / reference.prefix / "data/scores-00002-of-00006.safetensors").unlink()
         results.append(finished(tmp_path, plan_of(source, job, **against(reference, ending)), seed=2).result)
     one, two = (result["comparison"] for result in results if result)
     assert one == two
@@ -95,7 +96,7 @@ def test_a_reference_whose_shards_were_changed_is_refused(tmp_path: Path) -> Non
     source = made_source(tmp_path)
     reference = plan_of(source, ONE)
     ending = finished(tmp_path, reference, seed=1)
-    path = tmp_path / reference.prefix / "shards/000001.safetensors"
+    path = tmp_path / reference.prefix / "data/scores-00001-of-00006.safetensors"
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)

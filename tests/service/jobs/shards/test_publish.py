@@ -14,7 +14,7 @@ from service.jobs.plan import Plan
 from service.jobs.shards.formats.choice import open_images
 from service.jobs.shards.formats.tar import TarWriter
 from service.jobs.shards.marker import Marker, read_marker
-from service.jobs.shards.publish import DeterminismError, adopt, publish
+from service.jobs.shards.publish import DeterminismError, adopt, data_name, publish
 from service.jobs.storage.local_output import LocalOutput
 from service.jobs.storage.output import OutputError
 from tests.support.plans import sample_plan
@@ -44,7 +44,7 @@ def make_shard(output: LocalOutput, shard: int = 0, attempt: int = 1, change: in
 
 
 def shard_file(output: LocalOutput, shard: int = 0) -> Path:
-    return output.root / output.prefix / f"shards/{shard:06d}.tar"
+    return output.root / output.prefix / f"data/train-{shard:05d}-of-00003.tar"
 
 
 def test_a_tar_holds_a_picture_and_its_facts_for_each_sample_in_order(output: LocalOutput) -> None:
@@ -100,6 +100,8 @@ def test_a_tar_that_is_not_as_expected_is_refused(
 ) -> None:
     make_shard(output, shard)
     plan = dataclasses.replace(PLAN, **changes)  # type: ignore[arg-type]
+    if plan.shards != PLAN.shards:
+        shard_file(output, shard).rename(output.root / output.prefix / data_name(plan, shard))
     with open_images(output, plan, shard) as images, pytest.raises(OutputError):
         images.read(indices)
 
@@ -120,7 +122,7 @@ def test_making_it_again_with_other_bytes_is_loud_and_keeps_the_first(output: Lo
 
 def test_a_file_whose_runner_died_before_the_marker_is_adopted(output: LocalOutput) -> None:
     made = make_shard(output)
-    (output.root / output.prefix / "shards/000000.json").unlink()
+    (output.root / output.prefix / ".mintage/000000.json").unlink()
     adopted = adopt(output, PLAN, marker_of(PLAN, 0, attempt=2))
     assert adopted == dataclasses.replace(made, attempt=2) == read_marker(output, 0)
 
@@ -144,6 +146,6 @@ def test_a_changed_file_is_not_adopted(output: LocalOutput) -> None:
 
 
 def test_a_damaged_marker_is_named(output: LocalOutput) -> None:
-    output.put("shards/000000.json", b"{}")
+    output.put(".mintage/000000.json", b"{}")
     with pytest.raises(OutputError, match=r"000000\.json is damaged"):
         read_marker(output, 0)

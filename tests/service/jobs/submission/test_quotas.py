@@ -183,7 +183,7 @@ def test_everything_counts_again_after_redis_was_emptied(
         for shard in range(plan.shards):
             lease = await ledger.claim(plan.job, shard, owner=str(shard), worker="w", lease_s=60)
             assert not isinstance(lease, str)
-            size = (tmp_path / plan.prefix / f"shards/{shard:06d}.tar").stat().st_size
+            size = (tmp_path / plan.prefix / f"data/train-{shard:05d}-of-{plan.shards:05d}.tar").stat().st_size
             await ledger.commit(lease, digest=DIGEST, images=4, size_bytes=size)
 
     async def act(ledger: Ledger) -> None:

@@ -64,7 +64,7 @@ def test_an_image_that_the_model_makes_otherwise_is_named(with_job: Use) -> None
 
 def test_a_shard_that_cannot_be_read_is_no_reason_to_stop(with_job: Use) -> None:
     async def act(bench: Bench) -> None:
-        (bench.folder / "shards/000001.tar").unlink()
+        (bench.folder / "data/train-00001-of-00003.tar").unlink()
         assert await bench.findings(recompute=10) == [("MISSING", 1), ("WRONG_IMAGE", 1), ("WRONG_IMAGE", 1)]
 
     with_job(act)

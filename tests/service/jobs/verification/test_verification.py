@@ -57,25 +57,25 @@ def replace_by_link(path: Path) -> None:
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], list[tuple[str, int | None]]]] = {
-    "a flipped byte": (lambda job: flip(job / "shards/000001.tar"), [("WRONG_DIGEST", 1)]),
+    "a flipped byte": (lambda job: flip(job / "data/train-00001-of-00003.tar"), [("WRONG_DIGEST", 1)]),
     "a cut file": (
-        lambda job: (job / "shards/000001.tar").write_bytes(b""),
+        lambda job: (job / "data/train-00001-of-00003.tar").write_bytes(b""),
         [("WRONG_DIGEST", 1)],
     ),
-    "a missing shard": (lambda job: (job / "shards/000002.tar").unlink(), [("MISSING", 2)]),
-    "a link": (lambda job: replace_by_link(job / "shards/000002.tar"), [("MISSING", 2)]),
-    "a missing marker": (lambda job: (job / "shards/000000.json").unlink(), [("WRONG_MARKER", 0)]),
-    "a damaged marker": (lambda job: (job / "shards/000000.json").write_text("{"), [("WRONG_MARKER", 0)]),
+    "a missing shard": (lambda job: (job / "data/train-00002-of-00003.tar").unlink(), [("MISSING", 2)]),
+    "a link": (lambda job: replace_by_link(job / "data/train-00002-of-00003.tar"), [("MISSING", 2)]),
+    "a missing marker": (lambda job: (job / ".mintage/000000.json").unlink(), [("WRONG_MARKER", 0)]),
+    "a damaged marker": (lambda job: (job / ".mintage/000000.json").write_text("{"), [("WRONG_MARKER", 0)]),
     "another digest in a marker": (
-        lambda job: edit(job / "shards/000000.json", lambda marker: marker.update(digest="0" * 64)),
+        lambda job: edit(job / ".mintage/000000.json", lambda marker: marker.update(digest="0" * 64)),
         [("WRONG_MARKER", 0)],
     ),
     "another count in a marker": (
-        lambda job: edit(job / "shards/000000.json", lambda marker: marker.update(count=3)),
+        lambda job: edit(job / ".mintage/000000.json", lambda marker: marker.update(count=3)),
         [("WRONG_MARKER", 0)],
     ),
     "another size in a marker": (
-        lambda job: edit(job / "shards/000000.json", lambda marker: marker.update(bytes=3)),
+        lambda job: edit(job / ".mintage/000000.json", lambda marker: marker.update(bytes=3)),
         [("WRONG_MARKER", 0)],
     ),
     "another digest in the manifest": (
@@ -124,8 +124,8 @@ def test_whatever_was_changed_is_found_and_nothing_else(with_job: Use, what: str
 
 def test_a_file_that_was_changed_together_with_marker_and_manifest_is_found(with_job: Use) -> None:
     async def act(bench: Bench) -> None:
-        flip(bench.folder / "shards/000001.tar")
-        for name in ("shards/000001.json", "manifest.json", "contact-sheet.png"):
+        flip(bench.folder / "data/train-00001-of-00003.tar")
+        for name in (".mintage/000001.json", "manifest.json", ".mintage/contact-sheet.png"):
             (bench.folder / name).unlink()
         await ShardRunner(bench.settings, bench.ledger, bench.models, "w").run_shard(PLAN.job, 1)
         assert [kind for kind, _ in await bench.findings()] == ["WRONG_MANIFEST", "WRONG_DIGEST", "WRONG_MARKER"]
@@ -136,7 +136,7 @@ def test_a_file_that_was_changed_together_with_marker_and_manifest_is_found(with
 def test_a_finding_says_what_was_expected_and_what_is_there(with_job: Use) -> None:
     async def act(bench: Bench) -> None:
         expected = (await bench.ledger.shards(PLAN.job, first=1, limit=1))[0].digest
-        flip(bench.folder / "shards/000001.tar")
+        flip(bench.folder / "data/train-00001-of-00003.tar")
         found = next(part.finding for part in await bench.parts() if part.WhichOneof("part") == "finding")
         assert found.expected == expected and len(found.found) == 64 and found.found != expected
 
@@ -145,7 +145,7 @@ def test_a_finding_says_what_was_expected_and_what_is_there(with_job: Use) -> No
 
 def test_a_job_that_succeeded_in_part_and_was_forgotten_by_redis_is_sound(with_job: Use, valkey: Valkey) -> None:
     async def act(bench: Bench) -> None:
-        for name in ("shards/000001.tar", "shards/000001.json", "manifest.json"):
+        for name in ("data/train-00001-of-00003.tar", ".mintage/000001.json", "manifest.json"):
             (bench.folder / name).unlink()
         finalize(open_store(bench.settings), PLAN, cancelled=False, errors={1: "BAD: x"})
         with contextlib.closing(valkey.client()) as client:

@@ -334,6 +334,7 @@ def test_a_job_of_formulas_draws_them_and_says_so_beside_each_image(tmp_path: Pa
     drawn = dataclasses.replace(
         sampling(), latents=("7#0", "7#1", "7#0 + turn"), directions={"turn": (1.0,) * 16}, index_step=2, class_index=0
     )
+    drawn = dataclasses.replace(drawn, classes=("a", "b"))
     plan = dataclasses.replace(PLAN, sampling=drawn)
 
     async def act(bench: Bench) -> None:
@@ -341,9 +342,9 @@ def test_a_job_of_formulas_draws_them_and_says_so_beside_each_image(tmp_path: Pa
         sent = bench.backend.operations("draw")
         assert [len(each["latents"]) for each in sent] == [2, 2] and {each["class"] for each in sent} == {0}
         output = open_store(bench.settings).output(plan.prefix)
-        with output.open("shards/000001.tar") as file, tarfile.open(fileobj=file) as tar:
-            said = [json.load(cast(IO[bytes], tar.extractfile(name))) for name in tar.getnames()[1::2]]
-        assert [(each["index"], each["latent"], each["class_index"]) for each in said] == [
+        with output.open("data/train-00001-of-00003.tar") as file, tarfile.open(fileobj=file) as tar:
+            said = [json.load(cast(IO[bytes], tar.extractfile(name))) for name in tar.getnames()[2::3]]
+        assert [(each["index"], each["latent"], each["label"]) for each in said] == [
             (4, "7#3", 0),
             (5, "7#2 + turn", 0),
             (6, "7#4", 0),

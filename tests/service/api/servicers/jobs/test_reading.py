@@ -37,9 +37,9 @@ def test_a_shard_is_read_after_it_was_committed_and_not_before(with_api: Use) ->
         await api.run_all(job)
         header, *parts = await shard_parts(api, job.name)
         assert (header.header.digest, header.header.size_bytes) == (marker.digest, len(data))
-        assert header.header.file_name == "000000.tar"
+        assert header.header.file_name == "train-00000-of-00003.tar"
         assert b"".join(part.data for part in parts) == data and len(parts) == 3
-        file = Path(job.output_uri) / "shards/000000.tar"
+        file = Path(job.output_uri) / "data/train-00000-of-00003.tar"
         file.write_bytes(data[:-1])
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await shard_parts(api, job.name)
@@ -85,7 +85,7 @@ def test_nothing_outside_the_jobs_folder_is_read(with_api: Use, tmp_path: Path) 
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await file_parts(api, job.name, missing)
             assert caught.value.code() == Code.NOT_FOUND
-        for bad in ("", "..", ".hidden", "../plan.json", "shards/000000.json", "/etc/passwd", "a" * 300):
+        for bad in ("", "..", ".hidden", "../plan.json", ".mintage/000000.json", "/etc/passwd", "a" * 300):
             assert await wrong_fields(file_parts(api, job.name, bad)) == ["file_name"]
 
     with_api(act)

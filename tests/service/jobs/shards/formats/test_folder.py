@@ -18,17 +18,17 @@ PLAN = sample_plan(format="png-folder")
 @pytest.mark.parametrize(
     ("harm", "kind", "named"),
     [
-        ("change", "WRONG_DIGEST", "images/000001 was changed"),
-        ("remove", "MISSING", "images/000001/000000005.png is missing"),
-        ("add", "WRONG_DIGEST", "images/000001 holds surprise.txt"),
-        ("remove all", "MISSING", "images/000001 is missing"),
+        ("change", "WRONG_DIGEST", "00001-of-00003/000000005.png was changed"),
+        ("remove", "MISSING", "data/train/00001-of-00003/000000005.png is missing"),
+        ("add", "WRONG_DIGEST", "data/train/00001-of-00003 holds surprise.txt"),
+        ("remove all", "MISSING", "data/train/00001-of-00003 is missing"),
     ],
 )
 def test_a_picture_that_was_changed_removed_or_added_is_found(tmp_path: Path, harm: str, kind: str, named: str) -> None:
     output = output_of(tmp_path, PLAN)
     marker = make_shard(output, PLAN, 1)
     assert list(shard_findings(output, PLAN, 1, marker.digest)) == []
-    folder = tmp_path / PLAN.prefix / "images/000001"
+    folder = tmp_path / PLAN.prefix / "data/train/00001-of-00003"
     picture = folder / "000000005.png"
     if harm == "change":
         picture.write_bytes(picture.read_bytes()[:-1] + b"!")
@@ -51,7 +51,7 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError):
             temporary.add("000000001.png", b"x")
         with pytest.raises(FileNotFoundError):
-            output.publish(temporary, "images/000000")
+            output.publish(temporary, "data/train/00000-of-00003")
     assert tree(tmp_path) == {}
 
 
@@ -63,8 +63,8 @@ def test_a_thread_of_an_attempt_that_was_given_up_adds_nothing_to_the_next_one(t
         with pytest.raises(FileNotFoundError):
             old.add("000000001.png", b"x")
         new.add("000000000.png", b"y")
-        assert output.publish(new, "images/000000")
-    assert tree(tmp_path / PLAN.prefix) == {"images/000000/000000000.png": b"y"}
+        assert output.publish(new, "data/train/00000-of-00003")
+    assert tree(tmp_path / PLAN.prefix) == {"data/train/00000-of-00003/000000000.png": b"y"}
 
 
 def test_a_folder_is_given_up_while_a_thread_still_adds_to_it(tmp_path: Path) -> None:
@@ -91,14 +91,14 @@ def test_a_folder_that_is_there_is_never_replaced(tmp_path: Path) -> None:
     before = tree(tmp_path)
     with output.temporary_folder("t.") as temporary:
         temporary.add("other.png", b"x")
-        assert not output.publish(temporary, "images/000000")
+        assert not output.publish(temporary, "data/train/00000-of-00003")
     assert tree(tmp_path) == before
 
 
 def test_a_shard_whose_folder_lost_a_picture_is_not_overwritten(tmp_path: Path) -> None:
     output = output_of(tmp_path, PLAN)
     make_shard(output, PLAN)
-    (tmp_path / PLAN.prefix / "images/000000/000000002.png").unlink()
+    (tmp_path / PLAN.prefix / "data/train/00000-of-00003/000000002.png").unlink()
     with pytest.raises(OutputError, match=r"000000002\.png is missing"):
         make_shard(output, PLAN)
 
@@ -109,5 +109,5 @@ def test_a_late_writer_brings_no_removed_folder_back(tmp_path: Path) -> None:
     with late.temporary_folder("t") as temporary:
         output.remove_folder()
         with pytest.raises(FileNotFoundError):
-            late.publish(temporary, "images/000000")
+            late.publish(temporary, "data/train/00000-of-00003")
     assert tree(tmp_path) == {}

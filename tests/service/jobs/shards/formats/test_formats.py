@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
+import json
+import subprocess
+import tarfile
 import tracemalloc
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from service.jobs.dispatch.finalize import finalize
-from service.jobs.plan import Plan
+from service.jobs.plan import Plan, read_plan
 from service.jobs.shards.formats.choice import image_layout_of, open_images
-from service.jobs.shards.formats.tar import TarWriter
 from service.jobs.shards.marker import marker_name, read_marker
 from service.jobs.shards.publish import adopt, publish
 from service.jobs.storage.local_store import LocalStore
@@ -47,7 +51,7 @@ def test_digest_and_size_are_those_of_the_shard_read_as_one_file(tmp_path: Path,
     marker = make_shard(output, plan)
     with layout.open(output, 0) as file:
         data = file.read()
-    assert (hashlib.sha256(data).hexdigest(), len(data)) == (marker.digest, marker.bytes)
+    assert (hashlib.sha256(data).hexdigest(), len(data)) == layout.as_file(output, marker)
     assert layout.digest(output, 0) == (marker.digest, marker.bytes)
     assert layout.size(output, 0) == marker.bytes and layout.size(output, 1) is None
 
@@ -105,14 +109,21 @@ def test_images_beyond_a_shard_are_refused(tmp_path: Path, plan: Plan) -> None:
 def test_damage_anywhere_is_refused_or_read_as_it_is_but_never_breaks_the_reader(tmp_path: Path, plan: Plan) -> None:
     output, layout = output_of(tmp_path, plan), image_layout_of(plan)
     marker = make_shard(output, plan)
-    files = list((tmp_path / plan.prefix / layout.name(0)).rglob("*"))
+    files = list((tmp_path / plan.prefix / layout.name(0)).rglob("*.png"))
     file = files[0] if files else tmp_path / plan.prefix / layout.name(0)
     whole = file.read_bytes()
+
+    def is_changed() -> bool:
+        try:
+            return layout.digest(output, 0)[0] != marker.digest
+        except OutputError:
+            return True
+
     for place in range(0, len(whole), 7):
         file.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
         with contextlib.suppress(OutputError, OSError), open_images(output, plan, 0) as images:
             assert images.read(range(4)).shape == (4, 4, 3, 1)
-        assert layout.digest(output, 0)[0] != marker.digest
+        assert is_changed()
     for size in range(0, len(whole), 31):
         file.write_bytes(whole[:size])
         with contextlib.suppress(OutputError, OSError), open_images(output, plan, 0) as images:
@@ -127,7 +138,7 @@ def test_every_format_has_a_contact_sheet_and_all_show_the_same(tmp_path: Path, 
         for shard in range(chosen.shards):
             make_shard(output, chosen, shard)
         assert finalize(LocalStore(root), chosen, cancelled=False, errors={}).state == "SUCCEEDED"
-        sheets.append((root / chosen.prefix / "contact-sheet.png").read_bytes())
+        sheets.append((root / chosen.prefix / ".mintage/contact-sheet.png").read_bytes())
     assert sheets[0] == sheets[1]
 
 
@@ -153,13 +164,74 @@ def test_memory_does_not_grow_with_the_shard(tmp_path: Path, plan: Plan) -> None
     assert most < 30_000_000
 
 
-def test_a_folder_of_pictures_has_the_digest_of_the_tar_that_holds_them(tmp_path: Path) -> None:
+def test_a_folder_of_pictures_has_the_digest_of_its_list_of_digests_and_is_read_as_a_tar(tmp_path: Path) -> None:
     plan = sample_plan(format="png-folder")
-    marker = make_shard(output_of(tmp_path, plan), plan, 1)
-    with (tmp_path / "tar").open("wb") as file:
-        writer = TarWriter(file, sample_plan())
-        writer.add(4, pictures(range(4, 8), plan))
-        writer.finish()
-    assert (marker.digest, marker.bytes) == (writer.digest, writer.size)
-    folder = tmp_path / plan.prefix / "images/000001"
-    assert sorted(path.name for path in folder.iterdir()) == [f"{index:09d}.png" for index in range(4, 8)]
+    output, layout = output_of(tmp_path, plan), image_layout_of(plan)
+    marker = make_shard(output, plan, 1)
+    folder = tmp_path / plan.prefix / "data/train/00001-of-00003"
+    names = [*(f"{index:09d}.png" for index in range(4, 8)), "SHA256SUMS"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    assert hashlib.sha256((folder / "SHA256SUMS").read_bytes()).hexdigest() == marker.digest
+    subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=folder, check=True, capture_output=True)
+    with layout.open(output, 1) as file, tarfile.open(fileobj=file, mode="r|") as tar:
+        found = {member.name: read_member(tar, member) for member in tar}
+    assert found == {name: (folder / name).read_bytes() for name in names}
+
+
+@every_format
+def test_the_class_of_each_image_is_written(tmp_path: Path, plan: Plan) -> None:
+    assert plan.sampling is not None
+    classes = ("cat", 'a "dog"', "bird")
+    plan = dataclasses.replace(plan, sampling=dataclasses.replace(plan.sampling, classes=classes))
+    output = output_of(tmp_path, plan)
+    for shard in range(plan.shards):
+        make_shard(output, plan, shard)
+    with open_images(output, plan, 1) as images:
+        assert (images.read(range(4, 8)) == pictures(range(4, 8), plan)).all()
+    finalize(LocalStore(tmp_path), plan, cancelled=False, errors={})
+    assert labels_of(tmp_path / plan.prefix, plan.format) == [(index, index % 3) for index in range(10)]
+    assert read_plan(plan.to_json()).sampling == plan.sampling
+
+
+def labels_of(folder: Path, form: str) -> list[tuple[int, int]]:
+    """Index and class of each image, as the files of a job have it."""
+    if form == "parquet":
+        table = pq.read_table(folder / "data")
+        return list(zip(table["index"].to_pylist(), table["label"].to_pylist(), strict=True))
+    if form == "npz":
+        with np.load(folder / "samples_10x4x3x1.npz") as arrays:
+            return list(zip(arrays["index"].tolist(), arrays["arr_1"].tolist(), strict=True))
+    if form == "png-folder":
+        lines = [json.loads(line) for line in (folder / "data/train/metadata.jsonl").read_text().splitlines()]
+        assert all((folder / "data/train" / line["file_name"]).is_file() for line in lines)
+        return [(line["index"], line["label"]) for line in lines]
+    found = []
+    for path in sorted(folder.glob("data/*.tar")):
+        with tarfile.open(path) as tar:
+            known = {member.name: read_member(tar, member) for member in tar}
+        facts = [json.loads(known[name]) for name in known if name.endswith(".json")]
+        assert [fact["label"] for fact in facts] == [int(known[name]) for name in known if name.endswith(".cls")]
+        found += [(fact["index"], fact["label"]) for fact in facts]
+    return found
+
+
+def read_member(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = tar.extractfile(member)
+    assert file is not None
+    return file.read()
+
+
+@every_format
+def test_sha256sum_checks_every_file_of_a_finished_job(tmp_path: Path, plan: Plan) -> None:
+    output = output_of(tmp_path, plan)
+    output.put("plan.json", plan.to_json())
+    for shard in range(plan.shards):
+        make_shard(output, plan, shard)
+    finalize(LocalStore(tmp_path), plan, cancelled=False, errors={})
+    folder = tmp_path / plan.prefix
+    subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=folder, check=True, capture_output=True)
+    named = {line[66:] for line in (folder / "SHA256SUMS").read_text().splitlines()}
+    markers = {f".mintage/{shard:06d}.json" for shard in range(plan.shards)}
+    assert named == set(tree(folder)) - markers - {"SHA256SUMS"}
+    listed = json.loads((folder / "manifest.json").read_bytes())["shards"]
+    assert [shard["file"] for shard in listed] == [image_layout_of(plan).name(shard) for shard in range(plan.shards)]

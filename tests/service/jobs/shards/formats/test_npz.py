@@ -10,7 +10,7 @@ import pytest
 
 from service.jobs.dispatch.finalize import finalize
 from service.jobs.shards.formats import npy
-from service.jobs.shards.formats.npy import NpzWriter
+from service.jobs.shards.formats.npy import Array, NpzWriter
 from service.jobs.storage.local_store import LocalStore
 from tests.support.plans import sample_plan
 from tests.support.shards import make_shard, output_of, pictures
@@ -27,18 +27,21 @@ def joined(root: Path) -> list[str]:
 def test_numpy_and_zipfile_read_it_and_find_no_fault(monkeypatch: pytest.MonkeyPatch, zip64_from: int) -> None:
     monkeypatch.setattr(npy, "ZIP64_FROM", zip64_from)
     file, images = io.BytesIO(), pictures(range(10), PLAN)
-    writer = NpzWriter(file, images.shape)
+    layout = [Array("arr_0", "|u1", images.shape), Array("index", "<i8", (10,))]
+    writer = NpzWriter(file, layout)
     for image in images:
         writer.data(image.tobytes())
+    writer.data(np.arange(10, dtype="<i8").tobytes())
     writer.end()
-    assert len(file.getvalue()) == npy.file_size(images.shape)
+    assert len(file.getvalue()) == npy.file_size(layout)
     file.seek(0)
     with np.load(file) as arrays:
-        assert arrays.files == ["arr_0"] and (arrays["arr_0"] == images).all()
+        assert arrays.files == ["arr_0", "index"] and (arrays["arr_0"] == images).all()
+        assert arrays["index"].tolist() == list(range(10))
     with zipfile.ZipFile(file) as archive:
         assert archive.testzip() is None
-        (member,) = archive.infolist()
-        assert (member.date_time, member.compress_type) == ((1980, 1, 1, 0, 0, 0), zipfile.ZIP_STORED)
+        for member in archive.infolist():
+            assert (member.date_time, member.compress_type) == ((1980, 1, 1, 0, 0, 0), zipfile.ZIP_STORED)
         with archive.open("arr_0.npy") as array:  # as ADM's evaluator streams it
             assert np.lib.format.read_magic(array) == (1, 0)
             assert np.lib.format.read_array_header_1_0(array) == ((10, 4, 3, 3), False, np.dtype("uint8"))
@@ -48,7 +51,7 @@ def test_numpy_and_zipfile_read_it_and_find_no_fault(monkeypatch: pytest.MonkeyP
 def test_the_array_begins_where_numpy_would_let_it_begin() -> None:
     ours, theirs = io.BytesIO(), io.BytesIO()
     images = pictures(range(10), PLAN)
-    writer = NpzWriter(ours, images.shape)
+    writer = NpzWriter(ours, [Array("arr_0", "|u1", images.shape)])
     writer.data(images.tobytes())
     writer.end()
     np.save(theirs, images)
@@ -57,7 +60,7 @@ def test_the_array_begins_where_numpy_would_let_it_begin() -> None:
 
 
 def test_an_array_of_another_length_is_refused() -> None:
-    writer = NpzWriter(io.BytesIO(), (2, 2, 2, 1))
+    writer = NpzWriter(io.BytesIO(), [Array("arr_0", "|u1", (2, 2, 2, 1))])
     writer.data(bytes(7))
     with pytest.raises(ValueError, match="another length"):
         writer.end()
@@ -71,7 +74,7 @@ def test_the_shards_are_joined_at_the_end_and_the_manifest_says_so(tmp_path: Pat
     with np.load(tmp_path / PLAN.prefix / EVERYTHING) as arrays:
         assert (arrays["arr_0"] == pictures(range(10), PLAN)).all()
     manifest = json.loads((tmp_path / PLAN.prefix / "manifest.json").read_bytes())
-    assert manifest["files"] == ending.files == {EVERYTHING: ending.files[EVERYTHING]}
+    assert manifest["files"] == ending.files and EVERYTHING in ending.files
 
 
 def test_after_a_retry_there_is_one_joined_file_of_all_images(tmp_path: Path) -> None:
@@ -85,25 +88,25 @@ def test_after_a_retry_there_is_one_joined_file_of_all_images(tmp_path: Path) ->
     assert joined(tmp_path) == [EVERYTHING]
 
 
-@pytest.mark.parametrize("name", ["npz", "parquet"])
-def test_what_was_summed_up_is_gone_when_a_later_round_ends_otherwise(tmp_path: Path, name: str) -> None:
-    plan, store = sample_plan(format=name, channels=3), LocalStore(tmp_path)
-    make_shard(output_of(tmp_path, plan), plan, 0)
-    first = finalize(store, plan, cancelled=False, errors={1: "BAD: x"})
-    assert all((tmp_path / plan.prefix / file).is_file() for file in first.files) and first.files
-    make_shard(output_of(tmp_path, plan), plan, 1)
-    assert finalize(store, plan, cancelled=True, errors={}, retry_round=1).files == {}
-    assert not any((tmp_path / plan.prefix / file).exists() for file in first.files)
+def test_what_was_summed_up_is_gone_when_a_later_round_ends_otherwise(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    make_shard(output_of(tmp_path, PLAN), PLAN, 0)
+    first = finalize(store, PLAN, cancelled=False, errors={1: "BAD: x"})
+    assert all((tmp_path / PLAN.prefix / file).is_file() for file in first.files) and first.files
+    make_shard(output_of(tmp_path, PLAN), PLAN, 1)
+    second = finalize(store, PLAN, cancelled=True, errors={}, retry_round=1)
+    assert set(second.files) == {"README.md", ".mintage/contact-sheet.png"}
+    assert joined(tmp_path) == []
 
 
 def test_a_shard_that_was_changed_is_not_joined(tmp_path: Path) -> None:
     output = output_of(tmp_path, PLAN)
     for shard in range(PLAN.shards):
         make_shard(output, PLAN, shard)
-    file = tmp_path / PLAN.prefix / "shards/000001.npz"
+    file = tmp_path / PLAN.prefix / "data/train-00001-of-00003.npz"
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
     file.write_bytes(data)
     ending = finalize(LocalStore(tmp_path), PLAN, cancelled=False, errors={})
-    assert ending.state == "FAILED" and "000001.npz was changed" in ending.error
+    assert ending.state == "FAILED" and "train-00001-of-00003.npz was changed" in ending.error
     assert joined(tmp_path) == []

@@ -138,7 +138,7 @@ def test_a_shard_of_another_plan_is_not_believed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("data", [b"", b"\xff" * 100, b"\x08" + bytes(7) + b"[1,2,3,]", b"\x02" + bytes(7) + b"[]"])
 def test_a_file_that_is_no_shard_is_not_believed(tmp_path: Path, data: bytes) -> None:
     output = LocalOutput(tmp_path, PLAN.prefix)
-    output.put("shards/000000.safetensors", data)
+    output.put("data/scores-00000-of-00003.safetensors", data)
     marker = marker_of(PLAN, 0, hashlib.sha256(data).hexdigest(), len(data))
     with pytest.raises(OutputError, match="no safetensors"), open_scores(output, PLAN, marker):
         pass
