@@ -145,6 +145,22 @@ def feature_matching_loss(
     return (difference.square() if distance == "squared" else difference.abs()).mean()
 
 
+def distillation_loss(logits: Tensor, targets: Tensor, *, temperature: float) -> Tensor:
+    """T^2 times the cross-entropy between a teacher's and a student's softened probabilities.
+
+    Hinton et al. 2015, section 2 (arXiv:1503.02531): T^2 keeps the gradients' size whatever the temperature.
+
+    Args:
+        logits: [N, K] of the student, before the temperature.
+        targets: [N, K] probabilities of the teacher at the same temperature; rows sum to 1.
+        temperature: T > 0.
+
+    Returns:
+        Scalar mean over N, >= 0.
+    """
+    return temperature**2 * functional.cross_entropy(logits / temperature, targets)
+
+
 def _real_target(target: float) -> float:
     """Return the target for real images, if it lies in (0.5, 1]."""
     if not 0.5 < target <= 1:

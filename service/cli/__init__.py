@@ -13,7 +13,7 @@ from service.cli.neurons import verbs as neurons
 from service.cli.scores import score
 from service.cli.serving import bench, classify, health, models, sample
 from service.cli.stack import demo, serve, up
-from service.cli.training import export, pack, probe, recipes, train
+from service.cli.training import distil, export, pack, probe, recipes, train
 
 # Processes are started beside open channels; gRPC's fork handlers would only complain about them.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
@@ -32,6 +32,7 @@ for verb in (
     recipes,
     train,
     probe,
+    distil,
     neurons,
     export,
     pack,

@@ -28,6 +28,7 @@ from training.data.joined import joined, must_have_one_set_of_classes, names_of,
 from training.data.labelled import UNLABELLED, LabelledImages, Split, choose_labelled, class_names
 from training.data.options import Options
 from training.data.splits import Format, ImageFiles, Pixels
+from training.data.taught import TaughtImages
 from training.errors import DataError
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "LabelledImages",
     "Options",
     "Split",
+    "TaughtImages",
     "choose_labelled",
     "has_split",
     "joined",

@@ -14,6 +14,7 @@ from training.recipes.neuron_classifier import NEURON_CLASSIFIER, NeuronClassifi
 from training.recipes.probe import PROBE, ProbeRecipe
 from training.recipes.recipe import About, GanRecipe, Kind, LatentDistribution, Recipe
 from training.recipes.sparse_autoencoder import SPARSE_AUTOENCODER_RECIPES, SparseAutoencoderRecipe
+from training.recipes.student import STUDENT, StudentRecipe
 
 __all__ = [
     "RECIPES",
@@ -28,6 +29,7 @@ __all__ = [
     "ProbeRecipe",
     "Recipe",
     "SparseAutoencoderRecipe",
+    "StudentRecipe",
     "recipe_named",
 ]
 
@@ -40,6 +42,7 @@ RECIPES: dict[str, Recipe] = {
         PROBE,
         *SPARSE_AUTOENCODER_RECIPES,
         NEURON_CLASSIFIER,
+        STUDENT,
     )
 }
 

@@ -121,6 +121,11 @@ class Recipe:
         return None
 
     @property
+    def verb(self) -> tuple[str, ...]:
+        """The words of the command that trains it, before its options."""
+        return "train", self.name
+
+    @property
     def gains_from_threads(self) -> bool:
         """Whether a step is faster with several CPU threads."""
         return False
@@ -239,6 +244,8 @@ def _converted(kind: Any, value: object) -> object:
         return _real(value)
     if kind == Threads:
         return value if value == "auto" else _whole(value)
+    if kind is str:
+        return _text(value)
     if kind in (Widths, Weights):
         parts = [part for part in value.split(",") if part.strip()] if isinstance(value, str) else value
         if not isinstance(parts, list | tuple) or not parts:
@@ -254,6 +261,13 @@ def _whole(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise ValueError(value)
     return int(value)
+
+
+def _text(value: object) -> str:
+    """Return text unchanged; ValueError for anything else."""
+    if not isinstance(value, str):
+        raise ValueError(value)
+    return value
 
 
 def _real(value: object) -> float:
@@ -273,6 +287,7 @@ def _described(kind: Any) -> str:
     names = {
         int: "a whole number",
         float: "a number",
+        str: "text",
         Threads: "auto or a whole number",
         Widths: "whole numbers with commas between",
         Weights: "numbers with commas between",

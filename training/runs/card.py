@@ -15,6 +15,7 @@ from training.recipes import recipe_named
 from training.runs.checkpoint import write_atomically
 
 CARD_FILE = "card.md"
+NAMED = {"teacher", "teacher_digest"}  # fields that the verb's own words stand for
 
 
 def write_card(
@@ -79,8 +80,12 @@ def _data(config: RunConfig) -> str:
 def command(config: RunConfig, run: Path) -> str:
     """Return the command that repeats the training, with every field that differs from the published recipe."""
     published = recipe_named(config.recipe).to_dict()
-    changed = {name: value for name, value in config.settings.to_dict().items() if value != published[name]}
-    parts = ["mintage", "train", config.recipe, *_data_parts(config), "--run", _shown(run)]
+    changed = {
+        name: value
+        for name, value in config.settings.to_dict().items()
+        if value != published[name] and name not in NAMED
+    }
+    parts = ["mintage", *config.settings.verb, *_data_parts(config), "--run", _shown(run)]
     for name, value in changed.items():
         parts += ["--set", f"{name}={_written(value)}"]
     return " ".join(parts)

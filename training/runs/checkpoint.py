@@ -48,6 +48,7 @@ FREE = {  # fields that do not change the weights
     "checkpoint_seconds",
     "sample_seconds",
     "sharding",
+    "teacher",  # its name; its digest counts
 }
 
 

@@ -98,7 +98,7 @@ def train(
 
     flags = {"labels": labels, "seed": seed, "images": images, "max_seconds": max_seconds}
     try:
-        chosen = _overridden(recipe, flags, fields or [])
+        chosen = overridden(recipe, flags, fields or [])
         if not (chosen.generates or chosen.detects):
             raise RecipeError(f"{chosen.name} is not trained by this verb: {chosen.source}")
         options = data_options(size=size, channels=channels, limit=limit, max_damaged=max_damaged, jpeg=jpeg)
@@ -116,7 +116,7 @@ def train(
     except (TrainingError, OSError) as error:
         raise _failure(error, status=2) from None
     if is_first_process():
-        print(json.dumps(_summary_values(summary)) if as_json else _sentence(summary), flush=True)
+        print(json.dumps(summary_values(summary)) if as_json else sentence(summary), flush=True)
     if summary.ended == "stopped":
         raise typer.Exit(130)
 
@@ -132,7 +132,7 @@ def train_with_bar(recipe: Recipe, run: Path) -> Summary:
         return _trained(recipe, run, loaded, report=report)
 
 
-def _overridden(name: str, flags: dict[str, Any], fields: list[str]) -> Recipe:
+def overridden(name: str, flags: dict[str, Any], fields: list[str]) -> Recipe:
     """Return the recipe with flags and FIELD=VALUE pairs applied."""
     from training.errors import RecipeError
     from training.recipes import recipe_named
@@ -213,7 +213,7 @@ def collected_interrupts() -> Iterator[list[int]]:
         restore()
 
 
-def _sentence(summary: Summary) -> str:
+def sentence(summary: Summary) -> str:
     """Describe how the training ended and what to do next."""
     accuracy = "" if summary.test_accuracy is None else f", test accuracy {100 * summary.test_accuracy:.2f} %"
     done = f"{summary.images_seen:,} of {summary.images:,} images in {summary.seconds:.0f} s{accuracy}"
@@ -223,7 +223,8 @@ def _sentence(summary: Summary) -> str:
     return f"{why} and saved {summary.run}: {done}; the same command resumes it"
 
 
-def _summary_values(summary: Summary) -> dict[str, Any]:
+def summary_values(summary: Summary) -> dict[str, Any]:
+    """Return what `--json` prints at the end."""
     return {**dataclasses.asdict(summary), "run": str(summary.run)}
 
 

@@ -37,6 +37,7 @@ def test_auto_is_the_default_and_takes_every_core_for_convolutions_only(monkeypa
         "dcgan32",
         "dcgan64",
         "ssgan-conv32",
+        "student",
     }
     assert set(chosen.values()) == {1, 6}
 

@@ -1,0 +1,179 @@
+"""A student in training: network, optimiser, averaged weights and counters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from training.average import Average
+from training.batches import Orders, predicted, to_tensor
+from training.compute import parallel
+from training.compute.acceleration import Acceleration
+from training.config import RunConfig
+from training.data import LabelledImages, TaughtImages
+from training.distortions import distorted
+from training.errors import RunError
+from training.losses import distillation_loss
+from training.networks.student import Student
+from training.randomness import stream
+from training.recipes import StudentRecipe
+from training.runs.checkpoint import section
+from training.steps.player import Player, trained
+from training.steps.step import Losses, must_be_finite
+
+CALIBRATION_IMAGES = 2000  # of the averaged network's batch statistics
+PICTURED_IMAGES = 10_000  # of the training images, among which the pictures are chosen
+BATCH = 500  # images per forward pass where nothing is trained
+
+
+class StudentTraining:
+    """The state of one training; see `training.families.training.Training`.
+
+    Args:
+        config: the run's configuration.
+        recipe: its recipe.
+        network: with fresh weights.
+        data: the training images with the teacher's labels.
+        acceleration: how the network is computed.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        recipe: StudentRecipe,
+        network: Student,
+        data: TaughtImages,
+        acceleration: Acceleration,
+    ) -> None:
+        self.config = config
+        self.images_seen = 0
+        self.losses: Losses | None = None
+        self._recipe = recipe
+        self._acceleration = acceleration
+        self._data = data
+        self._orders = Orders(recipe.seed)
+        self._kept = most_certain(data, share=recipe.keep)
+        self._network = acceleration.placed(network)
+        parallel.spread(self._network)
+        self._average = Average(self._network, share=recipe.average_share)
+        self._logits = acceleration.accelerated(self._network)
+        adam = torch.optim.Adam(
+            trained(self._network), lr=recipe.rate, betas=(recipe.beta1, recipe.beta2), eps=recipe.epsilon, fused=True
+        )
+        self._player = Player(self._network, adam, historical_averaging=0)
+
+    def advance(self) -> Losses:
+        """Take one step.
+
+        Raises:
+            DivergedError: if a loss is not finite.
+        """
+        recipe = self._recipe
+        noise = stream(recipe.seed, "step", images_seen=self.images_seen)
+        self._network.train()
+        with parallel.shared_batches():
+            images, targets = self._batch()
+            found = self._logits(self._acceleration.place(images), noise)
+            loss = distillation_loss(found, targets.to(found.device), temperature=recipe.temperature)
+        losses = parallel.averaged({"loss": loss.item()})
+        must_be_finite(losses, self.images_seen)
+        self._player.descend(loss, recipe.rate * recipe.rate_share(self.images_seen))
+        self.images_seen += recipe.batch
+        self._average.update(batch_images=recipe.batch, images_seen=self.images_seen)
+        self.losses = losses
+        return losses
+
+    def calibrate(self) -> None:
+        """Calibrate the batch statistics of the averaged network."""
+        chosen = self._orders.order("calibrate", 0, len(self._data))[:CALIBRATION_IMAGES]
+        self._average.network.calibrate_statistics(self._acceleration.place(to_tensor(self._data.images[chosen])))
+
+    def collect(self) -> None:
+        """Do nothing: every process holds the whole state."""
+
+    def samples(self, count: int) -> NDArray[np.uint8]:
+        """Return training images uint8 [N, H, W, C], N <= count: those whose labels surprise the student most."""
+        images, labels = self._data.images[:PICTURED_IMAGES], self._data.labels[:PICTURED_IMAGES]
+        own = [
+            self._classify(to_tensor(images[n : n + BATCH])).numpy()[
+                np.arange(len(labels[n : n + BATCH])), labels[n : n + BATCH]
+            ]
+            for n in range(0, len(images), BATCH)
+        ]
+        return np.asarray(images[np.argsort(np.concatenate(own), kind="stable")[:count]])
+
+    def accuracy(self, data: LabelledImages) -> float | None:
+        """Return the averaged network's accuracy in [0, 1], or None without labels."""
+        if not data.classes:
+            return None
+        return float((predicted(self._classify, data.images, batch=BATCH) == data.labels).mean())
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return all weights, current and averaged, by their names in the checkpoint."""
+        return {
+            f"{prefix}.{name}": tensor.cpu().contiguous()
+            for prefix, network in self._networks().items()
+            for name, tensor in network.state_dict().items()
+        }
+
+    def state(self) -> dict[str, Tensor]:
+        """Return all that `restore` needs: weights and Adam's moments."""
+        moments = self._player.state()
+        return {**self.weights(), **{f"step.{name}": tensor.cpu().contiguous() for name, tensor in moments.items()}}
+
+    def restore(self, tensors: Mapping[str, Tensor], images_seen: int) -> None:
+        """Continue from what `state` returned after `images_seen` images.
+
+        Raises:
+            RunError: if the tensors are those of another network.
+        """
+        try:
+            for prefix, network in self._networks().items():
+                network.load_state_dict(section(tensors, prefix))
+            if images_seen:
+                self._player.restore(section(tensors, "step"))
+        except (RuntimeError, LookupError, ValueError) as error:
+            raise RunError(f"the saved state does not fit the recipe's network: {error}") from None
+        self.images_seen = images_seen
+
+    def _networks(self) -> dict[str, nn.Module]:
+        return {"discriminator": self._network, "discriminator_average": self._average.network}
+
+    def _batch(self) -> tuple[Tensor, Tensor]:
+        """Return this process's share of the next step's distorted images [N, C, H, W] and their targets [N, K]."""
+        recipe = self._recipe
+        chosen = self._kept[self._orders.next("real", self.images_seen, recipe.batch, len(self._kept))]
+        images = distorted(
+            to_tensor(self._data.images[chosen]),
+            stream(recipe.seed, "distortions", images_seen=self.images_seen),
+            shift=recipe.shift,
+            rotation=recipe.rotation,
+            scale=recipe.scale,
+        )
+        return parallel.own(images), parallel.own(torch.from_numpy(self._data.targets[chosen]))
+
+    @torch.no_grad()
+    def _classify(self, images: Tensor) -> Tensor:
+        """Map images [N, C, H, W] to the averaged network's logits [N, K]."""
+        logits: Tensor = self._average.network(self._acceleration.place(images))
+        return logits.cpu()
+
+
+def most_certain(data: TaughtImages, *, share: float) -> NDArray[np.int64]:
+    """Return in rising order the indices of the images of each label about which the teacher is most certain.
+
+    Args:
+        data: the images with the teacher's labels.
+        share: of the images of each label, in (0, 1]; at least one image of each is taken.
+    """
+    certainty = data.targets.max(axis=1)
+    chosen = []
+    for label in np.unique(data.labels):
+        members = np.flatnonzero(data.labels == label)
+        order = np.argsort(-certainty[members], kind="stable")
+        chosen.append(members[order[: max(1, round(share * len(members)))]])
+    return np.sort(np.concatenate(chosen))
