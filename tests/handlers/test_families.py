@@ -22,10 +22,12 @@ from handlers.operations.sampler import Sampler
 from handlers.protocol.formulas import Formulas, Mean, Part, SampleLatent, Slerp, Truncate, Vector
 from handlers.protocol.requests import Answer, Canary, Draw, Failure, Generate
 from tests.support.direct import classify, classify_with_features
-from tests.training.fakes import blobs, small_adversarial_recipe, small_dcgan_recipe, small_recipe
+from tests.training.fakes import blobs, small_adversarial_recipe, small_dcgan_recipe, small_recipe, small_student_recipe
+from training.data import LabelledImages
+from training.distillation import distil
 from training.loop.loop import train
 from training.networks.pair import Pair
-from training.recipes import RECIPES, Kind, Recipe
+from training.recipes import RECIPES, Kind, Recipe, StudentRecipe
 
 CONDITIONAL = small_dcgan_recipe(conditional="yes")
 CONV: dict[str, object] = {
@@ -47,17 +49,27 @@ GENERATORS = [
 CLASSIFIERS = [
     small_recipe(minibatch_kernels=3, generator_loss="non-saturating"),
     RECIPES["ssgan-conv32"].overridden(CONV),
+    small_student_recipe(),
 ]
 
 
 def served(recipe: Recipe, kind: Kind, folder: Path) -> Model:
     """Train a recipe on 32 x 32 pixels, pack one of its networks and load it."""
     if not (folder / "run").exists():
-        train(recipe, blobs(side=32), folder / "run")
+        trained(recipe, blobs(side=32), folder / "run")
     packed = pack(folder / "run", kind, folder / f"{kind}.mar", micro_batch=4)
     with zipfile.ZipFile(packed.path) as archive:
         archive.extractall(folder / kind)
     return load(folder / kind, kind, torch.device("cpu"))
+
+
+def trained(recipe: Recipe, data: LabelledImages, run: Path) -> None:
+    """Train a recipe, a student with a teacher of its own."""
+    if not isinstance(recipe, StudentRecipe):
+        train(recipe, data, run)
+        return
+    train(small_recipe(), data, run.with_name("teacher"))
+    distil(recipe, run.with_name("teacher"), data, run)
 
 
 def drawn_by(model: Model, requests: Sequence[Draw | Generate]) -> list[NDArray[np.uint8]]:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from training.data import LabelledImages
-from training.recipes import RECIPES, AdversarialNetsRecipe, DcganRecipe, ImprovedGanRecipe, SparseAutoencoderRecipe
+from training.recipes import (
+    RECIPES,
+    AdversarialNetsRecipe,
+    DcganRecipe,
+    ImprovedGanRecipe,
+    SparseAutoencoderRecipe,
+    StudentRecipe,
+)
 
 
 def blobs(count: int = 60, *, classes: int = 3, side: int = 6, seed: int = 0) -> LabelledImages:
@@ -90,4 +97,20 @@ def small_autoencoder_recipe(**fields: object) -> SparseAutoencoderRecipe:
     }
     recipe = RECIPES["face-neuron"].overridden({**tiny, **fields})
     assert isinstance(recipe, SparseAutoencoderRecipe)
+    return recipe
+
+
+def small_student_recipe(**fields: object) -> StudentRecipe:
+    """The student's recipe with three tiny layers, ten steps long."""
+    tiny: dict[str, object] = {
+        "images": 160,
+        "batch": 16,
+        "widths": (4, 5, 6),
+        "shift": 0.5,
+        "rate": 0.01,
+        "report_images": 32,
+        "checkpoint_images": 80,
+    }
+    recipe = RECIPES["student"].overridden({**tiny, **fields})
+    assert isinstance(recipe, StudentRecipe)
     return recipe
