@@ -22,10 +22,12 @@ from training.data import LabelledImages, TaughtImages
 from training.distortions import distorted
 from training.errors import DataError, RunError
 from training.families import family_of
-from training.loop.loop import Progress, Summary, train
+from training.loop.loop import Summary, train
+from training.loop.opening import Say, begun
+from training.loop.progress import Progress
 from training.randomness import stream
 from training.recipes import StudentRecipe
-from training.runs.checkpoint import CONFIG_FILE, Run, load_config, load_run, run_digest, served_weights
+from training.runs.checkpoint import Run, load_run, run_digest, served_weights
 
 BATCH = 500  # images per forward pass of the teacher
 
@@ -39,6 +41,7 @@ def distil(
     test: LabelledImages | None = None,
     report: Callable[[Progress], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
+    say: Say = lambda _: None,
     labelled: Callable[[int], None] = lambda _: None,
 ) -> Summary:
     """Let a teacher label images, and train a student on them in a run folder, or resume it there.
@@ -54,6 +57,7 @@ def distil(
         test: images that the accuracy is measured on; they are not trained on.
         report: as in `training.loop.loop.train`.
         should_stop: as there.
+        say: as there.
         labelled: called with the number of views that the teacher has labelled since the last call.
 
     Raises:
@@ -63,8 +67,7 @@ def distil(
     """
     opened = load_run(teacher)
     recipe = recipe.overridden({"teacher": teacher.resolve().name, "teacher_digest": run_digest(opened)})
-    begun = load_config(run).settings if (run / CONFIG_FILE).exists() else None
-    recipe = resolved(recipe, begun)
+    recipe = resolved(recipe, begun(run))
     torch.set_num_threads(int(recipe.threads))
     targets = _probabilities(_network(opened), _must_fit(data, opened).images, recipe, labelled)
     taught = TaughtImages(
@@ -76,7 +79,7 @@ def distil(
         jpeg_quality=data.jpeg_quality,
         targets=targets,
     )
-    return train(recipe, taught, run, test=test, report=report, should_stop=should_stop)
+    return train(recipe, taught, run, test=test, report=report, should_stop=should_stop, say=say)
 
 
 def _network(teacher: Run) -> nn.Module:

@@ -15,7 +15,8 @@ from training.distillation import distil
 from training.errors import DataError, RecipeError, RunError
 from training.export import export
 from training.families.student_training import most_certain
-from training.loop.loop import Progress, Summary, train
+from training.loop.loop import Summary, train
+from training.loop.progress import Progress
 from training.recipes import StudentRecipe
 from training.runs.checkpoint import STATE_FILE, WEIGHTS_FILE, load_config, load_run, run_digest
 from training.runs.metrics import read

@@ -124,6 +124,7 @@ def _distilled(
                 test=splits.test,
                 report=report,
                 should_stop=lambda: bool(caught),
+                say=lambda text: typer.echo(f"mintage: {text}", err=True),
                 labelled=lambda more: progress.advance(task, more),
             )
 
