@@ -30,6 +30,7 @@ class Faults:
     method: str = ""
     statuses: list[int] = field(default_factory=list)  # answered instead of passing the request on
     lost_answers: int = 0  # passed on, but the answer never arrives
+    halved: list[str] = field(default_factory=list)  # ends of keys of which the next put keeps half and is answered 200
     bytes_per_s: int = 0  # how fast it reads; 0 is at once
     down: bool = False  # connections are closed at once
     requests: list[str] = field(default_factory=list)
@@ -106,7 +107,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(faults.statuses.pop(0), b"<Error><Code>Faulty</Code></Error>", {})
         else:
             connection = http.client.HTTPConnection("127.0.0.1", self.target)
-            connection.request(self.command, self.path, body, dict(self.headers))
+            headers = dict(self.headers)
+            for end in [each for each in faults.halved if self.command == "PUT" and self.path.endswith(each)]:
+                faults.halved.remove(end)
+                body = body[: len(body) // 2]
+                headers["Content-Length"] = str(len(body))
+            connection.request(self.command, self.path, body, headers)
             response = connection.getresponse()
             data = response.read()
             connection.close()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import os
 import secrets
 import signal
@@ -19,13 +18,12 @@ import structlog
 
 from service import logs
 from service.errors import MintageError
-from service.jobs.dispatch.finalize import finalize
+from service.jobs.dispatch.finishing import Finisher
 from service.jobs.dispatch.rebuild import rebuild
 from service.jobs.dispatch.retention import Retention
 from service.jobs.intents import Intents
 from service.jobs.ledger import heartbeats
 from service.jobs.ledger.ledger import Ledger, connect
-from service.jobs.ledger.views import JobView
 from service.jobs.messages.app import QUEUE_KEY, TASK, celery_app
 from service.jobs.shards.publish import temporary_label
 from service.jobs.storage.store import open_store
@@ -35,9 +33,7 @@ LEADER_LEASE_S = 5.0  # after which another dispatcher takes over from a dead on
 BUSY_S, IDLE_S = 0.05, 1.0  # between two turns, with and without work; work that arrives ends an idle wait at once
 INTENTS_S = 2.0  # between two attempts to write missed intents: asking more often does not empty a full disk
 LOST_AFTER_S = 3.0  # age of a hint that is in no queue: a worker claims what it takes within moments
-FINISH_AGAIN_S = 5.0  # before a job whose end failed is tried again
 SEND_AGAIN = {"max_retries": 1, "interval_start": 0.1}  # over a new connection
-SHARD_PAGE = 1000  # records of shards that one script reads
 
 log = structlog.get_logger(__name__)
 
@@ -67,7 +63,7 @@ class Dispatcher:
         self._celery = celery_app(settings)
         self._name = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
         self._incarnation = ""
-        self._finishing: dict[str, asyncio.Task[None]] = {}
+        self._finisher = Finisher(settings, self._ledger, self._store)
         self._retention = Retention(self._ledger, self._store)
         self._intents = Intents(self._ledger, self._store)
         self._next_intents = 0.0
@@ -104,7 +100,7 @@ class Dispatcher:
         )
         if dispatch.hints:
             await asyncio.to_thread(self.send, dispatch.hints)
-        await self._finish()
+        await self._finisher.poll()
         await self._retention.poll()
         await self._record_intents()
         return dispatch.busy
@@ -141,63 +137,9 @@ class Dispatcher:
         except Exception as error:  # kombu raises what its transport raises
             log.warning("hints were not sent", error=f"{type(error).__name__}: {error}")
 
-    async def _finish(self) -> None:
-        """Begin to finish every job that can be finished, each in its own task, so that hints continue."""
-        for job in await self._ledger.ending():
-            if job not in self._finishing:
-                task = asyncio.create_task(self._finish_job(job))
-                self._finishing[job] = task
-                task.add_done_callback(functools.partial(self._finished, job))
-
-    def _finished(self, job: str, _: asyncio.Task[None]) -> None:
-        self._finishing.pop(job, None)
-
-    async def _finish_job(self, job: str) -> None:
-        try:
-            view = await self._ledger.job(job)
-            cancelled = view.state == "CANCELLING"
-            errors = await self._errors(view)
-            ending = await asyncio.to_thread(
-                finalize,
-                self._store,
-                view.plan,
-                cancelled=cancelled,
-                errors=errors,
-                retry_round=view.round,
-                inputs=self._settings.inputs,
-            )
-            await self._ledger.finish(
-                job,
-                view.state,
-                ending.state,
-                error=ending.error,
-                root_digest=ending.root_digest,
-                result=ending.result_json,
-                retry_round=view.round,
-            )
-            log.info("job", job=job, state=ending.state, error=ending.error)
-        except MintageError as error:
-            log.warning("a job waits for its end", job=job, error=error.message)
-            await asyncio.sleep(IDLE_S)
-        except Exception:
-            log.exception("a job cannot be finished now", job=job)
-            await asyncio.sleep(FINISH_AGAIN_S)
-
-    async def _errors(self, view: JobView) -> dict[int, str]:
-        """Return the last error of each shard that failed for good."""
-        errors: dict[int, str] = {}
-        pages = range(0, view.plan.shards, SHARD_PAGE) if view.shards_failed else ()
-        for first in pages:
-            for shard in await self._ledger.shards(view.plan.job, first=first, limit=SHARD_PAGE):
-                if shard.state == "FAILED":
-                    errors[shard.index] = shard.error
-        return errors
-
     async def _leave(self) -> None:
         """Let another dispatcher lead at once."""
-        for task in self._finishing.values():
-            task.cancel()
-        await asyncio.gather(*self._finishing.values(), return_exceptions=True)
+        await self._finisher.close()
         await self._retention.close()
         with contextlib.suppress(MintageError):
             await self._ledger.lead(self._name, lease_s=0)

@@ -1,4 +1,7 @@
-"""Finishing a job: contact sheet, score and, last, the manifest. Repeating it changes nothing."""
+"""Finishing a job: contact sheet, score and, last, the manifest. Repeating it changes nothing.
+
+Before anything is signed, what was committed must be there; what is damaged or missing is for `finishing` to mend.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +23,21 @@ from service.jobs.scoring.reduce import SCORE_FILE
 from service.jobs.scoring.report.page import REPORT_FILE, write_report
 from service.jobs.shards.formats.choice import image_layout_of, layout_of
 from service.jobs.shards.formats.layout import replaced
-from service.jobs.shards.marker import Marker
-from service.jobs.shards.root import finished_markers, root_digest
+from service.jobs.shards.marker import Marker, read_marker
+from service.jobs.shards.root import root_digest
 from service.jobs.sources.listing import file_name
 from service.jobs.storage.output import Output, OutputError, file_digest
 from service.jobs.storage.store import Store
 from service.jobs.sums import SUMS_FILE, write_sums
+from service.jobs.verification.findings import Finding, damaged_shards, size_findings
+
+
+class ShardsDamaged(Exception):
+    """Raised when shards that were committed are damaged or missing before their job is signed off."""
+
+    def __init__(self, findings: list[Finding]) -> None:
+        super().__init__(findings[0].detail)
+        self.findings = findings
 
 
 def finalize(
@@ -34,30 +46,37 @@ def finalize(
     *,
     cancelled: bool,
     errors: Mapping[int, str],
+    committed: Mapping[int, str] | None = None,
     retry_round: int = 0,
     inputs: Path | None = None,
 ) -> Ending:
     """Write what belongs to the end of a job, the manifest last, and return how the job ended.
 
-    If there is a manifest of this round or a later one, it decides; one of an earlier round is replaced.
+    If there is a manifest of this round or a later one, it decides; one of an earlier round, or a damaged one, is
+    replaced.
 
     Args:
         store: where jobs write.
         plan: the job's plan.
         cancelled: whether the job was cancelled.
         errors: the last error of each shard that failed for good.
+        committed: the digest of each shard that the ledger counts as done, if damaged ones are to be named rather than
+            left out.
         retry_round: how often failed shards were given fresh attempts.
         inputs: the folder below which folders may be scored; without it a score job gets no report.
 
     Raises:
+        ShardsDamaged: if any of the committed shards is damaged or missing; then nothing was signed.
         OSError: for example if the disk is full; try again later.
     """
     output = store.output(plan.prefix, existing=True)
-    ending = read_ending(output)
+    ending, damaged = _earlier(output)
     if ending is None or ending.round < retry_round:
+        _check(output, plan, committed, hashed=False)
         try:
             ending = _ending(store, inputs, output, plan, cancelled=cancelled, errors=errors)
         except OutputError as error:
+            _check(output, plan, committed, hashed=True)
             ending = Ending("FAILED", f"{error.reason}: {error}")
         _forget(output, plan, ending.files)
         ending = replace(ending, round=retry_round)
@@ -65,7 +84,7 @@ def finalize(
         crash_point("before_manifest")
         with output.temporary(MANIFEST_FILE) as temporary:
             write_manifest(temporary.file, plan, ending, layout_of(plan).name)
-            if retry_round:
+            if retry_round or damaged:
                 output.replace(temporary, MANIFEST_FILE)
             elif not output.publish(temporary, MANIFEST_FILE):
                 ending = read_ending(output) or ending
@@ -99,12 +118,27 @@ def read_ending(output: Output) -> Ending | None:
     )
 
 
+def _earlier(output: Output) -> tuple[Ending | None, bool]:
+    """Return how a job ended before, and whether its manifest is damaged."""
+    try:
+        return read_ending(output), False
+    except ValueError:
+        return None, True
+
+
+def _check(output: Output, plan: Plan, committed: Mapping[int, str] | None, *, hashed: bool) -> None:
+    found = damaged_shards(output, plan, committed, hashed=hashed) if committed else []
+    if found:
+        raise ShardsDamaged(found)
+
+
 def _ending(
     store: Store, inputs: Path | None, output: Output, plan: Plan, *, cancelled: bool, errors: Mapping[int, str]
 ) -> Ending:
-    markers = list(finished_markers(output, plan))
+    markers, damage = _sound_markers(output, plan)
     digests = {marker.shard: marker.digest for marker in markers}
-    missing = {shard: errors.get(shard, "") for shard in range(plan.shards) if shard not in digests and not cancelled}
+    wanted = () if cancelled else range(plan.shards)
+    missing = {shard: errors.get(shard) or damage.get(shard, "") for shard in wanted if shard not in digests}
     digest, size_bytes = root_digest(digests.values()), sum(marker.bytes for marker in markers)
     files = _describe(output, plan, markers) if markers and plan.sampling else {}
     if cancelled:
@@ -145,6 +179,25 @@ def _scored(output: Output, plan: Plan) -> dict[str, str]:
     if plan.scoring.source_listing:
         files[file_name(plan.scoring.source_listing)] = plan.scoring.source_listing
     return files
+
+
+def _sound_markers(output: Output, plan: Plan) -> tuple[list[Marker], dict[int, str]]:
+    """Return the markers of the shards that are whole, in order, and what is wrong with those that have another."""
+    markers, damage = [], {}
+    for shard in range(plan.shards):
+        try:
+            marker = read_marker(output, shard)
+        except OutputError as error:
+            damage[shard] = f"{error.reason}: {error}"
+            continue
+        if marker is None:
+            continue
+        wrong = list(size_findings(output, plan, shard, marker.digest))
+        if wrong:
+            damage[shard] = f"{OutputError.reason}: {wrong[0].detail}"
+        else:
+            markers.append(marker)
+    return markers, damage
 
 
 def _sum_up(output: Output, plan: Plan, digests: Mapping[int, str]) -> dict[str, str]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
 from service.errors import FailedPrecondition
 from service.jobs.faults import crash_point
 from service.jobs.ledger.ledger import Ledger, no_job
+from service.jobs.ledger.views import JobView
 from service.jobs.plan import PLAN_FILE, Plan
 from service.jobs.storage.output import OutputError
 from service.jobs.storage.store import Store
 
 DELETE_AGAIN_AFTER_S = 10.0  # after which the dispatcher takes an unfinished deletion for an interrupted one
-RETRY_PAGE = 250  # records of shards that one script looks at: about a millisecond of Redis's time
+RETRY_PAGE = REMAKE_PAGE = 250  # records of shards that one script looks at: about a millisecond of Redis's time
 
 
 class Control:
@@ -35,10 +37,34 @@ class Control:
         await self._ask("resume", job, "only a paused job can be resumed")
 
     async def retry(self, job: str) -> None:
-        """Give the failed shards of a finished job fresh attempts, and let it run again."""
-        rule, cursor = "only a finished job with failed shards can be retried", "0"
-        while (cursor := (await self._ask("retry", job, rule, cursor, RETRY_PAGE))["cursor"]) != "0":
+        """Give the failed shards of a job that failed, or succeeded in part, fresh attempts, and let it run again.
+
+        Shards that are damaged or missing are found, and made again, before it ends.
+        """
+        await self._run_again(job, "retry", "only a job that failed, or succeeded in part, can be retried")
+
+    async def repair(self, job: str) -> None:
+        """Let a finished job run again for its failed shards and for those that the ledger was told to remake."""
+        await self._run_again(job, "repair", "only a job that succeeded, in part or not, or failed can be repaired")
+
+    async def _run_again(self, job: str, why: Literal["retry", "repair"], rule: str) -> None:
+        cursor = "0"
+        while (cursor := (await self._ask("retry", job, rule, cursor, RETRY_PAGE, why))["cursor"]) != "0":
             pass
+
+    async def remake(self, view: JobView, shards: Sequence[int], *, error: str = "") -> None:
+        """Have shards that were done made again, with the bytes that they had; with an error they count as failed.
+
+        Nothing happens before `mend`, `retry` or `repair` lets the job run, nor if the job is not as in the view.
+        """
+        for first in range(0, len(shards), REMAKE_PAGE):
+            page = shards[first : first + REMAKE_PAGE]
+            pairs = [number for shard in page for number in (shard, len(view.plan.span(shard)))]
+            await self._ledger.run("remake", view.plan.job, view.state, view.round, error, *pairs)
+
+    async def mend(self, view: JobView) -> None:
+        """Let a complete job run again, for the shards that must be made again."""
+        await self._ledger.run("mend", view.plan.job, view.round)
 
     async def delete(self, job: str, store: Store) -> None:
         """Delete a finished job: its folder below `store`, then its record in the ledger.

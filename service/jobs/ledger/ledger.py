@@ -101,7 +101,9 @@ class Ledger:
             lease_s: seconds until the lease must be renewed.
         """
         reply = await self.run("claim", job, shard, owner, worker, _ms(lease_s))
-        return Lease(job, shard, int(reply["attempt"])) if "attempt" in reply else str(reply["why"])
+        if "attempt" not in reply:
+            return str(reply["why"])
+        return Lease(job, shard, int(reply["attempt"]), str(reply.get("recorded", "")))
 
     async def renew(
         self, lease: Lease, *, lease_s: float, done: int, wanted: int = 0, max_images_per_second: float = 0.0

@@ -33,7 +33,8 @@ _SHARD_STATES: dict[str, ShardState] = {"R": "READY", "L": "LEASED", "D": "DONE"
 class JobView:
     """A job as the ledger has it. Times are milliseconds since 1970, 0 if not yet.
 
-    `round` says how often failed shards were given fresh attempts.
+    `round` says how often failed shards were given fresh attempts, `mends` how often in this round damaged ones were
+    made again before the end.
     """
 
     plan: Plan
@@ -47,6 +48,7 @@ class JobView:
     shards_failed: int
     attempts: int
     round: int
+    mends: int
     images_per_second: float
     eta: Eta | None
     start_time_ms: int
@@ -63,7 +65,7 @@ class JobView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardView:
-    """A shard as the ledger has it."""
+    """A shard as the ledger has it. `recorded` is the digest of one that was done and must be made again."""
 
     index: int
     state: ShardState
@@ -71,15 +73,20 @@ class ShardView:
     worker: str
     digest: str
     error: str
+    recorded: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to work on one shard until it is not renewed; `attempt` is the fencing token."""
+    """The right to work on one shard until it is not renewed; `attempt` is the fencing token.
+
+    `recorded` is the digest that the shard must have, if it was done before and is made again.
+    """
 
     job: str
     shard: int
     attempt: int
+    recorded: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +117,7 @@ def job_view(fields: dict[str, str], now_ms: int) -> JobView:
         shards_failed=number("failed"),
         attempts=number("attempts"),
         round=number("round"),
+        mends=number("mends"),
         images_per_second=_rate(fields, now_ms),
         eta=_eta(fields, plan, now_ms),
         start_time_ms=number("started"),
@@ -160,4 +168,5 @@ def shard_view(index: int, record: dict[str, Any]) -> ShardView:
         worker=str(record.get("w", "")),
         digest=str(record.get("d", "")),
         error=str(record.get("e", "")),
+        recorded=str(record.get("x", "")),
     )

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from service.jobs.plan import Digest, Natural, Positive
+from service.jobs.plan import Digest, Natural, Plan, Positive
 from service.jobs.storage.output import HIDDEN, Output, OutputError
 
 
@@ -46,6 +46,22 @@ def read_marker(output: Output, shard: int) -> Marker | None:
         return _MARKER.validate_json(data)
     except ValidationError:
         raise OutputError(f"{marker_name(shard)} is damaged") from None
+
+
+def sound_marker(output: Output, plan: Plan, shard: int) -> Marker | None:
+    """Return a shard's marker if there is one and it is about this shard of this plan."""
+    try:
+        marker = read_marker(output, shard)
+    except OutputError:
+        return None
+    return marker if marker is not None and is_about(marker, plan, shard) else None
+
+
+def is_about(marker: Marker, plan: Plan, shard: int) -> bool:
+    """Whether a marker is about this shard of this plan."""
+    span = plan.span(shard)
+    said = (marker.shard, marker.first_index, marker.count, marker.plan_digest)
+    return said == (shard, span.start, len(span), plan.digest)
 
 
 _MARKER = TypeAdapter(Marker)

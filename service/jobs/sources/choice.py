@@ -13,6 +13,7 @@ from service.jobs.sources.inputs import InputFolder
 from service.jobs.sources.job import open_job, shard_digest
 from service.jobs.sources.listing import read_names
 from service.jobs.sources.source import Source
+from service.jobs.storage.output import OutputError
 from service.jobs.storage.store import Store
 
 
@@ -54,6 +55,9 @@ def source_digest(store: Store, plan: Plan, shard: int) -> str:
     if plan.scoring is None:
         return ""
     if plan.scoring.source_folder:
-        read = source_stats(store.output(plan.prefix, existing=True), plan, shard)
+        try:
+            read = source_stats(store.output(plan.prefix, existing=True), plan, shard)
+        except OutputError:  # it is damaged, and will be made again
+            return ""
         return read.source_digest if read else ""
     return shard_digest(store, plan.scoring, shard)

@@ -68,6 +68,15 @@ def conflict(bucket: str) -> Unavailable:
     )
 
 
+def kept_in_part(bucket: str) -> Unavailable:
+    """Return the error for a store that answers a put with success and keeps less than it was sent, again and again."""
+    return Unavailable(
+        f"the object store keeps only part of what is put into the bucket {bucket}, though it says that it has all",
+        retry_after_s=RETRY_AFTER_S,
+        reason="STORE_UNAVAILABLE",
+    )
+
+
 def _no_bucket(bucket: str) -> FailedPrecondition:
     return FailedPrecondition(
         f"the object store has no bucket {bucket}; create it, or set MINTAGE_OUTPUT_DIR to another", reason=_REASON

@@ -8,7 +8,7 @@ import io
 import mmap
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from obstore.store import S3Store
 
 from service.jobs.faults import crash_point
 from service.jobs.plan import PLAN_FILE
-from service.jobs.storage.bucket_errors import conflict, explained, is_conflict
+from service.jobs.storage.bucket_errors import conflict, explained, is_conflict, kept_in_part
 from service.jobs.storage.output import AnyTemporary, OutputError, Temporary, TemporaryFolder
 from service.jobs.storage.spool import Spool
 
@@ -94,20 +94,30 @@ class ObjectOutput:
         self._check_still([name] if written else [])
         return written
 
-    def replace(self, temporary: Temporary, name: str) -> None:
-        """Put a temporary file under a name in the job's folder; what had that name is gone."""
+    def replace(self, temporary: AnyTemporary, name: str) -> None:
+        """Put a temporary file, or each file of a folder, under a name; what had that name is gone."""
+        self._check_job()
+        if isinstance(temporary, TemporaryFolder):
+            files = sorted(os.listdir(temporary.descriptor))  # noqa: PTH208 - pathlib knows no descriptors
+            self._put_files(temporary, name, files)
+            self._check_still([f"{name}/{file}" for file in files])
+            return
         temporary.file.flush()
         size = temporary.file.seek(0, io.SEEK_END)
-        temporary.file.seek(0)
-        self._check_job()
-        with self._explained(name):
-            obstore.put(
-                self._bucket.uploads,
-                self._key(name),
-                temporary.file,
-                chunk_size=max(PART_BYTES, -(-size // MAX_PARTS)),
-                max_concurrency=2,
-            )
+
+        def put() -> None:
+            temporary.file.seek(0)
+            with self._explained(name):
+                obstore.put(
+                    self._bucket.uploads,
+                    self._key(name),
+                    temporary.file,
+                    chunk_size=max(PART_BYTES, -(-size // MAX_PARTS)),
+                    max_concurrency=2,
+                )
+
+        put()
+        self._complete(name, size, put)
         self._check_still([name])
 
     @contextlib.contextmanager
@@ -180,9 +190,7 @@ class ObjectOutput:
 
     def _publish_folder(self, folder: TemporaryFolder, name: str) -> bool:
         def put(file: str) -> bool:
-            descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder.descriptor)
-            with os.fdopen(descriptor, "rb") as opened:
-                return self._create(f"{name}/{file}", opened.read())
+            return self._put_new(f"{name}/{file}", _content(folder, file))
 
         files = sorted(os.listdir(folder.descriptor))  # noqa: PTH208 - pathlib knows no descriptors
         written = 0
@@ -194,11 +202,53 @@ class ObjectOutput:
                     crash_point("mid_publish")
                 self._check_still(done)
                 written += len(done)
+        if written == len(files):
+            kept = self.sizes(name)
+            self._put_files(folder, name, [file for file in files if kept.get(file) != _size(folder, file)])
         return written == len(files)
 
+    def _put_files(self, folder: TemporaryFolder, name: str, files: list[str]) -> None:
+        """Put files of a folder, replacing what has their names; then all of them must have their sizes."""
+
+        def put(file: str) -> None:
+            data = _content(folder, file)
+            self._overwrite(f"{name}/{file}", data)
+            self._complete(f"{name}/{file}", len(data), lambda: self._overwrite(f"{name}/{file}", data))
+
+        with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
+            list(pool.map(put, files))
+
     def _create(self, name: str, data: Buffer) -> bool:
+        """Put an object unless it exists, and see to it that the store keeps all of it."""
+        written = self._put_new(name, data)
+        if written:
+            self._complete(name, memoryview(data).nbytes, lambda: self._overwrite(name, data))
+        return written
+
+    def _complete(self, name: str, size: int, put: Callable[[], None]) -> None:
+        """Put an object again that the store answered for, but kept less of.
+
+        Raises:
+            Unavailable: if the store does so again and again.
+        """
+        for pause_s in CONFLICT_PAUSES_S:
+            if self.size(name) == size:
+                return
+            time.sleep(pause_s)
+            put()
+        if self.size(name) != size:
+            raise kept_in_part(self._bucket.name)
+
+    def _overwrite(self, name: str, data: Buffer) -> None:
+        with self._explained(name):
+            obstore.put(self._store_for(data), self._key(name), data, use_multipart=False)
+
+    def _store_for(self, data: Buffer) -> S3Store:
+        return self._bucket.calls if memoryview(data).nbytes <= SMALL_PUT else self._bucket.uploads
+
+    def _put_new(self, name: str, data: Buffer) -> bool:
         """Put an object unless it exists. If an answer is lost and the call repeated, it does."""
-        store = self._bucket.calls if len(memoryview(data)) <= SMALL_PUT else self._bucket.uploads
+        store = self._store_for(data)
         for pause_s in CONFLICT_PAUSES_S:
             with self._explained(name):
                 try:
@@ -264,6 +314,16 @@ class _Object(io.RawIOBase):
             data = self._file.read(len(view))
         view[: len(data)] = memoryview(data)
         return len(data)
+
+
+def _content(folder: TemporaryFolder, file: str) -> bytes:
+    descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder.descriptor)
+    with os.fdopen(descriptor, "rb") as opened:
+        return opened.read()
+
+
+def _size(folder: TemporaryFolder, file: str) -> int:
+    return os.stat(file, dir_fd=folder.descriptor, follow_symlinks=False).st_size
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """Jobs in a bucket of an S3-compatible store: the keys `{base}/{prefix}/{name}` are what files are in a folder.
 
-Only what sums up a job is ever overwritten: every other object is put with `If-None-Match: *`, which the
-store must honour (S3 itself, MinIO, Ceph, R2, ...).
+Only what sums up a job, and what is damaged, is ever overwritten: every other object is put with `If-None-Match: *`,
+which the store must honour (S3 itself, MinIO, Ceph, R2, ...). After each put the sizes are compared.
 """
 
 from __future__ import annotations

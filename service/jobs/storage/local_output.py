@@ -1,4 +1,4 @@
-"""The folder of one job on this machine: nothing is written outside it, and no shard is ever overwritten.
+"""The folder of one job on this machine: nothing is written outside it, nothing is overwritten but what is damaged.
 
 A file appears under its name whole or not at all: it is written to `.tmp/` on the same file system, fsynced and linked,
 which, unlike a rename, fails if the name is taken; then the folder is fsynced. `tree` says why no path leads out.
@@ -91,17 +91,7 @@ class LocalOutput:
 
     def _publish_folder(self, temporary: TemporaryFolder, name: str) -> bool:
         """Rename a folder once everything in it is on the disk; a rename never replaces a folder that is not empty."""
-
-        def sync(file: str) -> None:
-            descriptor = os.open(file, READ, dir_fd=temporary.descriptor)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-
-        with ThreadPoolExecutor(SYNCS_AT_ONCE) as pool:
-            list(pool.map(sync, os.listdir(temporary.descriptor)))  # noqa: PTH208 - pathlib knows no descriptors
-        os.fsync(temporary.descriptor)
+        _sync_files(temporary)
         crash_point("after_fsync")
         *folders, last = name.split("/")
         with self._folder(TEMPORARY, create=True) as source, self._folder(*folders, create=True) as target:
@@ -115,16 +105,22 @@ class LocalOutput:
             os.fsync(target)
         return True
 
-    def replace(self, temporary: Temporary, name: str) -> None:
-        """Give a temporary file its name in the job's folder or below, replacing what had that name.
-
-        Only for what sums up a job and may have to be summed up again; shards and their markers are never replaced.
-        """
+    def replace(self, temporary: AnyTemporary, name: str) -> None:
+        """Give a temporary file, or each file of a folder, its name, replacing what had that name."""
+        if isinstance(temporary, TemporaryFolder):
+            return self._replace_folder(temporary, name)
         temporary.file.flush()
         os.fsync(temporary.file.fileno())
         *folders, last = name.split("/")
-        with self._folder(TEMPORARY) as source, self._folder(*folders, create=True) as target:
+        with self._folder(TEMPORARY, create=True) as source, self._folder(*folders, create=True) as target:
             os.rename(temporary.name, last, src_dir_fd=source, dst_dir_fd=target)
+            os.fsync(target)
+
+    def _replace_folder(self, temporary: TemporaryFolder, name: str) -> None:
+        _sync_files(temporary)
+        with self._folder(*name.split("/"), create=True) as target:
+            for file in sorted(os.listdir(temporary.descriptor)):  # noqa: PTH208 - pathlib knows no descriptors
+                os.rename(file, file, src_dir_fd=temporary.descriptor, dst_dir_fd=target)
             os.fsync(target)
 
     @contextlib.contextmanager
@@ -239,3 +235,18 @@ class LocalOutput:
                 return file.read()
         except (OSError, OutputError):
             return b""
+
+
+def _sync_files(folder: TemporaryFolder) -> None:
+    """Bring every file of a folder to the disk."""
+
+    def sync(file: str) -> None:
+        descriptor = os.open(file, READ, dir_fd=folder.descriptor)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    with ThreadPoolExecutor(SYNCS_AT_ONCE) as pool:
+        list(pool.map(sync, os.listdir(folder.descriptor)))  # noqa: PTH208 - pathlib knows no descriptors
+    os.fsync(folder.descriptor)

@@ -1,4 +1,4 @@
-"""The port to a job's files: nothing leaves the job's folder, no shard is ever overwritten.
+"""The port to a job's files: nothing leaves the job's folder, no sound shard is ever overwritten.
 
 `local_output` implements it on a file system, `bucket_output` in an object store.
 """
@@ -88,10 +88,11 @@ class Output(Protocol):
             FileNotFoundError: if it was removed meanwhile: the attempt counts as dead.
         """
 
-    def replace(self, temporary: Temporary, name: str) -> None:
-        """Give a temporary file its name in the job's folder or below, replacing what had that name.
+    def replace(self, temporary: AnyTemporary, name: str) -> None:
+        """Give a temporary file, or each file of a folder, its name, replacing what had that name.
 
-        Only for what sums up a job and may have to be summed up again; shards and their markers are never replaced.
+        For what sums up a job and may have to be summed up again, and for shards and markers that are damaged, once
+        what replaces them is known to be right. Other files in a folder stay.
         """
 
     def open(self, name: str) -> AbstractContextManager[BinaryIO]:
@@ -124,6 +125,11 @@ class Output(Protocol):
 
     def remove_folder(self) -> None:
         """Remove the job's folder and all in it, also while a late worker writes there."""
+
+
+def lost(uri: str) -> str:
+    """Return the ledger's text about a job whose folder, or its plan, is gone."""
+    return f"OUTPUT_LOST: {uri} is gone, or its plan.json is; `mintage jobs repair` makes it again"
 
 
 def file_digest(file: BinaryIO) -> str:

@@ -1,9 +1,13 @@
-"""What can be wrong with a job's files: each check compares what is on disk with what was committed."""
+"""What can be wrong with a job's files: each check compares what is on disk with what was committed.
+
+Before a job is signed off, `damaged_shards` looks at sizes and at what markers say. Where that does not find what is
+wrong, and when a finished job is verified or repaired, every file is hashed.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,7 +16,7 @@ from service.jobs.manifest import MANIFEST_FILE, Manifest, read_manifest
 from service.jobs.plan import PLAN_FILE, Plan
 from service.jobs.shards.formats.choice import layout_of
 from service.jobs.shards.formats.folder import StrangeFileError
-from service.jobs.shards.marker import marker_name, read_marker
+from service.jobs.shards.marker import is_about, marker_name, read_marker
 from service.jobs.shards.publish import data_name
 from service.jobs.storage.output import Output, OutputError
 
@@ -71,6 +75,33 @@ def manifest_findings(view: JobView, manifest: Manifest) -> Iterator[Finding]:
             )
 
 
+def damaged_shards(output: Output, plan: Plan, committed: Mapping[int, str], *, hashed: bool) -> list[Finding]:
+    """Return what is wrong with shards that were committed: their files, and their markers.
+
+    Args:
+        output: the job's folder.
+        plan: the job's plan.
+        committed: the digest of each.
+        hashed: whether to hash every file, or to compare its size with what its marker says.
+    """
+    check = shard_findings if hashed else size_findings
+    return [finding for shard, digest in committed.items() for finding in check(output, plan, shard, digest)]
+
+
+def size_findings(output: Output, plan: Plan, shard: int, expected: str) -> Iterator[Finding]:
+    """Compare a shard's marker with the digest that was committed, and the size of its file with the marker."""
+    name = data_name(plan, shard)
+    try:
+        size = layout_of(plan).size(output, shard)
+    except (OSError, OutputError) as error:
+        yield Finding("MISSING", shard, expected, detail=f"{name} cannot be read: {error}")
+        return
+    if size is None:
+        yield Finding("MISSING", shard, expected, detail=f"{name} is missing, or not all of it is there")
+        return
+    yield from _marker_findings(output, plan, shard, expected, size)
+
+
 def shard_findings(output: Output, plan: Plan, shard: int, expected: str) -> Iterator[Finding]:
     """Hash a shard's file and compare it, and its marker, with the digest that was committed. Memory stays small."""
     name, size = data_name(plan, shard), None
@@ -103,7 +134,7 @@ def file_findings(output: Output, name: str, expected: str) -> Iterator[Finding]
 
 def _marker_findings(output: Output, plan: Plan, shard: int, expected: str, size: int | None) -> Iterator[Finding]:
     """Compare a marker with the commit, and with the size of the file if that is sound."""
-    name, span = marker_name(shard), plan.span(shard)
+    name = marker_name(shard)
     try:
         marker = read_marker(output, shard)
     except (OSError, OutputError) as error:
@@ -113,12 +144,10 @@ def _marker_findings(output: Output, plan: Plan, shard: int, expected: str, size
         yield Finding("WRONG_MARKER", shard, expected, detail=f"{name} is missing")
     elif marker.digest != expected:
         yield Finding("WRONG_MARKER", shard, expected, marker.digest, f"{name} has another digest")
-    else:
-        said = (marker.shard, marker.first_index, marker.count, marker.plan_digest)
-        if said != (shard, span.start, len(span), plan.digest):
-            yield Finding("WRONG_MARKER", shard, detail=f"{name} is about another shard or another plan")
-        elif size is not None and marker.bytes != size:
-            yield Finding("WRONG_MARKER", shard, str(size), str(marker.bytes), f"{name} has another size in bytes")
+    elif not is_about(marker, plan, shard):
+        yield Finding("WRONG_MARKER", shard, detail=f"{name} is about another shard or another plan")
+    elif size is not None and marker.bytes != size:
+        yield Finding("WRONG_MARKER", shard, str(size), str(marker.bytes), f"{name} has another size in bytes")
 
 
 def _wrong_manifest(detail: str) -> Finding:

@@ -18,13 +18,13 @@ from service.errors import NO_SPACE, MintageError
 from service.jobs.faults import attempting, crash_point
 from service.jobs.ledger.ledger import LeaseEnded, Ledger
 from service.jobs.ledger.views import Lease
-from service.jobs.plan import Plan
+from service.jobs.plan import PLAN_FILE, Plan
 from service.jobs.retries import retry_transient
 from service.jobs.shards.formats.choice import check_encoder, layout_of
 from service.jobs.shards.marker import Marker
 from service.jobs.shards.publish import DeterminismError, adopt, publish, temporary_label
 from service.jobs.sources.choice import source_digest
-from service.jobs.storage.output import AnyTemporary, OutputError
+from service.jobs.storage.output import AnyTemporary, OutputError, lost
 from service.jobs.storage.store import open_store
 from service.jobs.workers.work import RequestSize, Work, work_on
 from service.settings import Settings
@@ -71,6 +71,7 @@ class ShardRunner:
 
     async def _attempt(self, lease: Lease) -> str:
         """Run an attempt at a leased shard and tell the ledger how it ended."""
+        plan = None
         try:
             plan = (await self.ledger.job(lease.job)).plan
             await Attempt(self, plan, lease).run()
@@ -78,13 +79,21 @@ class ShardRunner:
             await self.ledger.hand_back(lease)
             return ended.why
         except Exception as error:
-            text = failure_text(error)
+            text = await self._failure(plan, error)
             if text.startswith("INTERNAL"):
                 log.exception("attempt failed", job=lease.job, shard=lease.shard, attempt=lease.attempt)
             pause_s = self.settings.space_pause_s if text.startswith("NO_SPACE") else self.settings.retry_pause_s
             await self.ledger.fail(lease, text, max_attempts=self.settings.max_attempts, pause_s=pause_s)
             return text
         return "done"
+
+    async def _failure(self, plan: Plan | None, error: Exception) -> str:
+        """Return the ledger's text about a failed attempt; a file that is missing may mean that the folder is."""
+        if plan is not None and isinstance(error, FileNotFoundError):
+            with contextlib.suppress(MintageError, OSError, OutputError):
+                if await asyncio.to_thread(self.store.output(plan.prefix).size, PLAN_FILE) is None:
+                    return lost(self.store.uri(plan.prefix))
+        return failure_text(error)
 
 
 class Attempt:
@@ -132,9 +141,9 @@ class Attempt:
         )
 
     async def _produce(self) -> None:
-        """Adopt the shard if its file exists, else make it; then commit it."""
-        blank = await self._retry_transient(self._blank)
-        marker = await self._retry_transient(lambda: adopt(self._output, self._plan, blank))
+        """Adopt the shard if its file is what is recorded, else make it; then commit it."""
+        blank, recorded = await self._retry_transient(self._blank), self._lease.recorded
+        marker = await self._retry_transient(lambda: adopt(self._output, self._plan, blank, recorded=recorded))
         if marker is None:
             marker = await self._make(blank)
         crash_point("before_commit")
@@ -205,7 +214,8 @@ class Attempt:
     async def _publish(self, marker: Marker, temporary: AnyTemporary) -> Marker:
         """Publish what was written, if the lease is still held."""
         await self._renew()
-        await self._retry_transient(lambda: publish(self._output, self._plan, marker, temporary))
+        recorded = self._lease.recorded
+        await self._retry_transient(lambda: publish(self._output, self._plan, marker, temporary, recorded=recorded))
         return marker
 
     async def _retry_transient(self, call: Callable[[], T]) -> T:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from typing import Any
 
+import pytest
 from mintage.v1 import jobs_pb2
 
 from service.jobs.dispatch.finalize import finalize
@@ -111,12 +113,21 @@ def test_resuming_and_retrying_change_nothing_where_that_cannot_be_recorded(with
     with_api(act)
 
 
-def test_a_retry_that_the_ledger_refuses_leaves_no_intent_behind(with_api: Use, valkey: Valkey) -> None:
+def test_a_retry_that_the_ledger_refuses_leaves_no_intent_behind(
+    with_api: Use, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    announce = Intents.announce
+
+    async def announce_and_lose_a_race(intents: Intents, job: str, *arguments: Any, **options: Any) -> None:
+        await announce(intents, job, *arguments, **options)
+        with contextlib.closing(valkey.client()) as client:
+            client.hset(f"{PREFIX}job:{job}", "state", "CANCELLED")
+
+    monkeypatch.setattr(Intents, "announce", announce_and_lose_a_race)
+
     async def act(api: Api) -> None:
         job = await api.sample()
         await fail_one(api, job, LocalStore(api.outputs))
-        with contextlib.closing(valkey.client()) as client:
-            client.hset(f"{PREFIX}job:{job.name[5:]}", "failed", 0)
         request = jobs_pb2.RetryFailedShardsRequest(name=job.name)
         await refused(api.stub.RetryFailedShards(request), Code.FAILED_PRECONDITION)
         assert not (Path(job.output_uri) / "intent").exists()

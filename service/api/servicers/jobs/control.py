@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 from mintage.v1 import jobs_pb2
 
@@ -14,18 +15,20 @@ from service.jobs.ledger.ledger import Ledger
 from service.jobs.ledger.views import JobState
 from service.jobs.shards.formats.choice import check_encoder
 from service.jobs.storage.store import Store
+from service.jobs.submission.restoration import restore_plan
 
 PAUSED: tuple[JobState, ...] = ("PAUSED",)
-WITH_FAILED_SHARDS: tuple[JobState, ...] = ("FAILED", "PARTIALLY_SUCCEEDED")
+UNSUCCESSFUL: tuple[JobState, ...] = ("FAILED", "PARTIALLY_SUCCEEDED")
 POLL_S = 0.1  # between two looks at a job that is being cancelled, which takes about one micro-batch
 
 
 class JobControl:
     """Changes what becomes of jobs, and records it beside their plans."""
 
-    def __init__(self, ledger: Ledger, store: Store) -> None:
+    def __init__(self, ledger: Ledger, store: Store, inputs: Path) -> None:
         self._ledger = ledger
         self._store = store
+        self._inputs = inputs
         self._control = Control(ledger)
         self._intents = Intents(ledger, store)
 
@@ -57,8 +60,11 @@ class JobControl:
     async def retry(self, request: jobs_pb2.RetryFailedShardsRequest) -> jobs_pb2.RetryFailedShardsResponse:
         """Give failed shards fresh attempts."""
         job = checked_name(request.name)
-        check_encoder((await self._ledger.job(job)).plan)
-        await self._intents.announce(job, WITH_FAILED_SHARDS, retried=True)
+        view = await self._ledger.job(job)
+        check_encoder(view.plan)
+        if view.state in UNSUCCESSFUL:
+            await asyncio.to_thread(restore_plan, self._store, self._inputs, view.plan)
+        await self._intents.announce(job, UNSUCCESSFUL, retried=True)
         try:
             await self._control.retry(job)
         finally:

@@ -29,7 +29,7 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
         self._creation = JobCreation(settings, ledger, store, registry)
         self._listing = JobListing(ledger, store)
         self._watch = JobWatch(ledger, store)
-        self._control = JobControl(ledger, store)
+        self._control = JobControl(ledger, store, settings.inputs)
         self._files = JobFiles(ledger, store)
         self._verification = JobVerification(
             ledger,

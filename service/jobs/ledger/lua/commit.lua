@@ -18,12 +18,15 @@ if rec.s == 'L' then
 end
 redis.call('ZREM', ready_key(job), shard)
 redis.call('ZREM', P .. 'hints', member(job, shard))
-rec.s, rec.d, rec.e = 'D', ARGV[4], nil
+local counted = rec.x -- the same bytes were counted when they were committed first
+rec.s, rec.d, rec.e, rec.x = 'D', ARGV[4], nil, nil
 save_shard(job, shard, rec)
 redis.call('HINCRBY', job_key(job), 'done', 1)
 redis.call('HINCRBY', job_key(job), 'committed', ARGV[5])
-redis.call('HINCRBY', job_key(job), 'bytes', ARGV[6])
-add_bytes(redis.call('HGET', job_key(job), 'client'), tonumber(ARGV[6]))
+if not counted then
+  redis.call('HINCRBY', job_key(job), 'bytes', ARGV[6])
+  add_bytes(redis.call('HGET', job_key(job), 'client'), tonumber(ARGV[6]))
+end
 advance(job, at)
 close_if_complete(job)
 wake_if_ending(job)

@@ -25,10 +25,10 @@
 --   job:{id}:ready      zset shard -> earliest time of the next claim, of shards that came back
 --
 -- A record: s state (R, L, D, F), a attempts, f failures, o owner, w worker, t time of the claim, u end of the lease,
--- p images done in this attempt, d digest, e error. Counters: `committed` images of done shards, `live` images of leased
+-- p images done in this attempt, d digest, e error, x digest of one that was done and is made again. Counters: `committed` images of done shards, `live` images of leased
 -- ones, `high` their sum's highest value, `trail` its course, `took` and `took2` the sums of the times that finished
--- shards took and of their squares, `round` how often failed shards were retried. Times are milliseconds since 1970 by
--- Redis's own clock.
+-- shards took and of their squares, `round` how often failed shards were retried, `mends` how often in this round
+-- damaged ones were made again. Times are milliseconds since 1970 by Redis's own clock.
 local P = KEYS[1]
 local TAU_MS = 10000
 local TRAIL, TRAIL_MS = 64, 500

@@ -85,7 +85,7 @@ end
 local function close_if_complete(job)
   if num(job, 'done') + num(job, 'failed') < num(job, 'shards') then return end
   local state = state_of(job)
-  if state == 'RUNNING' or state == 'PAUSED' then
+  if goes_on(state) or state == 'PAUSED' then
     set_state(job, 'FINALIZING')
     dequeue_job(job)
     redis.call('ZADD', P .. 'ending', 0, job)
@@ -93,11 +93,12 @@ local function close_if_complete(job)
   wake()
 end
 
--- End a job of which too many shards have failed: the rest is not begun, and workers give their shards back at their next
--- micro-batch.
-local function fail_fast(job)
+-- End a job of which too many shards have failed, or whose folder is gone: the rest is not begun, and workers give their
+-- shards back at their next micro-batch.
+local function fail_fast(job, why)
   local most, state = redis.call('HGET', job_key(job), 'max_failed'), state_of(job)
-  if not most or num(job, 'failed') <= tonumber(most) then return end
+  local lost = why:sub(1, 12) == 'OUTPUT_LOST:'
+  if not lost and (not most or num(job, 'failed') <= tonumber(most)) then return end
   if not goes_on(state) and state ~= 'PAUSED' then return end
   forget_hints(job)
   set_state(job, 'FINALIZING')
@@ -129,7 +130,7 @@ local function end_failed(job, shard, rec, why, max_attempts, pause_ms)
   save_shard(job, shard, rec)
   redis.call('HINCRBY', job_key(job), 'failed', 1)
   close_if_complete(job)
-  fail_fast(job)
+  fail_fast(job, why)
   wake_if_ending(job)
   return false
 end

@@ -5,15 +5,17 @@ import hashlib
 import io
 import json
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from service.jobs.dispatch.finalize import finalize, read_ending
+from service.jobs.dispatch.finalize import ShardsDamaged, finalize, read_ending
 from service.jobs.plan import Plan
 from service.jobs.shards.formats.scores import ScoreWriter
+from service.jobs.shards.marker import read_marker
 from service.jobs.shards.publish import publish
 from service.jobs.sources.choice import source_digest
 from service.jobs.storage.local_store import LocalStore
@@ -95,18 +97,59 @@ def test_a_cancelled_job_keeps_its_finished_shards(tmp_path: Path) -> None:
     assert (ending.state, list(ending.digests), ending.errors) == ("CANCELLED", [1], {})
 
 
-@pytest.mark.parametrize("harm", ["delete", "shorten", "damage the marker"])
-def test_a_job_whose_files_were_harmed_fails_and_says_which(tmp_path: Path, harm: str) -> None:
+def committed(root: Path, plan: Plan = PLAN) -> dict[int, str]:
+    markers = (read_marker(LocalStore(root).output(plan.prefix), shard) for shard in range(plan.shards))
+    return {marker.shard: marker.digest for marker in markers if marker}
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-2])  # the last byte of a marker is a line feed
+
+
+HARM: dict[str, Callable[[Path], None]] = {
+    "a deleted shard": lambda file: file.unlink(),
+    "a shard cut short": cut,
+    "a marker cut short": lambda file: cut(file.parent.parent / ".mintage/000001.json"),
+}
+
+
+@pytest.mark.parametrize("harm", HARM)
+def test_a_shard_that_was_harmed_is_named_before_anything_is_signed(tmp_path: Path, harm: str) -> None:
     make_shards(tmp_path, PLAN, range(3))
-    file = folder(tmp_path) / "data/train-00001-of-00003.tar"
-    if harm == "delete":
-        file.unlink()
-    elif harm == "shorten":
-        file.write_bytes(file.read_bytes()[:-1])
-    else:
-        (folder(tmp_path) / ".mintage/000001.json").write_bytes(b"x")
+    known = committed(tmp_path)
+    HARM[harm](folder(tmp_path) / "data/train-00001-of-00003.tar")
+    with pytest.raises(ShardsDamaged) as damaged:
+        finalize(LocalStore(tmp_path), PLAN, cancelled=False, errors={}, committed=known)
+    assert {finding.shard for finding in damaged.value.findings} == {1}
+    assert not (folder(tmp_path) / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("harm", HARM)
+def test_a_shard_that_stays_harmed_is_left_out(tmp_path: Path, harm: str) -> None:
+    make_shards(tmp_path, PLAN, range(3))
+    HARM[harm](folder(tmp_path) / "data/train-00001-of-00003.tar")
     ending = finalize(LocalStore(tmp_path), PLAN, cancelled=False, errors={})
-    assert ending.state == "FAILED" and "00001" in ending.error
+    assert ending.state == "PARTIALLY_SUCCEEDED" and "OUTPUT_DAMAGED" in ending.error and "00001" in ending.error
+    assert list(ending.digests) == [0, 2]
+
+
+def test_a_shard_that_keeps_its_size_is_named_when_it_is_needed(tmp_path: Path) -> None:
+    make_shards(tmp_path, PLAN, range(3))
+    known, file = committed(tmp_path), folder(tmp_path) / "data/train-00001-of-00003.tar"
+    file.write_bytes(bytes(file.stat().st_size))
+    with pytest.raises(ShardsDamaged) as damaged:
+        finalize(LocalStore(tmp_path), PLAN, cancelled=False, errors={}, committed=known)
+    assert {finding.shard for finding in damaged.value.findings} == {1}
+
+
+def test_a_damaged_manifest_is_written_again(tmp_path: Path) -> None:
+    make_shards(tmp_path, PLAN, range(3))
+    ending = finalize(LocalStore(tmp_path), PLAN, cancelled=False, errors={})
+    manifest = folder(tmp_path) / "manifest.json"
+    data = manifest.read_bytes()
+    cut(manifest)
+    assert finalize(LocalStore(tmp_path), PLAN, cancelled=False, errors={}) == ending
+    assert manifest.read_bytes() == data
 
 
 def test_the_contact_sheet_shows_the_first_images_in_order(tmp_path: Path) -> None:

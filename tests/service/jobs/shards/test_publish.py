@@ -13,7 +13,7 @@ import pytest
 from service.jobs.plan import Plan
 from service.jobs.shards.formats.choice import open_images
 from service.jobs.shards.formats.tar import TarWriter
-from service.jobs.shards.marker import Marker, read_marker
+from service.jobs.shards.marker import Marker, marker_name, read_marker
 from service.jobs.shards.publish import DeterminismError, adopt, data_name, publish
 from service.jobs.storage.local_output import LocalOutput
 from service.jobs.storage.output import OutputError
@@ -33,18 +33,22 @@ def pictures(indices: range, plan: Plan = PLAN) -> np.ndarray:
     return (np.arange(np.prod(shape)) + indices.start).astype(np.uint8).reshape(shape)
 
 
-def make_shard(output: LocalOutput, shard: int = 0, attempt: int = 1, change: int = 0) -> Marker:
+def make_shard(output: LocalOutput, shard: int = 0, attempt: int = 1, change: int = 0, recorded: str = "") -> Marker:
     with output.temporary("t") as temporary:
         writer = TarWriter(temporary.file, PLAN)
         writer.add(PLAN.span(shard).start, pictures(PLAN.span(shard)) + np.uint8(change))
         writer.finish()
         marker = marker_of(PLAN, shard, writer.digest, writer.size, attempt)
-        publish(output, PLAN, marker, temporary)
+        publish(output, PLAN, marker, temporary, recorded=recorded)
     return marker
 
 
 def shard_file(output: LocalOutput, shard: int = 0) -> Path:
     return output.root / output.prefix / f"data/train-{shard:05d}-of-00003.tar"
+
+
+def marker_file(output: LocalOutput, shard: int = 0) -> Path:
+    return output.root / output.prefix / marker_name(shard)
 
 
 def test_a_tar_holds_a_picture_and_its_facts_for_each_sample_in_order(output: LocalOutput) -> None:
@@ -120,11 +124,51 @@ def test_making_it_again_with_other_bytes_is_loud_and_keeps_the_first(output: Lo
     assert not list((output.root / output.prefix / ".tmp").iterdir())
 
 
-def test_a_file_whose_runner_died_before_the_marker_is_adopted(output: LocalOutput) -> None:
-    made = make_shard(output)
+def test_a_file_without_a_marker_is_not_trusted(output: LocalOutput) -> None:
+    make_shard(output)
     (output.root / output.prefix / ".mintage/000000.json").unlink()
-    adopted = adopt(output, PLAN, marker_of(PLAN, 0, attempt=2))
+    assert adopt(output, PLAN, marker_of(PLAN, 0, attempt=2)) is None
+
+
+@pytest.mark.parametrize("marker", [None, b"{", b"{}"])
+def test_a_file_that_the_ledger_knows_is_adopted_and_gets_its_marker_back(
+    output: LocalOutput, marker: bytes | None
+) -> None:
+    made, path = make_shard(output), output.root / output.prefix / ".mintage/000000.json"
+    path.unlink()
+    if marker is not None:
+        path.write_bytes(marker)
+    adopted = adopt(output, PLAN, marker_of(PLAN, 0, attempt=2), recorded=made.digest)
     assert adopted == dataclasses.replace(made, attempt=2) == read_marker(output, 0)
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_damaged_file_is_replaced_by_the_recorded_bytes_only(
+    output: LocalOutput, marked: bool, recorded: bool
+) -> None:
+    made, file = make_shard(output), shard_file(output)
+    data = file.read_bytes()
+    file.write_bytes(data[:700])
+    if not marked:
+        marker_file(output).unlink()
+    digest = made.digest if recorded else ""
+    assert adopt(output, PLAN, marker_of(PLAN, 0), recorded=digest) is None
+    if marked or recorded:
+        with pytest.raises(DeterminismError):
+            make_shard(output, change=1, recorded=digest)
+        assert file.read_bytes() == data[:700]
+    make_shard(output, attempt=2, recorded=digest)
+    assert file.read_bytes() == data
+    marker = read_marker(output, 0)
+    assert marker is not None and (marker.digest, marker.bytes) == (made.digest, made.bytes)
+
+
+def test_a_marker_that_the_file_gives_the_lie_is_written_again(output: LocalOutput) -> None:
+    made, path = make_shard(output), marker_file(output)
+    path.write_bytes(path.read_bytes().replace(made.digest.encode(), b"e" * 64))
+    assert adopt(output, PLAN, marker_of(PLAN, 0)) is None
+    assert make_shard(output, attempt=2) == read_marker(output, 0)
 
 
 def test_a_finished_shard_is_found_and_not_retried(output: LocalOutput) -> None:
@@ -141,8 +185,7 @@ def test_a_changed_file_is_not_adopted(output: LocalOutput) -> None:
     with shard_file(output).open("r+b") as file:
         file.seek(600)
         file.write(b"!")
-    with pytest.raises(OutputError, match="was changed"):
-        adopt(output, PLAN, marker_of(PLAN, 0))
+    assert adopt(output, PLAN, marker_of(PLAN, 0)) is None
 
 
 def test_a_damaged_marker_is_named(output: LocalOutput) -> None:

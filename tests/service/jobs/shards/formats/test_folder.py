@@ -95,12 +95,23 @@ def test_a_folder_that_is_there_is_never_replaced(tmp_path: Path) -> None:
     assert tree(tmp_path) == before
 
 
-def test_a_shard_whose_folder_lost_a_picture_is_not_overwritten(tmp_path: Path) -> None:
+def test_a_shard_whose_folder_lost_a_picture_gets_it_back(tmp_path: Path) -> None:
     output = output_of(tmp_path, PLAN)
     make_shard(output, PLAN)
+    before = tree(tmp_path)
     (tmp_path / PLAN.prefix / "data/train/00000-of-00003/000000002.png").unlink()
-    with pytest.raises(OutputError, match=r"000000002\.png is missing"):
+    make_shard(output, PLAN)
+    assert tree(tmp_path) == before
+
+
+def test_a_strange_file_in_a_shard_is_named_and_left_alone(tmp_path: Path) -> None:
+    output = output_of(tmp_path, PLAN)
+    make_shard(output, PLAN)
+    strange = tmp_path / PLAN.prefix / "data/train/00000-of-00003/notes.txt"
+    strange.write_text("mine")
+    with pytest.raises(OutputError, match=r"holds notes\.txt, which is not one of its images"):
         make_shard(output, PLAN)
+    assert strange.read_text() == "mine"
 
 
 def test_a_late_writer_brings_no_removed_folder_back(tmp_path: Path) -> None:

@@ -57,13 +57,14 @@ def test_digest_and_size_are_those_of_the_shard_read_as_one_file(tmp_path: Path,
 
 
 @every_format
-def test_a_shard_without_marker_is_adopted_and_one_that_is_not_there_is_not(tmp_path: Path, plan: Plan) -> None:
+def test_a_shard_without_marker_is_adopted_if_its_digest_is_recorded(tmp_path: Path, plan: Plan) -> None:
     output = output_of(tmp_path, plan)
     blank = marker_of(plan, 0)
     assert adopt(output, plan, blank) is None
     marker = make_shard(output, plan)
     (tmp_path / plan.prefix / marker_name(0)).unlink()
-    assert adopt(output, plan, blank) == marker == read_marker(output, 0)
+    assert adopt(output, plan, blank) is None
+    assert adopt(output, plan, blank, recorded=marker.digest) == marker == read_marker(output, 0)
 
 
 @every_format

@@ -1,0 +1,122 @@
+"""Files of a job are damaged while it runs: exactly those shards are made again before anything is signed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from mintage.v1 import jobs_pb2
+
+from tests.faults.engine import Engine, State, running_engine, wait_until
+from tests.faults.stored import InBucket, InFolder, Stored
+from tests.support.image_folders import image_files
+from tests.support.model_server import FakeTorchServe
+from tests.support.s3 import S3Server
+from tests.support.valkey import Valkey
+
+pytestmark = pytest.mark.e2e
+
+KINDS = ("WEBDATASET", "PNG", "PARQUET", "NPZ", "SCORES")
+SHARDS, SHARD_SIZE = 20, 4
+REQUESTS = 14  # that pass before the model holds: a shard takes one or two
+HARMS = (Stored.remove_both, Stored.remove_data, Stored.cut_data, Stored.remove_marker, Stored.cut_marker)
+Make = Callable[[], jobs_pb2.Job]
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def stored(request: pytest.FixtureRequest) -> Stored:
+    """Where jobs write."""
+    return InFolder() if request.param == "folder" else InBucket(request.getfixturevalue("s3"))
+
+
+@pytest.fixture
+def engine(tmp_path: Path, valkey: Valkey, models: FakeTorchServe, stored: Stored) -> Iterator[Engine]:
+    """An engine that writes there."""
+    place = stored.s3.settings("base") if isinstance(stored, InBucket) else {}
+    with running_engine(tmp_path / "state", valkey, models, **place) as engine:
+        engine.start_all()
+        yield engine
+
+
+@pytest.fixture(params=KINDS)
+def make(request: pytest.FixtureRequest, engine: Engine) -> Make:
+    """Create a job of a kind and format."""
+    if request.param == "SCORES":
+        source = engine.wait_for(engine.sample(SHARDS * SHARD_SIZE, SHARD_SIZE).name)
+        return lambda: engine.score(source.name)
+    wanted = jobs_pb2.OutputFormat.Value(f"OUTPUT_FORMAT_{request.param}")
+    return lambda: engine.sample(SHARDS * SHARD_SIZE, SHARD_SIZE, format=wanted)
+
+
+def held_with(engine: Engine, make: Make, shards: int) -> tuple[jobs_pb2.Job, list[int]]:
+    """A job that has finished so many shards, and cannot go on; returns it and their numbers."""
+    engine.models.pass_gate.clear()
+    engine.models.open_for = REQUESTS
+    job = make()
+    wait_until(lambda: engine.job(job.name).progress.shards_done >= shards, "the first shards")
+    done = [shard.index for shard in engine.shards(job.name) if shard.state == jobs_pb2.Shard.STATE_DONE]
+    return job, done[:shards]
+
+
+def test_damage_while_it_runs_is_mended_before_the_manifest(engine: Engine, stored: Stored, make: Make) -> None:
+    calm = engine.wait_for(make().name)
+    job, done = held_with(engine, make, len(HARMS))
+    for harm, shard in zip(HARMS, done, strict=True):
+        harm(stored, job, shard)
+    engine.models.pass_gate.set()
+    job = engine.wait_for(job.name)
+    assert stored.data(job) == stored.data(calm) and job.root_digest == calm.root_digest
+    assert [shard.attempt for shard in engine.shards(job.name)] == [1 + (k in done) for k in range(SHARDS)]
+    assert job.progress.images_done == SHARDS * SHARD_SIZE
+    assert (job.progress.shards_done, job.progress.shards_failed) == (SHARDS, 0)
+    assert engine.verify(job.name)[-1].verdict.sound
+
+
+@pytest.mark.parametrize("stored", ["bucket"], indirect=True)
+def test_half_of_a_put_is_put_again(engine: Engine, stored: Stored, make: Make, s3: S3Server) -> None:
+    calm = engine.wait_for(make().name)
+    names = [stored.data_names(calm, 1)[0], ".mintage/000002.json", "plan.json", "manifest.json"]
+    s3.faults.halved = list(names)
+    job = engine.wait_for(make().name)
+    assert s3.faults.halved == []
+    assert stored.data(job) == stored.data(calm) and job.root_digest == calm.root_digest
+    assert [shard.attempt for shard in engine.shards(job.name)] == [1] * SHARDS
+    assert engine.verify(job.name)[-1].verdict.sound
+
+
+def test_folder_removed_while_it_runs_ends_the_job_which_can_be_made_again(
+    engine: Engine, stored: Stored, make: Make
+) -> None:
+    calm = engine.wait_for(make().name)
+    job, _ = held_with(engine, make, 2)
+    other = make()
+    for each in (job, other):
+        stored.remove_all(each)
+    engine.models.pass_gate.set()
+    job, other = (engine.wait_for(each.name, State.STATE_FAILED) for each in (job, other))
+    assert "OUTPUT_LOST" in job.error and "OUTPUT_LOST" in other.error and stored.files(job) == {}
+    engine.delete(other.name)
+    assert not engine.knows(other.name)
+    engine.retry(job.name)
+    job = engine.wait_for(job.name)
+    assert stored.data(job) == stored.data(calm) and job.root_digest == calm.root_digest
+    assert engine.verify(job.name)[-1].verdict.sound
+
+
+@pytest.mark.parametrize("stored", ["folder"], indirect=True)
+def test_folder_removed_of_scores_of_a_folder_lists_it_again(engine: Engine, stored: Stored) -> None:
+    image_files(engine.settings.inputs / "set", SHARDS * SHARD_SIZE)
+
+    def make() -> jobs_pb2.Job:
+        return engine.score("", source_folder="set", shard_size=SHARD_SIZE)
+
+    calm = engine.wait_for(make().name)
+    job, _ = held_with(engine, make, 2)
+    stored.remove_all(job)
+    engine.models.pass_gate.set()
+    job = engine.wait_for(job.name, State.STATE_FAILED)
+    assert "OUTPUT_LOST" in job.error
+    engine.retry(job.name)
+    job = engine.wait_for(job.name)
+    assert job.root_digest == calm.root_digest and job.classifier_score == calm.classifier_score
