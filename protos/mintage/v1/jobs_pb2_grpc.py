@@ -208,9 +208,12 @@ class JobServiceServicer:
         Finished shards stay as they are; shards that were never begun because too many had failed are made too. Repeating
         the call while the job runs again changes nothing and succeeds.
 
+        Finished shards whose files are missing or damaged are made again too, and so is the plan beside them.
+
         Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION unless it is STATE_PARTIALLY_SUCCEEDED or
-        STATE_FAILED with at least one failed shard, or (reason ENCODER_CHANGED) if its plan names another encoder of images
-        than the server's, RESOURCE_EXHAUSTED (reason NO_SPACE) if the disk is full; then nothing has changed.
+        STATE_FAILED, or (reason ENCODER_CHANGED) if its plan names another encoder of images than the server's,
+        ALREADY_EXISTS if its folder belongs to another job by now, RESOURCE_EXHAUSTED (reason NO_SPACE) if the disk is
+        full; then nothing has changed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
