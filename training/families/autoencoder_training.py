@@ -78,11 +78,11 @@ class AutoencoderTraining:
         """Do nothing: the current weights are what is served."""
 
     def samples(self, count: int) -> NDArray[np.uint8]:
-        """Return decoded patches uint8 [N, f, f, C] of first-stage filters, spread over the image; N <= count."""
+        """Return decoded patches uint8 [N, f, g, C] of first-stage filters, spread over the image; N <= count."""
         decoder = self.network.first_stage.decoder
         places = self.weights()["autoencoder.stages.0.decoder.weight"].flatten(0, 1)  # [P, K, M]
         weight = places.transpose(1, 2).flatten(0, 1)  # [P M, K]
-        shape = self.config.channels, decoder.field, decoder.field
+        shape = self.config.channels, *decoder.field
         chosen = weight[torch.linspace(0, len(weight) - 1, min(count, len(weight))).long()]
         patches = chosen / chosen.abs().amax(dim=1, keepdim=True).clamp(min=1e-12)
         return to_pixels(patches.reshape(-1, *shape))

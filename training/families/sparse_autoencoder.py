@@ -71,11 +71,11 @@ class SparseAutoencoderFamily(Family[SparseAutoencoderRecipe]):
         with torch.device("meta"):  # shapes alone
             network = self.autoencoder()
         rows = {}
-        for number, units in enumerate(network.unit_shapes):
-            field, pool = recipe.receptive_fields[number], recipe.pools[number]
+        for number, (units, (high, wide)) in enumerate(zip(network.unit_shapes, network.fields, strict=True)):
+            pool = recipe.pools[number]
             rows[f"Stage {number + 1}"] = (
                 f"{' x '.join(map(str, units))} = {math.prod(units):,} units (maps x height x width); "
-                f"fields {field} x {field} every {recipe.strides[number]}, "
+                f"fields {high} x {wide} every {recipe.strides[number]}, "
                 f"pools {pool} x {pool} every {recipe.pool_strides[number]}; lambda {recipe.sparsity[number]:g}"
             )
         weights = f"{weight_count(network):,}, of encoders and decoders"

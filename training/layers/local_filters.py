@@ -21,28 +21,32 @@ from torch import Tensor, nn
 BLOCK_BYTES = {"cpu": 1 * 2**20, "cuda": 512 * 2**20, "meta": 2**60}
 
 
+Field = tuple[int, int]  # (f, g), height and width of a receptive field
+
+
 class LocalFilters(nn.Module):
     """s = W1^T x with local receptive fields that share no weights, Le et al. 2012, eq. 1 (arXiv:1112.6209).
 
     Args:
         shape: (C, H, W) of the inputs; a filter sees all C maps.
         maps: M, filters at each position.
-        field: side f of a receptive field, in pixels.
+        field: side f of a receptive field, in pixels; a field is cut to inputs that are lower or narrower.
         stride: pixels between neighbouring fields; borders that no field fits into are ignored.
 
     Raises:
-        ValueError: if a field is larger than the inputs, or a number is not positive.
+        ValueError: if a field is larger than the inputs both ways, or a number is not positive.
     """
 
     def __init__(self, shape: tuple[int, int, int], *, maps: int, field: int, stride: int = 1) -> None:
         super().__init__()
         channels, height, width = shape
-        if min(*shape, maps, field, stride) < 1 or field > min(height, width):
+        if min(*shape, maps, field, stride) < 1 or field > max(height, width):
             raise ValueError(f"{maps} maps of fields of {field}, {stride} apart, do not fit inputs {list(shape)}")
-        self.field, self.stride = field, stride
-        self.shape = maps, (height - field) // stride + 1, (width - field) // stride + 1  # (M, H', W') of the outputs
-        inputs = channels * field * field
-        self.weight = nn.Parameter(torch.empty(*self.shape[1:], maps, inputs))  # [H', W', M, C f f]
+        self.field, self.stride = (min(field, height), min(field, width)), stride  # (f, g), lower or narrower if cut
+        down, across = ((side - own) // stride + 1 for side, own in zip((height, width), self.field, strict=True))
+        self.shape = maps, down, across  # (M, H', W') of the outputs
+        inputs = channels * math.prod(self.field)
+        self.weight = nn.Parameter(torch.empty(down, across, maps, inputs))  # [H', W', M, C f g]
         nn.init.normal_(self.weight, std=1 / math.sqrt(inputs))
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -88,7 +92,7 @@ class _Encoded(torch.autograd.Function):
     """[C, H, W, N] and weights [H', W', M, K] -> [H', W', M, N]."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, weight: Tensor, field: int, stride: int) -> Tensor:
+    def forward(ctx: Any, inputs: Tensor, weight: Tensor, field: Field, stride: int) -> Tensor:
         ctx.save_for_backward(inputs, weight)
         ctx.geometry = field, stride
         responses = inputs.new_empty(*weight.shape[:3], inputs.shape[3])
@@ -118,7 +122,7 @@ class _Decoded(torch.autograd.Function):
 
     @staticmethod
     def forward(  # noqa: PLR0917 - autograd knows no keywords
-        ctx: Any, responses: Tensor, weight: Tensor, shape: tuple[int, int, int], field: int, stride: int
+        ctx: Any, responses: Tensor, weight: Tensor, shape: tuple[int, int, int], field: Field, stride: int
     ) -> Tensor:
         responses = responses.contiguous()
         ctx.save_for_backward(responses, weight)
@@ -150,23 +154,24 @@ def _blocks(inputs: int, batch: Tensor, weight: Tensor) -> Iterator[tuple[int, i
         yield first, min(first + step, rows)
 
 
-def _patches(images: Tensor, first: int, last: int, field: int, stride: int) -> Tensor:
-    """Copy the patches of some rows of positions: [C, H, W, N] -> [last - first, W', C f f, N]."""
-    strip = images[:, first * stride : (last - 1) * stride + field]
-    fields = strip.unfold(1, field, stride).unfold(2, field, stride)  # [C, rows, W', N, f, f]
+def _patches(images: Tensor, first: int, last: int, field: Field, stride: int) -> Tensor:
+    """Copy the patches of some rows of positions: [C, H, W, N] -> [last - first, W', C f g, N]."""
+    high, wide = field
+    strip = images[:, first * stride : (last - 1) * stride + high]
+    fields = strip.unfold(1, high, stride).unfold(2, wide, stride)  # [C, rows, W', N, f, g]
     # Always a copy: for disjoint fields it could be a view, and the patches are overwritten.
     return fields.permute(1, 2, 0, 4, 5, 3).clone(memory_format=torch.contiguous_format).flatten(2, 4)
 
 
-def _add(images: Tensor, patches: Tensor, first: int, field: int, stride: int) -> None:
-    """Add patches [rows, W', C f f, N] of some rows of fields to images [C, H, W, N]."""
+def _add(images: Tensor, patches: Tensor, first: int, field: Field, stride: int) -> None:
+    """Add patches [rows, W', C f g, N] of some rows of fields to images [C, H, W, N]."""
     rows, columns = patches.shape[:2]
-    # [f, f, C, rows, W', N]
-    offsets = patches.view(rows, columns, len(images), field, field, -1).permute(3, 4, 2, 0, 1, 5)
-    for down in range(field):
+    # [f, g, C, rows, W', N]
+    offsets = patches.view(rows, columns, len(images), *field, -1).permute(3, 4, 2, 0, 1, 5)
+    for down in range(field[0]):
         top = first * stride + down
         strip = images[:, top : top + (rows - 1) * stride + 1 : stride]
-        for across in range(field):
+        for across in range(field[1]):
             strip[:, :, across : across + (columns - 1) * stride + 1 : stride] += offsets[down, across]
 
 

@@ -27,7 +27,7 @@ class StageShape:
     """The geometry and operations of one stage; sides and strides count positions of its input."""
 
     maps: int
-    field: int  # side of a receptive field
+    field: int  # side of a receptive field, cut to inputs that are lower or narrower
     stride: int  # between fields
     pool: int  # side of a pool
     pool_stride: int  # between pools
@@ -148,6 +148,11 @@ class SparseAutoencoder(nn.Module):
     def unit_shapes(self) -> tuple[tuple[int, int, int], ...]:
         """(M, H, W) of every stage's units."""
         return tuple(stage.shape for stage in self._stages())
+
+    @property
+    def fields(self) -> tuple[tuple[int, int], ...]:
+        """Height and width of every stage's receptive fields, in positions of its input."""
+        return tuple(stage.filters.field for stage in self._stages())
 
     @property
     def first_stage(self) -> Stage:

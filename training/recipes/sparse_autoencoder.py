@@ -28,7 +28,10 @@ class SparseAutoencoderRecipe(Recipe):
     batch: Annotated[int, About("images per step", 1, 65_536)] = 128
 
     maps: Annotated[Widths, About("filters at each position", 1, 65_536)] = (8, 8, 8)
-    receptive_fields: Annotated[Widths, About("side of a receptive field, in positions of the stage's input", 1, 1024)]
+    receptive_fields: Annotated[
+        Widths,
+        About("side of a receptive field, in positions of the stage's input; cut to inputs lower or narrower", 1, 1024),
+    ]
     strides: Annotated[Widths, About("positions between receptive fields", 1, 1024)]
     pools: Annotated[Widths, About("side of a pool, in positions of filters", 1, 1024)]
     pool_strides: Annotated[Widths, About("positions between pools", 1, 1024)] = (1, 1, 1)

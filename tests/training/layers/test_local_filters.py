@@ -15,6 +15,8 @@ GEOMETRIES = [
     ((2, 4, 4), 2, 1, 3),
     ((2, 4, 4), 2, 4, 1),  # one place
     ((1, 3, 4), 2, 1, 1),  # a pixel a place
+    ((2, 7, 3), 2, 5, 2),  # fields of 5 x 3: the inputs are narrower
+    ((2, 3, 8), 2, 8, 1),  # of 3 x 8
 ]
 
 
@@ -31,9 +33,9 @@ def fields_of(filters: LocalFilters, shape: tuple[int, int, int]) -> Tensor:
     """The pixels [H', W', K] that every place sees, as numbers in [0, C H W)."""
     pixels = torch.arange(shape[0] * shape[1] * shape[2]).view(shape)
     _, rows, columns = filters.shape
-    step, side = filters.stride, filters.field
+    step, (high, wide) = filters.stride, filters.field
     places = [
-        [pixels[:, y * step : y * step + side, x * step : x * step + side].flatten() for x in range(columns)]
+        [pixels[:, y * step : y * step + high, x * step : x * step + wide].flatten() for x in range(columns)]
         for y in range(rows)
     ]
     return torch.stack([torch.stack(row) for row in places])
@@ -163,7 +165,7 @@ def test_a_constant_layer_lets_the_gradient_through() -> None:
     ("shape", "fields"),
     [
         ((1, 5, 5), {"maps": 2, "field": 6}),
-        ((1, 7, 5), {"maps": 2, "field": 6}),
+        ((1, 7, 5), {"maps": 2, "field": 8}),
         ((1, 5, 5), {"maps": 0, "field": 2}),
         ((1, 5, 5), {"maps": 1, "field": 0}),
         ((1, 5, 5), {"maps": 1, "field": 2, "stride": 0}),
@@ -178,5 +180,5 @@ def test_a_geometry_that_does_not_fit_is_refused(shape: tuple[int, int, int], fi
 def test_the_geometry_is_shown() -> None:
     filters, decoder = made((2, 7, 8), 3, 3, 2)
 
-    assert "outputs=(3, 3, 3), field=3, stride=2" in repr(filters)
-    assert "outputs=(2, 7, 8), field=3, stride=2" in repr(decoder)
+    assert "outputs=(3, 3, 3), field=(3, 3), stride=2" in repr(filters)
+    assert "outputs=(2, 7, 8), field=(3, 3), stride=2" in repr(decoder)
