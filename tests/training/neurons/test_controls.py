@@ -41,6 +41,16 @@ def test_statistics_are_tried_with_their_squares() -> None:
     assert statistics_control(statistics, labels, seed=1).paper > 0.85
 
 
+def test_extreme_images_do_not_weaken_the_statistics() -> None:
+    labels = labelled()
+    statistics = np.random.default_rng(0).normal(size=(400, 3))
+    statistics[:, 1] += 4 * labels.positives
+    for half in (labels.choosing, ~labels.choosing):
+        statistics[np.flatnonzero(labels.positives & half)[0], 1] = 150
+
+    assert statistics_control(statistics, labels, seed=1).honest > 0.9
+
+
 def test_filters_are_random_by_seed_and_a_bright_half_is_found_by_one() -> None:
     labels = labelled()
     seen = np.random.default_rng(0).normal(0, 0.1, (400, 1, 6, 6)).astype(np.float32)
