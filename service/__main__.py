@@ -6,6 +6,8 @@ import os
 import sys
 from pathlib import Path
 
+INTERRUPTED = 130
+
 
 def main() -> None:
     """Run the `mintage` command on our code.
@@ -17,9 +19,12 @@ def main() -> None:
     sys.path.sort(key=last.__contains__)
     os.environ["PYTHONSAFEPATH"] = "1"
 
-    from service import cli  # noqa: PLC0415 - not before our code comes first
+    try:
+        from service import cli  # noqa: PLC0415 - not before our code comes first
 
-    cli.main()
+        cli.main()
+    except KeyboardInterrupt:  # before the verb could see to it
+        sys.exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
+import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -20,6 +23,15 @@ _ENDPOINT = re.compile(r"https?://[A-Za-z0-9.\[\]:_-]+(/[A-Za-z0-9._-]*)*", re.A
 _REGION = re.compile(r"[A-Za-z0-9-]+", re.ASCII)
 _KEY = re.compile(r"[!-~]*", re.ASCII)
 _REDIS_SCHEMES = ("redis", "rediss")
+# Variables that are no settings of a process: of the client, Compose, model workers, training and fault injection.
+READ_ELSEWHERE = frozenset(
+    {
+        *("MINTAGE_CLIENT", "MINTAGE_INPUTS", "MINTAGE_PORT", "MINTAGE_CACHE_DIR", "MINTAGE_CRASHES"),
+        *("MINTAGE_WORKER_MESSAGE_BYTES", "MINTAGE_WORKER_PROOFS", "MINTAGE_WORKER_QUEUE_IMAGES"),
+        *("MINTAGE_WORKER_SOCKETS", "MINTAGE_WORKER_THREADS"),
+    }
+)
+OF_TESTS = "MINTAGE_TEST_"
 HOUR_S, DAY_S, YEAR_S = 3_600.0, 86_400.0, 365 * 86_400.0
 
 
@@ -201,6 +213,13 @@ class Settings(BaseSettings):
         return value
 
     @model_validator(mode="after")
+    def _check_variables(self) -> Settings:
+        """Refuse variables of the environment that look like settings and are none."""
+        if problem := mistyped(os.environ):
+            raise ValueError(problem)
+        return self
+
+    @model_validator(mode="after")
     def _check_store(self) -> Settings:
         """Refuse contradictory settings of the object store."""
         if self.s3_endpoint.startswith("http://") and not self.s3_allow_http:
@@ -238,6 +257,24 @@ class Settings(BaseSettings):
     def outputs(self) -> str:
         """Folder that jobs write below; `service.jobs.storage.store.open_store` opens it."""
         return self.output_dir or str(self.state_dir / "outputs")
+
+
+def mistyped(names: Iterable[str]) -> str:
+    """What is wrong with variables that begin with MINTAGE_ and that nothing reads; empty if there are none."""
+    known = {f"MINTAGE_{name.upper()}" for name in Settings.model_fields} | READ_ELSEWHERE
+    unknown = [
+        name
+        for name in sorted(names)
+        if name.startswith("MINTAGE_") and name not in known and not name.startswith(OF_TESTS)
+    ]
+    return "; ".join(f"{name} is no setting{_nearest(name, known)}" for name in unknown)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """The known variable that a mistyped one is likely to be; the prefix that all share says nothing."""
+    ends = [each.removeprefix("MINTAGE_") for each in known]
+    near = difflib.get_close_matches(name.removeprefix("MINTAGE_"), ends, n=1)
+    return f"; did you mean MINTAGE_{near[0]}?" if near else ", see `mintage settings`"
 
 
 @functools.cache

@@ -43,6 +43,12 @@ def test_the_reference_of_the_api_is_that_of_the_contract() -> None:
     assert check.returncode == 0, "run: python docs/api.py"
 
 
+def test_the_help_in_the_docs_is_that_of_the_command() -> None:
+    check = subprocess.run([sys.executable, DOCS / "commands.py", "--check"], check=False)
+
+    assert check.returncode == 0, "run: python docs/commands.py"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_and_pictures_lead_to_files_and_headings(page: Path) -> None:
     broken = []

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from handlers.compute.precision import Precision, cpu_units
+from training.compute.threads import usable_cores
 
 
 def make_deterministic() -> None:
@@ -18,7 +19,7 @@ def make_deterministic() -> None:
     Fixed threads (MINTAGE_WORKER_THREADS), deterministic algorithms, no TF32. Call it before the first computation.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.set_num_threads(int(os.environ.get("MINTAGE_WORKER_THREADS", "0")) or len(os.sched_getaffinity(0)))
+    torch.set_num_threads(int(os.environ.get("MINTAGE_WORKER_THREADS", "0")) or usable_cores())
     torch.use_deterministic_algorithms(True)
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.benchmark = False

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from typing import Annotated
 
 import typer
 
 from service.cli import settings
+from service.cli.commands import Verbs
 from service.cli.explore import verbs as explore
 from service.cli.jobs import verbs as jobs
 from service.cli.neurons import verbs as neurons
@@ -18,14 +20,17 @@ from service.cli.training import distil, export, pack, probe, recipes, train
 # Processes are started beside open channels; gRPC's fork handlers would only complain about them.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
-app = typer.Typer(
-    name="mintage",
-    help="Train GANs and autoencoders, serve them over gRPC, and mint images in bulk.",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+
+def _print_version(wanted: bool) -> None:
+    """Print the version, of the package as it is installed."""
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"mintage {version('mintage')}")
+        raise typer.Exit
+
+
+app = Verbs("mintage", "Train GANs and autoencoders, serve them over gRPC, and mint images in bulk.", root=True)
 for verb in (
     demo,
     up,
@@ -48,6 +53,15 @@ for verb in (
     serve,
 ):
     verb.register(app)
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Train GANs and autoencoders, serve them over gRPC, and mint images in bulk."""
 
 
 def main() -> None:

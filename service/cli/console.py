@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeGuard
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
+from service.cli import errors
+
 if TYPE_CHECKING:
-    from google.protobuf.message import Message
     from mintage.client import Client
-    from pydantic import ValidationError
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions
+    from rich.padding import Padding
     from rich.table import Table
+    from rich.text import Text
 
 DEFAULT_API = "127.0.0.1:50051"
-FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+FAILED, BAD_INPUT, INTERRUPTED = errors.FAILED, errors.BAD_INPUT, errors.INTERRUPTED
+NAMES_S = 2.0  # longest wait for the names that a mistyped one may have meant
+UNBOUNDED = 100_000  # columns where stdout is no terminal: nothing is wrapped or cut
 FIRST_WIDTH = 40  # so much of a table's first column is never cut, however narrow the terminal
 
 ApiOption = Annotated[
     str, typer.Option("--api", envvar="MINTAGE_API_ADDRESS", metavar="HOST:PORT", help="Address of the Mintage API.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+JsonLinesOption = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 TimeoutOption = Annotated[float, typer.Option("--timeout", min=0.001, help="Seconds of one call at most.")]
+
+_as_json: ContextVar[bool] = ContextVar("as_json", default=False)  # whether errors are said as JSON
+_asked: ContextVar[Callable[[], Client] | None] = ContextVar("asked", default=None)  # opens the API asked last
 
 
 def connect(api: str | None = None) -> Client:
@@ -36,13 +45,22 @@ def connect(api: str | None = None) -> Client:
     """
     from mintage.client import Client, Retries
 
+    _asked.set(lambda: Client(address, retries=Retries(attempts=1), timeout_s=NAMES_S))
     address = api or os.environ.get("MINTAGE_API_ADDRESS") or DEFAULT_API
     return Client(address, name=os.environ.get("MINTAGE_CLIENT", ""), retries=Retries(attempts=5))
 
 
-def fail(message: str, status: int = BAD_INPUT) -> NoReturn:
-    """Print one line on stderr and leave with an exit status: 2 for bad input, 1 for a failure."""
-    typer.echo(f"mintage: {_one_line(message)}", err=True)
+def fail(message: str, status: int = BAD_INPUT, *, reason: str = "") -> NoReturn:
+    """Print one line on stderr and leave with an exit status: 2 for bad input, 1 for a failure.
+
+    With --json the line is an object; `reason` is the API's stable name of the error, if it comes from there.
+    """
+    line = _one_line(message)
+    if _as_json.get():
+        line = json.dumps({"error": line, "status": status, "reason": reason or None}, ensure_ascii=False)
+    else:
+        line = f"mintage: {line}"
+    typer.echo(line, err=True)
     raise typer.Exit(status)
 
 
@@ -50,44 +68,49 @@ def fail(message: str, status: int = BAD_INPUT) -> NoReturn:
 def friendly_errors() -> Iterator[None]:
     """Turn the errors of the client, the service and the training into one line and an exit status.
 
-    A programming error is none of these and keeps its traceback.
+    A programming error is none of these and passes.
     """
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo("mintage: interrupted", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+        fail("interrupted", INTERRUPTED)
     except BrokenPipeError:
         _swallow_broken_pipe()
         raise typer.Exit(FAILED) from None
-    except OSError as error:
-        bad_input = error.errno in (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EADDRINUSE)
-        text = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
-        fail(text, BAD_INPUT if bad_input else FAILED)
     except Exception as error:
-        status = _status_of(error)
+        status = errors.status_of(error)
         if status is None:
             raise
-        fail(_explained(error), status)
+        fail(errors.explained(error, _asked.get()), status, reason=errors.reason_of(error))
 
 
-def print_json(value: Any) -> None:
-    """Print one JSON value on stdout."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+@contextlib.contextmanager
+def ends_by_status() -> Iterator[None]:
+    """Turn every error into one line and an exit status; the traceback of a programming error goes to a file."""
+    try:
+        with friendly_errors():
+            yield
+    except typer.Exit:
+        raise
+    except Exception as error:
+        fail(errors.bug(error), FAILED, reason="BUG")
 
 
-def to_dict(message: Message) -> dict[str, Any]:
-    """Turn a message of the API into what `print_json` prints: every field under its name in the contract."""
-    from google.protobuf.json_format import MessageToDict
-
-    return MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+@contextlib.contextmanager
+def answers_as_json(wanted: bool) -> Iterator[None]:
+    """Say errors as JSON meanwhile, if wanted."""
+    before = _as_json.set(wanted)
+    try:
+        yield
+    finally:
+        _as_json.reset(before)
 
 
 def console() -> Console:
-    """Console of stdout: colours and widths on a terminal, plain text elsewhere."""
+    """Console of stdout: colours and widths on a terminal, elsewhere plain text that is neither wrapped nor cut."""
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=False)
+    return Console(highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else UNBOUNDED)
 
 
 def errors_console() -> Console:
@@ -97,67 +120,71 @@ def errors_console() -> Console:
     return Console(stderr=True, highlight=False)
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Sequence[str] = ()) -> Table:
-    """Build a plain table; `right` names the columns of numbers. Cells are shown as they are, never as markup."""
-    from rich import box
-    from rich.table import Table
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Sequence[str] = ()) -> Rows:
+    """Build a plain table; `right` names the columns of numbers. Cells are shown as they are, never as markup.
+
+    Where it is too narrow for one row per thing, each thing becomes a block: its first cell, below it the others.
+    """
+    return Rows(columns, rows, right)
+
+
+class Rows:
+    """Things with the same columns, as a table or as blocks."""
+
+    def __init__(self, columns: Sequence[str], rows: Sequence[Sequence[Any]], right: Sequence[str]) -> None:
+        """Keep what is shown; a column is a name, and `right` names those of numbers."""
+        self.columns, self.rows, self.right = columns, rows, right
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table | Text | Padding]:
+        """Choose by the width that there is."""
+        from rich.padding import Padding
+
+        built = self._table()
+        width = console.measure(built, options=options.update(width=UNBOUNDED)).maximum
+        if width <= options.max_width or not any(self.columns):  # names and values are a table, however narrow
+            yield built
+            return
+        for row in self.rows:
+            yield _text(row[0])
+            rest = Rows(("", ""), [pair for pair in zip(self.columns[1:], row[1:], strict=True) if str(pair[1])], ())
+            yield Padding(rest._lines(), (0, 0, 0, 2))
+
+    def _table(self) -> Table:
+        from rich import box
+        from rich.table import Table
+
+        built = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for number, column in enumerate(self.columns):
+            widest = max((len(str(row[number])) for row in self.rows), default=0)
+            whole = widest if column in self.right else min(widest, FIRST_WIDTH) if number == 0 else 0
+            justify: Literal["right", "left"] = "right" if column in self.right else "left"
+            built.add_column(
+                column,
+                justify=justify,
+                overflow="fold",
+                no_wrap=number == 0 or column in self.right,  # names and numbers stay whole, the others get more lines
+                min_width=max(len(column), whole),
+            )
+        for row in self.rows:
+            built.add_row(*map(_text, row))
+        return built
+
+    def _lines(self) -> Table:
+        """The rows alone, without a head."""
+        from rich.table import Table
+
+        built = Table.grid(padding=(0, 2, 0, 0))
+        built.add_column(no_wrap=True)
+        built.add_column(overflow="fold")
+        for row in self.rows:
+            built.add_row(*map(_text, row))
+        return built
+
+
+def _text(cell: Any) -> Text:
     from rich.text import Text
 
-    built = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for number, column in enumerate(columns):
-        widest = max((len(str(row[number])) for row in rows), default=0)
-        whole = widest if column in right else min(widest, FIRST_WIDTH) if number == 0 else 0
-        justify: Literal["right", "left"] = "right" if column in right else "left"
-        built.add_column(
-            column,
-            justify=justify,
-            overflow="fold",
-            no_wrap=number == 0 or column in right,  # names and numbers stay whole, the others get more lines
-            min_width=max(len(column), whole),
-        )
-    for row in rows:
-        built.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
-    return built
-
-
-def _status_of(error: Exception) -> int | None:
-    """Exit status of an error that a person can do something about; None for a programming error."""
-    import mintage.errors
-
-    import service.errors
-    import training.errors
-
-    if isinstance(error, mintage.errors.ClientError):
-        bad = (mintage.errors.InputError, mintage.errors.InvalidRequest, mintage.errors.NotFound)
-        return BAD_INPUT if isinstance(error, bad) else FAILED
-    if isinstance(error, service.errors.MintageError):
-        return BAD_INPUT if isinstance(error, service.errors.InvalidArgument | service.errors.NotFound) else FAILED
-    if isinstance(error, training.errors.TrainingError):
-        return FAILED if isinstance(error, training.errors.DivergedError) else BAD_INPUT
-    return BAD_INPUT if _is_wrong_setting(error) else None
-
-
-def _explained(error: Exception) -> str:
-    """What an error says, and what to do where the error itself cannot know."""
-    from mintage.errors import Unavailable
-
-    if isinstance(error, Unavailable) and not error.reason:
-        return f"no Mintage API answers; start one with `mintage up`, or say where it is with --api ({error})"
-    if _is_wrong_setting(error):
-        return "; ".join(_wrong_setting(one["loc"], one["msg"]) for one in error.errors())
-    return str(error)
-
-
-def _is_wrong_setting(error: Exception) -> TypeGuard[ValidationError]:
-    from pydantic import ValidationError
-
-    return isinstance(error, ValidationError) and error.title == "Settings"
-
-
-def _wrong_setting(where: tuple[int | str, ...], message: str) -> str:
-    """What is wrong with a setting, or with several together."""
-    text = message.removeprefix("Value error, ")
-    return f"MINTAGE_{str(where[0]).upper()}: {text}" if where else text
+    return cell if isinstance(cell, Text) else Text(str(cell))
 
 
 def _one_line(message: str) -> str:

@@ -7,15 +7,20 @@ from typing import Any
 
 import typer
 
-from service.cli.console import JsonOption, console, friendly_errors, print_json, table
+from service.cli.console import JsonLinesOption, console, friendly_errors, table
+from service.cli.json_lines import print_json_lines
 
 
-def settings(as_json: JsonOption = False) -> None:
-    """List every setting; each is a variable of the environment. Secrets are masked."""
+def settings(as_json: JsonLinesOption = False) -> None:
+    """List every setting; each is a variable of the environment. Secrets are masked.
+
+    Example: mintage settings
+    mintage settings --json
+    """
     with friendly_errors():
         found = _all()
     if as_json:
-        print_json(found)
+        print_json_lines(found)
         return
     rows = [(one["variable"], *(_cell(one[key]) for key in ("value", "default", "meaning"))) for one in found]
     console().print(table(("variable", "value", "default", "meaning"), rows))

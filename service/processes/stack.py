@@ -16,6 +16,7 @@ from typing import IO
 
 from service.addresses import Address, check_free, free_port, read_address
 from service.processes import append_only_file, checks, torchserve, valkey
+from service.processes.cores import usable_cores
 from service.processes.supervisor import Process, ProcessFailedError, Supervisor
 from service.settings import Settings
 
@@ -31,7 +32,7 @@ class StateInUseError(ProcessFailedError):
 
 def default_workers() -> int:
     """Workers that keep this machine busy: one per core, plus one that works while another waits for the disk."""
-    return min(len(os.sched_getaffinity(0)) + 1, MAX_WORKERS)
+    return min(usable_cores() + 1, MAX_WORKERS)
 
 
 class Stack:

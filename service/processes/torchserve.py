@@ -29,6 +29,7 @@ from typing import NoReturn
 from service import memory
 from service.addresses import read_address
 from service.errors import FailedPrecondition
+from service.processes.cores import usable_cores
 from service.settings import Settings
 
 LISTENS = "Model server started."  # what the JVM prints once its gRPC ports are its own
@@ -146,7 +147,7 @@ def environment(settings: Settings, folder: Path, inherited: Mapping[str, str]) 
     """Return the JVM's environment, which its Python workers inherit: without secrets, with what handlers read."""
     kept = {name: value for name, value in inherited.items() if not _NOT_INHERITED.fullmatch(name)}
     # Model workers cannot know how many share the cores; a stack has two, a generator's and a classifier's.
-    threads = settings.torchserve_threads or max(1, len(os.sched_getaffinity(0)) // 2)
+    threads = settings.torchserve_threads or max(1, usable_cores() // 2)
     return {
         "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait cost 200 ms a request on a busy machine
         **memory.ENVIRONMENT,

@@ -23,10 +23,14 @@ def resolved(recipe: R, begun: Recipe | None = None) -> R:
         return recipe
     if begun is not None:
         return recipe.overridden({"threads": begun.threads})
-    return recipe.overridden({"threads": min(MOST, _cores()) if recipe.gains_from_threads else 1})
+    return recipe.overridden({"threads": min(MOST, _cores_of_one_process()) if recipe.gains_from_threads else 1})
 
 
-def _cores() -> int:
-    """Return the number of cores that this process may use; several processes of one training share them."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+def usable_cores() -> int:
+    """Return the number of cores that this process may use; all there are where the system does not say."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _cores_of_one_process() -> int:
+    """Return the number of cores for this process; several processes of one training share them."""
+    return max(1, usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))

@@ -75,7 +75,7 @@ def read_concepts(folder: Path) -> tuple[Concept, ...]:
     try:
         return concepts_from_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise RunError(f"{path} is damaged ({error}); `mintage neurons find` writes it anew") from None
+        raise RunError(f"{path} is damaged ({error}); `mintage neurons find --replace` writes it anew") from None
 
 
 def concepts_from_json(text: str) -> tuple[Concept, ...]:

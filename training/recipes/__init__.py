@@ -6,6 +6,8 @@ mintage train ssgan-digits --set images=100000    # one field overridden
 
 from __future__ import annotations
 
+import difflib
+
 from training.errors import RecipeError
 from training.recipes.adversarial_nets import ADVERSARIAL_NETS_RECIPES, AdversarialNetsRecipe
 from training.recipes.dcgan import DCGAN_RECIPES, DcganRecipe
@@ -54,5 +56,7 @@ def recipe_named(name: str) -> Recipe:
         RecipeError: if there is none.
     """
     if name not in RECIPES:
-        raise RecipeError(f"no recipe is called {name!r}; there are {', '.join(RECIPES)}")
+        near = difflib.get_close_matches(name, RECIPES, n=1)
+        meant = f"did you mean {near[0]}? There" if near else "there"
+        raise RecipeError(f"no recipe is called {name!r}; {meant} are {', '.join(RECIPES)}")
     return RECIPES[name]

@@ -10,31 +10,30 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from service.cli.commands import Verbs
 from service.cli.console import (
     DEFAULT_API,
     ApiOption,
+    JsonLinesOption,
     JsonOption,
     connect,
     console,
     fail,
     friendly_errors,
-    print_json,
     table,
-    to_dict,
 )
 from service.cli.explore.again import again
 from service.cli.explore.drawing import check_picture, drawn
 from service.cli.explore.options import GeneratorArgument, SeedOption, class_note
 from service.cli.explore.turning import ApplyOption, StrengthsOption, read_set, read_strengths, turned, turned_panel
 from service.cli.formula_options import ClassOption
+from service.cli.json_lines import print_json, print_json_lines, to_dict
 
 if TYPE_CHECKING:
     from mintage.client import Client
     from mintage.v1.latents_pb2 import Direction, Latent
 
-directions = typer.Typer(
-    name="directions", help="A generator's directions: saved ones, and such that nobody labelled.", no_args_is_help=True
-)
+directions = Verbs("directions", "A generator's directions: saved ones, and such that nobody labelled.")
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A saved direction.", show_default=False)]
 
 
@@ -48,7 +47,7 @@ def of_model(context: typer.Context, model: GeneratorArgument) -> None:
 
 
 @directions.command("ls")
-def list_saved(context: typer.Context, *, api: ApiOption = DEFAULT_API, as_json: JsonOption = False) -> None:
+def list_saved(context: typer.Context, *, api: ApiOption = DEFAULT_API, as_json: JsonLinesOption = False) -> None:
     """List the saved directions of the generator's present archive.
 
     Example: mintage explore directions faces ls
@@ -56,7 +55,7 @@ def list_saved(context: typer.Context, *, api: ApiOption = DEFAULT_API, as_json:
     with friendly_errors(), connect(api) as client:
         found = client.list_directions(context.obj)
     if as_json:
-        print_json([to_dict(each) for each in found])
+        print_json_lines(to_dict(each) for each in found)
     elif not found:
         typer.echo(f"{context.obj} has no saved directions; `mintage explore turn` and `... directions` find some")
     else:
@@ -101,6 +100,7 @@ def rm(
     name: NameArgument,
     *,
     api: ApiOption = DEFAULT_API,
+    as_json: JsonOption = False,
 ) -> None:
     """Delete a saved direction. Jobs that were accepted before keep their copy.
 
@@ -108,7 +108,10 @@ def rm(
     """
     with friendly_errors(), connect(api) as client:
         client.delete_direction(context.obj, name)
-    typer.echo(f"{name} of {context.obj} is deleted")
+    if as_json:
+        print_json({"model": context.obj, "name": name, "deleted": True})
+    else:
+        typer.echo(f"{name} of {context.obj} is deleted")
 
 
 @directions.command()
@@ -120,6 +123,7 @@ def export(
         Path | None, typer.Option("-o", "--output", help="A .json file.", show_default="printed instead")
     ] = None,
     api: ApiOption = DEFAULT_API,
+    as_json: JsonOption = False,
 ) -> None:
     """Write a saved direction as JSON: its numbers, and the archive that they belong to.
 
@@ -132,7 +136,10 @@ def export(
         return
     with friendly_errors():
         output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    typer.echo(f"{name} of {context.obj} in {output}")
+    if as_json:
+        print_json({"model": context.obj, "name": name, "file": str(output)})
+    else:
+        typer.echo(f"{name} of {context.obj} in {output}")
 
 
 @directions.command()

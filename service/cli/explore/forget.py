@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.console import DEFAULT_API, ApiOption, JsonOption, connect, fail, friendly_errors, print_json
+from service.cli.console import DEFAULT_API, ApiOption, JsonOption, connect, fail, friendly_errors
 from service.cli.explore.again import again
 from service.cli.explore.drawing import check_picture, drawn, read_formulas
 from service.cli.explore.options import GeneratorArgument, SeedOption, class_note
 from service.cli.formula_options import ClassOption
+from service.cli.json_lines import print_json
 
 if TYPE_CHECKING:
     import numpy as np

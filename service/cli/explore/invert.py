@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.console import DEFAULT_API, ApiOption, JsonOption, connect, errors_console, friendly_errors, print_json
+from service.cli.console import DEFAULT_API, ApiOption, JsonOption, connect, errors_console, friendly_errors
 from service.cli.explore.again import again
 from service.cli.explore.drawing import check_picture
 from service.cli.explore.options import GeneratorArgument
+from service.cli.json_lines import print_json
 
 if TYPE_CHECKING:
     from mintage.client import Client, Inversion

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.console import DEFAULT_API, ApiOption, JsonOption, connect, friendly_errors, print_json
+from service.cli.console import DEFAULT_API, ApiOption, JsonOption, connect, friendly_errors
 from service.cli.explore.again import again
 from service.cli.explore.drawing import check_picture, drawn
 from service.cli.explore.options import GeneratorArgument, SeedOption, class_note
@@ -21,6 +21,7 @@ from service.cli.explore.turning import (
     turned_panel,
 )
 from service.cli.formula_options import ClassOption
+from service.cli.json_lines import print_json
 
 if TYPE_CHECKING:
     import numpy as np

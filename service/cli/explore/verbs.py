@@ -14,11 +14,10 @@ from __future__ import annotations
 
 import typer
 
+from service.cli.commands import Verbs
 from service.cli.explore import add, directions, explain, forget, gallery, invert, patches, turn, walk
 
-explore = typer.Typer(
-    name="explore", help="Explore what a network knows: walks, arithmetic and more, as pictures.", no_args_is_help=True
-)
+explore = Verbs("explore", "Explore what a network knows: walks, arithmetic and more, as pictures.")
 
 
 def register(app: typer.Typer) -> None:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.console import DEFAULT_API, ApiOption, JsonOption, connect, fail, friendly_errors, print_json
+from service.cli.console import DEFAULT_API, ApiOption, JsonOption, connect, fail, friendly_errors
 from service.cli.data_options import SOURCES, bars, data_options, load_split
 from service.cli.explore.again import again
 from service.cli.explore.drawing import check_picture, read_formulas
 from service.cli.explore.options import FpsOption, GeneratorArgument, SeedOption, class_note
 from service.cli.formula_options import ClassOption
+from service.cli.json_lines import print_json
 
 if TYPE_CHECKING:
     import numpy as np

@@ -14,12 +14,13 @@ from service.cli.console import (
     DEFAULT_API,
     FAILED,
     ApiOption,
+    JsonLinesOption,
     JsonOption,
     connect,
     friendly_errors,
 )
 from service.cli.jobs import progress
-from service.cli.jobs.json_lines import plain, print_line
+from service.cli.json_lines import print_json, to_dict
 
 if TYPE_CHECKING:
     from mintage.v1.jobs_pb2 import CancelJobResponse, Job, PauseJobResponse
@@ -31,25 +32,39 @@ WaitOption = Annotated[
 
 
 def cancel(job: JobArgument, api: ApiOption = DEFAULT_API, as_json: JsonOption = False) -> None:
-    """Cancel a job; its finished files stay."""
+    """Cancel a job; its finished files stay.
+
+    Example: mintage jobs cancel 01kat7x2m9q3zc5d
+    """
     with friendly_errors(), connect(api) as client:
         _print_stopped(client.cancel(job), as_json=as_json)
 
 
 def pause(job: JobArgument, api: ApiOption = DEFAULT_API, as_json: JsonOption = False) -> None:
-    """Pause a job: workers stop within one micro-batch, nothing is lost."""
+    """Pause a job: workers stop within one micro-batch, nothing is lost.
+
+    Example: mintage jobs pause 01kat7x2m9q3zc5d
+    """
     with friendly_errors(), connect(api) as client:
         _print_stopped(client.pause(job), as_json=as_json)
 
 
 def resume(job: JobArgument, api: ApiOption = DEFAULT_API, as_json: JsonOption = False) -> None:
-    """Resume a paused job."""
+    """Resume a paused job.
+
+    Example: mintage jobs resume 01kat7x2m9q3zc5d
+    """
     with friendly_errors(), connect(api) as client:
         _print_state(client.resume(job), as_json=as_json)
 
 
-def retry(job: JobArgument, wait: WaitOption = True, api: ApiOption = DEFAULT_API, as_json: JsonOption = False) -> None:
-    """Try the failed shards of a job again; exit status 1 if some fail again."""
+def retry(
+    job: JobArgument, wait: WaitOption = True, api: ApiOption = DEFAULT_API, as_json: JsonLinesOption = False
+) -> None:
+    """Try the failed shards of a job again; exit status 1 if some fail again.
+
+    Example: mintage jobs retry 01kat7x2m9q3zc5d
+    """
     with friendly_errors(), connect(api) as client:
         found = client.retry(job)
         if wait:
@@ -67,12 +82,15 @@ def remove(
     api: ApiOption = DEFAULT_API,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete a finished job and all its files."""
+    """Delete a finished job and all its files.
+
+    Example: mintage jobs rm 01kat7x2m9q3zc5d
+    """
     name = f"jobs/{job.removeprefix('jobs/')}"
     with friendly_errors(), connect(api) as client:
         client.delete(name, force=force)
     if as_json:
-        print_line({"name": name, "deleted": True})
+        print_json({"name": name, "deleted": True})
     else:
         typer.echo(f"{name} is deleted")
 
@@ -86,7 +104,7 @@ def register(jobs: typer.Typer) -> None:
 
 def _print_stopped(answer: CancelJobResponse | PauseJobResponse, *, as_json: bool) -> None:
     if as_json:
-        print_line({**plain(answer.job), "durable": answer.durable})
+        print_json({**to_dict(answer.job), "durable": answer.durable})
         return
     _print_state(answer.job, as_json=False)
     if not answer.durable:
@@ -99,6 +117,6 @@ def _print_stopped(answer: CancelJobResponse | PauseJobResponse, *, as_json: boo
 
 def _print_state(job: Job, *, as_json: bool) -> None:
     if as_json:
-        print_line(job)
+        print_json(job)
     else:
         typer.echo(f"{job.name} is {progress.state_name(job)}")

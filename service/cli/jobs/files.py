@@ -20,6 +20,7 @@ import typer
 from service.cli.console import (
     DEFAULT_API,
     ApiOption,
+    JsonLinesOption,
     JsonOption,
     connect,
     console,
@@ -28,15 +29,18 @@ from service.cli.console import (
     table,
 )
 from service.cli.jobs.control import JobArgument
-from service.cli.jobs.json_lines import print_line, print_lines
+from service.cli.json_lines import print_json, print_json_lines
 
 
-def files(job: JobArgument, api: ApiOption = DEFAULT_API, as_json: JsonOption = False) -> None:
-    """List the files of a job beside its shards: plan, manifest, contact sheet, scores, report."""
+def files(job: JobArgument, api: ApiOption = DEFAULT_API, as_json: JsonLinesOption = False) -> None:
+    """List the files of a job beside its shards: plan, manifest, contact sheet, scores, report.
+
+    Example: mintage jobs files 01kat7x2m9q3zc5d
+    """
     with friendly_errors(), connect(api) as client:
         found = client.files(job)
     if as_json:
-        print_lines(found)
+        print_json_lines(found)
     else:
         rows = [(file.name, f"{file.size_bytes:,}") for file in found]
         console().print(table(("file", "bytes"), rows, right=("bytes",)))
@@ -58,6 +62,8 @@ def read(
     """Fetch one finished shard, or one other file of a job, checked against its digest.
 
     PATH appears whole or not at all. --json says what was written, and needs --to.
+
+    Example: mintage jobs read 01kat7x2m9q3zc5d report.html --to report.html
     """
     if as_json and to is None:
         fail("--json needs --to PATH: the file itself goes to stdout otherwise")
@@ -69,7 +75,7 @@ def read(
             size += len(data)
     if as_json:
         written = {"written": str(to), "size_bytes": size, "digest": digest.hexdigest()}
-        print_line({"name": f"jobs/{job.removeprefix('jobs/')}", "read": what, **written})
+        print_json({"name": f"jobs/{job.removeprefix('jobs/')}", "read": what, **written})
 
 
 def register(jobs: typer.Typer) -> None:

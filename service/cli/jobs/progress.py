@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from service.cli.console import INTERRUPTED, errors_console, fail
-from service.cli.jobs.json_lines import print_line, word_of
+from service.cli.errors import did_you_mean
+from service.cli.json_lines import print_json, word_of
 
 if TYPE_CHECKING:
     from mintage.client import Client
@@ -54,7 +55,7 @@ def state_of(name: str) -> Job.State.ValueType:
     del states["unspecified"]
     state = states.get(name.lower().replace("-", "_").replace(" ", "_").removeprefix("state_"))
     if state is None:
-        fail(f"no job is ever {name}; the states are {', '.join(states)}")
+        fail(f"no job is ever {name}{did_you_mean(name, states)}; the states are {', '.join(states)}")
     return state
 
 
@@ -107,7 +108,7 @@ def _line(job: Job) -> str:
 def _json_lines(states: Iterable[Job]) -> Job | None:
     last = None
     for last in states:
-        print_line(last)
+        print_json(last)
     return last
 
 

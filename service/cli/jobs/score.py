@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.console import DEFAULT_API, FAILED, ApiOption, JsonOption, connect, fail, friendly_errors
+from service.cli.console import DEFAULT_API, FAILED, ApiOption, JsonLinesOption, connect, fail, friendly_errors
 from service.cli.jobs import progress
 from service.cli.jobs.control import WaitOption
 from service.cli.jobs.options import (
@@ -69,12 +69,14 @@ def score(
     dry_run: DryRunOption = False,
     wait: WaitOption = True,
     api: ApiOption = DEFAULT_API,
-    as_json: JsonOption = False,
+    as_json: JsonLinesOption = False,
 ) -> None:
     """Score the images of a sample job, or of a folder, with a classifier or with concept neurons, in bulk.
 
     Beside the shards lie score.json, images.parquet with a row for each image, and report.html: `mintage jobs read JOB
     report.html --to report.html` fetches it.
+
+    Example: mintage jobs score digits-classifier 01kat7x2m9q3zc5d
     """
     from service.cli.jobs.show import created
 

@@ -11,8 +11,8 @@ from mintage.v1.jobs_pb2 import Job, Shard
 
 from service.cli.console import FAILED, console, table
 from service.cli.jobs import progress
-from service.cli.jobs.json_lines import print_line, word_of
 from service.cli.jobs.scores import score_facts
+from service.cli.json_lines import print_json, word_of
 
 MAX_FORMULA = 60  # characters of a formula in a table
 
@@ -33,7 +33,7 @@ def created(client: Client, job: Job, *, wait: bool, as_json: bool) -> None:
     if wait:
         follow(client, job.name, as_json=as_json)
     elif as_json:
-        print_line(job)
+        print_json(job)
     elif job.name:
         typer.echo(job.name)
     else:

@@ -12,9 +12,11 @@ from typing import Annotated
 
 import typer
 
+from service.cli.commands import Verbs
 from service.cli.console import (
     DEFAULT_API,
     ApiOption,
+    JsonLinesOption,
     JsonOption,
     connect,
     console,
@@ -24,7 +26,6 @@ from service.cli.console import (
 from service.cli.formula_options import ClassOption, LatentOption
 from service.cli.jobs import control, files, progress, score, verify
 from service.cli.jobs.control import JobArgument, WaitOption
-from service.cli.jobs.json_lines import print_line, print_lines
 from service.cli.jobs.options import (
     DryRunOption,
     Format,
@@ -42,8 +43,9 @@ from service.cli.jobs.options import (
     seconds_of,
 )
 from service.cli.jobs.show import created, follow, print_job, print_list, shard_row
+from service.cli.json_lines import print_json, print_json_lines
 
-jobs = typer.Typer(name="jobs", help="Make and score images in bulk, durably.", no_args_is_help=True)
+jobs = Verbs("jobs", "Make and score images in bulk, durably.")
 
 
 @jobs.command()
@@ -76,9 +78,13 @@ def sample(
     dry_run: DryRunOption = False,
     wait: WaitOption = True,
     api: ApiOption = DEFAULT_API,
-    as_json: JsonOption = False,
+    as_json: JsonLinesOption = False,
 ) -> None:
-    """Make images in bulk: WebDataset tars, PNG folders, Parquet or npz, each with its checksum, and a manifest."""
+    """Make images in bulk: WebDataset tars, PNG folders, Parquet or npz, each with its checksum, and a manifest.
+
+    Example: mintage jobs sample digits-generator -n 1000000 --seed 7
+    mintage jobs sample digits-generator -n 6400 --latent 'slerp(#0, #1, 0:1:64)' --index-step 2
+    """
     with friendly_errors(), connect(api) as client:
         job = client.create_sample_job(
             model,
@@ -117,15 +123,18 @@ def list_(
     kind: Annotated[Kind | None, typer.Option("--kind", help="Only jobs of this kind.")] = None,
     of_client: Annotated[str, typer.Option("--client", metavar="NAME", help="Only jobs of this client.")] = "",
     api: ApiOption = DEFAULT_API,
-    as_json: JsonOption = False,
+    as_json: JsonLinesOption = False,
 ) -> None:
-    """List jobs, newest first."""
+    """List jobs, newest first.
+
+    Example: mintage jobs ls --state running --state queued
+    """
     states = [progress.state_of(name) for name in state or ()]
     with friendly_errors(), connect(api) as client:
         listed = client.jobs(states, labels=labels_of(label), kind=kind_of(kind), client=of_client)
         found = [job for job, _ in zip(listed, range(most), strict=False)]
     if as_json:
-        print_lines(found)
+        print_json_lines(found)
     elif found:
         print_list(found)
     else:
@@ -135,18 +144,24 @@ def list_(
 
 @jobs.command()
 def show(job: JobArgument, api: ApiOption = DEFAULT_API, as_json: JsonOption = False) -> None:
-    """Show everything about one job."""
+    """Show everything about one job.
+
+    Example: mintage jobs show 01kat7x2m9q3zc5d
+    """
     with friendly_errors(), connect(api) as client:
         found = client.job(job)
     if as_json:
-        print_line(found)
+        print_json(found)
     else:
         print_job(found)
 
 
 @jobs.command()
-def watch(job: JobArgument, api: ApiOption = DEFAULT_API, as_json: JsonOption = False) -> None:
-    """Watch a job to its end; --json prints one object per line. Exit status 1 if it failed."""
+def watch(job: JobArgument, api: ApiOption = DEFAULT_API, as_json: JsonLinesOption = False) -> None:
+    """Watch a job to its end. Exit status 1 if it failed.
+
+    Example: mintage jobs watch 01kat7x2m9q3zc5d
+    """
     with friendly_errors(), connect(api) as client:
         follow(client, job, as_json=as_json)
 
@@ -158,16 +173,19 @@ def shards(
         list[ShardState] | None, typer.Option("--state", help="Only shards in this state; may be repeated.")
     ] = None,
     api: ApiOption = DEFAULT_API,
-    as_json: JsonOption = False,
+    as_json: JsonLinesOption = False,
 ) -> None:
-    """List the shards of a job in order."""
+    """List the shards of a job in order.
+
+    Example: mintage jobs shards 01kat7x2m9q3zc5d --state failed
+    """
     from mintage.v1 import jobs_pb2
 
     states = [jobs_pb2.Shard.State.Value(f"STATE_{each.name}") for each in state or ()]
     with friendly_errors(), connect(api) as client:
         found = list(client.shards(job, states))
     if as_json:
-        print_lines(found)
+        print_json_lines(found)
     else:
         rows = [shard_row(shard) for shard in found]
         columns = ("shard", "state", "first", "images", "attempt", "worker", "digest or error")

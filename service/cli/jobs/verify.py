@@ -16,14 +16,14 @@ from service.cli.console import (
     DEFAULT_API,
     FAILED,
     ApiOption,
-    JsonOption,
+    JsonLinesOption,
     connect,
     errors_console,
     fail,
     friendly_errors,
 )
 from service.cli.jobs.control import JobArgument
-from service.cli.jobs.json_lines import print_line
+from service.cli.json_lines import print_json
 
 if TYPE_CHECKING:
     from mintage.v1.verification_pb2 import Finding, Verdict, VerificationProgress, VerifyJobResponse
@@ -40,11 +40,13 @@ def verify(
     ] = 0,
     seed: Annotated[int, typer.Option(min=0, max=2**64 - 1, help="Seed that draws these samples.")] = 0,
     api: ApiOption = DEFAULT_API,
-    as_json: JsonOption = False,
+    as_json: JsonLinesOption = False,
 ) -> None:
     """Check every file of a finished job against its digests; exit status 0 if all are sound, 1 if not.
 
     --json prints one object per line, the last one with the verdict.
+
+    Example: mintage jobs verify 01kat7x2m9q3zc5d --recompute 20
     """
     with friendly_errors(), connect(api) as client:
         parts = client.verify(job, recompute=recompute, seed=seed)
@@ -99,7 +101,7 @@ def progress_text(progress: VerificationProgress) -> str:
 
 def _json_lines(parts: Iterable[VerifyJobResponse]) -> Iterator[VerifyJobResponse]:
     for part in parts:
-        print_line(part)
+        print_json(part)
         yield part
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.console import JsonOption, friendly_errors, print_json
+from service.cli.console import JsonOption, friendly_errors
 from service.cli.data_options import SOURCES, JpegOption, LimitOption, MaxDamagedOption, bars, load_splits
+from service.cli.json_lines import print_json
 from service.cli.neurons.runs import DeviceOption, RunArgument, SeedOption, load_on_device, run_options, shown_tasks
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ def classify(
     """Train a one-versus-rest classifier on an autoencoder's top units.
 
     Writes a run folder to pack and serve: a classifier whose p(generated) is always 1/2.
+
+    Example: mintage neurons classify runs/face-neuron --data cifar10/
     """
     folder = out or run.with_name(f"{run.resolve().name}-classifier")
     with friendly_errors(), bars() as progress:

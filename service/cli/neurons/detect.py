@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.console import DEFAULT_API, ApiOption, JsonOption, connect, console, friendly_errors, print_json, table
+from service.cli.console import DEFAULT_API, ApiOption, JsonLinesOption, connect, console, friendly_errors, table
+from service.cli.json_lines import print_json_lines
 
 if TYPE_CHECKING:
     from mintage.client import Client, Detections
@@ -34,15 +35,18 @@ def detect(
         ),
     ] = True,
     api: ApiOption = DEFAULT_API,
-    as_json: JsonOption = False,
+    as_json: JsonLinesOption = False,
 ) -> None:
-    """Detect concepts in images, with the neuron's activation and the confidence."""
+    """Detect concepts in images, with the neuron's activation and the confidence.
+
+    Example: mintage neurons detect holiday/*.jpg --concept face
+    """
     with friendly_errors(), connect(api) as client:
         sent = _resized(client, model, images) if resize else images
         said = client.detect(model, sent, concepts=concept or ())
     found = [_of_one(path, said, row) for row, path in enumerate(images)]
     if as_json:
-        print_json(found)
+        print_json_lines(found)
     else:
         _print_table(found)
 

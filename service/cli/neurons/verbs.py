@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.console import JsonOption, console, friendly_errors, print_json, table
+from service.cli.commands import Verbs
+from service.cli.console import JsonOption, console, friendly_errors, table
 from service.cli.data_options import SOURCES, JpegOption, LimitOption, MaxDamagedOption, bars, load_split
+from service.cli.json_lines import print_json
 from service.cli.neurons.runs import DeviceOption, RunArgument, SeedOption, load_on_device, run_options, shown_tasks
 
 if TYPE_CHECKING:
@@ -32,9 +34,7 @@ if TYPE_CHECKING:
     from training.neurons.pictures import Neuron
     from training.neurons.table import Table
 
-neurons = typer.Typer(
-    name="neurons", help="Find and show neurons of an autoencoder that detect a concept.", no_args_is_help=True
-)
+neurons = Verbs("neurons", "Find and show neurons of an autoencoder that detect a concept.")
 
 
 def _source(what: str) -> Any:
@@ -85,6 +85,9 @@ def find(
             "principal components and their k-means centres; may be repeated."
         ),
     ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace what an earlier search for this concept found in the run.")
+    ] = False,
     limit: LimitOption = None,
     max_damaged: MaxDamagedOption = None,
     jpeg: JpegOption = None,
@@ -96,6 +99,8 @@ def find(
 
     Images are converted to the run's size, channels and JPEG quality; the test split is used if there is one. Neuron,
     threshold and sign are chosen on one half of the images, and the accuracy is measured on the other half.
+
+    Example: mintage neurons find runs/face-neuron --concept face --positives lfw/ --distractors cifar10/
     """
     from training.errors import DataError
 
@@ -107,6 +112,8 @@ def find(
             raise DataError("give --positives and --distractors, or else --data and the --class that is the concept")
         if (second_positives is None) != (second_distractors is None):
             raise DataError("a second test set needs --second-positives and --second-distractors")
+        if not replace:
+            _must_be_new(run, concept)
         protocol = Protocol(
             name=concept, match=data is None if match is None else match, share=share, filters=filters, seed=seed
         )
@@ -154,6 +161,9 @@ def show(
     """List the concepts of a run, or draw what stimulates a neuron.
 
     Pictures are written to RUN/shown/CONCEPT or RUN/shown/stage-S-unit-U; those of `find` are kept.
+
+    Example: mintage neurons show runs/face-neuron
+    mintage neurons show runs/face-neuron face --data photos/
     """
     with friendly_errors(), bars() as progress:
         trained = load_on_device(run, device)
@@ -239,6 +249,19 @@ def _compared(given: list[str], device: str) -> dict[str, LoadedRun]:
             raise DataError(f"two runs to compare are called {name!r}; name them: --compare NAME=RUN")
         runs[name] = trained
     return runs
+
+
+def _must_be_new(run: Path, name: str) -> None:
+    """Refuse to search for a concept again."""
+    from training.errors import RunError
+    from training.neurons.concepts import read_concepts
+    from training.neurons.find import NEURONS_FOLDER
+
+    folder = run / NEURONS_FOLDER / name
+    if folder.exists() or any(each.name == name for each in read_concepts(run)):
+        raise RunError(
+            f"{run} has the concept {name!r} already; --replace searches again, another --concept keeps both"
+        )
 
 
 def _neuron(

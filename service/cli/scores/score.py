@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.console import JsonOption, fail, friendly_errors, print_json
+from service.cli.console import JsonOption, fail, friendly_errors
 from service.cli.data_options import (
     SOURCES,
     ChannelsOption,
@@ -26,6 +26,7 @@ from service.cli.data_options import (
     bars,
     data_options,
 )
+from service.cli.json_lines import print_json
 from service.cli.scores import errors as judging
 from service.cli.scores import samples as loading
 from service.cli.scores import table
@@ -101,6 +102,8 @@ def score(
     Classifier score, Frechet distance, kernel distance, precision, recall, density and coverage, all over the features
     of one extractor. Values are comparable only under the same extractor and equal numbers of images. They are called
     Inception score, FID and KID only with --inception and the published weights.
+
+    Example: mintage score runs/ssgan-digits digits -n 2000
     """
     from handlers.compute.environment import prepare
 

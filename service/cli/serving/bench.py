@@ -26,9 +26,9 @@ from service.cli.console import (
     errors_console,
     fail,
     friendly_errors,
-    print_json,
     table,
 )
+from service.cli.json_lines import print_json
 
 if TYPE_CHECKING:
     from mintage.v1.models_pb2 import Model

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.console import DEFAULT_API, ApiOption, JsonOption, connect, console, friendly_errors, print_json, table
+from service.cli.console import DEFAULT_API, ApiOption, JsonLinesOption, connect, console, friendly_errors, table
+from service.cli.json_lines import print_json_lines
 
 if TYPE_CHECKING:
     from mintage.client import Classifications
@@ -23,14 +24,17 @@ def classify(
     images: Annotated[list[Path], typer.Argument(help="PNG, JPEG, WebP, BMP or GIF files of the model's size.")],
     top: Annotated[int, typer.Option(min=1, help="Classes to show per image.")] = 1,
     api: ApiOption = DEFAULT_API,
-    as_json: JsonOption = False,
+    as_json: JsonLinesOption = False,
 ) -> None:
-    """Show the most probable classes of images, and how likely each image is to be generated."""
+    """Show the most probable classes of images, and how likely each image is to be generated.
+
+    Example: mintage classify digits-classifier digit.png --top 3
+    """
     with friendly_errors(), connect(api) as client:
         answer = client.classify(model, images)
     found = [_of_one(path, answer, row, top) for row, path in enumerate(images)]
     if as_json:
-        print_json(found)
+        print_json_lines(found)
     else:
         _print_table(found)
 

@@ -11,7 +11,8 @@ from typing import Annotated
 
 import typer
 
-from service.cli.console import DEFAULT_API, FAILED, ApiOption, JsonOption, connect, friendly_errors, print_json
+from service.cli.console import DEFAULT_API, FAILED, ApiOption, JsonOption, connect, friendly_errors
+from service.cli.json_lines import print_json
 
 
 def health(
@@ -20,7 +21,11 @@ def health(
     api: ApiOption = DEFAULT_API,
     as_json: JsonOption = False,
 ) -> None:
-    """Check whether the API works: exit status 0 if so, 1 if not, 2 if it does not know that service."""
+    """Check whether the API works: exit status 0 if so, 1 if not, 2 if it does not know that service.
+
+    Example: mintage health
+    mintage health --service models/digits-generator
+    """
     with friendly_errors(), connect(api) as client:
         serving = client.health(service, timeout_s=timeout)
     status = "SERVING" if serving else "NOT_SERVING"

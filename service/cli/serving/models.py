@@ -12,34 +12,38 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from service.cli.commands import Verbs
 from service.cli.console import (
     DEFAULT_API,
     ApiOption,
+    JsonLinesOption,
     JsonOption,
     connect,
     console,
     friendly_errors,
-    print_json,
     table,
-    to_dict,
 )
+from service.cli.json_lines import print_json, print_json_lines, to_dict
 from service.cli.serving.loading import follow
 
 if TYPE_CHECKING:
     from mintage.v1.models_pb2 import Model, UnitShape
 
-models = typer.Typer(name="models", help="List, load, unload and scale models.", no_args_is_help=True)
+models = Verbs("models", "List, load, unload and scale models.")
 
 NameArgument = Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model, with or without models/.")]
 
 
 @models.command("ls")
-def list_(api: ApiOption = DEFAULT_API, as_json: JsonOption = False) -> None:
-    """List the models that should be loaded, ready or not."""
+def list_(api: ApiOption = DEFAULT_API, as_json: JsonLinesOption = False) -> None:
+    """List the models that should be loaded, ready or not.
+
+    Example: mintage models ls
+    """
     with friendly_errors(), connect(api) as client:
         found = client.models()
     if as_json:
-        print_json([to_dict(model) for model in found])
+        print_json_lines(to_dict(model) for model in found)
     elif found:
         _print_list(found)
     else:
@@ -48,7 +52,10 @@ def list_(api: ApiOption = DEFAULT_API, as_json: JsonOption = False) -> None:
 
 @models.command()
 def show(name: NameArgument, api: ApiOption = DEFAULT_API, as_json: JsonOption = False) -> None:
-    """Show everything about one model."""
+    """Show everything about one model.
+
+    Example: mintage models show digits-generator
+    """
     with friendly_errors(), connect(api) as client:
         _print_one(client.model(name), as_json)
 
@@ -61,17 +68,25 @@ def load(
     api: ApiOption = DEFAULT_API,
     as_json: JsonOption = False,
 ) -> None:
-    """Load an archive; a model of that name is replaced once the new one answers."""
+    """Load an archive; a model of that name is replaced once the new one answers.
+
+    Example: mintage models load digits digits-generator.mar --workers 2
+    """
     with friendly_errors(), connect(api) as client:
         client.begin_load(name, archive, workers=workers)
         _print_one(follow(client, name), as_json)
 
 
 @models.command()
-def unload(name: NameArgument, api: ApiOption = DEFAULT_API) -> None:
-    """Unload a model."""
+def unload(name: NameArgument, api: ApiOption = DEFAULT_API, as_json: JsonOption = False) -> None:
+    """Unload a model.
+
+    Example: mintage models unload digits
+    """
     with friendly_errors(), connect(api) as client:
         client.unload_model(name)
+    if as_json:
+        print_json({"name": f"models/{name.removeprefix('models/')}", "unloaded": True})
 
 
 @models.command()
@@ -81,7 +96,10 @@ def scale(
     api: ApiOption = DEFAULT_API,
     as_json: JsonOption = False,
 ) -> None:
-    """Set the number of worker processes of a model and wait until they are ready."""
+    """Set the number of worker processes of a model and wait until they are ready.
+
+    Example: mintage models scale digits 2
+    """
     with friendly_errors(), connect(api) as client:
         client.begin_scale(name, workers)
         _print_one(follow(client, name), as_json)
@@ -89,7 +107,10 @@ def scale(
 
 @models.command()
 def watch(name: NameArgument, api: ApiOption = DEFAULT_API, as_json: JsonOption = False) -> None:
-    """Show how the loading or scaling of a model goes on, whoever began it, and wait for its end."""
+    """Show how the loading or scaling of a model goes on, whoever began it, and wait for its end.
+
+    Example: mintage models watch digits
+    """
     with friendly_errors(), connect(api) as client:
         _print_one(follow(client, name), as_json)
 

@@ -14,20 +14,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.console import (
-    DEFAULT_API,
-    ApiOption,
-    JsonOption,
-    connect,
-    errors_console,
-    fail,
-    friendly_errors,
-    print_json,
-)
+from service.cli.console import DEFAULT_API, ApiOption, JsonOption, connect, errors_console, fail, friendly_errors
 from service.cli.explore.again import again
 from service.cli.explore.drawing import draw_formulas
 from service.cli.explore.options import FpsOption
 from service.cli.formula_options import ClassOption, LatentOption
+from service.cli.json_lines import print_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sized
@@ -67,7 +59,11 @@ def sample(
     api: ApiOption = DEFAULT_API,
     as_json: JsonOption = False,
 ) -> None:
-    """Generate images; the same model, seed and index, or the same formula, always give the same image."""
+    """Generate images; the same model, seed and index, or the same formula, always give the same image.
+
+    Example: mintage sample digits-generator -n 64 --seed 7 -o grid.png
+    mintage sample digits-generator --latent 'slerp(7#1, 7#2, 0:1:64)' -o walk.webp
+    """
     if latent:
         if count is not None or first_index:
             fail("--latent says itself what is drawn; --count and --first-index belong to samples")

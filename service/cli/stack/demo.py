@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.cli import interrupts
-from service.cli.console import FAILED, console, fail, friendly_errors
+from service.cli.console import FAILED, JsonOption, console, fail, friendly_errors
+from service.cli.json_lines import print_json
 
 if TYPE_CHECKING:
     from mintage.client import Client
@@ -35,15 +36,19 @@ LEASE_S = 5  # short, so that the shard of the killed worker is soon taken back
 def demo(
     folder: Annotated[Path, typer.Option(help="Folder for everything; made if missing.")] = Path("var/demo"),
     seconds: Annotated[float, typer.Option(min=5, help="Seconds of training at most.")] = 110.0,
+    as_json: JsonOption = False,
 ) -> None:
-    """Train on the bundled digits, serve over gRPC, mint 2,000 images, kill a worker meanwhile, score the result."""
+    """Train on the bundled digits, serve over gRPC, mint 2,000 images, kill a worker meanwhile, score the result.
+
+    Example: mintage demo --folder var/demo
+    """
     from service.cli.stack.demo_report import Report
     from service.cli.stack.up import bring_up
     from service.processes.stack import Stack
 
     interrupts.install()
     start = time.monotonic()
-    with friendly_errors():
+    with friendly_errors(), contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
         report = Report(folder.resolve(), console())
         train(report, seconds)
         pack(report)
@@ -58,7 +63,9 @@ def demo(
                 check(report, client, stack, job)
                 score(report, client, job)
             report.title(7, "Stop")
-        finish(report, stack, time.monotonic() - start)
+        path = finish(report, stack, time.monotonic() - start)
+    if as_json:
+        print_json({"report": str(path), "facts": report.facts, "seconds": time.monotonic() - start})
 
 
 def run_of(report: Report, model: str) -> Path:
@@ -243,8 +250,8 @@ def score(report: Report, client: Client, job: Job) -> None:
     )
 
 
-def finish(report: Report, stack: Stack, seconds: float) -> None:
-    """Print what was made, and what to try next."""
+def finish(report: Report, stack: Stack, seconds: float) -> Path:
+    """Print what was made, and what to try next; returns the path of the report."""
     left = stack.supervisor.leftovers()
     if left:
         fail(f"these processes are left: {left}", FAILED)
@@ -259,6 +266,7 @@ def finish(report: Report, stack: Stack, seconds: float) -> None:
     output.print(
         f"\nnext: ./mint up --state {report.folder}/state, then in another shell: ./mint models ls", soft_wrap=True
     )
+    return path
 
 
 def register(app: typer.Typer) -> None:

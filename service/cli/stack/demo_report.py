@@ -57,6 +57,11 @@ class Report:
         self.say(f"{name:<18} {value}")
         self._steps[-1].facts.append((name, value))
 
+    @property
+    def facts(self) -> dict[str, dict[str, str]]:
+        """The facts of each step, by its title."""
+        return {step.title: dict(step.facts) for step in self._steps}
+
     def headline(self, value: str, text: str) -> None:
         """Keep what the first screen of the page tells: a short value, and what it is."""
         self._tiles.append((value, text))

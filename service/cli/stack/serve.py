@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from service.cli.console import FAILED, fail, friendly_errors
+from service.cli.console import FAILED, JsonOption, fail, friendly_errors
+from service.cli.json_lines import print_json
+
+JsonLogOption = Annotated[bool, typer.Option("--json", help="Print one JSON object per line: log as JSON.")]
 
 
 class Role(StrEnum):
@@ -19,11 +23,16 @@ class Role(StrEnum):
     worker = "worker"
 
 
-def serve(role: Annotated[Role, typer.Argument(help="The process.")]) -> None:
-    """Run one process until SIGTERM; its settings are MINTAGE_* variables (see `mintage settings`)."""
+def serve(role: Annotated[Role, typer.Argument(help="The process.")], as_json: JsonLogOption = False) -> None:
+    """Run one process until SIGTERM; its settings are MINTAGE_* variables (see `mintage settings`).
+
+    Example: mintage serve api
+    """
     from service.settings import settings
 
     with friendly_errors():
+        if as_json:
+            os.environ["MINTAGE_LOG_FORMAT"] = "json"
         if role is Role.api:
             from service.api import server
 
@@ -42,8 +51,11 @@ def serve(role: Annotated[Role, typer.Argument(help="The process.")]) -> None:
             worker.run(settings())
 
 
-def check(role: Annotated[Role, typer.Argument(help="The process.")]) -> None:
-    """Check whether a process does its work; exit status 0 if so, 1 if not. For container health checks."""
+def check(role: Annotated[Role, typer.Argument(help="The process.")], as_json: JsonOption = False) -> None:
+    """Check whether a process does its work; exit status 0 if so, 1 if not. For container health checks.
+
+    Example: mintage check worker
+    """
     import asyncio
 
     from service.processes import checks
@@ -53,7 +65,10 @@ def check(role: Annotated[Role, typer.Argument(help="The process.")]) -> None:
         problem = asyncio.run(checks.problem(role.value, settings()))
     if problem is not None:
         fail(f"{role.value}: {problem}", FAILED)
-    typer.echo(f"{role.value}: ok")
+    if as_json:
+        print_json({"process": role.value, "ok": True})
+    else:
+        typer.echo(f"{role.value}: ok")
 
 
 def register(app: typer.Typer) -> None:

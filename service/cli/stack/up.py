@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.cli import interrupts
-from service.cli.console import FAILED, errors_console, fail, friendly_errors
+from service.cli.console import FAILED, JsonOption, errors_console, fail, friendly_errors
+from service.cli.json_lines import print_json
 from service.cli.stack import shipped
 
 if TYPE_CHECKING:
@@ -34,8 +35,12 @@ def up(
         int,
         typer.Option(min=0, max=64, help="Workers for bulk jobs; 0 chooses one more than there are cores, at most 8."),
     ] = 0,
+    as_json: JsonOption = False,
 ) -> None:
-    """Run Valkey, TorchServe, the API, the dispatcher and the workers until Ctrl-C, with the shipped models."""
+    """Run Valkey, TorchServe, the API, the dispatcher and the workers until Ctrl-C, with the shipped models.
+
+    Example: mintage up --state var/mintage --workers 2
+    """
     from service.addresses import read_address
     from service.processes.stack import Stack, default_workers
     from service.settings import Settings
@@ -55,7 +60,7 @@ def up(
                 wanted = stack.overrides["MINTAGE_LOAD_MODELS"] = shipped.pack_missing(folder / "archives")
                 bring_up(stack)
                 wait_for_models(stack, {pair.partition("=")[0] for pair in wanted.split(",") if pair})
-                wait_for_ctrl_c(stack)
+                wait_for_ctrl_c(stack, as_json=as_json)
         except KeyboardInterrupt:
             errors_console().print("stopped; nothing is left running")
 
@@ -116,8 +121,12 @@ def wait_for_models(stack: Stack, names: set[str]) -> None:
         output.print(f"not ready yet: {', '.join(sorted(missing))}; `mintage models ls` says more")
 
 
-def wait_for_ctrl_c(stack: Stack) -> None:
+def wait_for_ctrl_c(stack: Stack, *, as_json: bool) -> None:
     """Print where things are, then wait until a signal raises KeyboardInterrupt."""
+    if as_json:
+        places = {"archives": str(stack.settings.archives), "outputs": stack.settings.outputs}
+        print_json({"api": stack.api_address, **places, "logs": str(stack.state / "logs")})
+        interrupts.wait()
     output = errors_console()
     output.print(f"[bold]Mintage is up[/bold]; gRPC API on {stack.api_address}, Ctrl-C stops everything")
     output.print(

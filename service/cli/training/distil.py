@@ -77,7 +77,7 @@ def distil(
     Images are shifted, rotated and scaled; the student may be another one's teacher. The same command resumes a run;
     Ctrl-C saves it.
 
-    `mintage distil models/digits-ssgan --data mnist/ --run runs/student --set keep=0.95`
+    Example: mintage distil models/digits-ssgan --data mnist/ --run runs/student --set keep=0.95
     """
     from training.recipes import StudentRecipe
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from service.cli.console import console, print_json, table
+from service.cli.console import console, table
+from service.cli.json_lines import print_json
 
 if TYPE_CHECKING:
     from training.data import LabelledImages, Options

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.console import friendly_errors
+from service.cli.console import JsonOption, friendly_errors
+from service.cli.json_lines import print_json
 from service.cli.training.pack import KindChoice
 
 if TYPE_CHECKING:
@@ -49,8 +50,12 @@ def export(
             "that were trained before these were stored.",
         ),
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Copy what serving reads of a run: configuration, weights, concepts, card, samples. The copy can be packed."""
+    """Copy what serving reads of a run: configuration, weights, concepts, card, samples. The copy can be packed.
+
+    Example: mintage export runs/photos photos-dcgan --half
+    """
     from training.export import export as export_run
 
     with friendly_errors():
@@ -63,8 +68,11 @@ def export(
             discriminator="int8" if small_discriminator else "float",
             real=real,
         )
-    megabytes = sum(path.stat().st_size for path in made.rglob("*") if path.is_file()) / 1e6
-    typer.echo(f"{made}: {megabytes:.1f} MB")
+    size = sum(path.stat().st_size for path in made.rglob("*") if path.is_file())
+    if as_json:
+        print_json({"folder": str(made), "bytes": size})
+    else:
+        typer.echo(f"{made}: {size / 1e6:.1f} MB")
 
 
 def _training_images(run: Path, source: str) -> LabelledImages:

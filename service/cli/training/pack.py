@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.console import JsonOption, fail, friendly_errors, print_json
+from service.cli.console import JsonLinesOption, fail, friendly_errors
+from service.cli.json_lines import print_json_lines
 
 if TYPE_CHECKING:
     from handlers.compute.precision import PrecisionChoice
@@ -68,11 +69,13 @@ def pack(
             "units for it, else float32."
         ),
     ] = PrecisionOption.auto,
-    as_json: JsonOption = False,
+    as_json: JsonLinesOption = False,
 ) -> None:
     """Pack a run into archives. Equal runs give equal bytes, so an archive's sha256 is the model's identity.
 
     `mintage pack runs/ssgan-digits --name digits` writes digits-generator.mar and digits-classifier.mar.
+
+    Example: mintage pack runs/ssgan-digits --name digits
     """
     stem = name or _name_of(run)
     if not re.fullmatch(r"[a-z0-9](?:[a-z0-9-]{0,50}[a-z0-9])?", stem):
@@ -80,7 +83,7 @@ def pack(
     with friendly_errors():
         packed = _packed(run, kind, output, stem, micro_batch=micro_batch, precision=precision.value)
     if as_json:
-        print_json(packed)
+        print_json_lines(packed)
         return
     for archive in packed:
         typer.echo(f"{archive['path']}  {archive['bytes']:,} bytes  sha256 {archive['digest']}")

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.console import JsonOption, console, friendly_errors, print_json, table
+from service.cli.console import JsonOption, console, friendly_errors, table
 from service.cli.data_options import SOURCES, JpegOption, LimitOption, MaxDamagedOption, bars, data_options, load_splits
+from service.cli.json_lines import print_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,6 +63,8 @@ def probe(
     """Train a linear classifier on the features that a DCGAN's discriminator learnt without labels.
 
     Writes a run folder to pack and serve: a classifier whose p(generated) is the discriminator's judgement.
+
+    Example: mintage probe runs/photos --data cifar10/ --labels-per-class 100
     """
     from training.errors import RecipeError
 

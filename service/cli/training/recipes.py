@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.console import JsonOption, console, friendly_errors, print_json, table
+from service.cli.console import JsonLinesOption, console, friendly_errors, table
+from service.cli.json_lines import print_json_lines
 
 if TYPE_CHECKING:
     from training.recipes import Recipe
@@ -18,15 +19,19 @@ if TYPE_CHECKING:
 
 def recipes(
     name: Annotated[str | None, typer.Argument(help="Show every field of this recipe.")] = None,
-    as_json: JsonOption = False,
+    as_json: JsonLinesOption = False,
 ) -> None:
-    """List the recipes with their source, cost and expected result."""
+    """List the recipes with their source, cost and expected result.
+
+    Example: mintage recipes
+    mintage recipes dcgan32
+    """
     from training.recipes import RECIPES, recipe_named
 
     with friendly_errors():
         shown = list(RECIPES.values()) if name is None else [recipe_named(name)]
     if as_json:
-        print_json([_values(recipe) for recipe in shown])
+        print_json_lines(_values(recipe) for recipe in shown)
     elif name is None:
         columns = ("recipe", "source", "cost", "expected result")
         console().print(table(columns, [(each.name, each.source, each.cost, each.expected) for each in shown]))

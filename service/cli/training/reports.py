@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import sys
 import time
@@ -12,7 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from service.cli.json_lines import print_json
+
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from training.loop.progress import Progress
     from training.recipes import Recipe
 
@@ -26,7 +29,7 @@ def reporter(recipe: Recipe, *, as_json: bool) -> Iterator[Report]:
     if not is_first_process():
         yield lambda _: None
     elif as_json:
-        yield lambda progress: print(json.dumps(dataclasses.asdict(progress)), flush=True)
+        yield lambda progress: print_json(dataclasses.asdict(progress))
     elif sys.stdout.isatty():
         with _bar(recipe) as report:
             yield report
@@ -37,24 +40,38 @@ def reporter(recipe: Recipe, *, as_json: bool) -> Iterator[Report]:
 
 @contextlib.contextmanager
 def _bar(recipe: Recipe) -> Iterator[Report]:
-    """Draw a progress bar with images per second, time left and losses."""
-    from rich import progress as rich_progress
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    """Draw a progress bar with count, images per second and time left, and below it the losses.
 
+    Losses have a line of their own: beside the bar they would push the others out of 80 columns.
+    """
+    from rich import progress as rich_progress
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.table import Column
+
+    whole = Column(no_wrap=True)
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[speed]}"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[losses]}"),
+        BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=6)),
+        TextColumn("{task.completed:,.0f}/{task.total:,.0f}", table_column=whole),
+        TextColumn("{task.fields[speed]}", table_column=whole),
+        TimeRemainingColumn(compact=True, table_column=whole),
     )
-    with rich_progress.Progress(*columns) as bar:
-        task = bar.add_task(recipe.name, total=recipe.images, speed="", losses="")
+
+    class Bar(rich_progress.Progress):
+        """The bar, and a line of text below it."""
+
+        below = recipe.name
+
+        def get_renderables(self) -> Iterator[RenderableType]:
+            yield self.make_tasks_table(self.tasks)
+            yield self.below
+
+    with Bar(*columns, expand=True) as bar:
+        task = bar.add_task(recipe.name, total=recipe.images, speed="")
 
         def report(progress: Progress) -> None:
             speed = f"{progress.images_per_second:,.0f} images/s"
-            bar.update(task, completed=progress.images_seen, speed=speed, losses=_measured(progress))
+            bar.below = f"{recipe.name}: {_measured(progress)}"
+            bar.update(task, completed=progress.images_seen, speed=speed)
 
         yield report
 

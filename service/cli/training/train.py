@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -23,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from service.cli.console import FAILED, fail
 from service.cli.data_options import (
     SOURCES,
     ChannelsOption,
@@ -35,6 +34,7 @@ from service.cli.data_options import (
     joined_splits,
     load_splits,
 )
+from service.cli.json_lines import print_json
 from service.cli.training.reports import Report, both, is_first_process, reporter, tensorboard_reporter
 
 if TYPE_CHECKING:
@@ -93,7 +93,12 @@ def train(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> None:
-    """Train a recipe. The same command resumes a run; Ctrl-C saves it; a larger --images extends it."""
+    """Train a recipe. The same command resumes a run; Ctrl-C saves it; a larger --images extends it.
+
+    Example: mintage train
+    mintage train dcgan32 --data photos/ --run runs/photos
+    mintage train dcgan32 --data photos/ --dry-run
+    """
     from training.errors import DivergedError, RecipeError, TrainingError
 
     flags = {"labels": labels, "seed": seed, "images": images, "max_seconds": max_seconds}
@@ -112,11 +117,14 @@ def train(
         with reporter(chosen, as_json=as_json) as printed, tensorboard_reporter(folder, wanted=tensorboard) as written:
             summary = _trained(chosen, folder, loaded, report=both(printed, written))
     except DivergedError as error:
-        raise _failure(error, status=1) from None
+        fail(str(error), FAILED)
     except (TrainingError, OSError) as error:
-        raise _failure(error, status=2) from None
+        fail(str(error))
     if is_first_process():
-        print(json.dumps(summary_values(summary)) if as_json else sentence(summary), flush=True)
+        if as_json:
+            print_json(summary_values(summary))
+        else:
+            print(sentence(summary), flush=True)
     if summary.ended == "stopped":
         raise typer.Exit(130)
 
@@ -226,9 +234,3 @@ def sentence(summary: Summary) -> str:
 def summary_values(summary: Summary) -> dict[str, Any]:
     """Return what `--json` prints at the end."""
     return {**dataclasses.asdict(summary), "run": str(summary.run)}
-
-
-def _failure(error: Exception, *, status: int) -> typer.Exit:
-    """Print one line on stderr and return the exit to raise."""
-    print(f"mintage: {error}", file=sys.stderr)
-    return typer.Exit(status)

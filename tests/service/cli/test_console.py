@@ -7,7 +7,8 @@ import typer
 from mintage.errors import ApiError, InputError, NotFound, Unavailable
 
 import service.errors
-from service.cli.console import friendly_errors, table
+from service.cli.console import console, friendly_errors, table
+from service.cli.json_lines import print_json
 from training.errors import DivergedError, RecipeError
 
 
@@ -73,3 +74,35 @@ def test_a_number_is_never_cut_in_a_narrow_terminal() -> None:
     with narrow.capture() as shown:
         narrow.print(table(("job", "work", "images", "created"), [row], right=("images",)))
     assert row[0] in shown.get() and row[2] in shown.get()
+
+
+COLUMNS = ("variable", "value", "meaning")
+LONG = [("MINTAGE_A", "7", "word " * 30), ("MINTAGE_B", "", "short")]
+
+
+def shown(width: int) -> str:
+    from rich.console import Console
+
+    screen = Console(width=width)
+    with screen.capture() as captured:
+        screen.print(table(COLUMNS, LONG))
+    return captured.get()
+
+
+def test_a_table_that_does_not_fit_becomes_a_block_for_each_thing() -> None:
+    lines = shown(60).splitlines()
+    assert max(map(len, lines)) <= 60
+    assert [line for line in lines if line.startswith("MINTAGE_")] == ["MINTAGE_A", "MINTAGE_B"]
+    assert [line.split() for line in lines[-2:]] == [["MINTAGE_B"], ["meaning", "short"]]
+
+
+def test_where_stdout_is_no_terminal_a_thing_has_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    console().print(table(COLUMNS, LONG))
+    lines = capsys.readouterr().out.splitlines()
+    assert len([line for line in lines if "word word" in line]) == 1
+    assert ("word " * 30).strip() in "\n".join(lines)
+
+
+def test_what_json_does_not_have_is_null(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"a": float("nan"), "b": [float("inf"), 1.5], "c": 2**64 - 1})
+    assert capsys.readouterr().out == '{"a": null, "b": [null, 1.5], "c": 18446744073709551615}\n'

@@ -96,7 +96,7 @@ def test_directions_are_listed_shown_exported_and_deleted(explore: Verb, address
     assert json.loads((tmp_path / "up.json").read_text()) == exported
     assert "deleted" in explore("directions", "faces", "rm", "up").stdout
     assert "no direction up" in explore("directions", "faces", "show", "up", "-o", str(path), status=2).stderr
-    assert "up" not in [each["name"] for each in json.loads(explore("directions", "faces", "ls", "--json").stdout)]
+    assert '"name": "up"' not in explore("directions", "faces", "ls", "--json").stdout
 
 
 def test_directions_are_found_and_saved(explore: Verb, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from service.cli import app
 from service.cli.jobs import control, files, verbs
-from service.cli.jobs.json_lines import plain
+from service.cli.json_lines import to_dict
 
 JOB = Job(
     name="jobs/a",
@@ -69,9 +69,9 @@ def test_each_verb_prints_one_object_per_line(
 
 
 def test_numbers_are_numbers_and_states_are_what_the_option_takes() -> None:
-    found = plain(JOB)
+    found = to_dict(JOB)
     assert found["state"] == "partially_succeeded"
     assert found["sample"]["format"] == "webdataset"
     assert (found["sample"]["seed"], found["progress"]["images_total"]) == (2**64 - 1, 2**40)
     assert found["labels"] == {"a": "1"} and found["create_time"] == "2023-11-14T22:13:20Z"
-    assert plain(Shard(state=Shard.STATE_READY, index=4))["state"] == "ready"
+    assert to_dict(Shard(state=Shard.STATE_READY, index=4))["state"] == "ready"

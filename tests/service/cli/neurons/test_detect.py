@@ -45,7 +45,7 @@ def detect(at: World, *arguments: object, status: int = 0) -> Any:
 
 
 def test_photographs_are_resized_and_every_concept_is_told(at: World, photographs: list[Path]) -> None:
-    found = json.loads(detect(at, *photographs, "--json").stdout)
+    found = [json.loads(line) for line in detect(at, *photographs, "--json").stdout.splitlines()]
     assert [one["image"] for one in found] == [str(path) for path in photographs]
     assert [[each["concept"] for each in one["concepts"]] for one in found] == [["dark", "light"]] * 2
     assert [one["concepts"][1]["detected"] for one in found] == [True, False]

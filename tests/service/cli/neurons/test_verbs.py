@@ -106,6 +106,19 @@ def test_a_class_is_a_concept_too_and_json_has_every_number(run: Path, data: Pat
     assert "random linear filter" not in {row["name"] for row in values["rows"]}
 
 
+def test_what_was_found_is_not_replaced_unless_told(run: Path, data: Path) -> None:
+    assert found(run, data, "--no-match").exit_code == 0
+    before = (run / "neurons/face/table.json").stat().st_mtime_ns
+
+    again = found(run, data, "--no-match")
+
+    assert again.exit_code == 2
+    assert "has the concept 'face' already; --replace searches again" in again.stderr
+    assert (run / "neurons/face/table.json").stat().st_mtime_ns == before
+    assert found(run, data, "--no-match", "--replace").exit_code == 0
+    assert (run / "neurons/face/table.json").stat().st_mtime_ns > before
+
+
 def test_another_concept_leaves_the_first(run: Path, data: Path) -> None:
     assert found(run, data, "--no-match").exit_code == 0
     assert invoke("find", run, "--concept", "other", "--data", data / "both", "--filters", 0).exit_code == 0

@@ -44,14 +44,19 @@ def mintage(at: World, monkeypatch: pytest.MonkeyPatch) -> Any:
     return run
 
 
+def read_lines(text: str) -> list[dict[str, Any]]:
+    """Read one object per line."""
+    return [json.loads(line) for line in text.splitlines()]
+
+
 def test_models_are_listed_as_a_table_and_as_json(mintage: Any) -> None:
     table = mintage("models", "ls").stdout
     assert "digits" in table
     assert "classifier" in table
-    found = json.loads(mintage("models", "ls", "--json").stdout)
+    found = read_lines(mintage("models", "ls", "--json").stdout)
     assert [(model["name"], model["state"]) for model in found] == [
-        ("models/digits", "STATE_READY"),
-        ("models/judge", "STATE_READY"),
+        ("models/digits", "ready"),
+        ("models/judge", "ready"),
     ]
     assert found[0]["shape"] == {"height": 8, "width": 6, "channels": 1}
 
@@ -95,7 +100,7 @@ def test_images_are_classified(mintage: Any, tmp_path: Path) -> None:
     table = mintage("classify", "judge", *paths).stdout
     assert "nought" in table
     assert "100.0% ████████████" in table
-    found = json.loads(mintage("classify", "judge", *paths, "--top", 2, "--json").stdout)
+    found = read_lines(mintage("classify", "judge", *paths, "--top", 2, "--json").stdout)
     assert [len(one["classes"]) for one in found] == [2, 2]
     assert found[1]["classes"][0] == {"class": "two", "probability": 1.0}
     assert (found[1]["image"], found[1]["generated"]) == (str(paths[1]), 1.0)
@@ -159,7 +164,7 @@ def test_every_setting_is_listed_and_secrets_are_masked(mintage: Any, monkeypatc
     monkeypatch.setenv("MINTAGE_MAX_CALLS", "17")
     from service.settings import Settings
 
-    found = {one["variable"]: one for one in json.loads(mintage("settings", "--json").stdout)}
+    found = {one["variable"]: one for one in read_lines(mintage("settings", "--json").stdout)}
     assert set(found) == {f"MINTAGE_{name.upper()}" for name in Settings.model_fields}
     assert (found["MINTAGE_MAX_CALLS"]["value"], found["MINTAGE_MAX_CALLS"]["default"]) == (17, 1024)
     assert all(one["meaning"] for one in found.values())

@@ -28,7 +28,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_both_networks_are_packed_under_the_name_and_their_digests_are_told(run: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(APP, [str(run), "--name", "digits", "-o", str(tmp_path), "--json"])
     assert result.exit_code == 0
-    archives = json.loads(result.stdout)
+    archives = [json.loads(line) for line in result.stdout.splitlines()]
     assert [Path(archive["path"]).name for archive in archives] == ["digits-generator.mar", "digits-classifier.mar"]
     for archive in archives:
         content = Path(archive["path"]).read_bytes()
@@ -41,7 +41,7 @@ def test_a_run_without_a_classifier_becomes_a_generator_and_a_discriminator(tmp_
 
     result = CliRunner().invoke(APP, [str(tmp_path / "nets"), "-o", str(tmp_path), "--json"])
 
-    assert [Path(archive["path"]).name for archive in json.loads(result.stdout)] == [
+    assert [Path(archive["path"]).name for archive in map(json.loads, result.stdout.splitlines())] == [
         "nets-generator.mar",
         "nets-discriminator.mar",
     ]
@@ -52,7 +52,9 @@ def test_an_autoencoder_becomes_one_archive_of_neurons(tmp_path: Path) -> None:
 
     result = CliRunner().invoke(APP, [str(run), "-o", str(tmp_path), "--json"])
 
-    assert [Path(archive["path"]).name for archive in json.loads(result.stdout)] == ["mind-neurons.mar"]
+    assert [Path(archive["path"]).name for archive in map(json.loads, result.stdout.splitlines())] == [
+        "mind-neurons.mar"
+    ]
 
 
 def test_the_name_is_the_run_folders_own_and_people_get_a_line_an_archive(run: Path, tmp_path: Path) -> None:
@@ -94,7 +96,7 @@ def test_the_precision_is_written_into_the_archive_and_is_part_of_its_digest(run
     digests = set()
     for precision in ("auto", "float32", "bfloat16"):
         options = ["--kind", "generator", "--precision", precision, "-o", str(tmp_path / precision), "--json"]
-        [archive] = json.loads(CliRunner().invoke(APP, [str(run), *options]).stdout)
+        archive = json.loads(CliRunner().invoke(APP, [str(run), *options]).stdout)
         with zipfile.ZipFile(archive["path"]) as packed:
             assert json.loads(packed.read("serving.json"))["precision"] == precision
         digests.add(archive["digest"])

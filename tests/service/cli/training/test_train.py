@@ -33,7 +33,7 @@ def app() -> typer.Typer:
 def test_recipes_are_listed_with_cost_and_expected_result(app: typer.Typer) -> None:
     result = CliRunner().invoke(app, ["recipes", "--json"])
 
-    listed = json.loads(result.stdout)
+    listed = [json.loads(line) for line in result.stdout.splitlines()]
     assert {"ssgan-digits", "ssgan-mnist", "gan-mnist", "dcgan64"} <= {recipe["name"] for recipe in listed}
     assert all(recipe["source"] and recipe["cost"] and recipe["expected"] for recipe in listed)
 
