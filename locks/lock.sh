@@ -12,3 +12,5 @@ lock service.txt --extra cli --extra service
 lock torchserve.txt --extra cli --extra training --extra handlers --extra service --group torch-needs
 lock all.txt --extra cli --extra service --extra training --extra handlers --extra local --extra neurons --group torch-needs
 lock test.txt --extra cli --extra service --extra training --extra handlers --extra local --extra neurons --extra parquet --extra tensorboard --extra test --group torch-needs
+# The readers of the field, for the tests marked `readers`; of what both have, the versions of test.txt.
+lock readers.txt --extra readers --constraint locks/test.txt

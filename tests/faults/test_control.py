@@ -72,7 +72,7 @@ def test_failed_shards_are_retried_and_the_others_left_alone(engine: Engine) -> 
     manifest = json.loads((Path(job.output_uri) / "manifest.json").read_bytes())
     assert (manifest["state"], manifest["round"], len(manifest["shards"])) == ("SUCCEEDED", 1, 2)
     assert manifest["root_digest"] == job.root_digest
-    assert engine.read_shard(job.name, 1) == files(job)["000001.tar"]
+    assert engine.read_shard(job.name, 1) == files(job)["data/train-00001-of-00002.tar"]
     assert files(job) == undisturbed(engine)
 
 

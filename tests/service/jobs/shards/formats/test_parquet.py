@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-import pytest
 from PIL import Image
 
 from service.jobs.dispatch.finalize import finalize
@@ -63,16 +61,3 @@ def test_the_dataset_card_says_what_the_images_are(tmp_path: Path) -> None:
     size_bytes = sum(path.stat().st_size for path in (folder / "data").iterdir())
     assert "config_name: default" in facts and f"num_bytes: {size_bytes}\n    num_examples: 10\n" in facts
     assert "README.md" in json.loads((folder / "manifest.json").read_bytes())["files"]
-
-
-@pytest.mark.skipif(importlib.util.find_spec("datasets") is None, reason="the extra `datasets` is not installed")
-def test_hugging_face_datasets_shows_the_images(tmp_path: Path) -> None:
-    from datasets import Image as ImageFeature  # type: ignore[import-not-found, unused-ignore]
-    from datasets import load_dataset
-
-    folder = finished(tmp_path / "outputs")
-    rows = load_dataset(str(folder), split="train", cache_dir=str(tmp_path / "cache"))
-    assert isinstance(rows.features["image"], ImageFeature) and rows["index"][:] == list(range(10))
-    assert (np.stack([np.asarray(row["image"]) for row in rows]) == pictures(range(10), PLAN)).all()
-    other = finished(tmp_path / "others", sample_plan(format="parquet", job="02", count=3))
-    assert load_dataset(str(other), split="train", cache_dir=str(tmp_path / "cache"))["index"][:] == [0, 1, 2]
