@@ -1,15 +1,14 @@
-"""What the verbs that load images share: the options, the bars while images are decoded, and what is said of damage."""
+"""What the verbs that load images share: the options, the bars while images are decoded, and what is said of them."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import logging
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,12 +20,11 @@ if TYPE_CHECKING:
     from training.data import LabelledImages, Options, Split
 
 PLAIN_INTERVAL_S = 5.0  # between two lines in a log
-SHOWN_CHARACTERS = 300  # of what is said of damaged images
 
 SOURCES = (
     "`digits` (ship with Mintage), a folder (of MNIST's IDX files, CIFAR's binary batches, Parquet files, WebDataset "
-    "tars such as a sample job's, a folder of images a class, or images alone), a file (.parquet, .tar, CIFAR's "
-    ".tar.gz), or hf:OWNER/NAME of the Hugging Face hub"
+    "tars, a folder of images a class, or images alone), the output of a sample job, a file (.parquet, .tar, .tar.gz), "
+    "or hf:OWNER/NAME of the Hugging Face hub"
 )
 
 SizeOption = Annotated[
@@ -44,7 +42,12 @@ ChannelsOption = Annotated[
 ]
 LimitOption = Annotated[
     int | None,
-    typer.Option("--limit", metavar="N", help="At most so many images of each split.", show_default="all"),
+    typer.Option(
+        "--limit",
+        metavar="N",
+        help="At most so many images of each split: the first of each class in turn.",
+        show_default="all",
+    ),
 ]
 MaxDamagedOption = Annotated[
     int | None,
@@ -74,6 +77,12 @@ class Splits:
     train: LabelledImages
     test: LabelledImages | None
 
+    def account(self) -> dict[str, Any]:
+        """Return what was loaded and what was passed over, as the field `data` of a verb's JSON."""
+        from training.data.account import account
+
+        return {"train": account(self.train), "test": None if self.test is None else account(self.test)}
+
 
 def data_options(
     *,
@@ -95,7 +104,7 @@ def data_options(
 
 
 def load_splits(source: str, options: Options, *, progress: Progress | None = None) -> Splits:
-    """Load a source's training images and, if it has some, its test images.
+    """Load a source's training images and, if it has some, its test images, and print one line about them.
 
     Args:
         source: as `training.data.load` takes it.
@@ -108,8 +117,9 @@ def load_splits(source: str, options: Options, *, progress: Progress | None = No
     from training.data import has_split
 
     with contextlib.nullcontext(progress) if progress is not None else bars() as shown:
-        train = load_split(source, "train", options, progress=shown)
-        test = load_split(source, "test", options, progress=shown) if has_split(source, "test") else None
+        train = _loaded(source, "train", options, progress=shown)
+        test = _loaded(source, "test", options, progress=shown) if has_split(source, "test") else None
+        _tell(train, test)
     return Splits(train, test) if test is None else _with_the_same_classes(train, test)
 
 
@@ -126,6 +136,15 @@ def joined_splits(sources: Sequence[Splits]) -> Splits:
     return _with_labels_in_both(train, joined(tests)) if tests else Splits(train, None)
 
 
+def without_labels_of_others(splits: Splits) -> Splits:
+    """Take the labels from test images of other classes than the training images, where labels are not learnt."""
+    from training.data import common_classes, without_labels
+
+    if splits.test is None or common_classes([splits.train, splits.test]) == splits.train.classes:
+        return splits
+    return Splits(splits.train, without_labels(splits.test))
+
+
 def _with_labels_in_both(train: LabelledImages, test: LabelledImages) -> Splits:
     """Take the labels from test images if the training images could not keep theirs."""
     from training.data import without_labels
@@ -134,29 +153,42 @@ def _with_labels_in_both(train: LabelledImages, test: LabelledImages) -> Splits:
 
 
 def _with_the_same_classes(train: LabelledImages, test: LabelledImages) -> Splits:
-    """Give a split in which the last classes do not occur, for want of images, the classes of the other one."""
-    classes = max(train.classes, test.classes, key=len)
-    alike = all(split.classes and split.classes == classes[: len(split.classes)] for split in (train, test))
-    if not alike:
-        return Splits(train, test)
-    return Splits(dataclasses.replace(train, classes=classes), dataclasses.replace(test, classes=classes))
+    """Give a split in which some classes do not occur, for want of images, the classes of the other one."""
+    from training.data import common_classes, with_classes
+
+    classes = common_classes([train, test])
+    return Splits(with_classes(train, classes), with_classes(test, classes)) if classes else Splits(train, test)
 
 
 def load_split(source: str, split: Split, options: Options, *, progress: Progress) -> LabelledImages:
-    """Load one split, and say how far it is and which images were damaged; see `load_splits`."""
+    """Load one split and print one line about it; see `load_splits`."""
+    images = _loaded(source, split, options, progress=progress)
+    _tell(images)
+    return images
+
+
+def _loaded(source: str, split: Split, options: Options, *, progress: Progress) -> LabelledImages:
+    """Load one split, and say how far it is."""
     from training.data import load
 
-    with _warnings_told():
-        return load(
-            source,
-            split,
-            size=options.size,
-            channels=options.channels,
-            limit=options.limit,
-            max_damaged=options.max_damaged,
-            jpeg_quality=options.jpeg_quality,
-            on_progress=_decoding(progress, f"decoding {source} {split}"),
-        )
+    return load(
+        source,
+        split,
+        size=options.size,
+        channels=options.channels,
+        limit=options.limit,
+        max_damaged=options.max_damaged,
+        jpeg_quality=options.jpeg_quality,
+        on_progress=_decoding(progress, f"decoding {source} {split}"),
+    )
+
+
+def _tell(train: LabelledImages, test: LabelledImages | None = None) -> None:
+    """Print what was loaded and what was passed over on stderr; of several processes the first does."""
+    from training.data.account import line
+
+    if os.environ.get("RANK", "0") == "0":
+        typer.echo(line(train, test), err=True)
 
 
 @contextlib.contextmanager
@@ -212,25 +244,3 @@ def _plain_lines(what: str) -> Callable[[int, int | None], None]:
         typer.echo(f"{what}: {done:,}{'' if total is None else f' of {total:,}'} images", err=True)
 
     return report
-
-
-class _ToldOnStderr(logging.Handler):
-    """Prints what the reading of data warns of as a line on stderr."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print one record, cut where it would fill the screen."""
-        message = " ".join(record.getMessage().split())
-        printable = "".join(c if c.isprintable() else "?" for c in message)
-        cut = printable if len(printable) <= SHOWN_CHARACTERS else printable[:SHOWN_CHARACTERS] + " ..."
-        typer.echo(f"mintage: {cut}", err=True)
-
-
-@contextlib.contextmanager
-def _warnings_told() -> Iterator[None]:
-    """Print warnings while data is read; without a handler Python would print them bare."""
-    logger, handler = logging.getLogger("training.data"), _ToldOnStderr(logging.WARNING)
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)

@@ -16,8 +16,10 @@ from service.validation import Violations
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FOLDER_FORMATS = ("PNG", "JPEG", "WEBP")
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # as Pillow names them; training reads the same
+FORMATS_SHOWN = "PNG, JPEG, WebP, BMP, GIF, TIFF or PPM"
+ENDINGS = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
+UNREAD_ENDINGS = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd", ".tga", ".exr", ".dng", ".nef", ".cr2", ".arw")
 CHANNELS = (1, 3)  # what an image file can hold here
 
 # Pillow only warns between one and two times its own limit of pixels; here that is an error like any other.
@@ -30,7 +32,7 @@ def decode(
     """Decode image files that must all have one size; colour is converted, transparency is laid on white.
 
     Args:
-        files: PNG, JPEG, WebP, BMP or GIF (first frame).
+        files: PNG, JPEG, WebP, BMP, GIF, TIFF or PPM, as their content tells; of several frames the first.
         height: of every image in pixels, after its EXIF orientation is applied.
         width: as height.
         channels: 1 for grey, 3 for RGB: what the pixels are converted to.
@@ -65,7 +67,7 @@ def decode_fitted(
     The largest centred part of the wanted aspect is kept and resized with Lanczos's filter, as for training data.
 
     Args:
-        file: PNG, JPEG or WebP.
+        file: as `decode` takes it.
         height: wanted, in pixels.
         width: wanted, in pixels.
         channels: 1 for grey, 3 for RGB.
@@ -78,14 +80,14 @@ def decode_fitted(
     """
     if not file:
         raise UnreadableImageError("is empty")
-    with _opened(file, max_pixels, FOLDER_FORMATS) as image:
+    with _opened(file, max_pixels) as image:
         if image.width * image.height > max_pixels:
             raise _too_many_pixels(image.size, max_pixels)
         try:
             image.load()
             pixels = _pixels(ImageOps.exif_transpose(image), channels)
             return fitted(pixels, height, width), pixels.shape[:2] != (height, width)
-        except MemoryError:
+        except (MemoryError, UnreadableImageError):
             raise
         except Exception as error:  # decoders raise nearly anything on damaged files
             raise UnreadableImageError("cannot be decoded: the file is damaged or incomplete") from error
@@ -110,19 +112,14 @@ def _decode(file: bytes, height: int, width: int, channels: int, max_pixels: int
     return pixels
 
 
-def _opened(file: bytes, max_pixels: int, formats: tuple[str, ...] = FORMATS) -> Image.Image:
+def _opened(file: bytes, max_pixels: int) -> Image.Image:
     """Open an image file; reads the header only."""
     try:
-        return Image.open(io.BytesIO(file), formats=formats)
+        return Image.open(io.BytesIO(file), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UnreadableImageError(f"has more than {max_pixels:,} pixels") from error
     except Exception as error:  # as above
-        raise UnreadableImageError(f"is no {_listed(formats)} file") from error
-
-
-def _listed(formats: tuple[str, ...]) -> str:
-    names = ["WebP" if name == "WEBP" else name for name in formats]
-    return f"{', '.join(names[:-1])} or {names[-1]}"
+        raise UnreadableImageError(f"is no {FORMATS_SHOWN} file") from error
 
 
 def _too_many_pixels(size: tuple[int, int], max_pixels: int) -> UnreadableImageError:
@@ -135,7 +132,9 @@ def _wrong_size(size: tuple[int, int], height: int, width: int) -> UnreadableIma
 
 def _pixels(image: Image.Image, channels: int) -> NDArray[np.uint8]:
     """Convert an image of any mode to uint8 [H, W, channels]."""
-    if image.mode.startswith("I") or image.mode == "F":
+    if image.mode == "F":
+        raise UnreadableImageError("holds floating-point pixels, whose range is unknown; save it with 8 or 16 bits")
+    if image.mode.startswith("I"):
         image = _from_16_bit(image)
     if image.has_transparency_data:
         coloured = image.convert("RGBA")

@@ -4,9 +4,11 @@
 | --- | --- |
 | `digits` | the first 10,000 and 2,000 images of MNIST, which ship with the project |
 | a folder | with MNIST's IDX files, CIFAR's binary batches, Parquet files, one folder per class, or images alone |
-| a folder | with WebDataset tars, such as the output of a sample job |
-| a file | `.parquet`, a WebDataset `.tar`, or CIFAR's `.tar.gz` |
+| a folder | with WebDataset tars, or what a sample job wrote |
+| a file | `.parquet`, a WebDataset `.tar` or `.tar.gz`, or CIFAR's |
 | `hf:owner/name` | a data set of the Hugging Face hub |
+
+docs/training.md has the layouts, and what is said of everything else.
 
 Image files are decoded once and then mapped from a cache; see `training.data.cache`. IDX files and CIFAR's batches hold
 pixels and are read directly.
@@ -14,19 +16,31 @@ pixels and are read directly.
 
 from __future__ import annotations
 
-import logging
+import dataclasses
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 from PIL import Image
 
-from training.data import cache, cifar, folder, hub, idx, parquet, webdataset
+from training.data import cache
 from training.data.decode import OnProgress, decode_into
+from training.data.formats import cifar, folder, hub, idx, parquet, webdataset
 from training.data.image import fitted
 from training.data.joined import joined, must_have_one_set_of_classes, names_of, without_labels
-from training.data.labelled import UNLABELLED, LabelledImages, Split, choose_labelled, class_names
+from training.data.labelled import (
+    BEYOND_LIMIT,
+    UNLABELLED,
+    LabelledImages,
+    Split,
+    choose_labelled,
+    common_classes,
+    limited,
+    with_classes,
+    with_names,
+)
 from training.data.options import Options
+from training.data.report import Report
 from training.data.splits import Format, ImageFiles, Pixels
 from training.data.taught import TaughtImages
 from training.errors import DataError
@@ -39,11 +53,13 @@ __all__ = [
     "Split",
     "TaughtImages",
     "choose_labelled",
+    "common_classes",
     "has_split",
     "joined",
     "load",
     "must_have_one_set_of_classes",
     "names_of",
+    "with_classes",
     "without_labels",
 ]
 
@@ -52,7 +68,7 @@ FORMATS = cast(
     tuple[Format, ...], (idx, cifar, parquet, webdataset, folder)
 )  # in order; the first that recognises a source reads it
 
-_log = logging.getLogger(__name__)
+DAMAGED = "damaged images"
 
 
 def load(
@@ -75,7 +91,7 @@ def load(
         size: (H, W); the largest centred crop of that aspect ratio is resized with a Lanczos filter. By default images
             are unchanged and must share one size.
         channels: 1 or 3 converts all images to grey or colour. By default grey if all are grey, else colour.
-        limit: largest number of images; the first ones, taken from each class in turn if classes are folders.
+        limit: largest number of images: the first ones of each class in turn, in the order of the source.
         max_damaged: largest number of damaged images to skip. By default the larger of 0.1 % and five, at most a tenth.
         jpeg_quality: 1 to 95; each resized image is compressed as JPEG of that quality (4:2:0) and decoded, so that
             images of several sources share one history of compression.
@@ -83,19 +99,25 @@ def load(
 
     Returns:
         Images uint8 [N, H, W, C], which may be read-only, and labels; all labels are -1 if the source has none.
+        What was not read, and why, stands beside them.
 
     Raises:
         DataError: if a file or folder, which is named, is missing, empty or damaged, or does not fit the options.
     """
     options = Options(size=size, channels=channels, limit=limit, max_damaged=max_damaged, jpeg_quality=jpeg_quality)
-    opened = _opened(source, split, limit)
+    name, report = _name(source), Report()
+    opened = _opened(source, split, limit, report)
     if isinstance(opened, Pixels):
-        return _from_pixels(opened, options, str(source))
-    decoded = cache.fetch(opened, options, lambda store: decode_into(store, opened, options, on_progress))
-    if decoded.damaged:
-        _log.warning("%s: skipped %d damaged images: %s", source, len(decoded.damaged), "; ".join(decoded.damaged[:3]))
-    names = class_names(decoded.labels, opened.classes, source=str(source))
-    return LabelledImages(decoded.images, decoded.labels, names, str(source), decoded.damaged, jpeg_quality)
+        loaded = _from_pixels(opened, options, report)
+    else:
+        decoded = cache.fetch(opened, options, lambda store: decode_into(store, opened, options, on_progress))
+        report.extend(decoded.skipped.passed_over)
+        report.pass_over(DAMAGED, *decoded.skipped.damaged)
+        loaded = LabelledImages(decoded.images, decoded.labels, opened.classes, damaged=decoded.skipped.damaged)
+    labels, classes = with_names(loaded.labels, loaded.classes, source=name)
+    return dataclasses.replace(
+        loaded, labels=labels, classes=classes, name=name, jpeg_quality=jpeg_quality, passed_over=report.passed_over
+    )
 
 
 def has_split(source: str | Path, split: Split) -> bool:
@@ -106,15 +128,15 @@ def has_split(source: str | Path, split: Split) -> bool:
     return _format_of(path).has_split(path, split)
 
 
-def _opened(source: str | Path, split: Split, limit: int | None) -> Pixels | ImageFiles:
+def _opened(source: str | Path, split: Split, limit: int | None, report: Report) -> Pixels | ImageFiles:
     """Open a split in its format."""
     if split not in ("train", "test"):
         raise DataError(f"there is no split {split!r}; choose train or test")
     if _is_hub(source):
-        return hub.open_split(str(source), split)
+        return hub.open_split(str(source), split, limit, report)
     path = _path(source)
     try:
-        return _format_of(path).open_split(path, split, limit)
+        return _format_of(path).open_split(path, split, limit, report)
     except OSError as error:
         raise DataError(f"{error.filename or path} cannot be read: {error.strerror or error}") from None
 
@@ -136,21 +158,43 @@ def _format_of(path: Path) -> Format:
         )
     found = next((known for known in FORMATS if known.recognises(path)), None)
     if found is None:
-        raise DataError(f"{path} is of no known format; expected a .parquet, a WebDataset .tar, or CIFAR's .tar.gz")
+        raise DataError(
+            f"{path} is of no known format; expected a .parquet, a WebDataset .tar or .tar.gz, or CIFAR's; unpack an "
+            "archive of another kind, and name its folder"
+        )
     return found
 
 
-def _from_pixels(pixels: Pixels, options: Options, source: str) -> LabelledImages:
-    """Bring stored pixels to the requested size and channels."""
-    images, quality = pixels.images, options.jpeg_quality
+def _name(source: str | Path) -> str:
+    """Return the name of a source, which goes into the run and its card.
+
+    Raises:
+        DataError: if it is not printable text in UTF-8.
+    """
+    name = str(source)
+    if not name.isprintable():
+        raise DataError(f"{name!a} has a name that is not printable text in UTF-8; rename it, or make a link to it")
+    return name
+
+
+def _from_pixels(pixels: Pixels, options: Options, report: Report) -> LabelledImages:
+    """Bring stored pixels to the requested number, size and channels."""
+    chosen = limited(pixels.labels, options.limit)
+    report.pass_over(BEYOND_LIMIT, count=len(pixels.labels) - len(chosen))
+    cut = len(chosen) < len(pixels.labels)
+    images = pixels.images[chosen] if cut else pixels.images
     as_they_are = options.size in (None, images.shape[1:3]) and options.channels in (None, images.shape[3])
-    if not as_they_are or quality is not None:
+    if not as_they_are or options.jpeg_quality is not None:
         plain = images[..., 0] if images.shape[3] == 1 else images
         images = np.stack(
             [
-                fitted(Image.fromarray(image), size=options.size, channels=options.channels, jpeg_quality=quality)
+                fitted(
+                    Image.fromarray(image),
+                    size=options.size,
+                    channels=options.channels,
+                    jpeg_quality=options.jpeg_quality,
+                )
                 for image in plain
             ]
         )
-    names = class_names(pixels.labels, pixels.classes, source=source)
-    return LabelledImages(images, pixels.labels, names, source, jpeg_quality=quality)
+    return LabelledImages(images, pixels.labels[chosen], pixels.classes)

@@ -3,7 +3,7 @@
     ~/.cache/mintage                 or MINTAGE_CACHE_DIR; `off` decodes every time, into memory
     ├── {key}/images.npy             uint8 [N, H, W, C]
     ├── {key}/labels.npy             int64 [N]
-    ├── {key}/about.json             digests, skipped images, and stamps of the written files
+    ├── {key}/about.json             digests, what was skipped, and stamps of the written files
     └── known/{question}.json        the key of a source, valid while its files' stamps are unchanged
 
 The key is a digest of the bytes of the source's files, of the options, and of the version of this cache. A folder is
@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -29,18 +30,19 @@ from typing import Any
 import numpy as np
 
 from training.data.options import Options
+from training.data.report import PassedOver
 from training.data.splits import ImageFiles
-from training.data.store import IMAGES_FILE, LABELS_FILE, DecodedImages, FileStore, MemoryStore, sha256
+from training.data.store import IMAGES_FILE, LABELS_FILE, DecodedImages, FileStore, MemoryStore, Skipped, sha256
 from training.errors import DataError
 
-VERSION = 1  # of the layout and of the decoding
+VERSION = 2  # of the layout and of the decoding
 FOLDER_VARIABLE = "MINTAGE_CACHE_DIR"
 OFF = "off"
 ABOUT_FILE = "about.json"
 TEMPORARY = ".new-"
 ABANDONED_S = 24 * 3600.0  # a temporary folder this old is taken for that of a dead process
 
-Build = Callable[[FileStore | MemoryStore], tuple[str, ...]]
+Build = Callable[[FileStore | MemoryStore], Skipped]
 
 
 def cache_folder() -> Path | None:
@@ -66,7 +68,7 @@ def fetch(files: ImageFiles, options: Options, build: Build) -> DecodedImages:
     Args:
         files: the split; a split without known files is decoded into memory.
         options: how to decode it.
-        build: decodes it into a store and returns the skipped damaged images.
+        build: decodes it into a store and returns what was skipped.
 
     Raises:
         DataError: if the cache cannot be written, the disk is full, or the files change meanwhile; and from `build`.
@@ -109,7 +111,7 @@ def _fingerprint_of_source(files: ImageFiles) -> str:
     digest = hashlib.sha256()
     for name, path in files.files:
         try:
-            stat = path.stat()
+            stat = path.lstat() if _leads_nowhere(path) else path.stat()
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror}") from None
         digest.update(repr((os.fsencode(name), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)).encode())
@@ -135,12 +137,17 @@ def _content_key(files: ImageFiles, options: Options) -> str:
     digest = hashlib.sha256(repr((VERSION, options, files.classes)).encode())
     for name, path in files.files:
         try:
-            with path.open("rb") as file:
+            with io.BytesIO() if _leads_nowhere(path) else path.open("rb") as file:
                 content = hashlib.file_digest(file, "sha256").digest()
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
         digest.update(repr((os.fsencode(name), content)).encode())
     return digest.hexdigest()
+
+
+def _leads_nowhere(path: Path) -> bool:
+    """Return whether a path is a broken link, which counts as a damaged image."""
+    return path.is_symlink() and not path.exists()
 
 
 def _opened(entry: Path) -> DecodedImages | None:
@@ -149,22 +156,31 @@ def _opened(entry: Path) -> DecodedImages | None:
     try:
         images = np.load(entry / IMAGES_FILE, mmap_mode="r", allow_pickle=False)
         labels = np.load(entry / LABELS_FILE, allow_pickle=False)
-        damaged = tuple(str(name) for name in about["damaged"])
+        skipped = Skipped(
+            tuple(str(name) for name in about["damaged"]),
+            tuple(PassedOver(str(reason), int(n), tuple(first)) for reason, n, first in about["passed_over"]),
+        )
         whole = images.dtype == np.uint8 and images.ndim == 4 and labels.dtype == np.int64
         whole = whole and labels.shape == images.shape[:1] and sha256(labels) == about["labels"]
         if not whole or (about["looks"] != _file_stamp(entry / IMAGES_FILE) and sha256(images) != about["images"]):
             return None
     except (OSError, EOFError, ValueError, KeyError, TypeError):
         return None
-    return DecodedImages(np.asarray(images), labels, damaged)
+    return DecodedImages(np.asarray(images), labels, skipped)
 
 
 def _write(new: Path, build: Build) -> None:
     """Decode into a folder."""
     with contextlib.closing(FileStore(new)) as store:
-        damaged = build(store)
+        skipped = build(store)
         images, labels = store.finish()
-    about = {"images": images, "labels": labels, "damaged": damaged, "looks": _file_stamp(new / IMAGES_FILE)}
+    about = {
+        "images": images,
+        "labels": labels,
+        "damaged": skipped.damaged,
+        "passed_over": [(each.reason, each.count, each.first) for each in skipped.passed_over],
+        "looks": _file_stamp(new / IMAGES_FILE),
+    }
     _write_json(new / ABOUT_FILE, about)
 
 

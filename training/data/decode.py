@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from training.data.image import DamagedImageError, decoded
 from training.data.labelled import MAX_CLASSES, UNLABELLED
 from training.data.options import MAX_SKIPPED, Options
+from training.data.report import Report, printable
 from training.data.splits import ImageFile, ImageFiles
+from training.data.store import Skipped
 from training.errors import DataError
 
 BUNDLE = 32  # images per task of a thread
@@ -45,13 +47,11 @@ class _ColourFoundError(Exception):
     """Raised when the first colour image follows grey ones."""
 
 
-def decode_into(
-    store: Store, files: ImageFiles, options: Options, on_progress: OnProgress | None = None
-) -> tuple[str, ...]:
+def decode_into(store: Store, files: ImageFiles, options: Options, on_progress: OnProgress | None = None) -> Skipped:
     """Decode a split into a store.
 
     Returns:
-        The damaged images that were skipped, each by name with the reason.
+        The damaged images that were skipped, and what else was passed over.
 
     Raises:
         DataError: if there is no image, too many are damaged, two differ in size, or a label is out of range.
@@ -82,28 +82,29 @@ class _Decoding:
         self._channels = channels
         self._first: tuple[str, tuple[int, ...]] | None = None
         self._damaged: list[str] = []
+        self._report = Report()
         self._seen = 0
 
-    def run(self, on_progress: OnProgress | None) -> tuple[str, ...]:
+    def run(self, on_progress: OnProgress | None) -> Skipped:
         """Decode the split; see `decode_into`."""
         for files, outcomes in self._outcomes():
             self._keep(files, outcomes)
             if on_progress is not None:
-                on_progress(self._seen, _total(self._files.count, self._options.limit))
+                on_progress(self._seen, self._files.count)
         if not self._seen:
             raise DataError(f"{self._files.source} holds no image")
         damaged = tuple(self._damaged)
         check_damage(damaged, self._seen, self._files, self._options)
         if self._first is None:
             raise DataError(f"{self._files.source}: every image is damaged ({'; '.join(damaged[:SHOWN])})")
-        return damaged
+        return Skipped(damaged, self._report.passed_over)
 
     def _outcomes(self) -> Iterator[tuple[list[ImageFile], list[Outcome]]]:
         """Decode bundles in threads and yield them in order; Pillow's decoders let other threads run meanwhile."""
         threads = min(MAX_THREADS, os.cpu_count() or 1)
         waiting: deque[tuple[list[ImageFile], Future[list[Outcome]]]] = deque()
         with ThreadPoolExecutor(threads) as pool:
-            for bundle in _bundles(self._files.images(), self._options.limit):
+            for bundle in _bundles(self._files.images(self._report)):
                 waiting.append((bundle, pool.submit(self._decode, bundle)))
                 if len(waiting) > threads:
                     files, future = waiting.popleft()
@@ -122,7 +123,7 @@ class _Decoding:
         images, labels = [], []
         for file, outcome in zip(files, outcomes, strict=True):
             if isinstance(outcome, str):
-                self._note(f"{file.name} {outcome}")
+                self._note(f"{printable(file.name)} {outcome}")
                 continue
             images.append(self._shaped(file.name, outcome))
             labels.append(self._label(file))
@@ -167,13 +168,7 @@ def _outcome(
         return " ".join(str(error).split())
 
 
-def _bundles(files: Iterator[ImageFile], limit: int | None) -> Iterator[list[ImageFile]]:
-    """Group the first images of a split into bundles."""
-    limited = itertools.islice(files, limit)
-    while bundle := list(itertools.islice(limited, BUNDLE)):
+def _bundles(files: Iterator[ImageFile]) -> Iterator[list[ImageFile]]:
+    """Group the images of a split into bundles."""
+    while bundle := list(itertools.islice(files, BUNDLE)):
         yield bundle
-
-
-def _total(count: int | None, limit: int | None) -> int | None:
-    """Return the number of images to decode, if known."""
-    return count if count is None or limit is None else min(count, limit)

@@ -1,6 +1,7 @@
 """Decodes one untrusted image: rotated upright, composited on white, cropped and resized.
 
-Only expected formats are tried, and the header is validated before anything is decoded. If a size is requested, the
+The content decides which format a file has, whatever its name; only `FORMATS` are tried, and the header is validated
+before anything is decoded. Of several frames the first is read. If a size is requested, the
 largest centred crop of its aspect ratio is resized with a Lanczos filter, which Pillow widens when downscaling, so that
 nothing aliases.
 """
@@ -17,8 +18,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from training.data.splits import ImageFile
 
-FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".webp": "WEBP"}
-ANY_FORMAT = ("PNG", "JPEG", "WEBP", "BMP")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # as Pillow names them; the service reads the same
+FORMATS_SHOWN = "PNG, JPEG, WebP, BMP, GIF, TIFF or PPM"
+ENDINGS = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
+UNREAD_ENDINGS = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd", ".tga", ".exr", ".dng", ".nef", ".cr2", ".arw")
 MAX_PIXELS = 1024 * 1024  # of an image that is not resized
 MAX_RESIZED_PIXELS = 5000 * 5000  # of an image that is resized
 MAX_FILE_BYTES = 64 * 2**20
@@ -37,7 +40,7 @@ def decoded(
     """Decode an image file.
 
     Args:
-        file: the image file with its permitted formats.
+        file: the image file.
         size: (H, W) to crop and resize to, or None.
         channels: 1 or 3, or None to keep the image's.
         jpeg_quality: of a final JPEG compression, or None.
@@ -48,12 +51,12 @@ def decoded(
     Raises:
         DamagedImageError: if it has another format, too many pixels, or is damaged.
     """
-    with _opened(_bytes(file.data), file.formats) as image:
+    with _opened(_bytes(file.data)) as image:
         _check_pixels(image, resized=size is not None)
         try:
             image.load()
             return fitted(_upright(image), size=size, channels=channels, jpeg_quality=jpeg_quality)
-        except MemoryError:
+        except (MemoryError, DamagedImageError):
             raise
         except Exception as error:  # decoders raise almost anything for damaged files
             raise DamagedImageError(f"cannot be decoded: {error or 'it is damaged'}") from None
@@ -63,6 +66,8 @@ def fitted(
     image: Image.Image, *, size: tuple[int, int] | None, channels: int | None, jpeg_quality: int | None = None
 ) -> NDArray[np.uint8]:
     """Return an image of any mode as uint8 [H, W, C]; see `decoded`."""
+    if image.mode == "F":
+        raise DamagedImageError("holds floating-point pixels, whose range is unknown; save it with 8 or 16 bits")
     mode = {1: "L", 3: "RGB", None: _nearer_mode(image)}[channels]
     plain = _on_white(_eight_bits(image)).convert(mode)
     if size is not None and plain.size != size[::-1]:
@@ -85,7 +90,7 @@ def _bytes(data: bytes | Path) -> bytes:
     """Return a file's bytes; refuse files that are too large, pipes and devices."""
     try:
         if isinstance(data, Path) and not data.is_file():
-            raise DamagedImageError("is not a file")
+            raise DamagedImageError("is a link that leads nowhere" if data.is_symlink() else "is not a file")
         size = len(data) if isinstance(data, bytes) else data.stat().st_size
         if size > MAX_FILE_BYTES:
             raise DamagedImageError(f"holds {size} bytes; at most {MAX_FILE_BYTES} are read")
@@ -94,15 +99,25 @@ def _bytes(data: bytes | Path) -> bytes:
         raise DamagedImageError(f"cannot be read: {error.strerror or error}") from None
 
 
-def _opened(data: bytes, formats: tuple[str, ...]) -> Image.Image:
-    """Read the header, in the permitted formats only."""
+def is_image(path: Path) -> bool:
+    """Return whether a file is an image that can be read, by its header."""
+    try:
+        with Image.open(path, formats=FORMATS):
+            return True
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        return True
+    except Exception:  # Pillow raises almost anything for files that are none
+        return False
+
+
+def _opened(data: bytes) -> Image.Image:
+    """Read the header."""
     if not data:
         raise DamagedImageError("is empty")
     try:
-        return Image.open(io.BytesIO(data), formats=formats)
+        return Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
-        expected = f"{formats[0]} image, as its name says" if len(formats) == 1 else f"{', '.join(formats)} image"
-        raise DamagedImageError(f"is not a {expected}") from None
+        raise DamagedImageError(f"is not a {FORMATS_SHOWN} image") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise DamagedImageError(f"claims far more pixels than the {MAX_PIXELS} that are read") from None
     except Exception as error:  # as above
@@ -124,12 +139,12 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _nearer_mode(image: Image.Image) -> str:
     """Return L for grey images and RGB for all others."""
-    return "L" if image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I") else "RGB"
+    return "L" if image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I") else "RGB"
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Scale 16-bit grey to 8 bits; Pillow's own conversion would clip."""
-    if not (image.mode.startswith("I") or image.mode == "F"):
+    if not image.mode.startswith("I"):
         return image
     deep = np.asarray(image).astype(np.float64)
     return Image.fromarray(np.rint(np.clip(deep, 0, 65535) / 257).astype(np.uint8))

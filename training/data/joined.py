@@ -8,9 +8,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from training.data.labelled import UNLABELLED, LabelledImages
+from training.data.labelled import UNLABELLED, LabelledImages, common_classes, with_classes
+from training.data.report import Report
 from training.errors import DataError
 
+UNSHARED = "labels, since the sources have other classes"
 BETWEEN = " + "  # joins the names of the sources
 SHOWN_CLASSES = 3  # classes shown in an error
 
@@ -18,7 +20,7 @@ SHOWN_CLASSES = 3  # classes shown in an error
 def joined(parts: Sequence[LabelledImages]) -> LabelledImages:
     """Concatenate the images of several sources in memory.
 
-    Labels are kept if all sources have the same classes, or a prefix of them; otherwise no image has a label.
+    Labels are kept if one source has the classes of all, by their names; otherwise no image has a label.
 
     Raises:
         DataError: if the images of two sources differ in size or channels.
@@ -26,8 +28,13 @@ def joined(parts: Sequence[LabelledImages]) -> LabelledImages:
     if len(parts) == 1:
         return parts[0]
     _must_have_one_shape(parts)
-    classes = _common_classes(parts)
+    classes = common_classes(parts)
+    parts = [with_classes(part, classes) for part in parts] if classes else parts
     labels = np.concatenate([part.labels for part in parts])
+    report = Report()
+    report.extend(itertools.chain.from_iterable(part.passed_over for part in parts))
+    if not classes:
+        report.pass_over(UNSHARED, count=int((labels >= 0).sum()))
     return LabelledImages(
         np.concatenate([part.images for part in parts]),
         labels if classes else np.full_like(labels, UNLABELLED),
@@ -35,6 +42,7 @@ def joined(parts: Sequence[LabelledImages]) -> LabelledImages:
         BETWEEN.join(part.name for part in parts),
         tuple(itertools.chain.from_iterable(part.damaged for part in parts)),
         parts[0].jpeg_quality,
+        report.passed_over,
     )
 
 
@@ -44,7 +52,7 @@ def must_have_one_set_of_classes(parts: Sequence[LabelledImages]) -> None:
     Raises:
         DataError: if two sources have different classes, or one has none.
     """
-    if len(parts) > 1 and not _common_classes(parts):
+    if len(parts) > 1 and not common_classes(parts):
         told = "; ".join(f"{part.name} has {_shown(part.classes)}" for part in parts)
         raise DataError(
             f"labels are needed, and the sources do not have the same classes: {told}; give them one by one"
@@ -59,13 +67,6 @@ def without_labels(images: LabelledImages) -> LabelledImages:
 def names_of(name: str) -> list[str]:
     """Return the names of the sources of joined images."""
     return name.split(BETWEEN)
-
-
-def _common_classes(parts: Sequence[LabelledImages]) -> tuple[str, ...]:
-    """Return the common classes, () if they differ; a source may have the first classes only."""
-    classes = max((part.classes for part in parts), key=len)
-    alike = all(part.classes and part.classes == classes[: len(part.classes)] for part in parts)
-    return classes if alike else ()
 
 
 def _must_have_one_shape(parts: Sequence[LabelledImages]) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.report import PassedOver
 from training.errors import DataError
 
 Split = Literal["train", "test"]
 UNLABELLED = -1  # label of an image without one
 MAX_CLASSES = 100_000  # of a source without class names; larger labels are taken for damage
+BEYOND_LIMIT = "images beyond the limit, which takes the first of each class in turn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,7 @@ class LabelledImages:
         name: of the source.
         damaged: skipped images, by name with the reason.
         jpeg_quality: of the JPEG compression that each resized image went through, None without.
+        passed_over: what of the source was not read, and why; damaged images are among it.
     """
 
     images: NDArray[np.uint8]
@@ -35,6 +40,7 @@ class LabelledImages:
     name: str = "images"
     damaged: tuple[str, ...] = ()
     jpeg_quality: int | None = None
+    passed_over: tuple[PassedOver, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -88,23 +94,82 @@ def choose_labelled(labels: NDArray[np.int64], *, count: int, classes: int, seed
     return np.concatenate(chosen)
 
 
-def class_names(labels: NDArray[np.int64], names: tuple[str, ...], *, source: str) -> tuple[str, ...]:
-    """Return the class names of labels: those given, else numbers; none for unlabelled images.
+def with_names(
+    labels: NDArray[np.int64], names: tuple[str, ...], *, source: str
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return labels and the names of their classes.
+
+    Without names, the classes are the numbers that occur: labels 0 and 5 are two classes, "0" and "5", not six.
 
     Args:
         labels: [N].
         names: of the classes 0..K-1, empty if unknown.
         source: named in the error.
 
+    Returns:
+        [N] labels in 0..K-1, and K names; no names for unlabelled images.
+
     Raises:
-        DataError: if only some images have labels, or a label lies outside the classes.
+        DataError: if only some images have labels, a label lies outside the classes, or a name cannot be written.
     """
     low, high = int(labels.min()), int(labels.max())
     if high == low == UNLABELLED:
-        return ()
+        return labels, ()
     if low < 0:
         bare = int((labels < 0).sum())
         raise DataError(f"{source}: {bare} of {len(labels)} images have no label; give every image one, or none")
     if high >= (len(names) or MAX_CLASSES):
         raise DataError(f"{source}: the label {high} lies outside 0..{(len(names) or MAX_CLASSES) - 1}, the classes")
-    return names or tuple(str(number) for number in range(high + 1))
+    if names:
+        check_names(names, source=source)
+        return labels, names
+    numbers, places = np.unique(labels, return_inverse=True)
+    return places.astype(np.int64), tuple(str(number) for number in numbers)
+
+
+def check_names(names: tuple[str, ...], *, source: str) -> None:
+    """Refuse names of classes that a run, its card or a terminal cannot hold.
+
+    Raises:
+        DataError: if one is empty, twice there, or has control characters or bytes that are not UTF-8.
+    """
+    for name in names:
+        if not name or not name.isprintable():
+            raise DataError(f"{source}: the class {name!a} has a name that is not printable text in UTF-8; rename it")
+    twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
+    if twice is not None:
+        raise DataError(f"{source}: two classes are called {twice}; give each a name of its own")
+
+
+def with_classes(images: LabelledImages, classes: tuple[str, ...]) -> LabelledImages:
+    """Return images whose labels count in a longer list of classes, which has theirs."""
+    if images.classes == classes:
+        return images
+    places = np.array([classes.index(name) for name in images.classes], np.int64)
+    return dataclasses.replace(images, labels=places[images.labels], classes=classes)
+
+
+def common_classes(parts: Sequence[LabelledImages]) -> tuple[str, ...]:
+    """Return the classes of all parts if one part has them all, else ()."""
+    longest = max((part.classes for part in parts), key=len)
+    known = set(longest)
+    return longest if all(part.classes and known.issuperset(part.classes) for part in parts) else ()
+
+
+def limited(labels: NDArray[np.int64], limit: int | None) -> NDArray[np.int64]:
+    """Choose images of a split: the first ones of each class in turn, so that sorted data gives all classes.
+
+    Args:
+        labels: [N], of which those of unlabelled images are one class.
+        limit: largest number of images, None for all.
+
+    Returns:
+        [min(N, limit)] places in `labels`, in order.
+    """
+    if limit is None or len(labels) <= limit:
+        return np.arange(len(labels))
+    order = np.argsort(labels, kind="stable")
+    starts = np.searchsorted(labels[order], labels[order], side="left")
+    ranks = np.empty(len(labels), np.int64)
+    ranks[order] = np.arange(len(labels)) - starts  # within each class
+    return np.sort(np.lexsort((labels, ranks))[:limit])

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.labelled import UNLABELLED, Split
+from training.data.report import Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +30,11 @@ class ImageFile:
     Attributes:
         name: within its source, for errors.
         data: the file's bytes, or its path.
-        formats: permitted formats, as Pillow names them.
         label: 0..K-1, or `UNLABELLED`.
     """
 
     name: str
     data: bytes | Path
-    formats: tuple[str, ...]
     label: int = UNLABELLED
 
 
@@ -46,14 +45,14 @@ class ImageFiles:
     Attributes:
         source: name of the source, for errors.
         files: name and path of every file that determines the split; without any, it is not cached.
-        images: iterates over the images in a fixed order; may raise DataError.
+        images: iterates over the images in a fixed order, and tells a report what it passes over; may raise DataError.
         classes: class names, () if unknown.
         count: number of images, if known in advance.
     """
 
     source: str
     files: tuple[tuple[str, Path], ...]
-    images: Callable[[], Iterator[ImageFile]]
+    images: Callable[[Report], Iterator[ImageFile]]
     classes: tuple[str, ...] = ()
     count: int | None = None
 
@@ -69,6 +68,10 @@ class Format(Protocol):
         """Return whether a source of this format has a split."""
         ...
 
-    def open_split(self, source: Path, split: Split, limit: int | None) -> Pixels | ImageFiles:
-        """Open a split, of which only the first `limit` images are needed; DataError if it is missing or damaged."""
+    def open_split(self, source: Path, split: Split, limit: int | None, report: Report) -> Pixels | ImageFiles:
+        """Open a split; DataError if it is missing or damaged.
+
+        Image files are limited to those that `limited` chooses; pixels are all of them. The report is told what was
+        passed over in finding the split.
+        """
         ...

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from training.data.report import PassedOver
 from training.errors import DataError
 
 MAX_MEMORY_BYTES = 8 * 2**30  # of images decoded without a cache
@@ -19,12 +20,20 @@ IMAGES_FILE, LABELS_FILE = "images.npy", "labels.npy"
 
 
 @dataclass(frozen=True, slots=True)
+class Skipped:
+    """What a split's images do not show: damaged ones, each by name with the reason, and what was passed over."""
+
+    damaged: tuple[str, ...]
+    passed_over: tuple[PassedOver, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class DecodedImages:
-    """Images uint8 [N, H, W, C], labels int64 [N], and the skipped damaged images."""
+    """Images uint8 [N, H, W, C], labels int64 [N], and what was skipped."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
-    damaged: tuple[str, ...]
+    skipped: Skipped
 
 
 class MemoryStore:
@@ -46,9 +55,9 @@ class MemoryStore:
         self._images.append(images)
         self._labels.append(labels)
 
-    def decoded(self, damaged: tuple[str, ...]) -> DecodedImages:
+    def decoded(self, skipped: Skipped) -> DecodedImages:
         """Return all images."""
-        return DecodedImages(np.concatenate(self._images), np.concatenate(self._labels), damaged)
+        return DecodedImages(np.concatenate(self._images), np.concatenate(self._labels), skipped)
 
 
 class FileStore:

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from service.images.decode import ENDINGS
+
 if TYPE_CHECKING:
     from mintage.v1.generation_pb2 import ImageShape
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 FRAME = (230, 60, 40)  # colour of a box
 QUANTILE = 0.995  # of a gradient's numbers that is shown black or white: a few outliers would leave the rest grey
 

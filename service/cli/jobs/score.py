@@ -30,7 +30,7 @@ from service.cli.jobs.options import (
 if TYPE_CHECKING:
     from mintage.client import Client
 
-FOLDER_HELP = "of images (PNG, JPEG, WebP; or tars; or Parquet) below the server's input folder, MINTAGE_INPUT_DIR"
+FOLDER_HELP = "of images (or tars; or Parquet) below the server's input folder, MINTAGE_INPUT_DIR"
 
 
 def score(

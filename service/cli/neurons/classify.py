@@ -64,7 +64,7 @@ def classify(
             trained, splits.train, folder, recipe=recipe, test=splits.test, begin=shown_tasks(progress)
         )
     if as_json:
-        print_json({"run": str(folder), **dataclasses.asdict(outcome)})
+        print_json({"run": str(folder), **dataclasses.asdict(outcome), "data": splits.account()})
     else:
         _print(folder, outcome)
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.progress import Progress
 
-    from training.data import LabelledImages, Options
+    from training.data import LabelledImages, Options, Split
     from training.neurons.activations import LoadedRun
     from training.neurons.concepts import Concept
     from training.neurons.examples import Examples
@@ -134,7 +134,7 @@ def find(
             begin=shown_tasks(progress),
         )
     if as_json:
-        print_json({"run": str(run), **found.values()})
+        print_json({"run": str(run), **found.values(), "data": load.accounts})
     else:
         _print(run, found)
 
@@ -202,20 +202,28 @@ class _Loading:
 
     options: Options
     progress: Progress
+    accounts: list[dict[str, Any]] = dataclasses.field(default_factory=list)  # of every source, for JSON
 
     def loaded(self, source: str) -> tuple[LabelledImages, Any]:
         """Return the images of a source, and their split."""
         from training.data import has_split
 
         split = "test" if has_split(source, "test") else "train"
-        return load_split(source, split, self.options, progress=self.progress), split  # type: ignore[arg-type]
+        return self._load(source, split), split  # type: ignore[arg-type]
 
     def trained_on(self, sources: list[str]) -> NDArray[np.uint8]:
         """Return the images of the train splits of sources."""
         import numpy as np
 
-        splits = [load_split(each, "train", self.options, progress=self.progress) for each in sources]
+        splits = [self._load(each, "train") for each in sources]
         return np.concatenate([split.images for split in splits])
+
+    def _load(self, source: str, split: Split) -> LabelledImages:
+        from training.data.account import account
+
+        images = load_split(source, split, self.options, progress=self.progress)
+        self.accounts.append(account(images))
+        return images
 
     def of_two(self, positives: str, distractors: str) -> tuple[Examples, str]:
         """Return the images of two sources, and their description."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from handlers.compute.model import Model
+    from training.data.report import PassedOver
 
 MICRO_BATCH = 64  # and precision `auto`, the defaults of `mintage pack`, so that a run gives the images of its archive
 FROM_A_RUN = 10_000  # images by default, as in the protocol of 2014
@@ -23,11 +24,12 @@ Report = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Images uint8 [N, H, W, C] in order, their source, and the seed if they were generated here."""
+    """Images uint8 [N, H, W, C] in order, their source, the seed if they were generated here, and what was not read."""
 
     images: NDArray[np.uint8]
     source: str
     seed: int | None = None
+    passed_over: tuple[PassedOver, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -62,8 +64,8 @@ def read(path: Path, *, count: int | None, channels: int | None, progress: Progr
     """Read images from a folder or from a sample job's output folder.
 
     Args:
-        path: folder with PNG files or WebDataset tars.
-        count: number of first images to read; None for all.
+        path: anything that `training.data.load` takes.
+        count: number of images to read, the first of each class in turn; None for all.
         channels: 1 or 3, converts images; None for grey if all are grey, else colour.
         progress: shows a bar during decoding.
 
@@ -75,10 +77,10 @@ def read(path: Path, *, count: int | None, channels: int | None, progress: Progr
     from training.errors import DataError
 
     options = Options(channels=channels, limit=count, max_damaged=0)
-    images = load_split(str(path), "train", options, progress=progress).images
-    if count is not None and len(images) < count:
-        raise DataError(f"{path} holds {len(images)} images, fewer than --count {count}")
-    return Samples(images[:count], str(path))
+    found = load_split(str(path), "train", options, progress=progress)
+    if count is not None and len(found) < count:
+        raise DataError(f"{path} holds {len(found)} images, fewer than --count {count}")
+    return Samples(found.images, str(path), passed_over=found.passed_over)
 
 
 def generate(path: Path, *, count: int, seed: int, shape: tuple[int, int, int] | None, report: Report) -> Samples:

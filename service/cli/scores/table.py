@@ -62,10 +62,18 @@ class Result:
 
 def values(result: Result) -> dict[str, Any]:
     """Return the scores as JSON values."""
+    from training.data.account import account
+
     samples, real, extractor = result.samples, result.real, result.extractor
     return {
-        "samples": {"source": samples.source, "images": len(samples), "seed": samples.seed},
+        "samples": {
+            "source": samples.source,
+            "images": len(samples),
+            "seed": samples.seed,
+            "passed_over": [dataclasses.asdict(each) for each in samples.passed_over],
+        },
         "reference": {"name": real.name, "images": len(real.compared)},
+        "data": {"train": account(real.train), "test": None if real.test is None else account(real.test)},
         "extractor": {"sha256": extractor.sha256, **extractor.facts},
         "names": dataclasses.asdict(extractor.names),
         "scores": dataclasses.asdict(result.ours),

@@ -21,7 +21,9 @@ BAR_CELLS = 12  # characters of a bar
 
 def classify(
     model: Annotated[str, typer.Argument(help="Name of a loaded classifier.")],
-    images: Annotated[list[Path], typer.Argument(help="PNG, JPEG, WebP, BMP or GIF files of the model's size.")],
+    images: Annotated[
+        list[Path], typer.Argument(help="PNG, JPEG, WebP, BMP, GIF, TIFF or PPM files of the model's size.")
+    ],
     top: Annotated[int, typer.Option(min=1, help="Classes to show per image.")] = 1,
     api: ApiOption = DEFAULT_API,
     as_json: JsonLinesOption = False,

@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from service.cli.console import JsonOption, console, friendly_errors, table
-from service.cli.data_options import SOURCES, JpegOption, LimitOption, MaxDamagedOption, bars, data_options, load_splits
+from service.cli.data_options import (
+    SOURCES,
+    JpegOption,
+    LimitOption,
+    MaxDamagedOption,
+    Splits,
+    bars,
+    data_options,
+    load_splits,
+)
 from service.cli.json_lines import print_json
 
 if TYPE_CHECKING:
@@ -74,9 +83,9 @@ def probe(
             raise RecipeError("--draws needs --labels-per-class: with all labels there is only one draw")
         fields = {"seed": seed, "labels_per_class": labels_per_class or 0, "final_draws": draws or 100}
         options = data_options(limit=limit, max_damaged=max_damaged, jpeg=jpeg)
-        outcome = _probed(run, folder, data, fields, options=options, device=device, progress=progress)
+        splits, outcome = _probed(run, folder, data, fields, options=options, device=device, progress=progress)
     if as_json:
-        print_json({"run": str(folder), **dataclasses.asdict(outcome)})
+        print_json({"run": str(folder), **dataclasses.asdict(outcome), "data": splits.account()})
     else:
         _print(folder, outcome)
 
@@ -95,7 +104,7 @@ def _probed(
     options: Options,
     device: str,
     progress: Progress,
-) -> ProbeOutcome:
+) -> tuple[Splits, ProbeOutcome]:
     """Load the images in the run's shape, and probe the run."""
     from training.recipes.probe import PROBE
     from training.runs.checkpoint import load_config
@@ -112,7 +121,8 @@ def _probed(
         task = progress.add_task(name, total=total)
         return lambda more: progress.advance(task, more)
 
-    return probe_run(run, splits.train, folder, recipe=recipe, test=splits.test, device=_device(device), begin=begin)
+    outcome = probe_run(run, splits.train, folder, recipe=recipe, test=splits.test, device=_device(device), begin=begin)
+    return splits, outcome
 
 
 def _device(name: str) -> str:

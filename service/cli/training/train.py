@@ -33,6 +33,7 @@ from service.cli.data_options import (
     data_options,
     joined_splits,
     load_splits,
+    without_labels_of_others,
 )
 from service.cli.json_lines import print_json
 from service.cli.training.reports import Report, both, is_first_process, reporter, tensorboard_reporter
@@ -122,7 +123,7 @@ def train(
         fail(str(error))
     if is_first_process():
         if as_json:
-            print_json(summary_values(summary))
+            print_json({**summary_values(summary), "data": loaded.account()})
         else:
             print(sentence(summary), flush=True)
     if summary.ended == "stopped":
@@ -157,6 +158,7 @@ def overridden(name: str, flags: dict[str, Any], fields: list[str]) -> Recipe:
 def _loaded(data: list[str], recipe: Recipe, options: Options) -> Splits:
     """Load the images; size and channels default to the recipe's."""
     from training.data import must_have_one_set_of_classes
+    from training.data.account import must_have_images_of_every_class
     from training.errors import DataError
 
     names = data or ([recipe.data] if recipe.data else [])
@@ -167,7 +169,11 @@ def _loaded(data: list[str], recipe: Recipe, options: Options) -> Splits:
     sources = [load_splits(name, options) for name in names]
     if recipe.needs_labels:
         must_have_one_set_of_classes([source.train for source in sources])
-    return joined_splits(sources)
+    loaded = joined_splits(sources)
+    if not recipe.needs_labels:
+        return without_labels_of_others(loaded)
+    must_have_images_of_every_class(loaded.train)
+    return loaded
 
 
 def _dry_run(recipe: Recipe, data: list[str], options: Options, *, steps: int | None, as_json: bool) -> None:

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, ClassVar, Literal
 
 from pydantic import ConfigDict, TypeAdapter
 
+from service.images.decode import FORMATS_SHOWN
 from service.jobs.plan import Natural, Plan, Positive, canonical_json
 from service.jobs.sources.footers import Footers
 from service.jobs.sources.inputs import InputFile, InputFolder, SourceError
@@ -140,7 +141,7 @@ def read_names(output: Output, plan: Plan) -> Iterator[str]:
 def _layout(files: list[InputFile], folder: str) -> LayoutName:
     found = [name for name, ends in _SUFFIXES.items() if any(file.name.lower().endswith(ends) for file in files)]
     if not found:
-        raise SourceError(f"{folder} holds no PNG, JPEG or WebP file, no tar and no Parquet file")
+        raise SourceError(f"{folder} holds no {FORMATS_SHOWN} file, no tar and no Parquet file")
     if len(found) > 1:
         raise SourceError(f"{folder} holds {' and '.join(found)}; name a folder with one kind of file")
     return found[0]

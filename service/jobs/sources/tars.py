@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from service.images.decode import ENDINGS, UNREAD_ENDINGS
 from service.jobs.sources.inputs import SourceError
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+IMAGE_SUFFIXES = (*ENDINGS, *UNREAD_ENDINGS)  # an image of a format that is not read counts as unreadable
 MARK_EVERY = 1000  # images: finding one in a tar reads at most this many headers
 BLOCK = 512  # bytes, of the tar format
+RECORD = 20 * BLOCK  # what GNU tar and Python fill a tar up to
+MAX_END_BYTES = 2 << 20  # of zeros behind the last member: twice GNU tar's largest usual record
 MAX_EXTRA_BYTES = 64 * 1024  # of a long name or of POSIX's extra fields
 _PLAIN, _LONG_NAME, _POSIX, _POSIX_ALL = (b"0", b"\0"), b"L", b"x", b"g"
 
@@ -54,7 +57,9 @@ def images_of(file: BinaryIO, name: str, *, start: int = 0) -> Iterator[Member]:
     size = file.seek(0, 2)
     position = first_header = start
     long_name: bytes | None = None
-    while (header := _header(file, position, name)) is not None:
+    while (found := _header(file, position, name)) is not None:
+        position, header = found
+        first_header = position if long_name is None else first_header
         kind, length = header[156:157], _number(header[124:136])
         content = position + BLOCK
         if not 0 <= length <= size - content:
@@ -70,17 +75,42 @@ def images_of(file: BinaryIO, name: str, *, start: int = 0) -> Iterator[Member]:
         first_header, long_name = position, None
 
 
-def _header(file: BinaryIO, position: int, name: str) -> bytes | None:
-    """Return a header, or None at the end."""
+def _header(file: BinaryIO, position: int, name: str) -> tuple[int, bytes] | None:
+    """Return where the next header begins, and its bytes, or None at the end."""
     file.seek(position)
     header = file.read(BLOCK)
     if header == bytes(BLOCK):
-        return None
+        joined = _after_end_mark(file, name)
+        if joined is None:
+            return None
+        position, header = joined
     if len(header) < BLOCK:
         raise SourceError(f"{name} ends before its end mark; it was cut, copy it again")
     if _number(header[148:156]) != sum(header[:148]) + 8 * ord(" ") + sum(header[156:]):
         raise SourceError(f"{name}: no tar header stands where one should; it is damaged or no tar")
-    return header
+    return position, header
+
+
+def _after_end_mark(file: BinaryIO, name: str) -> tuple[int, bytes] | None:
+    """Read on behind a block of zeros: return the first other block, of a tar that was joined to this one.
+
+    Tars are joined where a record ends, behind two blocks of zeros or more and at most a record of them. Zeros
+    elsewhere have overwritten something.
+    """
+    blocks = 1
+    while (block := file.read(BLOCK)) == bytes(BLOCK):
+        blocks += 1
+    if not block.strip(b"\0"):
+        if blocks * BLOCK > MAX_END_BYTES:
+            raise SourceError(f"{name} ends in {blocks * BLOCK:,} bytes of zeros; it was copied in part, copy it again")
+        return None
+    start = file.tell() - len(block)
+    if start % RECORD or not 2 <= blocks <= RECORD // BLOCK + 1:
+        raise SourceError(
+            f"{name}: {blocks * BLOCK:,} bytes of zeros stand where a header should, and data follow: it is damaged, "
+            "copy it again; or it was joined of several tars, then give them one by one"
+        )
+    return start, block
 
 
 def _number(field: bytes) -> int:

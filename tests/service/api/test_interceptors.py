@@ -166,7 +166,9 @@ def test_an_error_becomes_its_status_with_details(
 
 
 def test_a_thousand_wrong_fields_still_fit_in_the_trailers() -> None:
-    violations = [FieldViolation(f"encoded.files[{i}]", "is no PNG, JPEG, WebP, BMP or GIF file") for i in range(1024)]
+    violations = [
+        FieldViolation(f"encoded.files[{i}]", "is no PNG, JPEG, WebP, BMP, GIF, TIFF or PPM file") for i in range(1024)
+    ]
 
     async def test() -> None:
         async with served(raising(InvalidArgument(violations))) as at:

@@ -12,7 +12,15 @@ from rich.console import Console
 from rich.progress import Progress
 
 from service.cli import data_options as module
-from service.cli.data_options import SOURCES, bars, data_options, joined_splits, load_split, load_splits
+from service.cli.data_options import (
+    SOURCES,
+    bars,
+    data_options,
+    joined_splits,
+    load_split,
+    load_splits,
+    without_labels_of_others,
+)
 from tests.training.data.files import encoded, tar
 from training.data import Options
 from training.errors import DataError
@@ -96,16 +104,35 @@ def test_a_class_that_few_images_do_not_show_is_there_all_the_same(tmp_path: Pat
     assert found.train.classes == found.test.classes == ("0", "1", "2")
 
 
-def test_classes_of_other_names_stay_as_they_are(tmp_path: Path) -> None:
-    for split, names in (("train", ("cat", "dog", "emu")), ("test", ("cat", "emu"))):
-        for name in names:
-            (tmp_path / split / name).mkdir(parents=True)
-            Image.new("L", (4, 4)).save(tmp_path / split / name / "1.png")
+def write_classes(folder: Path, *names: str) -> None:
+    """One image per class."""
+    for name in names:
+        (folder / name).mkdir(parents=True)
+        Image.new("L", (4, 4)).save(folder / name / "1.png")
+
+
+def test_test_images_may_lack_a_class(tmp_path: Path) -> None:
+    write_classes(tmp_path / "train", "cat", "dog", "emu")
+    write_classes(tmp_path / "test", "cat", "emu")
 
     found = load_splits(str(tmp_path), Options())
 
     assert found.test is not None
-    assert (found.train.classes, found.test.classes) == (("cat", "dog", "emu"), ("cat", "emu"))
+    assert found.train.classes == found.test.classes == ("cat", "dog", "emu")
+    assert found.test.labels.tolist() == [0, 2]
+
+
+def test_classes_of_other_names_stay_as_they_are_where_labels_are_learnt(tmp_path: Path) -> None:
+    write_classes(tmp_path / "train", "cat", "dog")
+    write_classes(tmp_path / "test", "cat", "emu")
+
+    found = load_splits(str(tmp_path), Options())
+    unlearnt = without_labels_of_others(found)
+
+    assert found.test is not None
+    assert (found.train.classes, found.test.classes) == (("cat", "dog"), ("cat", "emu"))
+    assert unlearnt.test is not None
+    assert (unlearnt.train.classes, unlearnt.test.classes, len(unlearnt.test)) == (("cat", "dog"), (), 2)
 
 
 def test_sources_are_joined_split_by_split(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -125,13 +152,26 @@ def test_sources_are_joined_split_by_split(folder: Path, tmp_path_factory: pytes
     assert set(alone.test.labels.tolist()) == {-1}
 
 
-def test_damaged_images_are_told_in_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_was_loaded_and_what_was_not_is_told_in_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = load_splits(str(folder), Options(max_damaged=1))
 
     assert len(found.train) == 11
     assert capsys.readouterr().err == (
-        f"mintage: {folder}: skipped 1 damaged images: train/05.png is not a PNG image, as its name says\n"
+        f"{folder}: 11 images, 3 to test with, 8x6 colour, no labels; passed over damaged images: 1 "
+        "(train/05.png is not a PNG, JPEG, WebP, BMP, GIF, TIFF or PPM image)\n"
     )
+    assert found.account()["train"]["passed_over"][0]["count"] == 1
+    assert found.account()["test"]["images"] == 3
+
+
+def test_of_several_processes_one_tells(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+
+    load_splits(str(folder / "test"), Options())
+
+    assert capsys.readouterr().err == ""
 
 
 def test_more_damage_than_is_allowed_is_refused(folder: Path) -> None:
@@ -146,13 +186,13 @@ def test_a_log_gets_a_line_now_and_then(
 
     load_splits(str(folder / "test"), Options())
 
-    assert capsys.readouterr().err == f"decoding {folder / 'test'} train: 3 of 3 images\n"
+    assert capsys.readouterr().err.splitlines()[0] == f"decoding {folder / 'test'} train: 3 of 3 images"
 
 
-def test_a_log_gets_nothing_of_what_is_quick(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_log_gets_one_line_of_what_is_quick(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     load_splits(str(folder / "test"), Options())
 
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err == f"{folder / 'test'}: 3 images, 8x6 colour, no labels\n"
 
 
 def test_a_terminal_gets_a_bar(folder: Path) -> None:

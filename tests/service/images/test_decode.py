@@ -51,10 +51,10 @@ def bmp_that_says(width: int, height: int) -> bytes:
 
 BAD: dict[str, tuple[bytes, str]] = {
     "nothing": (b"", "is empty"),
-    "text": (b"hello, I am a picture", "is no PNG, JPEG, WebP, BMP or GIF file"),
+    "text": (b"hello, I am a picture", "is no PNG, JPEG, WebP, BMP, GIF, TIFF or PPM file"),
     "eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 6 8\n", "is no PNG"),
     "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "is no PNG"),
-    "tiff": (encoded(grey(), "TIFF"), "is no PNG"),
+    "avif": (b"\0\0\0\x1cftypavif" + bytes(16), "is no PNG"),
     "only a signature": (b"\x89PNG\r\n\x1a\n", "is no PNG"),
     "truncated": (encoded(Image.linear_gradient("L").resize((WIDTH, HEIGHT)))[:-30], "damaged or incomplete"),
     "png bomb": (png_that_says(30_000, 30_000), "more than 4,000,000"),

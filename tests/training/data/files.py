@@ -58,8 +58,5 @@ def tar(path: Path, members: Mapping[str, bytes], *, mode: str = "w", kind: int 
 def image_files(contents: list[bytes], *, labels: list[int] | None = None) -> ImageFiles:
     """A split of image files that are in memory."""
     known = labels or [-1] * len(contents)
-    files = [
-        ImageFile(f"{n}.png", data, ("PNG",), label)
-        for n, (data, label) in enumerate(zip(contents, known, strict=True))
-    ]
-    return ImageFiles("made", (), lambda: iter(files), (), len(files))
+    files = [ImageFile(f"{n}.png", data, label) for n, (data, label) in enumerate(zip(contents, known, strict=True))]
+    return ImageFiles("made", (), lambda _: iter(files), (), len(files))

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.training.data.files import encoded, pixels
+from tests.training.data.files import encoded, pixels, tar
 from training.data import cache, load
 from training.data.image import decoded
+from training.data.report import PassedOver
 from training.errors import DataError
 
 IMAGES = pixels(8)
@@ -133,14 +134,23 @@ def test_colour_that_comes_late_leaves_nothing_of_the_first_try(source: Path) ->
     assert np.array_equal(data.images[8], colour)
 
 
-def test_what_was_skipped_is_remembered(source: Path, counter: Counter, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_was_skipped_is_remembered(source: Path, counter: Counter) -> None:
     (source / "dog" / "9.png").write_bytes(b"no image")
 
     first, again = (load(source, "train", max_damaged=1) for _ in range(2))
 
-    assert first.damaged == again.damaged == ("dog/9.png is not a PNG image, as its name says",)
+    assert first.damaged == again.damaged == ("dog/9.png is not a PNG, JPEG, WebP, BMP, GIF, TIFF or PPM image",)
     assert counter.count == 9
-    assert caplog.messages == [f"{source}: skipped 1 damaged images: {first.damaged[0]}"] * 2
+    assert first.passed_over == again.passed_over == (PassedOver("damaged images", 1, first.damaged),)
+
+
+def test_what_was_passed_over_in_a_tar_is_remembered(tmp_path: Path) -> None:
+    path = tar(tmp_path / "a.tar", {"1.png": encoded(pixels(1)[0]), "1.txt": b"a coin"})
+
+    first, again = (load(path, "train") for _ in range(2))
+
+    assert first.passed_over == again.passed_over
+    assert first.passed_over[0].first == ("1.txt",)
 
 
 def test_switched_off_it_writes_nothing(source: Path, counter: Counter, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.training.data.files import encoded, huge_png, pixels, saved
-from training.data.image import ANY_FORMAT, DamagedImageError, decoded
+from training.data.image import DamagedImageError, decoded
 from training.data.splits import ImageFile
 
 COLOUR = pixels(1, channels=3)[0]
@@ -17,7 +17,7 @@ GREY = pixels(1)[0]
 
 
 def taken(data: bytes | Path, *, size: tuple[int, int] | None = None, channels: int | None = None) -> np.ndarray:
-    return decoded(ImageFile("it", data, ANY_FORMAT), size=size, channels=channels)
+    return decoded(ImageFile("it", data), size=size, channels=channels)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "WEBP"])
@@ -98,7 +98,7 @@ def test_a_line_of_pixels_fits_any_size(size: tuple[int, int]) -> None:
     ("content", "message"),
     [
         (b"", "is empty"),
-        (b"no image at all", "is not a PNG, JPEG, WEBP, BMP image"),
+        (b"no image at all", "is not a PNG, JPEG, WebP, BMP, GIF, TIFF or PPM image"),
         (b"GIF89a" + bytes(40), "is not a PNG"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is not a PNG"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "is not a PNG"),

@@ -36,12 +36,20 @@ def test_a_source_that_shows_the_first_classes_only_has_them_all() -> None:
     assert joined([part("few", "0", "1"), part("all", "0", "1", "2")]).classes == ("0", "1", "2")
 
 
-@pytest.mark.parametrize("other", [("dog", "cat"), ()])
+def test_classes_in_another_order_are_matched_by_name() -> None:
+    both = joined([part("here", "cat", "dog", "emu"), part("there", "emu", "cat")])
+
+    assert both.classes == ("cat", "dog", "emu")
+    assert both.labels.tolist() == [0, 1, 2, 0, 2, 0, 2, 0]
+
+
+@pytest.mark.parametrize("other", [("dog", "emu"), ()])
 def test_sources_of_other_classes_lose_their_labels(other: tuple[str, ...]) -> None:
     both = joined([part("here", "cat", "dog"), part("there", *other)])
 
     assert both.classes == ()
     assert set(both.labels.tolist()) == {-1}
+    assert both.passed_over[-1].reason == "labels, since the sources have other classes"
 
 
 def test_labels_can_be_left_out() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.training.fakes import blobs
 from training.data import choose_labelled
+from training.data.labelled import limited, with_names
 from training.errors import DataError
 
 LABELS = np.array([0, 1, 2, 2, 1, 0, 0, 0, 1, 2, 2, 2], np.int64)
@@ -60,3 +61,29 @@ def test_the_digest_changes_with_pixels_and_labels_and_not_with_the_name() -> No
 
     assert dataclasses.replace(data, name="other").sha256() == data.sha256()
     assert len({data.sha256(), blobs(seed=1).sha256(), relabelled.sha256()}) == 3
+
+
+@pytest.mark.parametrize(
+    ("labels", "limit", "chosen"),
+    [
+        ([0, 0, 0, 1, 1, 2], 3, [0, 3, 5]),
+        ([2, 1, 0, 0, 0, 0], 4, [0, 1, 2, 3]),
+        ([0, 0, 0, 1], 3, [0, 1, 3]),
+        ([-1, -1, -1], 2, [0, 1]),
+        ([0, 1], 5, [0, 1]),
+        ([0, 1], None, [0, 1]),
+    ],
+)
+def test_a_limit_takes_the_first_of_each_class_in_turn(labels: list[int], limit: int | None, chosen: list[int]) -> None:
+    assert limited(np.array(labels), limit).tolist() == chosen
+
+
+@pytest.mark.parametrize("name", ["", "new\nline", "caf\udce9", "\x1b[31mred"])
+def test_names_that_cannot_be_written_are_refused(name: str) -> None:
+    with pytest.raises(DataError, match="has a name that is not printable text in UTF-8"):
+        with_names(np.array([0, 1]), ("cat", name), source="zoo")
+
+
+def test_two_classes_of_one_name_are_refused() -> None:
+    with pytest.raises(DataError, match="zoo: two classes are called cat"):
+        with_names(np.array([0, 1]), ("cat", "cat"), source="zoo")

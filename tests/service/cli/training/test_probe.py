@@ -88,8 +88,9 @@ def test_what_is_packed_of_it_serves_classes_and_the_discriminator_s_judgement(
 
 
 def test_in_a_log_every_stage_is_a_line_on_stderr(run: Path, source: Path, tmp_path: Path) -> None:
-    lines = invoke(run, "--data", source, "--run", tmp_path / "out").stderr.splitlines()
+    loaded, *lines = invoke(run, "--data", source, "--run", tmp_path / "out").stderr.splitlines()
 
+    assert loaded.startswith(f"{source}: ")
     assert len(lines) >= 2
     assert all(line.rpartition(": ")[2].replace(",", "").isdigit() for line in lines)
 
@@ -137,7 +138,9 @@ def test_what_is_wrong_is_said_in_one_line(
 
     assert result.exit_code == 2
     assert message in result.stderr
-    assert result.stderr.count("\n") == 1
+    assert [line for line in result.stderr.splitlines() if line.startswith("mintage: ")] == [
+        result.stderr.splitlines()[-1]
+    ]
     assert not (tmp_path / "out").exists()
 
 

@@ -200,7 +200,9 @@ def test_a_few_images_may_be_unreadable_and_the_file_says_which(tmp_path: Path) 
     assert np.flatnonzero(~images[0].readable).tolist() == [4, 13]
     assert not images[0].pixels[4].any()
     (tmp_path / "inputs/set/2/019.png").write_bytes(b"x")
-    with pytest.raises(SourceError, match=r"2/019\.png is no PNG, JPEG or WebP file; of 20 images at most 2 may"):
+    with pytest.raises(
+        SourceError, match=r"2/019\.png is no PNG, JPEG, WebP, BMP, GIF, TIFF or PPM file; of 20 images at most 2 may"
+    ):
         noted(tmp_path).read(range(COUNT))
 
 
@@ -224,7 +226,7 @@ def test_folders_that_cannot_be_scored_say_why(tmp_path: Path) -> None:
         return str(caught.value)
 
     (tmp_path / "empty").mkdir()
-    assert "holds no PNG, JPEG or WebP file" in refused("empty")
+    assert "holds no PNG, JPEG, WebP, BMP, GIF, TIFF or PPM file" in refused("empty")
     image_files(tmp_path / "mixed", 2)
     tar_of(tmp_path / "mixed/a.tar", range(2))
     assert "holds images and tars" in refused("mixed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("not an image")
 
-    with pytest.raises(DataError, match="neither IDX files nor one folder per class nor images"):
+    with pytest.raises(DataError, match="holds no image; expected PNG, JPEG, WebP"):
         load(tmp_path, "train")
 
 
@@ -144,12 +145,127 @@ def test_a_truncated_image_is_named(folder: Path) -> None:
         load(folder, "train")
 
 
-def test_an_image_in_another_format_than_its_name_says_is_named(folder: Path) -> None:
-    picture(folder / "dog" / "9.bmp")
-    (folder / "dog" / "9.bmp").rename(folder / "dog" / "9.png")
+@pytest.mark.parametrize("name", ["9.png", "9.JPG", "9.dat", "9"])
+def test_the_content_decides_what_is_an_image_and_in_which_format(folder: Path, name: str) -> None:
+    picture(folder / "dog" / "9.bmp", value=7)
+    (folder / "dog" / "9.bmp").rename(folder / "dog" / name)
 
-    with pytest.raises(DataError, match=r"9\.png is not a PNG image"):
+    assert load(folder, "train").images[-1].max() == 7
+
+
+@pytest.mark.parametrize(
+    ("ending", "kind"),
+    [("gif", "GIF"), ("tif", "TIFF"), ("tiff", "TIFF"), ("jfif", "JPEG"), ("jpe", "JPEG"), ("ppm", "PPM")],
+)
+def test_images_of_every_kind_are_read_beside_others(folder: Path, ending: str, kind: str) -> None:
+    Image.new("RGB", (5, 4), (7, 7, 7)).save(folder / "dog" / f"9.{ending}", kind)
+
+    data = load(folder, "train")
+
+    assert len(data) == 4
+    assert data.images[-1].max() == 7
+
+
+def test_images_of_formats_that_are_not_read_count_as_damaged(folder: Path) -> None:
+    (folder / "dog" / "9.heic").write_bytes(b"\0\0\0\x18ftypheic")
+
+    with pytest.raises(DataError, match=r"1 of 4 images are damaged .*9\.heic is not a PNG, JPEG, WebP"):
         load(folder, "train")
+
+
+def test_links_that_lead_nowhere_count_as_damaged(folder: Path) -> None:
+    (folder / "dog" / "9.png").symlink_to("/nowhere/9.png")
+
+    with pytest.raises(DataError, match=r"9\.png is a link that leads nowhere"):
+        load(folder, "train")
+
+
+def test_images_below_the_folder_of_a_class_belong_to_it(folder: Path) -> None:
+    picture(folder / "cat" / "1000" / "indoors" / "1.png", value=5)
+    picture(folder / "cat" / "2000" / "1.png", value=6)
+
+    data = load(folder, "train")
+
+    assert data.classes == ("cat", "dog")
+    assert data.labels.tolist() == [0, 0, 0, 1, 1]
+
+
+def test_a_link_back_is_not_followed_for_ever(folder: Path) -> None:
+    (folder / "dog" / "again").symlink_to(folder)
+
+    data = load(folder, "train")
+
+    assert len(data) == 3
+    assert [(each.reason, each.first) for each in data.passed_over][-1] == (
+        "links to a folder that holds them",
+        ("again",),
+    )
+
+
+def test_what_is_passed_over_is_counted_by_reason_with_the_first_names(folder: Path) -> None:
+    for number in range(5):
+        (folder / "dog" / f"{number}.txt").write_text("a caption")
+    (folder / ".DS_Store").write_bytes(b"x")
+
+    passed_over = {each.reason: (each.count, each.first) for each in load(folder, "train").passed_over}
+
+    assert passed_over == {
+        "hidden files and folders": (1, (".DS_Store",)),
+        "files that are no images": (6, ("notes.txt", "0.txt", "1.txt")),
+    }
+
+
+@pytest.mark.parametrize(("train", "test"), [("Train", "Test"), ("training", "testing"), ("TRAIN", "test")])
+def test_splits_may_be_spelled_otherwise(tmp_path: Path, train: str, test: str) -> None:
+    picture(tmp_path / train / "1.png", value=1)
+    picture(tmp_path / test / "1.png", value=2)
+
+    assert (load(tmp_path, "train").images.max(), load(tmp_path, "test").images.max()) == (1, 2)
+
+
+def test_a_further_split_is_passed_over_and_said(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        picture(tmp_path / split / "cat" / "1.png")
+
+    data = load(tmp_path, "train")
+
+    assert (len(data), has_split(tmp_path, "test")) == (1, False)
+    assert [(each.reason, each.count) for each in data.passed_over] == [
+        ("images of the split val, which is not used unless it is named with --data", 1)
+    ]
+
+
+def test_a_class_called_train_is_not_taken_for_the_split(tmp_path: Path) -> None:
+    for name in ("bus", "train"):
+        picture(tmp_path / name / "1.png")
+
+    with pytest.raises(DataError, match="has bus beside the folder train: if train is a class, put the folders of all"):
+        load(tmp_path, "train")
+
+
+def test_images_beside_the_splits_are_not_left_out_in_silence(tmp_path: Path) -> None:
+    picture(tmp_path / "train" / "1.png")
+    picture(tmp_path / "2.png")
+
+    with pytest.raises(DataError, match=r"has 2\.png beside the folder train"):
+        load(tmp_path, "train")
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9", b"new\nline", b"bell\a"])
+def test_a_name_of_a_class_that_cannot_be_written_is_refused_at_the_door(folder: Path, name: bytes) -> None:
+    new = Path(os.fsdecode(os.fsencode(folder) + b"/" + name))
+    picture(new / "1.png")
+
+    with pytest.raises(DataError, match="has a name that is not printable text in UTF-8; rename it"):
+        load(folder, "train")
+
+
+def test_a_source_whose_name_cannot_be_written_is_refused_at_the_door(folder: Path) -> None:
+    new = folder.with_name("new\nline")
+    folder.rename(new)
+
+    with pytest.raises(DataError, match=r"new\\nline' has a name that is not printable"):
+        load(new, "train")
 
 
 @pytest.mark.parametrize(("width", "height"), [(3000, 3000), (20_000, 20_000), (2**31 - 1, 2**31 - 1)])

@@ -207,7 +207,7 @@ def test_rows_that_are_damaged_are_an_error(tmp_path: Path) -> None:
 
 
 def test_a_row_group_that_would_fill_the_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.data.parquet.MAX_GROUP_BYTES", 100)
+    monkeypatch.setattr("training.data.formats.parquet.MAX_GROUP_BYTES", 100)
 
     with pytest.raises(DataError, match=r"has a row group of [0-9]+ bytes; write at most 100"):
         load(table(tmp_path / "a.parquet"), "train")
@@ -221,13 +221,118 @@ def test_one_split_has_one_list_of_classes(tmp_path: Path) -> None:
         load(tmp_path, "train")
 
 
-def test_files_of_another_name_are_no_split(tmp_path: Path) -> None:
+def test_files_without_a_split_in_their_names_are_training_images(tmp_path: Path) -> None:
     table(tmp_path / "0000.parquet")
 
+    assert np.array_equal(load(tmp_path, "train").images, IMAGES)
+    assert not has_split(tmp_path, "test")
+
+
+def test_some_files_without_a_split_are_not_left_out_in_silence(tmp_path: Path) -> None:
+    table(tmp_path / "train.parquet")
+    table(tmp_path / "more.parquet")
+
     with pytest.raises(
-        DataError, match=r"has no train\*\.parquet, here or in a folder `data`; name the files by split"
+        DataError, match=r"1 Parquet files, such as more\.parquet, belong to no split, but train\.parquet"
     ):
         load(tmp_path, "train")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "plain_text/{}-00000-of-00001.parquet",
+        "default/{}/0000.parquet",
+        "{}/0000.parquet",
+        "cifar10-{}.parquet",
+        "mnist/{}.PARQUET",
+    ],
+)
+def test_repositories_of_the_hub_are_read_as_downloaded(tmp_path: Path, name: str) -> None:
+    table(tmp_path / name.format("train"), range(4))
+    table(tmp_path / name.format("test"), range(4, 6))
+    table(tmp_path / name.format("validation"), range(1))
+    (tmp_path / "README.md").write_text("a card")
+
+    train, test = load(tmp_path, "train"), load(tmp_path, "test")
+
+    assert np.array_equal(train.images, IMAGES[:4])
+    assert np.array_equal(test.images, IMAGES[4:])
+    assert train.passed_over[0].reason.startswith("Parquet files of the split val")
+
+
+def test_several_configurations_are_not_mixed(tmp_path: Path) -> None:
+    for folder in ("cropped_digits", "full_numbers"):
+        table(tmp_path / folder / "train.parquet")
+
+    with pytest.raises(DataError, match=r"Parquet files in 2 folders \(.*cropped_digits, .*full_numbers\); name one"):
+        load(tmp_path, "train")
+
+
+def test_images_beside_tables_are_not_left_out_in_silence(tmp_path: Path) -> None:
+    table(tmp_path / "train.parquet")
+    (tmp_path / "1.png").write_bytes(FILES[0])
+
+    with pytest.raises(DataError, match=r"1 Parquet files \(train\.parquet\) and 1 image files \(1\.png\); name with"):
+        load(tmp_path, "train")
+
+
+@pytest.mark.parametrize("name", ["label", "labels", "fine_label", "target", "class"])
+def test_labels_stand_in_a_column_of_a_usual_name(tmp_path: Path, name: str) -> None:
+    path = table(tmp_path / "a.parquet", labels=None)
+    pq.write_table(pq.read_table(path).append_column(name, [[0, 1, 2, 0, 1, 2]]), path)
+
+    assert load(path, "train").labels.tolist() == [0, 1, 2, 0, 1, 2]
+
+
+def with_declared(path: Path, *names: str) -> Path:
+    """Add columns that Hugging Face's metadata declare to be labels."""
+    made = pq.read_table(table(path, labels=None))
+    features: dict[str, Any] = {}
+    for name in names:
+        made = made.append_column(name, [[0, 1, 0, 1, 0, 1]])
+        features[name] = {"names": ["cat", "dog"], "_type": "ClassLabel"}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    pq.write_table(made.replace_schema_metadata(metadata), path)
+    return path
+
+
+def test_a_column_that_is_declared_to_be_labels_is_used_whatever_its_name(tmp_path: Path) -> None:
+    data = load(with_declared(tmp_path / "a.parquet", "animal"), "train")
+
+    assert data.labels.tolist() == [0, 1, 0, 1, 0, 1]
+    assert data.classes == ("cat", "dog")
+
+
+def test_several_columns_of_labels_without_a_usual_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="has 2 columns of labels, animal, breed; call the one that is meant label"):
+        load(with_declared(tmp_path / "a.parquet", "breed", "animal"), "train")
+
+
+def test_columns_that_are_not_read_are_said(tmp_path: Path) -> None:
+    data = load(with_declared(tmp_path / "a.parquet", "fine_label", "coarse_label"), "train")
+
+    assert [(each.reason, each.first) for each in data.passed_over] == [
+        ("columns that are not read", ("coarse_label",))
+    ]
+
+
+@pytest.mark.parametrize(("limit", "rows"), [(1, [0]), (3, [0, 2, 4]), (4, [0, 1, 2, 4])])
+def test_a_limit_takes_the_first_of_each_class_in_turn(tmp_path: Path, limit: int, rows: list[int]) -> None:
+    data = load(table(tmp_path / "a.parquet", labels=pa.array([0, 0, 1, 1, 2, 2])), "train", limit=limit)
+
+    assert np.array_equal(data.images, IMAGES[rows])
+    assert (data.passed_over[-1].reason, data.passed_over[-1].count) == (
+        "images beyond the limit, which takes the first of each class in turn",
+        6 - limit,
+    )
+
+
+def test_labels_with_gaps_make_no_classes_without_images(tmp_path: Path) -> None:
+    data = load(table(tmp_path / "a.parquet", labels=pa.array([7, 2, 7, 2, 7, 2])), "train")
+
+    assert data.classes == ("2", "7")
+    assert data.labels.tolist() == [1, 0, 1, 0, 1, 0]
 
 
 def test_without_the_library_the_error_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

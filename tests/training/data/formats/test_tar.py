@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.training.data.files import tar
-from training.data.tar import read_members
+from training.data.formats.tar import read_members
 from training.errors import DataError
 
 MEMBERS = {"a.png": b"one", "b/c.png": b"x" * 512, "d.cls": b""}
@@ -141,7 +141,7 @@ def test_a_header_that_was_damaged_is_not_taken_for_the_end(tmp_path: Path) -> N
 
 
 def test_a_bomb_of_zeros_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.data.tar.MAX_UNPACKED_BYTES", 1 << 21)
+    monkeypatch.setattr("training.data.formats.tar.MAX_UNPACKED_BYTES", 1 << 21)
     path = tmp_path / "a.tgz"
     path.write_bytes(gzip.compress(bytes(1 << 22), 1))
 
@@ -166,3 +166,30 @@ def test_no_damage_whatever_raises_anything_but_a_data_error(
     except DataError:
         return
     assert len(found) == 4
+
+
+def test_an_archive_that_ends_in_zeros_for_long_was_copied_in_part(tmp_path: Path) -> None:
+    path = tar(tmp_path / "a.tar", MEMBERS)
+    with path.open("ab") as file:
+        file.truncate(path.stat().st_size + (3 << 20))
+
+    with pytest.raises(DataError, match=r"ends in [0-9]+ bytes of zeros; it was copied in part, copy it again"):
+        members(path)
+
+
+@pytest.mark.parametrize("end", [b"no header", b"x" * 512, b"x" * 10_240])
+def test_data_behind_the_end_mark_are_not_left_out_in_silence(tmp_path: Path, end: bytes) -> None:
+    path = tar(tmp_path / "a.tar", MEMBERS)
+    path.write_bytes(path.read_bytes() + end)
+
+    with pytest.raises(DataError, match=r"a\.tar: (no tar header stands|it ends before its end mark)"):
+        members(path)
+
+
+def test_zeros_that_end_in_the_middle_of_a_record_are_damage(tmp_path: Path) -> None:
+    first, second = (tar(tmp_path / name, MEMBERS).read_bytes() for name in ("a", "b"))
+    path = tmp_path / "both.tar"
+    path.write_bytes(first[:-1024] + second)
+
+    with pytest.raises(DataError, match="or it was joined of several tars, then give them one by one"):
+        members(path)

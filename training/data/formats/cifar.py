@@ -12,15 +12,17 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from training.data.formats.tar import first_name, read_members
 from training.data.labelled import Split
+from training.data.report import Report
 from training.data.splits import Pixels
-from training.data.tar import read_members
 from training.errors import DataError
 
 SIDE = 32  # px
 PIXEL_BYTES = 3 * SIDE * SIDE
 MAX_BYTES = 2**28  # per batch; CIFAR-100's train.bin has 154 MB
-ARCHIVES = (".tar.gz", ".tgz")
+ARCHIVES = (".tar.gz", ".tgz", ".tar")
+PACKED = "cifar-10"  # how the names in an archive begin, CIFAR-100's and the Python versions' too
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,10 @@ FOLDERS = {"cifar-10-batches-bin": CIFAR_10, "cifar-100-binary": CIFAR_100}
 
 
 def recognises(source: Path) -> bool:
-    """Return whether a source is a folder with binary batches, its parent, or a compressed archive."""
-    return source.name.endswith(ARCHIVES) if source.is_file() else _folder(source) is not None
+    """Return whether a source is a folder with binary batches, its parent, or an archive of such a folder."""
+    if source.is_dir():
+        return _folder(source) is not None
+    return source.name.lower().endswith(ARCHIVES) and first_name(source).startswith(PACKED)
 
 
 def has_split(source: Path, split: Split) -> bool:
@@ -63,8 +67,8 @@ def has_split(source: Path, split: Split) -> bool:
     return found is None or all((found[0] / name).is_file() for name in found[1].splits[split])
 
 
-def open_split(source: Path, split: Split, limit: int | None) -> Pixels:
-    """Read a split.
+def open_split(source: Path, split: Split, limit: int | None, report: Report) -> Pixels:
+    """Read a split, all of its batches.
 
     Returns:
         Images [N, 32, 32, 3] and the fine labels, in the order of the batches.
@@ -75,7 +79,6 @@ def open_split(source: Path, split: Split, limit: int | None) -> Pixels:
     found = _folder(source) if source.is_dir() else None
     layout, files = (found[1], _unpacked(*found, split)) if found else _packed(source, split)
     records = np.concatenate([_records(files[name], f"{source}: {name}", layout) for name in layout.splits[split]])
-    records = records[:limit]
     names = tuple(files[layout.names].decode(errors="replace").split()) if layout.names in files else ()
     if names and len(names) != layout.classes:
         raise DataError(f"{source}: {layout.names} names {len(names)} classes, not {layout.classes}; download it again")

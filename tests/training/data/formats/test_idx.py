@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.data import DIGITS, has_split, load
-from training.data.idx import read_idx
+from training.data.formats.idx import read_idx
 from training.errors import DataError
 
 
@@ -124,3 +124,58 @@ def test_images_and_labels_must_be_of_one_number(tmp_path: Path) -> None:
 
 def test_idx_folders_have_both_splits() -> None:
     assert has_split("digits", "test")
+
+
+def mnist(folder: Path, *, before: str = "", test: str = "t10k", ending: str = "", dot: str = "-") -> None:
+    """The four files of a set; labels 1 to 2."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for split in ("train", test):
+        written(folder, idx(IMAGES), f"{before}{split}-images{dot}idx3-ubyte{ending}")
+        written(folder, idx(np.array([1, 2])), f"{before}{split}-labels{dot}idx1-ubyte{ending}")
+
+
+@pytest.mark.parametrize("inside", ["MNIST/raw", "raw", "", "FashionMNIST/raw"])
+def test_the_folders_of_torchvision_are_read(tmp_path: Path, inside: str) -> None:
+    mnist(tmp_path / inside)
+    mnist(tmp_path / inside, ending=".gz")
+
+    assert len(load(tmp_path, "train")) == len(load(tmp_path, "test")) == 2
+
+
+def test_the_names_of_emnist_are_read_and_its_labels_begin_at_one(tmp_path: Path) -> None:
+    mnist(tmp_path, before="emnist-letters-", test="test", ending=".gz")
+
+    data = load(tmp_path, "test")
+
+    assert (data.classes, data.labels.tolist()) == (("1", "2"), [0, 1])
+
+
+def test_several_sets_are_not_mixed(tmp_path: Path) -> None:
+    for name in ("letters", "digits"):
+        mnist(tmp_path, before=f"emnist-{name}-", test="test")
+
+    with pytest.raises(DataError, match=r"2 sets of IDX files \(.*emnist-digits, .*emnist-letters\); put the files of"):
+        load(tmp_path, "train")
+
+
+def test_files_in_further_folders_are_said(tmp_path: Path) -> None:
+    mnist(tmp_path, dot=".")
+    mnist(tmp_path / "train-images-idx3-ubyte")
+
+    assert load(tmp_path, "train").passed_over[0].count == 4
+
+
+@pytest.mark.parametrize(("ending", "content"), [("", gzip.compress(idx(IMAGES))), (".gz", idx(IMAGES))])
+def test_the_content_decides_whether_a_file_is_gzipped(tmp_path: Path, ending: str, content: bytes) -> None:
+    path = tmp_path / f"images{ending}"
+    path.write_bytes(content)
+
+    assert np.array_equal(read_idx(path, dimensions=3), IMAGES)
+
+
+def test_a_set_without_test_images_has_no_test_split(tmp_path: Path) -> None:
+    mnist(tmp_path)
+    (tmp_path / "t10k-images-idx3-ubyte").unlink()
+
+    assert not has_split(tmp_path, "test")
+    assert load(tmp_path, "train", limit=1).passed_over[0].count == 1

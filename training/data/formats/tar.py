@@ -13,22 +13,29 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, cast
 
+from training.data.report import Report
 from training.errors import DataError
 
 BLOCK = 512  # bytes, the unit of a tar
-COMPRESSED = (".gz", ".tgz")
+RECORD = 20 * BLOCK  # what GNU tar and Python fill an archive up to
+GZIP = b"\x1f\x8b"  # how a gzipped archive begins, whatever its name
+ENDS_TO_END = "end marks inside tars that were joined end to end; what follows them was read"
 MAX_HEADER_BYTES = 64 * 1024  # of a long name or of POSIX's extra fields
+MAX_END_BYTES = 2 * 2**20  # of zeros behind the last member: twice GNU tar's largest usual record
 MAX_UNPACKED_BYTES = 4 * 2**30  # of a compressed archive
 PLAIN, FOLDER, POSIX, POSIX_GLOBAL, LONG_NAME = (b"0", b"\0"), b"5", b"x", b"g", b"L"
 
 
-def read_members(path: Path, wanted: Callable[[str], bool], *, max_bytes: int) -> Iterator[tuple[str, bytes]]:
-    """Yield the regular files of a tar, .tar.gz or .tgz.
+def read_members(
+    path: Path, wanted: Callable[[str], bool], *, max_bytes: int, report: Report | None = None
+) -> Iterator[tuple[str, bytes]]:
+    """Yield the regular files of a tar, plain or gzipped.
 
     Args:
         path: of the archive.
-        wanted: whether to read the member of a name; others are skipped.
+        wanted: whether to read the member of a name; others are skipped. Called once per regular file, in order.
         max_bytes: limit per member.
+        report: is told of archives that were joined end to end.
 
     Yields:
         Names and contents.
@@ -38,26 +45,48 @@ def read_members(path: Path, wanted: Callable[[str], bool], *, max_bytes: int) -
     """
     try:
         with _opened(path) as file:
-            yield from _Members(file, path, max_bytes).read(wanted)
+            yield from _Members(file, path, max_bytes, report or Report()).read(wanted)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
+
+
+def first_name(path: Path) -> str:
+    """Return the name of an archive's first regular file, "" if it has none; errors as `read_members`."""
+    try:
+        with _opened(path) as file:
+            return next((name for name, _ in _Members(file, path, MAX_HEADER_BYTES, Report()).files()), "")
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read: {error}") from None
 
 
 def _opened(path: Path) -> IO[bytes]:
-    """Open an archive, through gzip if its name says so."""
-    return cast(IO[bytes], gzip.open(path, "rb")) if path.suffix in COMPRESSED else path.open("rb")
+    """Open an archive, through gzip if it is gzipped."""
+    return cast(IO[bytes], gzip.open(path, "rb")) if _is_gzip(path) else path.open("rb")
+
+
+def _is_gzip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(GZIP)) == GZIP
 
 
 class _Members:
     """Reads one archive."""
 
-    def __init__(self, file: IO[bytes], path: Path, max_bytes: int) -> None:
-        self._file, self._path, self._max_bytes = file, path, max_bytes
-        self._compressed = path.suffix in COMPRESSED
+    def __init__(self, file: IO[bytes], path: Path, max_bytes: int, report: Report) -> None:
+        self._file, self._path, self._max_bytes, self._report = file, path, max_bytes, report
+        self._compressed = _is_gzip(path)
+        self._unread = 0
         self._end = MAX_UNPACKED_BYTES if self._compressed else path.stat().st_size
 
     def read(self, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
         """See `read_members`."""
+        for name, size in self.files():
+            if wanted(name):
+                self._unread = 0
+                yield name, self._content(name, size)
+
+    def files(self) -> Iterator[tuple[str, int]]:
+        """Yield the names and sizes of regular files; `_unread` bytes of each are passed over before the next one."""
         long_name: str | None = None
         while (header := self._header()) is not None:
             kind, size = header[156:157], self._size(header)
@@ -69,17 +98,19 @@ class _Members:
             long_name = None
             if kind not in (*PLAIN, FOLDER):
                 raise self._error(f"{name} is neither a file nor a folder (type {kind!r}); pack plain files only")
-            if kind != FOLDER and wanted(name):
-                yield name, self._content(name, size)
-            else:
-                self._pass_over(size)
-        self._check_rest()
+            self._unread = size
+            if kind != FOLDER:
+                yield name, size
+            self._file.seek(self._unread + -self._unread % BLOCK, 1)
 
     def _header(self) -> bytes | None:
         """Return the next header, or None at the end."""
         header = self._file.read(BLOCK)
         if header == bytes(BLOCK):
-            return None
+            joined = self._after_end_mark()
+            if joined is None:
+                return None
+            header = joined
         if len(header) < BLOCK:
             raise self._error("it ends before its end mark; it was cut short, copy it again")
         if self._number(header[148:156]) != sum(header[:148]) + 8 * ord(" ") + sum(header[156:]):
@@ -151,15 +182,34 @@ class _Members:
             raise self._error(f"it ends inside {name}; it was cut short, copy it again")
         return content[:size]
 
-    def _pass_over(self, size: int) -> None:
-        """Skip a member."""
-        self._file.seek(size + -size % BLOCK, 1)
+    def _after_end_mark(self) -> bytes | None:
+        """Read on behind a block of zeros: return the first other block, of an archive that was joined to this one.
 
-    def _check_rest(self) -> None:
-        """Read a compressed archive to its end, where gzip's checksum stands."""
-        while self._compressed and self._file.read(1 << 20):
-            if self._file.tell() > self._end:
-                raise self._error(f"it unpacks to more than {self._end} bytes")
+        Archives are joined where a record ends, behind two blocks of zeros or more and at most a record of them. Zeros
+        elsewhere have overwritten something. A gzipped archive is read to its end, where the checksum stands.
+        """
+        blocks = 1
+        while (block := self._file.read(BLOCK)) == bytes(BLOCK):
+            blocks += 1
+            self._check_unpacked()
+        if not block.strip(b"\0"):
+            if blocks * BLOCK > MAX_END_BYTES:
+                raise self._error(f"it ends in {blocks * BLOCK} bytes of zeros; it was copied in part, copy it again")
+            return None
+        joined = (self._file.tell() - len(block)) % RECORD == 0 and 2 <= blocks <= RECORD // BLOCK + 1
+        if not joined:
+            raise self._error(
+                f"{blocks * BLOCK} bytes of zeros stand where a header should, and data follow: it is damaged, copy it "
+                "again; or it was joined of several tars, then give them one by one"
+            )
+        self._report.pass_over(ENDS_TO_END, self._path.name)
+        return block
+
+    def _check_unpacked(self) -> None:
+        if self._compressed and self._file.tell() > self._end:
+            raise self._error(
+                f"it unpacks to more than {self._end} bytes; unpack it with gunzip, and read the plain tar"
+            )
 
     def _error(self, what: str) -> DataError:
         return DataError(f"{self._path}: {what}")

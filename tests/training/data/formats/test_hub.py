@@ -60,6 +60,9 @@ class FakeDataset:
         assert not feature.decode
         return self
 
+    def select(self, numbers: list[int]) -> FakeDataset:
+        return replace(self, rows={name: [values[n] for n in numbers] for name, values in self.rows.items()})
+
     def iter(self, batch_size: int) -> Iterator[dict[str, list[Any]]]:
         for start in range(0, len(self), batch_size):
             yield {name: values[start : start + batch_size] for name, values in self.rows.items()}
@@ -214,3 +217,23 @@ def test_without_the_library_the_error_says_how_to_get_it(monkeypatch: pytest.Mo
 
     with pytest.raises(DataError, match=r"need the datasets library; get it with: pip install mintage\[datasets\]"):
         load("hf:mint/coins", "train")
+
+
+def test_a_limit_takes_rows_of_every_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(monkeypatch, coins(label=[0, 0, 0, 1, 1]))
+
+    data = load("hf:mint/coins", "train", limit=2)
+
+    assert data.labels.tolist() == [0, 1]
+    assert np.array_equal(data.images, IMAGES[[0, 3]])
+
+
+def test_a_column_that_is_declared_to_be_labels_is_used_whatever_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = coins(side=[0, 1, 0, 1, 1])
+    dataset.features["side"] = FakeClassLabel(["heads", "tails"])
+    installed(monkeypatch, dataset)
+
+    data = load("hf:mint/coins", "train")
+
+    assert data.classes == ("heads", "tails")
+    assert [(each.reason, each.first) for each in data.passed_over] == [("columns that are not read", ("text",))]

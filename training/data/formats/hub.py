@@ -13,16 +13,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from training.data.image import ANY_FORMAT
-from training.data.labelled import UNLABELLED, Split
+import numpy as np
+
+from training.data.formats import columns
+from training.data.labelled import BEYOND_LIMIT, UNLABELLED, Split, limited
+from training.data.report import Report
 from training.data.splits import ImageFile, ImageFiles
 from training.errors import DataError
 
 PREFIX = "hf:"
 NAME_PATTERN = re.compile(r"hf:(?P<name>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>[\w./-]+))?", re.ASCII)
 ROWS = 64  # read at a time, to bound the memory
-IMAGE_COLUMNS = ("image", "img")
-LABEL_COLUMNS = ("label", "fine_label")
 
 
 def has_split(source: str, split: Split) -> bool:
@@ -33,8 +34,8 @@ def has_split(source: str, split: Split) -> bool:
         return split in library.get_dataset_split_names(name, revision=revision)
 
 
-def open_split(source: str, split: Split) -> ImageFiles:
-    """Open a split, downloading it if necessary.
+def open_split(source: str, split: Split, limit: int | None, report: Report) -> ImageFiles:
+    """Open a split, downloading it if necessary; see `training.data.splits.Format`.
 
     Raises:
         DataError: if the library is not installed, or the data set is unavailable or has no column of images.
@@ -43,19 +44,22 @@ def open_split(source: str, split: Split) -> ImageFiles:
     name, revision = _parsed(source)
     with _explained(source):
         rows = library.load_dataset(name, split=split, revision=revision)
-        image = _column(rows.features, library.Image, IMAGE_COLUMNS)
-        label = _column(rows.features, library.ClassLabel, LABEL_COLUMNS)
-        _check_columns(source, rows.features, image, label)
+        image = _image_column(source, rows.features, library)
+        label = _label_column(source, rows.features)
+        report.pass_over(columns.OTHERS, *(name for name in rows.features if name not in (image, label)))
+        classes = columns.class_names(rows.features[label]) if label else ()
         files = tuple((Path(file["filename"]).name, Path(file["filename"])) for file in rows.cache_files)
+        chosen = _chosen(rows, label, limit)
+        report.pass_over(BEYOND_LIMIT, count=len(rows) - len(chosen))
         rows = rows.select_columns([column for column in (image, label) if column])
+        rows = rows.select(chosen) if len(chosen) < len(rows) else rows
         rows = rows.cast_column(image, library.Image(decode=False))
 
-    def images() -> Iterator[ImageFile]:
+    def images(_: Report) -> Iterator[ImageFile]:
         with _explained(source):
             for number, (content, value) in enumerate(_rows(rows, image, label)):
-                yield ImageFile(f"row {number}", content, ANY_FORMAT, UNLABELLED if value is None else value)
+                yield ImageFile(f"row {number}", content, UNLABELLED if value is None else value)
 
-    classes = tuple(getattr(rows.features[label], "names", ())) if label else ()
     return ImageFiles(source, files, images, classes, len(rows))
 
 
@@ -97,20 +101,38 @@ def _explained(source: str) -> Iterator[None]:
         raise DataError(f"{source} cannot be loaded: {reason}") from error
 
 
-def _column(features: dict[str, Any], kind: type, usual: tuple[str, ...]) -> str | None:
-    """Return the column of a kind, or the one with a usual name if there are several or kinds are unknown."""
-    of_kind = [name for name, feature in features.items() if isinstance(feature, kind)]
-    named = [name for name in usual if name in features]
-    return next((name for name in named if name in of_kind), None) or next(iter(of_kind + named), None)
-
-
-def _check_columns(source: str, features: dict[str, Any], image: str | None, label: str | None) -> None:
-    """Raise DataError if there are no images, or labels are not numbers."""
-    if image is None:
+def _image_column(source: str, features: dict[str, Any], library: Any) -> str:
+    """Return the column of images: by its usual name, or else the only one of that kind."""
+    of_kind = [name for name, feature in features.items() if isinstance(feature, library.Image)]
+    named = [name for name in columns.IMAGES if name in features]
+    found = [name for name in named if name in of_kind] or named or of_kind
+    if not found:
         raise DataError(f"{source} has the columns {', '.join(features)}, none of images; choose another data set")
-    kind = getattr(features[label], "dtype", "?") if label else "int64"
-    if not str(kind).startswith(("int", "uint")):
-        raise DataError(f"{source} has a column {label} of {kind}; integers 0, 1, ... were expected")
+    if not named and len(of_kind) > 1:
+        raise DataError(f"{source} has {len(of_kind)} columns of images, {', '.join(of_kind)}; none is called image")
+    return found[0]
+
+
+def _label_column(source: str, features: dict[str, Any]) -> str | None:
+    """Return the column with the labels, if there is one."""
+    kinds = {name: str(getattr(feature, "dtype", "?")) for name, feature in features.items()}
+    integers = [name for name, kind in kinds.items() if kind.startswith(("int", "uint"))]
+    declared = [name for name, feature in features.items() if columns.class_names(feature)]
+    return columns.label_column(kinds, integers=integers, declared=declared, source=source)
+
+
+def _chosen(rows: Any, label: str | None, limit: int | None) -> list[int]:
+    """Return the numbers of the rows that a limit chooses."""
+    if limit is None or len(rows) <= limit:
+        return list(range(len(rows)))
+    labels = [UNLABELLED] * len(rows)
+    if label is not None:
+        column = rows.select_columns([label])
+        labels = [
+            UNLABELLED if value is None else value for batch in column.iter(batch_size=1000) for value in batch[label]
+        ]
+    chosen: list[int] = limited(np.array(labels, np.int64), limit).tolist()
+    return chosen
 
 
 def _content(value: dict[str, Any] | None) -> bytes | Path:

@@ -1,0 +1,1 @@
+"""The formats that sources have, one module per format, and what they share."""

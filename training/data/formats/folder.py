@@ -1,0 +1,137 @@
+"""A folder of images: one subfolder per class (`data/cat/1.png`, `data/dog/2.jpg`), or no classes and labels.
+
+The images of a class may lie in further folders. Splits are outer folders called train or training, and test or
+testing, in any case of letters; without these, all images are training images. What is an image is told by its ending,
+else by its content; the content alone decides its format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from training.data.formats.listing import (
+    LOOPS,
+    entries,
+    images_in,
+    is_hidden,
+    looks_like_image,
+    no_images,
+)
+from training.data.formats.split_names import OTHERS, UNREAD, split_of_folder
+from training.data.labelled import BEYOND_LIMIT, UNLABELLED, Split, check_names, limited
+from training.data.report import Report
+from training.data.splits import ImageFile, ImageFiles
+from training.errors import DataError
+
+
+def recognises(source: Path) -> bool:
+    """Return whether this is a folder; its content is checked when it is opened."""
+    return source.is_dir()
+
+
+def has_split(source: Path, split: Split) -> bool:
+    """Return whether the split's folder exists; without split folders, all images are training images."""
+    return split in (_split_folders(source) or {"train": source})
+
+
+def open_split(source: Path, split: Split, limit: int | None, report: Report) -> ImageFiles:
+    """List the images of a split.
+
+    Classes are numbered in order of their names; images are sorted by path within a class. A limit takes the first
+    images of each class in turn.
+
+    Raises:
+        DataError: if there are no images, a class is empty or has no printable name, images lie beside the class
+            folders, or folders that are no splits beside those that are.
+    """
+    folder = _split_folder(source, split, report)
+    folders, files = entries(folder, report)
+    beside = images_in(files, report)
+    if folders:
+        if beside:
+            raise DataError(
+                f"{folder} has {len(beside)} images, such as {beside[0].name}, beside folders of classes, such as "
+                f"{folders[0].name}; put all images into folders, or into none"
+            )
+        check_names(tuple(path.name for path in folders), source=str(folder))
+        listed = [(label, path) for label, each in enumerate(folders) for path in _images_of_class(each, report)]
+    else:
+        listed = [(UNLABELLED, path) for path in beside]
+    if not listed:
+        raise no_images(folder)
+    chosen = [listed[place] for place in limited(np.array([label for label, _ in listed]), limit).tolist()]
+    report.pass_over(BEYOND_LIMIT, count=len(listed) - len(chosen))
+    named = tuple((str(path.relative_to(source)), path) for _, path in chosen)
+
+    def images(_: Report) -> Iterator[ImageFile]:
+        for (name, path), (label, _) in zip(named, chosen, strict=True):
+            yield ImageFile(name, path, label)
+
+    return ImageFiles(str(source), named, images, tuple(path.name for path in folders), len(named))
+
+
+def _split_folder(source: Path, split: Split, report: Report) -> Path:
+    """Return the folder that holds a split, and note the splits that are not used."""
+    splits = _split_folders(source)
+    if split not in (splits or ("train",)):
+        raise DataError(f"{source} has no {split} folder")
+    if not splits:
+        return source
+    _check_nothing_beside(source, splits)
+    for name in OTHERS:
+        if name in splits:
+            report.pass_over(UNREAD.format("images", name), count=sum(map(_is_image_by_name, splits[name].rglob("*"))))
+    return splits[split]
+
+
+def _split_folders(source: Path) -> dict[str, Path]:
+    """Return the folders of a source that are splits; none if no folder is called train or test."""
+    found: dict[str, Path] = {}
+    for path in sorted(source.iterdir()):
+        said = split_of_folder(path.name) if path.is_dir() else None
+        if said in found:
+            raise DataError(
+                f"{source} has the folders {found[said].name} and {path.name}; name one of them with --data"
+            )
+        if said is not None:
+            found[said] = path
+    return found if "train" in found or "test" in found else {}
+
+
+def _check_nothing_beside(source: Path, splits: dict[str, Path]) -> None:
+    """Refuse folders and images beside those of the splits: they would be left unread."""
+    for path in sorted(source.iterdir()):
+        if is_hidden(path.name) or path in splits.values():
+            continue
+        if path.is_dir() or looks_like_image(path):
+            split = next(iter(splits.values())).name
+            raise DataError(
+                f"{source} has {path.name} beside the folder {split}: if {split} is a class, put the folders of all "
+                f"classes into one called train; otherwise move {path.name} away, or name what is meant with --data"
+            )
+
+
+def _images_of_class(folder: Path, report: Report) -> list[Path]:
+    """Return the images of a class, those in further folders included; DataError if there are none."""
+    found, waiting, seen = [], [folder], set()
+    while waiting:
+        current = waiting.pop()
+        if current.resolve() in seen:
+            report.pass_over(LOOPS, current.name)
+            continue
+        seen.add(current.resolve())
+        folders, files = entries(current, report)
+        found += images_in(files, report)
+        waiting += folders
+    if not found:
+        raise DataError(
+            f"{no_images(folder)}; a folder here is a class: fill it, remove it, or name another with --data"
+        )
+    return sorted(found)
+
+
+def _is_image_by_name(path: Path) -> bool:
+    return looks_like_image(path) if not path.is_dir() else False
