@@ -56,7 +56,9 @@ def test_a_student_of_images_alone_is_packed_and_served(teacher: Path, source: P
     result = invoke(teacher, "--data", source, "--run", tmp_path / "run", *SMALL)
 
     assert result.exit_code == 0, result.stderr
-    assert result.stderr.splitlines()[0] == "labelling: 60 views"
+    loaded, labelling, *_ = result.stderr.splitlines()
+    assert loaded.endswith(": 60 images, 6x6 grey, no labels")
+    assert labelling == "labelling: 60 views"
     assert f"finished {tmp_path / 'run'}: 1,600 of 1,600 images" in result.stdout
     packed = pack(tmp_path / "run", "classifier", tmp_path / "classifier.mar", micro_batch=4)
     with zipfile.ZipFile(packed.path) as archive:
