@@ -65,8 +65,9 @@ class EncodedImages(_message.Message):
     FILES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def files(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """PNG, JPEG, WebP, BMP or GIF (first frame) files, at most 1024 of them. Each must have the model's height and width;
-        colour is converted to the model's channels. An image file may have at most 4 million pixels.
+        """PNG, JPEG, WebP, BMP, GIF, TIFF or PPM files (of several frames the first), at most 1024 of them. Each must have the
+        model's height and width; colour is converted to the model's channels. An image file may have at most 4 million
+        pixels.
         """
 
     def __init__(

@@ -1063,9 +1063,9 @@ class CreateScoreJobRequest(_message.Message):
     max_failed_shards: _builtins.int
     """As in CreateSampleJobRequest, but a score job with a failed shard never succeeds in part."""
     source_folder: _builtins.str
-    """Folder below the server's input folder, of image files (PNG, JPEG, WebP; subfolders too), of tars or of Parquet
-    files with a column `image`. The list of files is fixed when the job is accepted; their contents are read when they
-    are scored. Images of another size than the model's are resized.
+    """Folder below the server's input folder, of image files (PNG, JPEG, WebP, BMP, GIF, TIFF, PPM; subfolders too), of
+    tars or of Parquet files with a column `image`. The list of files is fixed when the job is accepted; their contents
+    are read when they are scored. Images of another size than the model's are resized.
     """
     reference_job: _builtins.str
     """Resource name of a score job that has succeeded, with the same model on the same device class, torch version and
