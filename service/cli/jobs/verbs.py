@@ -24,7 +24,7 @@ from service.cli.console import (
     table,
 )
 from service.cli.formula_options import ClassOption, LatentOption
-from service.cli.jobs import control, files, progress, score, verify
+from service.cli.jobs import control, download, files, progress, score, verify
 from service.cli.jobs.control import JobArgument, WaitOption
 from service.cli.jobs.options import (
     DryRunOption,
@@ -196,6 +196,7 @@ def register(app: typer.Typer) -> None:
     """Add the verbs."""
     control.register(jobs)
     files.register(jobs)
+    download.register(jobs)
     score.register(jobs)
     verify.register(jobs)
     app.add_typer(jobs)
