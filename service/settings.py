@@ -143,7 +143,15 @@ class Settings(BaseSettings):
         le=HOUR_S,
         description="Seconds before a shard is tried again after its first failure; doubles each time.",
     )
-    space_pause_s: float = Field(30.0, ge=0, le=DAY_S, description="The same after a full disk: time to make room.")
+    space_pause_s: float = Field(
+        30.0, ge=0, le=DAY_S, description="The same where the disk is full or storage refuses: time to put that right."
+    )
+    storage_wait_s: float = Field(
+        600.0,
+        ge=0,
+        le=DAY_S,
+        description="Seconds for which storage may refuse the manifest of a job before the job fails.",
+    )
     backend_retry_s: float = Field(
         120.0,
         ge=0,

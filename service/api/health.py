@@ -1,17 +1,17 @@
 """grpc.health.v1: an entry says SERVING only if a real call would succeed.
 
-    ""                                  Redis and the model server answer, every model that should be loaded is ready
+    ""                                  all of these: every model that should be loaded is ready
     mintage.v1.GenerationService        the model server answers and, if there are generators, one is ready
     mintage.v1.LatentService            the same
     mintage.v1.ClassificationService    the same of classifiers
     mintage.v1.NeuronService            the same of autoencoders
     mintage.v1.ModelService             the model server answers
-    mintage.v1.JobService               Redis answers
+    mintage.v1.JobService               Redis answers, and jobs can be written, as the dispatcher finds by trying
     google.longrunning.Operations       Redis answers
     models/{model}                      the model is ready
     stacks/{id}                         this is the API of that stack, which alone knows its id; List does not show it
 
-Each check is answered from what the reconciler knows now; Redis is pinged every second.
+Each check is answered from what the reconciler knows now; Redis is asked every second.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from service.backend.description import Kind
+from service.jobs.ledger.ledger import STORAGE
 from service.models.reconciler import Reconciler
 from service.models.registry import Entry, Registry
 
-PERIOD_S = 1.0  # between two pings: as stale as an answer about Redis may be
-REDIS_TIMEOUT_S = 2.0  # a Redis that takes longer for a ping does not serve
+PERIOD_S = 1.0  # between two questions: as stale as an answer about Redis may be
+REDIS_TIMEOUT_S = 2.0  # a Redis that takes longer to answer does not serve
 GENERATION = "mintage.v1.GenerationService"
 LATENTS = "mintage.v1.LatentService"
 CLASSIFICATION = "mintage.v1.ClassificationService"
@@ -56,21 +57,23 @@ class Health:
         self._reconciler = reconciler
         self._redis = redis
         self._redis_answers = False
+        self._storage_refuses = False
         self._changed = asyncio.Event()
         self._seen: dict[str, bool] = {}
         self.stopping = False
 
     async def run(self) -> None:
-        """Ping Redis and wake the watchers of changes, until cancelled."""
+        """Ask Redis and wake the watchers of changes, until cancelled."""
         while True:
             await self.poll()
             await asyncio.sleep(PERIOD_S)
 
     async def poll(self) -> None:
-        """Ping Redis once, and wake the watchers if anything has changed."""
+        """Ask Redis once, and wake the watchers if anything has changed."""
         try:
             async with asyncio.timeout(REDIS_TIMEOUT_S):
-                self._redis_answers = bool(await self._redis.ping())
+                self._storage_refuses = bool(await self._redis.exists(STORAGE))
+            self._redis_answers = True
         except (RedisError, OSError, TimeoutError):
             self._redis_answers = False
         statuses = self.statuses()
@@ -82,7 +85,8 @@ class Health:
         """Every entry and whether it serves."""
         entries = self._registry.entries()
         server = self._reconciler.server_answers
-        everything = server and self._redis_answers and not self._reconciler.missing
+        jobs = self._redis_answers and not self._storage_refuses
+        everything = server and jobs and not self._reconciler.missing
         found = {
             "": everything and all(map(_is_ready, entries)),
             GENERATION: server and _one_is_ready(entries, "generator"),
@@ -91,7 +95,7 @@ class Health:
             NEURONS: server and _one_is_ready(entries, "neurons"),
             EXPLANATION: server and (not entries or any(map(_is_ready, entries))),
             MODELS: server,
-            JOBS: self._redis_answers,
+            JOBS: jobs,
             OPERATIONS: self._redis_answers,
             **{f"models/{entry.name}": server and _is_ready(entry) for entry in entries},
         }

@@ -8,13 +8,14 @@ import json
 import secrets
 import time
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from service.validation import CONCEPT, LABEL_NAME, MAX_LABEL_VALUE, OUTPUT_PREFIX
 
 PLAN_FILE = "plan.json"
+VERSION: Final = 4  # of all that is stored about jobs: plans, markers, records in Redis. It rises with their fields.
 MAX_COUNT = 100_000_000  # images; file names have nine digits
 MAX_SHARD_SIZE = 100_000  # images; what the death of a worker may cost
 MAX_SHARDS = 1_000_000  # each is a record in Redis, and a file and a marker on disk
@@ -135,7 +136,7 @@ class Plan:
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
-    version: Literal[4] = 4
+    version: Literal[4] = VERSION
     job: JobId
     prefix: Prefix
     create_time_ms: Natural
@@ -204,24 +205,63 @@ class PlanError(ValueError):
     """Raised when bytes are not a plan that this version understands."""
 
 
+class NewerError(PlanError):
+    """Raised when a plan is of a version that only a newer Mintage knows."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__(
+            f"made by a newer Mintage: version {version} of what is stored, this one knows {VERSION}; start the newer "
+            f"one to go on with the job or to delete it"
+        )
+
+
 def read_plan(data: bytes | str) -> Plan:
     """Read `plan.json`.
 
     Raises:
+        NewerError: if it was made by a newer Mintage.
         PlanError: if it is damaged, or from a version that this one does not know.
     """
     try:
         plan = _PLAN.validate_json(data)
     except ValidationError as error:
+        check_version(data)
         if error.errors()[0]["loc"] == ("version",):
             text = "a plan of another version: end its job with the Mintage that made it, or create the job anew"
             raise PlanError(text) from None
-        raise PlanError(f"not a plan of version 4: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}") from None
+        raise PlanError(
+            f"not a plan of version {VERSION}: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}"
+        ) from None
     if (plan.sampling is None) == (plan.scoring is None):
         raise PlanError("a plan has exactly one of sampling and scoring")
     if (plan.format == "safetensors") != (plan.scoring is not None):
         raise PlanError(f"format: no {plan.kind} job is written as {plan.format}")
     return plan
+
+
+def check_version(data: bytes | str) -> None:
+    """Refuse what a newer Mintage stored; nothing else is looked at.
+
+    Raises:
+        NewerError: if the JSON object has a newer version.
+    """
+    try:
+        version = _VERSION.validate_json(data).version
+    except ValidationError:
+        return
+    if version > VERSION:
+        raise NewerError(version)
+
+
+def is_damaged(data: bytes) -> bool:
+    """Whether bytes are no plan of any Mintage, be it this one or a newer."""
+    try:
+        read_plan(data)
+    except NewerError:
+        return False
+    except PlanError:
+        return True
+    return False
 
 
 def canonical_json(value: object) -> bytes:
@@ -240,4 +280,10 @@ def new_job_id(now_ms: int | None = None) -> str:
     return "".join(_ALPHABET[number >> shift & 31] for shift in range(75, -1, -5))
 
 
+@dataclass(frozen=True)
+class _Versioned:
+    version: int
+
+
+_VERSION = TypeAdapter(_Versioned)
 _PLAN = TypeAdapter(Plan)

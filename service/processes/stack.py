@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import IO
 
 from service.addresses import Address, check_free, free_port, read_address
+from service.errors import MintageError, Unavailable
+from service.jobs.storage.store import open_store
+from service.jobs.storage.trial import try_out
 from service.processes import append_only_file, checks, torchserve, valkey
 from service.processes.cores import usable_cores
 from service.processes.supervisor import Process, ProcessFailedError, Supervisor
@@ -77,11 +80,13 @@ class Stack:
 
         Raises:
             StateInUseError: if another stack runs on the state folder.
-            ProcessFailedError: if an address is taken, or a process does not come up; the end of its log is in the
-                message.
+            ProcessFailedError: if an address is taken, jobs could not be written, or a process does not come up; then
+                the end of its log is in the message.
         """
         self.claim()
         self.environment, self.settings = self.configure()
+        step("storage")
+        self._try_storage()
         step("Valkey")
         self._start_valkey()
         step("TorchServe")
@@ -144,6 +149,15 @@ class Stack:
         }
         fields = {name.removeprefix("MINTAGE_").lower(): value for name, value in variables.items()}
         return inherited | variables | {"PYTHONSAFEPATH": "1"}, Settings.model_validate(fields)
+
+    def _try_storage(self) -> None:
+        """Refuse to start where jobs could not be written; a store that does not answer may do so later."""
+        try:
+            try_out(open_store(self.settings))
+        except Unavailable as error:
+            self.notices.append(f"{error.message}. Jobs wait until it does")
+        except MintageError as error:
+            raise ProcessFailedError(error.message) from None
 
     def _start_valkey(self) -> None:
         """Start Valkey; with a damaged append-only file, again with what can be read of it, and then without it."""

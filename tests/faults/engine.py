@@ -26,7 +26,7 @@ from PIL import Image
 
 from service.api.servicers.jobs.service import JobServicer
 from service.backend.torchserve import TorchServe
-from service.errors import NotFound
+from service.errors import NotFound, Unavailable
 from service.jobs.ledger.ledger import connect
 from service.metrics import Metrics
 from service.models.admission import Admissions
@@ -183,7 +183,7 @@ class Engine:
         """Whether the ledger has a job."""
         try:
             return bool(self.job(name).name)
-        except NotFound:
+        except (NotFound, Unavailable):
             return False
 
     def cancel(self, name: str) -> jobs_pb2.Job:

@@ -165,10 +165,10 @@ def test_a_redis_that_is_emptied_while_it_runs_is_told_again_at_once(engine: Eng
 
 def wait_until_known(engine: Engine, name: str) -> jobs_pb2.Job:
     """Wait until the ledger knows a job again."""
-    from service.errors import NotFound
+    from service.errors import NotFound, Unavailable
 
     def known() -> jobs_pb2.Job | None:
-        with contextlib.suppress(NotFound):
+        with contextlib.suppress(NotFound, Unavailable):
             return engine.job(name)
         return None
 

@@ -17,6 +17,7 @@ from mintage.v1 import jobs_pb2, jobs_pb2_grpc
 
 from service.api.interceptors import CallInterceptor
 from service.api.servicers.jobs.service import JobServicer
+from service.errors import Unavailable
 from service.jobs.ledger.ledger import Ledger, connect
 from service.jobs.ledger.views import Lease
 from service.metrics import Metrics
@@ -64,6 +65,8 @@ class Api:
 async def serving(settings: Settings) -> AsyncIterator[Api]:
     """Serve JobService on a free port."""
     client, registry = connect(settings), put_job_models(settings.archives)
+    with contextlib.suppress(Unavailable):
+        await Ledger(client).rebuilt()  # as the dispatcher notes when it begins to lead
     server = grpc.aio.server(interceptors=[CallInterceptor(Metrics(), max_deadline_s=30)])
     servicer = JobServicer(settings, client, registry, None)  # type: ignore[arg-type]
     jobs_pb2_grpc.add_JobServiceServicer_to_server(servicer, server)

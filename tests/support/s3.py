@@ -29,6 +29,8 @@ class Faults:
 
     method: str = ""
     statuses: list[int] = field(default_factory=list)  # answered instead of passing the request on
+    refused_status: int = 0  # answered to every one of them, with `code`, until it is 0 again
+    code: str = "AccessDenied"
     lost_answers: int = 0  # passed on, but the answer never arrives
     halved: list[str] = field(default_factory=list)  # ends of keys of which the next put keeps half and is answered 200
     bytes_per_s: int = 0  # how fast it reads; 0 is at once
@@ -103,6 +105,9 @@ class _Handler(BaseHTTPRequestHandler):
         if faults.down:
             faults.refused += 1
             self.close_connection = True
+        elif meant and faults.refused_status:
+            error = f"<Error><Code>{faults.code}</Code></Error>".encode()
+            self._answer(faults.refused_status, error, {})
         elif meant and faults.statuses:
             self._answer(faults.statuses.pop(0), b"<Error><Code>Faulty</Code></Error>", {})
         else:

@@ -26,15 +26,21 @@ T = TypeVar("T")
 
 @dataclass
 class FakeRedis:
-    """Answers pings."""
+    """Answers, and says whether jobs can be written."""
 
     dead: bool = False
+    storage_refuses: bool = False
 
     async def ping(self) -> bool:
         """Answer, or not."""
         if self.dead:
             raise RedisConnectionError("secret address")
         return True
+
+    async def exists(self, _: str) -> int:
+        """Know whether a key exists: the one about storage."""
+        await self.ping()
+        return int(self.storage_refuses)
 
     def register_script(self, _: str) -> Callable[..., Coroutine[Any, Any, str]]:
         """Know a script: the one that names the models which jobs need."""

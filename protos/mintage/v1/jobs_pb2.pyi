@@ -108,6 +108,10 @@ class Job(_message.Message):
         """Paused until it is resumed."""
         STATE_DELETING: Job._State.ValueType  # 10
         """Being deleted."""
+        STATE_UNREADABLE: Job._State.ValueType  # 11
+        """Its plan cannot be read: `error` says whether it is damaged or made by a newer Mintage. Nobody works on it, and it
+        has no `spec` and no progress. Once the plan can be read, the job is what it was.
+        """
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """State of a job."""
@@ -134,6 +138,10 @@ class Job(_message.Message):
     """Paused until it is resumed."""
     STATE_DELETING: Job.State.ValueType  # 10
     """Being deleted."""
+    STATE_UNREADABLE: Job.State.ValueType  # 11
+    """Its plan cannot be read: `error` says whether it is damaged or made by a newer Mintage. Nobody works on it, and it
+    has no `spec` and no progress. Once the plan can be read, the job is what it was.
+    """
 
     class _Kind:
         ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -200,6 +208,7 @@ class Job(_message.Message):
     CONCEPT_SCORES_FIELD_NUMBER: _builtins.int
     IMAGES_UNREADABLE_FIELD_NUMBER: _builtins.int
     ARITHMETIC_FIELD_NUMBER: _builtins.int
+    WAIT_REASON_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, `jobs/{job}`."""
     state: Global___Job.State.ValueType
@@ -218,6 +227,10 @@ class Job(_message.Message):
     """Number of shards that may fail; one more ends the job in STATE_FAILED. Absent: any number."""
     images_unreadable: _builtins.int
     """Images of a folder that a score job could not read and left out; 0 until the job has succeeded."""
+    wait_reason: _builtins.str
+    """Why an unfinished job makes no progress: what its last attempt failed with, or what keeps its end from being
+    written. Empty once a shard is finished again, and once the job has ended.
+    """
     @_builtins.property
     def sample(self) -> Global___SampleSpec:
         """Makes images."""
@@ -297,10 +310,11 @@ class Job(_message.Message):
         concept_scores: _abc.Iterable[Global___ConceptScore] | None = ...,
         images_unreadable: _builtins.int = ...,
         arithmetic: Global___Arithmetic | None = ...,
+        wait_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_failed_shards", b"_max_failed_shards", "arithmetic", b"arithmetic", "classifier_score", b"classifier_score", "comparison", b"comparison", "create_time", b"create_time", "end_time", b"end_time", "expire_time", b"expire_time", "max_failed_shards", b"max_failed_shards", "progress", b"progress", "sample", b"sample", "score", b"score", "spec", b"spec", "start_time", b"start_time", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_failed_shards", b"_max_failed_shards", "arithmetic", b"arithmetic", "classifier_score", b"classifier_score", "client", b"client", "comparison", b"comparison", "concept_scores", b"concept_scores", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "images_unreadable", b"images_unreadable", "labels", b"labels", "max_failed_shards", b"max_failed_shards", "name", b"name", "output_uri", b"output_uri", "priority", b"priority", "progress", b"progress", "root_digest", b"root_digest", "sample", b"sample", "score", b"score", "spec", b"spec", "start_time", b"start_time", "state", b"state", "ttl", b"ttl"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_failed_shards", b"_max_failed_shards", "arithmetic", b"arithmetic", "classifier_score", b"classifier_score", "client", b"client", "comparison", b"comparison", "concept_scores", b"concept_scores", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "images_unreadable", b"images_unreadable", "labels", b"labels", "max_failed_shards", b"max_failed_shards", "name", b"name", "output_uri", b"output_uri", "priority", b"priority", "progress", b"progress", "root_digest", b"root_digest", "sample", b"sample", "score", b"score", "spec", b"spec", "start_time", b"start_time", "state", b"state", "ttl", b"ttl", "wait_reason", b"wait_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_failed_shards: _TypeAlias = _typing.Literal["max_failed_shards"]  # noqa: Y015
     _WhichOneofArgType__max_failed_shards: _TypeAlias = _typing.Literal["_max_failed_shards", b"_max_failed_shards"]  # noqa: Y015

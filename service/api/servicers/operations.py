@@ -63,7 +63,7 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):  # type: ignor
         violations.check()
         views, last = await page(self._ledger, _job_filter(match), after=after, size=size)
         return operations_pb2.ListOperationsResponse(
-            operations=[self._operation(view) for view in views],
+            operations=[self._operation(view) for view in views if isinstance(view, JobView)],
             next_page_token=page_token(f"jobs/{last}") if last else "",
         )
 

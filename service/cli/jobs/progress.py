@@ -101,6 +101,7 @@ def _line(job: Job) -> str:
         shard_counts(job),
         speed(job),
         eta(job),
+        f"waits: {job.wait_reason}" if job.wait_reason else "",
     ]
     return f"{job.name} {state_name(job)}: " + ", ".join(fact for fact in facts if fact)
 
@@ -137,7 +138,7 @@ def _bar(states: Iterable[Job]) -> Job | None:
     with Progress(*columns, console=errors_console()) as progress:
         task = progress.add_task("", total=None, state="connecting", facts="")
         for last in states:
-            facts = " · ".join(fact for fact in (speed(last), eta(last), shard_counts(last)) if fact)
+            facts = " · ".join(fact for fact in (speed(last), eta(last), shard_counts(last), last.wait_reason) if fact)
             done, total = last.progress.images_done, last.progress.images_total
             progress.update(task, completed=done, total=total, state=f"{last.name} {state_name(last)}", facts=facts)
     return last

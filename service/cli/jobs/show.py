@@ -84,6 +84,7 @@ def print_job(job: Job) -> None:
         ("output", job.output_uri),
         ("root digest", job.root_digest),
         ("error", job.error),
+        ("waits", job.wait_reason),
         ("created", _time(job.create_time) if job.HasField("create_time") else ""),
         ("started", _time(job.start_time) if job.HasField("start_time") else ""),
         ("ended", _time(job.end_time) if job.HasField("end_time") else ""),
@@ -115,6 +116,8 @@ def _what(job: Job) -> str:
             return f"sample {model}, seed {job.sample.seed}"
         others = f" and {job.sample.latent_count - 1:,} more" if job.sample.latent_count > 1 else ""
         return f"draw {model}, {_short(text_of(job.sample.latents[0]))}{others}"
+    if job.WhichOneof("spec") is None:
+        return ""
     scored = job.score.source_job.removeprefix("jobs/") or f"folder {job.score.source_folder}"
     return f"score {scored} by {job.score.model.removeprefix('models/')}"
 

@@ -19,8 +19,10 @@ import structlog
 from service import logs
 from service.errors import MintageError
 from service.jobs.dispatch.finishing import Finisher
-from service.jobs.dispatch.rebuild import rebuild
+from service.jobs.dispatch.rebuild import index, rebuild
 from service.jobs.dispatch.retention import Retention
+from service.jobs.dispatch.storage_watch import StorageWatch
+from service.jobs.dispatch.unreadable import Unreadable
 from service.jobs.intents import Intents
 from service.jobs.ledger import heartbeats
 from service.jobs.ledger.ledger import Ledger, connect
@@ -65,6 +67,8 @@ class Dispatcher:
         self._incarnation = ""
         self._finisher = Finisher(settings, self._ledger, self._store)
         self._retention = Retention(self._ledger, self._store)
+        self._unreadable = Unreadable(self._ledger, self._store)
+        self._storage = StorageWatch(self._ledger, self._store)
         self._intents = Intents(self._ledger, self._store)
         self._next_intents = 0.0
 
@@ -102,6 +106,8 @@ class Dispatcher:
             await asyncio.to_thread(self.send, dispatch.hints)
         await self._finisher.poll()
         await self._retention.poll()
+        self._storage.poll()
+        await index(self._ledger, self._store, await self._unreadable.mended())
         await self._record_intents()
         return dispatch.busy
 
@@ -117,6 +123,7 @@ class Dispatcher:
             jobs = await rebuild(self._ledger, self._store)
             log.info("the dispatcher leads", name=self._name, jobs_rebuilt=jobs)
             await self._ledger.rebuilt()
+            await self._ledger.reopen()
             self._incarnation = await self._ledger.incarnation()
 
     async def _expire(self) -> None:
@@ -141,6 +148,7 @@ class Dispatcher:
         """Let another dispatcher lead at once."""
         await self._finisher.close()
         await self._retention.close()
+        await self._storage.close()
         with contextlib.suppress(MintageError):
             await self._ledger.lead(self._name, lease_s=0)
         await self._redis.aclose()

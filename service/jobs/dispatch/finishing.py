@@ -14,6 +14,7 @@ import structlog
 
 from service.errors import MintageError
 from service.jobs.dispatch.finalize import ShardsDamaged, finalize
+from service.jobs.dispatch.refusals import unwritten
 from service.jobs.ledger.control import Control
 from service.jobs.ledger.ledger import Ledger
 from service.jobs.ledger.views import JobView, ShardView
@@ -72,7 +73,12 @@ class Finisher:
     async def _finish_job(self, job: str) -> None:
         try:
             view = await self._ledger.job(job)
-            ending = await self._end(view)
+            try:
+                ending = await self._end(view)
+            except (MintageError, OSError) as error:
+                ending = await unwritten(self._ledger, view, error, wait_s=self._settings.storage_wait_s)
+                if ending is None:
+                    await asyncio.sleep(WAIT_S)
             if ending is not None:
                 await self._ledger.finish(
                     job,

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
 from service.jobs.dispatch.finalize import read_ending
+from service.jobs.dispatch.unreadable import Unreadable, stored_plan
 from service.jobs.intents import read_intent
 from service.jobs.ledger.ledger import Ledger
+from service.jobs.ledger.views import JobState
 from service.jobs.manifest import MANIFEST_FILE, Ending
-from service.jobs.plan import PLAN_FILE, Plan, PlanError, read_plan
-from service.jobs.shards.marker import read_marker
+from service.jobs.plan import Plan
+from service.jobs.shards.formats.choice import layout_of
+from service.jobs.shards.marker import Marker, marker_name, read_marker
 from service.jobs.storage.output import Output, OutputError
 from service.jobs.storage.store import Store
 
+READS_AT_ONCE = 16  # markers
 BATCH = 500  # jobs, or shards, of one exchange with Redis
 
 log = structlog.get_logger(__name__)
@@ -24,11 +29,21 @@ log = structlog.get_logger(__name__)
 async def rebuild(ledger: Ledger, store: Store) -> int:
     """Index every job that the ledger lacks; returns how many.
 
-    A finished job comes back as its manifest says, unless it was retried since. Any other begins again, paused or
-    cancelled if it was: the workers that claim its finished shards find them on disk and only hash them. A job whose
-    files are damaged is left out.
+    A finished job comes back as its manifest says, unless it was retried since. Any other comes back as its markers
+    say, paused or cancelled if it was, and goes on with the shards that are not whole. A job whose plan cannot be read
+    is listed as unreadable; one whose other files are damaged is left out.
     """
-    plans = await asyncio.to_thread(lambda: list(stored_plans(store)))
+    found = await asyncio.to_thread(lambda: list(_plans_and_reasons(store)))
+    rebuilt = await index(ledger, store, [plan for _, plan in found if isinstance(plan, Plan)])
+    unreadable = Unreadable(ledger, store)
+    for prefix, reason in found:
+        if isinstance(reason, str):
+            await unreadable.note(prefix, reason)
+    return rebuilt
+
+
+async def index(ledger: Ledger, store: Store, plans: Sequence[Plan]) -> int:
+    """Index those of the jobs that the ledger lacks; returns how many."""
     rebuilt = 0
     for first in range(0, len(plans), BATCH):
         batch = {plan.job: plan for plan in plans[first : first + BATCH]}
@@ -42,23 +57,18 @@ async def rebuild(ledger: Ledger, store: Store) -> int:
 
 
 def stored_plans(store: Store) -> Iterator[Plan]:
-    """Return the plans of all jobs, each from the folder that it names."""
+    """Return the plans of all jobs that can be read, each from the folder that it names."""
+    for _, found in _plans_and_reasons(store):
+        if isinstance(found, Plan):
+            yield found
+
+
+def _plans_and_reasons(store: Store) -> Iterator[tuple[str, Plan | str]]:
+    """Return every folder with a plan, and the plan, or why it cannot be read."""
     for prefix in store.plan_prefixes():
-        plan = _read(store, prefix)
-        if plan is not None:
-            yield plan
-
-
-def _read(store: Store, prefix: str) -> Plan | None:
-    try:
-        plan = read_plan(store.output(prefix).read(PLAN_FILE) or b"")
-    except (OSError, OutputError, PlanError) as error:
-        log.warning("a plan cannot be read", prefix=prefix, error=str(error))
-        return None
-    if plan.prefix != prefix:
-        log.warning("a plan is in the wrong folder", prefix=prefix, expected=plan.prefix)
-        return None
-    return plan
+        found = stored_plan(store, prefix)
+        if found is not None:
+            yield prefix, found
 
 
 async def _index(ledger: Ledger, store: Store, plan: Plan) -> None:
@@ -66,18 +76,60 @@ async def _index(ledger: Ledger, store: Store, plan: Plan) -> None:
     ending = await asyncio.to_thread(read_ending, output)
     state, retry_round = await asyncio.to_thread(read_intent, output)
     if ending is None or ending.round < retry_round:
-        await ledger.restore(plan, {"state": state, "round": retry_round})
+        markers = await asyncio.to_thread(_whole_shards, output, plan)
+        await _restore_shards(ledger, plan, {shard: marker.digest for shard, marker in markers.items()}, {})
+        await ledger.restore(plan, {**_progress(plan, markers, state), "round": retry_round})
         return
+    await _restore_shards(ledger, plan, ending.digests, ending.errors)
+    ended_ms = await asyncio.to_thread(output.modified_ms, MANIFEST_FILE)
+    size_bytes = await asyncio.to_thread(_size_bytes, output, ending)
+    await ledger.restore(plan, {**_fields(plan, ending), "ended": ended_ms, "bytes": size_bytes})
+
+
+async def _restore_shards(ledger: Ledger, plan: Plan, digests: Mapping[int, str], errors: Mapping[int, str]) -> None:
     for first in range(0, plan.shards, BATCH):
         page = range(first, min(first + BATCH, plan.shards))
         await ledger.restore_shards(
             plan.job,
-            {shard: ending.digests[shard] for shard in page if shard in ending.digests},
-            {shard: ending.errors[shard] for shard in page if shard in ending.errors},
+            {shard: digests[shard] for shard in page if shard in digests},
+            {shard: errors[shard] for shard in page if shard in errors},
         )
-    ended_ms = await asyncio.to_thread(output.modified_ms, MANIFEST_FILE)
-    size_bytes = await asyncio.to_thread(_size_bytes, output, ending)
-    await ledger.restore(plan, {**_fields(plan, ending), "ended": ended_ms, "bytes": size_bytes})
+
+
+def _whole_shards(output: Output, plan: Plan) -> dict[int, Marker]:
+    """Return the markers of the shards that are finished and have the size that their marker says, by shard."""
+
+    def whole(shard: int) -> Marker | None:
+        try:
+            marker = read_marker(output, shard)
+            size = layout_of(plan).size(output, shard) if marker else None
+        except (OSError, OutputError):
+            return None
+        mine = marker is not None and (marker.shard, marker.plan_digest) == (shard, plan.digest)
+        return marker if mine and marker is not None and marker.bytes == size else None
+
+    there = set(output.names(marker_name(0).rpartition("/")[0]))
+    marked = [shard for shard in range(plan.shards) if marker_name(shard).rpartition("/")[2] in there]
+    with ThreadPoolExecutor(READS_AT_ONCE) as pool:
+        return {marker.shard: marker for marker in pool.map(whole, marked) if marker is not None}
+
+
+def _progress(plan: Plan, markers: Mapping[int, Marker], state: JobState) -> dict[str, str | int]:
+    """What the ledger knew about an unfinished job: no less than its markers say."""
+    images = sum(marker.count for marker in markers.values())
+    if len(markers) == plan.shards and state != "CANCELLING":
+        state = "FINALIZING"
+    elif markers and state == "QUEUED":
+        state = "RUNNING"
+    return {
+        "state": state,
+        "next": next((shard for shard in range(plan.shards) if shard not in markers), plan.shards),
+        "committed": images,
+        "high": images,
+        "done": len(markers),
+        "bytes": sum(marker.bytes for marker in markers.values()),
+        "attempts": sum(marker.attempt for marker in markers.values()),
+    }
 
 
 def _size_bytes(output: Output, ending: Ending) -> int:

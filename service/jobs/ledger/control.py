@@ -82,6 +82,8 @@ class Control:
         why = reply.get("why")
         if why == "unknown":
             raise no_job(job)
+        if why in ("newer", "UNREADABLE"):
+            await self._ledger.job(job)  # says why it cannot be read
         if why:
             text = f"jobs/{job} is {why}; {rule}"
             raise FailedPrecondition(text, reason="WRONG_JOB_STATE", metadata={"job": f"jobs/{job}", "state": why})

@@ -16,13 +16,14 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
 
-from service.errors import NotFound
+from service.errors import FailedPrecondition, NotFound
 from service.jobs.ledger.scripts import PREFIX, Scripts, translated
-from service.jobs.ledger.views import Dispatch, JobState, JobView, Lease, ShardView, job_view, shard_view
+from service.jobs.ledger.views import Dispatch, JobState, JobView, Lease, ShardView, UnreadableJob, shard_view, view_of
 from service.jobs.plan import Plan
 from service.settings import Settings
 
 REBUILT = PREFIX + "rebuilt"
+STORAGE = PREFIX + "storage"  # why jobs cannot be written, while they cannot
 VIEWS = 100  # jobs per script: a few milliseconds of Redis's time
 
 
@@ -156,7 +157,10 @@ class Ledger:
         Raises:
             NotFound: if it does not exist.
         """
-        if "why" in await self.run("cancel", job):
+        why = (await self.run("cancel", job)).get("why")
+        if why == "newer":
+            await self.job(job)  # says why it cannot be read
+        if why:
             raise no_job(job)
 
     async def finish(
@@ -172,6 +176,34 @@ class Ledger:
     ) -> bool:
         """Bring a job to its terminal state; returns whether it was in state `before`, with no shard leased."""
         return "ok" in await self.run("finish", job, before, after, error, root_digest, result, retry_round)
+
+    async def stalled(self, job: str, reason: str) -> float:
+        """Note why the end of a job cannot be written; returns for how many seconds that has been so."""
+        return float((await self.run("stall", job, reason))["stalled_ms"]) / 1000
+
+    async def note_storage(self, refusal: str, *, keep_s: float) -> None:
+        """Note why jobs cannot be written, believed for `keep_s` seconds, or with '' that they can."""
+        with translated():
+            if refusal:
+                await self._redis.set(STORAGE, refusal, px=_ms(keep_s))
+            else:
+                await self._redis.delete(STORAGE)
+
+    async def note_unreadable(self, job: str, prefix: str, reason: str) -> bool:
+        """List a job whose plan cannot be read; returns whether that was new. One that is known otherwise stays so."""
+        return bool((await self.run("unreadable", "note", prefix, job, reason))["noted"])
+
+    async def forget_unreadable(self, prefix: str) -> None:
+        """Take a job whose plan can be read, or is gone, off the list of those that cannot."""
+        await self.run("unreadable", "forget", prefix)
+
+    async def unreadable_prefixes(self) -> list[str]:
+        """Return the folders whose plan could not be read."""
+        return list((await self.run("unreadable", "list"))["prefixes"])
+
+    async def reopen(self) -> None:
+        """Hand out the shards of jobs again that an older Mintage left alone."""
+        await self.run("reopen")
 
     async def dispatch(self, queue_key: str, *, per_slot: int, lost_after_s: float, dead_after_s: float) -> Dispatch:
         """Choose the shards to send hints for: lost hints again, then new ones by fair share.
@@ -228,6 +260,18 @@ class Ledger:
 
         Raises:
             NotFound: if it does not exist.
+            FailedPrecondition: JOB_UNREADABLE, if its plan cannot be read.
+        """
+        found = await self.find(job)
+        if isinstance(found, UnreadableJob):
+            raise unreadable(job, found.error)
+        return found
+
+    async def find(self, job: str) -> JobView | UnreadableJob:
+        """Return one job, also one that cannot be read.
+
+        Raises:
+            NotFound: if it does not exist.
         """
         views = await self.views([job])
         if not views:
@@ -248,12 +292,12 @@ class Ledger:
         with translated():
             return int(await self._redis.hget(f"{PREFIX}job:{job}", "rev") or 0)
 
-    async def views(self, jobs: Sequence[str]) -> list[JobView]:
+    async def views(self, jobs: Sequence[str]) -> list[JobView | UnreadableJob]:
         """Return jobs by their ids, without those that do not exist."""
-        views: list[JobView] = []
+        views: list[JobView | UnreadableJob] = []
         for first in range(0, len(jobs), VIEWS):
             reply = await self.run("view", *jobs[first : first + VIEWS])
-            views += [job_view(fields, int(reply["now"])) for fields in reply["views"]]
+            views += [view_of(fields, int(reply["now"])) for fields in reply["views"]]
         return views
 
     async def shards(self, job: str, *, first: int, limit: int) -> list[ShardView]:
@@ -276,6 +320,7 @@ def _creation(plan: Plan, fields: Mapping[str, str | int]) -> list[str | int]:
     """Return the arguments that index a job: its id and request, then the fields of its hash and their values."""
     known: dict[str, str | int] = {
         "plan": plan.to_json().decode(),
+        "version": plan.version,
         "shards": plan.shards,
         "created": plan.create_time_ms,
         "kind": plan.kind,
@@ -303,3 +348,8 @@ def _ms(seconds: float) -> int:
 def no_job(job: str) -> NotFound:
     """Return the error of a job that does not exist."""
     return NotFound(f"jobs/{job} does not exist", reason="JOB_NOT_FOUND", metadata={"job": f"jobs/{job}"})
+
+
+def unreadable(job: str, error: str) -> FailedPrecondition:
+    """Return the error of a job whose plan cannot be read."""
+    return FailedPrecondition(f"jobs/{job}: {error}", reason="JOB_UNREADABLE", metadata={"job": f"jobs/{job}"})

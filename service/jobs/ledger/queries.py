@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from service.jobs.ledger.ledger import Ledger
-from service.jobs.ledger.views import JobView, ShardView
+from service.jobs.ledger.views import JobView, ShardView, UnreadableJob
 
 JOBS_PER_SCRIPT = 1000  # that one script looks at: a millisecond or two of Redis's time
 MAX_SCRIPTS = 50  # per page, so that a filter that matches almost nothing ends a page early
@@ -34,7 +34,9 @@ class JobFilter:
         return json.dumps({name: value for name, value in wanted.items() if value})
 
 
-async def page(ledger: Ledger, job_filter: JobFilter, *, after: str, size: int) -> tuple[list[JobView], str]:
+async def page(
+    ledger: Ledger, job_filter: JobFilter, *, after: str, size: int
+) -> tuple[list[JobView | UnreadableJob], str]:
     """Return the next jobs that match, newest first, and the id where the next page begins, '' after the last one.
 
     A page may have fewer jobs than `size` though more follow: where few of very many match, it ends early.

@@ -13,10 +13,13 @@ import redis.exceptions
 from redis.asyncio import Redis
 
 from service.errors import ResourceExhausted, Unavailable
+from service.jobs.plan import VERSION
 
 PREFIX = "mintage:"
 _SCRIPTS = resources.files("service.jobs.ledger") / "lua"
-_SHARED = "".join((_SCRIPTS / f"{name}.lua").read_text() for name in ("prelude", "turns", "transitions", "accounts"))
+_SHARED = f"local VERSION = {VERSION}\n" + "".join(
+    (_SCRIPTS / f"{name}.lua").read_text() for name in ("prelude", "turns", "transitions", "accounts")
+)
 
 
 class Scripts:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from service.jobs.ledger.eta import MIN_SHARDS, Eta, eta
-from service.jobs.plan import Plan, read_plan
+from service.jobs.plan import NewerError, Plan, PlanError, check_version, read_plan
 
 RATE_WINDOW_S = 10.0  # TAU_MS in lua/prelude.lua
 
@@ -23,6 +23,7 @@ JobState = Literal[
     "FAILED",
     "CANCELLED",
     "DELETING",
+    "UNREADABLE",
 ]
 ShardState = Literal["READY", "LEASED", "DONE", "FAILED"]
 TERMINAL: frozenset[str] = frozenset({"SUCCEEDED", "PARTIALLY_SUCCEEDED", "FAILED", "CANCELLED"})
@@ -34,7 +35,7 @@ class JobView:
     """A job as the ledger has it. Times are milliseconds since 1970, 0 if not yet.
 
     `round` says how often failed shards were given fresh attempts, `mends` how often in this round damaged ones were
-    made again before the end.
+    made again before the end, `wait_reason` why an unfinished job makes no progress.
     """
 
     plan: Plan
@@ -54,6 +55,7 @@ class JobView:
     start_time_ms: int
     end_time_ms: int
     error: str
+    wait_reason: str
     root_digest: str
     result: dict[str, Any] | None
 
@@ -61,6 +63,21 @@ class JobView:
     def terminal(self) -> bool:
         """Whether the job has ended."""
         return self.state in TERMINAL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnreadableJob:
+    """A job whose plan this version cannot read: it is damaged, or made by a newer Mintage. `error` says which.
+
+    What it is listed by is empty where that is not known. Nobody works on it.
+    """
+
+    job: str
+    error: str
+    prefix: str
+    create_time_ms: int
+    client: str
+    labels: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +115,27 @@ class Dispatch:
     slots: int
 
 
+def view_of(fields: dict[str, str], now_ms: int) -> JobView | UnreadableJob:
+    """Read the fields of a job's hash at a time of Redis's clock, whatever its plan is like."""
+    try:
+        check_version(json.dumps({"version": int(fields.get("version", "0"))}))
+        if fields["state"] != "UNREADABLE":
+            return job_view(fields, now_ms)
+        error = fields.get("error", "")
+    except NewerError as newer:
+        error = f"NEWER_VERSION: {newer}"
+    except PlanError as damaged:
+        error = f"PLAN_UNREADABLE: {damaged}"
+    return UnreadableJob(
+        job=fields["job"],
+        error=error,
+        prefix=fields.get("prefix", ""),
+        create_time_ms=int(fields.get("created", "0")),
+        client=fields.get("client", ""),
+        labels=json.loads(fields.get("labels", "{}")),
+    )
+
+
 def job_view(fields: dict[str, str], now_ms: int) -> JobView:
     """Read the fields of a job's hash at a time of Redis's clock."""
 
@@ -123,6 +161,7 @@ def job_view(fields: dict[str, str], now_ms: int) -> JobView:
         start_time_ms=number("started"),
         end_time_ms=number("ended"),
         error=fields.get("error", ""),
+        wait_reason=fields.get("wait", ""),
         root_digest=fields.get("root", ""),
         result=json.loads(fields["result"]) if fields.get("result") else None,
     )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from service.jobs.plan import Digest, Natural, Plan, Positive
+from service.jobs.plan import VERSION, Digest, Natural, NewerError, Plan, Positive, check_version
 from service.jobs.storage.output import HIDDEN, Output, OutputError
 
 
@@ -17,6 +17,7 @@ class Marker:
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 
+    version: Literal[4] = VERSION
     shard: Natural
     first_index: Natural
     count: Positive
@@ -45,6 +46,10 @@ def read_marker(output: Output, shard: int) -> Marker | None:
     try:
         return _MARKER.validate_json(data)
     except ValidationError:
+        try:
+            check_version(data)
+        except NewerError as error:
+            raise OutputError(f"{marker_name(shard)}: {error}") from None
         raise OutputError(f"{marker_name(shard)} is damaged") from None
 
 

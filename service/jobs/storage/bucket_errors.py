@@ -16,6 +16,7 @@ RETRY_AFTER_S = 5.0  # advice: an outage lasts longer than a moment
 _CODE = re.compile(r"<Code>([A-Za-z0-9]{1,60})</Code>")
 _STATUS = re.compile(r"status code: ([0-9]{3})")
 _WRONG = re.compile(r"400|401|403|404|405|411|501")
+_UNKNOWN_KEYS = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired")
 _REDIRECT = "Received redirect"
 _REASON = "OUTPUT_UNAVAILABLE"
 
@@ -36,14 +37,12 @@ def explained(bucket: str, name: str) -> Iterator[None]:
             raise _no_bucket(bucket) from None
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name) from None
     except (PermissionDeniedError, UnauthenticatedError, PermissionError) as error:
-        text = (
-            f"the object store refuses access to the bucket {bucket} ({_said(error)}); check MINTAGE_S3_ACCESS_KEY_ID, "
-            f"MINTAGE_S3_SECRET_ACCESS_KEY and what these keys may do"
-        )
-        raise FailedPrecondition(text, reason=_REASON) from None
+        raise _refused(bucket, error) from None
     except BaseError as error:
         if _code(error) == "NoSuchBucket":
             raise _no_bucket(bucket) from None
+        if _code(error) in _UNKNOWN_KEYS:
+            raise _refused(bucket, error) from None
         if _WRONG.fullmatch(_status(error)) or _REDIRECT in str(error):
             text = (
                 f"the object store does not take requests for the bucket {bucket} ({_said(error)}); check "
@@ -51,6 +50,8 @@ def explained(bucket: str, name: str) -> Iterator[None]:
             )
             raise FailedPrecondition(text, reason=_REASON) from None
         text = f"the object store does not answer for the bucket {bucket} ({_said(error)})"
+        if not _status(error):
+            text += "; check MINTAGE_S3_ENDPOINT, and whether this machine reaches it"
         raise Unavailable(text, retry_after_s=RETRY_AFTER_S, reason="STORE_UNAVAILABLE") from None
 
 
@@ -75,6 +76,21 @@ def kept_in_part(bucket: str) -> Unavailable:
         retry_after_s=RETRY_AFTER_S,
         reason="STORE_UNAVAILABLE",
     )
+
+
+def _refused(bucket: str, error: Exception) -> FailedPrecondition:
+    """Tell keys that the store does not know from keys that may not do what was asked."""
+    if _code(error) in _UNKNOWN_KEYS or _status(error) == "401":
+        text = (
+            f"the object store does not accept the credentials ({_said(error)}); check MINTAGE_S3_ACCESS_KEY_ID and "
+            f"MINTAGE_S3_SECRET_ACCESS_KEY, or those that AWS's own tools find"
+        )
+    else:
+        text = (
+            f"the object store refuses access to the bucket {bucket} ({_said(error)}); whoever manages it must allow "
+            f"these credentials (MINTAGE_S3_ACCESS_KEY_ID) to list it, and to get, put and delete objects"
+        )
+    return FailedPrecondition(text, reason=_REASON)
 
 
 def _no_bucket(bucket: str) -> FailedPrecondition:

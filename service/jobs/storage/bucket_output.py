@@ -19,7 +19,7 @@ from obstore.exceptions import AlreadyExistsError
 from obstore.store import S3Store
 
 from service.jobs.faults import crash_point
-from service.jobs.plan import PLAN_FILE
+from service.jobs.plan import PLAN_FILE, is_damaged
 from service.jobs.storage.bucket_errors import conflict, explained, is_conflict, kept_in_part
 from service.jobs.storage.output import AnyTemporary, OutputError, Temporary, TemporaryFolder
 from service.jobs.storage.spool import Spool
@@ -58,6 +58,7 @@ class ObjectOutput:
         self.prefix = prefix
         self._bucket, self._spool, self._existing = bucket, spool, existing
         self._plan_tag: str | None = None
+        self._plan_damaged = False
 
     def put(self, name: str, data: bytes) -> bool:
         """Write a whole small object unless its name is taken; returns whether this call wrote it."""
@@ -262,12 +263,15 @@ class ObjectOutput:
         raise conflict(self._bucket.name)
 
     def _check_job(self) -> None:
-        """Refuse to write if the job must exist, but its plan is gone or now another job's."""
+        """Refuse to write if the job must exist, but its plan is gone or now another job's; a damaged one is not."""
         if self._existing:
             with self._explained(PLAN_FILE):
                 tag = obstore.head(self._bucket.calls, self._key(PLAN_FILE))["e_tag"]
             if self._plan_tag not in (None, tag):
-                raise FileNotFoundError(errno.ENOENT, "the job was deleted", PLAN_FILE)
+                plan, was_damaged = self.read(PLAN_FILE), self._plan_damaged
+                self._plan_damaged = plan is not None and is_damaged(plan)
+                if plan is None or not (self._plan_damaged or was_damaged):
+                    raise FileNotFoundError(errno.ENOENT, "the job was deleted", PLAN_FILE)
             self._plan_tag = tag
 
     def _check_still(self, written: list[str]) -> None:

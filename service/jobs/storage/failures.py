@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Iterator
 
 from service.errors import NO_SPACE, FailedPrecondition, ResourceExhausted
 from service.jobs.storage.output import OutputError
 
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 SPACE_RETRY_AFTER_S = 30.0  # an operator has to make room first
 
 
@@ -27,5 +29,15 @@ def translated() -> Iterator[None]:
         if error.errno in NO_SPACE:
             text = "the output folder's disk is full; make room and try again"
             raise ResourceExhausted(text, retry_after_s=SPACE_RETRY_AFTER_S, reason="NO_SPACE") from error
-        text = f"the output folder cannot be written: {error.strerror}"
-        raise FailedPrecondition(text, reason="OUTPUT_UNAVAILABLE") from error
+        raise FailedPrecondition(unwritable(error), reason="OUTPUT_UNAVAILABLE") from error
+
+
+def unwritable(error: OSError) -> str:
+    """What to tell of an error of the output folder's file system."""
+    what = error.strerror or type(error).__name__
+    if error.errno not in _REFUSED:
+        return f"the output folder cannot be written: {what}"
+    return (
+        f"the output folder cannot be written: {what}; let the user of Mintage's processes write there, or set "
+        f"MINTAGE_OUTPUT_DIR to another"
+    )

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from service.jobs.faults import crash_point
-from service.jobs.plan import PLAN_FILE
+from service.jobs.plan import PLAN_FILE, is_damaged
 from service.jobs.storage.output import TEMPORARY, AnyTemporary, OutputError, Temporary, TemporaryFolder
 from service.jobs.storage.removal import REMOVE_TRIES, discard, remove_tree
 from service.jobs.storage.tree import BLOCK, FOLDER, READ, Tree
@@ -33,6 +33,7 @@ class LocalOutput:
         self.root = root
         self.prefix = prefix
         self._existing = existing
+        self._plan_known = False
         self._plan: bytes | None = None
         self._tree = Tree(root, "the output folder", OutputError)
 
@@ -222,17 +223,25 @@ class LocalOutput:
                 yield folder
 
     def _check_job(self, folder: int, *, writing: bool) -> None:
-        """Refuse to write if the folder now belongs to another job: its plan is not the first one that was read."""
-        plan = self._read_plan(folder)
-        if self._plan is None:
-            self._plan = plan
-        if writing and plan != self._plan:
-            raise FileNotFoundError(errno.ENOENT, "the job was deleted", PLAN_FILE)
+        """Refuse to write if the folder now belongs to another job: its plan is not the first one that was read.
 
-    def _read_plan(self, folder: int) -> bytes:
+        A plan that was damaged, or mended again, belongs to the same job.
+        """
+        plan = self._read_plan(folder)
+        if not self._plan_known:
+            self._plan_known, self._plan = True, plan
+        if writing and plan != self._plan:
+            if plan is None or self._plan is None or not (is_damaged(plan) or is_damaged(self._plan)):
+                raise FileNotFoundError(errno.ENOENT, "the job was deleted", PLAN_FILE)
+            self._plan = plan
+
+    def _read_plan(self, folder: int) -> bytes | None:
+        """Return what is in the plan, nothing if that cannot be read, None if there is none."""
         try:
             with self._tree.file(folder, PLAN_FILE) as file:
                 return file.read()
+        except FileNotFoundError:
+            return None
         except (OSError, OutputError):
             return b""
 

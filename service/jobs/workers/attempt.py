@@ -24,6 +24,7 @@ from service.jobs.shards.formats.choice import check_encoder, layout_of
 from service.jobs.shards.marker import Marker
 from service.jobs.shards.publish import DeterminismError, adopt, publish, temporary_label
 from service.jobs.sources.choice import source_digest
+from service.jobs.storage.failures import unwritable
 from service.jobs.storage.output import AnyTemporary, OutputError, lost
 from service.jobs.storage.store import open_store
 from service.jobs.workers.work import RequestSize, Work, work_on
@@ -32,6 +33,8 @@ from service.settings import Settings
 REQUESTS_IN_FLIGHT = 2  # one computes while the answer of the other is stored
 REQUEST_TIMEOUT_S = 120.0  # far longer than a request is made to take: the model may be busy with others
 RENEW_S = 1.0  # between two renewals, and so how soon a cancel is seen
+
+STORAGE = ("NO_SPACE", "OUTPUT_UNAVAILABLE")  # failures that take somebody to put them right
 
 T = TypeVar("T")
 
@@ -82,7 +85,7 @@ class ShardRunner:
             text = await self._failure(plan, error)
             if text.startswith("INTERNAL"):
                 log.exception("attempt failed", job=lease.job, shard=lease.shard, attempt=lease.attempt)
-            pause_s = self.settings.space_pause_s if text.startswith("NO_SPACE") else self.settings.retry_pause_s
+            pause_s = self.settings.space_pause_s if text.startswith(STORAGE) else self.settings.retry_pause_s
             await self.ledger.fail(lease, text, max_attempts=self.settings.max_attempts, pause_s=pause_s)
             return text
         return "done"
@@ -255,5 +258,5 @@ def failure_text(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno in NO_SPACE:
         return "NO_SPACE: the disk of the output folder, or of the spool folder of an object store, is full"
     if isinstance(error, OSError):
-        return f"OUTPUT_UNAVAILABLE: {error.strerror or type(error).__name__}"
+        return f"OUTPUT_UNAVAILABLE: {unwritable(error)}"
     return "INTERNAL: the worker failed; its log has the details"

@@ -45,7 +45,7 @@ async def looked(at: World) -> None:
     await at.api.health.poll()
 
 
-def test_health_follows_redis_and_the_model_server(tmp_path: Path) -> None:
+def test_health_follows_redis_storage_and_the_model_server(tmp_path: Path) -> None:
     async def test() -> None:
         async with world(tmp_path) as at, grpc.aio.insecure_channel(at.address) as channel:
             await looked(at)
@@ -53,7 +53,10 @@ def test_health_follows_redis_and_the_model_server(tmp_path: Path) -> None:
             at.redis.dead = True
             await looked(at)
             assert await serving(channel) == EVERYTHING - {"", JOBS, OPERATIONS}
-            at.redis.dead, at.models.dead = False, True
+            at.redis.dead, at.redis.storage_refuses = False, True
+            await looked(at)
+            assert await serving(channel) == EVERYTHING - {"", JOBS}
+            at.redis.storage_refuses, at.models.dead = False, True
             await looked(at)
             assert await serving(channel) == {JOBS, OPERATIONS}
             at.models.restart()

@@ -9,6 +9,7 @@ from mintage.v1 import jobs_pb2
 from service.api.requests.pagination import page_size, page_start, page_token
 from service.api.servicers.jobs.messages import job_message, shard_message, whole_job_message
 from service.api.servicers.jobs.requests import check_labels, checked_name
+from service.errors import NotFound, Unavailable
 from service.jobs.ledger.ledger import Ledger
 from service.jobs.ledger.queries import JobFilter, page, shard_page
 from service.jobs.storage.store import Store
@@ -27,7 +28,11 @@ class JobListing:
 
     async def get_job(self, request: jobs_pb2.GetJobRequest) -> jobs_pb2.GetJobResponse:
         """Show one job."""
-        view = await self._ledger.job(checked_name(request.name))
+        try:
+            view = await self._ledger.find(checked_name(request.name))
+        except NotFound:
+            await self._check_rebuilt()
+            raise
         return jobs_pb2.GetJobResponse(job=whole_job_message(view, self._store))
 
     async def list_jobs(self, request: jobs_pb2.ListJobsRequest) -> jobs_pb2.ListJobsResponse:
@@ -37,11 +42,25 @@ class JobListing:
         after = page_start(request.page_token, JOB_NAME, violations)
         job_filter = _job_filter(request, violations)
         violations.check()
+        await self._check_rebuilt()
         views, last = await page(self._ledger, job_filter, after=after, size=size)
         return jobs_pb2.ListJobsResponse(
             jobs=[job_message(view, self._store) for view in views],
             next_page_token=page_token(f"jobs/{last}") if last else "",
         )
+
+    async def _check_rebuilt(self) -> None:
+        """Say so rather than tell less while jobs are missing.
+
+        Raises:
+            Unavailable: if Redis was emptied, and not all jobs are indexed again.
+        """
+        if not await self._ledger.is_rebuilt():
+            raise Unavailable(
+                "the job store was emptied, and the dispatcher is indexing the jobs again from their files; try again "
+                "in a moment",
+                reason="JOBS_BEING_INDEXED",
+            )
 
     async def list_shards(self, request: jobs_pb2.ListShardsRequest) -> jobs_pb2.ListShardsResponse:
         """Show a page of a job's shards."""

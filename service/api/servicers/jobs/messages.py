@@ -10,21 +10,24 @@ from service.api.servicers.jobs.requests import FORMAT_NUMBERS
 from service.api.servicers.jobs.score_messages import score_spec, show_result
 from service.jobs.formulas import parsed
 from service.jobs.ledger.eta import Eta
-from service.jobs.ledger.views import JobView, ShardView
+from service.jobs.ledger.views import JobView, ShardView, UnreadableJob
 from service.jobs.plan import Plan
 from service.jobs.storage.store import Store
 
 SHOWN_LATENTS = 8  # of a job, where it is one of many or shown again and again
 
 
-def job_message(view: JobView, store: Store) -> jobs_pb2.Job:
+def job_message(view: JobView | UnreadableJob, store: Store) -> jobs_pb2.Job:
     """Show a job."""
+    if isinstance(view, UnreadableJob):
+        return _unreadable_message(view, store)
     plan = view.plan
     message = jobs_pb2.Job(
         name=f"jobs/{plan.job}",
         state=jobs_pb2.Job.State.Value(f"STATE_{view.state}"),
         progress=_progress(view),
         error=view.error,
+        wait_reason=view.wait_reason,
         create_time=_timestamp(plan.create_time_ms),
         start_time=_timestamp(view.start_time_ms),
         end_time=_timestamp(view.end_time_ms),
@@ -53,9 +56,24 @@ def job_message(view: JobView, store: Store) -> jobs_pb2.Job:
     return message
 
 
-def whole_job_message(view: JobView, store: Store) -> jobs_pb2.Job:
+def _unreadable_message(job: UnreadableJob, store: Store) -> jobs_pb2.Job:
+    return jobs_pb2.Job(
+        name=f"jobs/{job.job}",
+        state=jobs_pb2.Job.STATE_UNREADABLE,
+        error=job.error,
+        create_time=_timestamp(job.create_time_ms),
+        output_uri=store.uri(job.prefix) if job.prefix else "",
+        client=job.client,
+        labels=job.labels,
+    )
+
+
+def whole_job_message(view: JobView | UnreadableJob, store: Store) -> jobs_pb2.Job:
     """Show a job with all its latents, and the directions that they name."""
-    message, sampling = job_message(view, store), view.plan.sampling
+    message = job_message(view, store)
+    if isinstance(view, UnreadableJob):
+        return message
+    sampling = view.plan.sampling
     if sampling is not None and sampling.latents:
         del message.sample.latents[:]
         message.sample.latents.extend(parsed(sampling))

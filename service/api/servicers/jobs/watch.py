@@ -1,7 +1,8 @@
 """Watching a job, and the cursor with which a broken watch is resumed.
 
-After Redis was emptied, a job is indexed again from its shards and its progress counts up from 0. A watcher never sees
-that: it is shown the highest numbers it saw so far, on this stream or on the one whose resume token it brings.
+After Redis was emptied, a job is indexed again from its markers, so images of unfinished shards count no more. A
+watcher never sees that: it is shown the highest numbers it saw so far, on this stream or on the one whose resume token
+it brings.
 """
 
 from __future__ import annotations
@@ -57,12 +58,12 @@ class JobWatch:
                     await asyncio.sleep(POLL_S)
 
     async def _view(self, cursor: WatchCursor) -> JobView:
-        """Return the job; one that was seen before is waited for while Redis, emptied, has not been rebuilt."""
+        """Return the job, which is waited for while Redis, emptied, has not been rebuilt."""
         while True:
             try:
                 return await self._ledger.job(cursor.job)
             except NotFound:
-                if not cursor.revision or await self._ledger.is_rebuilt():
+                if await self._ledger.is_rebuilt():
                     raise
             await asyncio.sleep(POLL_S)
 

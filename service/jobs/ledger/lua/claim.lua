@@ -1,5 +1,6 @@
 -- Lease a ready shard. The same owner asking twice gets the same lease. ARGV: job, shard, owner, worker, lease.
 local job, shard, at = ARGV[1], ARGV[2], now()
+if is_newer(job) then return answer({why = 'newer'}) end
 redis.call('ZREM', P .. 'hints', member(job, shard))
 local state = state_of(job)
 if not state or tonumber(shard) >= num(job, 'shards') then return answer({why = 'unknown'}) end

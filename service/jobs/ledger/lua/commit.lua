@@ -27,6 +27,7 @@ if not counted then
   redis.call('HINCRBY', job_key(job), 'bytes', ARGV[6])
   add_bytes(redis.call('HGET', job_key(job), 'client'), tonumber(ARGV[6]))
 end
+end_wait(job)
 advance(job, at)
 close_if_complete(job)
 wake_if_ending(job)

@@ -13,7 +13,7 @@ if not has_ended(state_of(job)) then hold_again(job) end
 if has_ended(state_of(job)) then
   redis.call('HSET', job_key(job), 'ended', math.min(num(job, 'ended'), now())) -- a file's time may be anything
   expire_later(job)
-elseif state_of(job) == 'CANCELLING' then
+elseif state_of(job) == 'CANCELLING' or state_of(job) == 'FINALIZING' then
   redis.call('ZADD', P .. 'ending', 0, job)
   wake()
 elseif goes_on(state_of(job)) then

@@ -15,7 +15,10 @@ end
 -- Drop hints of stopped jobs.
 local outstanding = 0
 for _, name in ipairs(redis.call('ZRANGE', P .. 'hints', 0, -1)) do
-  if goes_on(state_of(name:match('^%S+'))) then
+  local job = name:match('^%S+')
+  if is_newer(job) then
+    -- its hints are left to the Mintage that sent them
+  elseif goes_on(state_of(job)) then
     outstanding = outstanding + 1
   else
     redis.call('ZREM', P .. 'hints', name)
@@ -27,11 +30,12 @@ local lost = outstanding - redis.call('LLEN', KEYS[2])
 if lost > 0 and slots > 0 then
   for _, name in ipairs(redis.call('ZRANGEBYSCORE', P .. 'hints', '-inf', at - tonumber(ARGV[2]), 'LIMIT', 0, lost)) do
     local job, shard = name:match('^(%S+) (%d+)$')
-    send(job, shard)
+    if not is_newer(job) then send(job, shard) end
   end
 end
 
 local function next_ready(job)
+  if is_newer(job) then return nil end
   local back = redis.call('ZRANGEBYSCORE', ready_key(job), '-inf', at, 'LIMIT', 0, 1)[1]
   if back then
     redis.call('ZREM', ready_key(job), back)

@@ -5,7 +5,8 @@ local wanted = cjson.decode(ARGV[4])
 
 local function matches_filter(job)
   local fields = redis.call('HMGET', job_key(job), 'state', 'kind', 'client', 'labels')
-  if wanted.states and not wanted.states[fields[1]] then return false end
+  local state = is_newer(job) and 'UNREADABLE' or fields[1]
+  if wanted.states and not wanted.states[state] then return false end
   if wanted.kind and wanted.kind ~= fields[2] then return false end
   if wanted.client and wanted.client ~= fields[3] then return false end
   local labels = wanted.labels and fields[4] and cjson.decode(fields[4]) or {}

@@ -18,6 +18,9 @@
 --   needed              hash job -> number of jobs in `held` that need its files
 --   unrecorded          set, ids of jobs whose intent the dispatcher must write beside their plan
 --   pins                hash backend name -> number of jobs in `held` that need it
+--   unreadable          hash prefix -> job, of those whose plan cannot be read
+--   newer               set, ids of jobs whose shards an older Mintage did not hand out
+--   storage             why jobs cannot be written, while they cannot; gone some time after its dispatcher
 --   wake                list, rings when there is something to do
 --   request:{id}        {digest, job} of a request id
 --   job:{id}            hash: plan, what jobs are listed by (state, kind, client, labels), counters (below)
@@ -28,7 +31,8 @@
 -- p images done in this attempt, d digest, e error, x digest of one that was done and is made again. Counters: `committed` images of done shards, `live` images of leased
 -- ones, `high` their sum's highest value, `trail` its course, `took` and `took2` the sums of the times that finished
 -- shards took and of their squares, `round` how often failed shards were retried, `mends` how often in this round
--- damaged ones were made again. Times are milliseconds since 1970 by Redis's own clock.
+-- damaged ones were made again, `wait` why it makes no progress, `stalled` since when its end cannot be written, `cancel`
+-- that a cancel came meanwhile. Times are milliseconds since 1970 by Redis's own clock.
 local P = KEYS[1]
 local TAU_MS = 10000
 local TRAIL, TRAIL_MS = 64, 500
@@ -52,6 +56,9 @@ local function wake()
   redis.call('LPUSH', P .. 'wake', '1')
   redis.call('LTRIM', P .. 'wake', 0, 0)
 end
+
+-- Whether a newer Mintage made a job, whose records this one may not understand: it is left alone.
+local function is_newer(job) return num(job, 'version') > VERSION end
 
 local function touch(job) redis.call('HINCRBY', job_key(job), 'rev', 1) end
 

@@ -5,7 +5,9 @@ local at, jobs = now(), {}
 for _, job in ipairs(redis.call('ZRANGEBYSCORE', P .. 'expiring', '-inf', at, 'LIMIT', 0, 1000)) do
   local state = state_of(job)
   local ended = has_ended(state)
-  if ended or state == 'DELETING' then
+  if is_newer(job) then
+    -- its deletion is left to the Mintage that made it
+  elseif ended or state == 'DELETING' then
     redis.call('ZADD', P .. 'expiring', at + tonumber(ARGV[2]), job)
     if not (ended and redis.call('HEXISTS', P .. 'needed', job) == 1) then
       if ended then set_state(job, 'DELETING') end

@@ -6,6 +6,7 @@
 local job = ARGV[1]
 local state = state_of(job)
 if not state then return answer({why = 'unknown'}) end
+if is_newer(job) then return answer({why = 'newer'}) end
 local ended = state == 'PARTIALLY_SUCCEEDED' or state == 'FAILED' or (state == 'SUCCEEDED' and ARGV[4] == 'repair')
 local runs_again = num(job, 'round') > 0 and (goes_on(state) or state == 'FINALIZING')
 if runs_again then return answer({cursor = '0'}) end

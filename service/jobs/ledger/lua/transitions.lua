@@ -39,6 +39,15 @@ local function advance(job, at)
   leave_trail(job, at, done)
 end
 
+-- Note why a job makes no progress: its last failed attempt, or what keeps its end from being written.
+local function note_wait(job, why)
+  if redis.call('HGET', job_key(job), 'wait') == why then return end
+  redis.call('HSET', job_key(job), 'wait', why)
+  touch(job)
+end
+
+local function end_wait(job) redis.call('HDEL', job_key(job), 'wait', 'stalled', 'cancel') end
+
 -- Take the lease off a record; the caller gives it its next state and saves it.
 local function end_lease(job, shard, rec)
   redis.call('HINCRBY', job_key(job), 'running', -1)
@@ -67,6 +76,7 @@ end
 -- Hand out the shards of a waiting job again; its speed before says nothing about the time left.
 local function reopen(job)
   redis.call('HDEL', job_key(job), 'trail', 'trail_due')
+  end_wait(job)
   set_state(job, redis.call('HEXISTS', job_key(job), 'started') == 1 and 'RUNNING' or 'QUEUED')
   open_job(job)
   wake()
@@ -76,6 +86,15 @@ end
 local function expire_later(job)
   local ttl = num(job, 'ttl')
   if ttl > 0 then redis.call('ZADD', P .. 'expiring', num(job, 'ended') + ttl, job) end
+end
+
+-- Hand out no more shards of a job, and finish it once no worker holds any.
+local function stop(job)
+  set_state(job, 'CANCELLING')
+  dequeue_job(job)
+  redis.call('ZADD', P .. 'ending', 0, job)
+  redis.call('UNLINK', ready_key(job))
+  wake()
 end
 
 local function wake_if_ending(job)
@@ -122,6 +141,7 @@ local function end_failed(job, shard, rec, why, max_attempts, pause_ms)
   end_lease(job, shard, rec)
   rec.f = (rec.f or 0) + 1
   rec.e = why
+  note_wait(job, why)
   if rec.f < max_attempts then
     give_back(job, shard, rec, now() + pause_ms * 2 ^ (rec.f - 1))
     return true

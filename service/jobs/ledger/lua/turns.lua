@@ -26,6 +26,10 @@ end
 -- Take a job without a ready shard out of the turns, until one is ready if one will be.
 local function park(job)
   dequeue_job(job)
+  if is_newer(job) then
+    redis.call('SADD', P .. 'newer', job)
+    return
+  end
   local next_one = redis.call('ZRANGE', ready_key(job), 0, 0, 'WITHSCORES')
   if next_one[1] then redis.call('ZADD', P .. 'waiting', next_one[2], job) end
 end

@@ -157,14 +157,15 @@ def test_wrong_keys_and_regions_are_explained_without_secrets(
 def test_what_was_put_while_the_job_was_deleted_is_taken_back(s3: S3Server, tmp_path: Path) -> None:
     store = open_store(settings_of(s3, tmp_path))
     output, late = store.output("a/b"), store.output("a/b", existing=True)
-    output.put("plan.json", b"first")
+    another = sample_plan(request_id="another of the same folder").to_json()
+    output.put("plan.json", sample_plan(request_id="first").to_json())
     with late.temporary("t") as temporary:
         temporary.file.write(b"x")
         output.remove_folder()
-        output.put("plan.json", b"another job of the same folder")
+        output.put("plan.json", another)
         with pytest.raises(FileNotFoundError):
             late.publish(temporary, "shards/0.tar")
-    assert s3.objects() == {"base/a/b/plan.json": b"another job of the same folder"}
+    assert s3.objects() == {"base/a/b/plan.json": another}
 
 
 def test_a_job_can_be_deleted_while_a_folder_of_many_files_is_put(s3: S3Server, tmp_path: Path) -> None:

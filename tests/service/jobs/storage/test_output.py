@@ -200,13 +200,13 @@ def test_what_was_read_of_a_deleted_job_marks_nothing_in_the_next_one_of_its_fol
     place: Place, output: Output
 ) -> None:
     late = place.store.output("a/b", existing=True)
-    output.put("plan.json", b"first")
+    output.put("plan.json", sample_plan(request_id="first").to_json())
     output.put("shards/0.tar", b"x")
     with late.open("shards/0.tar") as file:
         assert file.read() == b"x"
     output.remove_folder()
-    output.put("plan.json", b"second")
+    output.put("plan.json", sample_plan(request_id="second").to_json())
     for write in (lambda: late.put("shards/0.json", b"x"), lambda: late.temporary("t").__enter__()):
         with pytest.raises(FileNotFoundError):
             write()
-    assert place.everything() == {"a/b/plan.json": b"second"}
+    assert place.everything() == {"a/b/plan.json": sample_plan(request_id="second").to_json()}

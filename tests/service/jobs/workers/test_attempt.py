@@ -317,12 +317,18 @@ def test_patience_ends() -> None:
 NO_SPACE = "NO_SPACE: the disk of the output folder, or of the spool folder of an object store, is full"
 
 
+REFUSED = (
+    "OUTPUT_UNAVAILABLE: the output folder cannot be written: Permission denied; let the user of Mintage's processes "
+    "write there, or set MINTAGE_OUTPUT_DIR to another"
+)
+
+
 @pytest.mark.parametrize(
     ("error", "text"),
     [
         (OSError(errno.ENOSPC, "No space left on device"), NO_SPACE),
         (OSError(errno.EDQUOT, "Quota exceeded"), NO_SPACE),
-        (PermissionError(errno.EACCES, "Permission denied"), "OUTPUT_UNAVAILABLE: Permission denied"),
+        (PermissionError(errno.EACCES, "Permission denied"), REFUSED),
         (ZeroDivisionError(), "INTERNAL: the worker failed; its log has the details"),
     ],
 )
