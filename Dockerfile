@@ -43,6 +43,7 @@ WORKDIR /var/lib/mintage
 COPY --chown=mintage models /usr/share/mintage/models
 RUN mintage pack /usr/share/mintage/models/digits-generator --name digits --kind generator && \
     mintage pack /usr/share/mintage/models/digits-ssgan --name digits --kind classifier && \
+    mintage pack /usr/share/mintage/models/digits-student --name digits-student --kind classifier && \
     mintage pack /usr/share/mintage/models/digits-generator --name digits --kind discriminator && \
     mintage pack /usr/share/mintage/models/cats-dcgan --name cats --kind generator && \
     mintage pack /usr/share/mintage/models/cats-dcgan --name cats --kind discriminator && \

@@ -128,11 +128,12 @@ def test_the_readme_gives_the_figures_of_the_shipped_models() -> None:
     concepts = json.loads((ROOT / "models" / "face-neuron" / "concepts.json").read_bytes())["concepts"]
     face = next(concept for concept in concepts if concept["name"] == "face")
     accuracy, low, high = (100 * face[key] for key in ("accuracy", "accuracy_low", "accuracy_high"))
-    card = (ROOT / "models" / "digits-ssgan" / "card.md").read_text()
-    right, images = re.findall(r"\| Test accuracy \| ([\d.]+) % of (\d+) test images", card)[0]
+    cards = [(ROOT / "models" / run / "card.md").read_text() for run in ("digits-ssgan", "digits-student")]
+    measured = [re.findall(r"\| Test accuracy \| ([\d.]+) % of (\d+) test images", card)[0] for card in cards]
 
     assert f"{accuracy:.1f} % ({low:.1f} to {high:.1f})" in numbers
-    assert f"{round(int(images) * (1 - float(right) / 100))} errors of {int(images):,}" in numbers
+    for right, images in measured:
+        assert f"{round(int(images) * (1 - float(right) / 100))} errors of {int(images):,}" in numbers
 
 
 def test_pages_give_the_limits_and_defaults_of_the_code() -> None:

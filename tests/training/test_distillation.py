@@ -10,15 +10,17 @@ import pytest
 from safetensors.torch import load_file
 
 from tests.training.fakes import blobs, small_adversarial_recipe, small_recipe, small_student_recipe
+from training.batches import predicted
 from training.data import LabelledImages, TaughtImages
 from training.distillation import distil
 from training.errors import DataError, RecipeError, RunError
 from training.export import export
+from training.families import family_of
 from training.families.student_training import most_certain
 from training.loop.loop import Summary, train
 from training.loop.progress import Progress
 from training.recipes import StudentRecipe
-from training.runs.checkpoint import STATE_FILE, WEIGHTS_FILE, load_config, load_run, run_digest
+from training.runs.checkpoint import STATE_FILE, WEIGHTS_FILE, load_config, load_run, run_digest, served_weights
 from training.runs.metrics import read
 
 
@@ -63,6 +65,20 @@ def test_a_student_learns_its_teacher_s_classes_from_images_without_labels(teach
     assert "| Labels | the teacher's alone, the mean of 2 views of each image; the data's own" in card
     assert "mintage distil teacher --data blobs --run runs/run --set images=1600" in card
     assert "teacher_digest" not in card
+
+
+def test_the_accuracy_is_that_of_what_is_saved(teacher: Path, tmp_path: Path) -> None:
+    """The loop measures before it saves, and batch statistics are stored for the averaged weights only then."""
+    data = blobs(60, seed=9)
+    data.images[:] = np.random.default_rng(1).integers(0, 255, data.images.shape)  # hard enough for other answers
+
+    summary = distil(small_student_recipe(images=48), teacher, blobs(90, seed=2), tmp_path / "run", test=data)
+
+    loaded = load_run(tmp_path / "run")
+    network = family_of(loaded.config).classifier()
+    network.load_state_dict(served_weights(loaded, "classifier"))
+    found = predicted(network.eval(), data.images)
+    assert summary.test_accuracy == float((found == data.labels).mean())
 
 
 def test_true_labels_do_not_matter(teacher: Path, tmp_path: Path) -> None:

@@ -107,9 +107,10 @@ class StudentTraining:
         return np.asarray(images[np.argsort(np.concatenate(own), kind="stable")[:count]])
 
     def accuracy(self, data: LabelledImages) -> float | None:
-        """Return the averaged network's accuracy in [0, 1], or None without labels."""
+        """Return the accuracy in [0, 1] of the averaged network as it is saved, or None without labels."""
         if not data.classes:
             return None
+        self.calibrate()  # the loop measures before it saves
         return float((predicted(self._classify, data.images, batch=BATCH) == data.labels).mean())
 
     def weights(self) -> dict[str, Tensor]:

@@ -102,8 +102,7 @@ def show(judged: ClassifierErrors) -> None:
         f"{errors.errors:,} errors of {errors.images:,} images of {judged.reference}: {errors.rate:.2%}, 95 % interval "
         f"{low:.2%} to {high:.2%}"
     )
-    labels = "all" if _labels(config) is None else f"{_labels(config):,}"
-    typer.echo(f"{judged.run}: {config.recipe}, trained on {config.data_name}, {labels} labels, seed {errors.seed}")
+    typer.echo(f"{judged.run}: {config.recipe}, trained on {config.data_name}, {_taught(config)}, seed {errors.seed}")
     worst = sorted(range(len(config.classes)), key=lambda k: -(errors.rates_by_class[k] or 0.0))
     rows = [_row(judged, label) for label in worst[:WORST] if errors.errors_by_class[label]]
     if rows:
@@ -122,6 +121,14 @@ def _row(judged: ClassifierErrors, label: int) -> tuple[str, ...]:
         f"{errors.rates_by_class[label]:.2%}",
         ", ".join(f"{names[each.predicted]} ({each.count:,})" for each in taken),
     )
+
+
+def _taught(config: RunConfig) -> str:
+    """Say what labels the classifier was trained with."""
+    teacher = dataclasses.asdict(config.settings).get("teacher")
+    if teacher:
+        return f"labels by {teacher}"
+    return "all labels" if _labels(config) is None else f"{_labels(config):,} labels"
 
 
 def _labels(config: RunConfig) -> int | None:

@@ -19,6 +19,7 @@ MODELS = Path(__file__).resolve().parents[3] / "models"
 _SHIPPED: tuple[tuple[str, str, Kind], ...] = (
     ("digits-generator", "digits-generator", "generator"),
     ("digits-classifier", "digits-ssgan", "classifier"),
+    ("digits-student", "digits-student", "classifier"),
     ("cats-generator", "cats-dcgan", "generator"),
     ("faces-generator", "faces-dcgan", "generator"),
     ("face-neuron", "face-neuron", "neurons"),
