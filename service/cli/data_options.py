@@ -23,8 +23,8 @@ PLAIN_INTERVAL_S = 5.0  # between two lines in a log
 
 SOURCES = (
     "`digits` (ship with Mintage), a folder (of MNIST's IDX files, CIFAR's binary batches, Parquet files, WebDataset "
-    "tars, a folder of images a class, or images alone), the output of a sample job, a file (.parquet, .tar, .tar.gz), "
-    "or hf:OWNER/NAME of the Hugging Face hub"
+    "tars, a folder of images a class, or images alone), the output of a sample job, a file (.parquet, .tar, .tar.gz, "
+    ".npz), or hf:OWNER/NAME of the Hugging Face hub"
 )
 
 SizeOption = Annotated[

@@ -5,7 +5,7 @@
 | `digits` | the first 10,000 and 2,000 images of MNIST, which ship with the project |
 | a folder | with MNIST's IDX files, CIFAR's binary batches, Parquet files, one folder per class, or images alone |
 | a folder | with WebDataset tars, or what a sample job wrote |
-| a file | `.parquet`, a WebDataset `.tar` or `.tar.gz`, or CIFAR's |
+| a file | `.parquet`, `.npz`, a WebDataset `.tar` or `.tar.gz`, or CIFAR's |
 | `hf:owner/name` | a data set of the Hugging Face hub |
 
 docs/training.md has the layouts, and what is said of everything else.
@@ -25,7 +25,7 @@ from PIL import Image
 
 from training.data import cache
 from training.data.decode import OnProgress, decode_into
-from training.data.formats import cifar, folder, hub, idx, parquet, webdataset
+from training.data.formats import cifar, folder, hub, idx, job, npz, parquet, webdataset
 from training.data.image import fitted
 from training.data.joined import joined, must_have_one_set_of_classes, names_of, without_labels
 from training.data.labelled import (
@@ -65,7 +65,7 @@ __all__ = [
 
 DIGITS = Path(__file__).parent / "digits"
 FORMATS = cast(
-    tuple[Format, ...], (idx, cifar, parquet, webdataset, folder)
+    tuple[Format, ...], (idx, cifar, parquet, webdataset, npz, folder)
 )  # in order; the first that recognises a source reads it
 
 DAMAGED = "damaged images"
@@ -114,7 +114,12 @@ def load(
         report.extend(decoded.skipped.passed_over)
         report.pass_over(DAMAGED, *decoded.skipped.damaged)
         loaded = LabelledImages(decoded.images, decoded.labels, opened.classes, damaged=decoded.skipped.damaged)
-    labels, classes = with_names(loaded.labels, loaded.classes, source=name)
+    named = loaded.classes
+    if not _is_hub(source):
+        named = named or job.classes(_path(source))
+        if limit is None:
+            job.note_missing(_path(source), len(loaded) + len(loaded.damaged), report)
+    labels, classes = with_names(loaded.labels, named, source=name)
     return dataclasses.replace(
         loaded, labels=labels, classes=classes, name=name, jpeg_quality=jpeg_quality, passed_over=report.passed_over
     )
@@ -124,7 +129,7 @@ def has_split(source: str | Path, split: Split) -> bool:
     """Return whether a source has a split; a bare folder of class folders has no test split."""
     if _is_hub(source):
         return hub.has_split(str(source), split)
-    path = _path(source)
+    path = job.images_folder(_path(source))
     return _format_of(path).has_split(path, split)
 
 
@@ -134,7 +139,7 @@ def _opened(source: str | Path, split: Split, limit: int | None, report: Report)
         raise DataError(f"there is no split {split!r}; choose train or test")
     if _is_hub(source):
         return hub.open_split(str(source), split, limit, report)
-    path = _path(source)
+    path = job.images_folder(_path(source))
     try:
         return _format_of(path).open_split(path, split, limit, report)
     except OSError as error:
@@ -159,8 +164,8 @@ def _format_of(path: Path) -> Format:
     found = next((known for known in FORMATS if known.recognises(path)), None)
     if found is None:
         raise DataError(
-            f"{path} is of no known format; expected a .parquet, a WebDataset .tar or .tar.gz, or CIFAR's; unpack an "
-            "archive of another kind, and name its folder"
+            f"{path} is of no known format; expected a .parquet, a WebDataset .tar or .tar.gz, CIFAR's, or an .npz; "
+            "unpack an archive of another kind, and name its folder"
         )
     return found
 

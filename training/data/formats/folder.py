@@ -2,11 +2,14 @@
 
 The images of a class may lie in further folders. Splits are outer folders called train or training, and test or
 testing, in any case of letters; without these, all images are training images. What is an image is told by its ending,
-else by its content; the content alone decides its format.
+else by its content; the content alone decides its format. Where a `metadata.jsonl` describes the images, as Hugging
+Face's imagefolder and our own sample jobs write it, labels are its `label`, and folders are no classes.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,10 +24,13 @@ from training.data.formats.listing import (
     no_images,
 )
 from training.data.formats.split_names import OTHERS, UNREAD, split_of_folder
-from training.data.labelled import BEYOND_LIMIT, UNLABELLED, Split, check_names, limited
+from training.data.labelled import BEYOND_LIMIT, MAX_CLASSES, UNLABELLED, Split, check_names, limited
 from training.data.report import Report
 from training.data.splits import ImageFile, ImageFiles
 from training.errors import DataError
+
+METADATA_FILE = "metadata.jsonl"
+SHARD = re.compile(r"[0-9]{5}-of-[0-9]{5}")  # a folder of a sample job, which is no class
 
 
 def recognises(source: Path) -> bool:
@@ -49,17 +55,24 @@ def open_split(source: Path, split: Split, limit: int | None, report: Report) ->
     """
     folder = _split_folder(source, split, report)
     folders, files = entries(folder, report)
-    beside = images_in(files, report)
-    if folders:
+    known = folder / METADATA_FILE
+    classes: tuple[str, ...] = ()
+    if known in files or (folders and all(SHARD.fullmatch(path.name) for path in folders)):
+        listed = _described(folder, known if known in files else None, report)
+    elif folders:
+        beside = images_in(files, report)
         if beside:
             raise DataError(
                 f"{folder} has {len(beside)} images, such as {beside[0].name}, beside folders of classes, such as "
                 f"{folders[0].name}; put all images into folders, or into none"
             )
-        check_names(tuple(path.name for path in folders), source=str(folder))
+        classes = tuple(path.name for path in folders)
+        check_names(classes, source=str(folder))
+        for each in folders:
+            _check_no_splits(each)
         listed = [(label, path) for label, each in enumerate(folders) for path in _images_of_class(each, report)]
     else:
-        listed = [(UNLABELLED, path) for path in beside]
+        listed = [(UNLABELLED, path) for path in images_in(files, report)]
     if not listed:
         raise no_images(folder)
     chosen = [listed[place] for place in limited(np.array([label for label, _ in listed]), limit).tolist()]
@@ -70,7 +83,49 @@ def open_split(source: Path, split: Split, limit: int | None, report: Report) ->
         for (name, path), (label, _) in zip(named, chosen, strict=True):
             yield ImageFile(name, path, label)
 
-    return ImageFiles(str(source), named, images, tuple(path.name for path in folders), len(named))
+    determining = ((METADATA_FILE, known),) if known in files else ()
+    return ImageFiles(str(source), (*named, *determining), images, classes, len(named))
+
+
+def _described(folder: Path, metadata: Path | None, report: Report) -> list[tuple[int, Path]]:
+    """Return the labels and paths of images whose labels stand in a file, not in the names of folders."""
+    labels = {} if metadata is None else _labels_of(metadata)
+    listed = []
+    for path in _images_of_class(folder, report):
+        name = path.relative_to(folder).as_posix()
+        listed.append((labels.pop(name, UNLABELLED), path))
+    if labels:
+        raise DataError(
+            f"{metadata} describes {len(labels)} images that are not there, such as {next(iter(labels))!a}; copy the "
+            "folder again, or correct the file"
+        )
+    return listed
+
+
+def _labels_of(metadata: Path) -> dict[str, int]:
+    """Return labels by file name, of a metadata.jsonl as Hugging Face's imagefolder has it."""
+    labels = {}
+    for number, line in enumerate(metadata.read_bytes().splitlines(), start=1):
+        try:
+            values = json.loads(line)
+            name, label = values["file_name"], values.get("label")
+        except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+            raise DataError(f"{metadata}, line {number}, is no JSON object with a `file_name`") from None
+        label = UNLABELLED if label is None else label
+        if not isinstance(name, str) or type(label) is not int or not UNLABELLED <= label < MAX_CLASSES:
+            raise DataError(f"{metadata}, line {number}, has the label {label!a}; expected a number 0, 1, ...")
+        labels[name] = label
+    return labels
+
+
+def _check_no_splits(folder: Path) -> None:
+    """Refuse the folder of a class that holds splits: it is a data set of its own."""
+    splits = _split_folders(folder)
+    if splits:
+        raise DataError(
+            f"{folder} holds the folder {next(iter(splits.values())).name}: if it is a data set and not a class, name "
+            "it with --data"
+        )
 
 
 def _split_folder(source: Path, split: Split, report: Report) -> Path:

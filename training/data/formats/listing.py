@@ -13,6 +13,7 @@ from training.errors import DataError
 
 TARS = (".tar", ".tar.gz", ".tgz")
 PARQUET = (".parquet",)
+ARRAYS = (".npz",)
 DEPTH = 2  # folders below the source in which archives and tables are looked for: hub repositories have two
 JUNK = ("__macosx", "thumbs.db", "desktop.ini", "@eadir", "__pycache__")  # left by other programs
 NO_IMAGES = (".txt", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".md", ".html", ".cls", ".yaml", ".yml")  # not opened
@@ -27,6 +28,7 @@ class Packed:
 
     tars: list[Path] = field(default_factory=list)
     tables: list[Path] = field(default_factory=list)  # Parquet
+    arrays: list[Path] = field(default_factory=list)  # npz
     images: list[Path] = field(default_factory=list)  # image files, by their endings
 
     def check_alone(self, source: Path) -> None:
@@ -35,7 +37,7 @@ class Packed:
         Raises:
             DataError: naming one of each.
         """
-        kinds = {"tars": self.tars, "Parquet files": self.tables, "image files": self.images}
+        kinds = {"tars": self.tars, "Parquet files": self.tables, "npz files": self.arrays, "image files": self.images}
         found = [f"{len(paths)} {what} ({paths[0].relative_to(source)})" for what, paths in kinds.items() if paths]
         if len(found) > 1:
             raise DataError(
@@ -44,7 +46,7 @@ class Packed:
 
 
 def packed_below(source: Path) -> Packed:
-    """Find the tars and tables of a folder and of the folders in it, in the order of their paths."""
+    """Find the tars, tables and arrays of a folder and of the folders in it, in the order of their paths."""
     found = Packed()
     for path in files_below(source, DEPTH):
         name = path.name.lower()
@@ -52,6 +54,8 @@ def packed_below(source: Path) -> Packed:
             found.tars.append(path)
         elif name.endswith(PARQUET):
             found.tables.append(path)
+        elif name.endswith(ARRAYS):
+            found.arrays.append(path)
         elif name.endswith(ENDINGS):
             found.images.append(path)
     return found

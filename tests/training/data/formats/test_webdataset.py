@@ -5,14 +5,10 @@ from __future__ import annotations
 import json
 import tarfile
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 import numpy as np
 import pytest
 
-from service.jobs.plan import Plan
-from service.jobs.shards.formats.tar import TarWriter
 from tests.training.data.files import encoded, pixels, tar
 from training.data import has_split, load
 from training.errors import DataError
@@ -28,25 +24,6 @@ def shard(path: Path, first: int, count: int) -> Path:
         members[f"{index:03d}.png"] = encoded(IMAGES[index])
         members[f"{index:03d}.cls"] = str(index).encode()
     return tar(path, members)
-
-
-def test_the_output_of_a_sample_job_can_be_trained_on(tmp_path: Path) -> None:
-    (tmp_path / "job" / "shards").mkdir(parents=True)
-    plan = cast(Plan, SimpleNamespace(sampling=SimpleNamespace(seed=3, latents=(), classes=()), model_digest="ab" * 32))
-    for number in range(2):
-        with (tmp_path / "job" / "shards" / f"{number:06d}.tar").open("wb") as file:
-            writer = TarWriter(file, plan)
-            writer.add(2 * number, IMAGES[2 * number : 2 * number + 2])
-            writer.finish()
-        (tmp_path / "job" / "shards" / f"{number:06d}.json").write_text("{}")
-    (tmp_path / "job" / "plan.json").write_text("{}")
-
-    data = load(tmp_path / "job", "train")
-
-    assert np.array_equal(data.images, IMAGES)
-    assert data.labels.tolist() == [-1] * 4
-    assert data.classes == ()
-    assert not has_split(tmp_path / "job", "test")
 
 
 def test_the_tars_of_a_folder_are_read_in_the_order_of_their_names(tmp_path: Path) -> None:
