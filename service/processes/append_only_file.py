@@ -33,6 +33,12 @@ def is_to_blame(log: str) -> bool:
     return _COMPLAINT.search(log) is not None
 
 
+def is_without_manifest(folder: Path) -> bool:
+    """Whether there are files but nothing that names them: Valkey would begin anew and write over them in silence."""
+    files = folder / FOLDER
+    return files.is_dir() and any(files.iterdir()) and not (files / MANIFEST).exists()
+
+
 def cut(folder: Path) -> str | None:
     """Cut the last file of commands after its last whole one.
 

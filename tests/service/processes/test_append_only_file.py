@@ -56,6 +56,10 @@ def no_commands(folder: Path) -> None:
     commands(folder).unlink()
 
 
+def no_manifest(folder: Path) -> None:
+    (folder / FOLDER / MANIFEST).unlink()
+
+
 def junk_manifest(folder: Path) -> None:
     (folder / FOLDER / MANIFEST).write_bytes(b"\0junk\1 neither a file\2 nor a line\n" * 2)
 

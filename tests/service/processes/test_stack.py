@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import redis
 from pydantic import ValidationError
 
+from service.jobs.ledger.ledger import REBUILT
 from service.processes import checks
 from service.processes.stack import Stack
 from service.processes.supervisor import ProcessFailedError
+from tests.service.processes.test_append_only_file import (
+    all_empty,
+    junk_in_the_middle,
+    no_manifest,
+    zeros_at_the_end,
+)
 from tests.support.world import run, world
 
 
@@ -61,3 +72,33 @@ def test_the_api_of_another_stack_is_not_taken_for_ours(tmp_path: Path) -> None:
             assert "NOT_FOUND" in str(await checks.problem("api", theirs, service="mintage.v1.ModelService"))
 
     run(test())
+
+
+@pytest.mark.parametrize("harm", [zeros_at_the_end, junk_in_the_middle, all_empty, no_manifest])
+def test_a_stack_starts_with_a_damaged_append_only_file_and_says_what_it_did(
+    tmp_path: Path, harm: Callable[[Path], None]
+) -> None:
+    with valkey_of_a_stack(tmp_path) as (client, notices):
+        client.set(REBUILT, "1")
+        for number in range(100):
+            client.set(f"k{number}", "x" * 50)
+        client.execute_command("WAITAOF", 1, 0, 0)
+        assert notices == []
+    harm(tmp_path / "valkey")
+    with valkey_of_a_stack(tmp_path) as (client, notices):
+        assert "append-only file was damaged" in notices[0]
+        assert Path(notices[0].rpartition(" in ")[2]).is_dir()
+        assert not client.exists(REBUILT), "jobs are listed before they are indexed again"
+    with valkey_of_a_stack(tmp_path) as (_, notices):
+        assert notices == []
+
+
+@contextlib.contextmanager
+def valkey_of_a_stack(state: Path) -> Iterator[tuple[Any, list[str]]]:
+    """Have no more of a stack than its Valkey: a client of it, and what the start told."""
+    with Stack(state) as stack:
+        stack.claim()
+        stack.environment, stack.settings = stack.configure()
+        stack._start_valkey()
+        with redis.Redis.from_url(stack.settings.redis_url.get_secret_value()) as client:
+            yield client, stack.notices
