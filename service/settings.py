@@ -114,6 +114,9 @@ class Settings(BaseSettings):
     max_images: int = Field(1024, ge=1, le=1024, description="Most images of one Generate or Classify call.")
     max_stream_images: int = Field(100_000, ge=1, le=2**31 - 1, description="Most images of one StreamGenerate call.")
     max_image_pixels: int = Field(4_000_000, ge=1, le=2**28, description="Most pixels of an uploaded image file.")
+    max_archive_bytes: int = Field(
+        4 * 2**30, ge=0, le=2**50, description="Most bytes of a model archive that clients push; 0: they push none."
+    )
     max_message_bytes: int = Field(
         64 * 2**20, ge=2**16, le=2**30, description="Most bytes of one gRPC message, either way."
     )

@@ -122,6 +122,8 @@ class Client:
     begin_load = method(model_calls.begin_load, Connection.run)
     begin_scale = method(model_calls.begin_scale, Connection.run)
     watch_model = method(model_calls.watch_model, Connection.resumed)
+    archives = method(model_calls.archives, Connection.all)
+    push_archive = method(model_calls.push_archive, Connection.run)
     health = method(model_calls.health, Connection.run)
 
     guided_backprop = method(explanation_calls.guided_backprop, Connection.run)

@@ -38,6 +38,10 @@ IMAGES = Bound(items=1024)  # files, each as large as the message allows
 PIXELS = Bound()
 
 BOUNDS: Mapping[str, Bound] = {
+    "mintage.v1.ListArchivesRequest.page_token": TOKEN,
+    "mintage.v1.PushArchiveRequest.Announcement.name": NAME,
+    "mintage.v1.PushArchiveRequest.Announcement.digest": NAME,
+    "mintage.v1.PushArchiveRequest.data": Bound(length=2 * 2**20),
     "mintage.v1.GenerateRequest.model": NAME,
     "mintage.v1.StreamGenerateRequest.model": NAME,
     "mintage.v1.Latent.direction": NAME,

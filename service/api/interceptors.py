@@ -16,7 +16,7 @@ from typing import Any
 import grpc
 import structlog
 from google.protobuf.message import DecodeError
-from mintage.limits import LOADING_METHODS, LOADING_S
+from mintage.limits import LOADING_METHODS, LOADING_S, PUSHING_METHODS, PUSHING_S
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError as RedisOutOfMemoryError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -117,6 +117,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc 
 
     def _unary(self, method: str, behaviour: Callable[..., Any], read: _Read) -> Callable[..., Any]:
         longest_s, said = self._max_deadline_s, "the deadline passed"
+        if method in PUSHING_METHODS:
+            longest_s = max(longest_s, PUSHING_S)
         if method in LOADING_METHODS:
             longest_s = max(longest_s, LOADING_S)
             said += f", of {longest_s:g} s at most; the server goes on, and WatchModel shows the rest"
@@ -250,8 +252,10 @@ def _serializer(serialize: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
 
 def _reader(handler: Any, method: str) -> _Read:
     """A function that makes a request of the bytes that came, within the bounds of its fields."""
-    if handler.request_streaming or handler.request_deserializer is None:
+    if handler.request_deserializer is None:
         return lambda requests, _: requests
+    if handler.request_streaming:
+        return _bounded
 
     def read(raw: bytes, context: Any) -> Any:
         bounds.check_size(method, len(raw))
@@ -265,6 +269,14 @@ def _reader(handler: Any, method: str) -> _Read:
         return request
 
     return read
+
+
+async def _bounded(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+    """Pass the requests of a stream on, each within the bounds of its fields."""
+    check_client(context)
+    async for request in requests:
+        bounds.check(request)
+        yield request
 
 
 @contextlib.asynccontextmanager

@@ -187,7 +187,9 @@ def _build(settings: Settings, models: ModelServer, redis: Redis, pool: ThreadPo
         ExplanationServicer(settings, registry, inference), server
     )
     neurons_pb2_grpc.add_NeuronServiceServicer_to_server(NeuronServicer(settings, registry, inference), server)
-    models_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(registry, loader), server)
+    models_pb2_grpc.add_ModelServiceServicer_to_server(
+        ModelServicer(registry, loader, max_archive_bytes=settings.max_archive_bytes), server
+    )
     jobs_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(settings, redis, registry, inference), server)
     operations_pb2_grpc.add_OperationsServicer_to_server(OperationsServicer(settings, redis), server)
     health_pb2_grpc.add_HealthServicer_to_server(HealthServicer(health, settings.stack_entry), server)

@@ -13,7 +13,7 @@ from service.cli.explore import verbs as explore
 from service.cli.jobs import verbs as jobs
 from service.cli.neurons import verbs as neurons
 from service.cli.scores import score
-from service.cli.serving import bench, classify, health, models, sample
+from service.cli.serving import bench, classify, health, models, pushing, sample
 from service.cli.stack import demo, serve, up
 from service.cli.training import distil, export, pack, probe, recipes, train
 
@@ -42,6 +42,7 @@ for verb in (
     export,
     pack,
     models,
+    pushing,
     sample,
     explore,
     classify,

@@ -64,6 +64,8 @@ class AsyncClient:
     begin_load = method(model_calls.begin_load, AsyncConnection.run)
     begin_scale = method(model_calls.begin_scale, AsyncConnection.run)
     watch_model = method(model_calls.watch_model, AsyncConnection.resumed)
+    archives = method(model_calls.archives, AsyncConnection.all)
+    push_archive = method(model_calls.push_archive, AsyncConnection.run)
     health = method(model_calls.health, AsyncConnection.run)
 
     guided_backprop = method(explanation_calls.guided_backprop, AsyncConnection.run)

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 import grpc
 
-from mintage._client.calls import Call, Pages, Resumable, Stream
+from mintage._client.calls import Call, Pages, Resumable, Stream, sent
 from mintage._client.channels import callable_of, closed, metadata_of, options_for, proxy_hint
 from mintage.errors import ApiError, from_rpc
 from mintage.retries import Attempts, Retries
@@ -42,9 +42,10 @@ class AsyncConnection:
         limit_s = self._timeout_s if call.timeout_s is None else call.timeout_s
         attempts = Attempts(self._retries, repeatable=call.repeatable, timeout_s=limit_s, had_an_answer=self._answered)
         while True:
-            method = callable_of(self._channel.unary_unary, call)
+            stream = callable(call.request)
+            method = callable_of(self._channel.stream_unary if stream else self._channel.unary_unary, call)
             try:
-                answer = await method(call.request, timeout=attempts.remaining_s(), metadata=self._metadata)
+                answer = await method(sent(call), timeout=attempts.remaining_s(), metadata=self._metadata)
             except grpc.RpcError as error:
                 await asyncio.sleep(attempts.pause_after(self._failure(error)))
             else:

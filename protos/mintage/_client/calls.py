@@ -6,7 +6,7 @@ docstrings are those of the methods of both clients.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -25,7 +25,7 @@ class Call(Generic[T_co]):
 
     Attributes:
         method: Full name, such as `/mintage.v1.JobService/GetJob`.
-        request: What is sent.
+        request: What is sent, or a function that begins the stream of what is sent.
         answer: Type of what comes back.
         read: What an answer means.
         repeatable: Whether making the call twice is the same as making it once.
@@ -33,7 +33,7 @@ class Call(Generic[T_co]):
     """
 
     method: str
-    request: Message
+    request: Message | Callable[[], Iterator[Message]]
     answer: type[Message]
     read: Callable[[Any], T_co]
     repeatable: bool = True
@@ -72,6 +72,11 @@ class Resumable(Protocol[T_co]):
 
     def call(self) -> Call[T_co]:
         """The stream of what comes after the last answer that was read."""
+
+
+def sent(call: Call[Any]) -> Any:
+    """What is sent of a call: its request, or a new stream of its requests."""
+    return call.request() if callable(call.request) else call.request
 
 
 def made(kind: type[M], /, **fields: Any) -> M:

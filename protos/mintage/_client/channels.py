@@ -80,9 +80,9 @@ def closed() -> ClientError:
 
 
 def callable_of(factory: Any, call: Call[Any]) -> Any:
-    """The stub of a call's method; `factory` is a channel's `unary_unary` or `unary_stream`."""
+    """The stub of a call's method; `factory` is a channel's `unary_unary`, `stream_unary` or `unary_stream`."""
     return factory(
         call.method,
-        request_serializer=type(call.request).SerializeToString,
+        request_serializer=lambda request: request.SerializeToString(),
         response_deserializer=call.answer.FromString,
     )

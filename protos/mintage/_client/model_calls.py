@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 
 from mintage._client.calls import Call, Page, Pages, made, model_name, nothing
 from mintage.errors import ApiError, from_code
-from mintage.limits import LOADING_S
+from mintage.limits import LOADING_S, PUSH_PART_BYTES, PUSHING_S
 from mintage.v1 import models_pb2
 
 HEALTH_TIMEOUT_S = 5.0  # who asks for health wants to know now
@@ -165,6 +168,60 @@ def change_error(change: models_pb2.ModelChange) -> ApiError | None:
     if change.stage != models_pb2.ModelChange.STAGE_FAILED:
         return None
     return from_code(change.error_code, change.error_message, reason=change.error_reason)
+
+
+def archives() -> Pages[models_pb2.Archive]:
+    """List the archives in the server's archive folder, in order of their names: what can be loaded.
+
+    Raises:
+        Unavailable, TimedOut: as every call.
+    """
+
+    def page(token: str) -> Call[Page[models_pb2.Archive]]:
+        request = models_pb2.ListArchivesRequest(page_token=token)
+        answer = models_pb2.ListArchivesResponse
+        return Call(_MODELS + "ListArchives", request, answer, lambda a: Page(a.archives, a.next_page_token))
+
+    return Pages(page)
+
+
+def push_archive(
+    file: Path | str, *, name: str = "", replace: bool = False, timeout_s: float = PUSHING_S
+) -> Call[models_pb2.Archive]:
+    """Put an archive into the server's archive folder, where `load_model` finds it.
+
+    Args:
+        file: The archive, as `mintage pack` writes it. It is read twice: for its digest, then to send it.
+        name: File name there, `*.mar`; the file's own if empty.
+        replace: Whether another archive of that name may be replaced.
+        timeout_s: Time limit in seconds.
+
+    Raises:
+        OSError: if the file cannot be read.
+        InvalidRequest: for a bad name.
+        AlreadyExists: if another archive has that name.
+        NotPossible: if the archive cannot be served, or holds other code than ours.
+        TooLarge: if it is larger than the server takes.
+        TimedOut: if the time limit passes.
+    """
+    path = Path(file)
+    with path.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    announced = models_pb2.PushArchiveRequest.Announcement(
+        name=name or path.name, digest=digest, size_bytes=path.stat().st_size, replace=replace
+    )
+
+    def parts() -> Iterator[models_pb2.PushArchiveRequest]:
+        yield models_pb2.PushArchiveRequest(announcement=announced)
+        with path.open("rb") as opened:
+            while data := opened.read(PUSH_PART_BYTES):
+                yield models_pb2.PushArchiveRequest(data=data)
+
+    def read(answer: models_pb2.PushArchiveResponse) -> models_pb2.Archive:
+        return answer.archive
+
+    answer = models_pb2.PushArchiveResponse
+    return Call(_MODELS + "PushArchive", parts, answer, read, timeout_s=timeout_s)
 
 
 def health(service: str = "", *, timeout_s: float = HEALTH_TIMEOUT_S) -> Call[bool]:

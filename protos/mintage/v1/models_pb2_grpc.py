@@ -65,6 +65,16 @@ class ModelServiceStub:
                 request_serializer=mintage_dot_v1_dot_models__pb2.WatchModelRequest.SerializeToString,
                 response_deserializer=mintage_dot_v1_dot_models__pb2.WatchModelResponse.FromString,
                 _registered_method=True)
+        self.ListArchives = channel.unary_unary(
+                '/mintage.v1.ModelService/ListArchives',
+                request_serializer=mintage_dot_v1_dot_models__pb2.ListArchivesRequest.SerializeToString,
+                response_deserializer=mintage_dot_v1_dot_models__pb2.ListArchivesResponse.FromString,
+                _registered_method=True)
+        self.PushArchive = channel.stream_unary(
+                '/mintage.v1.ModelService/PushArchive',
+                request_serializer=mintage_dot_v1_dot_models__pb2.PushArchiveRequest.SerializeToString,
+                response_deserializer=mintage_dot_v1_dot_models__pb2.PushArchiveResponse.FromString,
+                _registered_method=True)
 
 
 class ModelServiceServicer:
@@ -134,6 +144,29 @@ class ModelServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListArchives(self, request, context):
+        """Lists the archives in the archive folder, in the order of their names: what LoadModel can load.
+
+        Fails with INVALID_ARGUMENT for a page token that this server did not give.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PushArchive(self, request_iterator, context):
+        """Puts an archive into the archive folder. The first message says what comes, the others bring its bytes in order. The
+        file appears whole, once its size and digest are as announced and it is an archive that this server would load;
+        anything else leaves the folder as it was. Pushing what is there already changes nothing and succeeds.
+
+        Fails with INVALID_ARGUMENT for a bad name or number, or if the bytes are not those announced, ALREADY_EXISTS if
+        another archive has that name, unless it is to be replaced, FAILED_PRECONDITION if the archive cannot be served, was
+        packed by another version, or holds files or a handler other than ours, RESOURCE_EXHAUSTED if it is larger than the
+        server takes, or its disk is full, DEADLINE_EXCEEDED after an hour.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ModelServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -166,6 +199,16 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.WatchModel,
                     request_deserializer=mintage_dot_v1_dot_models__pb2.WatchModelRequest.FromString,
                     response_serializer=mintage_dot_v1_dot_models__pb2.WatchModelResponse.SerializeToString,
+            ),
+            'ListArchives': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListArchives,
+                    request_deserializer=mintage_dot_v1_dot_models__pb2.ListArchivesRequest.FromString,
+                    response_serializer=mintage_dot_v1_dot_models__pb2.ListArchivesResponse.SerializeToString,
+            ),
+            'PushArchive': grpc.stream_unary_rpc_method_handler(
+                    servicer.PushArchive,
+                    request_deserializer=mintage_dot_v1_dot_models__pb2.PushArchiveRequest.FromString,
+                    response_serializer=mintage_dot_v1_dot_models__pb2.PushArchiveResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -331,6 +374,60 @@ class ModelService:
             '/mintage.v1.ModelService/WatchModel',
             mintage_dot_v1_dot_models__pb2.WatchModelRequest.SerializeToString,
             mintage_dot_v1_dot_models__pb2.WatchModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListArchives(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mintage.v1.ModelService/ListArchives',
+            mintage_dot_v1_dot_models__pb2.ListArchivesRequest.SerializeToString,
+            mintage_dot_v1_dot_models__pb2.ListArchivesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PushArchive(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/mintage.v1.ModelService/PushArchive',
+            mintage_dot_v1_dot_models__pb2.PushArchiveRequest.SerializeToString,
+            mintage_dot_v1_dot_models__pb2.PushArchiveResponse.FromString,
             options,
             channel_credentials,
             insecure,

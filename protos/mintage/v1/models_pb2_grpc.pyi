@@ -72,6 +72,21 @@ class ModelServiceStub:
 
     Fails with NOT_FOUND if no model of that name is loaded or being loaded, or once it is unloaded.
     """
+    ListArchives: _grpc.UnaryUnaryMultiCallable[_models_pb2.ListArchivesRequest, _models_pb2.ListArchivesResponse]
+    """Lists the archives in the archive folder, in the order of their names: what LoadModel can load.
+
+    Fails with INVALID_ARGUMENT for a page token that this server did not give.
+    """
+    PushArchive: _grpc.StreamUnaryMultiCallable[_models_pb2.PushArchiveRequest, _models_pb2.PushArchiveResponse]
+    """Puts an archive into the archive folder. The first message says what comes, the others bring its bytes in order. The
+    file appears whole, once its size and digest are as announced and it is an archive that this server would load;
+    anything else leaves the folder as it was. Pushing what is there already changes nothing and succeeds.
+
+    Fails with INVALID_ARGUMENT for a bad name or number, or if the bytes are not those announced, ALREADY_EXISTS if
+    another archive has that name, unless it is to be replaced, FAILED_PRECONDITION if the archive cannot be served, was
+    packed by another version, or holds files or a handler other than ours, RESOURCE_EXHAUSTED if it is larger than the
+    server takes, or its disk is full, DEADLINE_EXCEEDED after an hour.
+    """
 
 @_typing.type_check_only
 class ModelServiceAsyncStub(ModelServiceStub):
@@ -116,6 +131,21 @@ class ModelServiceAsyncStub(ModelServiceStub):
     for an hour where the model was never loaded.
 
     Fails with NOT_FOUND if no model of that name is loaded or being loaded, or once it is unloaded.
+    """
+    ListArchives: _aio.UnaryUnaryMultiCallable[_models_pb2.ListArchivesRequest, _models_pb2.ListArchivesResponse]  # type: ignore[assignment]
+    """Lists the archives in the archive folder, in the order of their names: what LoadModel can load.
+
+    Fails with INVALID_ARGUMENT for a page token that this server did not give.
+    """
+    PushArchive: _aio.StreamUnaryMultiCallable[_models_pb2.PushArchiveRequest, _models_pb2.PushArchiveResponse]  # type: ignore[assignment]
+    """Puts an archive into the archive folder. The first message says what comes, the others bring its bytes in order. The
+    file appears whole, once its size and digest are as announced and it is an archive that this server would load;
+    anything else leaves the folder as it was. Pushing what is there already changes nothing and succeeds.
+
+    Fails with INVALID_ARGUMENT for a bad name or number, or if the bytes are not those announced, ALREADY_EXISTS if
+    another archive has that name, unless it is to be replaced, FAILED_PRECONDITION if the archive cannot be served, was
+    packed by another version, or holds files or a handler other than ours, RESOURCE_EXHAUSTED if it is larger than the
+    server takes, or its disk is full, DEADLINE_EXCEEDED after an hour.
     """
 
 class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -194,6 +224,33 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         for an hour where the model was never loaded.
 
         Fails with NOT_FOUND if no model of that name is loaded or being loaded, or once it is unloaded.
+        """
+
+    @_abc_1.abstractmethod
+    def ListArchives(
+        self,
+        request: _models_pb2.ListArchivesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_models_pb2.ListArchivesResponse, _abc.Awaitable[_models_pb2.ListArchivesResponse]]:
+        """Lists the archives in the archive folder, in the order of their names: what LoadModel can load.
+
+        Fails with INVALID_ARGUMENT for a page token that this server did not give.
+        """
+
+    @_abc_1.abstractmethod
+    def PushArchive(
+        self,
+        request_iterator: _MaybeAsyncIterator[_models_pb2.PushArchiveRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_models_pb2.PushArchiveResponse, _abc.Awaitable[_models_pb2.PushArchiveResponse]]:
+        """Puts an archive into the archive folder. The first message says what comes, the others bring its bytes in order. The
+        file appears whole, once its size and digest are as announced and it is an archive that this server would load;
+        anything else leaves the folder as it was. Pushing what is there already changes nothing and succeeds.
+
+        Fails with INVALID_ARGUMENT for a bad name or number, or if the bytes are not those announced, ALREADY_EXISTS if
+        another archive has that name, unless it is to be replaced, FAILED_PRECONDITION if the archive cannot be served, was
+        packed by another version, or holds files or a handler other than ours, RESOURCE_EXHAUSTED if it is larger than the
+        server takes, or its disk is full, DEADLINE_EXCEEDED after an hour.
         """
 
 def add_ModelServiceServicer_to_server(servicer: ModelServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

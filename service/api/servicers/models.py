@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,12 +13,15 @@ from mintage.v1 import models_pb2, models_pb2_grpc
 from service.api.requests import encodings
 from service.api.requests.pagination import first_page, page_size, page_start
 from service.backend.neurons import UnitShape
-from service.errors import NotFound
+from service.errors import FieldViolation, InvalidArgument, NotFound, TooLarge
+from service.models import pushed
 from service.models.changes import STAGES, Change
 from service.models.loader import Loader
 from service.models.registry import Entry, Registry
 from service.validation import ARCHIVE, MODEL_NAME, Violations
 
+ARCHIVE_NAME = re.compile(rf"archives/({ARCHIVE.pattern})", re.ASCII)
+DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 POLL_S = 0.15  # as often as WatchJob asks the ledger
 MAX_WORKERS = 64  # each holds the model once more in memory
 
@@ -38,7 +43,8 @@ _STAGES = {stage: models_pb2.ModelChange.Stage.Value(f"STAGE_{stage.upper()}") f
 class ModelServicer(models_pb2_grpc.ModelServiceServicer):
     """Answers ModelService."""
 
-    def __init__(self, registry: Registry, loader: Loader) -> None:
+    def __init__(self, registry: Registry, loader: Loader, *, max_archive_bytes: int) -> None:
+        self._max_archive_bytes = max_archive_bytes
         self._registry = registry
         self._loader = loader
 
@@ -101,6 +107,68 @@ class ModelServicer(models_pb2_grpc.ModelServiceServicer):
                 return
             await asyncio.sleep(POLL_S)
 
+    async def ListArchives(
+        self, request: models_pb2.ListArchivesRequest, context: Any
+    ) -> models_pb2.ListArchivesResponse:
+        """List the archives that can be loaded."""
+        violations = Violations()
+        size = page_size(request.page_size, violations)
+        after = page_start(request.page_token, ARCHIVE_NAME, violations)
+        violations.check()
+        folder = self._registry.archives
+        found = await asyncio.to_thread(pushed.names, folder)
+        page, token = first_page([name for name in found if name > after], size, lambda name: f"archives/{name}")
+        described = []
+        for name in page:
+            with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                described.append(_archive_message(await asyncio.to_thread(pushed.described, folder / name)))
+        return models_pb2.ListArchivesResponse(archives=described, next_page_token=token)
+
+    async def PushArchive(
+        self, requests: AsyncIterator[models_pb2.PushArchiveRequest], context: Any
+    ) -> models_pb2.PushArchiveResponse:
+        """Receive an archive."""
+        first = await anext(aiter(requests), models_pb2.PushArchiveRequest())
+        announced = self._announced(first)
+        upload = await asyncio.to_thread(
+            pushed.Upload,
+            self._registry.archives,
+            announced.name,
+            digest=announced.digest,
+            size_bytes=announced.size_bytes,
+            replace=announced.replace,
+        )
+        with upload:
+            async for request in requests:
+                if request.WhichOneof("part") != "data":
+                    raise InvalidArgument([FieldViolation("announcement", "comes once, in the first message")])
+                await asyncio.to_thread(upload.write, request.data)
+            received = await asyncio.to_thread(upload.finish)
+        return models_pb2.PushArchiveResponse(archive=_archive_message(received))
+
+    def _announced(self, request: models_pb2.PushArchiveRequest) -> models_pb2.PushArchiveRequest.Announcement:
+        """What is pushed.
+
+        Raises:
+            InvalidArgument: if it cannot be.
+            TooLarge: if it is larger than this server takes.
+        """
+        announced, violations = request.announcement, Violations()
+        if request.WhichOneof("part") != "announcement":
+            violations.add("announcement", "must be the first message")
+        violations.matches("announcement.name", announced.name, ARCHIVE, "the name of a .mar file without any folder")
+        if pushed.KEPT.fullmatch(announced.name):
+            violations.add("announcement.name", "must not be a digest, which names the copies of loaded archives")
+        if not DIGEST.fullmatch(announced.digest):
+            violations.add("announcement.digest", "must be a sha256, 64 of 0-9 and a-f")
+        if announced.size_bytes < 1:
+            violations.add("announcement.size_bytes", "must be at least 1")
+        violations.check()
+        if announced.size_bytes > self._max_archive_bytes:
+            most = f"{self._max_archive_bytes:,} bytes at most (MINTAGE_MAX_ARCHIVE_BYTES)"
+            raise TooLarge(f"{announced.name} has {announced.size_bytes:,} bytes; this server takes {most}")
+        return announced
+
     def _loaded(self, name: str) -> models_pb2.Model:
         """A model that is loaded, or is being loaded."""
         model = self._model(name)
@@ -126,6 +194,12 @@ def has_settled(model: models_pb2.Model) -> bool:
     """Whether no change of a model is under way and it is ready or failed."""
     under_way = model.HasField("change") and not model.change.HasField("end_time")
     return not under_way and model.state != models_pb2.Model.STATE_LOADING
+
+
+def _archive_message(archive: pushed.ArchiveFile) -> models_pb2.Archive:
+    message = models_pb2.Archive(name=archive.name, digest=archive.digest, size_bytes=archive.size_bytes)
+    message.update_time.FromMilliseconds(round(archive.update_time * 1000))
+    return message
 
 
 def _not_found(name: str) -> NotFound:

@@ -2,6 +2,7 @@
 
 mintage models ls
 mintage models load digits ssgan-digits-generator.mar   # an archive of the server's archive folder
+mintage models push digits-generator.mar --load digits   # an archive from this machine: service/cli/serving/pushing.py
 mintage models scale digits 2
 mintage models watch digits                             # how a load goes on that somebody began
 """
@@ -25,6 +26,7 @@ from service.cli.console import (
 )
 from service.cli.json_lines import print_json, print_json_lines, to_dict
 from service.cli.serving.loading import follow
+from service.cli.serving.pushing import push
 
 if TYPE_CHECKING:
     from mintage.v1.models_pb2 import Model, UnitShape
@@ -117,6 +119,7 @@ def watch(name: NameArgument, api: ApiOption = DEFAULT_API, as_json: JsonOption 
 
 def register(app: typer.Typer) -> None:
     """Add the verbs of this file to the command."""
+    models.command()(push)
     app.add_typer(models)
 
 

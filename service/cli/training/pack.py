@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.console import JsonLinesOption, fail, friendly_errors
+from service.cli.console import DEFAULT_API, ApiOption, JsonLinesOption, connect, fail, friendly_errors
 from service.cli.json_lines import print_json_lines
 
 if TYPE_CHECKING:
@@ -69,6 +69,14 @@ def pack(
             "units for it, else float32."
         ),
     ] = PrecisionOption.auto,
+    load: Annotated[
+        bool,
+        typer.Option(
+            "--load",
+            help="Send the archives to the running server as well, and load each as a model of its name, without .mar.",
+        ),
+    ] = False,
+    api: ApiOption = DEFAULT_API,
     as_json: JsonLinesOption = False,
 ) -> None:
     """Pack a run into archives. Equal runs give equal bytes, so an archive's sha256 is the model's identity.
@@ -76,17 +84,24 @@ def pack(
     `mintage pack runs/ssgan-digits --name digits` writes digits-generator.mar and digits-classifier.mar.
 
     Example: mintage pack runs/ssgan-digits --name digits
+    mintage pack runs/ssgan-digits --name digits --load
     """
     stem = name or _name_of(run)
     if not re.fullmatch(r"[a-z0-9](?:[a-z0-9-]{0,50}[a-z0-9])?", stem):
         fail(f"--name must be 1 to 52 of a-z, 0-9 and - (not at its ends), not {stem!r}")
     with friendly_errors():
+        if name is None and stem != run.resolve().name:
+            typer.echo(f"mintage: the archives are called {stem}-*.mar; --name chooses another name", err=True)
         packed = _packed(run, kind, output, stem, micro_batch=micro_batch, precision=precision.value)
+        if load:
+            _load(packed, api)
     if as_json:
         print_json_lines(packed)
         return
     for archive in packed:
         typer.echo(f"{archive['path']}  {archive['bytes']:,} bytes  sha256 {archive['digest']}")
+        if load:
+            typer.echo(f"loaded as {archive['model']}")
 
 
 def _packed(
@@ -107,6 +122,16 @@ def _packed(
     except HandlerError as error:
         fail(str(error))
     return [{"path": str(a.path), "digest": a.digest, "bytes": a.path.stat().st_size} for a in archives]
+
+
+def _load(packed: list[dict[str, object]], api: str) -> None:
+    """Bring archives to the running server, and load each under its own name."""
+    from service.cli.serving.pushing import loaded, pushed
+
+    with connect(api) as client:
+        for archive in packed:
+            path = Path(str(archive["path"]))
+            archive["model"] = loaded(client, path.stem, pushed(client, path, replace=True)).name
 
 
 def _kinds(kind: KindChoice, run: Path) -> list[Kind]:
