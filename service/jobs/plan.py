@@ -101,6 +101,7 @@ class Scoring:
     The images are those of `source_job`, where the root digest pins every byte that is scored, or of `source_folder`
     below the input folder, where `source_listing` is the digest of the list of its files. A classifier has `classes`,
     an autoencoder `concepts`; `features` is the number of features kept per image, 0 for none.
+    `source_shape` is height, width and channels of the images of a job that are resized; empty if they are not.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -114,6 +115,7 @@ class Scoring:
     concepts: Annotated[tuple[ScoredConcept, ...], Field(strict=False)] = ()
     source_folder: Prefix | Literal[""] = ""
     source_listing: Digest | Literal[""] = ""
+    source_shape: Annotated[tuple[Positive, ...], Field(strict=False)] = ()
     reference_job: JobId | Literal[""] = ""
     reference_prefix: Prefix | Literal[""] = ""
     reference_root_digest: Digest | Literal[""] = ""

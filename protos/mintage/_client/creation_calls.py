@@ -94,6 +94,7 @@ def create_score_job(
     source_folder: str = "",
     reference_job: str = "",
     shard_size: int = 0,
+    resize: bool = False,
     splits: int = 0,
     output_prefix: str = "",
     request_id: str | None = None,
@@ -111,6 +112,7 @@ def create_score_job(
         source_folder: Instead of it, a folder below the server's input folder.
         reference_job: A score job by the same model that has succeeded, to compare the images with.
         shard_size: Images per shard of a folder, from 1 to 100,000; 0 chooses. A job keeps its own shards.
+        resize: Bring the images of a job to the model's size, as those of a folder always are.
         splits: Over which the score's mean and standard deviation are taken, from 1 to 1000; 0 chooses 10.
         output_prefix: As for `create_sample_job`, as are those below.
         request_id: As there.
@@ -135,6 +137,7 @@ def create_score_job(
         source_folder=source_folder,
         reference_job=job_name(reference_job) if reference_job else "",
         shard_size=shard_size,
+        resize=resize,
         splits=splits,
         output_prefix=output_prefix,
         request_id=request_id or str(uuid.uuid4()),

@@ -1058,6 +1058,7 @@ class CreateScoreJobRequest(_message.Message):
     SOURCE_FOLDER_FIELD_NUMBER: _builtins.int
     REFERENCE_JOB_FIELD_NUMBER: _builtins.int
     SHARD_SIZE_FIELD_NUMBER: _builtins.int
+    RESIZE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Resource name of a loaded classifier, or of a loaded model of neurons, `models/{model}`. Required."""
     source_job: _builtins.str
@@ -1089,6 +1090,10 @@ class CreateScoreJobRequest(_message.Message):
     """Images per shard of a `source_folder`, from 1 to 100,000; 0 chooses as for a sample job. Must be 0 for a
     `source_job`, which keeps its own shards.
     """
+    resize: _builtins.bool
+    """Bring the images of a `source_job` to the model's size and colours, as those of a folder always are. Default false:
+    a job whose images have another size is refused.
+    """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """As in CreateSampleJobRequest."""
@@ -1113,10 +1118,11 @@ class CreateScoreJobRequest(_message.Message):
         source_folder: _builtins.str = ...,
         reference_job: _builtins.str = ...,
         shard_size: _builtins.int = ...,
+        resize: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_failed_shards", b"_max_failed_shards", "max_failed_shards", b"max_failed_shards", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_failed_shards", b"_max_failed_shards", "labels", b"labels", "max_failed_shards", b"max_failed_shards", "model", b"model", "output_prefix", b"output_prefix", "priority", b"priority", "reference_job", b"reference_job", "request_id", b"request_id", "shard_size", b"shard_size", "source_folder", b"source_folder", "source_job", b"source_job", "splits", b"splits", "ttl", b"ttl", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_failed_shards", b"_max_failed_shards", "labels", b"labels", "max_failed_shards", b"max_failed_shards", "model", b"model", "output_prefix", b"output_prefix", "priority", b"priority", "reference_job", b"reference_job", "request_id", b"request_id", "resize", b"resize", "shard_size", b"shard_size", "source_folder", b"source_folder", "source_job", b"source_job", "splits", b"splits", "ttl", b"ttl", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_failed_shards: _TypeAlias = _typing.Literal["max_failed_shards"]  # noqa: Y015
     _WhichOneofArgType__max_failed_shards: _TypeAlias = _typing.Literal["_max_failed_shards", b"_max_failed_shards"]  # noqa: Y015

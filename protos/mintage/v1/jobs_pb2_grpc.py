@@ -136,7 +136,7 @@ class JobServiceServicer:
 
         Fails with INVALID_ARGUMENT, NOT_FOUND if the model is not loaded or the source or reference does not exist,
         FAILED_PRECONDITION if the model is neither classifier nor neurons, the source or reference has not succeeded, the
-        reference was scored by another model or the image sizes differ, ALREADY_EXISTS and RESOURCE_EXHAUSTED as above.
+        reference was scored by another model or the image sizes differ without `resize`, ALREADY_EXISTS and RESOURCE_EXHAUSTED as above.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

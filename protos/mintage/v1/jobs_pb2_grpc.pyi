@@ -49,7 +49,7 @@ class JobServiceStub:
 
     Fails with INVALID_ARGUMENT, NOT_FOUND if the model is not loaded or the source or reference does not exist,
     FAILED_PRECONDITION if the model is neither classifier nor neurons, the source or reference has not succeeded, the
-    reference was scored by another model or the image sizes differ, ALREADY_EXISTS and RESOURCE_EXHAUSTED as above.
+    reference was scored by another model or the image sizes differ without `resize`, ALREADY_EXISTS and RESOURCE_EXHAUSTED as above.
     """
     GetJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.GetJobRequest, _jobs_pb2.GetJobResponse]
     """Gets one job.
@@ -158,7 +158,7 @@ class JobServiceAsyncStub(JobServiceStub):
 
     Fails with INVALID_ARGUMENT, NOT_FOUND if the model is not loaded or the source or reference does not exist,
     FAILED_PRECONDITION if the model is neither classifier nor neurons, the source or reference has not succeeded, the
-    reference was scored by another model or the image sizes differ, ALREADY_EXISTS and RESOURCE_EXHAUSTED as above.
+    reference was scored by another model or the image sizes differ without `resize`, ALREADY_EXISTS and RESOURCE_EXHAUSTED as above.
     """
     GetJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.GetJobRequest, _jobs_pb2.GetJobResponse]  # type: ignore[assignment]
     """Gets one job.
@@ -276,7 +276,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Fails with INVALID_ARGUMENT, NOT_FOUND if the model is not loaded or the source or reference does not exist,
         FAILED_PRECONDITION if the model is neither classifier nor neurons, the source or reference has not succeeded, the
-        reference was scored by another model or the image sizes differ, ALREADY_EXISTS and RESOURCE_EXHAUSTED as above.
+        reference was scored by another model or the image sizes differ without `resize`, ALREADY_EXISTS and RESOURCE_EXHAUSTED as above.
         """
 
     @_abc_1.abstractmethod

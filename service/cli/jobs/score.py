@@ -57,6 +57,10 @@ def score(
         int,
         typer.Option(min=0, max=100_000, help="Images of a folder per shard; 0 chooses 1024 to 8192 by their number."),
     ] = 0,
+    resize: Annotated[
+        bool,
+        typer.Option("--resize", help="Bring the images of a JOB to the model's size, as those of a folder."),
+    ] = False,
     splits: Annotated[
         int, typer.Option(min=0, max=1000, help="Splits for mean and standard deviation; 0 chooses 10.")
     ] = 0,
@@ -95,6 +99,7 @@ def score(
             source_folder=folder,
             reference_job=reference,
             shard_size=shard_size if folder else 0,
+            resize=resize and not folder,
             splits=splits,
             output_prefix=output,
             request_id=request_id,

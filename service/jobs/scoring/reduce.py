@@ -89,16 +89,20 @@ def _source(output: Output, plan: Plan, markers: Sequence[Marker]) -> dict[str, 
     scoring = plan.scoring
     assert scoring is not None  # noqa: S101 - as above
     if scoring.source_job:
-        return {"source_job": scoring.source_job, "source_root_digest": scoring.source_root_digest}
+        known = {"source_job": scoring.source_job, "source_root_digest": scoring.source_root_digest}
+        return known if not scoring.source_shape else known | {"resize": _resized(plan, plan.count)}
     read = [source_stats(output, plan, marker.shard) for marker in markers]
     resized = sum(each.resized for each in read if each)
-    size = f"{plan.width}x{plan.height}"
     return {
         "source_folder": scoring.source_folder,
         "source_listing": scoring.source_listing,
         "source_digest": root_digest(each.source_digest for each in read if each),
-        "resize": f"{resized} images to {size}, largest centred part, Lanczos" if resized else "none",
+        "resize": _resized(plan, resized) if resized else "none",
     }
+
+
+def _resized(plan: Plan, images: int) -> str:
+    return f"{images} images to {plan.width}x{plan.height}, largest centred part, Lanczos"
 
 
 class _Classes:

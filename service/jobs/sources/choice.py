@@ -36,7 +36,7 @@ def open_source(
     if plan.scoring.source_folder:
         folder = InputFolder(inputs, plan.scoring.source_folder)
         return open_folder(store.output(plan.prefix, existing=True), folder, plan, plan.span(shard))
-    return open_job(store, plan.scoring, shard, digest=digest)
+    return open_job(store, plan, plan.scoring, shard, digest=digest)
 
 
 def image_names(store: Store, plan: Plan) -> Iterator[str] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+from service.images.resize import converted
 from service.jobs.plan import PLAN_FILE, Plan, PlanError, Scoring, read_plan
 from service.jobs.shards.formats.choice import layout_of, open_images
 from service.jobs.shards.formats.layout import ImageReader
@@ -17,14 +18,15 @@ from service.jobs.storage.store import Store
 
 
 class JobSource:
-    """A shard of a sample job."""
+    """A shard of a sample job; `shape` is the height, width and channels that its images are brought to."""
 
-    def __init__(self, images: ImageReader) -> None:
-        self._images = images
+    def __init__(self, images: ImageReader, shape: tuple[int, int, int]) -> None:
+        self._images, self._shape = images, shape
 
     def read(self, indices: range) -> Images:
         """Return images; none is ever missing."""
-        return Images.all_readable(self._images.read(indices))
+        pixels = self._images.read(indices)  # [n, H, W, C]
+        return Images.all_readable(pixels if pixels.shape[1:] == self._shape else converted(pixels, *self._shape))
 
     def read_so_far(self) -> SourceStats | None:
         """Say nothing: the marker has the digest of the whole shard."""
@@ -32,8 +34,8 @@ class JobSource:
 
 
 @contextlib.contextmanager
-def open_job(store: Store, scoring: Scoring, shard: int, *, digest: str) -> Iterator[JobSource]:
-    """Open a shard of the source job, hashed first unless `digest` is empty.
+def open_job(store: Store, scored: Plan, scoring: Scoring, shard: int, *, digest: str) -> Iterator[JobSource]:
+    """Open a shard of the source job of a score job, hashed first unless `digest` is empty.
 
     Raises:
         OutputError: if it is not the one with this digest.
@@ -45,7 +47,7 @@ def open_job(store: Store, scoring: Scoring, shard: int, *, digest: str) -> Iter
         if digest and layout_of(plan).digest(output, shard)[0] != digest:
             raise OutputError(f"{name} was changed: it is not what its marker says")
         with open_images(output, plan, shard) as images:
-            yield JobSource(images)
+            yield JobSource(images, (scored.height, scored.width, scored.channels))
     except FileNotFoundError:
         raise OutputError(f"{name} is missing") from None
 

@@ -50,14 +50,14 @@ def score_plan(
     """
     plan = source.plan
     _check_model(record)
-    _check_source(source, record)
+    _check_source(source, record, resize=request.resize)
     if reference is not None:
         _check_reference(reference, record)
     return Plan(
         **identity,
-        height=plan.height,
-        width=plan.width,
-        channels=plan.channels,
+        height=record.height,
+        width=record.width,
+        channels=record.channels,
         count=plan.count,
         shard_size=plan.shard_size,
         format="safetensors",
@@ -65,6 +65,7 @@ def score_plan(
             source_job=plan.job,
             source_prefix=plan.prefix,
             source_root_digest=source.root_digest,
+            source_shape=() if _sizes(plan) == _sizes(record) else _sizes(plan),
             splits=_splits(request, plan.count),
             **_questions(record),
             **_reference(reference),
@@ -188,15 +189,20 @@ def _check_model(record: ModelRecord) -> None:
         raise FailedPrecondition(text, reason="NO_CONCEPTS")
 
 
-def _check_source(source: JobView, record: ModelRecord) -> None:
+def _sizes(of: Plan | ModelRecord) -> tuple[int, int, int]:
+    return of.height, of.width, of.channels
+
+
+def _check_source(source: JobView, record: ModelRecord, *, resize: bool) -> None:
     plan, name = source.plan, f"jobs/{source.plan.job}"
     if plan.sampling is None:
         raise FailedPrecondition(f"{name} is not a sample job", reason="WRONG_JOB_KIND")
     if source.state != "SUCCEEDED":
         raise FailedPrecondition(f"{name} has not succeeded: it is {source.state}", reason="SOURCE_NOT_SUCCEEDED")
-    made, taken = (plan.height, plan.width, plan.channels), (record.height, record.width, record.channels)
-    if made != taken:
-        text = f"{name} has images {made}, but models/{record.name} takes {taken} (height, width, channels)"
+    made, taken = _sizes(plan), _sizes(record)
+    if made != taken and not resize:
+        sizes = f"{name} has images {made}, but models/{record.name} takes {taken} (height, width, channels)"
+        text = f"{sizes}; set `resize` (mintage jobs score --resize) to score them resized"
         raise FailedPrecondition(text, reason="IMAGE_SIZES_DIFFER")
 
 

@@ -47,6 +47,8 @@ def _checked_source(request: jobs_pb2.CreateScoreJobRequest, violations: Violati
         if request.shard_size:
             violations.add("shard_size", "must be 0 beside source_job, which keeps its own shards")
         return violations.job_name("source_job", request.source_job)
+    if request.resize:
+        violations.add("resize", "must not be set beside source_folder, whose images are always resized")
     if request.source_job:
         violations.add("source_folder", "must not be set together with source_job")
     expected = "a folder below the server's input folder: up to 8 segments of a-z, A-Z, 0-9, '.', '_' and '-'"
@@ -64,5 +66,6 @@ def parameters(request: jobs_pb2.CreateScoreJobRequest, named: ScoreRequest) -> 
         "output_prefix": request.output_prefix,
         **({"source_folder": named.folder, "shard_size": request.shard_size} if named.folder else {}),
         **({"reference_job": named.reference} if named.reference else {}),
+        **({"resize": True} if request.resize else {}),
         **job_options(request),
     }

@@ -242,6 +242,26 @@ def test_a_score_job_is_compared_with_one_of_the_same_model(with_api: Use) -> No
     with_api(act)
 
 
+def test_images_of_another_size_than_the_model_takes_are_scored_only_on_request(with_api: Use) -> None:
+    async def act(api: Api) -> None:
+        source = await api.sample()
+        await api.run_all(source)
+        made = (await api.ledger.job(source.name[5:])).plan
+        judge = api.registry.find("judge")
+        api.registry.write(dataclasses.replace(judge, height=9, width=7, channels=3))
+        said = await refused(api.score(source.name), Code.FAILED_PRECONDITION)
+        assert "has images" in said and "--resize" in said
+        plan = (await api.ledger.job((await api.score(source.name, resize=True)).name[5:])).plan
+        assert (plan.height, plan.width, plan.channels) == (9, 7, 3) and plan.scoring is not None
+        assert plan.scoring.source_shape == (made.height, made.width, made.channels)
+        assert await wrong_fields(api.score("", source_folder="set", resize=True)) == ["resize"]
+        api.registry.write(judge)
+        fitting = (await api.ledger.job((await api.score(source.name, resize=True)).name[5:])).plan
+        assert fitting.scoring is not None and fitting.scoring.source_shape == ()
+
+    with_api(act)
+
+
 def test_a_folder_is_listed_when_its_job_is_accepted(with_api: Use) -> None:
     async def act(api: Api) -> None:
         inputs = api.outputs.parent / "inputs"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import shutil
+import tarfile
 from pathlib import Path
 
 import grpc
@@ -13,7 +15,7 @@ from mintage.v1 import jobs_pb2
 from service.jobs.shards.publish import publish
 from service.jobs.storage.local_store import LocalStore
 from tests.support.job_api import Api, Code, Use, refused, wrong_fields
-from tests.support.shards import marker_of
+from tests.support.shards import make_shard, marker_of
 
 
 async def shard_parts(api: Api, name: str, index: int = 0) -> list[jobs_pb2.ReadShardResponse]:
@@ -48,6 +50,28 @@ def test_a_shard_is_read_after_it_was_committed_and_not_before(with_api: Use) ->
     with_api(act)
 
 
+def test_a_folder_of_pictures_is_read_as_a_tar_that_has_the_digest_of_its_header(with_api: Use) -> None:
+    async def act(api: Api) -> None:
+        job = await api.sample(format=jobs_pb2.OUTPUT_FORMAT_PNG)
+        plan = (await api.ledger.job(job.name[5:])).plan
+        marker = make_shard(LocalStore(api.outputs).output(plan.prefix), plan)
+        await api.run_all(job)
+        header, *parts = await shard_parts(api, job.name)
+        data = b"".join(part.data for part in parts)
+        assert (header.header.digest, header.header.size_bytes) == (hashlib.sha256(data).hexdigest(), len(data))
+        folder = Path(job.output_uri) / "data/train/00000-of-00003"
+        with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+            assert tar.getnames() == sorted(path.name for path in folder.iterdir())
+        assert hashlib.sha256((folder / "SHA256SUMS").read_bytes()).hexdigest() == marker.digest
+        picture = folder / "000000001.png"
+        picture.write_bytes(picture.read_bytes()[:-1] + b"!")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await shard_parts(api, job.name)
+        assert caught.value.code() == Code.FAILED_PRECONDITION and picture.name in str(caught.value.details())
+
+    with_api(act)
+
+
 async def file_parts(api: Api, name: str, file: str) -> list[jobs_pb2.ReadJobFileResponse]:
     return [part async for part in api.stub.ReadJobFile(jobs_pb2.ReadJobFileRequest(name=name, file_name=file))]
 
@@ -64,7 +88,12 @@ def test_the_files_beside_the_shards_are_listed_and_read(with_api: Use) -> None:
         plan = (folder / "plan.json").read_bytes()
         (folder / "shards").mkdir()
         (folder / "report.html").write_bytes(bytes(range(256)) * 5000)
-        assert await file_names(api, job.name) == [("plan.json", len(plan)), ("report.html", 1_280_000)]
+        (folder / ".mintage").mkdir()
+        (folder / ".mintage/contact-sheet.png").write_bytes(b"x")
+        (folder / ".mintage/000000.json").write_bytes(b"{}")
+        expected = [(".mintage/contact-sheet.png", 1), ("plan.json", len(plan)), ("report.html", 1_280_000)]
+        assert await file_names(api, job.name) == expected
+        assert (await file_parts(api, job.name, ".mintage/contact-sheet.png"))[1].data == b"x"
         first, *data, last = await file_parts(api, job.name, "report.html")
         assert (first.file.name, first.file.size_bytes) == ("report.html", 1_280_000)
         assert b"".join(part.data for part in data) == bytes(range(256)) * 5000 and len(data) == 2
