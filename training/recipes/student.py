@@ -83,7 +83,7 @@ class StudentRecipe(Recipe):
 STUDENT = StudentRecipe(
     name="student",
     source="Hinton et al. 2015 (arXiv:1503.02531); made by `mintage distil TEACHER --data SOURCE`",
-    cost="4 min of one CPU core with bfloat16 units for ten passes over MNIST",
-    expected="fewer errors than its teacher (not published)",
+    cost="8 min of a busy CPU core with bfloat16 units for ten passes over MNIST",
+    expected="MNIST, taught by a classifier with 105 test errors: 60 (not published)",
     checkpoint_images=60_000,
 )
