@@ -86,9 +86,10 @@ def distil(
         recipe = overridden("student", {"seed": seed, "images": images}, fields or [])
         assert isinstance(recipe, StudentRecipe)  # noqa: S101 - by its name
         options = data_options(limit=limit, max_damaged=max_damaged, jpeg=jpeg)
-        summary = _distilled(recipe, teacher, folder, data, options, as_json=as_json)
+        splits, summary = _distilled(recipe, teacher, folder, data, options, as_json=as_json)
     if is_first_process():
-        print(json.dumps(summary_values(summary)) if as_json else sentence(summary), flush=True)
+        values = {**summary_values(summary), "data": splits.account()}
+        print(json.dumps(values) if as_json else sentence(summary), flush=True)
     if summary.ended == "stopped":
         raise typer.Exit(130)
 
@@ -100,7 +101,7 @@ def register(app: typer.Typer) -> None:
 
 def _distilled(
     recipe: StudentRecipe, teacher: Path, folder: Path, sources: list[str], options: Options, *, as_json: bool
-) -> Summary:
+) -> tuple[Splits, Summary]:
     """Load the images in the teacher's shape, have them labelled, and train; torch is imported after the checks."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read by torch: threads that spin cost much on a busy machine
     from training.runs.checkpoint import load_config
@@ -116,7 +117,7 @@ def _distilled(
             typer.echo(f"labelling: {total:,} views", err=True)
         task = progress.add_task("labelling", total=total)
         with reporter(recipe, as_json=as_json) as report:
-            return distil_run(
+            summary = distil_run(
                 recipe,
                 teacher,
                 splits.train,
@@ -127,6 +128,7 @@ def _distilled(
                 say=lambda text: typer.echo(f"mintage: {text}", err=True),
                 labelled=lambda more: progress.advance(task, more),
             )
+    return splits, summary
 
 
 def _with_known_classes(splits: Splits) -> Splits:

@@ -77,21 +77,14 @@ def export(
 
 def _training_images(run: Path, source: str) -> LabelledImages:
     """Load the images that a run was trained on."""
-    from service.cli.data_options import bars
-    from training.data import load
+    from service.cli.data_options import bars, load_split
+    from training.data import Options
     from training.runs.checkpoint import load_config
 
     config = load_config(run)
+    options = Options(size=(config.height, config.width), channels=config.channels, jpeg_quality=config.jpeg_quality)
     with bars() as progress:
-        task = progress.add_task(f"decoding {source}", total=None)
-        return load(
-            source,
-            "train",
-            size=(config.height, config.width),
-            channels=config.channels,
-            jpeg_quality=config.jpeg_quality,
-            on_progress=lambda done, total: progress.update(task, completed=done, total=total),
-        )
+        return load_split(source, "train", options, progress=progress)
 
 
 def register(app: typer.Typer) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pytest
 
 from tests.training.data.files import pixels
 from training.data import LabelledImages
-from training.data.account import account, empty_classes, line
+from training.data.account import account, empty_classes, line, must_have_images_of_every_class
 from training.data.report import PassedOver, Report
+from training.errors import DataError
 
 LABELLED = LabelledImages(
     pixels(3, channels=3),
@@ -30,7 +32,7 @@ def test_one_line_says_what_was_loaded_and_what_was_not() -> None:
 
 
 def test_both_splits_share_the_line() -> None:
-    assert line(dataclasses.replace(LABELLED, classes=("cat", "dog", "emu", "fox")[:4]), BARE).startswith(
+    assert line(dataclasses.replace(LABELLED, classes=LABELLED.classes), BARE).startswith(
         "zoo/: 3 images, 1 to test with, 4x5 colour and 4x5 grey, 4 classes"
     )
     assert "hidden files: 3 (.x, .y, .z)" in line(LABELLED, BARE)
@@ -53,6 +55,13 @@ def test_programs_get_the_same_as_fields() -> None:
     }
     assert account(BARE)["labels"] == 0
     assert empty_classes(BARE) == ()
+
+
+def test_classes_without_images_are_refused_where_they_are_learnt() -> None:
+    must_have_images_of_every_class(BARE)
+
+    with pytest.raises(DataError, match="zoo/ has no image of dog, emu, which would be learnt from nothing; add some"):
+        must_have_images_of_every_class(LABELLED)
 
 
 def test_a_report_counts_by_reason_and_keeps_the_first_names() -> None:

@@ -112,6 +112,8 @@ def test_json_lines_end_with_the_summary(app: typer.Typer, tmp_path: Path) -> No
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert [line["images_seen"] for line in lines] == [100, 200, 200]
     assert lines[-1]["ended"] == "finished"
+    assert {split: said["images"] for split, said in lines[-1]["data"].items()} == {"train": 10_000, "test": 2_000}
+    assert lines[-1]["data"]["train"]["classes"] == list("0123456789")
     assert json.loads((tmp_path / "run" / "config.json").read_text())["settings"]["seed"] == 4
 
 
