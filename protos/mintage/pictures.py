@@ -62,11 +62,19 @@ def fitted(picture: str | os.PathLike[str], height: int, width: int) -> Image.Im
     try:
         with Image.open(io.BytesIO(content)) as image:
             upright = ImageOps.exif_transpose(image)
-            if upright.mode in ("1", "P", "PA"):
+            if upright.mode.startswith("I"):
+                upright = _from_16_bit(upright)
+            elif upright.mode in ("1", "P", "PA"):
                 upright = upright.convert("RGBA" if upright.has_transparency_data else "RGB")
             return ImageOps.fit(upright, (width, height), method=Image.Resampling.LANCZOS)
     except Exception:  # decoders raise nearly anything on damaged files
         raise InputError(f"{picture} is no image that can be read; PNG and JPEG files can") from None
+
+
+def _from_16_bit(image: Image.Image) -> Image.Image:
+    """Scale 16-bit grey to 8 bits, as the server does; Pillow's own conversion would clip."""
+    deep = np.asarray(image).astype(np.float64)
+    return Image.fromarray(np.clip(np.rint(deep / 257), 0, 255).astype(np.uint8))
 
 
 def _raw(images: NDArray[np.uint8]) -> classification_pb2.RawImages:

@@ -139,7 +139,9 @@ class Registry:
         if entry.record is None:
             raise FailedPrecondition(f"models/{name}: {_DAMAGED.message}", reason="MODEL_RECORD_DAMAGED")
         if kind is not None and entry.record.kind != kind:
-            raise FailedPrecondition(f"models/{name} is a {entry.record.kind}, not a {kind}", reason="WRONG_MODEL_KIND")
+            raise FailedPrecondition(
+                f"models/{name} is of kind {entry.record.kind}, not {kind}", reason="WRONG_MODEL_KIND"
+            )
         return entry.record
 
     def ready(self, name: str, kind: Kind) -> ModelRecord:

@@ -139,15 +139,17 @@ def _one(latents: list[Latent]) -> Latent:
 
 
 def _concepts(result: Latent) -> list[Concept]:
-    """Take a formula apart into its terms; exits with 2 if one is not made of latents that have images."""
+    """Take a formula apart into its terms, each exemplar once; exits with 2 if one has no image."""
     terms = [(term.weight, term.latent) for term in result.sum.terms] or [(1.0, result)]
     return [Concept(weight, latent, _exemplars(latent)) for weight, latent in terms]
 
 
 def _exemplars(latent: Latent) -> list[Latent]:
-    if latent.WhichOneof("value") == "direction":
-        fail(f"{latent.direction} is a direction, which has no image; `mintage sample --latent` adds it to one")
-    return list(latent.mean.latents) if latent.WhichOneof("value") == "mean" else [latent]
+    found = list(latent.mean.latents) if latent.WhichOneof("value") == "mean" else [latent]
+    for each in found:
+        if each.WhichOneof("value") == "direction":
+            fail(f"{each.direction} is a saved vector, no exemplar; `mintage sample --latent` adds it to a latent")
+    return list({each.SerializeToString(deterministic=True): each for each in found}.values())
 
 
 def _neighbours(result: Latent, seed: int) -> list[Latent]:

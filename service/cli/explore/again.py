@@ -13,6 +13,7 @@ def again(context: typer.Context) -> str:
     """Return the command line of a verb, with what was typed for it."""
     root = context.find_root().command_path  # however the program was started
     words = ["mintage", *context.command_path.removeprefix(root).split()]
+    verb, arguments = len(words), list[str]()
     for parameter in context.command.params:
         name = parameter.name or ""
         source = context.get_parameter_source(name)
@@ -20,10 +21,12 @@ def again(context: typer.Context) -> str:
             continue
         value = context.params[name]
         if parameter.param_type_name == "argument":
-            words += map(str, value if isinstance(value, list | tuple) else [value])
+            arguments += map(str, value if isinstance(value, list | tuple) else [value])
         elif isinstance(value, bool):
             words.append(parameter.opts[0] if value else parameter.secondary_opts[0])
         else:
             for each in value if isinstance(value, list | tuple) else [value]:
                 words += [max(parameter.opts, key=len), str(each)]
-    return shlex.join(words)
+    options = words[verb:]
+    dashed = any(each.startswith("-") for each in arguments)
+    return shlex.join(words[:verb] + ([*options, "--", *arguments] if dashed else arguments + options))

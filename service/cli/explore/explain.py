@@ -67,9 +67,7 @@ def explain(
     if sum(each is not None for each in (unit, concept, class_name)) > 1:
         fail("name one of --unit, --concept and --class")
     command = again(context)
-    images = files_of(images)
-    if len(images) > MAX_IMAGES:
-        fail(f"a sheet shows at most {MAX_IMAGES} images, not {len(images)}")
+    images = files_of(images, MAX_IMAGES)
     with friendly_errors(), connect(api) as client:
         described = client.model(model)
         is_autoencoder = type(described).Kind.Name(described.kind) == "KIND_NEURONS"
@@ -99,7 +97,7 @@ def explain(
     if as_json:
         print_json(_described(output, images, found, command))
     else:
-        typer.echo(f"{len(images)} images explained in {output}\n{command}")
+        typer.echo(f"{len(images)} image{'s' if len(images) > 1 else ''} explained in {output}\n{command}")
 
 
 def register(app: typer.Typer) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from service.images.sheets import Tile
 
+MAX_PIXELS = 2**31 - 1  # that a message can name
 SAMPLES = "#0:149:150"  # as many as in the paper
 COLUMNS = 6
 
@@ -92,6 +93,8 @@ def forget(
 
             around = boxes_by(client, detector or "", images, concept=concept, class_name=detector_class)
         if not around:
+            if boxes is not None:
+                fail(f"{boxes} holds no box")
             fail(f"{detector} sees nothing like that in {len(latents)} images; look at more, or draw boxes by hand")
         found = client.find_feature_maps(model, latents, around, layer=layer, class_index=class_index)
         dropped = found.drawing[:top]
@@ -129,11 +132,14 @@ def _read_boxes(path: Path) -> list[Box]:
     from mintage.client import Box
 
     try:
-        listed = json.loads(path.read_text(encoding="utf-8"))
-        return [Box(**{name: int(box[name]) for name in Box.__slots__}) for box in listed]
+        listed = list(json.loads(path.read_text(encoding="utf-8")))
+        boxes = [Box(**{name: int(box[name]) for name in Box.__slots__}) for box in listed]
+        if any(abs(getattr(box, name)) > MAX_PIXELS for box in boxes for name in Box.__slots__):
+            raise ValueError
+        return boxes
     except OSError as error:
         fail(f"{path}: {error.strerror}")
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, OverflowError, TypeError, ValueError):
         fail(f'{path}: must be a list of boxes such as {{"index": 0, "left": 8, "top": 20, "width": 16, "height": 12}}')
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli.console import DEFAULT_API, ApiOption, JsonOption, connect, friendly_errors
+from service.cli.console import DEFAULT_API, ApiOption, JsonOption, connect, fail, friendly_errors
 from service.cli.explore.again import again
 from service.cli.explore.drawing import check_picture, drawn
 from service.cli.explore.options import GeneratorArgument, SeedOption, class_note
@@ -38,6 +38,8 @@ def gallery(
     from service.images.sheets import Panel, Sheet, Tile, write_sheet
 
     check_picture(output, [".png"])
+    if first_index + count - 1 > latents.MAX_INDEX:
+        fail(f"--first-index {first_index}: the last sample has index {latents.MAX_INDEX}")
     chosen = [latents.sample(seed, first_index + number) for number in range(count)]
     with friendly_errors(), connect(api) as client:
         images = drawn(client, model, chosen, class_index)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from service.cli.console import fail
 from service.images.decode import ENDINGS
 
 if TYPE_CHECKING:
@@ -19,15 +20,23 @@ FRAME = (230, 60, 40)  # colour of a box
 QUANTILE = 0.995  # of a gradient's numbers that is shown black or white: a few outliers would leave the rest grey
 
 
-def files_of(paths: Sequence[Path]) -> list[Path]:
-    """Return files, and in place of each folder the image files in it, in order of their names."""
-    return [
+def files_of(paths: Sequence[Path], most: int) -> list[Path]:
+    """Return files, and in place of each folder the image files in it, in order of their names.
+
+    Exits with 2 if there are none, or more than `most`.
+    """
+    files = [
         file
         for path in paths
         for file in (
             sorted(each for each in path.iterdir() if each.suffix.lower() in ENDINGS) if path.is_dir() else [path]
         )
     ]
+    if not files:
+        fail(f"{', '.join(map(str, paths))}: no image files, whose names end in {', '.join(ENDINGS)}")
+    if len(files) > most:
+        fail(f"at most {most:,} images are taken, not {len(files):,}")
+    return files
 
 
 def loaded(paths: Sequence[Path], shape: ImageShape) -> NDArray[np.uint8]:
@@ -65,5 +74,8 @@ def framed(image: NDArray[np.uint8], boxes: Sequence[tuple[int, int, int, int]],
 
 
 def _pixels(image: Image.Image, channels: int) -> NDArray[np.uint8]:
+    """Lay an image on white, as the server does, and convert it to uint8 [H, W, C]."""
+    if image.has_transparency_data:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     converted = np.asarray(image.convert("L" if channels == 1 else "RGB"))
     return converted.reshape(*converted.shape[:2], channels)

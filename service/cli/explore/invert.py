@@ -52,13 +52,16 @@ def invert(
 
     Example: mintage explore invert faces photo.jpg --save me && mintage explore walk faces me '#12' -o walk.webp
     """
-    from mintage.pictures import fitted
+    from PIL import Image
+
+    from service.cli.explore.images import loaded
 
     check_picture(output, [".png"])
     command = again(context)
     with friendly_errors(), connect(api) as client:
         shape = client.model(model).shape
-        given = fitted(picture, shape.height, shape.width).convert("L" if shape.channels == 1 else "RGB")
+        [pixels] = loaded([picture], shape)
+        given = Image.fromarray(pixels[:, :, 0] if shape.channels == 1 else pixels)
         options = {"starts": starts, "steps": steps, "seed": seed, "pixels_only": pixels_only}
         found = _watched(client, model, given, class_index=class_index, **options)
         if save is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.console import DEFAULT_API, ApiOption, JsonOption, connect, fail, friendly_errors
+from service.cli.console import DEFAULT_API, ApiOption, JsonOption, connect, friendly_errors
 from service.cli.explore.again import again
 from service.cli.explore.drawing import check_picture
 from service.cli.json_lines import print_json
@@ -59,9 +59,7 @@ def patches(
 
     check_picture(output, [".png"])
     command = again(context)
-    images = files_of(images)
-    if len(images) > MAX_IMAGES:
-        fail(f"at most {MAX_IMAGES:,} images are searched, not {len(images):,}")
+    images = files_of(images, MAX_IMAGES)
     with friendly_errors(), connect(api) as client:
         described = client.model(model)
         pixels = loaded(images, described.shape)

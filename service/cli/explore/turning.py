@@ -40,6 +40,8 @@ def read_set(text: str, *, seed: int) -> list[Latent]:
     """Read latents between commas, `#20:#27` as the samples from 20 to 27; exits with 2 where they are wrong."""
     from mintage.formulas import FormulaError, parse
 
+    if not text.strip():
+        fail("expected latents between commas, such as '#1,#4,#9'")
     written = _SAMPLES.sub(_listed, text)
     start = "mean("
     try:

@@ -77,11 +77,16 @@ class DirectionFinder:
             having: Those of latents that have it.
             directions: Those that the formulas name.
             caller: Who asks.
+
+        Raises:
+            FailedPrecondition: if both have the same mean.
         """
         term = latents_pb2.LatentSum.Term
         terms = [term(weight=1, latent=_mean(having)), term(weight=-1, latent=_mean(without))]
         difference = Latent(sum=latents_pb2.LatentSum(terms=terms))
         [values] = await self._numbers(record, [difference], directions, caller)
+        if not values.any():
+            raise FailedPrecondition("both sets have the same mean: there is no direction", reason="EQUAL_SETS")
         return Direction(_numbers(values), f"{len(having)} latents against {len(without)}")
 
     async def from_weights(self, record: ModelRecord, count: int, *, caller: Caller) -> list[Direction]:
@@ -120,7 +125,8 @@ class DirectionFinder:
             answers.append(await self._answers(record, other, answer, drawn, caller))
         points, targets = np.concatenate(latents), np.concatenate(answers)
         boundary = EVEN_LOGIT if isinstance(answer, ClassAnswer) else None
-        fit = functools.partial(linear_fit, points, targets, held_out=held_out, boundary=boundary)
+        classes = np.arange(len(points)) % len(record.classes) if record.classes else None
+        fit = functools.partial(linear_fit, points, targets, held_out=held_out, boundary=boundary, classes=classes)
         found = await self._inference.in_pool(fit)
         what = _shown(answer, other)
         if found is None:

@@ -46,7 +46,12 @@ def logits(probabilities: NDArray[np.float32]) -> Float64s:
 
 
 def linear_fit(
-    latents: Float64s, answers: Float64s, *, held_out: int, boundary: float | None = None
+    latents: Float64s,
+    answers: Float64s,
+    *,
+    held_out: int,
+    boundary: float | None = None,
+    classes: NDArray[np.int64] | None = None,
 ) -> LinearFit | None:
     """Fit answers to latents; None if all answers are equal.
 
@@ -56,7 +61,11 @@ def linear_fit(
         held_out: How many of the last ones only measure.
         boundary: Of answers, between having a property and lacking it. None, or one that nearly all fitted answers lie
             on one side of, takes their median.
+        classes: [N], the class that the image of each latent shows, where it decides most of the answer. Answers then
+            count from the mean of their class, whose boundary is its median.
     """
+    if classes is not None:
+        answers, boundary = _within_classes(answers, classes, held_out), None
     fitted, held = latents[:-held_out], latents[-held_out:]
     known, wanted = answers[:-held_out], answers[-held_out:]
     if np.ptp(known) == 0:
@@ -75,6 +84,17 @@ def linear_fit(
         above=int(above.sum()),
         held_out=held_out,
     )
+
+
+def _within_classes(answers: Float64s, classes: NDArray[np.int64], held_out: int) -> Float64s:
+    """Return answers less the mean of the fitted ones of their class."""
+    known = answers[:-held_out]
+    centred = answers.copy()
+    for each in np.unique(classes):
+        mine = classes == each
+        of_class = known[mine[:-held_out]] if mine[:-held_out].any() else known
+        centred[mine] -= of_class.mean() if np.ptp(of_class) else of_class[0]  # a mean of equal numbers is rounded
+    return centred
 
 
 def _middle(guessed: Float64s, above: NDArray[np.bool_]) -> float:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from handlers.compute.inversion import SHELL, Inversion, Opponents, within
+from handlers.compute.inversion import CANDIDATES, SHELL, Inversion, Opponents, within
 from handlers.compute.latents import DEVIATIONS, Distribution, latents
 
 Z = 6
@@ -103,7 +103,7 @@ def test_starts_are_the_nearest_of_their_own_samples_however_many_are_asked_for(
     inversion = Inversion(pair, pair.generator(torch.from_numpy(latents(3, 5, 1, Z, "uniform11"))))
     all_starts = inversion.start(7, 0, 4).latents
     assert (inversion.start(7, 2, 2).latents == all_starts[2:]).all()
-    samples = latents(7, 32, 32, Z, "uniform11")
+    samples = latents(7, CANDIDATES, CANDIDATES, Z, "uniform11")
     distances = ((pair.generator(torch.from_numpy(samples)) - inversion._image) ** 2).flatten(1).mean(1)
     assert (all_starts[1] == samples[int(distances.argmin())]).all()
 

@@ -66,8 +66,8 @@ def inverted(operations: Any, image: NDArray[np.uint8], *, pixels_only: bool, st
         operations, direction_messages.begin_search_request(image, seed=3, first_start=0, starts=2, **options)
     )
     best, least = search.latents[0], float("inf")
-    for step in range(0, steps, 4):
-        request = direction_messages.search_request(image, search.state, step=step, count=4, steps=steps, **options)
+    for step in range(0, steps, 2):
+        request = direction_messages.search_request(image, search.state, step=step, count=2, steps=steps, **options)
         search = asked(operations, request)
         if search.losses.min() < least:
             best, least = search.latents[int(search.losses.argmin())], float(search.losses.min())
@@ -109,8 +109,8 @@ def invert(**fields: Any) -> Invert:
     [
         ({"images": np.zeros((1, 32, 31, 1), np.uint8)}, "images must be"),
         ({"images": np.zeros((2, 32, 32, 1), np.uint8)}, "one image"),
-        ({"starts": STEP_ROWS + 1}, "at most 8"),
-        ({"state": np.zeros((3, 2, 5), np.float32), "count": 5, "steps": 9}, "at most 8"),
+        ({"starts": STEP_ROWS + 1}, f"at most {STEP_ROWS}"),
+        ({"state": np.zeros((3, 2, 5), np.float32), "count": 5, "steps": 9}, f"at most {STEP_ROWS}"),
         ({"state": np.zeros((3, 2, 4), np.float32), "count": 1, "steps": 9}, "state must be"),
         ({"class_index": 1}, "class must be below 1"),
         ({"pixels_only": False}, "ask its discriminator"),

@@ -94,7 +94,7 @@ def test_a_model_is_ready_only_after_it_has_answered(tmp_path: Path) -> None:
     registry.mark(DIGITS, "failed", "does not answer")
     with pytest.raises(Unavailable, match="does not answer"):
         registry.ready("digits", "generator")
-    with pytest.raises(FailedPrecondition, match="models/digits is a generator, not a classifier"):
+    with pytest.raises(FailedPrecondition, match="models/digits is of kind generator, not classifier"):
         registry.ready("digits", "classifier")
     with pytest.raises(NotFound, match="models/nobody"):
         registry.ready("nobody", "generator")

@@ -77,7 +77,7 @@ def ready(registry: Registry, name: str, kinds: tuple[Kind, ...]) -> ModelRecord
     kind = registry.find(name).kind
     if kind not in kinds:
         known = " or ".join(kinds)
-        raise FailedPrecondition(f"models/{name} is a {kind}, not a {known}", reason="WRONG_MODEL_KIND")
+        raise FailedPrecondition(f"models/{name} is of kind {kind}, not {known}", reason="WRONG_MODEL_KIND")
     return registry.ready(name, kind)
 
 
@@ -91,7 +91,7 @@ def _unit(request: explanation_pb2.GuidedBackpropRequest, record: ModelRecord, v
     of_neurons = target in ("concept", "neuron")
     if of_neurons != (record.kind == "neurons"):
         expected = "as concept or neuron" if record.kind == "neurons" else "as class_name or feature_map, or left out"
-        violations.add("target", f"must be given {expected}: the model is a {record.kind}")
+        violations.add("target", f"must be given {expected}: the model is of kind {record.kind}")
         return None
     if of_neurons:
         return neuron_of(request, record, violations)  # type: ignore[arg-type] # of these two it is one

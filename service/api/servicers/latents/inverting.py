@@ -28,7 +28,7 @@ from service.validation import Violations
 
 MAX_STARTS, STARTS = 64, 8
 MAX_STEPS, STEPS = 2000, 300
-CALL_ROWS = 8  # starts times steps of one call: with the gradients they take no longer than a forward pass of 64
+CALL_ROWS = 4  # starts times steps of one call: with the gradients they take as long as a forward pass of 64
 REPORT_S = 0.5  # between two responses
 
 Float32s = NDArray[np.float32]
@@ -154,15 +154,18 @@ class _Search:
             ResourceExhausted: if too many requests wait; later ones wait for their turn.
         """
         for group in self._groups:
-            request = begin_search_request(
-                self._image,
-                seed=self._request.seed,
-                first_start=group.first,
-                starts=group.starts,
-                class_index=self._request.class_index,
-                pixels_only=self._request.pixels_only,
-            )
-            group.state = (await self._ask(group, request, first=group.first == 0)).state
+            chosen = []
+            for start in range(group.first, group.first + group.starts):  # each takes a forward pass
+                request = begin_search_request(
+                    self._image,
+                    seed=self._request.seed,
+                    first_start=start,
+                    starts=1,
+                    class_index=self._request.class_index,
+                    pixels_only=self._request.pixels_only,
+                )
+                chosen.append((await self._ask(1, request, first=start == 0)).state)
+            group.state = np.concatenate(chosen, axis=1)
 
     async def advance(self) -> None:
         """Take the next steps of all starts."""
@@ -177,19 +180,19 @@ class _Search:
                 class_index=self._request.class_index,
                 pixels_only=self._request.pixels_only,
             )
-            found = await self._ask(group, request, first=False)
+            found = await self._ask(group.starts, request, first=False)
             group.state = found.state
             least = int(found.losses.argmin())
             if found.losses[least] < self.loss:
                 self.best, self.loss = found.latents[least], float(found.losses[least])
         self.step += count
 
-    async def _ask(self, group: _Group, request: dict[str, bytes], *, first: bool) -> Search:
+    async def _ask(self, starts: int, request: dict[str, bytes], *, first: bool) -> Search:
         caller = self._caller()
         answer = await streams.let_in(
             lambda: self._inference.call(self._record, request, operation="invert", caller=caller), caller, first=first
         )
-        return read_search(answer, (group.starts, self._size))
+        return read_search(answer, (starts, self._size))
 
 
 def _class_index(request: InvertRequest) -> int | None:

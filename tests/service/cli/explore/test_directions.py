@@ -79,6 +79,10 @@ def test_turn_draws_a_sheet_saves_the_direction_and_says_how_to_make_it_again(
     other = ["--from", "#1", "--to", "#2", "--save", "turn", "-o", str(path)]
     assert "has a direction turn already" in explore("turn", "faces", *other, status=1).stderr
     explore("turn", "faces", *other, "--replace")
+    same = ["--from", "#1", "--to", "#1", "-o", str(path)]
+    assert "there is no direction" in explore("turn", "faces", *same, status=1).stderr
+    nothing = ["--from", "", "--to", "#1", "-o", str(path)]
+    assert "expected latents between commas" in explore("turn", "faces", *nothing, status=2).stderr
 
 
 def test_directions_are_listed_shown_exported_and_deleted(explore: Verb, address: str, tmp_path: Path) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import structlog
+from mintage.v1 import generation_pb2
 from PIL import Image
 from typer.testing import CliRunner
 
 from service.cli import app
-from service.cli.explore.images import framed, shown
+from service.cli.explore.images import framed, loaded, shown
 from service.cli.explore.saliency import box_of
 from service.images.sheets import COMMAND_KEY
 from tests.client.fakes import world_in_a_thread
@@ -100,6 +101,20 @@ def test_units_that_cannot_be_are_refused(mintage: Any) -> None:
         assert text in mintage("explore", "explain", options[0], "photos/dark.png", *options[1:], status=2).output
 
 
+def test_images_that_are_not_there_are_said(mintage: Any) -> None:
+    Path("none").mkdir()
+    for verb in ("explain", "patches"):
+        assert "none: no image files" in mintage("explore", verb, "critic", "none", status=2).output
+
+
+def test_transparency_is_laid_on_white_and_16_bits_are_scaled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGBA", (8, 8), (10, 20, 30, 0)).save("clear.png")
+    Image.fromarray(np.full((8, 8), 128 * 257, np.uint16)).save("deep.png")
+    images = loaded([Path("clear.png"), Path("deep.png")], generation_pb2.ImageShape(height=4, width=4, channels=3))
+    assert images.reshape(2, -1).tolist() == [[255] * 48, [128] * 48]
+
+
 def test_patches_are_cut_out_of_the_images(mintage: Any) -> None:
     options = ("--layer", 2, "--map", 3, "-n", 1, "-o", "patches.png", "--json")
     said = json.loads(mintage("explore", "patches", "critic", "photos/", *options).stdout)
@@ -138,12 +153,16 @@ def test_an_object_is_forgotten_by_what_a_detector_sees(mintage: Any, at: World,
 
 def test_where_the_object_is_must_be_said_once(mintage: Any) -> None:
     Path("boxes.json").write_text('[{"index": 0}]')
+    Path("empty.json").write_text("[]")
+    Path("far.json").write_text('[{"index": 99999999999, "left": 0, "top": 0, "width": 1, "height": 1}]')
     for options, text in [
         ((), "by --boxes FILE or by --detector MODEL"),
         (("--boxes", "boxes.json", "--detector", "mind"), "by --boxes FILE or by --detector MODEL"),
         (("--boxes", "boxes.json", "--concept", "light"), "belong to --detector"),
         (("--boxes", "boxes.json"), "must be a list of boxes"),
         (("--boxes", "none.json"), "No such file"),
+        (("--boxes", "empty.json"), "empty.json holds no box"),
+        (("--boxes", "far.json"), "must be a list of boxes"),
     ]:
         assert text in mintage("explore", "forget", "digits", *options, status=2).output
 

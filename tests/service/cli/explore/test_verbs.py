@@ -163,7 +163,7 @@ def test_few_exemplars_are_refused_unless_forced(mintage: Any) -> None:
         (("explore", "walk", "digits", "#1", "#2", "--nearest", "nowhere"), "nowhere"),
         (("explore", "walk", "digits", "#1:3:3", "--frames", 600), "a strip holds at most 1,024 frames, not 1,201"),
         (("explore", "add", "digits", "#1:3:3"), "arithmetic has one result"),
-        (("explore", "add", "digits", "mean(#1,#2,#3) + turn"), "turn is a direction, which has no image"),
+        (("explore", "add", "digits", "mean(#1,#2,#3) + turn"), "turn is a saved vector, no exemplar"),
         (("explore", "add", "digits", "mean(#1,#2,#3)", "-o", "x.webp"), "x.webp: must end in .png"),
     ],
 )
@@ -175,3 +175,25 @@ def test_what_is_wrong_is_said_in_one_line(mintage: Any, arguments: tuple[object
 @pytest.mark.parametrize("verb", ["walk", "add", "gallery"])
 def test_every_verb_shows_an_example(mintage: Any, verb: str) -> None:
     assert f"Example: mintage explore {verb}" in mintage("explore", verb, "--help").stdout
+
+
+def test_a_gallery_ends_at_the_last_sample_there_is(mintage: Any) -> None:
+    last = 2**63 - 1
+    assert mintage("explore", "gallery", "digits", "-n", 2, "--first-index", last - 1)
+    assert (
+        f"index {last}" in mintage("explore", "gallery", "digits", "-n", 3, "--first-index", last - 1, status=2).output
+    )
+
+
+def test_an_exemplar_counts_once_and_a_direction_is_none(mintage: Any) -> None:
+    said = mintage("explore", "add", "digits", "mean(#1,#1,#1) - mean(#4,#5,#6)", status=2).output
+    assert "mean(0#1, 0#1, 0#1) has 1" in said
+    said = mintage("explore", "add", "digits", "mean(#1,#2,#3,turn)", status=2).output
+    assert "turn is a saved vector, no exemplar" in said
+
+
+def test_a_formula_that_begins_with_a_minus_can_be_typed_again(mintage: Any) -> None:
+    said = mintage("explore", "walk", "digits", "-o", "a.png", "--json", "--", "-#1", "#2").stdout
+    command = json.loads(said)["command"]
+    assert command == "mintage explore walk --output a.png -- digits '-#1' '#2'"
+    mintage(*shlex.split(command)[1:])

@@ -112,7 +112,7 @@ def test_images_are_classified(mintage: Any, tmp_path: Path) -> None:
         (("sample", "nobody"), 2, "no model models/nobody is loaded"),
         (("sample", "digits", "-n", "0"), 2, "count: must be from 1 to 100,000, not 0"),
         (("sample", "digits", "-n", "1025"), 2, "at most 1,024 images; name a folder for more"),
-        (("sample", "judge"), 1, "models/judge is a classifier, not a generator"),
+        (("sample", "judge"), 1, "models/judge is of kind classifier, not generator"),
         (("sample", "digits", "-o", "x.gif"), 2, "must end in .png"),
         (("classify", "judge", "no/such.png"), 2, "no/such.png: No such file or directory"),
         (("classify", "judge", __file__), 2, "encoded.files[0]: is no PNG"),

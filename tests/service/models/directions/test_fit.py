@@ -80,3 +80,19 @@ def test_logits_are_finite_and_ranks_count_ties_by_half() -> None:
     assert logits(np.array([0, 0.5, 1], np.float32)) == pytest.approx([-4.595, 0, 4.595], abs=1e-3)
     assert auroc(np.array([1.0, 2.0]), np.array([1.0, 0.0])) == 7 / 8
     assert auroc(np.array([]), np.array([1.0])) is None
+
+
+def test_a_class_that_decides_most_of_the_answer_hides_no_direction() -> None:
+    latents, answers, direction = planted(600, noise=0.1)
+    classes = np.arange(600) % 10
+    by_class = answers + 40.0 * (classes == 7)  # what a classifier says of a conditional generator's samples
+    found = linear_fit(latents, by_class, held_out=100, boundary=20.0, classes=classes)
+    assert found is not None and found.auroc is not None and found.accuracy is not None
+    assert found.values @ direction / np.linalg.norm(found.values) / np.linalg.norm(direction) > 0.99
+    assert found.accuracy > 0.9 and found.auroc > 0.97
+    assert 20 < found.above < 80  # the boundary is within classes: 10 of 100 show the class
+
+
+def test_answers_that_differ_between_classes_alone_have_no_direction() -> None:
+    classes = np.arange(120) % 10
+    assert linear_fit(planted(120)[0], (classes == 7) * 2.5, held_out=20, classes=classes) is None

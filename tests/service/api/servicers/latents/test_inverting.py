@@ -87,9 +87,9 @@ def test_calls_are_short_and_cover_every_start_and_step(tmp_path: Path, networks
         async with inverting(tmp_path, networks) as (at, service, image):
             await last_of(service.Invert(asking(image, starts=11, steps=3)))
             sent = at.models.operations("invert")
-            assert [(each["first_start"], each["starts"]) for each in sent[:2]] == [(0, 8), (8, 3)]
-            assert [(each["step"], each["count"], each["starts"]) for each in sent[2:]] == [
-                (step, 1, starts) for step in range(3) for starts in (8, 3)
+            assert [(each["first_start"], each["starts"]) for each in sent[:11]] == [(start, 1) for start in range(11)]
+            assert [(each["step"], each["count"], each["starts"]) for each in sent[11:]] == [
+                (step, 1, starts) for step in range(3) for starts in (4, 4, 3)
             ]
             at.models.requests.clear()
             await last_of(service.Invert(asking(image, starts=1, steps=CALL_ROWS + 1)))
