@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ TILE = 96  # px at least of a tile's longer side
 CAPTION, HEADING, TITLE, FOOTER = 11, 14, 20, 11  # px of letters
 INK, FAINT, PAPER, LINE, ACCENT = "#1a1a1a", "#6b6b6b", "#ffffff", "#d9d9d9", "#2f6f9f"
 SPACE = 0.3  # of a letter's size, between words
+DASH = 0.15  # the same, between two hyphens, which touch in the font
 MIN_WIDTH = 480  # px of a sheet: room for the command
 CURVE_HEIGHT = 72
 
@@ -240,13 +242,21 @@ def _write(pen: ImageDraw.ImageDraw, at: tuple[int, int], line: str, size: int, 
     """Write a line word by word: the font's kerning would close the space beside a digit or a quote."""
     left = float(at[0])
     for word in line.split(" "):
-        pen.text((left, at[1]), word, colour, _font(size))
-        left += _font(size).getlength(word) + SPACE * size
+        for part in _parts(word):
+            pen.text((left, at[1]), part, colour, _font(size))
+            left += _font(size).getlength(part) + DASH * size
+        left += (SPACE - DASH) * size
 
 
 def _width(text: str, size: int) -> int:
-    words = text.split(" ")
-    return math.ceil(sum(map(_font(size).getlength, words)) + SPACE * size * (len(words) - 1))
+    words = [_parts(word) for word in text.split(" ")]
+    letters = sum(_font(size).getlength(part) for parts in words for part in parts)
+    return math.ceil(letters + size * (SPACE * (len(words) - 1) + DASH * sum(len(parts) - 1 for parts in words)))
+
+
+def _parts(word: str) -> list[str]:
+    """Cut a word between hyphens that stand side by side: `--help` would look like a long dash."""
+    return re.split("(?<=-)(?=-)", word)
 
 
 @functools.cache

@@ -11,7 +11,7 @@ import typer
 from service.cli.console import DEFAULT_API, ApiOption, JsonOption, connect, fail, friendly_errors
 from service.cli.explore.again import again
 from service.cli.explore.drawing import check_picture, drawn, read_formulas
-from service.cli.explore.options import GeneratorArgument, SeedOption, class_note
+from service.cli.explore.options import GeneratorArgument, SeedOption, SheetOption, class_note
 from service.cli.formula_options import ClassOption
 from service.cli.json_lines import print_json
 
@@ -47,14 +47,15 @@ def add(
         int, typer.Option(min=0, max=2**63, help="Seed of the noise of the first neighbour; the others follow.")
     ] = 1,
     class_index: ClassOption = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="A .png file.")] = Path("add.png"),
+    output: SheetOption = Path("add.png"),
     api: ApiOption = DEFAULT_API,
     as_json: JsonOption = False,
 ) -> None:
     """Add and subtract concepts, each the mean of at least three samples that show it.
 
     The sheet shows the exemplars; below them the result in the middle of eight neighbours, the result plus uniform
-    noise from -0.25 to 0.25 in every number; and the same arithmetic with the exemplars' pixels, for comparison.
+    noise from -0.25 to 0.25 in every number; and for comparison the same with the exemplars' pixels in place of their
+    latents, from -1 to 1.
 
     Example: mintage explore add faces 'mean(#12,#40,#77) - mean(#3,#8,#9) + mean(#21,#33,#54)' -o add.png
     """
@@ -83,14 +84,16 @@ def add(
         tiles = [Tile(image, name) for image, name in zip(exemplars, names, strict=True)]
         bands.append([Panel(concept.heading, tiles, COLUMNS), Panel("their mean latent", [Tile(mean)], 1)])
     nine = Panel("the result in the middle of its neighbours", [Tile(image, "") for image in images[at:]], 3)
-    pixels = Panel("the same arithmetic with pixels", [Tile(_rounded(control), "")], 1, scale=3)
-    bands.append([nine, pixels])
+    noisy = _noisy_pixels(control, noise_seed)
+    bands.append([nine, Panel("the same arithmetic with pixels", [Tile(image, "") for image in noisy], 3)])
     sheet = Sheet(
         title=f"Arithmetic with {model}",
         subtitle=f"{formula}    seed {seed}{class_note(class_index)}",
         bands=bands,
         command=command,
-        notes=[f"Neighbours: the result plus uniform noise from -{HALF_WIDTH} to {HALF_WIDTH} in every number."],
+        notes=[
+            f"Neighbours: the result plus uniform noise from -{HALF_WIDTH} to {HALF_WIDTH} in every number, or pixel."
+        ],
     )
     write_sheet(sheet, output)
     if as_json:
@@ -162,6 +165,18 @@ def _neighbours(result: Latent, seed: int) -> list[Latent]:
         for number in range(NEIGHBOURS)
     ]
     return [*noisy[: NEIGHBOURS // 2], result, *noisy[NEIGHBOURS // 2 :]]
+
+
+def _noisy_pixels(control: Any, seed: int) -> list[NDArray[np.uint8]]:
+    """Return nine images [H, W, C], what the pixels come to in the middle, the others with noise of their own."""
+    import numpy as np
+
+    levels = HALF_WIDTH * 127.5  # pixels from -1 to 1, as the networks see them
+    noisy = [
+        _rounded(control + np.random.Generator(np.random.Philox(seed + number)).uniform(-levels, levels, control.shape))
+        for number in range(NEIGHBOURS)
+    ]
+    return [*noisy[: NEIGHBOURS // 2], _rounded(control), *noisy[NEIGHBOURS // 2 :]]
 
 
 def _name(latent: Latent) -> str:

@@ -24,7 +24,7 @@ from service.cli.console import (
 )
 from service.cli.explore.again import again
 from service.cli.explore.drawing import check_picture, drawn
-from service.cli.explore.options import GeneratorArgument, SeedOption, class_note
+from service.cli.explore.options import GeneratorArgument, ReplaceOption, SeedOption, SheetOption, class_note
 from service.cli.explore.turning import ApplyOption, StrengthsOption, read_set, read_strengths, turned, turned_panel
 from service.cli.formula_options import ClassOption
 from service.cli.json_lines import print_json, print_json_lines, to_dict
@@ -75,7 +75,7 @@ def show(
     strengths: StrengthsOption = "-3:3:7",
     seed: SeedOption = 0,
     class_index: ClassOption = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="A .png file.")] = Path("direction.png"),
+    output: SheetOption = Path("direction.png"),
     api: ApiOption = DEFAULT_API,
     as_json: JsonOption = False,
 ) -> None:
@@ -171,11 +171,11 @@ def find(
         str | None,
         typer.Option(metavar="NAME", help="Save it; several are NAME-1, NAME-2 ...", show_default="not saved"),
     ] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace directions that have the names.")] = False,
+    replace: ReplaceOption = False,
     apply: ApplyOption = "#20:#22",
     strengths: StrengthsOption = "-3:3:7",
     seed: SeedOption = 0,
-    output: Annotated[Path, typer.Option("-o", "--output", help="A .png file.")] = Path("directions.png"),
+    output: SheetOption = Path("directions.png"),
     api: ApiOption = DEFAULT_API,
     as_json: JsonOption = False,
 ) -> None:

@@ -13,6 +13,7 @@ import typer
 from service.cli.console import DEFAULT_API, ApiOption, JsonOption, connect, fail, friendly_errors
 from service.cli.explore.again import again
 from service.cli.explore.drawing import check_picture
+from service.cli.explore.options import SheetOption
 from service.cli.json_lines import print_json
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def explain(
             show_default="'real' of a discriminator, a classifier's most probable class",
         ),
     ] = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="A .png file.")] = Path("explained.png"),
+    output: SheetOption = Path("explained.png"),
     api: ApiOption = DEFAULT_API,
     as_json: JsonOption = False,
 ) -> None:

@@ -14,7 +14,7 @@ import typer
 from service.cli.console import DEFAULT_API, ApiOption, JsonOption, connect, fail, friendly_errors
 from service.cli.explore.again import again
 from service.cli.explore.drawing import check_picture, drawn, read_formulas
-from service.cli.explore.options import GeneratorArgument, SeedOption, class_note
+from service.cli.explore.options import GeneratorArgument, SeedOption, SheetOption, class_note
 from service.cli.formula_options import ClassOption
 from service.cli.json_lines import print_json
 
@@ -64,7 +64,7 @@ def forget(
     show: Annotated[int, typer.Option(min=1, max=60, help="Images to show, those with boxes first.")] = 18,
     seed: SeedOption = 0,
     class_index: ClassOption = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="A .png file.")] = Path("forgotten.png"),
+    output: SheetOption = Path("forgotten.png"),
     api: ApiOption = DEFAULT_API,
     as_json: JsonOption = False,
 ) -> None:

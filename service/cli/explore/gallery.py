@@ -10,7 +10,7 @@ import typer
 from service.cli.console import DEFAULT_API, ApiOption, JsonOption, connect, fail, friendly_errors
 from service.cli.explore.again import again
 from service.cli.explore.drawing import check_picture, drawn
-from service.cli.explore.options import GeneratorArgument, SeedOption, class_note
+from service.cli.explore.options import GeneratorArgument, SeedOption, SheetOption, class_note
 from service.cli.formula_options import ClassOption
 from service.cli.json_lines import print_json
 
@@ -25,7 +25,7 @@ def gallery(
     seed: SeedOption = 0,
     first_index: Annotated[int, typer.Option(min=0, help="Index of the first sample.")] = 0,
     class_index: ClassOption = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="A .png file.")] = Path("gallery.png"),
+    output: SheetOption = Path("gallery.png"),
     api: ApiOption = DEFAULT_API,
     as_json: JsonOption = False,
 ) -> None:

@@ -10,7 +10,7 @@ import typer
 from service.cli.console import DEFAULT_API, ApiOption, JsonOption, connect, errors_console, friendly_errors
 from service.cli.explore.again import again
 from service.cli.explore.drawing import check_picture
-from service.cli.explore.options import GeneratorArgument
+from service.cli.explore.options import GeneratorArgument, ReplaceOption, SaveOption, SheetOption
 from service.cli.json_lines import print_json
 
 if TYPE_CHECKING:
@@ -36,12 +36,9 @@ def invert(
         int | None,
         typer.Option("--class", metavar="K", min=0, help="Class of a conditional generator.", show_default="0"),
     ] = None,
-    save: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Save the latent, so that formulas can name it.", show_default="not saved"),
-    ] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace what has the name.")] = False,
-    output: Annotated[Path, typer.Option("-o", "--output", help="A .png file.")] = Path("inverted.png"),
+    save: SaveOption = None,
+    replace: ReplaceOption = False,
+    output: SheetOption = Path("inverted.png"),
     api: ApiOption = DEFAULT_API,
     as_json: JsonOption = False,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,6 +11,12 @@ GeneratorArgument = Annotated[str, typer.Argument(metavar="MODEL", help="A loade
 SeedOption = Annotated[
     int, typer.Option(min=0, max=2**64 - 1, help="Seed of samples that are written without one, as in #12.")
 ]
+SheetOption = Annotated[Path, typer.Option("-o", "--output", help="A .png file.")]
+SaveOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Save it for the model, so that formulas can name it.", show_default="not saved"),
+]
+ReplaceOption = Annotated[bool, typer.Option("--replace", help="Replace what has the name already.")]
 FpsOption = Annotated[float, typer.Option(min=0.1, max=100, help="Frames of an animation per second.")]
 
 

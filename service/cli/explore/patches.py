@@ -13,6 +13,7 @@ import typer
 from service.cli.console import DEFAULT_API, ApiOption, JsonOption, connect, friendly_errors
 from service.cli.explore.again import again
 from service.cli.explore.drawing import check_picture
+from service.cli.explore.options import SheetOption
 from service.cli.json_lines import print_json
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def patches(
         ),
     ] = None,
     count: Annotated[int, typer.Option("-n", "--count", min=1, max=64, help="Patches for each map.")] = 9,
-    output: Annotated[Path, typer.Option("-o", "--output", help="A .png file.")] = Path("patches.png"),
+    output: SheetOption = Path("patches.png"),
     api: ApiOption = DEFAULT_API,
     as_json: JsonOption = False,
 ) -> None:

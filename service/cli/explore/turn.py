@@ -10,7 +10,14 @@ import typer
 from service.cli.console import DEFAULT_API, ApiOption, JsonOption, connect, friendly_errors
 from service.cli.explore.again import again
 from service.cli.explore.drawing import check_picture, drawn
-from service.cli.explore.options import GeneratorArgument, SeedOption, class_note
+from service.cli.explore.options import (
+    GeneratorArgument,
+    ReplaceOption,
+    SaveOption,
+    SeedOption,
+    SheetOption,
+    class_note,
+)
 from service.cli.explore.turning import (
     ApplyOption,
     StrengthsOption,
@@ -54,14 +61,11 @@ def turn(
     ],
     apply: ApplyOption = "#20:#27",
     strengths: StrengthsOption = "-2:2:9",
-    save: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Save it for the model under this name.", show_default="it is not saved"),
-    ] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace a direction that has the name.")] = False,
+    save: SaveOption = None,
+    replace: ReplaceOption = False,
     seed: SeedOption = 0,
     class_index: ClassOption = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="A .png file.")] = Path("turned.png"),
+    output: SheetOption = Path("turned.png"),
     api: ApiOption = DEFAULT_API,
     as_json: JsonOption = False,
 ) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from mintage.v1 import explanation_pb2
 
-from service.api.requests import formulas
 from service.api.requests.clients import caller_of
 from service.api.requests.feature_maps import check_layer
 from service.api.servicers.explanation.places import LEAST_PLACES, chosen_places
+from service.api.servicers.exploring import Exploring
 from service.errors import FailedPrecondition
 from service.models.directions.store import SavedDirections
 from service.models.explanation import Explanation
@@ -23,17 +23,14 @@ from training.scores.logistic import fit_logistic
 MAX_LATENTS, MAX_BOXES = 1024, 4096
 
 
-class FeatureMapSearch:
+class FeatureMapSearch(Exploring):
     """Answers FindFeatureMaps."""
 
     def __init__(
         self, settings: Settings, registry: Registry, inference: Inference, directions: SavedDirections
     ) -> None:
-        self._settings = settings
-        self._registry = registry
-        self._inference = inference
+        super().__init__(settings, registry, inference, directions)
         self._explanation = Explanation(inference)
-        self._directions = directions
 
     async def find(
         self, request: explanation_pb2.FindFeatureMapsRequest, context: Any
@@ -48,9 +45,7 @@ class FeatureMapSearch:
         violations.check()
         record = self._registry.ready(name, "generator")
         layer = _layer(request, record, violations)
-        class_index = request.class_index if request.HasField("class_index") else None
-        formulas.check_class(class_index, record, violations)
-        known = formulas.check_latents("latents", request.latents, record, self._directions, violations)
+        class_index, known = self._checked_latents("latents", request.latents, request, record, violations)
         _check_boxes(request, record, violations)
         violations.check()
         places = chosen_places(request.boxes, len(request.latents), record, record.layers[layer - 1])

@@ -12,6 +12,7 @@ from mintage.v1 import latents_pb2
 from service.api.requests import formulas
 from service.api.requests.clients import caller_of
 from service.api.requests.pagination import first_page, page_size, page_start
+from service.api.servicers.exploring import Exploring
 from service.backend.neurons import named
 from service.models.directions.finding import ANSWERING, Answer, ClassAnswer, ConceptAnswer, DirectionFinder
 from service.models.directions.store import Direction, SavedDirections
@@ -26,16 +27,13 @@ MAX_FROM_WEIGHTS, FROM_WEIGHTS = 64, 8
 MIN_SAMPLES, MAX_SAMPLES, SAMPLES = 64, 16_384, 1024
 
 
-class LatentDirections:
+class LatentDirections(Exploring):
     """Answers ListDirections, SaveDirection, DeleteDirection and FindDirections."""
 
     def __init__(
         self, settings: Settings, registry: Registry, inference: Inference, directions: SavedDirections
     ) -> None:
-        self._settings = settings
-        self._registry = registry
-        self._inference = inference
-        self._saved = directions
+        super().__init__(settings, registry, inference, directions)
         self._finder = DirectionFinder(inference)
 
     async def list_saved(self, request: latents_pb2.ListDirectionsRequest) -> latents_pb2.ListDirectionsResponse:
@@ -82,7 +80,7 @@ class LatentDirections:
         check_name("direction", request.direction, violations)
         violations.check()
         record = self._registry.find(name, "generator")
-        await self._inference.in_pool(self._saved.delete, record, request.direction)
+        await self._inference.in_pool(self._directions.delete, record, request.direction)
         return latents_pb2.DeleteDirectionResponse()
 
     async def find(
@@ -109,8 +107,8 @@ class LatentDirections:
         elif source == "between":
             between, having = request.between, sets_of(request.between)[1]
             known = {
-                **formulas.check_latents("between.without", between.without, record, self._saved, violations),
-                **formulas.check_latents("between.with", having, record, self._saved, violations),
+                **formulas.check_latents("between.without", between.without, record, self._directions, violations),
+                **formulas.check_latents("between.with", having, record, self._directions, violations),
             }
             violations.check()
             found = [await self._finder.between(record, between.without, having, known, caller=caller)]
@@ -122,11 +120,11 @@ class LatentDirections:
 
     def _page(self, record: ModelRecord, after: str, size: int) -> list[Direction]:
         """Read the directions whose names come after one: a page and one more."""
-        names = [name for name in self._saved.names(record) if name > after][: size + 1]
-        return list(self._saved.read(record, names).values())
+        names = [name for name in self._directions.names(record) if name > after][: size + 1]
+        return list(self._directions.read(record, names).values())
 
     def _save(self, record: ModelRecord, direction: Direction, replace: bool) -> Direction:
-        return self._saved.save(record, direction, replace_existing=replace)
+        return self._directions.save(record, direction, replace_existing=replace)
 
     def _answering(
         self, answers: latents_pb2.FindDirectionsRequest.Answers, record: ModelRecord, violations: Violations

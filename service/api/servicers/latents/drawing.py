@@ -7,30 +7,19 @@ from typing import Any
 from mintage.v1 import latents_pb2
 
 from service.api.answers import serialized
-from service.api.requests import encodings, formulas
+from service.api.requests import encodings
 from service.api.requests.clients import caller_of
 from service.api.requests.encodings import ENCODINGS
 from service.api.requests.feature_maps import masks_of
-from service.models.directions.store import SavedDirections
+from service.api.servicers.exploring import Exploring
 from service.models.drawing import DrawnLatents
-from service.models.inference import Inference
-from service.models.registry import Registry
-from service.settings import Settings
 from service.validation import Violations
 
 MAX_LATENTS = 1024
 
 
-class LatentDrawing:
+class LatentDrawing(Exploring):
     """Answers Draw; the answer is serialised already."""
-
-    def __init__(
-        self, settings: Settings, registry: Registry, inference: Inference, directions: SavedDirections
-    ) -> None:
-        self._settings = settings
-        self._registry = registry
-        self._inference = inference
-        self._directions = directions
 
     async def draw(self, request: latents_pb2.DrawRequest, context: Any) -> bytes:
         """Draw latents, at once."""
@@ -42,9 +31,7 @@ class LatentDrawing:
         encodings.check_known(request.format, violations)
         violations.check()
         record = self._registry.ready(name, "generator")
-        class_index = request.class_index if request.HasField("class_index") else None
-        formulas.check_class(class_index, record, violations)
-        known = formulas.check_latents("latents", request.latents, record, self._directions, violations)
+        class_index, known = self._checked_latents("latents", request.latents, request, record, violations)
         drop, keep = masks_of(request, record, violations)
         violations.check()
         chosen, largest = encodings.fitting(request.format, record, self._settings.max_message_bytes)

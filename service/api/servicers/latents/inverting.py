@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from service.api.requests import formulas, uploads
 from service.api.requests.clients import caller_of
 from service.api.servicers import streams
+from service.api.servicers.exploring import class_of
 from service.backend.direction_messages import Search, begin_search_request, read_search, search_request
 from service.images import decode, encode
 from service.images.difference import rms_differences
@@ -73,7 +74,7 @@ class LatentInverting:
         latent = Latent(values=latents_pb2.LatentValues(values=values))
         drawn = await streams.let_in(
             lambda: self._inference.draw(
-                record, DrawnLatents([latent], {}, _class_index(request)), encoding=encode.PNG, caller=caller
+                record, DrawnLatents([latent], {}, class_of(request)), encoding=encode.PNG, caller=caller
             ),
             caller,
             first=False,
@@ -102,7 +103,7 @@ class LatentInverting:
         if record.channels not in decode.CHANNELS:
             violations.add("model", f"must be a generator of grey or RGB images, not of {record.channels} channels")
         uploads.check_fits(request, record, violations)
-        formulas.check_class(_class_index(request), record, violations)
+        formulas.check_class(class_of(request), record, violations)
         violations.check()
         return record, record if request.pixels_only else self._registry.discriminator_of(record)
 
@@ -193,7 +194,3 @@ class _Search:
             lambda: self._inference.call(self._record, request, operation="invert", caller=caller), caller, first=first
         )
         return read_search(answer, (starts, self._size))
-
-
-def _class_index(request: InvertRequest) -> int | None:
-    return request.class_index if request.HasField("class_index") else None

@@ -17,14 +17,12 @@ from service.api.requests import encodings, formulas
 from service.api.requests.clients import caller_of
 from service.api.requests.encodings import ENCODINGS
 from service.api.servicers import streams
+from service.api.servicers.exploring import Exploring
 from service.api.servicers.generation import PART_IMAGES
 from service.backend.drawing_messages import Directions
 from service.images.difference import rms_differences
-from service.models.directions.store import SavedDirections
 from service.models.drawing import DrawnFiles, DrawnWalk
-from service.models.inference import Inference
-from service.models.registry import ModelRecord, Registry
-from service.settings import Settings
+from service.models.registry import ModelRecord
 from service.validation import Violations
 
 MAX_LATENTS = 256
@@ -39,16 +37,8 @@ _FUNCTIONS = {
 }
 
 
-class LatentWalking:
+class LatentWalking(Exploring):
     """Answers Walk; the answers are serialised already."""
-
-    def __init__(
-        self, settings: Settings, registry: Registry, inference: Inference, directions: SavedDirections
-    ) -> None:
-        self._settings = settings
-        self._registry = registry
-        self._inference = inference
-        self._directions = directions
 
     async def walk(self, request: WalkRequest, context: Any) -> AsyncIterator[bytes]:
         """Draw frames part by part; the next parts are begun when the caller has taken one."""
@@ -111,13 +101,11 @@ class LatentWalking:
     def _checked(self, request: WalkRequest, record: ModelRecord) -> tuple[int | None, Directions]:
         """Check what needs the model; returns the class, and the directions that are named."""
         violations = Violations()
-        class_index = request.class_index if request.HasField("class_index") else None
-        formulas.check_class(class_index, record, violations)
-        known = formulas.check_latents(
-            "through", request.through, record, self._directions, violations, limits=formulas.END_OF_LEG
+        found = self._checked_latents(
+            "through", request.through, request, record, violations, limits=formulas.END_OF_LEG
         )
         violations.check()
-        return class_index, known
+        return found
 
 
 def parts(path: Path, largest: int) -> Iterator[range]:
