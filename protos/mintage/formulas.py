@@ -13,13 +13,10 @@ minus behind a name needs a space before it. `parse` reads what `text_of` writes
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
-from mintage.errors import InputError
+from mintage.formula_terms import FormulaError, Number, Token, Vector, fail, number, product, quotient, tokens_of
 from mintage.latents import FUNCTIONS, MAX_INDEX, MAX_SEED, interpolation, text_of
 from mintage.v1 import latents_pb2
 from mintage.v1.latents_pb2 import Latent
@@ -30,19 +27,7 @@ MAX_FRAMES = 4096  # of a range
 MAX_NAME = 63  # characters of a direction's name
 MAX_NESTING = 64  # of parentheses, functions and signs
 
-_TOKEN = re.compile(
-    r"(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|(?P<name>[a-z][a-z0-9_-]*)|(?P<sign>[-#()\[\],+*/:])", re.ASCII
-)
-_SPACE = re.compile(r"\s*")
 T = TypeVar("T")
-
-
-class FormulaError(InputError):
-    """Raised when the text of a formula is wrong; `column` is where, from 1."""
-
-    def __init__(self, column: int, message: str) -> None:
-        super().__init__(f"column {column}: {message}")
-        self.column = column
 
 
 def parse(text: str, *, seed: int = 0) -> list[Latent]:
@@ -57,78 +42,17 @@ def parse(text: str, *, seed: int = 0) -> list[Latent]:
     Raises:
         FormulaError: if it is none; says where and why.
     """
-    tokens = _tokens(text)
+    tokens = tokens_of(text)
     first = _Parser(tokens, seed)
     latents = [first.whole()]
     latents += [_Parser(tokens, seed, frame).whole() for frame in range(1, first.frames)]
     return latents
 
 
-@dataclass(frozen=True, slots=True)
-class _Number:
-    column: int
-    value: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Vector:
-    """A latent, perhaps with a weight that a sum around it may take over."""
-
-    column: int
-    body: Latent
-    weight: float | None = None
-
-    @property
-    def latent(self) -> Latent:
-        """The latent, weight included."""
-        return self.body if self.weight is None else Latent(sum=latents_pb2.LatentSum(terms=[self.term(1)]))
-
-    def term(self, sign: int) -> latents_pb2.LatentSum.Term:
-        """The latent as a term of a sum."""
-        return latents_pb2.LatentSum.Term(weight=sign * self.factor, latent=self.body)
-
-    @property
-    def factor(self) -> float:
-        """The weight, 1 without one."""
-        return 1.0 if self.weight is None else self.weight
-
-
-@dataclass(frozen=True, slots=True)
-class _Token:
-    column: int
-    kind: str
-    text: str
-
-    @property
-    def shown(self) -> str:
-        return f"'{self.text}'" if self.text else "the end"
-
-
-def _tokens(text: str) -> list[_Token]:
-    """Cut a text into tokens; the last ones, with no text, stand for its end."""
-    tokens, at = [], 0
-    while (at := _space_end(text, at)) < len(text):
-        match = _TOKEN.match(text, at)
-        if match is None:
-            raise FormulaError(at + 1, f"{text[at]!r} has no meaning here")
-        tokens.append(_Token(at + 1, match.lastgroup or "", match[0]))
-        at = match.end()
-    return [*tokens, *[_Token(len(text) + 1, "end", "")] * 3]
-
-
-def _space_end(text: str, at: int) -> int:
-    match = _SPACE.match(text, at)
-    return match.end() if match else at
-
-
-def _fail(where: _Token | _Number | _Vector, message: str) -> NoReturn:
-    raise FormulaError(where.column, message)
-
-
 class _Parser:
     """Reads one frame of a formula by recursive descent; `frames` is how many its ranges have, 0 without any."""
 
-    def __init__(self, tokens: Sequence[_Token], seed: int, frame: int = 0) -> None:
+    def __init__(self, tokens: Sequence[Token], seed: int, frame: int = 0) -> None:
         self.frames = 0
         self._tokens = tokens
         self._seed = seed
@@ -140,14 +64,14 @@ class _Parser:
         """Read everything."""
         latent = self._latent()
         if self._token.text:
-            _fail(self._token, f"expected an operator or the end, not {self._token.shown}")
+            fail(self._token, f"expected an operator or the end, not {self._token.shown}")
         return latent
 
     @property
-    def _token(self) -> _Token:
+    def _token(self) -> Token:
         return self._tokens[self._at]
 
-    def _take(self) -> _Token:
+    def _take(self) -> Token:
         token = self._token
         self._at += token.kind != "end"
         return token
@@ -160,21 +84,21 @@ class _Parser:
 
     def _expect(self, text: str) -> None:
         if not self._taken(text):
-            _fail(self._token, f"expected '{text}', not {self._token.shown}")
+            fail(self._token, f"expected '{text}', not {self._token.shown}")
 
     def _latent(self) -> Latent:
         found = self._sum()
-        if isinstance(found, _Number):
-            _fail(found, "expected a latent, not a number")
+        if isinstance(found, Number):
+            fail(found, "expected a latent, not a number")
         return found.latent
 
     def _scalar(self) -> float:
         found = self._sum()
-        if isinstance(found, _Vector):
-            _fail(found, "expected a number, not a latent")
+        if isinstance(found, Vector):
+            fail(found, "expected a number, not a latent")
         return found.value
 
-    def _sum(self) -> _Number | _Vector:
+    def _sum(self) -> Number | Vector:
         column, sign = self._token.column, 1
         terms = [(1, self._product())]
         while self._token.text and self._token.text in "+-":
@@ -182,73 +106,73 @@ class _Parser:
             terms.append((sign, self._product()))
         if len(terms) == 1:
             return terms[0][1]
-        numbers = [sign * term.value for sign, term in terms if isinstance(term, _Number)]
-        vectors = [term.term(sign) for sign, term in terms if isinstance(term, _Vector)]
+        numbers = [sign * term.value for sign, term in terms if isinstance(term, Number)]
+        vectors = [term.term(sign) for sign, term in terms if isinstance(term, Vector)]
         if numbers and vectors:
             other = next(term for _, term in terms if type(term) is not type(terms[0][1]))
-            _fail(other, "a number and a latent cannot be added")
+            fail(other, "a number and a latent cannot be added")
         if numbers:
-            return _number(column, sum(numbers[1:], numbers[0]))
-        return _Vector(column, Latent(sum=latents_pb2.LatentSum(terms=vectors)))
+            return number(column, sum(numbers[1:], numbers[0]))
+        return Vector(column, Latent(sum=latents_pb2.LatentSum(terms=vectors)))
 
-    def _product(self) -> _Number | _Vector:
+    def _product(self) -> Number | Vector:
         left = self._factor()
         while self._token.text and self._token.text in "*/":
-            operate = _quotient if self._take().text == "/" else _product
+            operate = quotient if self._take().text == "/" else product
             left = operate(left, self._factor())
         return left
 
-    def _factor(self) -> _Number | _Vector:
+    def _factor(self) -> Number | Vector:
         self._nesting += 1
         if self._nesting > MAX_NESTING:
-            _fail(self._token, f"it is nested more than {MAX_NESTING} deep")
+            fail(self._token, f"it is nested more than {MAX_NESTING} deep")
         token, behind = self._token, self._tokens[self._at + (self._token.kind != "end")]
         if token.text == "-":
             found = self._negative()
         elif self._taken("("):
             inside = self._sum()
             self._expect(")")
-            found = inside if isinstance(inside, _Number) else _Vector(token.column, inside.latent)
+            found = inside if isinstance(inside, Number) else Vector(token.column, inside.latent)
         elif self._taken("["):
             values = self._list("]", self._scalar)
-            found = _Vector(token.column, Latent(values=latents_pb2.LatentValues(values=values)))
+            found = Vector(token.column, Latent(values=latents_pb2.LatentValues(values=values)))
         elif token.text == "#" or (token.kind == "number" and behind.text == "#"):
-            found = _Vector(token.column, self._sample())
+            found = Vector(token.column, self._sample())
         elif token.kind == "number":
             found = self._number()
         elif token.kind == "name":
-            found = _Vector(token.column, self._function() if behind.text == "(" else self._direction())
+            found = Vector(token.column, self._function() if behind.text == "(" else self._direction())
         else:
-            _fail(token, f"expected a latent or a number, not {token.shown}")
+            fail(token, f"expected a latent or a number, not {token.shown}")
         self._nesting -= 1
         return found
 
-    def _negative(self) -> _Number | _Vector:
+    def _negative(self) -> Number | Vector:
         """Read what begins with a minus: a negative number, a range from one, or the opposite of a factor."""
         minus, number, behind = self._tokens[self._at : self._at + 3]
         if number.kind == "number" and behind.text != "#":
             return self._number()
         self._take()
         found = self._factor()
-        if isinstance(found, _Number):
-            return _Number(minus.column, -found.value)
-        return _Vector(minus.column, found.body, -found.factor)
+        if isinstance(found, Number):
+            return Number(minus.column, -found.value)
+        return Vector(minus.column, found.body, -found.factor)
 
-    def _number(self) -> _Number:
+    def _number(self) -> Number:
         """Read a number with its sign, or a range."""
         column, start = self._token.column, self._signed()
         if not self._taken(":"):
-            return _Number(column, start)
+            return Number(column, start)
         end = self._signed()
         last = self._frames() - 1
-        return _number(column, end if self._frame == last else start + (end - start) * self._frame / last)
+        return number(column, end if self._frame == last else start + (end - start) * self._frame / last)
 
     def _signed(self) -> float:
         sign = -1 if self._taken("-") else 1
         token = self._take()
         if token.kind != "number":
-            _fail(token, f"expected a number, not {token.shown}")
-        return sign * _number(token.column, float(token.text)).value
+            fail(token, f"expected a number, not {token.shown}")
+        return sign * number(token.column, float(token.text)).value
 
     def _frames(self) -> int:
         """Read what ends a range: the number of its frames, the same for all ranges."""
@@ -256,14 +180,14 @@ class _Parser:
         token, count = self._token, self._whole(MAX_FRAMES, "the number of frames")
         if count < 2 or self.frames not in (0, count):
             same = f"all ranges of a formula have as many frames: {self.frames}, not {count}"
-            _fail(token, same if count >= 2 else f"a range has at least 2 frames, not {count}")
+            fail(token, same if count >= 2 else f"a range has at least 2 frames, not {count}")
         self.frames = count
         return count
 
     def _whole(self, most: int, what: str) -> int:
         token = self._take()
         if not token.text.isdecimal() or int(token.text) > most:
-            _fail(token, f"{what} must be a whole number up to {most}, not {token.shown}")
+            fail(token, f"{what} must be a whole number up to {most}, not {token.shown}")
         return int(token.text)
 
     def _whole_or_range(self, most: int, what: str) -> int:
@@ -273,7 +197,7 @@ class _Parser:
         end = self._whole(most, what)
         step, rest = divmod(end - start, self._frames() - 1)
         if rest:
-            _fail(token, f"{what} must be whole in every frame, but {self.frames} from {start} to {end} are not")
+            fail(token, f"{what} must be whole in every frame, but {self.frames} from {start} to {end} are not")
         return start + step * self._frame
 
     def _sample(self) -> Latent:
@@ -284,15 +208,15 @@ class _Parser:
     def _direction(self) -> Latent:
         token = self._take()
         if token.text in FUNCTIONS:
-            _fail(self._token, f"expected '(' behind '{token.text}', not {self._token.shown}")
+            fail(self._token, f"expected '(' behind '{token.text}', not {self._token.shown}")
         if len(token.text) > MAX_NAME:
-            _fail(token, f"a name has at most {MAX_NAME} characters")
+            fail(token, f"a name has at most {MAX_NAME} characters")
         return Latent(direction=token.text)
 
     def _function(self) -> Latent:
         name = self._take()
         if name.text not in FUNCTIONS:
-            _fail(name, f"there is no function '{name.text}', only {', '.join(FUNCTIONS)}")
+            fail(name, f"there is no function '{name.text}', only {', '.join(FUNCTIONS)}")
         self._take()
         if name.text == "mean":
             return Latent(mean=latents_pb2.LatentList(latents=self._list(")", self._latent)))
@@ -318,30 +242,3 @@ class _Parser:
             found.append(read())
         self._expect(end)
         return found
-
-
-def _number(column: int, value: float) -> _Number:
-    if not math.isfinite(value):
-        raise FormulaError(column, "the number is too large")
-    return _Number(column, value)
-
-
-def _product(left: _Number | _Vector, right: _Number | _Vector) -> _Number | _Vector:
-    if isinstance(left, _Vector) and isinstance(right, _Vector):
-        _fail(right, "two latents cannot be multiplied: one of them must be a number")
-    if isinstance(left, _Vector):
-        assert isinstance(right, _Number)  # noqa: S101 - the other case was above
-        return _Vector(left.column, left.body, _number(right.column, left.factor * right.value).value)
-    if isinstance(right, _Vector):
-        return _Vector(left.column, right.body, _number(left.column, left.value * right.factor).value)
-    return _number(left.column, left.value * right.value)
-
-
-def _quotient(left: _Number | _Vector, right: _Number | _Vector) -> _Number | _Vector:
-    if isinstance(right, _Vector):
-        _fail(right, "nothing can be divided by a latent")
-    if not right.value:
-        _fail(right, "division by zero")
-    if isinstance(left, _Number):
-        return _number(right.column, left.value / right.value)
-    return _Vector(left.column, left.body, _number(right.column, left.factor / right.value).value)

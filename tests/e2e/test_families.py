@@ -6,6 +6,7 @@ import asyncio
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,15 +15,18 @@ from mintage.formulas import parse
 
 from handlers.archive import pack
 from handlers.compute.model import load
-from handlers.operations.direct import generate
+from handlers.operations.direct import MAX_BYTES, generate
+from handlers.operations.judging import Judge
+from handlers.protocol.messages import read_request
 from handlers.protocol.requests import Failure, Generate
-from service.backend import drawing_messages, messages, neuron_messages
+from service.backend import direction_messages, drawing_messages, explanation_messages, messages, neuron_messages
 from service.backend.decoding import opened
+from service.backend.explanation_messages import MapUnit
 from service.backend.torchserve import TorchServe
 from service.backend.workers import Priority
 from tests.e2e.families import SAMPLES, write_generators, write_readers
 from tests.e2e.torchserve import RunningTorchServe, running_torchserve
-from tests.support.direct import classify
+from tests.support.direct import classify, tensors
 from tests.training.fakes import blobs
 from training.recipes import Kind
 
@@ -37,7 +41,9 @@ MODELS: dict[str, Kind] = {
     "probe": "classifier",
     "judge": "classifier",
     "eyes": "neurons",
+    "critic": "discriminator",
 }
+RUNS = {"critic": "plain"}  # of models that are not called as their run
 LIMITS = {"startup_timeout_s": 60.0, "response_timeout_s": 30.0}
 CALLERS = 16
 
@@ -53,7 +59,7 @@ def server(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run
     """A TorchServe that holds all of them, a worker each."""
     with running_torchserve(tmp_path_factory.mktemp("ts")) as server:
         for name, kind in MODELS.items():
-            pack(runs / name, kind, server.settings.archives / f"{name}.mar", micro_batch=8)
+            pack(runs / RUNS.get(name, name), kind, server.settings.archives / f"{name}.mar", micro_batch=8)
 
         async def load_all(client: TorchServe) -> None:
             for name in MODELS:
@@ -95,6 +101,26 @@ def test_a_served_probe_answers_as_it_does_here(server: RunningTorchServe, tmp_p
     assert served.generated is not None
     assert np.array_equal(served.generated, generated)
     assert (served.probabilities.argmax(1) == images.labels).mean() > 0.8
+
+
+def test_a_served_discriminator_explains_and_inverts_as_it_does_here(server: RunningTorchServe, tmp_path: Path) -> None:
+    operations = Judge(load(unpacked(server, "critic", tmp_path), "discriminator", CPU), MAX_BYTES)
+    images = blobs(5, side=32, seed=5).images
+    where: dict[str, Any] = {"class_index": 0, "pixels_only": False}
+    begin = direction_messages.begin_search_request(images[0], seed=3, first_start=0, starts=2, **where)
+    state = tensors(operations, read_request(begin))["state"]
+    for request in (
+        explanation_messages.explain_request(images, None, random=False),
+        explanation_messages.explain_request(images, MapUnit(2, 1), random=True),
+        explanation_messages.peaks_request(images, 1),
+        begin,
+        direction_messages.search_request(images[0], state, step=0, count=2, steps=9, **where),
+    ):
+        expected = tensors(operations, read_request(request))
+        [served] = asked_by_many(server, "critic", [request])
+        assert served.keys() - {"header"} == expected.keys()
+        for name, values in expected.items():
+            assert np.array_equal(served[name], values)
 
 
 def shuffled_spans(total: int) -> list[tuple[int, int]]:

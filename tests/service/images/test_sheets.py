@@ -10,6 +10,9 @@ from PIL import Image
 
 from service.images.sheets import (
     CAPTION,
+    HEADING,
+    MARGIN,
+    TITLE,
     Curve,
     Panel,
     Sheet,
@@ -112,3 +115,11 @@ def test_an_animation_loses_nothing_and_never_ends(tmp_path: Path, name: str, ch
             assert moving.info["duration"] == 40
             shown = np.asarray(moving.convert("RGB"))[::scale, ::scale]
             assert np.array_equal(shown, np.broadcast_to(frame, shown.shape))
+
+
+def test_hyphens_side_by_side_do_not_touch() -> None:
+    sheet = draw_sheet(Sheet("", "--", [[Panel("", [Tile(None)], 1)]], command=""))
+    rows = np.asarray(sheet.convert("L"))
+    top = MARGIN + TITLE + 8
+    inked = (rows[top : top + HEADING] < 200).any(axis=0)
+    assert (np.diff(inked.astype(int)) == 1).sum() == 2

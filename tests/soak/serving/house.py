@@ -21,10 +21,19 @@ from service.backend.workers import socket_name
 from service.models.registry import Registry
 from service.processes.stack import Stack
 from tests.support.runs import tiny_autoencoder, tiny_run
+from tests.training.fakes import blobs, small_dcgan_recipe
+from training.loop.loop import train
 
 DISK_MIB = 256
 # Every model that is served throughout, and its first archive; `swap` has two in turn, `guest` comes and goes.
-SERVED = {"gen": "gen-0.mar", "swap": "gen-0.mar", "judge": "judge.mar", "mind": "mind.mar"}
+SERVED = {
+    "gen": "gen-0.mar",
+    "swap": "gen-0.mar",
+    "judge": "judge.mar",
+    "mind": "mind.mar",
+    "artist": "artist.mar",
+    "critic": "critic.mar",
+}
 SWAPPED, GUEST_ARCHIVE, BROKEN = ("gen-0.mar", "gen-1.mar"), "gen-2.mar", "broken.mar"
 
 
@@ -142,5 +151,8 @@ def _pack(archives: Path) -> None:
             pack(run, "generator", archives / f"gen-{number}.mar", micro_batch=16 + number)
         pack(run, "classifier", archives / "judge.mar", micro_batch=16)
         pack(tiny_autoencoder(Path(runs, "eyes")), "neurons", archives / "mind.mar", micro_batch=16)
+        train(small_dcgan_recipe(), blobs(side=32), Path(runs, "pair"))
+        pack(Path(runs, "pair"), "generator", archives / "artist.mar", micro_batch=16)
+        pack(Path(runs, "pair"), "discriminator", archives / "critic.mar", micro_batch=16)
     whole = (archives / "gen-0.mar").read_bytes()
     (archives / BROKEN).write_bytes(whole[: len(whole) // 2])

@@ -48,6 +48,7 @@ METHODS: dict[str, MethodDescriptor] = {
 Fields = dict[str, Any]
 
 _COLOUR = np.random.default_rng(1).integers(0, 256, (5, 6, 5, 2), np.uint8)
+_SQUARE = np.random.default_rng(3).integers(0, 256, (5, 32, 32, 1), np.uint8)
 _GREY = np.random.default_rng(2).integers(0, 256, (5, 12, 12, 1), np.uint8)
 
 
@@ -61,8 +62,9 @@ _RAW = generation_pb2.IMAGE_FORMAT_RAW
 _SAMPLE = {"sample": {"seed": 3, "index": 4}}
 _LATENTS = [_SAMPLE, {"sample": {"seed": 3, "index": 5}}]
 _NAMES = ("left", "right")  # of directions
-_BOX = {"index": 0, "left": 1, "top": 1, "width": 2, "height": 2}
+_BOX = {"index": 0, "left": 4, "top": 4, "width": 12, "height": 12}
 _JUDGED, _SEEN = {"model": "models/judge", "raw": _raw(_COLOUR)}, {"model": "models/mind", "raw": _raw(_GREY)}
+_CRITICISED = {"model": "models/critic", "raw": _raw(_SQUARE)}
 # Questions whose answers are known: the same bytes from the same archive, whatever happens meanwhile.
 KNOWN: tuple[tuple[str, Fields], ...] = (
     *(
@@ -82,9 +84,18 @@ KNOWN: tuple[tuple[str, Fields], ...] = (
     ("mintage.v1.NeuronService/Activations", {**_SEEN, "stage": 2, "units": [1, 7]}),
     ("mintage.v1.NeuronService/Reconstruct", {**_SEEN, "format": _RAW}),
     ("mintage.v1.LatentService/Draw", {"model": "models/gen", "latents": [_SAMPLE], "format": _RAW}),
+    ("mintage.v1.LatentService/Draw", {"model": "models/artist", "latents": _LATENTS, "format": _RAW}),
+    ("mintage.v1.ExplanationService/GuidedBackprop", _CRITICISED),
 )
 # Of each model that is served throughout, what is asked again and again to see whether it answers.
-PROBES = {"gen": KNOWN[0], "swap": KNOWN[3], "judge": KNOWN[8], "mind": KNOWN[10]}
+PROBES = {
+    "gen": KNOWN[0],
+    "swap": KNOWN[3],
+    "judge": KNOWN[8],
+    "mind": KNOWN[10],
+    "artist": KNOWN[-2],
+    "critic": KNOWN[-1],
+}
 _JOB_METHODS = (
     *("GetJob", "WatchJob", "CancelJob", "PauseJob", "ResumeJob", "RetryFailedShards", "ReadShard", "ListJobFiles"),
     *("ReadJobFile", "ListShards", "VerifyJob"),
@@ -121,14 +132,17 @@ OTHERS: dict[str, Callable[[str, random.Random], Fields]] = {
     "mintage.v1.JobService/DeleteJob": lambda job, __: {"name": job, "force": True},
     **{f"mintage.v1.JobService/{method}": _about_a_job(_EXTRA.get(method, {})) for method in _JOB_METHODS},
     "mintage.v1.LatentService/Walk": lambda _, __: {"model": "models/gen", "through": _LATENTS, "format": _RAW},
-    "mintage.v1.LatentService/Invert": lambda _, __: {"model": "models/gen", "raw": _raw(_COLOUR[:1]), "steps": 3},
+    "mintage.v1.LatentService/Invert": lambda _, __: {
+        "model": "models/artist",
+        "raw": _raw(_SQUARE[:1]),
+        "steps": 3,
+    },
     "mintage.v1.ExplanationService/GuidedBackprop": lambda _, __: {**_JUDGED, "class_name": "one"},
-    "mintage.v1.ExplanationService/TopPatches": lambda _, __: {**_JUDGED, "layer": 1, "maps": [0], "count": 2},
+    "mintage.v1.ExplanationService/TopPatches": lambda _, __: {**_CRITICISED, "layer": 1, "maps": [0], "count": 2},
     "mintage.v1.ExplanationService/FindFeatureMaps": lambda _, __: {
-        "model": "models/gen",
+        "model": "models/artist",
         "latents": _LATENTS,
         "boxes": [_BOX],
-        "layer": 1,
     },
     "mintage.v1.LatentService/ListDirections": lambda _, __: {"model": "models/gen"},
     "mintage.v1.LatentService/SaveDirection": lambda _, chance: {

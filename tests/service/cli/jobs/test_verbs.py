@@ -95,3 +95,12 @@ def test_jobs_are_listed_as_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
         "kind": Job.KIND_SAMPLE,
         "client": "lab",
     }
+
+
+def test_formulas_and_their_step_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = Client(UNMADE)
+    formulas = ["slerp(#0, #1, 0:1:64)", "#3"]
+    options = ["--latent", formulas[0], "--latent", formulas[1], "--index-step", "2", "--seed", "7", "--class", "1"]
+    assert dry_run(monkeypatch, client, *options).exit_code == 0
+    asked = {name: client.options[name] for name in ("latents", "index_step", "seed", "class_index")}
+    assert asked == {"latents": formulas, "index_step": 2, "seed": 7, "class_index": 1}
