@@ -118,8 +118,9 @@ def test_an_animation_loses_nothing_and_never_ends(tmp_path: Path, name: str, ch
 
 
 def test_hyphens_side_by_side_do_not_touch() -> None:
-    sheet = draw_sheet(Sheet("", "--", [[Panel("", [Tile(None)], 1)]], command=""))
+    tile = Tile(np.zeros((4, 4, 1), np.uint8))
+    sheet = draw_sheet(Sheet("", "--", [[Panel("", [tile], 1)]], command=""))
     rows = np.asarray(sheet.convert("L"))
     top = MARGIN + TITLE + 8
-    inked = (rows[top : top + HEADING] < 200).any(axis=0)
+    inked = (rows[top : top + HEADING + 5] < 200).any(axis=0)
     assert (np.diff(inked.astype(int)) == 1).sum() == 2
