@@ -21,7 +21,7 @@ from handlers.compute.latents import DEVIATIONS, Distribution, latents
 
 Float32s = NDArray[np.float32]
 
-CANDIDATES = 10  # samples of which the best one is a start: seen in 0.9 of a forward pass of 64 in bfloat16
+CANDIDATES = 10  # samples of which the best one is a start: drawn and judged in the time of a forward pass of 64
 RATE = 0.2  # of Adam at the first step, in standard deviations of the latents; it falls to 0 by half a cosine
 BETA1, BETA2, EPSILON = 0.9, 0.9, 1e-8  # 0.99 for squares needs several times the steps
 PERCEPTION = 0.1  # weight of the hidden units' distance beside that of the pixels

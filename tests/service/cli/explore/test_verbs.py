@@ -174,7 +174,7 @@ def test_what_is_wrong_is_said_in_one_line(mintage: Any, arguments: tuple[object
 
 @pytest.mark.parametrize("verb", ["walk", "add", "gallery"])
 def test_every_verb_shows_an_example(mintage: Any, verb: str) -> None:
-    assert f"Example: mintage explore {verb}" in mintage("explore", verb, "--help").stdout
+    assert f"  mintage explore {verb}" in mintage("explore", verb, "--help").stdout
 
 
 def test_a_gallery_ends_at_the_last_sample_there_is(mintage: Any) -> None:
