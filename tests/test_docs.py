@@ -22,6 +22,10 @@ from service.jobs.plan import MAX_PRIORITY
 from service.jobs.scoring.statistics import MAX_ROWS
 from service.jobs.sources.folder import HANDFUL, MAX_UNREADABLE
 from service.jobs.storage.bucket_store import UPLOAD_S
+from service.metrics import Metrics
+from service.models.admission import Admissions
+from service.models.collector import ModelCollector
+from service.models.registry import Registry
 from service.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,6 +51,28 @@ def test_the_help_in_the_docs_is_that_of_the_command() -> None:
     check = subprocess.run([sys.executable, DOCS / "commands.py", "--check"], check=False)
 
     assert check.returncode == 0, "run: python docs/commands.py"
+
+
+def test_every_metric_is_documented_with_its_type_and_labels(tmp_path: Path) -> None:
+    found = {}
+    for family in [
+        *Metrics().collection.collect(),
+        *ModelCollector(Admissions(calls=1, held_bytes=1), Registry(tmp_path)).collect(),
+    ]:
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        found[name] = family.type
+    rows = re.findall(r"^\| `(mintage_\w+)` \| (\w+) \| ([^|]+) \|", (DOCS / "deploy.md").read_text(), re.MULTILINE)
+
+    assert {name: kind for name, kind, _ in rows} == found
+    assert {name: re.findall(r"`(\w+)`", labels) for name, _, labels in rows} == {
+        "mintage_api_calls_total": list(Metrics().calls._labelnames),
+        "mintage_api_call_seconds": list(Metrics().seconds._labelnames),
+        "mintage_api_calls_in_flight": list(Metrics().in_flight._labelnames),
+        "mintage_images_total": list(Metrics().images._labelnames),
+        "mintage_model_calls": ["backend"],
+        "mintage_model_ready": ["model"],
+        "mintage_model_withdrawn_batch_sizes": ["model"],
+    }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -106,6 +106,14 @@ def test_images_are_classified(mintage: Any, tmp_path: Path) -> None:
     assert (found[1]["image"], found[1]["generated"]) == (str(paths[1]), 1.0)
 
 
+def test_an_image_of_another_size_is_named_and_can_be_brought_to_the_models(mintage: Any, tmp_path: Path) -> None:
+    path = tmp_path / "my-digit.png"
+    Image.new("L", (400, 300)).save(path)
+    said = mintage("classify", "judge", path, status=2).stderr
+    assert said == f"mintage: {path} is 400x300, the model takes 6x8: --fit\n"
+    assert json.loads(mintage("classify", "judge", path, "--fit", "--json").stdout)["image"] == str(path)
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "expected"),
     [
@@ -115,7 +123,7 @@ def test_images_are_classified(mintage: Any, tmp_path: Path) -> None:
         (("sample", "judge"), 1, "models/judge is of kind classifier, not generator"),
         (("sample", "digits", "-o", "x.gif"), 2, "must end in .png"),
         (("classify", "judge", "no/such.png"), 2, "no/such.png: No such file or directory"),
-        (("classify", "judge", __file__), 2, "encoded.files[0]: is no PNG"),
+        (("classify", "judge", __file__), 2, "test_verbs.py is no image that can be read"),
         (("models", "load", "x", "no.mar"), 2, "the archive folder has no no.mar"),
         (("models", "unload", "\x1b[31m"), 2, "name: must be models/{model}"),
         (("health", "--service", "nothing"), 2, "no such service or model"),
