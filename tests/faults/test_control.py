@@ -136,7 +136,7 @@ def test_a_job_of_killed_workers_is_verified_and_what_was_changed_is_found(engin
     verdict = engine.verify(job.name, recompute=5, seed=1)[-1].verdict
     assert verdict.sound and verdict.root_digest == job.root_digest
     assert (verdict.progress.shards_checked, verdict.progress.samples_recomputed) == (2, 5)
-    shard = Path(job.output_uri) / "data/train-00001-of-00003.tar"
+    shard = Path(job.output_uri) / "data/train-00001-of-00002.tar"
     data = bytearray(shard.read_bytes())
     data[len(data) // 2] ^= 1
     shard.write_bytes(data)

@@ -66,7 +66,7 @@ def test_a_shard_of_any_format_survives_a_crash_at_every_point(engine: Engine, l
     calm = engine.wait_for(engine.sample(24, 4, format=wanted).name)
     tar = engine.wait_for(engine.sample(24, 4).name)
     assert files(job) == files(calm) and job.root_digest == calm.root_digest
-    assert (job.root_digest == tar.root_digest) == (layout == "PNG")
+    assert job.root_digest != tar.root_digest
     assert (Path(job.output_uri) / CONTACT_SHEET).read_bytes() == (Path(tar.output_uri) / CONTACT_SHEET).read_bytes()
     assert engine.verify(job.name, recompute=2)[-1].verdict.sound
     data = b"".join(engine.read_shard(job.name, shard) for shard in range(6))

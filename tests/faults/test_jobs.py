@@ -73,12 +73,12 @@ def test_a_score_follows_a_sample_job(engine: Engine) -> None:
 def test_a_source_that_was_changed_is_not_scored(engine: Engine) -> None:
     engine.start_all()
     source = engine.wait_for(engine.sample(10, 5).name)
-    shard = Path(source.output_uri) / "data/train-00001-of-00003.tar"
+    shard = Path(source.output_uri) / "data/train-00001-of-00002.tar"
     data = bytearray(shard.read_bytes())
     data[600] ^= 1
     shard.write_bytes(data)
     job = engine.wait_for(engine.score(source.name).name, State.STATE_FAILED)
-    assert "OUTPUT_DAMAGED" in job.error and "000001.tar was changed" in job.error
+    assert "OUTPUT_DAMAGED" in job.error and "train-00001-of-00002.tar was changed" in job.error
 
 
 def test_an_expired_job_is_deleted_also_by_another_dispatcher_if_the_first_one_dies(engine: Engine) -> None:
