@@ -152,3 +152,4 @@ class Client:
     read_file = method(job_calls.read_file, Connection.stream)
     shards = method(job_calls.shards, Connection.items)
     verify = method(job_calls.verify, Connection.stream)
+    repair = method(job_calls.repair, Connection.stream)

@@ -138,6 +138,7 @@ BOUNDS: Mapping[str, Bound] = {
     "mintage.v1.ListShardsRequest.page_token": TOKEN,
     "mintage.v1.ListShardsRequest.states": STATES,
     "mintage.v1.VerifyJobRequest.name": NAME,
+    "mintage.v1.RepairJobRequest.name": NAME,
     "google.longrunning.ListOperationsRequest.name": NAME,
     "google.longrunning.ListOperationsRequest.filter": TOKEN,
     "google.longrunning.ListOperationsRequest.page_token": TOKEN,

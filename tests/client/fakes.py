@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from mintage.v1 import generation_pb2, jobs_pb2, models_pb2, verification_pb2
+from mintage.v1 import generation_pb2, jobs_pb2, models_pb2, repair_pb2, verification_pb2
 
 from tests.support.world import World, world
 
@@ -93,7 +93,7 @@ class Script:
             server.stop(None).wait()
 
 
-_STREAMS = ("StreamGenerate", "WatchModel", "WatchJob", "ReadShard", "ReadJobFile", "VerifyJob")
+_STREAMS = ("StreamGenerate", "WatchModel", "WatchJob", "ReadShard", "ReadJobFile", "VerifyJob", "RepairJob")
 _SCRIPTED: dict[str, dict[str, tuple[Any, Any]]] = {
     "mintage.v1.GenerationService": {
         "StreamGenerate": (generation_pb2.StreamGenerateRequest, generation_pb2.StreamGenerateResponse),
@@ -119,5 +119,6 @@ _SCRIPTED: dict[str, dict[str, tuple[Any, Any]]] = {
         "ListJobFiles": (jobs_pb2.ListJobFilesRequest, jobs_pb2.ListJobFilesResponse),
         "ReadJobFile": (jobs_pb2.ReadJobFileRequest, jobs_pb2.ReadJobFileResponse),
         "VerifyJob": (verification_pb2.VerifyJobRequest, verification_pb2.VerifyJobResponse),
+        "RepairJob": (repair_pb2.RepairJobRequest, repair_pb2.RepairJobResponse),
     },
 }

@@ -14,7 +14,7 @@ RAISES = re.compile(r"^ +(\w+(?:, \w+)*): ", re.MULTILINE)
 
 
 def test_both_clients_have_the_same_methods() -> None:
-    assert len(METHODS) == 50
+    assert len(METHODS) == 51
     assert sorted(name for name in vars(AsyncClient) if not name.startswith("_") and name != "close") == METHODS
     for name in METHODS:
         ours, theirs = getattr(Client, name), getattr(AsyncClient, name)

@@ -20,7 +20,7 @@ import numpy as np
 from mintage._client.downloads import ShardReader
 from mintage.client import Client
 from mintage.errors import ApiError
-from mintage.v1 import jobs_pb2, verification_pb2
+from mintage.v1 import jobs_pb2, repair_pb2, verification_pb2
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -224,6 +224,15 @@ class Engine:
 
         async def read(api: JobServicer) -> list[verification_pb2.VerifyJobResponse]:
             return [part async for part in api.VerifyJob(request, None)]
+
+        return self.call(read)
+
+    def repair(self, name: str) -> list[repair_pb2.RepairJobResponse]:
+        """Repair a job; returns every part of the answer."""
+        request = repair_pb2.RepairJobRequest(name=name)
+
+        async def read(api: JobServicer) -> list[repair_pb2.RepairJobResponse]:
+            return [part async for part in api.RepairJob(request, None)]
 
         return self.call(read)
 

@@ -122,9 +122,11 @@ class InBucket(Stored):
         self.s3.client.delete_object(Bucket=BUCKET, Key=self._key(job, name))
 
     def remove_all(self, job: jobs_pb2.Job) -> None:
-        """Remove every object."""
-        for name in self.files(job):
-            self.remove(job, name)
+        """Remove every object, also those that a worker was putting."""
+        self.remove(job, "plan.json")
+        while names := self.files(job):
+            for name in names:
+                self.remove(job, name)
 
     def _key(self, job: jobs_pb2.Job, name: str) -> str:
         return f"{job.output_uri.removeprefix(f's3://{BUCKET}/')}/{name}"

@@ -1,14 +1,17 @@
-"""Files of a job are damaged while it runs: exactly those shards are made again before anything is signed."""
+"""Files of a job are damaged, while it runs or later: exactly what is wrong is made again, bit for bit."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from mintage.v1 import jobs_pb2
 
-from tests.faults.engine import Engine, State, running_engine, wait_until
+from service.errors import FailedPrecondition
+from tests.faults.engine import PATIENCE_S, Engine, State, running_engine, wait_until
 from tests.faults.stored import InBucket, InFolder, Stored
 from tests.support.image_folders import image_files
 from tests.support.model_server import FakeTorchServe
@@ -21,6 +24,7 @@ KINDS = ("WEBDATASET", "PNG", "PARQUET", "NPZ", "SCORES")
 SHARDS, SHARD_SIZE = 20, 4
 REQUESTS = 14  # that pass before the model holds: a shard takes one or two
 HARMS = (Stored.remove_both, Stored.remove_data, Stored.cut_data, Stored.remove_marker, Stored.cut_marker)
+_BESIDE = ("manifest.json", ".mintage/contact-sheet.png", "plan.json", "SHA256SUMS", "README.md", "score.json")
 Make = Callable[[], jobs_pb2.Job]
 
 
@@ -120,3 +124,92 @@ def test_folder_removed_of_scores_of_a_folder_lists_it_again(engine: Engine, sto
     engine.retry(job.name)
     job = engine.wait_for(job.name)
     assert job.root_digest == calm.root_digest and job.classifier_score == calm.classifier_score
+
+
+def test_repair_makes_exactly_what_is_wrong_again(engine: Engine, stored: Stored, make: Make) -> None:
+    job = engine.wait_for(make().name)
+    before, attempts = stored.files(job), engine.job(job.name).progress.attempts
+    assert engine.repair(job.name)[-1].outcome.findings == 0 and stored.files(job) == before
+    harms = (Stored.flip_data, *HARMS)
+    for shard, harm in enumerate(harms, start=2):
+        harm(stored, job, shard)
+    for name in _BESIDE:
+        if name in before:
+            stored.write(job, name, before[name][:20])
+    *parts, last = engine.repair(job.name)
+    outcome = last.outcome
+    assert outcome.sound, (outcome, engine.log_text())
+    found = {
+        part.finding.shard for part in parts if part.WhichOneof("part") == "finding" and part.finding.HasField("shard")
+    }
+    assert found == set(range(2, 2 + len(harms)))
+    markers = sum(harm in (Stored.remove_marker, Stored.cut_marker) for harm in harms)
+    assert (outcome.shards_made, outcome.markers_written) == (len(harms) - markers, markers)
+    assert "manifest.json" in outcome.files_written and outcome.root_digest == job.root_digest
+    after = engine.wait_for(job.name)
+    assert after.progress.attempts == attempts + len(harms)
+    same = {name for name in before if not name.startswith(("manifest", "SHA256SUMS", ".mintage/0"))}
+    found_files = stored.files(job)
+    assert {name: found_files[name] for name in same} == {name: before[name] for name in same}
+    assert set(found_files) == set(before)
+    assert engine.verify(job.name)[-1].verdict.sound
+    assert engine.repair(job.name)[-1].outcome.findings == 0
+
+
+def test_repair_brings_a_folder_back_that_was_removed(engine: Engine, stored: Stored, make: Make) -> None:
+    job = engine.wait_for(make().name)
+    before = stored.data(job)
+    stored.remove_all(job)
+    outcome = engine.repair(job.name)[-1].outcome
+    assert outcome.sound and outcome.shards_made == SHARDS and outcome.root_digest == job.root_digest
+    assert stored.data(job) == before and engine.verify(job.name)[-1].verdict.sound
+
+
+@pytest.mark.parametrize("stored", ["folder"], indirect=True)
+@pytest.mark.parametrize("make", ["WEBDATASET", "PNG"], indirect=True)
+def test_repair_survives_kills_and_replaces_nothing_before_it_is_proven(
+    engine: Engine, stored: Stored, make: Make
+) -> None:
+    job = engine.wait_for(make().name)
+    before = stored.data(job)
+    for shard in range(4):
+        stored.flip_data(job, shard)
+    harmed = stored.data(job)
+    for shard, point in enumerate(("mid_shard", "after_fsync", "after_publish", "before_commit")):
+        engine.crash(point, shard=shard, attempt=2)
+    engine.crash("before_manifest")
+    dispatcher = engine.processes[0]
+    with ThreadPoolExecutor(1) as caller:
+        repairing = caller.submit(engine.repair, job.name)
+        wait_until(lambda: dispatcher.poll() is not None, "the crash of the dispatcher")
+        now = stored.data(job)
+        assert all(now[name] in (before[name], harmed[name]) for name in before)
+        engine.start("dispatcher")
+        outcome = repairing.result(PATIENCE_S)[-1].outcome
+    assert outcome.sound and outcome.shards_made == 4 and engine.crashes() == []
+    assert stored.data(job) == before and outcome.root_digest == job.root_digest
+
+
+@pytest.mark.parametrize("stored", ["folder"], indirect=True)
+@pytest.mark.parametrize("make", ["WEBDATASET"], indirect=True)
+def test_repair_does_nothing_if_another_model_is_served(engine: Engine, stored: Stored, make: Make) -> None:
+    job = engine.wait_for(make().name)
+    stored.flip_data(job, 1)
+    before = stored.files(job)
+    record = engine.registry.find("digits")
+    engine.registry.write(dataclasses.replace(record, digest="e" * 64))
+    with pytest.raises(FailedPrecondition) as refused:
+        engine.repair(job.name)
+    assert refused.value.reason == "MODEL_DIGEST_DIFFERS"
+    assert stored.files(job) == before and engine.job(job.name).state == State.STATE_SUCCEEDED
+
+
+@pytest.mark.parametrize("stored", ["folder"], indirect=True)
+@pytest.mark.parametrize("make", ["PNG"], indirect=True)
+def test_repair_leaves_a_strange_file_alone(engine: Engine, stored: Stored, make: Make) -> None:
+    job = engine.wait_for(make().name)
+    name = stored.data_names(job, 1)[0].rpartition("/")[0] + "/notes.txt"
+    stored.write(job, name, b"mine")
+    *parts, last = engine.repair(job.name)
+    assert not last.outcome.sound and last.outcome.shards_made == 0
+    assert "notes.txt" in parts[-1].remaining.detail and stored.files(job)[name] == b"mine"

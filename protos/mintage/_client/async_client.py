@@ -94,3 +94,4 @@ class AsyncClient:
     read_file = method(job_calls.read_file, AsyncConnection.stream)
     shards = method(job_calls.shards, AsyncConnection.items)
     verify = method(job_calls.verify, AsyncConnection.stream)
+    repair = method(job_calls.repair, AsyncConnection.stream)

@@ -1,4 +1,4 @@
-"""Looking up, steering, watching, reading and verifying bulk jobs, named with or without `jobs/`."""
+"""Looking up, steering, watching, reading, verifying and repairing bulk jobs, named with or without `jobs/`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from mintage._client.calls import Call, Page, Pages, Stream, made, nothing
 from mintage._client.downloads import FileReader, ShardReader
-from mintage.v1 import jobs_pb2, verification_pb2
+from mintage.v1 import jobs_pb2, repair_pb2, verification_pb2
 
 
 def job(name: str) -> Call[jobs_pb2.Job]:
@@ -225,6 +225,23 @@ def verify(name: str, *, recompute: int = 0, seed: int = 0) -> Stream[verificati
         verification_pb2.VerifyJobRequest, name=job_name(name), recompute_count=recompute, recompute_seed=seed
     )
     return Stream(Call(_JOBS + "VerifyJob", request, verification_pb2.VerifyJobResponse, lambda part: part))
+
+
+def repair(name: str) -> Stream[repair_pb2.RepairJobResponse]:
+    """Make exactly what is damaged or missing of a finished job again; yields findings, progress, last the outcome.
+
+    The job goes on if the call ends early; calling again follows it. A job that is whole is not changed.
+
+    Raises:
+        InvalidRequest: if this cannot be a job's name.
+        NotFound: if there is no such job.
+        NotPossible: if it is unfinished or was cancelled, or its shards cannot be made bit for bit here.
+        AlreadyExists: if its folder belongs to another job by now.
+        Overloaded: if the disk is full.
+        Unavailable: if the server goes away.
+    """
+    request = repair_pb2.RepairJobRequest(name=job_name(name))
+    return Stream(Call(_JOBS + "RepairJob", request, repair_pb2.RepairJobResponse, lambda part: part))
 
 
 def job_name(name: str) -> str:

@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from mintage.v1 import jobs_pb2 as mintage_dot_v1_dot_jobs__pb2
+from mintage.v1 import repair_pb2 as mintage_dot_v1_dot_repair__pb2
 from mintage.v1 import verification_pb2 as mintage_dot_v1_dot_verification__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -111,6 +112,11 @@ class JobServiceStub:
                 '/mintage.v1.JobService/VerifyJob',
                 request_serializer=mintage_dot_v1_dot_verification__pb2.VerifyJobRequest.SerializeToString,
                 response_deserializer=mintage_dot_v1_dot_verification__pb2.VerifyJobResponse.FromString,
+                _registered_method=True)
+        self.RepairJob = channel.unary_stream(
+                '/mintage.v1.JobService/RepairJob',
+                request_serializer=mintage_dot_v1_dot_repair__pb2.RepairJobRequest.SerializeToString,
+                response_deserializer=mintage_dot_v1_dot_repair__pb2.RepairJobResponse.FromString,
                 _registered_method=True)
 
 
@@ -280,6 +286,23 @@ class JobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RepairJob(self, request, context):
+        """Repairs a finished job: verifies it, then has exactly what is damaged or missing made again: shards, markers, the
+        manifest and the other files of the whole job, the plan. A shard is replaced only by the bytes that were recorded
+        when it was committed. Failed shards get fresh attempts, as in RetryFailedShards. Streams findings and progress, and
+        last the outcome. While there is something to do the job runs again; that goes on if the call ends, and another
+        call follows it. A job that is whole is not changed.
+
+        Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it is unfinished and not being repaired or
+        retried, or was cancelled, or, where a shard must be computed, if its model is not loaded with the digest that made
+        the job or runs on another device class or torch version, or (reason ENCODER_CHANGED) the server has another
+        encoder of images than the plan; ALREADY_EXISTS if its folder belongs to another job by now, RESOURCE_EXHAUSTED
+        (reason NO_SPACE) if the disk is full. Then nothing has changed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_JobServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -357,6 +380,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.VerifyJob,
                     request_deserializer=mintage_dot_v1_dot_verification__pb2.VerifyJobRequest.FromString,
                     response_serializer=mintage_dot_v1_dot_verification__pb2.VerifyJobResponse.SerializeToString,
+            ),
+            'RepairJob': grpc.unary_stream_rpc_method_handler(
+                    servicer.RepairJob,
+                    request_deserializer=mintage_dot_v1_dot_repair__pb2.RepairJobRequest.FromString,
+                    response_serializer=mintage_dot_v1_dot_repair__pb2.RepairJobResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -766,6 +794,33 @@ class JobService:
             '/mintage.v1.JobService/VerifyJob',
             mintage_dot_v1_dot_verification__pb2.VerifyJobRequest.SerializeToString,
             mintage_dot_v1_dot_verification__pb2.VerifyJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RepairJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/mintage.v1.JobService/RepairJob',
+            mintage_dot_v1_dot_repair__pb2.RepairJobRequest.SerializeToString,
+            mintage_dot_v1_dot_repair__pb2.RepairJobResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from grpc import aio as _aio
 from mintage.v1 import jobs_pb2 as _jobs_pb2
+from mintage.v1 import repair_pb2 as _repair_pb2
 from mintage.v1 import verification_pb2 as _verification_pb2
 import abc as _abc_1
 import grpc as _grpc
@@ -137,6 +138,19 @@ class JobServiceStub:
     or, where samples are to be recomputed, if it is not a sample job, its model is not loaded with the digest that
     made the job, or the model runs on another device class or torch version, for which equal bytes are not promised.
     """
+    RepairJob: _grpc.UnaryStreamMultiCallable[_repair_pb2.RepairJobRequest, _repair_pb2.RepairJobResponse]
+    """Repairs a finished job: verifies it, then has exactly what is damaged or missing made again: shards, markers, the
+    manifest and the other files of the whole job, the plan. A shard is replaced only by the bytes that were recorded
+    when it was committed. Failed shards get fresh attempts, as in RetryFailedShards. Streams findings and progress, and
+    last the outcome. While there is something to do the job runs again; that goes on if the call ends, and another
+    call follows it. A job that is whole is not changed.
+
+    Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it is unfinished and not being repaired or
+    retried, or was cancelled, or, where a shard must be computed, if its model is not loaded with the digest that made
+    the job or runs on another device class or torch version, or (reason ENCODER_CHANGED) the server has another
+    encoder of images than the plan; ALREADY_EXISTS if its folder belongs to another job by now, RESOURCE_EXHAUSTED
+    (reason NO_SPACE) if the disk is full. Then nothing has changed.
+    """
 
 @_typing.type_check_only
 class JobServiceAsyncStub(JobServiceStub):
@@ -245,6 +259,19 @@ class JobServiceAsyncStub(JobServiceStub):
     Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it is unfinished or is retried meanwhile,
     or, where samples are to be recomputed, if it is not a sample job, its model is not loaded with the digest that
     made the job, or the model runs on another device class or torch version, for which equal bytes are not promised.
+    """
+    RepairJob: _aio.UnaryStreamMultiCallable[_repair_pb2.RepairJobRequest, _repair_pb2.RepairJobResponse]  # type: ignore[assignment]
+    """Repairs a finished job: verifies it, then has exactly what is damaged or missing made again: shards, markers, the
+    manifest and the other files of the whole job, the plan. A shard is replaced only by the bytes that were recorded
+    when it was committed. Failed shards get fresh attempts, as in RetryFailedShards. Streams findings and progress, and
+    last the outcome. While there is something to do the job runs again; that goes on if the call ends, and another
+    call follows it. A job that is whole is not changed.
+
+    Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it is unfinished and not being repaired or
+    retried, or was cancelled, or, where a shard must be computed, if its model is not loaded with the digest that made
+    the job or runs on another device class or torch version, or (reason ENCODER_CHANGED) the server has another
+    encoder of images than the plan; ALREADY_EXISTS if its folder belongs to another job by now, RESOURCE_EXHAUSTED
+    (reason NO_SPACE) if the disk is full. Then nothing has changed.
     """
 
 class JobServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -441,6 +468,25 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it is unfinished or is retried meanwhile,
         or, where samples are to be recomputed, if it is not a sample job, its model is not loaded with the digest that
         made the job, or the model runs on another device class or torch version, for which equal bytes are not promised.
+        """
+
+    @_abc_1.abstractmethod
+    def RepairJob(
+        self,
+        request: _repair_pb2.RepairJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_repair_pb2.RepairJobResponse], _abc.AsyncIterator[_repair_pb2.RepairJobResponse]]:
+        """Repairs a finished job: verifies it, then has exactly what is damaged or missing made again: shards, markers, the
+        manifest and the other files of the whole job, the plan. A shard is replaced only by the bytes that were recorded
+        when it was committed. Failed shards get fresh attempts, as in RetryFailedShards. Streams findings and progress, and
+        last the outcome. While there is something to do the job runs again; that goes on if the call ends, and another
+        call follows it. A job that is whole is not changed.
+
+        Fails with NOT_FOUND if the job does not exist, FAILED_PRECONDITION if it is unfinished and not being repaired or
+        retried, or was cancelled, or, where a shard must be computed, if its model is not loaded with the digest that made
+        the job or runs on another device class or torch version, or (reason ENCODER_CHANGED) the server has another
+        encoder of images than the plan; ALREADY_EXISTS if its folder belongs to another job by now, RESOURCE_EXHAUSTED
+        (reason NO_SPACE) if the disk is full. Then nothing has changed.
         """
 
 def add_JobServiceServicer_to_server(servicer: JobServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

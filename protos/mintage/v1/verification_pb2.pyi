@@ -140,8 +140,8 @@ class Finding(_message.Message):
         shards, is missing or is not a regular file.
         """
         KIND_WRONG_DIGEST: Finding._Kind.ValueType  # 2
-        """A shard's file has other bytes than were committed, a shard that is a folder holds anything else, or a file that
-        the manifest lists beside the shards was changed.
+        """A shard's file has other bytes than were committed, or a file that the manifest lists beside the shards, or the
+        list of digests, was changed.
         """
         KIND_WRONG_MARKER: Finding._Kind.ValueType  # 3
         """A shard's marker is missing or damaged, or differs from what was committed."""
@@ -149,6 +149,8 @@ class Finding(_message.Message):
         """The model now makes another image than the one in the shard, or the shard lacks it."""
         KIND_WRONG_MANIFEST: Finding._Kind.ValueType  # 5
         """The manifest or the plan beside it is missing or damaged, or differs from the ledger."""
+        KIND_STRANGE_FILE: Finding._Kind.ValueType  # 6
+        """The folder of a shard holds a file that is not one of its images. Nothing removes it: it may be somebody's."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """What is wrong."""
@@ -160,8 +162,8 @@ class Finding(_message.Message):
     shards, is missing or is not a regular file.
     """
     KIND_WRONG_DIGEST: Finding.Kind.ValueType  # 2
-    """A shard's file has other bytes than were committed, a shard that is a folder holds anything else, or a file that
-    the manifest lists beside the shards was changed.
+    """A shard's file has other bytes than were committed, or a file that the manifest lists beside the shards, or the
+    list of digests, was changed.
     """
     KIND_WRONG_MARKER: Finding.Kind.ValueType  # 3
     """A shard's marker is missing or damaged, or differs from what was committed."""
@@ -169,6 +171,8 @@ class Finding(_message.Message):
     """The model now makes another image than the one in the shard, or the shard lacks it."""
     KIND_WRONG_MANIFEST: Finding.Kind.ValueType  # 5
     """The manifest or the plan beside it is missing or damaged, or differs from the ledger."""
+    KIND_STRANGE_FILE: Finding.Kind.ValueType  # 6
+    """The folder of a shard holds a file that is not one of its images. Nothing removes it: it may be somebody's."""
 
     KIND_FIELD_NUMBER: _builtins.int
     SHARD_FIELD_NUMBER: _builtins.int
@@ -176,6 +180,7 @@ class Finding(_message.Message):
     EXPECTED_FIELD_NUMBER: _builtins.int
     FOUND_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
+    FILE_NAME_FIELD_NUMBER: _builtins.int
     kind: Global___Finding.Kind.ValueType
     """What is wrong."""
     shard: _builtins.int
@@ -188,6 +193,8 @@ class Finding(_message.Message):
     """What was found, in the same form; empty if there is nothing."""
     detail: _builtins.str
     """An explanation for people."""
+    file_name: _builtins.str
+    """Name of the file below the job's folder, or of the folder of a shard that is one."""
     def __init__(
         self,
         *,
@@ -197,10 +204,11 @@ class Finding(_message.Message):
         expected: _builtins.str = ...,
         found: _builtins.str = ...,
         detail: _builtins.str = ...,
+        file_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "_shard", b"_shard", "index", b"index", "shard", b"shard"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "_shard", b"_shard", "detail", b"detail", "expected", b"expected", "found", b"found", "index", b"index", "kind", b"kind", "shard", b"shard"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "_shard", b"_shard", "detail", b"detail", "expected", b"expected", "file_name", b"file_name", "found", b"found", "index", b"index", "kind", b"kind", "shard", b"shard"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__index: _TypeAlias = _typing.Literal["index"]  # noqa: Y015
     _WhichOneofArgType__index: _TypeAlias = _typing.Literal["_index", b"_index"]  # noqa: Y015

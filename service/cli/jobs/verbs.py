@@ -24,7 +24,7 @@ from service.cli.console import (
     table,
 )
 from service.cli.formula_options import ClassOption, LatentOption
-from service.cli.jobs import control, download, files, progress, score, verify
+from service.cli.jobs import control, download, files, progress, repair, score, verify
 from service.cli.jobs.control import JobArgument, WaitOption
 from service.cli.jobs.options import (
     DryRunOption,
@@ -199,4 +199,5 @@ def register(app: typer.Typer) -> None:
     download.register(jobs)
     score.register(jobs)
     verify.register(jobs)
+    repair.register(jobs)
     app.add_typer(jobs)

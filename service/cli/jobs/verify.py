@@ -1,6 +1,7 @@
 """`mintage jobs verify JOB`: hash every shard of a finished job, and recompute some of its images.
 
 mintage jobs verify 01kat7x2m9q3zc5d
+mintage jobs verify 01kat7x2m9q3zc5d --repair                    # makes what is damaged or missing again
 mintage jobs verify 01kat7x2m9q3zc5d --recompute 20 --seed 1      # needs the model; exit status 1 if anything is wrong
 """
 
@@ -23,10 +24,12 @@ from service.cli.console import (
     friendly_errors,
 )
 from service.cli.jobs.control import JobArgument
+from service.cli.jobs.repair import repair_job
+from service.cli.jobs.texts import finding_text, progress_text
 from service.cli.json_lines import print_json
 
 if TYPE_CHECKING:
-    from mintage.v1.verification_pb2 import Finding, Verdict, VerificationProgress, VerifyJobResponse
+    from mintage.v1.verification_pb2 import Verdict, VerifyJobResponse
 
 
 def verify(
@@ -39,6 +42,7 @@ def verify(
         ),
     ] = 0,
     seed: Annotated[int, typer.Option(min=0, max=2**64 - 1, help="Seed that draws these samples.")] = 0,
+    repair: Annotated[bool, typer.Option("--repair", help="Make what is damaged or missing again.")] = False,
     api: ApiOption = DEFAULT_API,
     as_json: JsonLinesOption = False,
 ) -> None:
@@ -47,14 +51,17 @@ def verify(
     --json prints one object per line, the last one with the verdict.
 
     Example: mintage jobs verify 01kat7x2m9q3zc5d --recompute 20
+    Example: mintage jobs verify 01kat7x2m9q3zc5d --repair
     """
     with friendly_errors(), connect(api) as client:
         parts = client.verify(job, recompute=recompute, seed=seed)
         verdict = last_of(_json_lines(parts) if as_json else _with_bar(parts))
-    if not as_json:
-        typer.echo(f"jobs/{job.removeprefix('jobs/')} {verdict_text(verdict)}")
-    if not verdict.sound:
-        raise typer.Exit(FAILED)
+        if not as_json:
+            typer.echo(f"jobs/{job.removeprefix('jobs/')} {verdict_text(verdict)}")
+        if not verdict.sound and repair:
+            repair_job(client, job, as_json=as_json)
+        elif not verdict.sound:
+            raise typer.Exit(FAILED)
 
 
 def register(jobs: typer.Typer) -> None:
@@ -70,18 +77,6 @@ def last_of(parts: Iterable[VerifyJobResponse]) -> Verdict:
     fail("the server ended without a verdict", FAILED)
 
 
-def finding_text(finding: Finding) -> str:
-    """A finding as one line: what is wrong, where, and what was expected."""
-    from mintage.v1 import verification_pb2
-
-    kind = verification_pb2.Finding.Kind.Name(finding.kind).removeprefix("KIND_")
-    where = [f"shard {finding.shard}"] if finding.HasField("shard") else []
-    where += [f"image {finding.index}"] if finding.HasField("index") else []
-    digests = [f"expected {finding.expected}"] if finding.expected else []
-    digests += [f"found {finding.found}"] if finding.found else []
-    return ": ".join([kind, *([", ".join(where)] if where else []), "; ".join([finding.detail, *digests])])
-
-
 def verdict_text(verdict: Verdict) -> str:
     """The verdict in words."""
     said = [progress_text(verdict.progress)]
@@ -89,14 +84,6 @@ def verdict_text(verdict: Verdict) -> str:
         said += [f"root digest {verdict.root_digest}"] if verdict.root_digest else []
         return f"is sound: {', '.join(said)}"
     return f"is not sound: {verdict.findings:,} finding{'s' if verdict.findings > 1 else ''}, {said[0]}"
-
-
-def progress_text(progress: VerificationProgress) -> str:
-    """The progress in words."""
-    text = f"{progress.shards_checked:,}/{progress.shards_total:,} shards hashed"
-    if not progress.samples_total:
-        return text
-    return f"{text}, {progress.samples_recomputed:,}/{progress.samples_total:,} samples recomputed"
 
 
 def _json_lines(parts: Iterable[VerifyJobResponse]) -> Iterator[VerifyJobResponse]:

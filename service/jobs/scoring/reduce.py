@@ -16,6 +16,7 @@ from service.jobs.scoring.chunks import Chunk, chunks, count_readable
 from service.jobs.scoring.comparison import compared
 from service.jobs.scoring.report.summary import Summary
 from service.jobs.scoring.statistics import StatisticsSums
+from service.jobs.shards.formats.layout import replaced
 from service.jobs.shards.formats.scores import source_stats
 from service.jobs.shards.marker import Marker
 from service.jobs.shards.root import root_digest
@@ -59,8 +60,9 @@ def reduce(store: Store, output: Output, plan: Plan, markers: Sequence[Marker]) 
             **_unreadable(plan, images, table.unreadable),
             **({"comparison": compared(store, plan, sums.statistics())} if sums is not None else {}),
         }
-    output.put(SCORE_FILE, canonical_json(result))
-    return read(output) or result, summary
+    data = canonical_json(result)
+    replaced(output, SCORE_FILE, [data])
+    return dict(json.loads(data)), summary
 
 
 def read(output: Output) -> dict[str, Any] | None:

@@ -15,17 +15,18 @@ from service.jobs.ledger.views import JobView
 from service.jobs.manifest import MANIFEST_FILE, Manifest, read_manifest
 from service.jobs.plan import PLAN_FILE, Plan
 from service.jobs.shards.formats.choice import layout_of
-from service.jobs.shards.formats.folder import StrangeFileError
+from service.jobs.shards.formats.folder import ChangedFileError, StrangeFileError
 from service.jobs.shards.marker import is_about, marker_name, read_marker
 from service.jobs.shards.publish import data_name
 from service.jobs.storage.output import Output, OutputError
+from service.jobs.sums import SUMS_FILE, sums
 
-Kind = Literal["MISSING", "WRONG_DIGEST", "WRONG_MARKER", "WRONG_IMAGE", "WRONG_MANIFEST"]
+Kind = Literal["MISSING", "WRONG_DIGEST", "WRONG_MARKER", "WRONG_IMAGE", "WRONG_MANIFEST", "STRANGE_FILE"]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that is not as committed; without a shard it is about the whole job."""
+    """Something that is not as committed; without a shard it is about the whole job. `name` is of a file or folder."""
 
     kind: Kind
     shard: int | None = None
@@ -33,6 +34,7 @@ class Finding:
     found: str = ""
     detail: str = ""
     index: int | None = None
+    name: str = ""
 
 
 def manifest_or_finding(output: Output) -> Manifest | Finding:
@@ -65,14 +67,15 @@ def manifest_findings(view: JobView, manifest: Manifest) -> Iterator[Finding]:
     }
     for name, (expected, found) in facts.items():
         if expected != found:
-            yield Finding("WRONG_MANIFEST", None, expected, found, f"{MANIFEST_FILE} has another {name}")
+            yield Finding(
+                "WRONG_MANIFEST", None, expected, found, f"{MANIFEST_FILE} has another {name}", name=MANIFEST_FILE
+            )
     for before, listed in zip([None, *manifest.shards], manifest.shards, strict=False):
         span = plan.span(listed.shard)
         inside = listed.shard < plan.shards and (listed.first_index, listed.count) == (span.start, len(span))
         if not inside or (before and before.shard >= listed.shard):
-            yield Finding(
-                "WRONG_MANIFEST", listed.shard, detail=f"{MANIFEST_FILE} lists samples that no shard has there"
-            )
+            detail = f"{MANIFEST_FILE} lists samples that no shard has there"
+            yield Finding("WRONG_MANIFEST", listed.shard, detail=detail, name=MANIFEST_FILE)
 
 
 def damaged_shards(output: Output, plan: Plan, committed: Mapping[int, str], *, hashed: bool) -> list[Finding]:
@@ -94,10 +97,10 @@ def size_findings(output: Output, plan: Plan, shard: int, expected: str) -> Iter
     try:
         size = layout_of(plan).size(output, shard)
     except (OSError, OutputError) as error:
-        yield Finding("MISSING", shard, expected, detail=f"{name} cannot be read: {error}")
+        yield Finding("MISSING", shard, expected, detail=f"{name} cannot be read: {error}", name=name)
         return
     if size is None:
-        yield Finding("MISSING", shard, expected, detail=f"{name} is missing, or not all of it is there")
+        yield Finding("MISSING", shard, expected, detail=f"{name} is missing, or not all of it is there", name=name)
         return
     yield from _marker_findings(output, plan, shard, expected, size)
 
@@ -109,13 +112,15 @@ def shard_findings(output: Output, plan: Plan, shard: int, expected: str) -> Ite
         found, bytes_found = layout_of(plan).digest(output, shard)
         size = bytes_found if found == expected else None
         if found != expected:
-            yield Finding("WRONG_DIGEST", shard, expected, found, f"{name} was changed")
+            yield Finding("WRONG_DIGEST", shard, expected, found, f"{name} was changed", name=name)
     except FileNotFoundError as error:
-        yield Finding("MISSING", shard, expected, detail=f"{error.filename or name} is missing")
+        yield Finding("MISSING", shard, expected, detail=f"{error.filename or name} is missing", name=name)
     except StrangeFileError as error:
-        yield Finding("WRONG_DIGEST", shard, expected, detail=str(error))
+        yield Finding("STRANGE_FILE", shard, expected, detail=str(error), name=name)
+    except ChangedFileError as error:
+        yield Finding("WRONG_DIGEST", shard, expected, detail=str(error), name=name)
     except (OSError, OutputError) as error:
-        yield Finding("MISSING", shard, expected, detail=f"{name} cannot be read: {error}")
+        yield Finding("MISSING", shard, expected, detail=f"{name} cannot be read: {error}", name=name)
     yield from _marker_findings(output, plan, shard, expected, size)
 
 
@@ -125,11 +130,24 @@ def file_findings(output: Output, name: str, expected: str) -> Iterator[Finding]
         with output.open(name) as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
         if found != expected:
-            yield Finding("WRONG_DIGEST", None, expected, found, f"{name} was changed")
+            yield Finding("WRONG_DIGEST", None, expected, found, f"{name} was changed", name=name)
     except FileNotFoundError:
-        yield Finding("MISSING", None, expected, detail=f"{name} is missing")
+        yield Finding("MISSING", None, expected, detail=f"{name} is missing", name=name)
     except (OSError, OutputError) as error:
-        yield Finding("MISSING", None, expected, detail=f"{name} cannot be read: {error}")
+        yield Finding("MISSING", None, expected, detail=f"{name} cannot be read: {error}", name=name)
+
+
+def sums_findings(output: Output, plan: Plan, manifest: Manifest) -> Iterator[Finding]:
+    """Compare `SHA256SUMS` of a job whose other files are sound with what it must say."""
+    try:
+        with output.open(SUMS_FILE) as file:
+            same = all(file.readline() == line for line in sums(output, plan, manifest)) and not file.read(1)
+        if not same:
+            yield Finding("WRONG_DIGEST", detail=f"{SUMS_FILE} was changed", name=SUMS_FILE)
+    except FileNotFoundError:
+        yield Finding("MISSING", detail=f"{SUMS_FILE} is missing", name=SUMS_FILE)
+    except (OSError, OutputError) as error:
+        yield Finding("MISSING", detail=f"{SUMS_FILE} cannot be read: {error}", name=SUMS_FILE)
 
 
 def _marker_findings(output: Output, plan: Plan, shard: int, expected: str, size: int | None) -> Iterator[Finding]:
@@ -138,17 +156,19 @@ def _marker_findings(output: Output, plan: Plan, shard: int, expected: str, size
     try:
         marker = read_marker(output, shard)
     except (OSError, OutputError) as error:
-        yield Finding("WRONG_MARKER", shard, expected, detail=str(error))
+        yield Finding("WRONG_MARKER", shard, expected, detail=str(error), name=name)
         return
     if marker is None:
-        yield Finding("WRONG_MARKER", shard, expected, detail=f"{name} is missing")
+        yield Finding("WRONG_MARKER", shard, expected, detail=f"{name} is missing", name=name)
     elif marker.digest != expected:
-        yield Finding("WRONG_MARKER", shard, expected, marker.digest, f"{name} has another digest")
+        yield Finding("WRONG_MARKER", shard, expected, marker.digest, f"{name} has another digest", name=name)
     elif not is_about(marker, plan, shard):
-        yield Finding("WRONG_MARKER", shard, detail=f"{name} is about another shard or another plan")
+        yield Finding("WRONG_MARKER", shard, detail=f"{name} is about another shard or another plan", name=name)
     elif size is not None and marker.bytes != size:
-        yield Finding("WRONG_MARKER", shard, str(size), str(marker.bytes), f"{name} has another size in bytes")
+        yield Finding(
+            "WRONG_MARKER", shard, str(size), str(marker.bytes), f"{name} has another size in bytes", name=name
+        )
 
 
 def _wrong_manifest(detail: str) -> Finding:
-    return Finding("WRONG_MANIFEST", detail=detail)
+    return Finding("WRONG_MANIFEST", detail=detail, name=detail.partition(" ")[0])

@@ -127,11 +127,20 @@ def find_model(registry: Registry, plan: Plan) -> ModelRecord:
         raise FailedPrecondition(
             f"jobs/{plan.job} is no sample job: it has no images to recompute", reason="WRONG_JOB_KIND"
         )
+    return planned_model(registry, plan)
+
+
+def planned_model(registry: Registry, plan: Plan) -> ModelRecord:
+    """Return the model of a job's plan.
+
+    Raises:
+        FailedPrecondition: if exactly this model is not loaded on the same kind of device.
+    """
     name, wanted = f"models/{plan.model}", plan.model_digest
     try:
-        record = registry.find(plan.model, "generator")
+        record = registry.find(plan.model)
     except NotFound:
-        text = f"{name} is not loaded; load the archive {wanted}, or verify without --recompute"
+        text = f"{name} is not loaded; load the archive {wanted}, without which nothing is computed again"
         raise FailedPrecondition(text, reason="MODEL_NOT_LOADED") from None
     if record.digest != wanted:
         text = f"{name} is now {record.digest}, but the job was made with {wanted}; load that archive"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Container, Iterator
 from dataclasses import dataclass
 
 from service.errors import FailedPrecondition
@@ -23,6 +23,7 @@ from service.jobs.verification.findings import (
     manifest_or_finding,
     plan_findings,
     shard_findings,
+    sums_findings,
 )
 from service.jobs.verification.recompute import Recomputation
 
@@ -48,6 +49,7 @@ class Verification:
         view: The job as it was when this began.
         recomputation: Recomputes samples; None recomputes none.
         slots: Bounds how many verifications hash at a time, so that threads are left for other calls.
+        shards: Which shards are hashed; None hashes all.
 
     Raises:
         FailedPrecondition: if the job is unfinished.
@@ -61,16 +63,18 @@ class Verification:
         *,
         recomputation: Recomputation | None,
         slots: asyncio.Semaphore,
+        shards: Container[int] | None = None,
     ) -> None:
         if not view.terminal:
             text = f"jobs/{view.plan.job} is {view.state}; only a finished job can be verified"
             raise FailedPrecondition(text, reason="WRONG_JOB_STATE", metadata={"state": view.state})
         self.progress = Progress()
         self._ledger, self._view, self._plan = ledger, view, view.plan
-        self._recomputation, self._slots = recomputation, slots
+        self._recomputation, self._slots, self._only = recomputation, slots, shards
         self._output = store.output(view.plan.prefix, existing=True)
         self._listed: dict[int, str] | None = None
         self._files: dict[str, str] = {}
+        self._manifest: Manifest | None = None
         self._committed: list[int] = []
 
     async def run(self) -> AsyncIterator[list[Finding]]:
@@ -80,10 +84,23 @@ class Verification:
             FailedPrecondition: if the job was retried meanwhile.
             NotFound: if it was deleted meanwhile.
         """
+        sound = True
+        async for findings in self._files_and_root():
+            sound = sound and not findings
+            yield findings
+        if sound and self._manifest is not None:
+            yield await asyncio.to_thread(self._check_sums, self._manifest)
+        async for findings in self._recompute_samples():
+            yield findings
+        await self._check_unchanged()
+
+    async def _files_and_root(self) -> AsyncIterator[list[Finding]]:
         yield await asyncio.to_thread(self._begin)
         root = hashlib.sha256()
         async for shard, digest in self._shards():
             root.update(digest.encode() + b"\n")
+            if self._only is not None and shard not in self._only:
+                continue
             async with self._slots:
                 found = await asyncio.to_thread(self._check, shard, digest)
             yield found
@@ -93,9 +110,6 @@ class Verification:
             async with self._slots:
                 found = await asyncio.to_thread(self._check_file, name, digest)
             yield found
-        async for findings in self._recompute_samples():
-            yield findings
-        await self._check_unchanged()
 
     def _begin(self) -> list[Finding]:
         """Read the plan and the manifest."""
@@ -103,7 +117,7 @@ class Verification:
         found = list(plan_findings(self._output, self._plan))
         if isinstance(manifest, Manifest):
             found += manifest_findings(self._view, manifest)
-            self._listed = manifest.digests
+            self._manifest, self._listed = manifest, manifest.digests
             self._files = manifest.files
         else:
             found.append(manifest)
@@ -115,7 +129,7 @@ class Verification:
         listed = self._listed or {}
         for first in range(0, self._plan.shards, PAGE):
             for shard in await self._ledger.shards(self._plan.job, first=first, limit=PAGE):
-                digest = shard.digest if shard.state == "DONE" else listed.get(shard.index, "")
+                digest = (shard.digest if shard.state == "DONE" else shard.recorded) or listed.get(shard.index, "")
                 if digest:
                     self._committed.append(shard.index)
                     yield shard.index, digest
@@ -131,6 +145,9 @@ class Verification:
 
     def _check_file(self, name: str, digest: str) -> list[Finding]:
         return list(file_findings(self._output, name, digest))
+
+    def _check_sums(self, manifest: Manifest) -> list[Finding]:
+        return list(sums_findings(self._output, self._plan, manifest))
 
     @property
     def _signed(self) -> bool:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from mintage.v1 import jobs_pb2, jobs_pb2_grpc, verification_pb2
+from mintage.v1 import jobs_pb2, jobs_pb2_grpc, repair_pb2, verification_pb2
 from redis.asyncio import Redis
 
 from service.api.servicers.jobs.control import JobControl
 from service.api.servicers.jobs.creation import JobCreation
 from service.api.servicers.jobs.files import JobFiles
 from service.api.servicers.jobs.listing import JobListing
+from service.api.servicers.jobs.repair import JobRepair
 from service.api.servicers.jobs.verification import JobVerification
 from service.api.servicers.jobs.watch import JobWatch
 from service.jobs.ledger.ledger import Ledger
@@ -31,6 +32,7 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
         self._watch = JobWatch(ledger, store)
         self._control = JobControl(ledger, store, settings.inputs)
         self._files = JobFiles(ledger, store)
+        self._repair = JobRepair(ledger, store, registry, settings.inputs)
         self._verification = JobVerification(
             ledger,
             store,
@@ -109,3 +111,9 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
     ) -> AsyncIterator[verification_pb2.VerifyJobResponse]:
         """Verify a finished job."""
         return self._verification.verify(request)
+
+    def RepairJob(
+        self, request: repair_pb2.RepairJobRequest, context: Any
+    ) -> AsyncIterator[repair_pb2.RepairJobResponse]:
+        """Repair a finished job."""
+        return self._repair.repair(request)

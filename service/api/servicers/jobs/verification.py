@@ -66,14 +66,14 @@ class JobVerification:
             async for findings in steps:
                 count += len(findings)
                 for finding in findings:
-                    yield verification_pb2.VerifyJobResponse(finding=_finding(finding))
+                    yield verification_pb2.VerifyJobResponse(finding=finding_message(finding))
                 if time.monotonic() >= shown_at + PROGRESS_S:
                     shown_at = time.monotonic()
-                    yield verification_pb2.VerifyJobResponse(progress=_progress(verification.progress))
+                    yield verification_pb2.VerifyJobResponse(progress=progress_message(verification.progress))
         verdict = verification_pb2.Verdict(
             sound=count == 0,
             findings=count,
-            progress=_progress(verification.progress),
+            progress=progress_message(verification.progress),
             root_digest=view.root_digest,
         )
         yield verification_pb2.VerifyJobResponse(verdict=verdict)
@@ -99,7 +99,8 @@ def _checked(request: verification_pb2.VerifyJobRequest) -> str:
     return job
 
 
-def _finding(finding: Finding) -> verification_pb2.Finding:
+def finding_message(finding: Finding) -> verification_pb2.Finding:
+    """Show a finding."""
     return verification_pb2.Finding(
         kind=verification_pb2.Finding.Kind.Value(f"KIND_{finding.kind}"),
         shard=finding.shard,
@@ -107,10 +108,12 @@ def _finding(finding: Finding) -> verification_pb2.Finding:
         expected=finding.expected,
         found=finding.found,
         detail=finding.detail,
+        file_name=finding.name,
     )
 
 
-def _progress(progress: Progress) -> verification_pb2.VerificationProgress:
+def progress_message(progress: Progress) -> verification_pb2.VerificationProgress:
+    """Show progress."""
     return verification_pb2.VerificationProgress(
         shards_checked=progress.shards_checked,
         shards_total=progress.shards_total,

@@ -43,7 +43,11 @@ images = load_dataset("path/of/this/folder", split="train")
 
 
 class StrangeFileError(OutputError):
-    """Raised when a shard's folder holds a file that is not one of its images, or is not what its digest says."""
+    """Raised when a shard's folder holds a file that is not one of its images."""
+
+
+class ChangedFileError(OutputError):
+    """Raised when a file of a shard's folder is not what its digest says."""
 
 
 class FolderLayout(ImageLayout):
@@ -68,7 +72,8 @@ class FolderLayout(ImageLayout):
 
         Raises:
             FileNotFoundError: if any of the images is missing.
-            StrangeFileError: if there is anything else, or one was changed.
+            StrangeFileError: if there is anything else.
+            ChangedFileError: if one was changed.
         """
         self._check_names(output, shard)
         with _Joined(self._tar(output, shard)) as stream:
@@ -79,7 +84,8 @@ class FolderLayout(ImageLayout):
 
         Raises:
             FileNotFoundError: if any is missing.
-            StrangeFileError: if there is anything else, or one was changed.
+            StrangeFileError: if there is anything else.
+            ChangedFileError: if one was changed.
         """
         self._check_names(output, shard)
         size, sums = 0, b""
@@ -162,7 +168,7 @@ class FolderLayout(ImageLayout):
         for number, name in enumerate(self._names(shard)[:-1]):
             data = self._read(output, shard, name)
             if sums[number * LINE : (number + 1) * LINE] != line(name, data):
-                raise StrangeFileError(f"{self.name(shard)}/{name} was changed: {SUMS_FILE} beside it says otherwise")
+                raise ChangedFileError(f"{self.name(shard)}/{name} was changed: {SUMS_FILE} beside it says otherwise")
             yield name, data
         yield SUMS_FILE, sums
 
