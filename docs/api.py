@@ -15,7 +15,17 @@ from grpc_tools import protoc
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "api.md"
 START, END = "<!-- reference -->\n", "<!-- /reference -->\n"
-FIRST = ("generation", "latents", "classification", "explanation", "neurons", "jobs", "verification", "models")
+FIRST = (
+    "generation",
+    "latents",
+    "classification",
+    "explanation",
+    "neurons",
+    "jobs",
+    "verification",
+    "repair",
+    "models",
+)
 SERVICE, MESSAGE, ENUM = 6, 4, 5  # field numbers of FileDescriptorProto: how its comments say where they belong
 METHOD, FIELD, NESTED_MESSAGE, NESTED_ENUM, VALUE = 2, 2, 3, 4, 2
 
