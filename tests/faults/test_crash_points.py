@@ -97,11 +97,11 @@ def test_a_request_whose_server_dies_at_any_step_is_one_job_when_it_is_made_agai
             api = engine.start_api()
             assert client.create_sample_job("digits", 12, shard_size=4, request_id=point) == asked.result(60)
         assert engine.crashes() == []
+        engine.start_all()
         jobs = list(client.jobs())
         plans = [json.loads(plan.read_bytes()) for plan in Path(engine.settings.outputs).rglob("plan.json")]
         assert sorted(plan["request_id"] for plan in plans) == sorted(points)
         assert {job.name for job in jobs} == {f"jobs/{plan['job']}" for plan in plans}
-        engine.start_all()
         for job in jobs:
             assert samples(engine.wait_for(job.name)) == list(range(12))
             assert not list(Path(job.output_uri).glob(".tmp/*"))

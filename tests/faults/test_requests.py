@@ -29,6 +29,7 @@ def test_a_hundred_same_requests_at_once_to_two_apis_are_one_job(engine: Engine)
     addresses = [engine.settings.api_address, f"127.0.0.1:{free_port()}"]
     engine.start_api()
     second = engine.start("api", MINTAGE_API_ADDRESS=addresses[1])
+    engine.start("dispatcher")  # which notes that all jobs are indexed, so that they are listed
 
     async def ask(client: AsyncClient, count: int) -> jobs_pb2.Job | AlreadyExists:
         try:
