@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
 import pytest
 import typer
+from mintage.v1.models_pb2 import Archive, Model
 from typer.testing import CliRunner
 
 from service.cli.training import pack
@@ -107,3 +109,48 @@ def test_an_autoencoder_in_bfloat16_is_refused_in_a_line(tmp_path: Path) -> None
     result = CliRunner().invoke(APP, [str(tiny_autoencoder(tmp_path / "mind")), "--precision", "bfloat16"])
     assert result.exit_code != 0
     assert "an autoencoder or a discriminator is computed in float32" in " ".join(result.output.split())
+
+
+def test_a_name_that_is_not_the_folders_own_is_said(run: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "My Run_1"
+    shutil.copytree(run, odd)
+    result = CliRunner().invoke(APP, [str(odd), "--kind", "generator", "-o", str(tmp_path)])
+    assert "my-run-1-generator.mar" in result.stdout
+    assert result.stderr == "mintage: the archives are called my-run-1-*.mar; --name chooses another name\n"
+
+
+class Server:
+    """Takes archives, and loads them at once."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, ...]] = []
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def push_archive(self, file: Path, *, name: str, replace: bool) -> Archive:
+        """Take an archive."""
+        assert replace and not name
+        self.calls.append(("push", file.name))
+        return Archive(name=file.name)
+
+    def begin_load(self, name: str, archive: str) -> None:
+        """Begin to load an archive."""
+        self.calls.append(("load", name, archive))
+
+    def watch_model(self, name: str) -> list[Model]:
+        """Tell that it is ready."""
+        return [Model(name=f"models/{name}", state=Model.STATE_READY)]
+
+
+def test_with_load_the_archives_go_to_the_running_server(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Server()
+    monkeypatch.setattr("service.cli.training.pack.connect", lambda _: server)
+    options = ["--kind", "generator", "--name", "digits", "-o", str(tmp_path), "--load", "--json"]
+    packed = json.loads(CliRunner().invoke(APP, [str(run), *options]).stdout)
+    assert packed["model"] == "models/digits-generator"
+    assert server.calls == [("push", "digits-generator.mar"), ("load", "digits-generator", "digits-generator.mar")]
