@@ -1,6 +1,7 @@
 #!/bin/sh
 # The one way in: makes .venv from the lock files when it is stale, then runs the command line.
 #   ./mint demo    the whole line, once        ./mint test    every check and test        ./mint --help    the rest
+#   ./mint extra tensorboard    adds what only some people need, from its lock file
 # PYTHON=... chooses the interpreter. A torch that it already has is used; otherwise pip fetches one, from wherever
 # your pip settings point (PIP_FIND_LINKS, PIP_EXTRA_INDEX_URL).
 set -eu
@@ -53,8 +54,14 @@ install() {
   echo "$(fingerprint "$1") $root" > "$venv/lock-$1"
 }
 
+extra=
+if [ "${1:-}" = extra ]; then
+  extra=$root/locks/${2:-}.txt
+  [ "${2:-}" = tensorboard ] || die "there is no extra '${2:-}'; ./mint extra tensorboard"
+fi
 [ "${1:-}" = test ] && lock=test || lock=all
 fresh "$lock" || install "$lock"
 PATH=$venv/bin:$PATH; export PATH
+[ -z "$extra" ] || exec "$venv/bin/python" -m pip install --disable-pip-version-check --require-hashes --requirement "$extra"
 if [ "$lock" = test ]; then shift; cd "$root"; exec "$venv/bin/python" -m tests "$@"; fi
 exec "$venv/bin/mintage" "$@"

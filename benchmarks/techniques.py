@@ -91,10 +91,11 @@ def measured(variant: str, seed: int, images: int, samples: int, runs: Path) -> 
     test = load("digits", "test")
     done = train(recipe, load("digits", "train"), run, test=test)
     sees = DigitFeatures.load(ROOT / "models" / "digit-features")
-    made = generate(run, count=samples, seed=seed, shape=sees.config.image_shape, report=lambda _: None)
+    made = generate(run, count=samples, seed=seed, report=lambda _: None)
     seen = sees(made.images)
     conditions = Conditions(extractor=sees.sha256, reference="digits test")
     scores = compare(sees(test.images).features, seen.features, seen.probabilities, seed=seed, conditions=conditions)
+    assert scores.classifier is not None
     return Row(
         variant,
         seed,

@@ -1,4 +1,4 @@
-"""Packs a run into an archive that TorchServe loads; equal runs give equal bytes.
+"""Packs a run into an archive that TorchServe loads; equal runs give equal bytes, however often they were interrupted.
 
 torch-model-archiver assembles the archive, which is then rewritten with sorted, uncompressed entries, one fixed time
 and no date in the manifest, so that its sha256 identifies the model wherever it was packed. It has no
@@ -30,7 +30,8 @@ from handlers.errors import ArchiveError, ModelError
 from training.errors import TrainingError
 from training.neurons.concepts import CONCEPTS_FILE
 from training.recipes import Kind
-from training.runs.checkpoint import CONFIG_FILE, Run, load_run, run_digest, served_weights
+from training.runs.card import portable_card
+from training.runs.checkpoint import Run, load_run, run_digest, served_weights
 
 MAX_MICRO_BATCH = 1024  # images; where rows are not free, a request for one image computes a whole micro-batch
 _MANIFEST = "MAR-INF/MANIFEST.json"
@@ -95,7 +96,7 @@ def _fill(content: Path, run: Path, kind: Kind, serving: Mapping[str, object]) -
     except TrainingError as error:
         raise ArchiveError(str(error)) from None
     save_file({name: tensor.contiguous() for name, tensor in weights.items()}, content / model.WEIGHTS_FILE)
-    (content / model.CONFIG_FILE).write_bytes((run / CONFIG_FILE).read_bytes())
+    (content / model.CONFIG_FILE).write_text(loaded.config.portable().to_json(), encoding="utf-8")
     serving = {**serving, "run_digest": run_digest(loaded)}
     (content / model.SERVING_FILE).write_text(json.dumps(serving), encoding="utf-8")
     (content / "card.md").write_text(_card(loaded), encoding="utf-8")
@@ -108,9 +109,11 @@ def _fill(content: Path, run: Path, kind: Kind, serving: Mapping[str, object]) -
 
 
 def _card(run: Run) -> str:
-    """Return the run's model card; an unfinished run may have none."""
+    """Return the run's model card without local paths and times; an unfinished run may have none."""
     path = run.path / "card.md"
-    return path.read_text(encoding="utf-8") if path.exists() else f"# {run.config.recipe}\n\nThis run has no card.\n"
+    if not path.exists():
+        return f"# {run.config.recipe}\n\nThis run has no card.\n"
+    return portable_card(path.read_text(encoding="utf-8"))
 
 
 def _archived(content: Path, kind: Kind, scratch: Path) -> Path:

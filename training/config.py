@@ -2,14 +2,42 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 
-from training.data import LabelledImages
-from training.errors import RecipeError, RunError
+from training.data import LabelledImages, Options, names_of
+from training.data.formats.hub import PREFIX as HUB
+from training.data.joined import BETWEEN
+from training.errors import DataError, RecipeError, RunError
 from training.recipes import RECIPES, LatentDistribution, Recipe, recipe_named
+
+FREE = {  # fields that do not change the weights
+    "max_seconds",
+    "report_images",
+    "checkpoint_images",
+    "checkpoint_seconds",
+    "sample_seconds",
+    "sharding",
+    "teacher",  # its name; its digest counts
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loading:
+    """How a run's images were loaded: from which sources, as they were named, and with which options."""
+
+    sources: tuple[str, ...]
+    options: Options = dataclasses.field(default_factory=Options)
+
+    @classmethod
+    def of(cls, data: LabelledImages) -> Loading:
+        """Describe images whose options are not known, but for what they tell themselves."""
+        return cls(sources=tuple(names_of(data.name)), options=Options(jpeg_quality=data.jpeg_quality))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +55,7 @@ class RunConfig:
     data_name: str = ""
     data_images: int = 0
     data_sha256: str = ""
-    jpeg_quality: int | None = None  # quality of the JPEG that every image went through, None without
+    loading: Loading = dataclasses.field(default_factory=lambda: Loading(sources=()))
     torch_version: str = torch.__version__
 
     @property
@@ -36,13 +64,18 @@ class RunConfig:
         return self.channels, self.height, self.width
 
     @property
+    def jpeg_quality(self) -> int | None:
+        """Quality of the JPEG that every image went through, None without."""
+        return self.loading.options.jpeg_quality
+
+    @property
     def condition_classes(self) -> int:
         """K if the networks are conditioned on the class, else 0."""
         return len(self.classes) if self.settings.is_conditional else 0
 
     @classmethod
-    def of(cls, recipe: Recipe, data: LabelledImages) -> RunConfig:
-        """Describe a run of a recipe on training images."""
+    def of(cls, recipe: Recipe, data: LabelledImages, loading: Loading | None = None) -> RunConfig:
+        """Describe a run of a recipe on training images, and how they were loaded, if that is known."""
         height, width, channels = data.shape
         latent_size, latent_distribution = recipe.latent
         return cls(
@@ -57,7 +90,21 @@ class RunConfig:
             data_name=data.name,
             data_images=len(data),
             data_sha256=data.sha256(),
-            jpeg_quality=data.jpeg_quality,
+            loading=loading or Loading.of(data),
+        )
+
+    def portable(self) -> RunConfig:
+        """Return the configuration without what one machine or one start decided.
+
+        Paths lose their folders, and fields that change no weight have the published values.
+        """
+        published = recipe_named(self.recipe)
+        sources = tuple(_base_name(source) for source in self.loading.sources)
+        return dataclasses.replace(
+            self,
+            settings=self.settings.overridden({name: getattr(published, name) for name in _free(published)}),
+            data_name=BETWEEN.join(sources) if sources else _base_name(self.data_name),
+            loading=dataclasses.replace(self.loading, sources=sources),
         )
 
     def to_json(self) -> str:
@@ -72,7 +119,8 @@ class RunConfig:
                 "name": self.data_name,
                 "images": self.data_images,
                 "sha256": self.data_sha256,
-                "jpeg_quality": self.jpeg_quality,
+                "sources": list(self.loading.sources),
+                **dataclasses.asdict(self.loading.options),
             },
             "torch": self.torch_version,
         }
@@ -100,17 +148,36 @@ class RunConfig:
                 data_name=str(data["name"]),
                 data_images=int(data["images"]),
                 data_sha256=str(data["sha256"]),
-                jpeg_quality=_quality(data.get("jpeg_quality")),
+                loading=_loading(data),
                 torch_version=str(values["torch"]),
             )
-        except RecipeError as error:
+        except (RecipeError, DataError) as error:
             raise RunError(f"config.json: {error}") from None
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise RunError(f"config.json is damaged or from another version ({error!r})") from None
 
 
-def _quality(value: object) -> int | None:
-    return None if value is None else _whole(value, minimum=1)
+def _loading(data: dict[str, Any]) -> Loading:
+    """Read how images were loaded; configurations of earlier runs tell the quality alone."""
+    size, sources = data.get("size"), data.get("sources", names_of(data["name"]) if data["name"] else ())
+    options = Options(
+        size=None if size is None else (_whole(size[0], minimum=1), _whole(size[1], minimum=1)),
+        **{
+            name: None if data.get(name) is None else _whole(data[name], minimum=0)
+            for name in ("channels", "limit", "max_damaged", "jpeg_quality")
+        },
+    )
+    return Loading(sources=tuple(map(str, sources)), options=options)
+
+
+def _free(recipe: Recipe) -> list[str]:
+    """Return the fields of a recipe that do not change the weights."""
+    return [name for name in recipe.fields() if name in FREE]
+
+
+def _base_name(source: str) -> str:
+    """Return the last part of a path; a data set of the hub keeps its name."""
+    return source if source.startswith(HUB) else Path(source).name or source
 
 
 def _whole(value: object, *, minimum: int) -> int:

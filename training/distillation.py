@@ -18,6 +18,7 @@ from torch import nn
 
 from training.batches import to_tensor
 from training.compute.threads import resolved
+from training.config import Loading
 from training.data import LabelledImages, TaughtImages
 from training.distortions import distorted
 from training.errors import DataError, RunError
@@ -42,6 +43,7 @@ def distil(
     report: Callable[[Progress], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
     say: Say = lambda _: None,
+    loading: Loading | None = None,
     labelled: Callable[[int], None] = lambda _: None,
 ) -> Summary:
     """Let a teacher label images, and train a student on them in a run folder, or resume it there.
@@ -58,6 +60,7 @@ def distil(
         report: as in `training.loop.loop.train`.
         should_stop: as there.
         say: as there.
+        loading: as there.
         labelled: called with the number of views that the teacher has labelled since the last call.
 
     Raises:
@@ -79,7 +82,7 @@ def distil(
         jpeg_quality=data.jpeg_quality,
         targets=targets,
     )
-    return train(recipe, taught, run, test=test, report=report, should_stop=should_stop, say=say)
+    return train(recipe, taught, run, test=test, report=report, should_stop=should_stop, say=say, loading=loading)
 
 
 def _network(teacher: Run) -> nn.Module:

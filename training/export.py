@@ -18,17 +18,9 @@ from training.families import family_of
 from training.networks.dcgan import Discriminator
 from training.neurons.concepts import CONCEPTS_FILE, read_concepts
 from training.recipes import Kind
-from training.runs.card import CARD_FILE
-from training.runs.checkpoint import (
-    CONFIG_FILE,
-    SCALE,
-    SECTIONS,
-    WEIGHTS_FILE,
-    Run,
-    load_run,
-    section,
-    write_atomically,
-)
+from training.runs.card import CARD_FILE, portable_card
+from training.runs.checkpoint import CONFIG_FILE, SCALE, SECTIONS, WEIGHTS_FILE, Run, load_run, section
+from training.runs.files import write_atomically
 from training.steps.adversarial import CALIBRATION_IMAGES
 
 LATEST_SAMPLES = "samples/latest.png"
@@ -47,6 +39,7 @@ def export(
     """Copy what serving reads of a run into a new folder, and return the folder.
 
     Raw weights and optimiser state are left out: the copy can be packed, but not trained further. Concepts are copied.
+    Local paths, and how long the training took, stay behind too.
     float16 halves the file; as the concepts were measured with the run's own weights, search such a copy again.
 
     Args:
@@ -81,13 +74,13 @@ def export(
     weights = {**rest, **small}
     with_concepts = bool(read_concepts(run)) and "neurons" in kinds
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(run / CARD_FILE, folder / CARD_FILE)
+    write_atomically(folder / CARD_FILE, portable_card((run / CARD_FILE).read_text(encoding="utf-8")).encode())
     if with_concepts:
         shutil.copyfile(run / CONCEPTS_FILE, folder / CONCEPTS_FILE)
     if (run / LATEST_SAMPLES).exists():
         (folder / LATEST_SAMPLES).parent.mkdir(exist_ok=True)
         shutil.copyfile(run / LATEST_SAMPLES, folder / LATEST_SAMPLES)
-    write_atomically(folder / CONFIG_FILE, opened.config.to_json().encode())
+    write_atomically(folder / CONFIG_FILE, opened.config.portable().to_json().encode())
     with safe_open(run / WEIGHTS_FILE, "pt") as file:
         write_atomically(folder / WEIGHTS_FILE, save(weights, file.metadata()))
     return folder

@@ -15,7 +15,7 @@ from service.cli.neurons import verbs as neurons
 from service.cli.scores import score
 from service.cli.serving import bench, classify, health, models, pushing, sample
 from service.cli.stack import demo, serve, up
-from service.cli.training import distil, export, pack, probe, recipes, train
+from service.cli.training import distil, export, pack, probe, recipes, runs, train
 
 # Processes are started beside open channels; gRPC's fork handlers would only complain about them.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
@@ -36,6 +36,7 @@ for verb in (
     up,
     recipes,
     train,
+    runs,
     probe,
     distil,
     neurons,

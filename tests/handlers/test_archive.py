@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -14,6 +15,9 @@ import pytest
 from handlers.archive import pack
 from handlers.compute.fast.arithmetic import NUMERICS
 from handlers.errors import ArchiveError
+from tests.training.fakes import blobs, small_recipe
+from training.export import export
+from training.loop.loop import train
 from training.runs.checkpoint import load_run, run_digest
 
 
@@ -26,6 +30,30 @@ def test_the_same_run_gives_the_same_bytes(run: Path, tmp_path: Path) -> None:
     second = pack(copy, "generator", tmp_path / "folder" / "b.mar")
     assert first.path.read_bytes() == second.path.read_bytes()
     assert first.digest == second.digest == hashlib.sha256(first.path.read_bytes()).hexdigest()
+
+
+def test_a_straight_and_an_interrupted_run_give_one_archive_without_paths_and_times(tmp_path: Path) -> None:
+    recipe, data = small_recipe(), dataclasses.replace(blobs(), name=f"{tmp_path}/secret place/blobs")
+    train(recipe, data, tmp_path / "straight")
+    answers = [True, False, False, False]
+    often = dataclasses.replace(recipe, checkpoint_images=8, report_images=8, checkpoint_seconds=0.5)
+    train(often, data, tmp_path / "resumed", should_stop=answers.pop)
+    train(dataclasses.replace(often, max_seconds=600), data, tmp_path / "resumed")
+
+    straight, resumed = (
+        pack(tmp_path / name, "classifier", tmp_path / f"{name}.mar") for name in ("straight", "resumed")
+    )
+    exported = pack(export(tmp_path / "resumed", tmp_path / "exported"), "classifier", tmp_path / "exported.mar")
+
+    assert straight.digest == resumed.digest == exported.digest
+    assert b"secret place" not in straight.path.read_bytes()
+    assert str(tmp_path).encode() not in exported.path.read_bytes()
+    with zipfile.ZipFile(straight.path) as packed:
+        assert json.loads(packed.read("config.json"))["data"]["name"] == "blobs"
+        card = packed.read("card.md").decode()
+    assert "## Limits" in card
+    assert "Where it was made" not in card
+    assert "secret place" in (tmp_path / "straight" / "card.md").read_text()
 
 
 def test_kind_and_micro_batch_are_part_of_the_identity(run: Path, tmp_path: Path) -> None:
@@ -50,7 +78,7 @@ def test_an_archive_holds_what_the_architecture_says(run: Path, tmp_path: Path) 
             "precision": "auto",
             "run_digest": run_digest(load_run(run)),
         }
-        assert packed.read("config.json") == (run / "config.json").read_bytes()
+        assert packed.read("config.json").decode() == load_run(run).config.portable().to_json()
         assert packed.read("card.md") == b"# A tiny run\n"
         assert all(entry.date_time == (1980, 1, 1, 0, 0, 0) for entry in packed.infolist())
     assert names == sorted(names)

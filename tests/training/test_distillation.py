@@ -63,7 +63,7 @@ def test_a_student_learns_its_teacher_s_classes_from_images_without_labels(teach
     card = (tmp_path / "run" / "card.md").read_text()
     assert f"| Teacher | teacher, run digest `{run_digest(load_run(teacher))}` |" in card
     assert "| Labels | the teacher's alone, the mean of 2 views of each image; the data's own" in card
-    assert "mintage distil teacher --data blobs --run runs/run --set images=1600" in card
+    assert f"mintage distil teacher --data blobs --run {tmp_path / 'run'} --set images=1600" in card
     assert "teacher_digest" not in card
 
 

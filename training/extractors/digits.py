@@ -14,13 +14,12 @@ Its sha256 is stored with every score: values under different weights must not b
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,53 +31,12 @@ from torch.nn import functional
 
 from training.batches import to_tensor
 from training.errors import RunError, ScoreError
+from training.extractors.extractor import ExtractorOutput, one_thread
 from training.scores.names import FORMULAS, ScoreNames
 
 WEIGHTS_FILE, CONFIG_FILE = "features.safetensors", "config.json"
 FEATURES = 64  # F; scores need more images than features
 SMALLEST = 16  # least side of an image, px
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ExtractorOutput:
-    """Features and class probabilities of N images."""
-
-    features: NDArray[np.float32]  # [N, F]
-    probabilities: NDArray[np.float32]  # [N, K]
-
-
-class Extractor(Protocol):
-    """The interface of extractors that scores need."""
-
-    @property
-    def sha256(self) -> str:
-        """Identity of its weights."""
-
-    @property
-    def names(self) -> ScoreNames:
-        """Names of the scores under these weights."""
-
-    @property
-    def image_shape(self) -> tuple[int, int, int] | None:
-        """The required shape of images (H, W, C); None if any size, grey or colour, is accepted."""
-
-    @property
-    def features(self) -> int:
-        """F, the number of features; a covariance needs more images than that."""
-
-    @property
-    def classes(self) -> int:
-        """K, the number of classes and the upper bound of the classifier score."""
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """Further facts, as JSON values."""
-
-    def treatment(self, image_shape: tuple[int, int, int]) -> str:
-        """Return the preprocessing of images of a shape in a few words; `none` if there is none."""
-
-    def __call__(self, images: NDArray[np.uint8], *, report: Callable[[int], None] = ...) -> ExtractorOutput:
-        """Extract the features of images uint8 [N, H, W, C]; `report` is called with the number just done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,7 +185,7 @@ class DigitFeatures:
             )
         features = np.empty((len(images), FEATURES), np.float32)
         probabilities = np.empty((len(images), len(self.config.classes)), np.float32)
-        with _one_thread():
+        with one_thread():
             for start in range(0, len(images), self.config.micro_batch):
                 rows = slice(start, min(start + self.config.micro_batch, len(images)))
                 features[rows], probabilities[rows] = self._micro_batch(images[rows])
@@ -243,17 +201,6 @@ class DigitFeatures:
         features = self._network.features(to_tensor(filled))
         probabilities = self._network.output(features).softmax(dim=1)
         return features[:count].numpy(), probabilities[:count].numpy()
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute in one thread, so that no bit depends on the machine; the network is too small to gain from more."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _pooled(side: int) -> int:

@@ -31,7 +31,7 @@ from training.extractors.digits import (
 )
 from training.randomness import stream
 from training.runs.card import CARD_FILE
-from training.runs.checkpoint import write_atomically
+from training.runs.files import write_atomically
 
 EPOCHS = 15  # passes over the training images; about a minute of one CPU core
 BATCH = 100  # images per training step

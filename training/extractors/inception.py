@@ -25,7 +25,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from training.errors import RunError, ScoreError
-from training.extractors.digits import ExtractorOutput
+from training.extractors.extractor import ExtractorOutput
 from training.networks.inception import CLASSES, FEATURES, SIDE, Inception
 from training.scores.names import FORMULAS, INCEPTION, ScoreNames
 

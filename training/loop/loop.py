@@ -18,7 +18,7 @@ import torch
 from training.compute import parallel
 from training.compute.acceleration import chosen_device
 from training.compute.threads import resolved
-from training.config import RunConfig
+from training.config import Loading, RunConfig
 from training.data import LabelledImages
 from training.errors import DivergedError
 from training.families import family_of
@@ -59,6 +59,7 @@ def train(
     data: LabelledImages,
     run: Path,
     *,
+    loading: Loading | None = None,
     test: LabelledImages | None = None,
     report: Callable[[Progress], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -80,6 +81,7 @@ def train(
         recipe: what to train.
         data: the training images.
         run: the run folder, created if missing, and locked for this training.
+        loading: how they were loaded, recorded so that the run can be repeated.
         test: images that the accuracy is measured on; they are not trained on.
         report: called every `recipe.report_images` images and at each checkpoint.
         should_stop: called before each step; once it returns True, the run is checkpointed and ends.
@@ -98,7 +100,7 @@ def train(
     recipe = resolved(recipe, parallel.first(lambda: begun(run)))
     torch.set_num_threads(int(recipe.threads))
     torch.backends.cudnn.deterministic = True  # on a GPU too, a resumed run equals a straight one
-    config = RunConfig.of(recipe, data)
+    config = RunConfig.of(recipe, data, loading)
     must_agree(config)
     training = family_of(config).begin(data)
     with contextlib.ExitStack() as held:

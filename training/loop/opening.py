@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from training.compute import parallel
-from training.config import RunConfig
+from training.config import FREE, RunConfig
 from training.data import LabelledImages
 from training.errors import DataError, RunError
 from training.families.training import Training
@@ -69,7 +69,7 @@ def open_run(run: Path, config: RunConfig, *, say: Say) -> State:
         RunError: if it holds another training, cannot have the length, or has weights that training would overwrite.
     """
     existing = checkpoint.load_config(run) if (run / checkpoint.CONFIG_FILE).exists() else config
-    differences = checkpoint.differences(existing, config, free={*checkpoint.FREE, "images"})
+    differences = checkpoint.differences(existing, config, free={*FREE, "images"})
     if differences:
         raise RunError(f"{run} holds another training ({'; '.join(differences)}); choose another --run folder")
     state = checkpoint.load_state(run, config)

@@ -13,7 +13,7 @@ from training.loop.progress import Progress
 from training.runs import checkpoint, metrics
 from training.runs.card import write_card
 from training.runs.checkpoint import State
-from training.runs.samples import write_accuracy, write_latest, write_samples
+from training.runs.samples import write_curves, write_latest, write_samples
 
 SHOWN_SAMPLES = 100  # in a picture
 
@@ -56,7 +56,7 @@ def _write_checkpoint(
     checkpoint.save_state(run, training.config, weights=training.weights(), state=state)
     metrics.append(run, dataclasses.asdict(progress))
     write_samples(run, training.samples(SHOWN_SAMPLES), images_seen=training.images_seen)
-    write_accuracy(run)
+    write_curves(run)
     write_card(
         run,
         training.config,

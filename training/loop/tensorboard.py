@@ -1,6 +1,6 @@
 """Event files for TensorBoard in the run folder: losses, speed, accuracy and sample grids, over images seen.
 
-Needs the library: `pip install mintage[tensorboard]`. `tensorboard --logdir runs` shows all runs.
+Needs the library: `./mint extra tensorboard`. `tensorboard --logdir runs` shows all runs.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def event_files(run: Path) -> Iterator[Callable[[Progress], None]]:
         from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - an extra
     except ImportError:
         raise RunError(
-            "event files need TensorBoard, which is not installed; get it with: pip install mintage[tensorboard]"
+            "event files need TensorBoard, which is not installed; get it with: ./mint extra tensorboard"
         ) from None
     with contextlib.ExitStack() as opened:
         writer: SummaryWriter | None = None

@@ -34,8 +34,9 @@ from training.progress import BeginTask, Report
 from training.randomness import stream
 from training.recipes import NeuronClassifierRecipe
 from training.runs import metrics
-from training.runs.card import CARD_FILE
-from training.runs.checkpoint import WEIGHTS_FILE, save_config, write_atomically
+from training.runs.card import CARD_FILE, data_row
+from training.runs.checkpoint import WEIGHTS_FILE, save_config
+from training.runs.files import write_atomically
 
 TUNING_BATCH = 128  # images, as in the autoencoder's own training
 
@@ -193,9 +194,9 @@ def _card(config: RunConfig, settings: NeuronClassifierRecipe, trained: LoadedRu
         "Source": settings.source,
         "Images": f"{config.height} x {config.width}, {'grey' if config.channels == 1 else 'colour'}",
         "Classes": ", ".join(config.classes),
-        "Data": f"{config.data_name}: {config.data_images} images, sha256 `{config.data_sha256[:16]}`",
-        "Units": f"{outcome.units:,}, the top stage of {trained.run.path}, a {trained.config.recipe} after "
-        f"{outcome.images_seen:,} images",
+        "Data": data_row(config),
+        "Units": f"{outcome.units:,}, the top stage of {trained.run.path.resolve().name}, a {trained.config.recipe} "
+        f"after {outcome.images_seen:,} images",
         "Fine-tuned": f"{settings.passes} passes" if settings.passes else "no",
         "Training accuracy": f"{100 * outcome.train_accuracy:.2f} %",
         "Test accuracy": "not measured: the data came without test images"

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.errors import RunError
-from training.runs.checkpoint import write_atomically
+from training.runs.files import write_atomically
 
 CONCEPTS_FILE = "concepts.json"
 NAME_PATTERN = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")

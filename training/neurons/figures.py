@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from training.errors import RunError
 from training.neurons.invariance import Curve
-from training.runs.checkpoint import write_atomically
+from training.runs.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

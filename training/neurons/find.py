@@ -35,7 +35,7 @@ from training.neurons.pictures import Neuron, draw
 from training.neurons.search import Choice, Labels, Measurement, concept, decided
 from training.neurons.table import NEURON, OF_STAGE, PLAIN, RANDOM_WEIGHTS, UNNORMALISED, Row, Table, row_of
 from training.progress import BeginTask
-from training.runs.checkpoint import write_atomically
+from training.runs.files import write_atomically
 
 NEURONS_FOLDER = "neurons"
 FRESH = 1_000_003  # added to the run's seed for the control with random weights

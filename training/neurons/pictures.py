@@ -25,7 +25,7 @@ from training.neurons.activations import LoadedRun, activations_of
 from training.neurons.invariance import IMAGES, chosen_positives, response_curves
 from training.neurons.stimuli import STEPS, Form, optimal_stimulus, top_stimuli
 from training.progress import BeginTask
-from training.runs.checkpoint import write_atomically
+from training.runs.files import write_atomically
 from training.runs.grids import grid
 
 COLUMNS = 8  # of the sheet of 48 images

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from training.config import RunConfig
 from training.recipes import ProbeRecipe
-from training.runs.checkpoint import WEIGHTS_FILE, Run
+from training.runs.card import data_row, here, shown
+from training.runs.checkpoint import Run
 
 if TYPE_CHECKING:
     from training.probe.outcome import ProbeOutcome
 
 
 def card(
-    out: Path, config: RunConfig, recipe: ProbeRecipe, run: Run, outcome: ProbeOutcome, *, weights_sha256: str
+    out: Path, config: RunConfig, recipe: ProbeRecipe, run: Run, outcome: ProbeOutcome, *, probed_digest: str
 ) -> str:
     """Return the text of card.md.
 
@@ -24,22 +26,21 @@ def card(
         recipe: its recipe.
         run: the run that was probed.
         outcome: its results.
-        weights_sha256: of the probed run's checkpoint.
+        probed_digest: the run digest of the probed run.
     """
     rows = {
         "Source": recipe.source,
         "Images": f"{config.height} x {config.width}, {'grey' if config.channels == 1 else 'colour'}",
         "Classes": ", ".join(config.classes),
-        "Data": f"{config.data_name}: {config.data_images} images, sha256 `{config.data_sha256[:16]}`",
-        "Features": f"{outcome.features:,} of {run.path}, a {run.config.recipe} after {run.images_seen:,} images; "
-        f"its {WEIGHTS_FILE} has sha256 `{weights_sha256[:16]}`",
+        "Data": data_row(config),
+        "Features": f"{outcome.features:,} of {run.path.resolve().name}, a {run.config.recipe} "
+        f"after {run.images_seen:,} images; run digest `{probed_digest[:16]}`",
         "Labels": f"{outcome.labels:,}, {_drawn(outcome)}",
         "Chosen": f"C = {outcome.cost:g}, features {_scaling(outcome)},"
         f" on {outcome.validation_images:,} training images ({100 * outcome.validation_accuracy:.2f} %)",
         "Temperature": f"{outcome.temperature:.3g}; it takes the log loss on those images from "
         f"{outcome.validation_log_loss_uncalibrated:.3f} to {outcome.validation_log_loss:.3f} nats",
         "Test accuracy": _accuracy(outcome),
-        "Time": f"{outcome.seconds:.0f} s",
         "torch": config.torch_version,
     }
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
@@ -52,16 +53,11 @@ def card(
 | --- | --- |
 {table}
 
-Made by
-
-```
-{_command(out, config, recipe, run)}
-```
-
 ## Limits
 
 {limits}
-"""
+
+{here(_command(out, config, recipe, run), seconds=outcome.seconds)}"""
 
 
 def _scaling(outcome: ProbeOutcome) -> str:
@@ -89,10 +85,12 @@ def _accuracy(outcome: ProbeOutcome) -> str:
 
 def _command(out: Path, config: RunConfig, recipe: ProbeRecipe, run: Run) -> str:
     """Return the command that makes such a probe."""
-    parts = ["mintage", "probe", str(run.path), "--data", config.data_name, "--run", str(out)]
-    if config.jpeg_quality is not None:
-        parts += ["--jpeg", str(config.jpeg_quality)]
+    parts = ["mintage", "probe", shown(run.path), "--data", config.data_name, "--run", shown(out)]
+    options = config.loading.options
+    numbers = {"--limit": options.limit, "--max-damaged": options.max_damaged, "--jpeg": options.jpeg_quality}
+    for name, value in numbers.items():
+        parts += [] if value is None else [name, str(value)]
     parts += ["--seed", str(recipe.seed)]
     if recipe.labels_per_class:
         parts += ["--labels-per-class", str(recipe.labels_per_class), "--draws", str(recipe.final_draws)]
-    return " ".join(parts)
+    return shlex.join(parts)

@@ -10,7 +10,6 @@ runs/dcgan32-probe/
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import time
 from pathlib import Path
 from typing import Any, cast
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import Tensor
 
-from training.config import RunConfig
+from training.config import Loading, RunConfig
 from training.data import LabelledImages
 from training.errors import DataError, RunError
 from training.families import family_of
@@ -34,7 +33,8 @@ from training.progress import BeginTask
 from training.recipes import DcganRecipe, ProbeRecipe
 from training.runs import metrics
 from training.runs.card import CARD_FILE
-from training.runs.checkpoint import WEIGHTS_FILE, Run, load_run, save_config, served_weights, write_atomically
+from training.runs.checkpoint import WEIGHTS_FILE, Run, load_run, run_digest, save_config, served_weights
+from training.runs.files import write_atomically
 
 
 def probe_run(
@@ -43,6 +43,7 @@ def probe_run(
     out: Path,
     *,
     recipe: ProbeRecipe,
+    loading: Loading | None = None,
     test: LabelledImages | None = None,
     device: torch.device | str = "cpu",
     begin: BeginTask = lambda name, total: lambda more: None,
@@ -54,6 +55,7 @@ def probe_run(
         data: labelled training images, of the run's shape.
         out: folder to create.
         recipe: how to fit; the run's fields replace those of the discriminator.
+        loading: how they were loaded, for the card.
         test: images that the accuracy is measured on; nothing is chosen on them.
         device: to compute on; the features of all images must fit in its memory.
         begin: called as each task starts; see `training.progress`.
@@ -109,9 +111,8 @@ def probe_run(
         **_tested(probe, tested),
     )
     settings = _described(recipe, opened, data)
-    config = RunConfig.of(settings, data)
-    probed = hashlib.sha256((run / WEIGHTS_FILE).read_bytes()).hexdigest()
-    text = card(out, config, settings, opened, outcome, weights_sha256=probed)
+    config = RunConfig.of(settings, data, loading)
+    text = card(out, config, settings, opened, outcome, probed_digest=run_digest(opened))
     _write(out, config, text, outcome, probe.classifier(discriminator).cpu().state_dict())
     return outcome
 

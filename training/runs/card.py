@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
 from training.config import RunConfig
-from training.data import names_of
 from training.recipes import recipe_named
-from training.runs.checkpoint import write_atomically
+from training.runs.files import write_atomically
 
 CARD_FILE = "card.md"
 NAMED = {"teacher", "teacher_digest"}  # fields that the verb's own words stand for
+HERE = "## Where it was made"  # heads the part that names local paths and times, which stays with the run folder
 
 
 def write_card(
@@ -38,11 +39,9 @@ def write_card(
     rows = {
         "Source": settings.source,
         "Images": f"{config.height} x {config.width}, {'grey' if config.channels == 1 else 'colour'}",
-        "Data": _data(config),
+        "Data": data_row(config),
         **own_rows,
         "Trained": f"{images_seen:,} images in {steps:,} steps, {done}",
-        "Time": f"{seconds:.0f} s",
-        "Hardware": _hardware(),
         "torch": config.torch_version,
     }
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
@@ -55,58 +54,79 @@ def write_card(
 | --- | --- |
 {table}
 
-Made by
-
-```
-{command(config, run)}
-```
-
 `config.json` holds every field; `metrics.jsonl` every measurement; `samples/` {pictures}.
 
 ## Limits
 
 {limits}
-"""
+
+{here(command(config, run), seconds=seconds)}"""
     write_atomically(run / CARD_FILE, text.encode())
 
 
-def _data(config: RunConfig) -> str:
-    """Describe the training images."""
-    quality = config.jpeg_quality
-    compressed = "" if quality is None else f", all written as JPEG of quality {quality} and read"
-    return f"{config.data_name}: {config.data_images} images{compressed}, sha256 `{config.data_sha256[:16]}`"
+def here(command: str, *, seconds: float) -> str:
+    """Return the last part of a card: what holds for the machine that made the run."""
+    return f"""{HERE}
+
+In {seconds:.0f} s on {_hardware()}, by
+
+```
+{command}
+```
+"""
+
+
+def portable_card(text: str) -> str:
+    """Return a card without its part about the machine that made the run."""
+    before, _, after = text.partition(HERE)
+    _, heading, rest = after.partition("\n## ")
+    return before.rstrip() + ("\n\n## " + rest if heading else "\n")
+
+
+def data_row(config: RunConfig) -> str:
+    """Describe the training images, and how they were treated; without their folder, which is in the command."""
+    portable, options = config.portable(), config.loading.options
+    parts = [f"{portable.data_name}: {config.data_images} images"]
+    if options.size is not None:
+        parts.append(f"cropped at the centre and resized to {options.size[0]} x {options.size[1]} where they differed")
+    if options.jpeg_quality is not None:
+        parts.append(f"all written as JPEG of quality {options.jpeg_quality} and read")
+    return ", ".join([*parts, f"sha256 `{config.data_sha256[:16]}`"])
 
 
 def command(config: RunConfig, run: Path) -> str:
-    """Return the command that repeats the training, with every field that differs from the published recipe."""
+    """Return the command that makes the run again, for a shell in the present folder.
+
+    It has every field and option that differs from the published recipe, but for the time limit of a start.
+    """
     published = recipe_named(config.recipe).to_dict()
     changed = {
         name: value
         for name, value in config.settings.to_dict().items()
-        if value != published[name] and name not in NAMED
+        if value != published[name] and name not in {*NAMED, "max_seconds"}
     }
-    parts = ["mintage", *config.settings.verb, *_data_parts(config), "--run", _shown(run)]
+    parts = ["mintage", *config.settings.verb, *data_arguments(config), "--run", shown(run)]
     for name, value in changed.items():
         parts += ["--set", f"{name}={_written(value)}"]
-    return " ".join(parts)
+    return shlex.join(parts)
 
 
-def _data_parts(config: RunConfig) -> list[str]:
-    """Return the options that load the run's data, without those that are the recipe's defaults."""
-    parts = [part for name in names_of(config.data_name) for part in ("--data", name)]
-    published, size = recipe_named(config.recipe), (config.height, config.width)
-    if published.size not in (None, size):
-        parts += ["--size", f"{config.height}x{config.width}"]
-    if published.channels not in (None, config.channels):
-        parts += ["--channels", str(config.channels)]
-    return parts if config.jpeg_quality is None else [*parts, "--jpeg", str(config.jpeg_quality)]
+def data_arguments(config: RunConfig) -> list[str]:
+    """Return the arguments that load the run's data, without those that are the recipe's defaults."""
+    options, published = config.loading.options, recipe_named(config.recipe)
+    parts = [part for name in config.loading.sources for part in ("--data", name)]
+    if options.size not in (None, published.size):
+        parts += ["--size", f"{options.size[0]}x{options.size[1]}"]
+    if options.channels not in (None, published.channels):
+        parts += ["--channels", str(options.channels)]
+    numbers = {"--limit": options.limit, "--max-damaged": options.max_damaged, "--jpeg": options.jpeg_quality}
+    return [*parts, *(part for name, value in numbers.items() if value is not None for part in (name, str(value)))]
 
 
-def _shown(run: Path) -> str:
-    """Return the run folder relative to the working directory, or as runs/NAME if it lies elsewhere."""
-    return (
-        str(run.resolve().relative_to(Path.cwd())) if run.resolve().is_relative_to(Path.cwd()) else f"runs/{run.name}"
-    )
+def shown(run: Path) -> str:
+    """Return a run folder relative to the working directory, or whole if it lies elsewhere."""
+    whole = run.resolve()
+    return str(whole.relative_to(Path.cwd()) if whole.is_relative_to(Path.cwd()) else whole)
 
 
 def _written(value: object) -> str:

@@ -15,10 +15,7 @@ same age, they are written again from it.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
-import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +26,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from training.config import RunConfig
+from training.config import FREE, RunConfig
 from training.errors import DivergedError, RunError
 from training.recipes import Kind
+from training.runs.files import write_atomically
 
 CONFIG_FILE, WEIGHTS_FILE, STATE_FILE = "config.json", "checkpoint.safetensors", "state.safetensors"
 SECTIONS: Mapping[Kind, Mapping[str, str]] = {  # of the checkpoint by kind: part of the served network -> section
@@ -41,15 +39,6 @@ SECTIONS: Mapping[Kind, Mapping[str, str]] = {  # of the checkpoint by kind: par
     "discriminator": {"generator.": "generator_average", "discriminator.": "discriminator_average"},
 }
 SCALE = ".int8_scale"  # ends the name of the scales, one per unit, of weights that are stored in 8 bits
-FREE = {  # fields that do not change the weights
-    "max_seconds",
-    "report_images",
-    "checkpoint_images",
-    "checkpoint_seconds",
-    "sample_seconds",
-    "sharding",
-    "teacher",  # its name; its digest counts
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +104,9 @@ def run_digest(run: Run) -> str:
     """Return the SHA-256 of a run's configuration and all its served weights, in hexadecimal.
 
     What is packed from one run folder has one run digest, whatever the kind; what is not served does not count, so that
-    a run and its export in float32 have the same.
+    a run and its export in float32 have the same. Nor does what one machine or one start decided.
     """
-    digest = hashlib.sha256((run.path / CONFIG_FILE).read_bytes())
+    digest = hashlib.sha256(run.config.portable().to_json().encode())
     prefixes = {prefix for parts in SECTIONS.values() for prefix in parts.values()}
     for name in sorted(run.weights):
         if name.partition(".")[0] in prefixes:
@@ -230,32 +219,6 @@ def differences(one: RunConfig, other: RunConfig, *, free: Collection[str] = FRE
         *((name, value, other.settings.to_dict()[name]) for name, value in one.settings.to_dict().items()),
     ]
     return [f"{name} is {mine}, not {yours}" for name, mine, yours in pairs if mine != yours and name not in free]
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file atomically: a reader sees the old content or the new, also after a crash at any moment."""
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)  # mkstemp sets 0600, which a server under another user cannot read
-        Path(temporary).replace(path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            Path(temporary).unlink()
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename inside the folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _metadata(config: RunConfig, state: State) -> dict[str, str]:

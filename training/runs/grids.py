@@ -1,12 +1,10 @@
-"""Grids of images, and curves. NumPy and Pillow only; equal input gives equal bytes."""
+"""Grids of images. NumPy and Pillow only; equal input gives equal bytes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 
 BACKGROUND = 32  # dark grey between the images
 
@@ -34,37 +32,3 @@ def grid(images: NDArray[np.uint8], columns: int, *, scale: int = 1, gap: int = 
         sheet[top : top + height, left : left + width] = image
     enlarged = sheet.repeat(scale, axis=0).repeat(scale, axis=1)
     return Image.fromarray(enlarged[..., 0] if channels == 1 else enlarged)
-
-
-def curve(points: Sequence[tuple[float, float]], *, title: str, width: int = 480, height: int = 240) -> Image.Image:
-    """Draw a line through (x, y) points, labelled with the range of both axes.
-
-    Args:
-        points: at least one point, all finite.
-        title: what y is.
-        width: of the picture, px.
-        height: of the picture, px.
-    """
-    if not points or not np.isfinite(points).all():
-        raise ValueError("a curve needs at least one point, and finite ones")
-    xs, ys = zip(*points, strict=True)
-    left, top, right, bottom = 64, 24, width - 12, height - 28
-
-    def place(x: float, y: float) -> tuple[float, float]:
-        across = (x - min(xs)) / (max(xs) - min(xs) or 1)
-        up = (y - min(ys)) / (max(ys) - min(ys) or 1)
-        return left + across * (right - left), bottom - up * (bottom - top)
-
-    picture = Image.new("RGB", (width, height), "white")
-    draw = ImageDraw.Draw(picture)
-    draw.rectangle((left, top, right, bottom), outline="#bbbbbb")
-    draw.line([place(x, y) for x, y in points], fill="#1f5fa8", width=2)
-    draw.text((left, 6), title, fill="black")
-    for text, (x, y), anchor in (
-        (f"{max(ys):.4g}", (left - 6, top), "rt"),
-        (f"{min(ys):.4g}", (left - 6, bottom), "rb"),
-        (f"{min(xs):,.0f}", (left, bottom + 6), "lt"),
-        (f"{max(xs):,.0f}", (right, bottom + 6), "rt"),
-    ):
-        draw.text((x, y), text, fill="black", anchor=anchor)
-    return picture

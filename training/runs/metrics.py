@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from training.runs.checkpoint import write_atomically
+from training.runs.files import write_atomically
 
 METRICS_FILE = "metrics.jsonl"
 

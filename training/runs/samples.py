@@ -1,4 +1,4 @@
-"""The pictures of a run folder: sample grids, named by images seen, and the accuracy curve."""
+"""The pictures of a run folder: sample grids, named by images seen, and the curves of its metrics."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from training.runs import metrics
-from training.runs.checkpoint import write_atomically
-from training.runs.grids import curve, grid
+from training.runs.curves import curves_of, draw
+from training.runs.files import write_atomically
+from training.runs.grids import grid
 
-SAMPLES_FOLDER = "samples"
+SAMPLES_FOLDER, LATEST = "samples", "latest.png"
+CURVES_FILE = "curves.png"
 
 
 def write_samples(run: Path, images: NDArray[np.uint8], *, images_seen: int) -> None:
@@ -26,7 +28,7 @@ def write_latest(run: Path, images: NDArray[np.uint8]) -> bytes:
     (run / SAMPLES_FOLDER).mkdir(exist_ok=True)
     side = images.shape[1]
     picture = _png(grid(images, 10, scale=1 if side >= 64 else 2 if side >= 24 else 4))
-    write_atomically(run / SAMPLES_FOLDER / "latest.png", picture)
+    write_atomically(run / SAMPLES_FOLDER / LATEST, picture)
     return picture
 
 
@@ -35,12 +37,11 @@ def path_at(run: Path, images_seen: int) -> Path:
     return run / SAMPLES_FOLDER / f"{images_seen:09d}.png"
 
 
-def write_accuracy(run: Path) -> None:
-    """Draw accuracy.png from the run's metrics, once there are two measurements."""
-    measured = [line for line in metrics.read(run) if line.get("test_accuracy") is not None]
-    if len(measured) >= 2:
-        points = [(float(line["images_seen"]), 100 * float(line["test_accuracy"])) for line in measured]
-        write_atomically(run / "accuracy.png", _png(curve(points, title="test accuracy, %, over images seen")))
+def write_curves(run: Path) -> None:
+    """Draw curves.png from the run's metrics, once there are two measurements of something."""
+    drawn = draw({run.name: curves_of(metrics.read(run))})
+    if drawn is not None:
+        write_atomically(run / CURVES_FILE, _png(drawn))
 
 
 def _png(picture: Image.Image) -> bytes:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.errors import ScoreError
+from training.progress import Report
 from training.scores.conditions import Conditions
 from training.scores.distances import Float64s, Table, checked_pair
 
@@ -48,6 +49,7 @@ def kernel_distance(
     subset_size: int = SUBSET_SIZE,
     seed: int = 0,
     conditions: Conditions | None = None,
+    report: Report = lambda _: None,
 ) -> KernelDistance:
     """Return the kernel distance between two sets of features.
 
@@ -58,6 +60,7 @@ def kernel_distance(
         subset_size: images per subset, from 2 to min(N, M), drawn without replacement.
         seed: of the subsets, >= 0; equal seeds draw equal subsets in all versions.
         conditions: of the measurement, stored with the result.
+        report: called with the number of pairs of images just compared.
 
     Raises:
         ScoreError: if an array is malformed or too short, or an argument is out of range.
@@ -68,10 +71,11 @@ def kernel_distance(
         )
     one, other = checked_pair(real, generated, at_least=subset_size)
     words = np.random.Philox(key=seed)
-    values = [
-        squared_discrepancy(one[_subset(words, len(one), subset_size)], other[_subset(words, len(other), subset_size)])
-        for _ in range(subsets)
-    ]
+    values = []
+    for _ in range(subsets):
+        subset = one[_subset(words, len(one), subset_size)]
+        values.append(squared_discrepancy(subset, other[_subset(words, len(other), subset_size)]))
+        report(3 * subset_size**2)
     return KernelDistance(
         mean=float(np.mean(values)),
         std=float(np.std(values)),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.errors import ScoreError
+from training.progress import Report
 from training.scores.conditions import Conditions
 from training.scores.distances import Float64s, Table, blocks, checked_pair, squared_distances
 
@@ -52,7 +53,12 @@ class PrecisionRecall:
 
 
 def precision_recall(
-    real: Table, generated: Table, *, neighbours: int = NEIGHBOURS, conditions: Conditions | None = None
+    real: Table,
+    generated: Table,
+    *,
+    neighbours: int = NEIGHBOURS,
+    conditions: Conditions | None = None,
+    report: Report = lambda _: None,
 ) -> PrecisionRecall:
     """Return precision, recall, density and coverage; in memory that does not grow with N x M.
 
@@ -61,6 +67,7 @@ def precision_recall(
         generated: [M, F] features of generated images, M > k.
         neighbours: k, >= 1.
         conditions: of the measurement, stored with the result.
+        report: called with the number of pairs of images just compared, of N^2 + M^2 + N M.
 
     Raises:
         ScoreError: if an array is malformed or too short, or k < 1.
@@ -68,7 +75,7 @@ def precision_recall(
     if neighbours < 1:
         raise ScoreError(f"expected neighbours >= 1, got {neighbours}")
     one, other = checked_pair(real, generated, at_least=neighbours + 1)
-    real_radii, generated_radii = squared_radii(one, neighbours), squared_radii(other, neighbours)
+    real_radii, generated_radii = (squared_radii(points, neighbours, report=report) for points in (one, other))
     in_real_balls = np.empty(len(other), np.int64)  # [M] number of real balls that contain it
     in_generated_ball = np.zeros(len(one), bool)  # [N]
     nearest = np.full(len(one), np.inf)  # [N] squared distance to the nearest generated image
@@ -77,6 +84,7 @@ def precision_recall(
         in_real_balls[block] = np.count_nonzero(distances <= real_radii, axis=1)
         in_generated_ball |= (distances <= generated_radii[block, None]).any(axis=0)
         np.minimum(nearest, distances.min(axis=0), out=nearest)
+        report(distances.size)
     return PrecisionRecall(
         precision=float((in_real_balls > 0).mean()),
         recall=float(in_generated_ball.mean()),
@@ -89,7 +97,7 @@ def precision_recall(
     )
 
 
-def squared_radii(points: Float64s, neighbours: int) -> Float64s:
+def squared_radii(points: Float64s, neighbours: int, *, report: Report = lambda _: None) -> Float64s:
     """Return the squared distance [N] of each of the points [N, F] to its k-th nearest other one, N > k."""
     radii = np.empty(len(points))
     for block in blocks(len(points), len(points)):
@@ -97,4 +105,5 @@ def squared_radii(points: Float64s, neighbours: int) -> Float64s:
         # A point is not its own neighbour.
         distances[np.arange(len(distances)), np.arange(block.start, block.stop)] = np.inf
         radii[block] = np.partition(distances, neighbours - 1, axis=1)[:, neighbours - 1]
+        report(distances.size)
     return radii

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.cli.data_options import data_options
+from service.cli.run_data import as_trained
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -40,10 +40,7 @@ def load_on_device(run: Path, device: str) -> LoadedRun:
 
 def run_options(trained: LoadedRun, *, limit: int | None, max_damaged: int | None, jpeg: int | None) -> Options:
     """Return options that convert images to the run's size, channels and JPEG quality."""
-    config = trained.config
-    quality = config.jpeg_quality if jpeg is None else jpeg
-    options = data_options(limit=limit, max_damaged=max_damaged, jpeg=quality)
-    return dataclasses.replace(options, size=(config.height, config.width), channels=config.channels)
+    return as_trained(data_options(limit=limit, max_damaged=max_damaged, jpeg=jpeg), trained.config)
 
 
 def shown_tasks(progress: Progress) -> Callable[[str, int], Callable[[int], None]]:

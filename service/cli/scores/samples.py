@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from handlers.compute.model import Model
+    from training.data import Options
     from training.data.report import PassedOver
 
 MICRO_BATCH = 64  # and precision `auto`, the defaults of `mintage pack`, so that a run gives the images of its archive
@@ -60,55 +62,46 @@ def shape_of(run: Path) -> tuple[int, int, int]:
     return config.height, config.width, config.channels
 
 
-def read(path: Path, *, count: int | None, channels: int | None, progress: Progress) -> Samples:
+def read(path: Path, *, count: int | None, options: Options, progress: Progress) -> Samples:
     """Read images from a folder or from a sample job's output folder.
 
     Args:
         path: anything that `training.data.load` takes.
         count: number of images to read, the first of each class in turn; None for all.
-        channels: 1 or 3, converts images; None for grey if all are grey, else colour.
+        options: how images are treated; none may be damaged.
         progress: shows a bar during decoding.
 
     Raises:
         DataError: if there are fewer, or one is damaged.
     """
     from service.cli.data_options import load_split
-    from training.data import Options
     from training.errors import DataError
 
-    options = Options(channels=channels, limit=count, max_damaged=0)
+    options = dataclasses.replace(options, limit=count, max_damaged=0)
     found = load_split(str(path), "train", options, progress=progress)
     if count is not None and len(found) < count:
         raise DataError(f"{path} holds {len(found)} images, fewer than --count {count}")
     return Samples(found.images, str(path), passed_over=found.passed_over)
 
 
-def generate(path: Path, *, count: int, seed: int, shape: tuple[int, int, int] | None, report: Report) -> Samples:
+def generate(path: Path, *, count: int, seed: int, report: Report) -> Samples:
     """Generate images with a run's averaged generator: those of a sample job of its archive with this seed.
 
     Args:
         path: the run folder.
         count: number of images, >= 1.
         seed: of the latents, from 0 to 2^64 - 1.
-        shape: required (H, W, C) of the images; None for any.
         report: called with the number of images just done.
 
     Raises:
         RunError: if the run folder is damaged.
-        ScoreError: if it generates images of another shape.
         NotFiniteError: if an image is not finite.
     """
     from handlers.errors import NotFiniteError
     from handlers.operations.direct import generate as generated
     from handlers.protocol.requests import Failure, Generate
-    from training.errors import ScoreError
 
     model = _generator(path)
-    if shape is not None and model.image_shape != shape:
-        raise ScoreError(
-            f"{path} generates images of {list(model.image_shape)} (H, W, C), but the extractor sees {list(shape)}; "
-            "nothing is resized"
-        )
     images = np.empty((count, *model.image_shape), np.uint8)
     for start in range(0, count, MICRO_BATCH):
         rows = slice(start, min(start + MICRO_BATCH, count))
@@ -118,6 +111,33 @@ def generate(path: Path, *, count: int, seed: int, shape: tuple[int, int, int] |
         images[rows] = made
         report(rows.stop - start)
     return Samples(images, str(path), seed)
+
+
+def treated(samples: Samples, options: Options) -> Samples:
+    """Return generated images in the size, channels and JPEG quality that options ask for."""
+    from PIL import Image
+
+    from training.data.image import fitted
+
+    size, channels, quality = (
+        options.size or samples.shape[:2],
+        options.channels or samples.shape[2],
+        options.jpeg_quality,
+    )
+    if quality is None and (*size, channels) == samples.shape:
+        return samples
+    images = np.stack(
+        [
+            fitted(
+                Image.fromarray(image[..., 0] if image.shape[2] == 1 else image),
+                size=size,
+                channels=channels,
+                jpeg_quality=quality,
+            )
+            for image in samples.images
+        ]
+    )
+    return dataclasses.replace(samples, images=images)
 
 
 def _generator(path: Path) -> Model:

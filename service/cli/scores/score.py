@@ -1,17 +1,18 @@
-"""`mintage score`: score samples, and real images the same way for comparison.
+"""`mintage score`: score samples, and real images against real ones for comparison.
 
 mintage score runs/ssgan-digits                              # 10,000 samples of a run against the test images
 mintage score runs/ssgan-digits --errors                     # its classifier, on the labelled test images
 mintage score var/output/jobs/01kat7x2m9q3zc5d digits        # the images of a sample job
 mintage score images/ digits --parzen --nearest sheet.png    # a folder of PNG files
-mintage score runs/faces lfw/ --inception weights-inception-2015-12-05-6726825d.pth
+mintage score runs/faces faces/                               # photographs, by the network of the face neuron
+mintage score runs/faces faces/ --inception weights-inception-2015-12-05-6726825d.pth
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -30,13 +31,9 @@ from service.cli.json_lines import print_json
 from service.cli.scores import errors as judging
 from service.cli.scores import samples as loading
 from service.cli.scores import table
+from service.cli.scores.extractors import requested
 from service.cli.scores.measuring import ScoreArguments, classifier_errors, scores_of
 from service.cli.scores.table import Result
-
-if TYPE_CHECKING:
-    from training.extractors.digits import Extractor
-
-EXTRACTOR = Path(__file__).parents[3] / "models" / "digit-features"
 
 
 class SplitChoice(StrEnum):
@@ -68,11 +65,14 @@ def score(
         typer.Option("-n", "--count", min=1, help="Samples to score.", show_default="all; 10000 of a run"),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**64 - 1, help="Seed of a run's samples and of random subsets.")] = 0,
-    split: Annotated[SplitChoice, typer.Option(help="Split of the real images.")] = SplitChoice.test,
+    split: Annotated[
+        SplitChoice | None, typer.Option(help="Split of the real images.", show_default="test if there is one")
+    ] = None,
     extractor: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of a feature extractor.", show_default="the digits extractor that ships with Mintage"
+            help="Folder of a feature extractor, or of an autoencoder's run.",
+            show_default="ours: models/digit-features for grey images of 28x28, else models/face-neuron",
         ),
     ] = None,
     inception: Annotated[
@@ -97,11 +97,12 @@ def score(
     jpeg: JpegOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Score samples, and real training images the same way for comparison.
+    """Score samples, and real images against real ones for comparison.
 
-    Classifier score, Frechet distance, kernel distance, precision, recall, density and coverage, all over the features
-    of one extractor. Values are comparable only under the same extractor and equal numbers of images. They are called
-    Inception score, FID and KID only with --inception and the published weights.
+    Samples and real images are cropped, resized and compressed alike. Classifier score, Frechet distance, kernel
+    distance, precision, recall, density and coverage, all over the features of one extractor. Values are comparable
+    only under the same extractor and equal numbers of images. They are called Inception score, FID and KID only with
+    --inception and the published weights.
 
     Example: mintage score runs/ssgan-digits digits -n 2000
     """
@@ -116,7 +117,7 @@ def score(
         arguments = ScoreArguments(
             samples=samples,
             reference=reference or _data_of(samples),
-            split=split.value,
+            split=None if split is None else split.value,
             options=data_options(size=size, channels=channels, limit=limit, max_damaged=max_damaged, jpeg=jpeg),
             count=count,
             seed=seed,
@@ -125,7 +126,16 @@ def score(
         if errors:
             judged = classifier_errors(arguments, progress)
         else:
-            result = scores_of(arguments, _extractor(extractor, inception, inception_sha256), progress)
+            result = scores_of(
+                arguments,
+                requested(
+                    extractor,
+                    inception=inception,
+                    inception_sha256=inception_sha256,
+                    reference=arguments.reference,
+                ),
+                progress,
+            )
             if nearest is not None:
                 _write_sheet(result, nearest)
     if errors and as_json:
@@ -152,18 +162,6 @@ def _data_of(samples: Path) -> str:
     if len(names_of(name)) > 1:
         fail(f"{samples} was trained on {name}; say which REFERENCE to compare with")
     return name or "digits"
-
-
-def _extractor(folder: Path | None, inception: Path | None, inception_sha256: str | None) -> Extractor:
-    """Load the requested extractor."""
-    from training.extractors.digits import DigitFeatures
-    from training.extractors.inception import KNOWN_SHA256, InceptionFeatures
-
-    if inception is None and inception_sha256 is None:
-        return DigitFeatures.load(folder or EXTRACTOR)
-    if inception is None or folder is not None:
-        fail("give --inception FILE, with --inception-sha256 for another file than the published one, or --extractor")
-    return InceptionFeatures.load(inception, sha256=inception_sha256 or KNOWN_SHA256)
 
 
 def _write_sheet(result: Result, path: Path) -> None:

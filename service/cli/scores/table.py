@@ -13,7 +13,7 @@ from service.cli.console import console, table
 if TYPE_CHECKING:
     from service.cli.scores.samples import Samples
     from training.data import LabelledImages
-    from training.extractors.digits import Extractor
+    from training.extractors.extractor import Extractor
     from training.scores.comparison import Comparison
     from training.scores.names import ScoreNames
     from training.scores.parzen import ParzenScore
@@ -26,9 +26,15 @@ WARNING = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetScores:
-    """The scores of one set of images."""
+    """The scores of one set of images, and what it was compared with.
+
+    Attributes:
+        what: of real images, in words; empty for the samples.
+    """
 
     images: int
+    reference_images: int
+    what: str
     comparison: Comparison
     parzen: ParzenScore | None = None
 
@@ -48,7 +54,7 @@ class Result:
     """All that is printed.
 
     Attributes:
-        theirs: the scores of the training images, if they were scored.
+        theirs: the scores of real images against real ones, if there are enough.
         kmeans: the Parzen score of k-means centres of the training images, if requested.
     """
 
@@ -77,7 +83,7 @@ def values(result: Result) -> dict[str, Any]:
         "extractor": {"sha256": extractor.sha256, **extractor.facts},
         "names": dataclasses.asdict(extractor.names),
         "scores": dataclasses.asdict(result.ours),
-        "training_images": None if result.theirs is None else dataclasses.asdict(result.theirs),
+        "real_against_real": None if result.theirs is None else dataclasses.asdict(result.theirs),
         "kmeans": None if result.kmeans is None else dataclasses.asdict(result.kmeans),
     }
 
@@ -88,11 +94,15 @@ def show(result: Result) -> None:
     columns = ["score", f"{ours.images:,} samples", "better"]
     cells = [_cells(ours, extractor.names)]
     if theirs is not None:
-        columns.insert(2, f"{theirs.images:,} training")
+        columns.insert(2, f"{theirs.images:,} real")
         cells.append(_cells(theirs, extractor.names))
     better = _better(extractor)
     rows = [(name, *(each[name] for each in cells), better[name]) for name in cells[0]]
     console().print(table(columns, rows, right=columns[1:-1]))
+    if theirs is not None:
+        typer.echo(
+            f"{theirs.images:,} real: {theirs.what}, {theirs.reference_images:,} images; perfect samples would score so"
+        )
     typer.echo(_conditions(result))
     if extractor.facts.get("known") is False:
         typer.echo("these weights are not the published ones: none of this is an Inception score, FID or KID")
@@ -106,11 +116,12 @@ def _conditions(result: Result) -> str:
     network = extractor.facts.get("network")
     identity = f"{network}, sha256 {extractor.sha256}" if network else extractor.sha256[:12]
     treatment = extractor.treatment(real.compared.shape)
-    resized = "nothing was resized" if treatment == "none" else f"resized {treatment}"
+    resized = "as they are" if treatment == "none" else f"resized {treatment}"
     return (
         f"samples of {samples.source}{seed}; reference {real.name}, {len(real.compared):,} images; extractor "
         f"{identity}; k = {found.shares.neighbours}; {found.kernel.subsets} subsets of "
-        f"{found.kernel.subset_size:,}; {resized}"
+        f"{found.kernel.subset_size:,}; both sides "
+        f"{found.frechet.conditions.images}, for the extractor {resized}"
     )
 
 
@@ -119,7 +130,7 @@ def _show_parzen(result: Result) -> None:
     if result.ours.parzen is None:
         return
     typer.echo(f"samples: {result.ours.parzen}")
-    if result.theirs is not None:
+    if result.theirs is not None and result.theirs.parzen is not None:
         typer.echo(f"training images: {result.theirs.parzen}")
     typer.echo(f"centres of k-means on training images: {result.kmeans}")
     typer.echo(WARNING)
@@ -128,8 +139,10 @@ def _show_parzen(result: Result) -> None:
 def _cells(scored: SetScores, names: ScoreNames) -> dict[str, str]:
     """Write all values in a few digits."""
     found, shares = scored.comparison, scored.comparison.shares
-    cells = {
-        names.classifier: f"{found.classifier.mean:.3f} ± {found.classifier.std:.3f}",
+    cells = {}
+    if found.classifier is not None:
+        cells[names.classifier] = f"{found.classifier.mean:.3f} ± {found.classifier.std:.3f}"
+    cells |= {
         names.frechet: f"{found.frechet.value:.3f}",
         names.kernel: f"{found.kernel.mean:.5f} ± {found.kernel.std:.5f}",
         "precision": f"{shares.precision:.4f}",

@@ -27,6 +27,7 @@ from service.cli.data_options import (
     joined_splits,
     load_splits,
 )
+from service.cli.run_data import as_trained
 from service.cli.training.reports import is_first_process, reporter
 from service.cli.training.train import collected_interrupts, overridden, sentence, summary_values
 
@@ -106,9 +107,9 @@ def _distilled(
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read by torch: threads that spin cost much on a busy machine
     from training.runs.checkpoint import load_config
 
-    config = load_config(teacher)
-    options = dataclasses.replace(options, size=(config.height, config.width), channels=config.channels)
+    options = as_trained(options, load_config(teacher))
     splits = _with_known_classes(joined_splits([load_splits(source, options) for source in sources]))
+    from training.config import Loading
     from training.distillation import distil as distil_run
 
     total = recipe.views * len(splits.train)
@@ -123,6 +124,7 @@ def _distilled(
                 splits.train,
                 folder,
                 test=splits.test,
+                loading=Loading(sources=tuple(sources), options=dataclasses.replace(options, size=None, channels=None)),
                 report=report,
                 should_stop=lambda: bool(caught),
                 say=lambda text: typer.echo(f"mintage: {text}", err=True),

@@ -9,6 +9,7 @@ import typer
 
 from service.cli.console import JsonOption, friendly_errors
 from service.cli.json_lines import print_json
+from service.cli.run_data import as_trained
 from service.cli.training.pack import KindChoice
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def _training_images(run: Path, source: str) -> LabelledImages:
     from training.runs.checkpoint import load_config
 
     config = load_config(run)
-    options = Options(size=(config.height, config.width), channels=config.channels, jpeg_quality=config.jpeg_quality)
+    options = as_trained(Options(limit=config.loading.options.limit), config)
     with bars() as progress:
         return load_split(source, "train", options, progress=progress)
 

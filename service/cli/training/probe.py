@@ -25,6 +25,7 @@ from service.cli.data_options import (
     load_splits,
 )
 from service.cli.json_lines import print_json
+from service.cli.run_data import as_trained
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,11 +107,11 @@ def _probed(
     progress: Progress,
 ) -> tuple[Splits, ProbeOutcome]:
     """Load the images in the run's shape, and probe the run."""
+    from training.config import Loading
     from training.recipes.probe import PROBE
     from training.runs.checkpoint import load_config
 
-    config = load_config(run)
-    options = dataclasses.replace(options, size=(config.height, config.width), channels=config.channels)
+    options = as_trained(options, load_config(run))
     recipe = PROBE.overridden(fields)
     splits = load_splits(source, options, progress=progress)
     from training.probe.run import probe_run
@@ -121,7 +122,16 @@ def _probed(
         task = progress.add_task(name, total=total)
         return lambda more: progress.advance(task, more)
 
-    outcome = probe_run(run, splits.train, folder, recipe=recipe, test=splits.test, device=_device(device), begin=begin)
+    outcome = probe_run(
+        run,
+        splits.train,
+        folder,
+        recipe=recipe,
+        loading=Loading(sources=(source,), options=options),
+        test=splits.test,
+        device=_device(device),
+        begin=begin,
+    )
     return splits, outcome
 
 

@@ -39,6 +39,7 @@ from service.cli.json_lines import print_json
 from service.cli.training.reports import Report, both, is_first_process, reporter, tensorboard_reporter
 
 if TYPE_CHECKING:
+    from training.config import Loading
     from training.data import Options
     from training.loop.loop import Summary
     from training.recipes import Recipe
@@ -114,9 +115,9 @@ def train(
         if steps is not None:
             raise RecipeError("--steps goes with --dry-run; the length of a run is --images")
         folder = run or Path("runs") / chosen.name
-        loaded = _loaded(data or [], chosen, options)
+        loaded, loading = _loaded(data or [], chosen, options), _loading(data or [], chosen, options)
         with reporter(chosen, as_json=as_json) as printed, tensorboard_reporter(folder, wanted=tensorboard) as written:
-            summary = _trained(chosen, folder, loaded, report=both(printed, written))
+            summary = _trained(chosen, folder, loaded, loading, report=both(printed, written))
     except DivergedError as error:
         fail(str(error), FAILED)
     except (TrainingError, OSError) as error:
@@ -136,9 +137,10 @@ def train_with_bar(recipe: Recipe, run: Path) -> Summary:
     Raises:
         TrainingError: see `training.loop.loop.train`.
     """
-    loaded = _loaded([], recipe, data_options())
+    options = data_options()
+    loaded = _loaded([], recipe, options)
     with reporter(recipe, as_json=False) as report:
-        return _trained(recipe, run, loaded, report=report)
+        return _trained(recipe, run, loaded, _loading([], recipe, options), report=report)
 
 
 def overridden(name: str, flags: dict[str, Any], fields: list[str]) -> Recipe:
@@ -164,9 +166,7 @@ def _loaded(data: list[str], recipe: Recipe, options: Options) -> Splits:
     names = data or ([recipe.data] if recipe.data else [])
     if not names:
         raise DataError(f"{recipe.name} needs --data ({recipe.source}); `mintage train --help` says what it may be")
-    size, channels = options.size or recipe.size, options.channels or recipe.channels
-    options = dataclasses.replace(options, size=size, channels=channels)
-    sources = [load_splits(name, options) for name in names]
+    sources = [load_splits(name, _completed(options, recipe)) for name in names]
     if recipe.needs_labels:
         must_have_one_set_of_classes([source.train for source in sources])
     loaded = joined_splits(sources)
@@ -183,7 +183,19 @@ def _dry_run(recipe: Recipe, data: list[str], options: Options, *, steps: int | 
     dry_run(recipe, options, lambda: _loaded(data, recipe, options).train, steps=steps, as_json=as_json)
 
 
-def _trained(recipe: Recipe, run: Path, loaded: Splits, *, report: Report) -> Summary:
+def _loading(data: list[str], recipe: Recipe, options: Options) -> Loading:
+    """Describe how `_loaded` loads the images."""
+    from training.config import Loading
+
+    return Loading(sources=tuple(data or [recipe.data or ""]), options=_completed(options, recipe))
+
+
+def _completed(options: Options, recipe: Recipe) -> Options:
+    """Fill in a recipe's size and channels."""
+    return dataclasses.replace(options, size=options.size or recipe.size, channels=options.channels or recipe.channels)
+
+
+def _trained(recipe: Recipe, run: Path, loaded: Splits, loading: Loading, *, report: Report) -> Summary:
     """Train; torch is imported only after the input was checked."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read by torch: threads that spin cost much on a busy machine
     from training.loop.loop import train as train_run
@@ -193,6 +205,7 @@ def _trained(recipe: Recipe, run: Path, loaded: Splits, *, report: Report) -> Su
             recipe,
             loaded.train,
             run,
+            loading=loading,
             test=loaded.test,
             report=report,
             should_stop=lambda: bool(caught),

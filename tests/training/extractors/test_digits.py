@@ -15,8 +15,9 @@ from tests.training.fakes import blobs
 from training.batches import to_tensor
 from training.data import load
 from training.errors import DataError, RunError, ScoreError
-from training.extractors.digits import CONFIG_FILE, FEATURES, WEIGHTS_FILE, DigitFeatures, DigitNetwork, Extractor
+from training.extractors.digits import CONFIG_FILE, FEATURES, WEIGHTS_FILE, DigitFeatures, DigitNetwork
 from training.extractors.digits_training import normalise, shifted, train_digit_features
+from training.extractors.extractor import Extractor
 
 SHIPPED = Path(__file__).parents[3] / "models" / "digit-features"
 

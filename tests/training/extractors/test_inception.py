@@ -14,7 +14,7 @@ from torch import Tensor
 from tests.training.networks.inception_weights import random_weights
 from training.errors import RunError, ScoreError
 from training.extractors import inception
-from training.extractors.digits import Extractor
+from training.extractors.extractor import Extractor
 from training.extractors.inception import KNOWN_SHA256, InceptionFeatures
 from training.networks.inception import Inception
 

@@ -56,7 +56,7 @@ def test_a_run_folder_holds_everything(tmp_path: Path) -> None:
         "checkpoint.safetensors",
         "state.safetensors",
         "card.md",
-        "accuracy.png",
+        "curves.png",
         "samples/000000040.png",
         "samples/000000080.png",
         "samples/latest.png",

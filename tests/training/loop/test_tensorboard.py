@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -59,5 +61,20 @@ def test_nothing_is_written_before_the_run_folder_is_known_to_be_ours(tmp_path: 
 def test_without_the_library_it_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
 
-    with pytest.raises(RunError, match=r"not installed; get it with: pip install mintage\[tensorboard\]"):
+    with pytest.raises(RunError, match=r"not installed; get it with: \./mint extra tensorboard"):
         event_files(tmp_path / "run").__enter__()
+
+
+def test_the_command_that_installs_it_has_a_lock_file_and_names_what_it_knows() -> None:
+    root = Path(__file__).parents[3]
+    locked = (root / "locks" / "tensorboard.txt").read_text()
+    everything = (root / "locks" / "all.txt").read_text()
+
+    unknown = subprocess.run([root / "mint", "extra", "colours"], capture_output=True, text=True, check=False)
+
+    assert re.search(r"^tensorboard==\S+ \\\n    --hash=sha256:", locked, re.MULTILINE)
+    for pinned in re.findall(r"^(\S+==\S+)", locked, re.MULTILINE):
+        name = pinned.partition("==")[0]
+        assert pinned in everything or not re.search(rf"^{re.escape(name)}==", everything, re.MULTILINE), pinned
+    assert unknown.returncode == 3
+    assert "there is no extra 'colours'; ./mint extra tensorboard" in unknown.stderr

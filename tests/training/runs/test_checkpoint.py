@@ -25,8 +25,8 @@ from training.runs.checkpoint import (
     save_config,
     save_state,
     served_weights,
-    write_atomically,
 )
+from training.runs.files import write_atomically
 
 
 def small_config() -> RunConfig:

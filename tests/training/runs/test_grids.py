@@ -1,4 +1,4 @@
-"""Grids of images, and curves."""
+"""Grids of images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from training.runs.grids import BACKGROUND, curve, grid
+from training.runs.grids import BACKGROUND, grid
 
 
 def test_images_are_laid_out_row_by_row() -> None:
@@ -37,14 +37,9 @@ def test_what_is_no_batch_of_images_is_refused(images: np.ndarray) -> None:
         grid(images, 4)
 
 
-def test_a_curve_needs_finite_points() -> None:
-    assert curve([(0, 1), (10, 5), (20, 4)], title="accuracy").size == (480, 240)
-    assert curve([(3, 3)], title="one point").size == (480, 240)
-    with pytest.raises(ValueError, match="finite"):
-        curve([(0, float("nan"))], title="accuracy")
-
-
-@pytest.mark.parametrize("module", ["training.runs.grids", "training.scores.classifier_score", "training.data"])
+@pytest.mark.parametrize(
+    "module", ["training.runs.grids", "training.runs.overview", "training.scores.classifier_score", "training.data"]
+)
 def test_modules_for_those_without_torch_do_not_import_it(module: str) -> None:
     code = f"import {module}, sys; sys.exit('torch' in sys.modules)"
 

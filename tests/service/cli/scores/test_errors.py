@@ -112,7 +112,7 @@ def test_images_are_given_the_size_of_the_run(run: Path, tmp_path: Path) -> None
         (["{run}", "--parzen"], "--errors is about a classifier, not samples"),
         (["{run}", "-n", "5"], "--errors is about a classifier, not samples"),
         (["{tmp}"], "is not a run folder"),
-        (["{run}", "{tmp}/plain"], "has no test split; give --split train"),
+        (["{run}", "{tmp}/plain", "--split", "test"], "has no test split; give --split train"),
         (["{run}", "{tmp}/plain", "--split", "train"], "plain train has no labels"),
         (["{run}", "{tmp}/named", "--split", "train"], "the classes cat, dog, but the classifier knows 0, 1, 2, 3, 4"),
         (["{run}", "--size", "32"], "knows images of [28, 28, 1] (H, W, C), not of [32, 32, 1]"),

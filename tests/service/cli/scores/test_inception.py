@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 from service.cli.scores import score
 from tests.support.runs import tiny_config, tiny_run
 from training.extractors import inception
-from training.extractors.digits import ExtractorOutput
+from training.extractors.extractor import ExtractorOutput
 from training.scores.names import FORMULAS, INCEPTION, ScoreNames
 
 APP = typer.Typer()
@@ -79,14 +79,14 @@ def test_real_images_take_the_shape_of_those_that_a_run_generates(photographs: P
 
     assert values["reference"] == {"name": f"{photographs} test", "images": COUNT}
     assert values["scores"]["comparison"]["frechet"]["conditions"]["resize"] == "5x6x1 somehow"
-    assert values["training_images"]["images"] == COUNT
+    assert values["real_against_real"]["images"] == COUNT
 
 
 def test_samples_in_a_folder_keep_their_size_and_colours(photographs: Path) -> None:
     values = scored(photographs / "train", photographs)
 
     assert values["scores"]["comparison"]["frechet"]["conditions"]["resize"] == "12x10x3 somehow"
-    assert values["scores"] == values["training_images"]
+    assert values["scores"]["comparison"] == values["real_against_real"]["comparison"]
 
 
 def test_the_well_known_names_are_printed_for_the_well_known_file(photographs: Path) -> None:
@@ -97,7 +97,7 @@ def test_the_well_known_names_are_printed_for_the_well_known_file(photographs: P
     assert {"Inception score", "FID", "KID"} <= names
     words = " ".join(result.stdout.split())
     assert f"extractor Inception-v3, 2015-12-05, sha256 {64 * 'f'}; k = 5" in words
-    assert "resized 12x10x3 somehow" in words
+    assert "both sides 12x10, colour, for the extractor resized 12x10x3 somehow" in words
 
 
 def test_other_weights_give_other_names_and_a_remark(
@@ -113,15 +113,17 @@ def test_other_weights_give_other_names_and_a_remark(
     assert not any(line.startswith("FID") for line in result.stdout.splitlines())
 
 
-def test_sizes_that_were_asked_for_must_agree(photographs: Path) -> None:
-    result = invoke(photographs / "train", photographs, "--size", 8)
+def test_both_sides_get_the_size_that_is_asked_for(photographs: Path) -> None:
+    values = scored(photographs / "train", photographs, "--size", 8)
 
-    assert result.exit_code == 2
-    assert "the samples are [10, 12, 3] (H, W, C) and the real images [8, 8, 3]; leave out --size" in result.stderr
+    assert values["scores"]["comparison"]["frechet"]["conditions"]["resize"] == "8x8x3 somehow"
+    assert values["scores"]["comparison"]["frechet"]["conditions"]["images"] == "8x8, colour"
 
 
-def test_training_images_too_few_for_a_covariance_stand_beside_nothing(photographs: Path) -> None:
+def test_halves_stand_beside_the_samples_when_training_images_are_too_few(photographs: Path) -> None:
     for path in sorted((photographs / "train").iterdir())[3:]:
         path.unlink()
 
-    assert scored(photographs / "test", photographs)["training_images"] is None
+    real = scored(photographs / "test", photographs)["real_against_real"]
+
+    assert (real["images"], real["what"]) == (COUNT // 2, f"one half of {photographs} test against the other")

@@ -21,7 +21,8 @@ from service.cli.scores import score
 from service.jobs.shards.formats.tar import TarWriter
 from tests.support.plans import sample_plan
 from tests.support.runs import tiny_config, tiny_run
-from training.data import load
+from training.config import Loading
+from training.data import Options, load
 
 APP = typer.Typer()
 score.register(APP)
@@ -85,11 +86,12 @@ def test_training_images_as_samples_score_as_training_images(folder: Path) -> No
 
     assert values["samples"] == {"source": str(folder), "images": COUNT, "seed": None, "passed_over": []}
     assert values["reference"] == {"name": "digits test", "images": 2000}
-    assert values["scores"] == values["training_images"]
+    assert values["scores"]["comparison"] == values["real_against_real"]["comparison"]
     assert values["scores"]["comparison"]["shares"]["precision"] > 0.8
     assert values["scores"]["comparison"]["frechet"]["conditions"] == {
         "extractor": values["extractor"]["sha256"],
         "reference": "digits test",
+        "images": "28x28, grey",
         "resize": "none",
     }
 
@@ -118,7 +120,7 @@ def test_a_run_generates_samples_by_seed(run: Path, reference: Path) -> None:
 
     assert values["samples"] == {"source": str(run), "images": COUNT, "seed": 3, "passed_over": []}
     assert values["scores"] != other["scores"]
-    assert values["training_images"]["comparison"]["frechet"] == other["training_images"]["comparison"]["frechet"]
+    assert values["real_against_real"]["comparison"]["frechet"] == other["real_against_real"]["comparison"]["frechet"]
 
 
 def test_the_samples_of_a_run_are_those_of_its_archive(run: Path, tmp_path: Path) -> None:
@@ -131,7 +133,7 @@ def test_the_samples_of_a_run_are_those_of_its_archive(run: Path, tmp_path: Path
     zipfile.ZipFile(archive.path).extractall(tmp_path / "content")
     told: list[int] = []
 
-    samples = loading.generate(run, count=70, seed=5, shape=SHAPE, report=told.append)
+    samples = loading.generate(run, count=70, seed=5, report=told.append)
 
     model = load_model(tmp_path / "content", "generator", torch.device("cpu"))
     [served] = generate(model, [Generate(seed=5, first_index=0, count=70)])
@@ -147,9 +149,10 @@ def test_people_get_a_table_with_everything_that_the_values_depend_on(folder: Pa
     for name in ("classifier score", "Frechet distance", "kernel distance", "precision", "recall", "coverage"):
         assert name in result.stdout
     words = " ".join(result.stdout.split())
-    assert "70 samples 70 training better" in words
+    assert "70 samples 70 real better" in words
     assert f"reference {reference} test, 80 images; extractor " in words
-    assert "k = 5; 100 subsets of 70; nothing was resized" in words
+    assert "k = 5; 100 subsets of 70; both sides 28x28, grey, for the extractor as they are" in words
+    assert f"70 real: training images against {reference} test, 80 images; perfect samples would score so" in words
     assert "Parzen" not in words
     assert result.stderr.splitlines() == [
         f"{folder}: 70 images, 28x28 grey, no labels; passed over images beyond the limit, which takes the first of "
@@ -175,24 +178,60 @@ def test_a_run_of_several_sources_asks_for_one_to_compare_with(tmp_path: Path) -
     assert "was trained on here/ + there/; say which REFERENCE to compare with" in result.stderr
 
 
-def test_the_real_images_go_through_the_jpeg_that_is_asked_for(folder: Path, reference: Path) -> None:
+def test_both_sides_go_through_the_jpeg_that_is_asked_for(folder: Path, reference: Path) -> None:
     as_they_are, compressed = scored(folder, reference), scored(folder, reference, "--jpeg", 20)
+    itself = scored(folder, folder, "--jpeg", 20)["scores"]["comparison"]
 
     assert as_they_are["scores"] != compressed["scores"]
+    assert abs(itself["frechet"]["value"]) < 1e-6
+    assert (itself["shares"]["precision"], itself["shares"]["recall"]) == (1.0, 1.0)
+    assert itself["frechet"]["conditions"]["images"] == "28x28, grey, JPEG quality 20"
+
+
+def test_the_jpeg_of_a_runs_training_images_is_that_of_its_scores(reference: Path, tmp_path: Path) -> None:
+    plain = dataclasses.replace(tiny_config(), height=28, width=28, channels=1, data_name=str(reference))
+    loading_of = Loading(sources=(str(reference),), options=Options(jpeg_quality=20))
+    run = tiny_run(tmp_path / "run", config=dataclasses.replace(plain, loading=loading_of))
+
+    by_itself = scored(run, "-n", COUNT)
+    asked_for = scored(tiny_run(tmp_path / "plain", config=plain), "-n", COUNT, "--jpeg", 20)
+
+    assert by_itself["scores"]["comparison"]["frechet"]["conditions"]["images"] == "28x28, grey, JPEG quality 20"
+    assert by_itself["scores"]["comparison"] == asked_for["scores"]["comparison"]
+
+
+def test_samples_of_another_size_are_resized_where_that_is_asked_for(folder: Path, tmp_path: Path) -> None:
+    for path in folder.iterdir():
+        Image.open(path).resize((40, 40)).save(tmp_path / path.name)
+
+    refused, asked = invoke(tmp_path), scored(tmp_path, "--size", 28)
+
+    assert refused.exit_code == 2
+    assert "--size 28x28 --channels 1 resizes both sides" in refused.stderr
+    assert asked["samples"]["images"] == COUNT
 
 
 def test_the_real_images_can_be_limited_and_made_grey(folder: Path, reference: Path) -> None:
     values = scored(folder, reference, "--limit", 70, "--channels", 1, "--size", 28)
 
     assert values["reference"]["images"] == 70
-    assert values["training_images"]["images"] == 70
+    assert values["real_against_real"]["images"] == 70
 
 
-def test_training_images_stand_beside_nothing_when_they_are_compared_with(folder: Path) -> None:
-    values = scored(folder, folder, "--split", "train", "-n", 70)
+def test_halves_of_the_reference_stand_beside_it_when_there_are_no_other_real_images(tmp_path: Path) -> None:
+    images = load("digits", "train").images[: 2 * COUNT]
+    folder = write(images, tmp_path / "digits")
 
-    assert values["reference"] == {"name": f"{folder} train", "images": COUNT}
-    assert values["training_images"] is None
+    values, few = scored(folder, folder, "--split", "train"), scored(folder, folder, "--limit", COUNT)
+
+    real = values["real_against_real"]
+    assert values["reference"] == {"name": f"{folder} train", "images": 2 * COUNT}
+    assert (real["images"], real["reference_images"]) == (COUNT, COUNT)
+    assert real["what"] == f"one half of {folder} train against the other"
+    assert real["comparison"]["frechet"]["value"] > 0
+    assert real["comparison"]["shares"]["precision"] > 0.5
+    assert few["reference"]["images"] == COUNT
+    assert few["real_against_real"] is None  # half of them are too few for 64 features
 
 
 def test_parzen_and_the_nearest_images_are_added_where_they_are_asked_for(
@@ -202,7 +241,7 @@ def test_parzen_and_the_nearest_images_are_added_where_they_are_asked_for(
 
     values = scored(run, reference, "-n", COUNT, "--parzen", "--nearest", sheet)
 
-    parzen, ceiling = values["scores"]["parzen"], values["training_images"]["parzen"]
+    parzen, ceiling = values["scores"]["parzen"], values["real_against_real"]["parzen"]
     assert (parzen["samples"], parzen["validation_images"], parzen["test_images"]) == (COUNT, 14, COUNT)
     assert ceiling["samples"] == COUNT - 14  # without those that sigma is chosen on
     assert ceiling["mean"] > parzen["mean"]
@@ -230,7 +269,7 @@ def test_people_are_told_what_parzen_scores_are_worth(folder: Path, reference: P
         (["{tmp}/nowhere"], "nowhere"),
         (["{tmp}"], "holds no image"),
         (["{folder}", "{tmp}/nowhere"], "nowhere"),
-        (["{folder}", "{folder}"], "has no test split; give --split train"),
+        (["{folder}", "{folder}", "--split", "test"], "has no test split; give --split train"),
         (["{folder}", "{folder}", "--split", "train", "--parzen"], "has no test split; --parzen needs one"),
         (["{folder}", "--extractor", "{tmp}"], "holds no feature extractor"),
         (["{folder}", "--nearest", "{tmp}/sheet.jpg"], "must end in .png"),
@@ -239,7 +278,7 @@ def test_people_are_told_what_parzen_scores_are_worth(folder: Path, reference: P
         (["{run}", "-n", "64"], "64 images are too few for 64 features"),
         (["{folder}", "--limit", "64"], "digits test: 64 images are too few for 64 features"),
         (["{folder}", "--size", "x"], "expected one number of pixels"),
-        (["{folder}", "--size", "32"], "the extractor sees images of [28, 28, 1]"),
+        (["{folder}", "--size", "32"], "the extractor sees [28, 28, 1]: --size 28x28 --channels 1"),
         (["{folder}", "--inception", "{tmp}/none.pth"], "none.pth cannot be read"),
         (["{folder}", "--inception-sha256", "00"], "give --inception FILE"),
         (["{folder}", "--inception", "x.pth", "--extractor", "{tmp}"], "give --inception FILE"),
@@ -259,10 +298,10 @@ def test_bad_input_is_one_line_on_stderr_and_status_two(
 
 
 def test_a_run_of_other_images_is_refused_before_it_generates(tmp_path: Path) -> None:
-    result = invoke(tiny_run(tmp_path / "run"))
+    result = invoke(tiny_run(tmp_path / "run", config=dataclasses.replace(tiny_config(), channels=1)))
 
     assert result.exit_code == 2
-    assert "generates images of [6, 5, 2] (H, W, C), but the extractor sees [28, 28, 1]" in result.stderr
+    assert "generates images of [6, 5, 1] (H, W, C), but the extractor sees [28, 28, 1]: --size" in result.stderr
 
 
 def test_a_damaged_image_is_named(folder: Path, tmp_path: Path) -> None:

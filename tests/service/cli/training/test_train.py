@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import typer
 from PIL import Image
 from typer.testing import CliRunner
 
 from service.cli.training import recipes
 from service.cli.training.train import collected_interrupts, register
+from training.runs.checkpoint import load_run
 
 TINY = (
     *("--set", "images=200", "--set", "discriminator_widths=8", "--set", "generator_widths=8"),
@@ -76,6 +80,44 @@ def test_several_sources_are_one_training(app: typer.Typer, tmp_path: Path) -> N
     assert (config["data"]["images"], config["data"]["jpeg_quality"], config["classes"]) == (24, 80, [])
     card = (tmp_path / "run" / "card.md").read_text()
     assert f"--data {tmp_path / 'one'} --data {tmp_path / 'two'} --jpeg 80 --run" in card
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--size", "28", "--channels", "1", "--limit", "15", "--jpeg", "60", "--max-damaged", "3", "--seed", "4"),
+        ("--set", "discriminator_widths=8,7", "--set", "threads=1", "--max-seconds", "600", "--set", "decay_from=0.5"),
+    ],
+)
+def test_the_command_on_the_card_makes_the_run_again(
+    app: typer.Typer, tmp_path: Path, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    noise = np.random.default_rng(0)
+    sources = []
+    for name in ("it's one", "two $HOME & more"):
+        (tmp_path / name).mkdir()
+        for number in range(12):
+            Image.fromarray(noise.integers(0, 256, (28, 28, 3), np.uint8)).save(tmp_path / name / f"{number}.png")
+        sources += ["--data", name]
+    run, elsewhere = Path("my runs/a run"), tmp_path / "elsewhere"
+    small = ("--set", "images=48", "--set", "labels=0", "--set", "unlabelled_batch=12", "--set", "generator_widths=8")
+    typed = [*sources, *options, *small, "--set", "initialise_images=12"]
+    assert CliRunner().invoke(app, ["train", "ssgan-digits", *typed, "--run", str(run)]).exit_code == 0
+
+    command = (run / "card.md").read_text().split("```")[1].strip()
+    shell = subprocess.run(["sh", "-c", f"printf '%s\\n' {command}"], capture_output=True, text=True, check=True)
+    program, *words = shell.stdout.splitlines()
+    assert (program, words[words.index("--run") + 1]) == ("mintage", str(run))
+    run.rename(elsewhere)
+    result = CliRunner().invoke(app, words)
+
+    assert result.exit_code == 0, result.stderr
+    one, again = (load_run(folder) for folder in (elsewhere, run))
+    assert one.weights.keys() == again.weights.keys()
+    assert all(torch.equal(tensor, again.weights[name]) for name, tensor in one.weights.items())
+    settings = dataclasses.replace(one.config.settings, max_seconds=again.config.settings.max_seconds)
+    assert dataclasses.replace(one.config, settings=settings) == again.config
 
 
 def test_an_autoencoder_takes_sources_of_other_classes_without_their_labels(app: typer.Typer, tmp_path: Path) -> None:
@@ -161,7 +203,7 @@ def test_event_files_without_the_library_are_bad_input(
     result = CliRunner().invoke(app, ["train", "--tensorboard", "--run", str(tmp_path / "run"), *TINY])
 
     assert result.exit_code == 2
-    assert "get it with: pip install mintage[tensorboard]" in result.stderr
+    assert "get it with: ./mint extra tensorboard" in result.stderr
     assert not (tmp_path / "run").exists()
 
 
