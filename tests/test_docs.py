@@ -242,7 +242,9 @@ def problems(command: list[str]) -> Iterator[str]:
     from service.cli import app
 
     if command[0] == "extra":  # of ./mint, as `test` is
-        return [] if (ROOT / "locks" / f"{command[1]}.txt").exists() else [f"no lock file for {command[1]}"]
+        if not (ROOT / "locks" / f"{command[1]}.txt").exists():
+            yield f"there is no lock file for the extra {command[1]}"
+        return
     if command[0] in ("test", "..."):
         return
     verb: Any = get_command(app)
