@@ -97,7 +97,7 @@ def test_one_sample_is_the_same_from_latent_to_png_to_shard_to_score(client: Cli
 
     # The image, now; as a PNG in the job's second shard; and as one of the scored images.
     now = client.generate("generator", 1, seed=SEED, first_index=index)[0]
-    with tarfile.open(folder_of(job) / "shards" / "000001.tar") as tar:
+    with tarfile.open(sorted(folder_of(job).glob("data/*.tar"))[1]) as tar:
         facts = json.load(tar.extractfile(f"{index:09d}.json"))  # type: ignore[arg-type]
         with Image.open(io.BytesIO(tar.extractfile(f"{index:09d}.png").read())) as image:  # type: ignore[union-attr]
             shard = np.asarray(image)[..., np.newaxis]
@@ -234,7 +234,7 @@ def test_the_same_request_id_is_the_same_job(client: Client) -> None:
 
 def test_a_stream_gives_the_files_of_a_jobs_shard_and_the_images_of_a_call(client: Client) -> None:
     job = finished(client, client.create_sample_job("generator", 300, seed=9, shard_size=300))
-    with tarfile.open(folder_of(job) / "shards" / "000000.tar") as tar:
+    with tarfile.open(folder_of(job) / "data/train-00000-of-00001.tar") as tar:
         names = [name for name in tar.getnames() if name.endswith(".png")]
         stored = [tar.extractfile(name).read() for name in names]  # type: ignore[union-attr]
 

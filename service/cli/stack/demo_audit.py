@@ -45,7 +45,7 @@ def audit(job: Path, *, expected: int) -> Audit:
     seen: Counter[int] = Counter()
     damaged = 0
     for shard in manifest["shards"]:
-        data = (job / "shards" / f"{shard['shard']:06d}.tar").read_bytes()
+        data = (job / shard["file"]).read_bytes()
         damaged += hashlib.sha256(data).hexdigest() != shard["digest"]
         with tarfile.open(fileobj=io.BytesIO(data)) as tar:
             for member in tar:
