@@ -15,7 +15,8 @@ from service.backend.model_server import ModelServer
 from service.errors import AlreadyExists, FailedPrecondition, Internal, MintageError, NotFound, Unavailable
 from service.models import archives
 from service.models.changes import Stage
-from service.models.registry import ModelRecord, Registry, backend_name
+from service.models.records import ModelRecord, backend_name
+from service.models.registry import Registry
 from service.models.retired import RetiredModels
 
 STARTUP_TIMEOUT_S = 120.0  # a worker imports torch and reads its weights, from a cold disk too

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from service.models.registry import ModelRecord
+from service.models.records import ModelRecord
 
 # Most images and bytes of one call to a model: what it made is encoded while the next call's images are computed.
 CALL_IMAGES = 256

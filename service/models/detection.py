@@ -13,7 +13,7 @@ from service.backend.neurons import Concept, Neuron
 from service.images.encode import Encoding, File
 from service.models.admission import Caller
 from service.models.inference import Inference, Question
-from service.models.registry import ModelRecord
+from service.models.records import ModelRecord
 
 NUMBER_BYTES = 4  # of a float32
 

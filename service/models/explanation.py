@@ -15,7 +15,7 @@ from service.backend.explanation_messages import Explanations, Peaks, Unit
 from service.models.admission import Caller
 from service.models.calls import CALL_BYTES, CALL_PARTS
 from service.models.inference import Inference, Question
-from service.models.registry import ModelRecord
+from service.models.records import ModelRecord
 
 NUMBER_BYTES = 4  # of a float32
 CALL_LATENTS = 64  # as many as a forward pass of the usual size has

@@ -20,7 +20,8 @@ from service.metrics import Metrics
 from service.models.admission import Admissions, Caller
 from service.models.calls import latent_spans, spans
 from service.models.drawing import DrawnFiles, DrawnLatents, DrawnWalk
-from service.models.registry import ModelRecord, Registry
+from service.models.records import ModelRecord
+from service.models.registry import Registry
 
 T = TypeVar("T")
 

@@ -21,7 +21,8 @@ from service.models import archive_check, archives
 from service.models.backends import STARTUP_TIMEOUT_S, Backends
 from service.models.changes import Changes, Progress
 from service.models.pins import NoPins, Pins
-from service.models.registry import ModelRecord, Registry, backend_name
+from service.models.records import ModelRecord, backend_name
+from service.models.registry import Registry
 from service.models.retired import RetiredModels
 
 T = TypeVar("T")

@@ -21,7 +21,8 @@ from service.backend.model_server import ModelServer
 from service.errors import DeadlineExceeded, MintageError, ResourceExhausted
 from service.models.loader import Loader
 from service.models.pins import NoPins, Pins
-from service.models.registry import ModelRecord, Registry
+from service.models.records import ModelRecord
+from service.models.registry import Registry
 from service.validation import ARCHIVE, MODEL_NAME, Violations, shown
 
 PERIOD_S = 1.0  # between two passes; listing models costs the model server almost nothing

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from service.models.registry import ModelRecord, parse_record, sync_folder, write_record
+from service.models.durable_files import sync_folder
+from service.models.records import ModelRecord, parse_record, write_record
 
 
 class RetiredModels:

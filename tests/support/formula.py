@@ -15,7 +15,8 @@ from safetensors.numpy import save
 
 from service.backend.description import ModelDescription
 from service.backend.neurons import Concept, UnitShape
-from service.models.registry import ModelRecord, Registry
+from service.models.records import ModelRecord
+from service.models.registry import Registry
 from tests.support.archives import digest_of, write_archive
 
 Tensors = dict[str, NDArray[Any]]

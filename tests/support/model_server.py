@@ -22,7 +22,7 @@ from service.backend.description import ModelDescription
 from service.backend.liveness import WorkerHealth
 from service.backend.workers import Priority, socket_name
 from service.errors import AlreadyExists, DeadlineExceeded, FailedPrecondition, NotFound, Unavailable
-from service.models.registry import backend_name as name_of
+from service.models.records import backend_name as name_of
 from tests.support import formula
 from tests.support.archives import digest_of, text_of
 from tests.support.formula import JOB_MODELS, SHAPE, answer, blob

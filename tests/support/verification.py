@@ -13,7 +13,8 @@ from service.api.servicers.jobs.service import JobServicer
 from service.jobs.dispatch.finalize import finalize
 from service.jobs.ledger.ledger import Ledger
 from service.jobs.storage.store import open_store
-from service.models.registry import Registry, backend_name
+from service.models.records import backend_name
+from service.models.registry import Registry
 from service.settings import Settings
 from tests.support.archives import digest_of
 from tests.support.model_server import FakeModelServer

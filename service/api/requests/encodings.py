@@ -7,7 +7,7 @@ from mintage.v1 import generation_pb2
 from service.api.requests.uploads import ANSWER_OVERHEAD_BYTES
 from service.images import decode, encode
 from service.images.encode import Encoding
-from service.models.registry import ModelRecord
+from service.models.records import ModelRecord
 from service.validation import Violations
 
 IMAGE_OVERHEAD_BYTES = 16  # of protobuf around each image

@@ -11,7 +11,7 @@ from mintage.v1.latents_pb2 import Latent
 
 from service.backend.drawing_messages import Directions
 from service.models.directions.store import SavedDirections
-from service.models.registry import ModelRecord
+from service.models.records import ModelRecord
 from service.validation import Violations, shown
 
 

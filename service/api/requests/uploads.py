@@ -9,7 +9,7 @@ from mintage.v1 import classification_pb2
 from numpy.typing import NDArray
 
 from service.images import decode
-from service.models.registry import ModelRecord
+from service.models.records import ModelRecord
 from service.validation import Violations
 
 ANSWER_OVERHEAD_BYTES = 4096  # of an answer without its images: names, digest, shape

@@ -11,7 +11,8 @@ from service.api.requests import formulas
 from service.backend.drawing_messages import Directions
 from service.models.directions.store import SavedDirections
 from service.models.inference import Inference
-from service.models.registry import ModelRecord, Registry
+from service.models.records import ModelRecord
+from service.models.registry import Registry
 from service.settings import Settings
 from service.validation import Violations
 

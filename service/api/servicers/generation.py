@@ -16,7 +16,8 @@ from service.api.requests.encodings import ENCODINGS
 from service.api.servicers import streams
 from service.models.admission import Caller
 from service.models.inference import Inference
-from service.models.registry import ModelRecord, Registry
+from service.models.records import ModelRecord
+from service.models.registry import Registry
 from service.settings import Settings
 from service.validation import Violations
 

@@ -26,7 +26,8 @@ from service.jobs.verification.findings import Finding
 from service.models.admission import Caller, Deadline
 from service.models.drawing import DrawnFiles
 from service.models.inference import GeneratedFiles, ImageGenerator
-from service.models.registry import ModelRecord, Registry
+from service.models.records import ModelRecord
+from service.models.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from service.models.directions.fit import LinearFit, linear_fit, logits
 from service.models.directions.store import Direction
 from service.models.drawing import DrawnLatents
 from service.models.inference import Inference
-from service.models.registry import ModelRecord
+from service.models.records import ModelRecord
 
 Float64s = NDArray[np.float64]
 

@@ -19,7 +19,8 @@ import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from service.errors import NO_SPACE, AlreadyExists, FailedPrecondition, NotFound, ResourceExhausted
-from service.models.registry import ModelRecord, sync_folder, write_whole
+from service.models.durable_files import sync_folder, write_whole
+from service.models.records import ModelRecord
 from service.validation import DIRECTION
 
 MAX_DIRECTIONS = 1000  # of one archive

@@ -12,7 +12,8 @@ import pytest
 
 from service.errors import FailedPrecondition, Internal, NotFound, Unavailable
 from service.models.loader import Loader
-from service.models.registry import Registry, backend_name
+from service.models.records import backend_name
+from service.models.registry import Registry
 from tests.support.archives import digest_of, text_of, write_archive
 from tests.support.formula import GENERATOR, put
 from tests.support.model_server import FakeModelServer

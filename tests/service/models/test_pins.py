@@ -10,7 +10,8 @@ import pytest
 from service.errors import NotFound
 from service.models.loader import Loader
 from service.models.reconciler import Reconciler
-from service.models.registry import ModelRecord, Registry
+from service.models.records import ModelRecord
+from service.models.registry import Registry
 from service.models.retired import RetiredModels
 from tests.support.archives import write_archive
 from tests.support.model_server import FakeModelServer

@@ -16,7 +16,8 @@ from service.backend.explanation_messages import ClassUnit, MapUnit, Unit
 from service.errors import FailedPrecondition
 from service.models.explanation import NUMBER_BYTES, Explanation, gradient_bytes
 from service.models.inference import Inference
-from service.models.registry import ModelRecord, Registry
+from service.models.records import ModelRecord
+from service.models.registry import Registry
 from service.settings import Settings
 from service.validation import Violations, shown
 

@@ -15,7 +15,8 @@ from service.errors import FailedPrecondition
 from service.models.directions.store import SavedDirections
 from service.models.explanation import Explanation
 from service.models.inference import Inference
-from service.models.registry import ModelRecord, Registry
+from service.models.records import ModelRecord
+from service.models.registry import Registry
 from service.settings import Settings
 from service.validation import Violations
 from training.scores.logistic import fit_logistic

@@ -18,7 +18,8 @@ from service.backend.explanation_messages import Peaks
 from service.errors import FailedPrecondition
 from service.models.explanation import Explanation
 from service.models.inference import Inference
-from service.models.registry import ModelRecord, Registry
+from service.models.records import ModelRecord
+from service.models.registry import Registry
 from service.settings import Settings
 from service.validation import Violations
 

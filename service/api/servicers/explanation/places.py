@@ -10,7 +10,7 @@ from mintage.v1.explanation_pb2 import Box
 from numpy.typing import NDArray
 
 from service.backend.neurons import UnitShape
-from service.models.registry import ModelRecord
+from service.models.records import ModelRecord
 
 MOST_PLACES = 4096  # inside, and outside
 LEAST_PLACES = 2  # inside and outside together, to fit and to hold out

@@ -22,7 +22,8 @@ from service.jobs.storage.store import Store
 from service.jobs.submission.reservations import Quotas, Reservations
 from service.jobs.submission.submit import Draft, rehearse, submit
 from service.models.directions.store import SavedDirections
-from service.models.registry import ModelRecord, Registry
+from service.models.records import ModelRecord
+from service.models.registry import Registry
 from service.settings import Settings
 
 

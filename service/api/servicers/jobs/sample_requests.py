@@ -23,7 +23,7 @@ from service.jobs.plan import (
 )
 from service.jobs.shards.formats.choice import encoder_of
 from service.models.directions.store import SavedDirections
-from service.models.registry import ModelRecord
+from service.models.records import ModelRecord
 from service.validation import Violations
 
 # Images per second: at the lower bound one image takes 17 minutes; no server comes near the upper one.

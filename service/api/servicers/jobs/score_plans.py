@@ -18,7 +18,7 @@ from service.jobs.sources.inputs import InputFolder
 from service.jobs.sources.listing import Listing, file_name, list_folder
 from service.jobs.storage.output import OutputError
 from service.jobs.submission.submit import Draft
-from service.models.registry import ModelRecord
+from service.models.records import ModelRecord
 from service.validation import Violations
 
 DEFAULT_SPLITS = 10  # as Salimans et al. 2016 take

@@ -17,7 +17,8 @@ from service.backend.neurons import named
 from service.models.directions.finding import ANSWERING, Answer, ClassAnswer, ConceptAnswer, DirectionFinder
 from service.models.directions.store import Direction, SavedDirections
 from service.models.inference import Inference
-from service.models.registry import ModelRecord, Registry
+from service.models.records import ModelRecord
+from service.models.registry import Registry
 from service.settings import Settings
 from service.validation import CONCEPT, DIRECTION, DIRECTION_NAME, Violations, shown
 

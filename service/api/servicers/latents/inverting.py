@@ -23,7 +23,8 @@ from service.images.difference import rms_differences
 from service.models.admission import Caller
 from service.models.drawing import DrawnLatents
 from service.models.inference import Inference
-from service.models.registry import ModelRecord, Registry
+from service.models.records import ModelRecord
+from service.models.registry import Registry
 from service.settings import Settings
 from service.validation import Violations
 

@@ -22,7 +22,7 @@ from service.api.servicers.generation import PART_IMAGES
 from service.backend.drawing_messages import Directions
 from service.images.difference import rms_differences
 from service.models.drawing import DrawnFiles, DrawnWalk
-from service.models.registry import ModelRecord
+from service.models.records import ModelRecord
 from service.validation import Violations
 
 MAX_LATENTS = 256

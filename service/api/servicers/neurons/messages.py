@@ -8,7 +8,7 @@ from mintage.v1 import neurons_pb2
 
 from service.backend.neuron_messages import Detections
 from service.backend.neurons import Concept, Neuron
-from service.models.registry import ModelRecord
+from service.models.records import ModelRecord
 
 DETECTION_BYTES = 24  # of one detection, besides the concept's name
 

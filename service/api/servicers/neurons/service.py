@@ -19,7 +19,8 @@ from service.api.servicers.neurons import messages
 from service.api.servicers.neurons.targets import check_concepts, check_target, concepts_of, neuron_of, units_of
 from service.models.detection import NUMBER_BYTES, Detection
 from service.models.inference import Inference
-from service.models.registry import ModelRecord, Registry
+from service.models.records import ModelRecord
+from service.models.registry import Registry
 from service.settings import Settings
 from service.validation import CONCEPT_NAME, Violations
 

@@ -9,7 +9,7 @@ from mintage.v1 import neurons_pb2
 
 from service.backend.neurons import Concept, Neuron, named
 from service.errors import FailedPrecondition
-from service.models.registry import ModelRecord
+from service.models.records import ModelRecord
 from service.validation import CONCEPT, Violations, shown
 
 CONCEPT_EXPECTED = "1 to 63 of a-z, 0-9 and -, not - at its ends"
