@@ -17,14 +17,27 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
+from service.look import (
+    ACCENT,
+    BAND_GAP,
+    CAPTION,
+    FAINT,
+    FOOTER,
+    GAP,
+    HEADING,
+    INK,
+    LINE,
+    MARGIN,
+    PANEL_GAP,
+    PAPER,
+    TITLE,
+)
+
 COMMAND_KEY = "Command"  # of the text in a PNG file that makes it again
 DESCRIPTION_TAG = 0x010E  # ImageDescription of EXIF, where a WebP file has it
 ANIMATIONS = {".webp": "WEBP", ".apng": "PNG"}
 
-MARGIN, GAP, BAND_GAP, PANEL_GAP = 28, 6, 22, 36  # px
 TILE = 96  # px at least of a tile's longer side
-CAPTION, HEADING, TITLE, FOOTER = 11, 14, 20, 11  # px of letters
-INK, FAINT, PAPER, LINE, ACCENT = "#1a1a1a", "#6b6b6b", "#ffffff", "#d9d9d9", "#2f6f9f"
 SPACE = 0.3  # of a letter's size, between words
 DASH = 0.15  # the same, between two hyphens, which touch in the font
 MIN_WIDTH = 480  # px of a sheet: room for the command

@@ -19,8 +19,7 @@ from service.jobs.ledger.views import JobState
 from service.jobs.manifest import MANIFEST_FILE, Ending, read_manifest, write_manifest
 from service.jobs.plan import Plan
 from service.jobs.scoring import reduce
-from service.jobs.scoring.reduce import SCORE_FILE
-from service.jobs.scoring.report.page import REPORT_FILE, write_report
+from service.jobs.scoring.report.page import REPORT_FILE, SCORE_FILE, write_report
 from service.jobs.shards.formats.choice import image_layout_of, layout_of
 from service.jobs.shards.formats.layout import replaced
 from service.jobs.shards.marker import Marker, read_marker

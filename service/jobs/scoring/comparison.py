@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from service.jobs.plan import PLAN_FILE, Plan, PlanError, read_plan
 from service.jobs.scoring.statistics import Statistics, statistics_of
 from service.jobs.storage.output import OutputError
 from service.jobs.storage.store import Store
 from training.scores.classifier_score import ScoreError
-from training.scores.frechet import frechet_distance
+from training.scores.frechet import Moments, frechet_distance
+from training.scores.halves import two_halves
 from training.scores.kernel_distance import SUBSET_SIZE, SUBSETS, kernel_distance
 from training.scores.precision_recall import NEIGHBOURS, precision_recall
 
-SEED = 0  # of the kernel distance's subsets
+SEED = 0  # of the kernel distance's subsets, and of the halves of the reference
+
+Rows = NDArray[np.float32]  # [N, F] features
 
 
 def compared(store: Store, plan: Plan, statistics: Statistics) -> dict[str, Any]:
@@ -28,12 +34,7 @@ def compared(store: Store, plan: Plan, statistics: Statistics) -> dict[str, Any]
     """
     assert plan.scoring is not None  # noqa: S101 - only score jobs have a reference
     reference = _reference(store, plan)
-    notes: list[str] = []
-    real, generated = reference.rows, statistics.rows
-    size = min(SUBSET_SIZE, len(real), len(generated))
-    frechet = _tried(notes, "Frechet distance", lambda: frechet_distance(reference.moments, statistics.moments))
-    kernel = _tried(notes, "kernel distance", lambda: kernel_distance(real, generated, subset_size=size, seed=SEED))
-    shares = _tried(notes, "precision and recall", lambda: precision_recall(real, generated))
+    rows, moments = (reference.rows, statistics.rows), (reference.moments, statistics.moments)
     return {
         "reference_job": plan.scoring.reference_job,
         "reference_root_digest": plan.scoring.reference_root_digest,
@@ -41,7 +42,32 @@ def compared(store: Store, plan: Plan, statistics: Statistics) -> dict[str, Any]
         "images": statistics.moments.count,
         "features": plan.scoring.features,
         "model_digest": plan.model_digest,
-        "compared_images": [len(real), len(generated)],
+        "neighbours": NEIGHBOURS,
+        **_scores(rows, moments),
+        "reference_against_itself": _against_itself(reference),
+    }
+
+
+def _against_itself(reference: Statistics) -> dict[str, Any] | None:
+    """Compare one half of the reference's rows with the other; None if there are no two images.
+
+    Perfect images would score about so: it says what the scores of others mean.
+    """
+    if len(reference.rows) < 2:
+        return None
+    halves = [reference.rows[half] for half in two_halves(len(reference.rows), seed=SEED)]
+    return _scores((halves[0], halves[1]), (Moments.of(halves[0]), Moments.of(halves[1])))
+
+
+def _scores(rows: tuple[Rows, Rows], moments: tuple[Moments, Moments]) -> dict[str, Any]:
+    """Return every score of the second of two sets against the first."""
+    notes: list[str] = []
+    size = min(SUBSET_SIZE, *map(len, rows))
+    frechet = _tried(notes, "Frechet distance", lambda: frechet_distance(*moments))
+    kernel = _tried(notes, "kernel distance", lambda: kernel_distance(*rows, subset_size=size, seed=SEED))
+    shares = _tried(notes, "precision and recall", lambda: precision_recall(*rows))
+    return {
+        "compared_images": [len(each) for each in rows],
         "frechet_distance": None if frechet is None else frechet.value,
         "kernel_distance": None if kernel is None else kernel.mean,
         "kernel_distance_deviation": None if kernel is None else kernel.std,
@@ -50,7 +76,6 @@ def compared(store: Store, plan: Plan, statistics: Statistics) -> dict[str, Any]
         "recall": None if shares is None else shares.recall,
         "density": None if shares is None else shares.density,
         "coverage": None if shares is None else shares.coverage,
-        "neighbours": NEIGHBOURS,
         "notes": notes,
     }
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from service.jobs.plan import Plan, Scoring, canonical_json
 from service.jobs.scoring.chunks import Chunk, chunks, count_readable
 from service.jobs.scoring.comparison import compared
+from service.jobs.scoring.report.page import SCORE_FILE
 from service.jobs.scoring.report.summary import Summary
 from service.jobs.scoring.statistics import StatisticsSums
 from service.jobs.shards.formats.layout import replaced
@@ -26,7 +27,6 @@ from service.jobs.storage.output import Output, OutputError
 from service.jobs.storage.store import Store
 from training.scores.classifier_score import ScoreError, ScoreSums
 
-SCORE_FILE = "score.json"
 UNIT = 2**40  # p(generated) is added up in units of 2^-40, where addition is exact
 
 
@@ -58,6 +58,7 @@ def reduce(store: Store, output: Output, plan: Plan, markers: Sequence[Marker]) 
             **_source(output, plan, markers),
             **parts[0].result(),
             **_unreadable(plan, images, table.unreadable),
+            "distributions": summary.distributions(),
             **({"comparison": compared(store, plan, sums.statistics())} if sums is not None else {}),
         }
     data = canonical_json(result)

@@ -18,23 +18,27 @@ from service.jobs.plan import Plan
 from service.jobs.sources.choice import image_names, open_source
 from service.jobs.storage.store import Store
 
-SHOWN_PIXELS, MAX_PIXELS = 96, 192  # width of a picture on the page; most that it is kept with
+MAX_PIXELS = 192  # most that a picture is kept with
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An image of the source as a PNG, and where it came from; '' for a job's."""
+    """An image of the source as a PNG, its width and height in pixels, and where it came from; '' for a job's."""
 
     png: bytes
+    width: int
+    height: int
     source: str
 
-    def html(self, index: int, value: str) -> str:
-        """Return it as HTML with its number and caption."""
+    def html(self, index: int, *told: str) -> str:
+        """Return it as HTML with a caption: its file or number, and what else is told of it."""
         data = base64.b64encode(self.png).decode()
-        title = escape(self.source or f"image {index}", quote=True)
+        name = self.source or f"#{index}"
+        caption = escape(", ".join([name, *(each for each in told if each)]), quote=True)
+        title = escape(f"image {index} of the job" + (f", {self.source}" if self.source else ""), quote=True)
         return (
-            f'<figure><img src="data:image/png;base64,{data}" alt="{title}" title="{title}" '
-            f'width="{SHOWN_PIXELS}"><figcaption>{index}<br>{escape(value)}</figcaption></figure>'
+            f'<figure><img src="data:image/png;base64,{data}" alt="{caption}" title="{title}" '
+            f'width="{self.width}" height="{self.height}"><figcaption>{caption}</figcaption></figure>'
         )
 
 
@@ -51,17 +55,17 @@ def pictures(store: Store, inputs: Path, plan: Plan, indices: Iterable[int]) -> 
         with open_source(store, inputs, plan, shard) as source:
             for index in group:
                 [pixels] = source.read(range(index, index + 1)).pixels
-                found[index] = Picture(_drawn(pixels), names.get(index, ""))
+                found[index] = _drawn(pixels, names.get(index, ""))
     return found
 
 
-def _drawn(pixels: NDArray[np.uint8]) -> bytes:
+def _drawn(pixels: NDArray[np.uint8], source: str) -> Picture:
     """Encode an image uint8 [H, W, C] as PNG, at most MAX_PIXELS wide and high."""
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     image.thumbnail((MAX_PIXELS, MAX_PIXELS), Image.Resampling.BOX)
     file = io.BytesIO()
     image.save(file, "PNG")
-    return file.getvalue()
+    return Picture(file.getvalue(), image.width, image.height, source)
 
 
 def _names(store: Store, plan: Plan, wanted: list[int]) -> dict[int, str]:

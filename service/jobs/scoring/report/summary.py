@@ -1,8 +1,9 @@
-"""What the report shows about single images, gathered while the scores are added up, in constant memory."""
+"""What the report shows of single images and of how they spread, gathered in constant memory."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from service.jobs.scoring.chunks import Chunk
 from training.scores.chosen import chosen_images
 
 BINS = 40  # of a histogram from 0 to 1: readable at the width of a column
-SHOWN = 12  # images at either end: two rows of the page
+SHOWN = 12  # images at either end: whole rows of six, and of three on a narrow page
 MAX_ACTIVATIONS = 100_000  # images whose activations are kept for a histogram
 
 Floats = NDArray[np.float64]
@@ -48,6 +49,15 @@ class Histogram:
         self.ends.add(values, indices)
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a classifier says of one image: the most probable class, its probability, and p(generated) if it can say."""
+
+    label: int
+    probability: float
+    generated: float | None
+
+
 class Summary:
     """Gathers extremes and histograms chunk by chunk, in order.
 
@@ -56,6 +66,7 @@ class Summary:
         confidence: the probability of the most probable class; None without a classifier.
         activations: float32 [m, C] of concept neurons, of some of the images.
         concepts: the ends of each concept, by sign * activation.
+        seen: what the classifier says of the images at the ends, by index.
     """
 
     def __init__(self, plan: Plan, images: int) -> None:
@@ -66,6 +77,7 @@ class Summary:
         self.confidence: Histogram | None = Histogram() if plan.scoring.classes else None
         self.activations = np.empty((len(self._chosen) if self._concepts else 0, len(self._concepts)), np.float32)
         self.concepts = [Extremes() for _ in self._concepts]
+        self.seen: dict[int, Seen] = {}
 
     def add(self, chunk: Chunk) -> None:
         """Add values [n] of the images with these indices [n]."""
@@ -77,8 +89,32 @@ class Summary:
         if "generated" in chunk.columns:
             self.generated = self.generated or Histogram()
             self.generated.add(chunk.columns["generated"], indices)
+        if self.confidence is not None:
+            self._see(chunk, indices)
         if self._concepts:
             self._add_activations(chunk, indices)
+
+    def distributions(self) -> dict[str, Any]:
+        """Return the histograms, for `score.json`: counts by name, with the edges of the bins."""
+        unit = np.linspace(0, 1, BINS + 1).tolist()
+        found = {"probability": self.confidence, "generated": self.generated}
+        known = {name: _histogram(each.counts, unit) for name, each in found.items() if each is not None}
+        for concept, values in zip(self._concepts, self.activations.T, strict=True):
+            counts, edges = np.histogram(values, BINS)
+            known[f"activation.{concept.name}"] = _histogram(counts, edges.tolist())
+        return known
+
+    def _see(self, chunk: Chunk, indices: Ints) -> None:
+        """Keep what the classifier says of the images that are at an end now."""
+        probabilities, generated = chunk.columns["probabilities"], chunk.columns.get("generated")
+        ends = [each.ends for each in (self.confidence, self.generated) if each is not None]
+        wanted = {index for each in ends for _, index in (*each.low, *each.high)}
+        for index in wanted - self.seen.keys():
+            row = int(np.searchsorted(indices, index))
+            label = int(probabilities[row].argmax())
+            drawn = None if generated is None else float(generated[row])
+            self.seen[index] = Seen(label, float(probabilities[row, label]), drawn)
+        self.seen = {index: each for index, each in self.seen.items() if index in wanted}
 
     def _add_activations(self, chunk: Chunk, indices: Ints) -> None:
         activations = chunk.columns["activations"]
@@ -86,6 +122,10 @@ class Summary:
         self.activations[begin:end] = activations[self._chosen[begin:end] - chunk.first]
         for concept, ends, column in zip(self._concepts, self.concepts, activations.T, strict=True):
             ends.add(concept.sign * column, indices)
+
+
+def _histogram(counts: Ints, edges: list[float]) -> dict[str, list[float]]:
+    return {"counts": counts.tolist(), "edges": edges}
 
 
 def _pairs(values: NDArray[np.floating], indices: Ints, rows: Ints) -> list[tuple[float, int]]:

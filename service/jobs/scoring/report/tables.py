@@ -1,47 +1,69 @@
-"""The tables of a report: scores with what they may be compared with, and every digest."""
+"""The tables of a report: scores beside those of the reference itself, and every digest."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from html import escape
 from typing import Any
 
 from service.jobs.plan import Plan
+from service.jobs.scoring.report.digits import rounded, share, with_deviation
+from service.jobs.scoring.report.origin import Origin
+from service.pages import table
+
+Result = dict[str, Any]  # what `score.json` holds
+Row = tuple[str, str, str, str]  # a score's name, its value, that of the reference itself, and what is better
+
+SHARES = {
+    "precision": "higher, at most 1",
+    "recall": "higher, at most 1",
+    "density": "higher, about 1",
+    "coverage": "higher, at most 1",
+}
 
 
-def scores(plan: Plan, result: dict[str, Any]) -> str:
-    """Show every score, which way is better, and what it may be compared with."""
-    rows: list[tuple[str, str, str]] = []
-    if "mean" in result:
-        mean = f"{result['mean']:.4f} ± {result['standard_deviation']:.4f}"
-        over = f"higher, at most {len(result['classes'])}; over {result['splits']} splits"
-        rows.append(("Classifier score", mean, over))
-        generated = result["mean_generated_probability"]
-        if generated is not None:
-            rows.append(("Mean p(generated)", f"{generated:.4f}", "the classifier's own view"))
-    for found in result.get("concepts", ()):
-        share = f"{found['detected']:,} ({found['detected'] / result['images']:.1%})"
-        text = f"images that show it; mean activation {found['mean_activation']:.4g}"
-        rows.append((f"Concept {found['concept']}", share, text))
+def score_rows(result: Result, reference: Result | None) -> list[Row]:
+    """Return every score with as many digits as its spread allows, and what the reference itself has.
+
+    Args:
+        result: of the job.
+        reference: the result of the job over the reference; None if there is none, or it is gone.
+    """
     compared = result.get("comparison")
-    rows += _comparison(compared) if compared else []
-    notes = [f"<p>Left out: {escape(note)}</p>" for note in (compared or {}).get("notes", ())]
-    return "\n".join([_table(("Score", "Value", "Better, and over what"), rows), *notes, _comparable(plan, compared)])
+    return [
+        *_classifier_rows(result, reference or {}),
+        *_concept_rows(result, reference or {}),
+        *(_comparison_rows(compared) if compared else ()),
+    ]
 
 
-def facts(plan: Plan, result: dict[str, Any], root: str) -> str:
+def scores(plan: Plan, result: Result, reference: Result | None) -> str:
+    """Show every score, what the reference itself has, which way is better, and what it may be compared with."""
+    compared = result.get("comparison") or {}
+    shown = (0, 1, 2, 3) if compared else (0, 1, 3)
+    head = [("Score", "Value", "Reference itself", "Better, and over what")[at] for at in shown]
+    cells = [[escape(row[at]) for at in shown] for row in score_rows(result, reference)]
+    numbers = range(1, len(shown) - 1)
+    notes = [f"<p>Left out: {escape(note)}</p>" for note in compared.get("notes", ())]
+    return "\n".join([table(cells, head=head, numbers=numbers), *notes, _itself(compared), _comparable(plan, compared)])
+
+
+def facts(plan: Plan, result: Result, root: str, origin: Origin) -> str:
     """Show what was scored with which model, and every digest."""
     compared = result.get("comparison") or {}
     unreadable = ", ".join(result.get("unreadable_images", ()))
+    made, colours = origin.made, "grey" if plan.channels == 1 else "colour"
     rows = [
         ("Images", f"{result['images']:,}"),
         ("Left out, unreadable", f"{result['unreadable']:,}: {unreadable}" if "unreadable" in result else ""),
-        ("Source", f"jobs/{result['source_job']}" if result.get("source_job") else f"folder {result['source_folder']}"),
+        ("Source", origin.name),
+        ("Made by", origin.maker),
+        ("Archive that made them", made.model_digest if made else ""),
         ("Root digest of the source", result.get("source_root_digest", "")),
         ("Digest of the listing", result.get("source_listing", "")),
         ("Digest of all files' digests", result.get("source_digest", "")),
-        ("Size", f"{plan.width} x {plan.height}, {plan.channels} channels; resized: {result.get('resize', 'none')}"),
-        ("Model", f"models/{plan.model}, sha256 {plan.model_digest}"),
+        ("Size", f"{plan.width} x {plan.height}, {colours}; resized: {result.get('resize', 'none')}"),
+        ("Scored by", f"models/{plan.model}, sha256 {plan.model_digest}"),
         ("Computed on", f"{plan.device_class}, torch {plan.torch_version}, numerics {plan.numerics}"),
         ("By Mintage", plan.mintage_version),
         ("Reference", f"jobs/{compared['reference_job']}" if compared else ""),
@@ -49,30 +71,80 @@ def facts(plan: Plan, result: dict[str, Any], root: str) -> str:
         ("Root digest of these scores", root),
         ("Digest of the plan", plan.digest),
     ]
-    return _table(("", ""), [row for row in rows if row[1]])
+    return table([(escape(name), escape(value)) for name, value in rows if value])
 
 
-def _comparison(found: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Show what was compared with the reference."""
+def _classifier_rows(result: Result, reference: Result) -> Iterator[Row]:
+    if "mean" not in result:
+        return
+    of, theirs = "higher, at most {}; over {} splits", ""
+    if "mean" in reference:
+        theirs = with_deviation(reference["mean"], reference["standard_deviation"])
+    value = with_deviation(result["mean"], result["standard_deviation"])
+    yield "Classifier score", value, theirs, of.format(len(result["classes"]), result["splits"])
+    generated, real = result["mean_generated_probability"], reference.get("mean_generated_probability")
+    if generated is not None:
+        theirs = "" if real is None else share(real, reference["images"])
+        yield "Mean p(generated)", share(generated, result["images"]), theirs, "the classifier's own view"
+
+
+def _concept_rows(result: Result, reference: Result) -> Iterator[Row]:
+    known = {each["concept"]: each for each in reference.get("concepts", ())}
+    for found in result.get("concepts", ()):
+        theirs = known.get(found["concept"])
+        there = "" if theirs is None else _detected(theirs["detected"], reference["images"])
+        text = f"images that show it; mean activation {found['mean_activation']:.4g}"
+        yield f"Concept {found['concept']}", _detected(found["detected"], result["images"]), there, text
+
+
+def _detected(images: int, of: int) -> str:
+    return f"{images:,} ({images / of:.1%})"
+
+
+def _comparison_rows(found: Result) -> Iterator[Row]:
+    """Yield what was compared with the reference, and the reference's halves with each other."""
+    itself = found.get("reference_against_itself") or {}
     real, made = found["compared_images"]
-    all_images = f"over {found['images']:,} and {found['reference_images']:,} images"
+    frechet, noise = found["frechet_distance"], itself.get("frechet_distance") or 0.0
+    if frechet is not None:
+        over = f"lower, near 0; over {found['images']:,} and {found['reference_images']:,} images"
+        yield "Frechet distance", rounded(frechet, noise), rounded(noise, noise, 2) if noise else "", over
     some = f"over {made:,} and {real:,} images"
-    subsets, size = found["kernel_subsets"]
-    rows = []
-    if found["frechet_distance"] is not None:
-        rows.append(("Frechet distance", f"{found['frechet_distance']:.4f}", f"lower, near 0; {all_images}"))
     if found["kernel_distance"] is not None:
-        value = f"{found['kernel_distance']:.6f} ± {found['kernel_distance_deviation']:.6f}"
-        rows.append(("Kernel distance", value, f"lower, around 0; {subsets} subsets of {size:,}, {some}"))
-    near = f"k = {found['neighbours']}, {some}"
-    best = {"precision": "at most 1", "recall": "at most 1", "density": "about 1", "coverage": "at most 1"}
-    for name, way in best.items():
+        subsets, size = found["kernel_subsets"]
+        over = f"lower, around 0; {subsets} subsets of {size:,}, {some}"
+        yield "Kernel distance", _kernel(found), _kernel(itself), over
+    for name, way in SHARES.items():
         if found[name] is not None:
-            rows.append((name.capitalize(), f"{found[name]:.4f}", f"higher, {way}; {near}"))
-    return rows
+            theirs = itself.get(name)
+            there = "" if theirs is None else share(theirs, min(itself["compared_images"]))
+            over = f"{way}; k = {found['neighbours']}, {some}"
+            yield name.capitalize(), share(found[name], min(real, made)), there, over
 
 
-def _comparable(plan: Plan, compared: dict[str, Any] | None) -> str:
+def _kernel(found: Result) -> str:
+    value = found.get("kernel_distance")
+    return "" if value is None else with_deviation(value, found["kernel_distance_deviation"])
+
+
+def _itself(compared: Result) -> str:
+    """Say what the column of the reference itself is."""
+    found = compared.get("reference_against_itself")
+    if not compared:
+        return ""
+    text = "Reference itself: the scores of its own images"
+    if found:
+        one, other = found["compared_images"]
+        text += (
+            f"; distances, precision and the like are of its one half from its other, {one:,} and {other:,} images, "
+            "drawn by a fixed seed. Where the reference holds real images, that is real against real, and perfect "
+            "images would have about these values. Fewer images make a Frechet distance larger"
+        )
+    notes = "".join(f" Left out: {note}." for note in (found or {}).get("notes", ()))
+    return f"<p class=note>{escape(text)}.{escape(notes)}</p>"
+
+
+def _comparable(plan: Plan, compared: Result) -> str:
     model = f"models/{plan.model} {plan.model_digest[:12]}"
     text = f"Comparable only with scores by the same model ({model}) of as many images."
     if compared:
@@ -81,9 +153,3 @@ def _comparable(plan: Plan, compared: dict[str, Any] | None) -> str:
             "which are those of one ImageNet network."
         )
     return f"<p class=note>{escape(text)}</p>"
-
-
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    top = "".join(f"<th>{escape(cell)}</th>" for cell in head) if any(head) else ""
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table>{f'<tr>{top}</tr>' if top else ''}{body}</table>"

@@ -16,6 +16,7 @@ from tests.support.scored import CONCEPTS, against, finished, made_source, plan_
 from training.scores.chosen import chosen_images
 from training.scores.classifier_score import classifier_score
 from training.scores.frechet import Moments, frechet_distance, joined
+from training.scores.halves import two_halves
 from training.scores.kernel_distance import kernel_distance
 from training.scores.precision_recall import precision_recall
 
@@ -50,6 +51,18 @@ def test_the_numbers_are_those_of_the_scores_over_the_same_features(tmp_path: Pa
     score = classifier_score(made["probabilities"], splits=2)
     assert (result["mean"], result["standard_deviation"]) == (score.mean, score.std)
     assert result["mean_generated_probability"] == pytest.approx(made["generated"].astype(np.float64).mean(), abs=1e-9)
+
+
+def test_the_reference_is_compared_with_itself_by_halves(tmp_path: Path) -> None:
+    plan, result = compared(tmp_path)
+    features = rows_of(plan, 1)["features"]
+    one, other = (features[half] for half in two_halves(40, seed=0))
+    found = result["comparison"]["reference_against_itself"]
+    shares = precision_recall(one, other)
+    assert found["compared_images"] == [20, 20] and found["notes"] == []
+    assert found["frechet_distance"] == frechet_distance(Moments.of(one), Moments.of(other)).value
+    assert found["kernel_distance"] == kernel_distance(one, other, subset_size=20).mean
+    assert [found[name] for name in ("precision", "coverage")] == [shares.precision, shares.coverage]
 
 
 def test_every_bit_is_the_same_whichever_shard_was_finished_first(tmp_path: Path) -> None:
