@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import deflate
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 LEVEL = 1
 ENCODER = f"deflate {importlib.metadata.version('deflate')}, level {LEVEL}, filter up"
 TOGETHER = 64  # images filtered at once: few enough to be in the cache still when they are compressed
+_SIGNATURE, _HEADER_CHUNK = b"\x89PNG\r\n\x1a\n", 25  # bytes of the chunk IHDR
 _UP = 2
 _COLOUR_TYPES = {1: 0, 3: 2}
 
@@ -33,10 +34,17 @@ def encode(
     """Encode images uint8 [N, H, W, C], C being 1 or 3, one PNG file after the other."""
     _, height, width, channels = images.shape
     header = struct.pack(">IIBBBBB", width, height, 8, _COLOUR_TYPES[channels], 0, 0, 0)
-    start, end = b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(b"IHDR", header)), b"".join(_chunk(b"IEND", b""))
+    start, end = _SIGNATURE + b"".join(_chunk(b"IHDR", header)), b"".join(_chunk(b"IEND", b""))
     for first in range(0, len(images), TOGETHER):
         for rows in _filtered(images[first : first + TOGETHER]):
             yield b"".join((start, *_chunk(b"IDAT", compress(rows)), end))
+
+
+def with_text(file: bytes, text: Mapping[str, str]) -> bytes:
+    """Put texts into a PNG file by their keywords, each of 1 to 79 Latin letters; UTF-8, uncompressed."""
+    place = len(_SIGNATURE) + _HEADER_CHUNK
+    chunks = (_chunk(b"iTXt", key.encode("latin-1") + b"\0\0\0\0\0" + value.encode()) for key, value in text.items())
+    return b"".join((file[:place], *(part for chunk in chunks for part in chunk), file[place:]))
 
 
 def _filtered(images: NDArray[np.uint8]) -> NDArray[np.uint8]:

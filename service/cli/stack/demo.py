@@ -195,7 +195,7 @@ def mint(report: Report, client: Client, stack: Stack) -> Job:
     report.headline(f"{len(killed)} worker killed", "with SIGKILL, half way through the job")
     report.fact("attempts", f"{job.progress.attempts} for {job.progress.shards_total} shards")
     report.picture(
-        "The first images of the job", Path(job.output_uri.removeprefix("file://")) / ".mintage/contact-sheet.png"
+        "Images from all over the job", Path(job.output_uri.removeprefix("file://")) / ".mintage/contact-sheet.png"
     )
     return job
 

@@ -9,10 +9,6 @@ import pytest
 from PIL import Image
 
 from service.images.sheets import (
-    CAPTION,
-    HEADING,
-    MARGIN,
-    TITLE,
     Curve,
     Panel,
     Sheet,
@@ -25,6 +21,7 @@ from service.images.sheets import (
     write_animation,
     write_sheet,
 )
+from service.look import CAPTION, HEADING, MARGIN, TITLE
 
 RNG = np.random.default_rng(4)
 

@@ -83,7 +83,7 @@ tags:
 Synthetic images, {plan.height} x {plan.width} pixels, {"grey" if plan.channels == 1 else "RGB"}, made by Mintage.
 Nobody has said under which licence: that depends on what the model was trained on. Replace `license` above.
 
-![The first images](.mintage/contact-sheet.png)
+![Images from all over the job](.mintage/contact-sheet.png)
 
 ```python
 {reading.code.strip()}
@@ -147,16 +147,20 @@ def _size(count: int) -> str:
     return next((name for below, name in (*SIZES, *HUGE) if count < below), "100M<n<1B")
 
 
+def command_words(plan: Plan, sampling: Sampling) -> list[str]:
+    """Return the words of a command that makes the same images again, in the default format."""
+    words = ["mintage", "jobs", "sample", plan.model, "--count", str(plan.count)]
+    if not sampling.latents:
+        return [*words, "--seed", str(sampling.seed)]
+    words += ["--latent", "..."]
+    words += ["--index-step", str(sampling.index_step)] if sampling.index_step else []
+    return words if sampling.class_index is None else [*words, "--class", str(sampling.class_index)]
+
+
 def _command(plan: Plan, sampling: Sampling) -> str:
-    """Return the command that makes the same images again."""
-    words = ["mintage", "jobs", "sample", plan.model, "--count", str(plan.count), "--shard-size", str(plan.shard_size)]
-    if sampling.latents:
-        words += ["--latent", "..."]
-        words += ["--index-step", str(sampling.index_step)] if sampling.index_step else []
-        words += [] if sampling.class_index is None else ["--class", str(sampling.class_index)]
-    else:
-        words += ["--seed", str(sampling.seed)]
-    return shlex.join([*words, "--format", FORMAT_WORDS[plan.format]])
+    """Return the command that makes the same files again."""
+    files = ["--shard-size", str(plan.shard_size), "--format", FORMAT_WORDS[plan.format]]
+    return shlex.join([*command_words(plan, sampling), *files])
 
 
 def _what(sampling: Sampling) -> str:

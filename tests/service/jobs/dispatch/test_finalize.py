@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import io
 import json
 import subprocess
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from service.jobs.dispatch.finalize import ShardsDamaged, finalize, read_ending
 from service.jobs.plan import Plan
@@ -152,22 +152,54 @@ def test_a_damaged_manifest_is_written_again(tmp_path: Path) -> None:
     assert manifest.read_bytes() == data
 
 
-def test_the_contact_sheet_shows_the_first_images_in_order(tmp_path: Path) -> None:
-    plan = sample_plan(count=100, shard_size=30)
+def sheet_of(root: Path) -> tuple[Image.Image, dict[str, str]]:
+    """The contact sheet, and the texts in its file."""
+    with PngImageFile(folder(root) / ".mintage/contact-sheet.png") as sheet:
+        sheet.load()
+        return sheet.convert("RGB"), dict(sheet.text)
+
+
+def test_the_contact_sheet_spreads_over_the_whole_job_and_says_what_it_shows(tmp_path: Path) -> None:
+    plan = sample_plan(count=1000, shard_size=300)
     make_shards(tmp_path, plan, range(4))
     finalize(LocalStore(tmp_path), plan, cancelled=False, errors={})
-    with Image.open(folder(tmp_path) / ".mintage/contact-sheet.png") as sheet:
-        pixels = np.asarray(sheet)
-    assert pixels.shape == (8 * 6 + 2, 8 * 5 + 2)
-    assert [pixels[2 + k // 8 * 6, 2 + k % 8 * 5] for k in range(64)] == pictures(range(64), plan)[:, 0, 0, 0].tolist()
+    _, text = sheet_of(tmp_path)
+    rows = [tuple(map(int, row.split("-"))) for row in text["Indices"].split(", ")]
+    assert len(rows) == 8 and all(last == first + 7 for first, last in rows)
+    assert rows[0] == (0, 7) and rows[-1] == (992, 999)
+    steps = np.diff([first for first, _ in rows])
+    assert steps.min() >= steps.max() - 1
+    assert (text["Model"], text["Model digest"], text["Seed"], text["First index"]) == ("digits", "a" * 64, "7", "0")
+    assert text["Command"] == "mintage jobs sample digits --count 1000 --seed 7"
+    assert text["Title"] == "1,000 images of digits"
+
+
+def test_small_images_are_enlarged_on_the_contact_sheet_each_pixel_a_square(tmp_path: Path) -> None:
+    plan = sample_plan(count=10, height=28, width=28)
+    make_shards(tmp_path, plan, range(3))
+    finalize(LocalStore(tmp_path), plan, cancelled=False, errors={})
+    sheet, _ = sheet_of(tmp_path)
+    expected = pictures(range(10), plan)[..., 0].repeat(3, axis=1).repeat(3, axis=2)
+    found = np.asarray(sheet)[..., 0]
+    top = int(np.flatnonzero((found[:, 28 : 28 + 84] == expected[0][0]).all(axis=1))[0])
+    for k in range(8):
+        assert (found[top : top + 84, 28 + k * 90 : 28 + k * 90 + 84] == expected[k]).all()
+
+
+def test_the_contact_sheet_of_a_job_with_holes_shows_what_there_is(tmp_path: Path) -> None:
+    plan = sample_plan(count=10)
+    make_shards(tmp_path, plan, [0, 2])
+    finalize(LocalStore(tmp_path), plan, cancelled=False, errors={1: "BAD: x"})
+    _, text = sheet_of(tmp_path)
+    assert text["Indices"] == "0-3, 8-9" and text["Title"] == "6 images of digits"
 
 
 def test_large_images_are_made_smaller_on_the_contact_sheet(tmp_path: Path) -> None:
     plan = sample_plan(count=3, height=512, width=256, channels=3)
     make_shards(tmp_path, plan, range(1))
     finalize(LocalStore(tmp_path), plan, cancelled=False, errors={})
-    with Image.open(io.BytesIO((folder(tmp_path) / ".mintage/contact-sheet.png").read_bytes())) as sheet:
-        assert sheet.size == (3 * 66 + 2, 132)
+    sheet, _ = sheet_of(tmp_path)
+    assert sheet.width == 480 + 2 * 28 and 128 < sheet.height < 2 * 256
 
 
 def test_a_job_of_images_that_are_no_pictures_ends_without_a_contact_sheet(tmp_path: Path) -> None:
