@@ -14,7 +14,7 @@
     ├── Unimplemented        a standard service has the call, this server does not
     └── Internal             our fault; the text reveals no internals
 
-Only `service.api.interceptors` turns them into status codes. Any other exception becomes Internal with an id; its
+Only `service.api.outcomes` turns them into status codes. Any other exception becomes Internal with an id; its
 traceback goes to the log alone.
 """
 
