@@ -18,6 +18,13 @@ from training.batches import to_tensor
 IMAGES = 10  # positives that are changed, as in the paper
 POINTS = 17  # per curve; odd, so that the unchanged image is one of them
 
+PANELS = {  # by the kind of change: what it is called, the unit of its amounts, and the amount that changes nothing
+    "translation across, px": ("moved across", "px to the right", 0.0),
+    "translation down, px": ("moved down", "px down", 0.0),
+    "scale": ("scaled", "factor", 1.0),
+    "rotation, degrees": ("rotated", "degrees anticlockwise", 0.0),
+}
+
 Activation = Callable[[Tensor], Tensor]  # images [N, C, H, W] in [-1, 1] -> activations [N]
 
 

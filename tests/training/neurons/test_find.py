@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL.PngImagePlugin import PngImageFile
 
 from tests.training.fakes import blobs, small_recipe
 from tests.training.neurons.fakes import faces, others, small_autoencoder_recipe
@@ -100,7 +101,8 @@ def test_a_concept_is_found_measured_and_kept(trained: LoadedRun, run: Path) -> 
     assert "Drawn." in markdown
     assert f"| {NEURON} |" in markdown
     for picture in ("top", "optimal", "histogram", "invariance"):
-        assert (run / "neurons" / "face" / f"{picture}.png").read_bytes().startswith(b"\x89PNG")
+        with PngImageFile(run / "neurons" / "face" / f"{picture}.png") as drawn:
+            assert f"face: stage {table.concept.stage}, unit {table.concept.unit}" in drawn.text["Title"]
     assert {"activations of small", "random filters", "smooth filters"} <= set(told)
 
 
