@@ -1,8 +1,8 @@
 """The socket of one worker process: callers reach the queue in front of the network without a hop between.
 
 It listens on `{folder}/{digest of the model's name}.{process id}`, in a thread with an event loop of its own, and
-appears when the model is ready. `handlers.serving.frames` has deadlines and cancels; the metadata say whose turn a call
-takes.
+appears when the model is ready. `handlers.serving.listener` has deadlines and cancels; the metadata say whose turn a
+call takes.
 
     Predict   a request as `handlers.protocol.messages` has it -> its answer, both bytes
     State     nothing -> JSON: `calls` that are open, `quiet_s` since the last one, rows that wait, and of the pass that
@@ -28,7 +28,7 @@ from handlers.errors import RequestError
 from handlers.protocol.messages import item_of
 from handlers.protocol.requests import Canary, Describe
 from handlers.serving.desk import Caller, Desk
-from handlers.serving.frames import Call, CallError, listen
+from handlers.serving.listener import Call, CallError, listen
 from handlers.serving.queue import Entry, QueueFullError
 
 CLASS_KEY, CLIENT_KEY, RETRY_KEY = "mintage-class", "mintage-client", "mintage-retry-after-s"

@@ -23,7 +23,7 @@ from typing import Any
 import grpc
 import structlog
 
-from service.backend.frames import CallFailedError
+from service.backend.channel import CallFailedError
 from service.backend.workers import STATE_TIMEOUT_S, Worker, Workers
 
 MAX_SILENCES = 4  # of a second each; counted rather than timed, so that a pause of this process counts once

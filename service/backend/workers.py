@@ -23,7 +23,7 @@ from typing import Any, Literal
 import grpc
 import structlog
 
-from service.backend.frames import CallFailedError, Channel
+from service.backend.channel import CallFailedError, Channel
 from service.errors import DeadlineExceeded, Internal, MintageError, ResourceExhausted, Unavailable
 
 Priority = Literal["interactive", "bulk"]

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import grpc
 
-from handlers.serving.frames import Call, CallError, Listener, Method, listen
+from handlers.serving.listener import Call, CallError, Listener, Method, listen
 
 MESSAGE_BYTES = 2**26
 

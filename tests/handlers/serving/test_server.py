@@ -25,7 +25,7 @@ from handlers.serving.batcher import Batcher
 from handlers.serving.desk import Desk
 from handlers.serving.server import RETRY_KEY, WorkerServer, remove_stale
 from service.backend import messages
-from service.backend.frames import CallFailedError, Channel
+from service.backend.channel import CallFailedError, Channel
 from tests.handlers.serving.fakes import wait_until
 
 BYTES = 10**6

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from handlers.serving.frames import Call, listen
+from handlers.serving.listener import Call, listen
 from service import errors
 from service.backend import liveness
 from service.backend.liveness import WorkerHealth
@@ -24,7 +24,7 @@ from tests.support.world import run
 PROCESS = """
 import asyncio, json, os, sys
 from pathlib import Path
-from handlers.serving.frames import listen
+from handlers.serving.listener import listen
 
 async def state(message, call):
     return json.dumps({"calls": 0, **json.loads(os.environ.get("STATE", "{}"))}).encode()

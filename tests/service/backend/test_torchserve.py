@@ -18,7 +18,7 @@ from grpc import StatusCode as Code
 from mintage.torchserve import inference_pb2, inference_pb2_grpc, management_pb2, management_pb2_grpc
 from safetensors.numpy import save
 
-from handlers.serving.frames import Call, CallError, Method, listen
+from handlers.serving.listener import Call, CallError, Method, listen
 from service import errors
 from service.backend.torchserve import BackendStatus, TorchServe
 from service.backend.workers import socket_name

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from handlers.serving.frames import Call, CallError, Listener, Method, listen
+from handlers.serving.listener import Call, CallError, Listener, Method, listen
 from service import errors
 from service.backend.workers import RETRY_KEY, Workers, socket_name
 from tests.support.world import run, until
