@@ -5,38 +5,17 @@ import shutil
 import subprocess
 import zipfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from service.errors import FailedPrecondition, Internal, NotFound, Unavailable
 from service.models.loader import Loader
-from service.models.records import backend_name
 from service.models.registry import Registry
-from tests.support.archives import digest_of, text_of, write_archive
-from tests.support.formula import GENERATOR, put
+from tests.support.archives import text_of
+from tests.support.loading import Bench
 from tests.support.model_server import FakeModelServer
 from tests.support.world import run, until
-
-
-class Bench:
-    """A loader over a fake model server and real files."""
-
-    def __init__(self, folder: Path) -> None:
-        self.archives = folder
-        self.models = FakeModelServer(folder)
-        self.registry = Registry(folder)
-        self.loader = Loader(self.models, self.registry, response_timeout_s=1)
-
-    def archive(self, name: str, text: str) -> str:
-        write_archive(self.archives / name, text)
-        return digest_of(text)
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
 
 
 def test_a_load_registers_proves_and_records(bench: Bench) -> None:
@@ -113,27 +92,6 @@ def test_an_archive_whose_forward_pass_is_unsound_is_refused(bench: Bench) -> No
     assert (bench.models.models, bench.registry.names()) == ({}, [])
 
 
-def test_a_model_that_the_model_server_failed_to_scale_is_loaded_again(bench: Bench) -> None:
-    class Failing(FakeModelServer):
-        """Loses its senses when it scales."""
-
-        async def scale(self, backend_name: str, workers: int, *, timeout_s: float = 120.0) -> None:
-            raise Unavailable("an exception that nobody caught", reason="MODEL_SERVER_FAILED")
-
-    async def test() -> None:
-        bench.models = Failing(bench.archives)
-        bench.loader = Loader(bench.models, bench.registry, response_timeout_s=1)
-        bench.archive("a.mar", "generator 1")
-        record = await bench.loader.load("digits", "a.mar", 2)
-        with pytest.raises(Unavailable):
-            await bench.loader.scale("digits", 1)
-        assert not bench.models.models
-        await bench.loader.restore(record)
-        assert bench.models.workers == {record.backend_name: 2}
-
-    run(test())
-
-
 @pytest.fixture
 def full_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk with a little space, which a file of 1 MB does not find."""
@@ -198,29 +156,6 @@ def test_an_archive_that_changes_while_it_is_loaded_changes_nothing(
     assert text_of(bench.archives / f"{digest}.mar") == "generator 1"
 
 
-def test_only_the_archives_of_loaded_models_are_kept(bench: Bench) -> None:
-    first = bench.archive("a.mar", "generator 1")
-
-    async def test() -> None:
-        await bench.loader.load("digits", "a.mar", 1)
-        await bench.loader.load("others", "a.mar", 1)
-        second = bench.archive("a.mar", "generator 2")
-        await bench.loader.load("digits", "a.mar", 1)
-        assert kept(bench) == sorted([first, second])
-        await bench.loader.unload("others")
-        assert kept(bench) == [second]
-        bench.archive("b.mar", "broken")
-        with pytest.raises(FailedPrecondition):
-            await bench.loader.load("broken", "b.mar", 1)
-        assert kept(bench) == [second]
-
-    run(test())
-
-
-def kept(bench: Bench) -> list[str]:
-    return sorted(path.stem for path in bench.archives.glob("*.mar") if len(path.stem) == 64)
-
-
 def test_a_load_whose_record_cannot_be_written_is_undone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.archive("a.mar", "generator 1")
 
@@ -280,98 +215,3 @@ def test_two_processes_that_load_at_once_do_no_harm(bench: Bench) -> None:
         assert list(bench.models.models) == [bench.registry.find("digits").backend_name]
 
     run(test())
-
-
-def test_unloading_forgets_the_record_and_the_model(bench: Bench) -> None:
-    bench.archive("a.mar", "generator 1")
-
-    async def test() -> None:
-        await bench.loader.load("digits", "a.mar", 1)
-        await bench.loader.unload("digits")
-        assert (bench.models.models, bench.registry.names()) == ({}, [])
-        with pytest.raises(NotFound):
-            await bench.loader.unload("digits")
-
-    run(test())
-
-
-def test_a_model_can_be_unloaded_while_the_model_server_is_dead_and_is_swept_later(bench: Bench) -> None:
-    bench.archive("a.mar", "generator 1")
-
-    async def test() -> None:
-        await bench.loader.load("digits", "a.mar", 1)
-        bench.models.dead = True
-        await bench.loader.unload("digits")
-        assert bench.registry.names() == []
-        bench.models.dead = False
-        await bench.loader.sweep(await bench.models.list_models())
-        assert bench.models.models == {}
-
-    run(test())
-
-
-def test_the_sweep_spares_what_is_recorded_what_is_being_loaded_and_what_is_not_ours(bench: Bench) -> None:
-    async def test() -> None:
-        recorded = put(bench.archives, "digits", "generator")
-        spared = {recorded.backend_name, backend_name("loading", "c" * 64), "somebody-elses", "digits"}
-        orphans = {backend_name("digits", "b" * 64), backend_name("gone", "d" * 64)}
-        bench.models.models = dict.fromkeys(spared | orphans, GENERATOR)
-        with Registry(bench.archives).try_lock("loading"):
-            await bench.loader.sweep(await bench.models.list_models())
-        assert set(bench.models.models) == spared
-
-    run(test())
-
-
-def test_scaling_writes_the_number_that_is_restored_later(bench: Bench) -> None:
-    bench.archive("a.mar", "generator 1")
-
-    async def test() -> None:
-        record = await bench.loader.load("digits", "a.mar", 1)
-        scaled = await bench.loader.scale("digits", 3)
-        assert scaled == replace(record, workers=3)
-        bench.models.restart()
-        with pytest.raises(Unavailable):
-            await bench.loader.scale("digits", 4)
-        await bench.loader.restore(scaled)
-        assert bench.models.workers[record.backend_name] == 3
-        with pytest.raises(NotFound):
-            await bench.loader.scale("nobody", 1)
-
-    run(test())
-
-
-def test_a_model_is_restored_as_it_was_though_its_archive_has_been_written_over(bench: Bench) -> None:
-    bench.archive("a.mar", "generator 1")
-
-    async def test() -> None:
-        record = await bench.loader.load("digits", "a.mar", 1)
-        bench.models.restart()
-        bench.archive("a.mar", "generator 2")
-        await bench.loader.restore(record)
-        assert list(bench.models.models) == [record.backend_name]
-
-    run(test())
-
-
-def test_a_model_whose_kept_archive_is_damaged_is_not_restored(bench: Bench) -> None:
-    bench.archive("a.mar", "generator 1")
-
-    async def test() -> None:
-        record = await bench.loader.load("digits", "a.mar", 1)
-        bench.models.restart()
-        (bench.archives / f"{record.digest}.mar").write_text("generator 2")
-        with pytest.raises(FailedPrecondition, match="is damaged"):
-            await bench.loader.restore(record)
-        assert bench.models.models == {}
-
-    run(test())
-
-
-def test_what_a_crash_left_registered_is_registered_anew(bench: Bench) -> None:
-    digest = bench.archive("a.mar", "generator 1")
-    backend = backend_name("digits", digest)
-    bench.models.models[backend] = GENERATOR
-    bench.models.workers[backend] = 9
-    run(bench.loader.load("digits", "a.mar", 2))
-    assert bench.models.workers[backend] == 2
