@@ -48,7 +48,7 @@ def test_the_demo_runs_the_whole_line_and_proves_it(folder: Path) -> None:
     assert re.search(r"worker killed +worker-\d \(SIGKILL\)", output), output
     assert "2,000 images, 0 missing, 0 twice; all 8 shard digests as in the manifest" in output
     assert "number 1,000 of the job equals, bit for bit" in output
-    assert re.search(r"classifier score +\d\.\d\d \+- \d\.\d\d of at most 10", output), output
+    assert re.search(r"classifier score +\d\.\d\d ± \d\.\d\d of at most 10", output), output
     assert "nothing is left running" in output
     with Image.open(folder / "generated.png") as picture:
         assert picture.size[0] > 16 * 28

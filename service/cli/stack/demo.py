@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -241,10 +243,11 @@ def score(report: Report, client: Client, job: Job) -> None:
         fail(f"{scored.name} ended as {scored.State.Name(scored.state)}: {scored.error}", FAILED)
     report.fact(
         "classifier score",
-        f"{result.mean:.2f} +- {result.standard_deviation:.2f} of at most {len(result.classes)} "
+        f"{result.mean:.2f} ± {result.standard_deviation:.2f} of at most {len(result.classes)} "
         f"({result.images:,} images, {result.splits} splits)",
     )
-    report.fact("its own report", str(Path(scored.output_uri.removeprefix("file://")) / "report.html"))
+    report.link("its own report", Path(scored.output_uri.removeprefix("file://")) / "report.html")
+    report.headline(f"{result.mean:.2f} of {len(result.classes)}", "classifier score of the images of the job")
     report.fact(
         "images a class", ", ".join(f"{c}: {n}" for c, n in zip(result.classes, result.class_counts, strict=True))
     )
@@ -257,7 +260,9 @@ def finish(report: Report, stack: Stack, seconds: float) -> Path:
         fail(f"these processes are left: {left}", FAILED)
     report.say("nothing is left running")
     report.fact("whole demo", f"{seconds:.0f} s")
-    path = report.write(commands="./mint demo\n./mint up --state var/demo/state    # what it made, served again")
+    folder = shlex.quote(os.path.relpath(report.folder))
+    again = f"./mint demo --folder {folder}\n./mint up --state {folder}/state    # what it made, served again"
+    path = report.write(commands=again)
     output = report.output
     output.print(f"\n[bold green]done[/bold green] in {seconds:.0f} s")
     output.print(
