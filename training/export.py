@@ -8,7 +8,6 @@ from typing import Literal, get_args
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from training.batches import RealBatches
@@ -20,7 +19,7 @@ from training.neurons.concepts import CONCEPTS_FILE, read_concepts
 from training.recipes import Kind
 from training.runs.card import CARD_FILE, portable_card
 from training.runs.checkpoint import CONFIG_FILE, SCALE, SECTIONS, WEIGHTS_FILE, Run, load_run, section
-from training.runs.files import write_atomically
+from training.runs.files import encoded, write_atomically
 from training.steps.adversarial import CALIBRATION_IMAGES
 
 LATEST_SAMPLES = "samples/latest.png"
@@ -82,7 +81,7 @@ def export(
         shutil.copyfile(run / LATEST_SAMPLES, folder / LATEST_SAMPLES)
     write_atomically(folder / CONFIG_FILE, opened.config.portable().to_json().encode())
     with safe_open(run / WEIGHTS_FILE, "pt") as file:
-        write_atomically(folder / WEIGHTS_FILE, save(weights, file.metadata()))
+        write_atomically(folder / WEIGHTS_FILE, encoded(weights, file.metadata()))
     return folder
 
 

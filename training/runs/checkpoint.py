@@ -29,7 +29,7 @@ from torch import Tensor
 from training.config import FREE, RunConfig
 from training.errors import DivergedError, RunError
 from training.recipes import Kind
-from training.runs.files import write_atomically
+from training.runs.files import encoded, write_atomically
 
 CONFIG_FILE, WEIGHTS_FILE, STATE_FILE = "config.json", "checkpoint.safetensors", "state.safetensors"
 SECTIONS: Mapping[Kind, Mapping[str, str]] = {  # of the checkpoint by kind: part of the served network -> section
@@ -195,7 +195,7 @@ def save_state(run: Path, config: RunConfig, *, weights: Mapping[str, Tensor], s
 
 def save_weights(run: Path, config: RunConfig, *, weights: Mapping[str, Tensor], state: State) -> None:
     """Write the part of a checkpoint that serving reads."""
-    write_atomically(run / WEIGHTS_FILE, save(dict(weights), _metadata(config, state)))
+    write_atomically(run / WEIGHTS_FILE, encoded(weights, _metadata(config, state)))
 
 
 def weights_are_behind(run: Path, state: State) -> bool:

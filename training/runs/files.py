@@ -1,11 +1,16 @@
-"""Writing files that readers see whole or not at all."""
+"""Writing files that readers see whole or not at all, and weights as the same bytes each time."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+
+from safetensors.torch import save
+from torch import Tensor
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -23,6 +28,16 @@ def write_atomically(path: Path, content: bytes) -> None:
             Path(temporary).unlink()
         raise
     _sync_folder(path.parent)
+
+
+def encoded(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """Return a safetensors file whose bytes follow from its content: the library writes metadata in random order."""
+    content = save(dict(tensors), dict(metadata))
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end]) | {"__metadata__": dict(sorted(metadata.items()))}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[end:]
 
 
 def _sync_folder(folder: Path) -> None:
