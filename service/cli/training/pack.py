@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -102,6 +103,8 @@ def pack(
         typer.echo(f"{archive['path']}  {archive['bytes']:,} bytes  sha256 {archive['digest']}")
         if load:
             typer.echo(f"loaded as {archive['model']}")
+    if not load:
+        typer.echo(_how_to_load(Path(str(packed[-1]["path"]))), err=True)
 
 
 def _packed(
@@ -122,6 +125,15 @@ def _packed(
     except HandlerError as error:
         fail(str(error))
     return [{"path": str(a.path), "digest": a.digest, "bytes": a.path.stat().st_size} for a in archives]
+
+
+def _how_to_load(archive: Path) -> str:
+    """Say what to do with an archive, whichever folders the running stack has."""
+    name = archive.stem
+    return (
+        f"mintage: a stack whose archive folder is {archive.parent} loads it by `mintage models load {name} "
+        f"{archive.name}`; any other by `mintage models push {shlex.quote(str(archive))} --load {name}`"
+    )
 
 
 def _load(packed: list[dict[str, object]], api: str) -> None:

@@ -63,7 +63,13 @@ def test_the_name_is_the_run_folders_own_and_people_get_a_line_an_archive(run: P
     result = CliRunner().invoke(APP, [str(run), "--kind", "generator", "-o", str(tmp_path)])
     assert result.exit_code == 0
     [line] = result.stdout.splitlines()
-    assert line.startswith(str(tmp_path / "tiny-run-generator.mar")) and "sha256" in line
+    archive = tmp_path / "tiny-run-generator.mar"
+    assert line.startswith(str(archive)) and "sha256" in line
+    assert (
+        f"a stack whose archive folder is {tmp_path} loads it by `mintage models load tiny-run-generator"
+        in result.stderr
+    )
+    assert f"any other by `mintage models push {archive} --load tiny-run-generator`" in result.stderr
 
 
 def test_the_archive_folder_of_the_settings_is_the_default(
@@ -116,7 +122,9 @@ def test_a_name_that_is_not_the_folders_own_is_said(run: Path, tmp_path: Path) -
     shutil.copytree(run, odd)
     result = CliRunner().invoke(APP, [str(odd), "--kind", "generator", "-o", str(tmp_path)])
     assert "my-run-1-generator.mar" in result.stdout
-    assert result.stderr == "mintage: the archives are called my-run-1-*.mar; --name chooses another name\n"
+    said = result.stderr.splitlines()
+    assert said[0] == "mintage: the archives are called my-run-1-*.mar; --name chooses another name"
+    assert len(said) == 2 and "mintage models load my-run-1-generator my-run-1-generator.mar" in said[1]
 
 
 class Server:
