@@ -57,7 +57,10 @@ install() {
 extra=
 if [ "${1:-}" = extra ]; then
   extra=$root/locks/${2:-}.txt
-  [ "${2:-}" = tensorboard ] || die "there is no extra '${2:-}'; ./mint extra tensorboard"
+  case "${2:-}" in
+    tensorboard | hub) ;;
+    *) die "there is no extra '${2:-}'; ./mint extra tensorboard, ./mint extra hub" ;;
+  esac
 fi
 [ "${1:-}" = test ] && lock=test || lock=all
 fresh "$lock" || install "$lock"

@@ -12,6 +12,7 @@ lock service.txt --extra cli --extra service
 lock torchserve.txt --extra cli --extra training --extra handlers --extra service --group torch-needs
 lock all.txt --extra cli --extra service --extra training --extra handlers --extra local --extra neurons --group torch-needs
 lock tensorboard.txt --extra tensorboard --constraint locks/all.txt
-lock test.txt --extra cli --extra service --extra training --extra handlers --extra local --extra neurons --extra parquet --extra tensorboard --extra test --group torch-needs
+lock hub.txt --extra hub --constraint locks/all.txt
+lock test.txt --extra cli --extra service --extra training --extra handlers --extra local --extra neurons --extra parquet --extra tensorboard --extra hub --extra test --group torch-needs
 # The readers of the field, for the tests marked `readers`; of what both have, the versions of test.txt.
 lock readers.txt --extra readers --constraint locks/test.txt

@@ -10,6 +10,7 @@ import typer
 from service.cli import settings
 from service.cli.commands import Verbs
 from service.cli.explore import verbs as explore
+from service.cli.hub import push
 from service.cli.jobs import verbs as jobs
 from service.cli.neurons import verbs as neurons
 from service.cli.scores import score
@@ -42,6 +43,7 @@ for verb in (
     neurons,
     export,
     pack,
+    push,
     models,
     pushing,
     sample,

@@ -1,0 +1,1 @@
+"""Repositories of the Hugging Face hub: what goes there, and how it is sent."""
