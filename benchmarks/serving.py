@@ -32,7 +32,7 @@ import numpy as np
 from benchmarks import serving_report as report
 from benchmarks.peers.protocol import PASS, Form
 from benchmarks.peers.servers import PEERS, Place, Server, mintage, peer, torchserve
-from benchmarks.serving_report import Case, Cell
+from benchmarks.serving_results import Case, Cell
 from service.cli.load import processor
 from service.cli.load.clients import Clients
 from service.cli.load.loops import Counted, Load

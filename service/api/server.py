@@ -50,7 +50,7 @@ from service.api.servicers.neurons.service import NeuronServicer
 from service.api.servicers.operations import OperationsServicer
 from service.backend.model_server import ModelServer
 from service.backend.torchserve import TorchServe
-from service.jobs.ledger import ledger
+from service.jobs.ledger import connection
 from service.jobs.ledger.pins import LedgerPins
 from service.metrics import Metrics
 from service.models.admission import Admissions
@@ -125,7 +125,7 @@ async def serve(settings: Settings) -> None:
     """
     signals = _signals()
     models = TorchServe.from_settings(settings)
-    redis = ledger.connect(settings)
+    redis = connection.connect(settings)
     try:
         async with running(settings, models=models, redis=redis) as api:
             await _until_signal(api, signals, settings.drain_s)

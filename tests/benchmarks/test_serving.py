@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks import serving_report as report
+from benchmarks import serving_results
 from benchmarks.peers.http_target import HttpTarget
 from benchmarks.peers.network import FORMS, Module, write_run
 from benchmarks.peers.protocol import IMAGE_BYTES, PASS, read_request
@@ -86,18 +87,18 @@ def test_every_form_of_the_frozen_network_makes_the_same_images(tmp_path: Path) 
         assert np.abs(images[form] - images["built"]).mean() < 1
 
 
-def cell(name: str, case: str, *measured: tuple[float, float], form: str = "ours") -> report.Cell:
+def cell(name: str, case: str, *measured: tuple[float, float], form: str = "ours") -> serving_results.Cell:
     """A cell with (images per second, ms) per round."""
     rounds = [
         Measurement(Load(clients=1, seconds=1.0), 1, round(rate), ms, ms, ms, ms, cores={"client": 0.1, "API": 0.2})
         for rate, ms in measured
     ]
-    return report.Cell(name, form, report.Case(case, 1, 1), rounds)
+    return serving_results.Cell(name, form, serving_results.Case(case, 1, 1), rounds)
 
 
 def test_ratios_are_those_of_a_round_and_against_the_best_peer_of_that_round() -> None:
-    full = report.SATURATED[0]
-    found = report.Cells(
+    full = serving_results.SATURATED[0]
+    found = serving_results.Cells(
         [
             cell("in process", full, (1000, 1), (500, 1)),
             cell("mosec", full, (800, 1), (100, 1)),
@@ -106,14 +107,14 @@ def test_ratios_are_those_of_a_round_and_against_the_best_peer_of_that_round() -
             cell("Mintage", full, (900, 1), (450, 1)),
         ]
     )
-    by_measure = {one.measure: one for one in report.ratios(found)}
+    by_measure = {one.measure: one for one in serving_results.ratios(found)}
     assert by_measure["images/s, 64 x 2, against in process"].mean == pytest.approx(0.9)
     best = by_measure[f"images/s, {full}, against the best peer"]
     assert best.least == best.greatest == pytest.approx(450 / 400)
 
 
 def test_the_markdown_is_a_whole_table(capsys: pytest.CaptureFixture[str]) -> None:
-    cells = [cell("mosec", report.SATURATED[2], (800, 1)), cell("Mintage", report.ALONE, (9, 2.25))]
+    cells = [cell("mosec", serving_results.SATURATED[2], (800, 1)), cell("Mintage", serving_results.ALONE, (9, 2.25))]
     report.print_markdown(report.facts(2, None, rounds=1, seconds=1.0), cells)
     text = capsys.readouterr().out
     lines = [line for line in text.splitlines() if line.startswith("|")]

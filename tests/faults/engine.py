@@ -27,7 +27,7 @@ from PIL import Image
 from service.api.servicers.jobs.service import JobServicer
 from service.backend.torchserve import TorchServe
 from service.errors import NotFound, Unavailable
-from service.jobs.ledger.ledger import connect
+from service.jobs.ledger.connection import connect
 from service.metrics import Metrics
 from service.models.admission import Admissions
 from service.models.inference import Inference

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from service.api.servicers.jobs.service import JobServicer
-from service.jobs.ledger.ledger import Ledger, connect
+from service.jobs.ledger.connection import connect
+from service.jobs.ledger.ledger import Ledger
 from service.jobs.storage.store import open_store
 from service.jobs.submission.submit import write_plan
 from service.jobs.workers.attempt import ShardRunner

@@ -8,7 +8,8 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from service.jobs.ledger.ledger import Ledger, connect
+from service.jobs.ledger.connection import connect
+from service.jobs.ledger.ledger import Ledger
 from service.jobs.ledger.views import ShardView
 from service.jobs.plan import Plan
 from service.jobs.storage.store import open_store

@@ -18,7 +18,8 @@ from mintage.v1 import jobs_pb2, jobs_pb2_grpc
 from service.api.interceptors import CallInterceptor
 from service.api.servicers.jobs.service import JobServicer
 from service.errors import Unavailable
-from service.jobs.ledger.ledger import Ledger, connect
+from service.jobs.ledger.connection import connect
+from service.jobs.ledger.ledger import Ledger
 from service.jobs.ledger.views import Lease
 from service.metrics import Metrics
 from service.models.registry import Registry

@@ -25,7 +25,8 @@ from service.jobs.dispatch.storage_watch import StorageWatch
 from service.jobs.dispatch.unreadable import Unreadable
 from service.jobs.intents import Intents
 from service.jobs.ledger import heartbeats
-from service.jobs.ledger.ledger import Ledger, connect
+from service.jobs.ledger.connection import connect
+from service.jobs.ledger.ledger import Ledger
 from service.jobs.messages.app import QUEUE_KEY, TASK, celery_app
 from service.jobs.shards.publish import temporary_label
 from service.jobs.storage.store import open_store

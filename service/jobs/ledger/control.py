@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from service.errors import FailedPrecondition
 from service.jobs.faults import crash_point
-from service.jobs.ledger.ledger import Ledger, no_job
+from service.jobs.ledger.errors import no_job
+from service.jobs.ledger.ledger import Ledger
 from service.jobs.ledger.views import JobView
 from service.jobs.plan import PLAN_FILE, Plan
 from service.jobs.storage.output import OutputError

@@ -11,57 +11,16 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import redis.exceptions
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import ConstantBackoff
 
-from service.errors import FailedPrecondition, NotFound
+from service.jobs.ledger.errors import LeaseEnded, no_job, unreadable
 from service.jobs.ledger.scripts import PREFIX, Scripts, translated
 from service.jobs.ledger.views import Dispatch, JobState, JobView, Lease, ShardView, UnreadableJob, shard_view, view_of
 from service.jobs.plan import Plan
-from service.settings import Settings
 
 REBUILT = PREFIX + "rebuilt"
 STORAGE = PREFIX + "storage"  # why jobs cannot be written, while they cannot
 VIEWS = 100  # jobs per script: a few milliseconds of Redis's time
-
-
-class LeaseEnded(Exception):
-    """Raised when a lease is no longer held: `why` is `paused`, `cancelled` or `fenced`."""
-
-    def __init__(self, why: str) -> None:
-        super().__init__(why)
-        self.why = why
-
-
-def connect(settings: Settings) -> Redis:
-    """Open a connection pool to the ledger. Commands have a deadline; one lost with its connection is repeated."""
-    client = Redis.from_url(
-        settings.redis_url.get_secret_value(),
-        retry=Retry(ConstantBackoff(0.05), 1),
-        retry_on_error=[redis.exceptions.ConnectionError],
-        socket_timeout=5.0,
-        socket_connect_timeout=2.0,
-        socket_keepalive=True,
-        health_check_interval=25,
-    )
-    pool = client.connection_pool
-    pool.connection_class = _telling_when_it_is_closed(pool.connection_class)
-    return client
-
-
-def _telling_when_it_is_closed(kind: type[Any]) -> type[Any]:
-    """Return a kind of connection whose writes fail with redis's own error where uvloop's fail with a RuntimeError."""
-
-    class Connection(kind):  # type: ignore[misc]
-        async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
-            try:
-                await super().send_packed_command(command, check_health)
-            except RuntimeError as error:
-                raise redis.exceptions.ConnectionError(f"the connection is closed: {error}") from error
-
-    return Connection
 
 
 class Ledger:
@@ -343,13 +302,3 @@ def _creation(plan: Plan, fields: Mapping[str, str | int]) -> list[str | int]:
 
 def _ms(seconds: float) -> int:
     return round(seconds * 1000)
-
-
-def no_job(job: str) -> NotFound:
-    """Return the error of a job that does not exist."""
-    return NotFound(f"jobs/{job} does not exist", reason="JOB_NOT_FOUND", metadata={"job": f"jobs/{job}"})
-
-
-def unreadable(job: str, error: str) -> FailedPrecondition:
-    """Return the error of a job whose plan cannot be read."""
-    return FailedPrecondition(f"jobs/{job}: {error}", reason="JOB_UNREADABLE", metadata={"job": f"jobs/{job}"})

@@ -5,13 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
-import mmap
 import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 import obstore
@@ -20,35 +18,22 @@ from obstore.store import S3Store
 
 from service.jobs.faults import crash_point
 from service.jobs.plan import PLAN_FILE, is_damaged
+from service.jobs.storage.bucket import Bucket, reader
 from service.jobs.storage.bucket_errors import conflict, explained, is_conflict, kept_in_part
-from service.jobs.storage.output import AnyTemporary, OutputError, Temporary, TemporaryFolder
+from service.jobs.storage.output import AnyTemporary, Temporary, TemporaryFolder
+from service.jobs.storage.sending import content, mapped, size_of
 from service.jobs.storage.spool import Spool
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 SMALL_PUT = 1 << 20  # up to this size the short time limit of a call is enough
-MAX_PUT = 5 << 30  # the most that S3 takes in one piece
-READ_BYTES, BUFFER_BYTES = 8 << 20, 1 << 20  # fetched at a time, and handed on at a time
+READ_BYTES = 8 << 20  # fetched at a time
 PART_BYTES, MAX_PARTS = 8 << 20, 9000  # of a multipart upload; S3 takes at most 10,000 parts
 FILES_AT_ONCE, FILES_PER_CHECK = 64, 1024  # put in parallel; put between two checks that the job still exists
 KEYS_AT_ONCE = 1000  # the most that S3 deletes in one request
 REMOVE_TRIES = 10  # a late writer puts a few objects at most after its job was deleted
 CONFLICT_PAUSES_S = (0.1, 0.2, 0.4, 0.8, 1.6)  # three seconds in all for another put of the same object to end
-
-
-@dataclass(frozen=True, slots=True)
-class Bucket:
-    """A bucket and the part of it that is used; `calls` has a short time limit, `uploads` a long one."""
-
-    name: str
-    base: str
-    calls: S3Store
-    uploads: S3Store
-
-    def key(self, name: str) -> str:
-        """Return the key of a name below the base."""
-        return f"{self.base}/{name}".strip("/")
 
 
 class ObjectOutput:
@@ -90,7 +75,7 @@ class ObjectOutput:
         self._check_job()
         if isinstance(temporary, TemporaryFolder):
             return self._publish_folder(temporary, name)
-        with _mapped(temporary.file, name) as data:
+        with mapped(temporary.file, name) as data:
             written = self._create(name, data)
         self._check_still([name] if written else [])
         return written
@@ -129,8 +114,8 @@ class ObjectOutput:
                 self._check_job()
         with self._explained(name):
             file = obstore.open_reader(self._bucket.calls, self._key(name), buffer_size=READ_BYTES)
-        with io.BufferedReader(_Object(file, self._bucket.name, name), BUFFER_BYTES) as reader:
-            yield reader
+        with reader(file, self._bucket.name, name) as opened:
+            yield opened
 
     def read(self, name: str) -> bytes | None:
         """Return a whole small object, or None if there is none."""
@@ -191,7 +176,7 @@ class ObjectOutput:
 
     def _publish_folder(self, folder: TemporaryFolder, name: str) -> bool:
         def put(file: str) -> bool:
-            return self._put_new(f"{name}/{file}", _content(folder, file))
+            return self._put_new(f"{name}/{file}", content(folder, file))
 
         files = sorted(os.listdir(folder.descriptor))  # noqa: PTH208 - pathlib knows no descriptors
         written = 0
@@ -205,14 +190,14 @@ class ObjectOutput:
                 written += len(done)
         if written == len(files):
             kept = self.sizes(name)
-            self._put_files(folder, name, [file for file in files if kept.get(file) != _size(folder, file)])
+            self._put_files(folder, name, [file for file in files if kept.get(file) != size_of(folder, file)])
         return written == len(files)
 
     def _put_files(self, folder: TemporaryFolder, name: str, files: list[str]) -> None:
         """Put files of a folder, replacing what has their names; then all of them must have their sizes."""
 
         def put(file: str) -> None:
-            data = _content(folder, file)
+            data = content(folder, file)
             self._overwrite(f"{name}/{file}", data)
             self._complete(f"{name}/{file}", len(data), lambda: self._overwrite(f"{name}/{file}", data))
 
@@ -292,55 +277,3 @@ class ObjectOutput:
 
     def _explained(self, name: str) -> AbstractContextManager[None]:
         return explained(self._bucket.name, f"{self.prefix}/{name}".rstrip("/"))
-
-
-class _Object(io.RawIOBase):
-    """An object as a file that can be read from any place."""
-
-    def __init__(self, file: obstore.ReadableFile, bucket: str, name: str) -> None:
-        self._file, self._bucket, self._name = file, bucket, name
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def readinto(self, target: Buffer) -> int:
-        view = memoryview(target)
-        with explained(self._bucket, self._name):
-            data = self._file.read(len(view))
-        view[: len(data)] = memoryview(data)
-        return len(data)
-
-
-def _content(folder: TemporaryFolder, file: str) -> bytes:
-    descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder.descriptor)
-    with os.fdopen(descriptor, "rb") as opened:
-        return opened.read()
-
-
-def _size(folder: TemporaryFolder, file: str) -> int:
-    return os.stat(file, dir_fd=folder.descriptor, follow_symlinks=False).st_size
-
-
-@contextlib.contextmanager
-def _mapped(file: BinaryIO, name: str) -> Iterator[Buffer]:
-    """Yield a file's bytes without reading them into memory: the kernel fetches them as they are sent."""
-    file.flush()
-    size = os.fstat(file.fileno()).st_size
-    if size > MAX_PUT:
-        raise OutputError(
-            f"{name} has more than 5 GiB, which S3 does not take in one piece; choose a smaller shard_size"
-        )
-    if size == 0:
-        yield b""
-        return
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        yield data

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from obstore.store import S3Store
 
 from service.jobs.plan import PLAN_FILE
+from service.jobs.storage.bucket import Bucket
 from service.jobs.storage.bucket_errors import explained
-from service.jobs.storage.bucket_output import Bucket, ObjectOutput
+from service.jobs.storage.bucket_output import ObjectOutput
 from service.jobs.storage.spool import Spool
 
 if TYPE_CHECKING:

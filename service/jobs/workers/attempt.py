@@ -16,7 +16,8 @@ import structlog
 from service.backend.model_server import Predictor
 from service.errors import NO_SPACE, MintageError
 from service.jobs.faults import attempting, crash_point
-from service.jobs.ledger.ledger import LeaseEnded, Ledger
+from service.jobs.ledger.errors import LeaseEnded
+from service.jobs.ledger.ledger import Ledger
 from service.jobs.ledger.views import Lease
 from service.jobs.plan import PLAN_FILE, Plan
 from service.jobs.retries import retry_transient

@@ -78,7 +78,8 @@ class _Child:
 
     async def _connect(self) -> Any:
         from service.backend.torchserve import TorchServe  # noqa: PLC0415
-        from service.jobs.ledger.ledger import Ledger, connect  # noqa: PLC0415 - only children need gRPC and NumPy
+        from service.jobs.ledger.connection import connect  # noqa: PLC0415 - only children need gRPC and NumPy
+        from service.jobs.ledger.ledger import Ledger  # noqa: PLC0415 - only children need gRPC and NumPy
         from service.jobs.workers.attempt import ShardRunner  # noqa: PLC0415
 
         backend = TorchServe.from_settings(self._settings)

@@ -17,7 +17,8 @@ from mintage.v1 import jobs_pb2
 
 from service.api.interceptors import CallInterceptor
 from service.api.servicers.operations import OperationsServicer
-from service.jobs.ledger.ledger import Ledger, connect
+from service.jobs.ledger.connection import connect
+from service.jobs.ledger.ledger import Ledger
 from service.metrics import Metrics
 from service.settings import Settings
 from tests.support.job_api import refused, wrong_fields

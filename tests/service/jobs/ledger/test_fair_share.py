@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 import pytest
 
+from service.jobs.ledger.connection import connect
 from service.jobs.ledger.control import Control
-from service.jobs.ledger.ledger import Ledger, connect
+from service.jobs.ledger.ledger import Ledger
 from service.jobs.ledger.views import Lease
 from service.jobs.messages.app import QUEUE_KEY
 from service.jobs.plan import Plan

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from service.jobs.ledger.control import RETRY_PAGE, Control
-from service.jobs.ledger.ledger import LeaseEnded, Ledger
+from service.jobs.ledger.errors import LeaseEnded
+from service.jobs.ledger.ledger import Ledger
 from service.jobs.plan import Plan
 from tests.support.ledgers import DIGEST, JOB, LEASE_S, Use, claim, dispatch, refused
 from tests.support.plans import sample_plan

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from service.jobs.ledger.ledger import LeaseEnded, Ledger
+from service.jobs.ledger.errors import LeaseEnded
+from service.jobs.ledger.ledger import Ledger
 from tests.support.ledgers import DIGEST, JOB, LEASE_S, PLAN, Use, claim, dispatch, refused, wait_for_expiry
 from tests.support.plans import sample_plan, sampling
 

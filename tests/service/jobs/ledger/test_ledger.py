@@ -11,7 +11,9 @@ import pytest
 import uvloop
 
 from service.errors import NotFound, ResourceExhausted, Unavailable
-from service.jobs.ledger.ledger import LeaseEnded, Ledger, connect
+from service.jobs.ledger.connection import connect
+from service.jobs.ledger.errors import LeaseEnded
+from service.jobs.ledger.ledger import Ledger
 from service.jobs.ledger.views import JobView
 from service.settings import Settings
 from tests.support.ledgers import DIGEST, JOB, LEASE_S, PLAN, Use, claim, dispatch, refused

@@ -19,8 +19,10 @@ from hypothesis.stateful import (
 )
 
 from service.errors import FailedPrecondition
+from service.jobs.ledger.connection import connect
 from service.jobs.ledger.control import Control
-from service.jobs.ledger.ledger import LeaseEnded, Ledger, connect
+from service.jobs.ledger.errors import LeaseEnded
+from service.jobs.ledger.ledger import Ledger
 from service.jobs.ledger.views import Lease
 from service.jobs.messages.app import QUEUE_KEY
 from service.settings import Settings

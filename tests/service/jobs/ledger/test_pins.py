@@ -7,8 +7,9 @@ import dataclasses
 
 import pytest
 
+from service.jobs.ledger.connection import connect
 from service.jobs.ledger.control import Control
-from service.jobs.ledger.ledger import Ledger, connect
+from service.jobs.ledger.ledger import Ledger
 from service.jobs.ledger.pins import LedgerPins
 from service.jobs.plan import Plan
 from service.jobs.submission.reservations import Quotas, Reservations

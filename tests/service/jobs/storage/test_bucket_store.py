@@ -16,8 +16,9 @@ import pytest
 
 from service.errors import FailedPrecondition, Unavailable
 from service.jobs.intents import Intents
+from service.jobs.ledger.connection import connect
 from service.jobs.ledger.control import Control
-from service.jobs.ledger.ledger import Ledger, connect
+from service.jobs.ledger.ledger import Ledger
 from service.jobs.storage import bucket_store
 from service.jobs.storage.output import Output
 from service.jobs.storage.spool import Spool
