@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import grpc
 from mintage.torchserve import inference_pb2, inference_pb2_grpc, management_pb2, management_pb2_grpc
@@ -23,26 +20,14 @@ from service.addresses import NO_PROXY
 from service.backend import liveness, messages
 from service.backend.description import ModelDescription
 from service.backend.liveness import WorkerHealth
+from service.backend.torchserve_answers import BackendStatus, read_names, read_status
 from service.backend.torchserve_errors import management_error, prediction_error
 from service.backend.workers import Priority, Workers
-from service.errors import AlreadyExists, DeadlineExceeded, Internal, MintageError, NotFound, Unavailable
+from service.errors import AlreadyExists, DeadlineExceeded, MintageError, NotFound, Unavailable
 from service.settings import Settings
 
 MANAGEMENT_TIMEOUT_S = 10.0  # for calls that change nothing in a worker, and on top of the time that workers need
 POLL_S = 0.1  # between two looks at a model that starts, which takes seconds
-
-
-@dataclass(frozen=True, slots=True)
-class BackendStatus:
-    """What TorchServe says about one model. A ready worker may hang: only `wait_until_ready` shows that it answers."""
-
-    workers_ready: int
-    workers_total: int
-
-    @property
-    def ready(self) -> bool:
-        """Whether every worker is ready."""
-        return 0 < self.workers_total <= self.workers_ready
 
 
 class TorchServe:
@@ -209,9 +194,8 @@ class TorchServe:
         page = 0
         while True:
             request = management_pb2.ListModelsRequest(limit=100, next_page_token=page)
-            answer = _json(await self._manage("ListModels", request, "", timeout_s=MANAGEMENT_TIMEOUT_S))
-            names += [str(model["modelName"]) for model in answer["models"]]
-            page = int(answer.get("nextPageToken") or 0)
+            found, page = read_names(await self._manage("ListModels", request, "", timeout_s=MANAGEMENT_TIMEOUT_S))
+            names += found
             if not page:
                 return sorted(names)
 
@@ -223,11 +207,7 @@ class TorchServe:
             Unavailable: if TorchServe does not answer in time.
         """
         request = management_pb2.DescribeModelRequest(model_name=backend_name)
-        model = _json(await self._manage("DescribeModel", request, backend_name))[0]
-        return BackendStatus(
-            workers_ready=sum(worker["status"] == "READY" for worker in model["workers"]),
-            workers_total=len(model["workers"]),
-        )
+        return read_status(await self._manage("DescribeModel", request, backend_name))
 
     async def wait_until_ready(self, backend_name: str, timeout_s: float) -> ModelDescription:
         """Wait until a model's workers are ready and listen, then have each make a real forward pass.
@@ -295,11 +275,3 @@ class TorchServe:
         if error.code() is grpc.StatusCode.UNKNOWN and backend_name in await self.list_models():
             return AlreadyExists(f"a model {backend_name} is already loaded")
         return management_error(error, backend_name)
-
-
-def _json(text: str) -> Any:
-    """Read a management message that should be JSON."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        raise Internal("the model server's answer is no JSON", reason="MODEL_SERVER_DAMAGED") from None

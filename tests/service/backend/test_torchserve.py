@@ -20,7 +20,8 @@ from safetensors.numpy import save
 
 from handlers.serving.listener import Call, CallError, Method, listen
 from service import errors
-from service.backend.torchserve import BackendStatus, TorchServe
+from service.backend.torchserve import TorchServe
+from service.backend.torchserve_answers import BackendStatus
 from service.backend.workers import socket_name
 
 
