@@ -5,24 +5,17 @@ from __future__ import annotations
 import difflib
 import functools
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from typing import Literal
 
-from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from service.addresses import read_address
+from service.setting_values import Endpoint, Folder, Key, Listener, OutputPlace, RedisUrl, Region, Target
 
 SECRETS_DIR = Path("/run/secrets")
 S3 = "s3://"
-_OUTPUT_URL = re.compile(r"s3://[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9](/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?", re.ASCII)
-_ENDPOINT = re.compile(r"https?://[A-Za-z0-9.\[\]:_-]+(/[A-Za-z0-9._-]*)*", re.ASCII)
-_REGION = re.compile(r"[A-Za-z0-9-]+", re.ASCII)
-_KEY = re.compile(r"[!-~]*", re.ASCII)
-_REDIS_SCHEMES = ("redis", "rediss")
 # Variables that are no settings of a process: of the client, Compose, model workers, training and fault injection.
 READ_ELSEWHERE = frozenset(
     {
@@ -37,27 +30,6 @@ HOUR_S, DAY_S, YEAR_S = 3_600.0, 86_400.0, 365 * 86_400.0
 
 def _default_state_dir() -> Path:
     return Path.home() / ".local" / "state" / "mintage"
-
-
-def _checked_folder(folder: Path) -> Path:
-    """Refuse what Java, Valkey or a line of a configuration file cannot hold."""
-    text = str(folder)
-    if not text.isprintable() or any(0xD800 <= ord(character) <= 0xDFFF for character in text):
-        raise ValueError(f"must be a path in UTF-8 without control characters, not {text!a}")
-    return folder
-
-
-def _checked_address(text: str) -> str:
-    return str(read_address(text))
-
-
-def _checked_listener(text: str) -> str:
-    return str(read_address(text, lowest_port=0))
-
-
-Folder = Annotated[Path, AfterValidator(_checked_folder)]
-Target = Annotated[str, AfterValidator(_checked_address)]  # host:port of a process
-Listener = Annotated[str, AfterValidator(_checked_listener)]  # the same, where port 0 chooses a free one
 
 
 class Settings(BaseSettings):
@@ -78,25 +50,25 @@ class Settings(BaseSettings):
     input_dir: Folder | None = Field(
         None, description="Folder below which folders of images may be scored. Default {state_dir}/inputs."
     )
-    output_dir: str = Field(
+    output_dir: OutputPlace = Field(
         "", description="Folder that jobs write below, or s3://bucket/prefix. Default {state_dir}/outputs."
     )
     spool_dir: Folder | None = Field(
         None, description="Folder for files on their way to an object store. Default {state_dir}/spool."
     )
-    s3_endpoint: str = Field("", description="https:// address of an S3-compatible store. Default: that of AWS.")
-    s3_region: str = Field("us-east-1", description="Region of the bucket.")
-    s3_access_key_id: SecretStr = Field(
+    s3_endpoint: Endpoint = Field("", description="https:// address of an S3-compatible store. Default: that of AWS.")
+    s3_region: Region = Field("us-east-1", description="Region of the bucket.")
+    s3_access_key_id: Key = Field(
         SecretStr(""), description="Access key of the object store. Default: what AWS's own tools find."
     )
-    s3_secret_access_key: SecretStr = Field(SecretStr(""), description="Secret of that key.")
+    s3_secret_access_key: Key = Field(SecretStr(""), description="Secret of that key.")
     s3_allow_http: bool = Field(False, description="Allow http:// in s3_endpoint, which anyone on the way can read.")
 
     api_address: Listener = Field("127.0.0.1:50051", description="host:port on which the gRPC API listens.")
     metrics_port: int = Field(
         0, ge=0, le=65535, description="Port of Prometheus metrics on api_address's host; 0: off."
     )
-    redis_url: SecretStr = Field(
+    redis_url: RedisUrl = Field(
         SecretStr("redis://127.0.0.1:6379/0"), description="Redis >= 6.2 or Valkey: ledger and Celery broker."
     )
     torchserve_inference: Target = Field("127.0.0.1:7070", description="host:port of TorchServe's gRPC inference.")
@@ -187,42 +159,6 @@ class Settings(BaseSettings):
     log_format: Literal["json", "console"] = Field("json", description="One JSON object per line, or text for people.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged.")
 
-    @field_validator("output_dir")
-    @classmethod
-    def _check_output(cls, value: str) -> str:
-        if "://" in value and not _OUTPUT_URL.fullmatch(value):
-            rule = "a folder or s3://bucket/prefix, with letters, digits and -_. in both"
-            raise ValueError(f"must be {rule}, not {value!r}")
-        return value
-
-    @field_validator("redis_url")
-    @classmethod
-    def _check_redis(cls, value: SecretStr) -> SecretStr:
-        if not _is_redis(value.get_secret_value()):
-            raise ValueError("must be redis://host:port/0 or rediss://:password@host:port/0")
-        return value
-
-    @field_validator("s3_endpoint")
-    @classmethod
-    def _check_endpoint(cls, value: str) -> str:
-        if value and not (_ENDPOINT.fullmatch(value) and _has_host(value)):
-            raise ValueError("must be https://host or https://host:port, without a user or a password")
-        return value
-
-    @field_validator("s3_region")
-    @classmethod
-    def _check_region(cls, value: str) -> str:
-        if not _REGION.fullmatch(value):
-            raise ValueError(f"must be the name of a region, such as us-east-1, not {value!r}")
-        return value
-
-    @field_validator("s3_access_key_id", "s3_secret_access_key")
-    @classmethod
-    def _check_key(cls, value: SecretStr) -> SecretStr:
-        if not _KEY.fullmatch(value.get_secret_value()):
-            raise ValueError("holds a space, a line break or another character that no key has")
-        return value
-
     @model_validator(mode="after")
     def _check_variables(self) -> Settings:
         """Refuse variables of the environment that look like settings and are none."""
@@ -292,22 +228,3 @@ def _nearest(name: str, known: Iterable[str]) -> str:
 def settings() -> Settings:
     """Read the environment, once per process."""
     return Settings()
-
-
-def _is_redis(url: str) -> bool:
-    """Whether a URL names a Redis, and one of its databases if any."""
-    try:
-        parts = urlsplit(url)
-        database = parts.path.removeprefix("/")
-        return parts.scheme in _REDIS_SCHEMES and _has_host(url) and (not database or database.isdecimal())
-    except ValueError:
-        return False
-
-
-def _has_host(url: str) -> bool:
-    """Whether a URL names a host, and a port that there can be if it names one."""
-    try:
-        parts = urlsplit(url)
-        return bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
