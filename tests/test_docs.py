@@ -23,7 +23,7 @@ from service.jobs.scoring.statistics import MAX_ROWS
 from service.jobs.sources.folder import HANDFUL, MAX_UNREADABLE
 from service.jobs.storage.bucket_store import UPLOAD_S
 from service.metrics import Metrics
-from service.models.admission import Admissions
+from service.models.asking.admission import Admissions
 from service.models.collector import ModelCollector
 from service.models.registry import Registry
 from service.settings import Settings

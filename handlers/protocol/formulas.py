@@ -1,6 +1,7 @@
 """Formulas of latents on the wire: a list of parts, each made of earlier ones, and which of them are the latents.
 
-Formulas that have a part in common share it, so it is computed once. `service.backend.drawing_messages` writes them:
+Formulas that have a part in common share it, so it is computed once. `service.backend.protocol.drawing_messages` writes
+them:
 
     ["sample", seed, index]  ["vector", [numbers]]  ["mean", [parts]]  ["sum", [weights], [parts]]
     ["lerp", part, part, t]  ["slerp", part, part, t]  ["jitter", part, seed, half width]  ["truncate", part, share]

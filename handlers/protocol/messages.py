@@ -1,4 +1,4 @@
-"""The handlers' side of the wire; `service.backend.messages` is the other side, docs/architecture.md has the table.
+"""The handlers' side of the wire; `service.backend.protocol.messages` is the other, docs/architecture.md has the table.
 
 A request is a map of bytes: `request` is JSON, `pixels` raw uint8. On a socket it is one message: the length of
 `request` as a little-endian uint32, `request`, then `pixels`; through TorchServe the map also has `class` and `client`,

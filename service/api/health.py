@@ -26,7 +26,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from service.backend.description import Kind
+from service.backend.protocol.description import Kind
 from service.jobs.ledger.ledger import STORAGE
 from service.models.reconciler import Reconciler
 from service.models.registry import Entry, Registry

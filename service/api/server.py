@@ -53,9 +53,9 @@ from service.backend.torchserve import TorchServe
 from service.jobs.ledger import connection
 from service.jobs.ledger.pins import LedgerPins
 from service.metrics import Metrics
-from service.models.admission import Admissions
+from service.models.asking.admission import Admissions
+from service.models.asking.inference import Inference
 from service.models.collector import ModelCollector
-from service.models.inference import Inference
 from service.models.loader import Loader
 from service.models.reconciler import Reconciler, parse_wanted
 from service.models.registry import Registry

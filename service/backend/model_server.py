@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from service.backend.description import ModelDescription
 from service.backend.liveness import WorkerHealth
+from service.backend.protocol.description import ModelDescription
 from service.backend.workers import Priority
 
 

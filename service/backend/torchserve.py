@@ -17,9 +17,10 @@ import grpc
 from mintage.torchserve import inference_pb2, inference_pb2_grpc, management_pb2, management_pb2_grpc
 
 from service.addresses import NO_PROXY
-from service.backend import liveness, messages
-from service.backend.description import ModelDescription
+from service.backend import liveness
 from service.backend.liveness import WorkerHealth
+from service.backend.protocol import messages
+from service.backend.protocol.description import ModelDescription
 from service.backend.torchserve_answers import BackendStatus, read_names, read_status
 from service.backend.torchserve_errors import management_error, prediction_error
 from service.backend.workers import Priority, Workers

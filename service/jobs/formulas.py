@@ -13,8 +13,8 @@ from mintage.latents import MAX_INDEX, part_count, samples_of, shifted
 from mintage.v1.latents_pb2 import Latent
 
 from service.jobs.plan import Plan, PlanError, Sampling
-from service.models.calls import CALL_PARTS
-from service.models.drawing import DrawnLatents
+from service.models.asking.calls import CALL_PARTS
+from service.models.asking.drawing import DrawnLatents
 
 
 def drawn_latents(plan: Plan, indices: range) -> DrawnLatents | None:

@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator, Callable
 
 import structlog
 
-from service.backend.description import ModelDescription
 from service.backend.model_server import ModelServer
+from service.backend.protocol.description import ModelDescription
 from service.errors import AlreadyExists, FailedPrecondition, Internal, MintageError, NotFound, Unavailable
-from service.models import archives
+from service.models.archives import keeping
 from service.models.changes import Stage
 from service.models.records import ModelRecord, backend_name
 from service.models.registry import Registry
@@ -97,9 +97,9 @@ class Backends:
             raise FailedPrecondition(text, reason="ARCHIVE_UNFIT") from error
 
     async def _register(self, backend: str, workers: int, digest: str) -> None:
-        path = archives.kept(self._registry.archives, digest)
-        await asyncio.to_thread(archives.check, path, digest)
-        await asyncio.to_thread(archives.check_format, path)
+        path = keeping.kept(self._registry.archives, digest)
+        await asyncio.to_thread(keeping.check, path, digest)
+        await asyncio.to_thread(keeping.check_format, path)
         try:
             await self._server.register(
                 path.name,
@@ -139,7 +139,7 @@ class Backends:
         """Remove the copy of an archive that no record names."""
         entries = (entry.record for entry in self._registry.entries())
         if all(record is None or record.digest != digest for record in [*entries, *self._retired.records()]):
-            archives.forget(self._registry.archives, digest)
+            keeping.forget(self._registry.archives, digest)
 
     def is_recorded(self, name: str, backend: str) -> bool:
         """Whether a record names this backend; a damaged record may name any."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from service.models.admission import Admissions
+from service.models.asking.admission import Admissions
 from service.models.registry import Registry
 
 

@@ -17,7 +17,7 @@ import structlog
 
 from service.backend.model_server import ModelServer
 from service.errors import NotFound, Unavailable
-from service.models import archive_check, archives
+from service.models.archives import checking, keeping
 from service.models.backends import STARTUP_TIMEOUT_S, Backends
 from service.models.changes import Changes, Progress
 from service.models.pins import NoPins, Pins
@@ -157,8 +157,8 @@ class Loader:
         async with self.changes.made(progress), self._registry.lock(name):
             progress.reached("copying")
             path = self._registry.archive(archive)
-            await asyncio.to_thread(archive_check.check, path)
-            digest = await asyncio.to_thread(archives.keep, path)
+            await asyncio.to_thread(checking.check, path)
+            digest = await asyncio.to_thread(keeping.keep, path)
             entry = self._registry.entry(name)
             old = entry.record if entry is not None else None
             same = old if old is not None and old.digest == digest else self.retired.find(backend_name(name, digest))
@@ -219,8 +219,8 @@ class Loader:
 
     def _keep_again(self, record: ModelRecord) -> None:
         """Find a model's archive by its file name if its kept copy is gone."""
-        if not archives.kept(self._registry.archives, record.digest).exists():
-            found = archives.keep(self._registry.archive(record.archive))
+        if not keeping.kept(self._registry.archives, record.digest).exists():
+            found = keeping.keep(self._registry.archive(record.archive))
             if found != record.digest:
                 self._backends.forget(found)
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import structlog
 
-from service.backend import messages
 from service.backend.model_server import ModelServer
+from service.backend.protocol import messages
 from service.errors import DeadlineExceeded, MintageError, ResourceExhausted
 from service.models.loader import Loader
 from service.models.pins import NoPins, Pins

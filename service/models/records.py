@@ -9,8 +9,8 @@ from pathlib import Path
 import structlog
 from pydantic import TypeAdapter, ValidationError
 
-from service.backend.description import Kind
-from service.backend.neurons import Concept, UnitShape
+from service.backend.protocol.description import Kind
+from service.backend.protocol.neurons import Concept, UnitShape
 from service.errors import NO_SPACE, FailedPrecondition, ResourceExhausted
 from service.models.durable_files import write_whole
 from service.validation import ARCHIVE

@@ -18,7 +18,7 @@ from typing import IO, Literal
 
 import structlog
 
-from service.backend.description import Kind
+from service.backend.protocol.description import Kind
 from service.errors import FailedPrecondition, NotFound, Unavailable
 from service.models.durable_files import sync_folder
 from service.models.records import ModelRecord, read_record, write_record

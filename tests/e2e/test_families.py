@@ -19,9 +19,15 @@ from handlers.operations.direct import MAX_BYTES, generate
 from handlers.operations.judging import Judge
 from handlers.protocol.messages import read_request
 from handlers.protocol.requests import Failure, Generate
-from service.backend import direction_messages, drawing_messages, explanation_messages, messages, neuron_messages
-from service.backend.decoding import opened
-from service.backend.explanation_messages import MapUnit
+from service.backend.protocol import (
+    direction_messages,
+    drawing_messages,
+    explanation_messages,
+    messages,
+    neuron_messages,
+)
+from service.backend.protocol.decoding import opened
+from service.backend.protocol.explanation_messages import MapUnit
 from service.backend.torchserve import TorchServe
 from service.backend.workers import Priority
 from tests.e2e.families import SAMPLES, write_generators, write_readers

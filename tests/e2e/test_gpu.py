@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from handlers.archive import pack
-from service.backend import messages, neuron_messages
-from service.backend.description import ModelDescription
+from service.backend.protocol import messages, neuron_messages
+from service.backend.protocol.description import ModelDescription
 from service.backend.torchserve import TorchServe
 from service.cli.stack.shipped import MODELS, shipped
 from tests.e2e.torchserve import RunningTorchServe, running_torchserve

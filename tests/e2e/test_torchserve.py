@@ -17,7 +17,7 @@ import pytest
 from safetensors.numpy import load, save
 
 from handlers.archive import pack
-from service.backend import messages
+from service.backend.protocol import messages
 from service.backend.torchserve import TorchServe
 from service.errors import (
     AlreadyExists,

@@ -29,8 +29,8 @@ from service.backend.torchserve import TorchServe
 from service.errors import NotFound, Unavailable
 from service.jobs.ledger.connection import connect
 from service.metrics import Metrics
-from service.models.admission import Admissions
-from service.models.inference import Inference
+from service.models.asking.admission import Admissions
+from service.models.asking.inference import Inference
 from service.settings import Settings
 from tests.faults.proxy import FaultyProxy
 from tests.support.formula import put_job_models

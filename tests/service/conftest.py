@@ -18,8 +18,8 @@ from service.jobs.storage.store import open_store
 from service.jobs.submission.submit import write_plan
 from service.jobs.workers.attempt import ShardRunner
 from service.metrics import Metrics
-from service.models.admission import Admissions
-from service.models.inference import Inference
+from service.models.asking.admission import Admissions
+from service.models.asking.inference import Inference
 from service.models.registry import Registry
 from service.settings import Settings
 from tests.support import ledgers, verification

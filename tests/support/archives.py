@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save
 
-from service.models.archives import ARCHIVE_FORMAT, NUMERICS
+from service.models.archives.keeping import ARCHIVE_FORMAT, NUMERICS
 
 _TEXT = "card.md"
 

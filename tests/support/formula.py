@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from service.backend.description import ModelDescription
-from service.backend.neurons import Concept, UnitShape
+from service.backend.protocol.description import ModelDescription
+from service.backend.protocol.neurons import Concept, UnitShape
 from service.models.records import ModelRecord
 from service.models.registry import Registry
 from tests.support.archives import digest_of, write_archive

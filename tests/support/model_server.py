@@ -18,8 +18,8 @@ from typing import Any
 import grpc
 from mintage.torchserve import inference_pb2, inference_pb2_grpc, management_pb2, management_pb2_grpc
 
-from service.backend.description import ModelDescription
 from service.backend.liveness import WorkerHealth
+from service.backend.protocol.description import ModelDescription
 from service.backend.workers import Priority, socket_name
 from service.errors import AlreadyExists, DeadlineExceeded, FailedPrecondition, NotFound, Unavailable
 from service.models.records import backend_name as name_of

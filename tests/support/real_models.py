@@ -19,8 +19,8 @@ from handlers.operations.judging import Judge
 from handlers.operations.sampler import Sampler
 from handlers.protocol.messages import read_request, write_answer
 from service.api.server import running
-from service.backend.description import ModelDescription
-from service.backend.messages import read_description
+from service.backend.protocol.description import ModelDescription
+from service.backend.protocol.messages import read_description
 from service.backend.workers import Priority
 from service.settings import Settings
 from tests.support.formula import put

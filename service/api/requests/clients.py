@@ -8,7 +8,7 @@ from mintage.identity import CLIENT_KEY, CLIENT_NAME
 
 from service.api.requests.deadlines import deadline_of
 from service.errors import FieldViolation, InvalidArgument
-from service.models.admission import Caller
+from service.models.asking.admission import Caller
 
 
 def check_client(context: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from service.models.admission import Deadline
+from service.models.asking.admission import Deadline
 
 MARGIN_S = 0.05  # before the client's deadline: time for our answer, or our error, to arrive
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mintage.v1 import latents_pb2
 
-from service.backend.drawing_messages import Maps
+from service.backend.protocol.drawing_messages import Maps
 from service.models.records import ModelRecord
 from service.validation import Violations
 

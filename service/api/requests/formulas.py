@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from mintage.latents import MAX_INDEX, parts_of
 from mintage.v1.latents_pb2 import Latent
 
-from service.backend.drawing_messages import Directions
+from service.backend.protocol.drawing_messages import Directions
 from service.models.directions.store import SavedDirections
 from service.models.records import ModelRecord
 from service.validation import Violations, shown

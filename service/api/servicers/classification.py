@@ -9,7 +9,7 @@ from mintage.v1 import classification_pb2, classification_pb2_grpc
 
 from service.api.requests import uploads
 from service.api.requests.clients import caller_of
-from service.models.inference import ClassProbabilities, Inference
+from service.models.asking.inference import ClassProbabilities, Inference
 from service.models.records import ModelRecord
 from service.models.registry import Registry
 from service.settings import Settings

@@ -8,9 +8,9 @@ from typing import Any
 from mintage.v1.latents_pb2 import Latent
 
 from service.api.requests import formulas
-from service.backend.drawing_messages import Directions
+from service.backend.protocol.drawing_messages import Directions
+from service.models.asking.inference import Inference
 from service.models.directions.store import SavedDirections
-from service.models.inference import Inference
 from service.models.records import ModelRecord
 from service.models.registry import Registry
 from service.settings import Settings

@@ -14,8 +14,8 @@ from service.api.requests import encodings
 from service.api.requests.clients import caller_of
 from service.api.requests.encodings import ENCODINGS
 from service.api.servicers import streams
-from service.models.admission import Caller
-from service.models.inference import Inference
+from service.models.asking.admission import Caller
+from service.models.asking.inference import Inference
 from service.models.records import ModelRecord
 from service.models.registry import Registry
 from service.settings import Settings

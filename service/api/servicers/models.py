@@ -12,9 +12,9 @@ from mintage.v1 import models_pb2, models_pb2_grpc
 
 from service.api.requests import encodings
 from service.api.requests.pagination import first_page, page_size, page_start
-from service.backend.neurons import UnitShape
+from service.backend.protocol.neurons import UnitShape
 from service.errors import FieldViolation, InvalidArgument, NotFound, TooLarge
-from service.models import pushed
+from service.models.archives import pushed
 from service.models.changes import STAGES, Change
 from service.models.loader import Loader
 from service.models.registry import Entry, Registry

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iter
 from typing import Any, TypeVar
 
 from service.errors import ResourceExhausted
-from service.models.admission import Caller
+from service.models.asking.admission import Caller
 
 T = TypeVar("T")
 

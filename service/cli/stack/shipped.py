@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import safe_open
 
-from service.models.archives import is_current
+from service.models.archives.keeping import is_current
 
 if TYPE_CHECKING:
     from training.recipes import Kind

@@ -23,9 +23,9 @@ from service.jobs.retries import retry_transient
 from service.jobs.shards.formats.choice import open_images
 from service.jobs.storage.output import Output, OutputError
 from service.jobs.verification.findings import Finding
-from service.models.admission import Caller, Deadline
-from service.models.drawing import DrawnFiles
-from service.models.inference import GeneratedFiles, ImageGenerator
+from service.models.asking.admission import Caller, Deadline
+from service.models.asking.drawing import DrawnFiles
+from service.models.asking.inference import GeneratedFiles, ImageGenerator
 from service.models.records import ModelRecord
 from service.models.registry import Registry
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from service.backend import messages, neuron_messages
+from service.backend.protocol import messages, neuron_messages
 from service.jobs.devices import check_device
 from service.jobs.plan import Plan, Scoring
 from service.jobs.shards.formats.layout import opened

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from service.backend import messages
+from service.backend.protocol import messages
 from service.jobs.devices import check_device
 from service.jobs.formulas import drawn_latents, most_images
 from service.jobs.plan import Plan

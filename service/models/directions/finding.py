@@ -13,19 +13,19 @@ from mintage.v1 import latents_pb2
 from mintage.v1.latents_pb2 import Latent
 from numpy.typing import NDArray
 
-from service.backend.direction_messages import read_weight_directions, weight_directions_request
-from service.backend.drawing_messages import Directions, evaluate_request, read_numbers
-from service.backend.neurons import Concept
+from service.backend.protocol.direction_messages import read_weight_directions, weight_directions_request
+from service.backend.protocol.drawing_messages import Directions, evaluate_request, read_numbers
+from service.backend.protocol.neurons import Concept
 from service.errors import FailedPrecondition
 from service.images.encode import RAW
 from service.images.resize import converted
-from service.models.admission import Caller
-from service.models.calls import CALL_IMAGES
-from service.models.detection import Detection
+from service.models.asking.admission import Caller
+from service.models.asking.calls import CALL_IMAGES
+from service.models.asking.detection import Detection
+from service.models.asking.drawing import DrawnLatents
+from service.models.asking.inference import Inference
 from service.models.directions.fit import LinearFit, linear_fit, logits
 from service.models.directions.store import Direction
-from service.models.drawing import DrawnLatents
-from service.models.inference import Inference
 from service.models.records import ModelRecord
 
 Float64s = NDArray[np.float64]

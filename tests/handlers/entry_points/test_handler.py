@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from handlers.entry_points.handler import Handler
-from service.backend import messages
+from service.backend.protocol import messages
 from service.errors import FailedPrecondition
 from training.recipes import Kind
 

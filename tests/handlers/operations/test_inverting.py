@@ -18,7 +18,7 @@ from handlers.operations.judging import Judge
 from handlers.operations.sampler import Sampler
 from handlers.protocol.messages import read_request
 from handlers.protocol.requests import Answer, Generate, Invert, Request, WeightDirections
-from service.backend import direction_messages
+from service.backend.protocol import direction_messages
 from tests.support.direct import tensors
 from tests.training.fakes import blobs, small_dcgan_recipe
 from training.loop.loop import train

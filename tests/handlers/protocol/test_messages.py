@@ -31,8 +31,8 @@ from handlers.protocol.formulas import (
 )
 from handlers.protocol.messages import read_request
 from handlers.protocol.requests import Canary, Classify, Describe, Draw, Evaluate, Generate
-from service.backend import drawing_messages, messages
-from service.backend.description import Kind
+from service.backend.protocol import drawing_messages, messages
+from service.backend.protocol.description import Kind
 from service.errors import FailedPrecondition, Internal, InvalidArgument
 
 Handler = GeneratorHandler | ClassifierHandler

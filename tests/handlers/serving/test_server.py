@@ -24,8 +24,8 @@ from handlers.protocol.requests import Generate
 from handlers.serving.batcher import Batcher
 from handlers.serving.desk import Desk
 from handlers.serving.server import RETRY_KEY, WorkerServer, remove_stale
-from service.backend import messages
 from service.backend.channel import CallFailedError, Channel
+from service.backend.protocol import messages
 from tests.handlers.serving.fakes import wait_until
 
 BYTES = 10**6

@@ -23,7 +23,7 @@ from pathlib import Path
 from rich.console import Console
 
 from service.cli.console import table
-from service.models.archives import kept
+from service.models.archives.keeping import kept
 from service.models.registry import Registry
 from service.models.retired import RetiredModels
 from tests.soak.__main__ import seconds_of

@@ -11,11 +11,11 @@ from service.api.requests import encodings, uploads
 from service.api.requests.clients import caller_of
 from service.api.requests.feature_maps import check_layer, check_maps
 from service.api.servicers.neurons.targets import check_target, neuron_of
-from service.backend.description import Kind
-from service.backend.explanation_messages import ClassUnit, MapUnit, Unit
+from service.backend.protocol.description import Kind
+from service.backend.protocol.explanation_messages import ClassUnit, MapUnit, Unit
 from service.errors import FailedPrecondition
-from service.models.explanation import NUMBER_BYTES, Explanation, gradient_bytes
-from service.models.inference import Inference
+from service.models.asking.explanation import NUMBER_BYTES, Explanation, gradient_bytes
+from service.models.asking.inference import Inference
 from service.models.records import ModelRecord
 from service.models.registry import Registry
 from service.settings import Settings

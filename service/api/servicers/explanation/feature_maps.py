@@ -12,9 +12,9 @@ from service.api.requests.feature_maps import check_layer
 from service.api.servicers.explanation.places import LEAST_PLACES, chosen_places
 from service.api.servicers.exploring import Exploring
 from service.errors import FailedPrecondition
+from service.models.asking.explanation import Explanation
+from service.models.asking.inference import Inference
 from service.models.directions.store import SavedDirections
-from service.models.explanation import Explanation
-from service.models.inference import Inference
 from service.models.records import ModelRecord
 from service.models.registry import Registry
 from service.settings import Settings

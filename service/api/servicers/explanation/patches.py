@@ -13,11 +13,11 @@ from service.api.requests import uploads
 from service.api.requests.clients import caller_of
 from service.api.requests.feature_maps import check_layer, check_maps
 from service.api.servicers.explanation.backprop import ready
-from service.backend.description import Kind
-from service.backend.explanation_messages import Peaks
+from service.backend.protocol.description import Kind
+from service.backend.protocol.explanation_messages import Peaks
 from service.errors import FailedPrecondition
-from service.models.explanation import Explanation
-from service.models.inference import Inference
+from service.models.asking.explanation import Explanation
+from service.models.asking.inference import Inference
 from service.models.records import ModelRecord
 from service.models.registry import Registry
 from service.settings import Settings

@@ -9,7 +9,7 @@ import numpy as np
 from mintage.v1.explanation_pb2 import Box
 from numpy.typing import NDArray
 
-from service.backend.neurons import UnitShape
+from service.backend.protocol.neurons import UnitShape
 from service.models.records import ModelRecord
 
 MOST_PLACES = 4096  # inside, and outside

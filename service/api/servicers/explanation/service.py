@@ -9,8 +9,8 @@ from mintage.v1 import explanation_pb2, explanation_pb2_grpc
 from service.api.servicers.explanation.backprop import Backprop
 from service.api.servicers.explanation.feature_maps import FeatureMapSearch
 from service.api.servicers.explanation.patches import Patches
+from service.models.asking.inference import Inference
 from service.models.directions.store import SavedDirections
-from service.models.inference import Inference
 from service.models.registry import Registry
 from service.settings import Settings
 

@@ -17,7 +17,7 @@ from service.api.servicers.jobs.verification import JobVerification
 from service.api.servicers.jobs.watch import JobWatch
 from service.jobs.ledger.ledger import Ledger
 from service.jobs.storage.store import open_store
-from service.models.inference import ImageGenerator
+from service.models.asking.inference import ImageGenerator
 from service.models.registry import Registry
 from service.settings import Settings
 

@@ -15,7 +15,7 @@ from service.jobs.storage.store import Store
 from service.jobs.verification.findings import Finding
 from service.jobs.verification.recompute import Recomputation, find_model
 from service.jobs.verification.verification import Progress, Verification
-from service.models.inference import ImageGenerator
+from service.models.asking.inference import ImageGenerator
 from service.models.registry import Registry
 from service.validation import Violations
 

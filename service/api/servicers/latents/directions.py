@@ -13,10 +13,10 @@ from service.api.requests import formulas
 from service.api.requests.clients import caller_of
 from service.api.requests.pagination import first_page, page_size, page_start
 from service.api.servicers.exploring import Exploring
-from service.backend.neurons import named
+from service.backend.protocol.neurons import named
+from service.models.asking.inference import Inference
 from service.models.directions.finding import ANSWERING, Answer, ClassAnswer, ConceptAnswer, DirectionFinder
 from service.models.directions.store import Direction, SavedDirections
-from service.models.inference import Inference
 from service.models.records import ModelRecord
 from service.models.registry import Registry
 from service.settings import Settings

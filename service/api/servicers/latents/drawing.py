@@ -12,7 +12,7 @@ from service.api.requests.clients import caller_of
 from service.api.requests.encodings import ENCODINGS
 from service.api.requests.feature_maps import masks_of
 from service.api.servicers.exploring import Exploring
-from service.models.drawing import DrawnLatents
+from service.models.asking.drawing import DrawnLatents
 from service.validation import Violations
 
 MAX_LATENTS = 1024

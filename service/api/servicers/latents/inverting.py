@@ -17,12 +17,12 @@ from service.api.requests import formulas, uploads
 from service.api.requests.clients import caller_of
 from service.api.servicers import streams
 from service.api.servicers.exploring import class_of
-from service.backend.direction_messages import Search, begin_search_request, read_search, search_request
+from service.backend.protocol.direction_messages import Search, begin_search_request, read_search, search_request
 from service.images import decode, encode
 from service.images.difference import rms_differences
-from service.models.admission import Caller
-from service.models.drawing import DrawnLatents
-from service.models.inference import Inference
+from service.models.asking.admission import Caller
+from service.models.asking.drawing import DrawnLatents
+from service.models.asking.inference import Inference
 from service.models.records import ModelRecord
 from service.models.registry import Registry
 from service.settings import Settings

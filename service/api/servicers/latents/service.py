@@ -11,8 +11,8 @@ from service.api.servicers.latents.directions import LatentDirections
 from service.api.servicers.latents.drawing import LatentDrawing
 from service.api.servicers.latents.inverting import LatentInverting
 from service.api.servicers.latents.walking import LatentWalking
+from service.models.asking.inference import Inference
 from service.models.directions.store import SavedDirections
-from service.models.inference import Inference
 from service.models.registry import Registry
 from service.settings import Settings
 

@@ -19,9 +19,9 @@ from service.api.requests.encodings import ENCODINGS
 from service.api.servicers import streams
 from service.api.servicers.exploring import Exploring
 from service.api.servicers.generation import PART_IMAGES
-from service.backend.drawing_messages import Directions
+from service.backend.protocol.drawing_messages import Directions
 from service.images.difference import rms_differences
-from service.models.drawing import DrawnFiles, DrawnWalk
+from service.models.asking.drawing import DrawnFiles, DrawnWalk
 from service.models.records import ModelRecord
 from service.validation import Violations
 

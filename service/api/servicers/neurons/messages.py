@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from mintage.v1 import neurons_pb2
 
-from service.backend.neuron_messages import Detections
-from service.backend.neurons import Concept, Neuron
+from service.backend.protocol.neuron_messages import Detections
+from service.backend.protocol.neurons import Concept, Neuron
 from service.models.records import ModelRecord
 
 DETECTION_BYTES = 24  # of one detection, besides the concept's name

@@ -17,8 +17,8 @@ from service.api.requests.encodings import ENCODINGS
 from service.api.requests.pagination import first_page, page_size, page_start
 from service.api.servicers.neurons import messages
 from service.api.servicers.neurons.targets import check_concepts, check_target, concepts_of, neuron_of, units_of
-from service.models.detection import NUMBER_BYTES, Detection
-from service.models.inference import Inference
+from service.models.asking.detection import NUMBER_BYTES, Detection
+from service.models.asking.inference import Inference
 from service.models.records import ModelRecord
 from service.models.registry import Registry
 from service.settings import Settings

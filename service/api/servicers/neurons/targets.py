@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 
 from mintage.v1 import neurons_pb2
 
-from service.backend.neurons import Concept, Neuron, named
+from service.backend.protocol.neurons import Concept, Neuron, named
 from service.errors import FailedPrecondition
 from service.models.records import ModelRecord
 from service.validation import CONCEPT, Violations, shown

@@ -14,7 +14,7 @@ from mintage.v1 import generation_pb2, generation_pb2_grpc
 
 from service.api.servicers.generation import LAST_INDEX
 from service.images import decode
-from service.models.calls import spans
+from service.models.asking.calls import spans
 from tests.support.formula import GENERATOR, pixels, put, record_of
 from tests.support.model_server import FakeModelServer
 from tests.support.world import World, failure_of, run, until, world

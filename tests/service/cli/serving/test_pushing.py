@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from service.cli import app
 from tests.client.fakes import world_in_a_thread
-from tests.service.models.test_pushed import archive_of
+from tests.service.models.archives.test_pushed import archive_of
 from tests.support.world import World
 
 

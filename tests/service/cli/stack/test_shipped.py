@@ -11,7 +11,7 @@ import pytest
 from handlers.compute import model
 from handlers.compute.fast.arithmetic import NUMERICS
 from service.cli.stack import shipped
-from service.models import archives
+from service.models.archives import keeping
 from training.runs.checkpoint import load_run
 
 MAX_BYTES = 12 * 2**20
@@ -39,8 +39,8 @@ def test_a_shipped_model_that_another_version_packed_is_packed_again(tmp_path: P
 
 
 def test_both_sides_mean_the_same_format_and_numerics() -> None:
-    assert archives.ARCHIVE_FORMAT == model.ARCHIVE_FORMAT
-    assert archives.NUMERICS == NUMERICS
+    assert keeping.ARCHIVE_FORMAT == model.ARCHIVE_FORMAT
+    assert keeping.NUMERICS == NUMERICS
 
 
 @pytest.mark.parametrize("run", sorted({run for _, run, _ in PRESENT}))

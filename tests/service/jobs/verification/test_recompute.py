@@ -12,7 +12,7 @@ from mintage.formulas import text_of
 
 from service.errors import FailedPrecondition, Unavailable
 from service.jobs.verification.recompute import Piece, Recomputation
-from service.models.drawing import DrawnFiles, DrawnLatents
+from service.models.asking.drawing import DrawnFiles, DrawnLatents
 from tests.support.plans import sampling
 from tests.support.verification import PLAN, Bench, Kind, Use
 

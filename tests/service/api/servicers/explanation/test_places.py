@@ -6,7 +6,7 @@ import numpy as np
 from mintage.v1.explanation_pb2 import Box
 
 from service.api.servicers.explanation.places import chosen_places, inside_of
-from service.backend.neurons import UnitShape
+from service.backend.protocol.neurons import UnitShape
 from tests.support.formula import GENERATOR, record_of
 
 RECORD = record_of(GENERATOR, "digits")  # 8 x 6 pixels

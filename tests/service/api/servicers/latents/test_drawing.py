@@ -17,7 +17,7 @@ from mintage.v1 import generation_pb2, generation_pb2_grpc, latents_pb2, latents
 from mintage.v1.latents_pb2 import Latent
 
 from service.api.requests.formulas import FORMULA
-from service.models.calls import CALL_PARTS
+from service.models.asking.calls import CALL_PARTS
 from service.models.directions.store import Direction, SavedDirections
 from tests.support.formula import GENERATOR, pixels, stands_for
 from tests.support.world import World, failure_of, run, world

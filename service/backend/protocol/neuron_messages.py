@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from service.backend.decoding import numbers, opened, pixels, probabilities, tensor, text, whole
-from service.backend.messages import request_of
-from service.backend.neurons import Neuron
+from service.backend.protocol.decoding import numbers, opened, pixels, probabilities, tensor, text, whole
+from service.backend.protocol.messages import request_of
+from service.backend.protocol.neurons import Neuron
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,14 +12,14 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from service.backend import messages
 from service.backend.model_server import ModelServer
+from service.backend.protocol import messages
 from service.images.encode import Encoding, File
 from service.images.threads import EncodingThreads
 from service.metrics import Metrics
-from service.models.admission import Admissions, Caller
-from service.models.calls import latent_spans, spans
-from service.models.drawing import DrawnFiles, DrawnLatents, DrawnWalk
+from service.models.asking.admission import Admissions, Caller
+from service.models.asking.calls import latent_spans, spans
+from service.models.asking.drawing import DrawnFiles, DrawnLatents, DrawnWalk
 from service.models.records import ModelRecord
 from service.models.registry import Registry
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from service.errors import DeadlineExceeded, ResourceExhausted
-from service.models.admission import MIN_RETRY_S, Admission, Admissions, Deadline
+from service.models.asking.admission import MIN_RETRY_S, Admission, Admissions, Deadline
 from service.time_limits import TimeLimits
 from tests.support.world import run, until
 

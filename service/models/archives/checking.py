@@ -14,9 +14,9 @@ import zipfile
 from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
-from service.backend.description import Kind
+from service.backend.protocol.description import Kind
 from service.errors import FailedPrecondition
-from service.models import archives
+from service.models.archives import keeping
 
 MAX_MEMBERS = 64  # ours have seven
 MAX_EXPANSION = 4  # of the archive's size; ours are not compressed
@@ -35,7 +35,7 @@ def check(path: Path) -> None:
     Raises:
         FailedPrecondition: saying what is wrong.
     """
-    archives.check_format(path)
+    keeping.check_format(path)
     try:
         with zipfile.ZipFile(path) as archive:
             _check_members(archive, path.stat().st_size)

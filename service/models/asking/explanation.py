@@ -9,12 +9,12 @@ from mintage.latents import part_count
 from mintage.v1.latents_pb2 import Latent
 from numpy.typing import NDArray
 
-from service.backend import explanation_messages
-from service.backend.drawing_messages import Directions
-from service.backend.explanation_messages import Explanations, Peaks, Unit
-from service.models.admission import Caller
-from service.models.calls import CALL_BYTES, CALL_PARTS
-from service.models.inference import Inference, Question
+from service.backend.protocol import explanation_messages
+from service.backend.protocol.drawing_messages import Directions
+from service.backend.protocol.explanation_messages import Explanations, Peaks, Unit
+from service.models.asking.admission import Caller
+from service.models.asking.calls import CALL_BYTES, CALL_PARTS
+from service.models.asking.inference import Inference, Question
 from service.models.records import ModelRecord
 
 NUMBER_BYTES = 4  # of a float32

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from service.backend import neuron_messages
-from service.backend.neuron_messages import Activations, Detections, OptimalStimulus
-from service.backend.neurons import Concept, Neuron
+from service.backend.protocol import neuron_messages
+from service.backend.protocol.neuron_messages import Activations, Detections, OptimalStimulus
+from service.backend.protocol.neurons import Concept, Neuron
 from service.images.encode import Encoding, File
-from service.models.admission import Caller
-from service.models.inference import Inference, Question
+from service.models.asking.admission import Caller
+from service.models.asking.inference import Inference, Question
 from service.models.records import ModelRecord
 
 NUMBER_BYTES = 4  # of a float32

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
-from service.backend import messages
+from service.backend.protocol import messages
 from service.errors import FailedPrecondition, Internal, InvalidArgument, MintageError
 
 FACTS = {

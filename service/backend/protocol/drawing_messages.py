@@ -15,8 +15,8 @@ from mintage.latents import Path, inside
 from mintage.v1.latents_pb2 import Latent
 from numpy.typing import NDArray
 
-from service.backend.decoding import damaged, opened, tensor
-from service.backend.messages import request_of
+from service.backend.protocol.decoding import damaged, opened, tensor
+from service.backend.protocol.messages import request_of
 
 Directions = Mapping[str, tuple[float, ...]]  # the numbers of saved directions by their names
 Part = tuple[object, ...]

@@ -12,7 +12,7 @@ import pytest
 
 from handlers.archive import pack
 from service.errors import FailedPrecondition
-from service.models import archive_check
+from service.models.archives import checking
 from tests.support.archives import members_of, write_archive, zipped
 from tests.support.runs import tiny_run
 
@@ -21,7 +21,7 @@ Members = dict[str, bytes]
 
 def refusal(path: Path) -> str:
     with pytest.raises(FailedPrecondition) as caught:
-        archive_check.check(path)
+        checking.check(path)
     assert caught.value.reason == "ARCHIVE_UNFIT"
     assert path.name in caught.value.message
     return caught.value.message
@@ -29,9 +29,9 @@ def refusal(path: Path) -> str:
 
 def test_what_mintage_packs_is_fit(tmp_path: Path) -> None:
     run = tiny_run(tmp_path / "run")
-    archive_check.check(pack(run, "generator", tmp_path / "a.mar").path)
-    archive_check.check(pack(run, "classifier", tmp_path / "b.mar").path)
-    archive_check.check(write_archive(tmp_path / "c.mar", "generator"))
+    checking.check(pack(run, "generator", tmp_path / "a.mar").path)
+    checking.check(pack(run, "classifier", tmp_path / "b.mar").path)
+    checking.check(write_archive(tmp_path / "c.mar", "generator"))
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", bytes(100_000)])
@@ -131,4 +131,4 @@ def test_an_archive_of_another_version_says_so(tmp_path: Path) -> None:
     members = {**members_of("generator"), "serving.json": b'{"format": 1, "kind": "generator"}'}
     (tmp_path / "a.mar").write_bytes(zipped(members))
     with pytest.raises(FailedPrecondition, match="packed by another version"):
-        archive_check.check(tmp_path / "a.mar")
+        checking.check(tmp_path / "a.mar")

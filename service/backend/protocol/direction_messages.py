@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from service.backend.decoding import damaged, numbers, opened, tensor
-from service.backend.messages import request_of
+from service.backend.protocol.decoding import damaged, numbers, opened, tensor
+from service.backend.protocol.messages import request_of
 
 
 @dataclass(frozen=True, slots=True)

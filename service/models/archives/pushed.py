@@ -18,9 +18,10 @@ from types import TracebackType
 from typing import IO, Self
 
 from service.errors import AlreadyExists, FailedPrecondition, FieldViolation, InvalidArgument
-from service.models import archive_check, archives
+from service.models.archives import checking, keeping
+from service.models.durable_files import sync_folder
 
-KEPT = re.compile(r"[0-9a-f]{64}\.mar")  # copies of loaded archives, see `archives`
+KEPT = re.compile(r"[0-9a-f]{64}\.mar")  # copies of loaded archives, see `keeping`
 # Of handlers/entry_points/{kind}.py, which this package does not import.
 HANDLERS = {
     "generator.py": "57b7fca30d08e837a9118c1cdd977a297032a5b6520b3cf0febbdf4bbdca9c22",
@@ -121,14 +122,14 @@ class Upload:
             raise _wrong(f"has the sha256 {self._sha256.hexdigest()[:12]}..., not that which was announced")
         self._file.flush()
         os.fsync(self._file.fileno())
-        archive_check.check(self._path)
+        checking.check(self._path)
         check_code(self._path)
         self._path.chmod(0o644)
         if self._replace:
             self._path.replace(self._target)
         else:
             self._link()
-        _sync(self._target.parent)
+        sync_folder(self._target.parent)
         return described(self._target)
 
     def _link(self) -> None:
@@ -136,7 +137,7 @@ class Upload:
         try:
             os.link(self._path, self._target)
         except FileExistsError:
-            if archives.sha256_of(self._target) != self._digest:
+            if keeping.sha256_of(self._target) != self._digest:
                 text = f"the archive folder has another {self._target.name}; choose another name, or replace it"
                 raise AlreadyExists(text, reason="ARCHIVE_EXISTS") from None
 
@@ -167,12 +168,4 @@ def _wrong(what: str) -> InvalidArgument:
 @functools.lru_cache(maxsize=4096)
 def _digest(path: Path, *unchanged: int) -> str:
     """Digest of a file, as long as its time, size and inode stay the same."""
-    return archives.sha256_of(path)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    return keeping.sha256_of(path)

@@ -13,10 +13,10 @@ import numpy as np
 from mintage.v1.latents_pb2 import Latent
 from numpy.typing import NDArray
 
-from service.backend.decoding import damaged, numbers, opened, tensor
-from service.backend.drawing_messages import Directions, written
-from service.backend.messages import request_of
-from service.backend.neurons import Neuron
+from service.backend.protocol.decoding import damaged, numbers, opened, tensor
+from service.backend.protocol.drawing_messages import Directions, written
+from service.backend.protocol.messages import request_of
+from service.backend.protocol.neurons import Neuron
 
 
 @dataclass(frozen=True, slots=True)

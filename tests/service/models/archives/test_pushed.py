@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from service.errors import AlreadyExists, FailedPrecondition, InvalidArgument
-from service.models import pushed
+from service.models.archives import pushed
 from tests.support.archives import members_of, zipped
 
-ENTRY_POINTS = Path(__file__).parents[3] / "handlers" / "entry_points"
+ENTRY_POINTS = Path(__file__).parents[4] / "handlers" / "entry_points"
 
 
 def archive_of(text: str, **more: bytes) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from service.backend import decoding
+from service.backend.protocol import decoding
 from service.errors import NotFound
 from service.validation import CONCEPT, shown
 

@@ -13,9 +13,19 @@ from typing import cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from service.backend.decoding import damaged, numbers, opened, pixels, probabilities, text, texts, whole, wholes
-from service.backend.description import Kind, ModelDescription
-from service.backend.neurons import read_concepts, read_shapes, read_stages
+from service.backend.protocol.decoding import (
+    damaged,
+    numbers,
+    opened,
+    pixels,
+    probabilities,
+    text,
+    texts,
+    whole,
+    wholes,
+)
+from service.backend.protocol.description import Kind, ModelDescription
+from service.backend.protocol.neurons import read_concepts, read_shapes, read_stages
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from mintage.latents import Path, part_count
 from mintage.v1.latents_pb2 import Latent
 from numpy.typing import NDArray
 
-from service.backend import drawing_messages
-from service.backend.drawing_messages import Directions, Maps
+from service.backend.protocol import drawing_messages
+from service.backend.protocol.drawing_messages import Directions, Maps
 from service.images.encode import File
 
 

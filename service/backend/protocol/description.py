@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from service.backend.neurons import Concept, UnitShape
+from service.backend.protocol.neurons import Concept, UnitShape
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Archives of models: checked, pushed, and kept under their digests."""

@@ -1,0 +1,1 @@
+"""Asking loaded models: who may, in which calls, and what comes back."""
