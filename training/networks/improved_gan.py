@@ -130,7 +130,44 @@ class Generator(NormalisedGenerator):
         return images.view(-1, *self.image_shape)
 
 
-class Discriminator(nn.Module):
+class FeatureDiscriminator(nn.Module):
+    """A discriminator whose logits come from its features, with minibatch discrimination between them if it has any."""
+
+    minibatch: MinibatchDiscrimination | None
+    output: WeightNormLinear
+    _feature_count: int
+
+    @abstractmethod
+    def features(self, images: Tensor, noise: torch.Generator | None = None) -> Tensor:
+        """Map images [N, C, H, W] in [-1, 1] to features [N, F]; noise is added only if a generator is given."""
+
+    @property
+    def feature_count(self) -> int:
+        """F, the number of features of an image."""
+        return self._feature_count
+
+    def logits_and_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Map images [N, C, H, W] in [-1, 1] to class logits [N, K] and `features` [N, F], without noise."""
+        features = self.features(images)
+        return self._logits(features, None), features
+
+    def _logits(self, units: Tensor, noise: torch.Generator | None) -> Tensor:
+        if self.minibatch is not None:
+            units = self.minibatch.among_reference(units) if noise is None else self.minibatch(units)
+        logits: Tensor = self.output(units)
+        return logits
+
+    @torch.no_grad()
+    def store_reference(self, images: Tensor) -> None:
+        """Store real images [N, C, H, W] as the reference of minibatch discrimination in evaluation, if it is used.
+
+        They are stored as features of the current weights: store them again after training or averaging.
+        """
+        if self.minibatch is not None:
+            self.minibatch.store_reference(self.features(images[: len(self.minibatch.reference)]))
+
+
+class Discriminator(FeatureDiscriminator):
     """Image -> (noise, weight-normalised linear with frozen g, ReLU) per width -> noise -> K logits.
 
     With minibatch discrimination (section 3.2) closeness to the other images is appended to the last hidden units. A
@@ -184,22 +221,6 @@ class Discriminator(nn.Module):
         """Map images [N, C, H, W] in [-1, 1] to class logits [N, K]; noise is added only if a generator is given."""
         return self._logits(self.noises[-1](self.features(images, noise), noise), noise)
 
-    @property
-    def feature_count(self) -> int:
-        """F, the number of features of an image."""
-        return self._feature_count
-
-    def logits_and_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Map images [N, C, H, W] in [-1, 1] to class logits [N, K] and `features` [N, F], without noise."""
-        features = self.features(images)
-        return self._logits(features, None), features
-
-    def _logits(self, units: Tensor, noise: torch.Generator | None) -> Tensor:
-        if self.minibatch is not None:
-            units = self.minibatch.among_reference(units) if noise is None else self.minibatch(units)
-        logits: Tensor = self.output(units)
-        return logits
-
     @torch.no_grad()
     def initialise_from(self, images: Tensor, noise: torch.Generator) -> None:
         """Set scales and biases from training images [N, C, H, W], layer by layer, with noise."""
@@ -211,12 +232,3 @@ class Discriminator(nn.Module):
             units = self.minibatch.initialise_from(units)
         self.output.initialise_from(units)
         self.store_reference(images)
-
-    @torch.no_grad()
-    def store_reference(self, images: Tensor) -> None:
-        """Store real images [N, C, H, W] as the reference of minibatch discrimination in evaluation, if it is used.
-
-        They are stored as features of the current weights: store them again after training or averaging.
-        """
-        if self.minibatch is not None:
-            self.minibatch.store_reference(self.features(images[: len(self.minibatch.reference)]))

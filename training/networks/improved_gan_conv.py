@@ -26,7 +26,7 @@ from training.layers import (
     WeightNormConvTranspose2d,
     WeightNormLinear,
 )
-from training.networks.improved_gan import Norm, NormalisedGenerator
+from training.networks.improved_gan import FeatureDiscriminator, Norm, NormalisedGenerator
 
 SIDE = 32  # px
 FIRST_SIDE = 4  # px of the generator's first maps, doubled three times to SIDE
@@ -109,7 +109,7 @@ class Generator(NormalisedGenerator):
         return maps
 
 
-class Discriminator(nn.Module):
+class Discriminator(FeatureDiscriminator):
     """Image -> three blocks of (dropout, three weight-normalised convolutions with frozen g) -> mean -> K logits.
 
     The first two blocks have 3 x 3 kernels and halve the side at their end; the third has one 3 x 3 without padding and
@@ -183,22 +183,6 @@ class Discriminator(nn.Module):
         """Map images [N, C, 32, 32] in [-1, 1] to class logits [N, K]; noise is added only if a generator is given."""
         return self._logits(self.features(images, noise), noise)
 
-    @property
-    def feature_count(self) -> int:
-        """F, the number of features of an image."""
-        return self._feature_count
-
-    def logits_and_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Map images [N, C, H, W] in [-1, 1] to class logits [N, K] and `features` [N, F], without noise."""
-        features = self.features(images)
-        return self._logits(features, None), features
-
-    def _logits(self, units: Tensor, noise: torch.Generator | None) -> Tensor:
-        if self.minibatch is not None:
-            units = self.minibatch.among_reference(units) if noise is None else self.minibatch(units)
-        logits: Tensor = self.output(units)
-        return logits
-
     @torch.no_grad()
     def initialise_from(self, images: Tensor, noise: torch.Generator) -> None:
         """Set scales and biases from training images [N, C, 32, 32], layer by layer, with noise.
@@ -210,15 +194,6 @@ class Discriminator(nn.Module):
             units = self.minibatch.initialise_from(units)
         self.output.initialise_from(units, deviation=OUTPUT_DEVIATION)
         self.store_reference(images)
-
-    @torch.no_grad()
-    def store_reference(self, images: Tensor) -> None:
-        """Store real images [N, C, H, W] as the reference of minibatch discrimination in evaluation, if it is used.
-
-        They are stored as features of the current weights: store them again after training or averaging.
-        """
-        if self.minibatch is not None:
-            self.minibatch.store_reference(self.features(images[: len(self.minibatch.reference)]))
 
     def _features(
         self, images: Tensor, noise: torch.Generator | None, apply: Callable[[WeightNormConv2d, Tensor], Tensor]
