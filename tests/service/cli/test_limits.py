@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
-from service.api.servicers.jobs.score_requests import MAX_SPLITS
+from service.api.servicers.jobs.creating.score_requests import MAX_SPLITS
 from service.api.servicers.jobs.verification import MAX_RECOMPUTED
 from service.api.servicers.models import MAX_WORKERS
 from service.cli import app

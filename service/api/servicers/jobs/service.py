@@ -9,7 +9,7 @@ from mintage.v1 import jobs_pb2, jobs_pb2_grpc, repair_pb2, verification_pb2
 from redis.asyncio import Redis
 
 from service.api.servicers.jobs.control import JobControl
-from service.api.servicers.jobs.creation import JobCreation
+from service.api.servicers.jobs.creating.creation import JobCreation
 from service.api.servicers.jobs.files import JobFiles
 from service.api.servicers.jobs.listing import JobListing
 from service.api.servicers.jobs.repair import JobRepair

@@ -11,10 +11,10 @@ from typing import Any
 from mintage.v1 import jobs_pb2
 
 from service.api.requests.clients import client_of
-from service.api.servicers.jobs import sample_requests, score_requests
+from service.api.servicers.jobs.creating import sample_requests, score_requests
+from service.api.servicers.jobs.creating.score_plans import folder_draft, list_source, score_plan
 from service.api.servicers.jobs.messages import job_message, unmade_job_message
 from service.api.servicers.jobs.requests import RESERVED_PREFIX, Creation, job_options
-from service.api.servicers.jobs.score_plans import folder_draft, list_source, score_plan
 from service.errors import Unavailable
 from service.jobs.ledger.ledger import Ledger
 from service.jobs.plan import Plan, request_digest

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from mintage.v1 import jobs_pb2
 
-from service.api.servicers.jobs import score_plans
+from service.api.servicers.jobs.creating import score_plans
 from tests.support.image_folders import image_files
 from tests.support.job_api import Api, Code, Use, refused, wrong_fields
 

@@ -1,0 +1,1 @@
+"""Creating jobs: requests are checked field by field and made plans."""
