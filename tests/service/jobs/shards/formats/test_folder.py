@@ -20,7 +20,7 @@ PLAN = sample_plan(format="png-folder")
     [
         ("change", "WRONG_DIGEST", "00001-of-00003/000000005.png was changed"),
         ("remove", "MISSING", "data/train/00001-of-00003/000000005.png is missing"),
-        ("add", "WRONG_DIGEST", "data/train/00001-of-00003 holds surprise.txt"),
+        ("add", "STRANGE_FILE", "data/train/00001-of-00003 holds surprise.txt"),
         ("remove all", "MISSING", "data/train/00001-of-00003 is missing"),
     ],
 )
