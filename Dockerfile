@@ -17,7 +17,7 @@ COPY protos /src/protos
 COPY training /src/training
 COPY handlers /src/handlers
 COPY service /src/service
-RUN pip install --quiet --no-deps --no-build-isolation /src
+RUN pip install --quiet --no-deps --no-build-isolation /src/protos /src
 USER mintage
 WORKDIR /var/lib/mintage
 
@@ -36,7 +36,7 @@ ARG PIP_EXTRA_INDEX_URL
 COPY locks/torchserve.txt /tmp/torchserve.txt
 RUN pip install --quiet --require-hashes --requirement /tmp/torchserve.txt && pip install --quiet torch==2.13.0
 COPY --from=service /src /src
-RUN pip install --quiet --no-deps --no-build-isolation /src
+RUN pip install --quiet --no-deps --no-build-isolation /src/protos /src
 USER mintage
 WORKDIR /var/lib/mintage
 # The models that ship with the project; a new archive volume begins with them.

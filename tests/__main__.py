@@ -1,9 +1,9 @@
 """Every check and every test, in one command: ./mint test [options of pytest].
 
 Static checks run first and do not stop each other; then pytest runs, whose closing line is the last one printed.
-`./mint test --fast` leaves out the tests that start real processes. `./mint test --soak 10m [--seed N]` runs the soak
-alone: random faults for so long, then a check of everything that happened (`tests/soak`). `--soak-serving 10m` does the
-same to models and their calls, `--soak-serving --swaps 100` replaces a model under load (`tests/soak/serving`).
+`./mint test --fast` leaves out the tests that start real processes or install packages. `--soak 10m [--seed N]` runs
+the soak alone: random faults for so long, then a check of everything that happened (`tests/soak`). `--soak-serving 10m`
+does the same to models and their calls; `--soak-serving --swaps 100` replaces a model under load.
 
 Pytest runs the files of tests in two processes or more (pytest-xdist); `-n 0` runs all in one, for `-s` and debuggers.
 """
@@ -41,7 +41,10 @@ def main(arguments: list[str]) -> int:
     if failed:
         print(f"checks that failed: {', '.join(failed)} (the tests run all the same)", flush=True)
     if "--fast" in arguments:
-        arguments = [argument for argument in arguments if argument != "--fast"] + ["-m", "not e2e and not engine"]
+        arguments = [argument for argument in arguments if argument != "--fast"] + [
+            "-m",
+            "not e2e and not engine and not registry",
+        ]
     plugins = [f"-p{name}" for name in PLUGINS]
     command = [sys.executable, "-m", "pytest", *plugins, "--durations=10", *PARALLEL, *arguments]
     environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import re
 import subprocess
 import sys
@@ -13,6 +14,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+SPEC = importlib.util.spec_from_file_location("install", ROOT / "locks" / "install.py")
+assert SPEC is not None and SPEC.loader is not None
+install = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(install)
 
 
 @pytest.fixture(scope="module")
@@ -24,14 +29,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     return zipfile.ZipFile(next(folder.glob("*.whl")))
 
 
-def test_wheel_holds_the_four_packages_the_digits_and_the_lua_scripts(wheel: zipfile.ZipFile) -> None:
+def test_wheel_holds_the_three_packages_the_digits_and_the_lua_scripts(wheel: zipfile.ZipFile) -> None:
     names = wheel.namelist()
 
     roots = {name.split("/")[0] for name in names if ".dist-info" not in name}
 
-    assert roots == {"service", "handlers", "training", "mintage"}
+    assert roots == {"service", "handlers", "training"}  # the client is a distribution of its own
     assert "training/data/digits/train-images-idx3-ubyte.gz" in names
-    assert "mintage/v1/jobs_pb2.py" in names
     assert any(name.endswith(".lua") for name in names)
 
 
@@ -39,10 +43,10 @@ def test_no_other_distribution_owns_our_package_names() -> None:
     owners = importlib.metadata.packages_distributions()
 
     for name in ("service", "handlers", "training", "mintage"):
-        assert set(owners.get(name, [])) <= {"mintage"}
+        assert set(owners.get(name, [])) <= {"mintage", "mintage-client"}
 
 
-@pytest.mark.parametrize("lock", ["service", "torchserve", "all", "test", "readers"])
+@pytest.mark.parametrize("lock", ["service", "torchserve", "all", "test", "readers", "datasets", "tensorboard", "uv"])
 def test_every_locked_requirement_has_a_hash_and_torch_is_left_out(lock: str) -> None:
     text = (ROOT / "locks" / f"{lock}.txt").read_text()
 
@@ -53,6 +57,76 @@ def test_every_locked_requirement_has_a_hash_and_torch_is_left_out(lock: str) ->
     assert all("--hash=sha256:" in block for block in blocks)
     assert "torch" not in requirements
     assert not [name for name in requirements if name.startswith("nvidia")]
+
+
+@pytest.mark.parametrize(("lock", "build"), [("torch", ""), ("torch-cpu", "+cpu")])
+def test_torch_is_locked_by_hash_for_both_builds_in_the_version_that_is_installed(lock: str, build: str) -> None:
+    text = (ROOT / "locks" / f"{lock}.txt").read_text()
+
+    blocks = re.findall(r"^[a-z0-9-]+\S*==.*?(?=^[a-z]|\Z)", text, re.MULTILINE | re.DOTALL)
+
+    assert all("--hash=sha256:" in block for block in blocks)
+    assert re.findall(r"^torch==(\S+)", text, re.MULTILINE) == [f"{install.TORCH}{build}"]
+    assert any(block.startswith("nvidia-") for block in blocks) == (build == "")
+
+
+def test_pip_settings_reach_uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "pip.conf"
+    file.write_text(
+        "[global]\nextra-index-url = https://one.example/simple\n  https://two.example/simple\ncert = /none.pem\n"
+        "find-links = /overruled\nno-index = false\n[install]\nconstraint = /pins.txt\n[download]\nno-index = true\n"
+    )
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(file))
+    monkeypatch.setenv("PIP_FIND_LINKS", "wheels")
+    (tmp_path / "wheels").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    settings = install.pip_settings()
+
+    assert install.uv_options(settings, install.OPTIONS) == [
+        *("--index", "https://one.example/simple", "--index", "https://two.example/simple"),
+        *("--find-links", str(tmp_path / "wheels")),
+    ]
+    assert settings["constraint"] == "/pins.txt"
+    assert "no-index" not in settings
+
+
+def test_pip_installs_where_it_has_a_setting_that_uv_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UV", sys.executable)  # anything that is there
+    assert install.Installer().uv
+    monkeypatch.setenv("PIP_KEYRING_PROVIDER", "subprocess")
+    assert not install.Installer().uv
+    monkeypatch.delenv("PIP_KEYRING_PROVIDER")
+    monkeypatch.setenv("UV", "no")
+    assert not install.Installer().uv
+
+
+def test_every_extra_that_a_message_names_can_be_installed_as_it_says() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    places = [
+        path
+        for room in ("service", "handlers", "training", "protos", "docs", "tests")
+        for path in (ROOT / room).rglob("*")
+    ]
+    sources = {path: path.read_text() for path in [*places, ROOT / "README.md"] if path.suffix in (".py", ".md")}
+
+    named = {name for text in sources.values() for name in re.findall(r"\./mint extra ([a-z]+)", text)}
+
+    assert named >= {"datasets", "tensorboard", "neurons", "parquet", "readers", "handlers"}
+    assert named <= extras.keys()
+    for name in named:
+        own = ROOT / "locks" / f"{name}.txt"
+        lock = (own if own.exists() else ROOT / "locks" / "all.txt").read_text()
+        wanted = {re.split(r"[\[<>=; ]", item)[0] for item in extras[name]} - {"torch"}
+        assert [package for package in wanted if f"\n{package}==" not in lock] == [], name
+    elsewhere = [str(path) for path, text in sources.items() if "pip install " + "mintage" in text]
+    assert elsewhere == []
+
+
+def test_an_unknown_extra_is_refused_with_the_names_of_those_there_are(capfd: pytest.CaptureFixture[str]) -> None:
+    assert install.main("tensorbord") == 2
+
+    assert re.search(r"no extra 'tensorbord'; there are .*tensorboard", capfd.readouterr().err)
 
 
 def test_every_direct_dependency_has_a_reason_in_the_docs() -> None:

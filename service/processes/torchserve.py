@@ -185,7 +185,9 @@ def _torchserve_home() -> Path:
     """Return the folder that holds the package `ts`, without importing it."""
     spec = importlib.util.find_spec("ts")
     if spec is None or spec.origin is None:
-        raise FailedPrecondition("TorchServe is not installed: install mintage[handlers]", reason="NO_TORCHSERVE")
+        raise FailedPrecondition(
+            "TorchServe is not installed; get it with: ./mint extra handlers", reason="NO_TORCHSERVE"
+        )
     return Path(spec.origin).parent.parent
 
 

@@ -1,6 +1,6 @@
 """What jobs write, opened with the readers of the field: rows, index, seed, class and pixels.
 
-.venv/bin/python -m pip install --require-hashes --requirement locks/readers.txt
+./mint extra readers
 .venv/bin/python -m pytest -m readers
 """
 
@@ -34,9 +34,7 @@ COUNT, SHARDS = 250, 3
 
 pytestmark = [
     pytest.mark.readers,
-    pytest.mark.skipif(
-        bool(MISSING), reason=f"no {', '.join(MISSING)}: pip install --require-hashes --requirement locks/readers.txt"
-    ),
+    pytest.mark.skipif(bool(MISSING), reason=f"no {', '.join(MISSING)}: ./mint extra readers"),
     pytest.mark.filterwarnings("ignore"),  # of libraries that are not ours
 ]
 

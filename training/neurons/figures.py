@@ -95,7 +95,7 @@ def _figure(width: float, height: float) -> Figure:
     try:
         from matplotlib.figure import Figure  # noqa: PLC0415 - an extra, and slow to import
     except ImportError:
-        raise RunError("pictures of a neuron need matplotlib; get it with: pip install mintage[neurons]") from None
+        raise RunError("pictures of a neuron need matplotlib; get it with: ./mint extra neurons") from None
     return Figure(figsize=(width, height), layout="constrained")
 
 

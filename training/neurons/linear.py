@@ -41,4 +41,4 @@ def _module(name: str) -> Any:
     try:
         return importlib.import_module(f"sklearn.{name}")
     except ImportError:
-        raise RunError("the search for neurons needs scikit-learn; get it with: pip install mintage[neurons]") from None
+        raise RunError("the search for neurons needs scikit-learn; get it with: ./mint extra neurons") from None

@@ -77,4 +77,4 @@ def test_the_command_that_installs_it_has_a_lock_file_and_names_what_it_knows() 
         name = pinned.partition("==")[0]
         assert pinned in everything or not re.search(rf"^{re.escape(name)}==", everything, re.MULTILINE), pinned
     assert unknown.returncode == 3
-    assert "there is no extra 'colours'; ./mint extra tensorboard" in unknown.stderr
+    assert "there is no extra 'colours'; there are" in unknown.stderr

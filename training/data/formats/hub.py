@@ -1,6 +1,6 @@
 """Data sets of the Hugging Face hub: `hf:owner/name`, or `hf:owner/name@revision`.
 
-Needs the datasets library, version 4 or later, which does not run a data set's code: `pip install mintage[datasets]`.
+Needs the datasets library, version 4 or later, which does not run a data set's code: `./mint extra datasets`.
 Files are downloaded once, into the library's own cache; HF_HUB_OFFLINE=1 forbids network access.
 """
 
@@ -85,7 +85,7 @@ def _library() -> Any:
         return importlib.import_module("datasets")
     except ImportError:
         raise DataError(
-            "names that begin with hf: need the datasets library; get it with: pip install mintage[datasets]"
+            "names that begin with hf: need the datasets library; get it with: ./mint extra datasets"
         ) from None
 
 

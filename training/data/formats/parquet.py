@@ -5,7 +5,7 @@ If no column is called `image`, the only one with such a struct is used; labels 
 
 A source is one file, or a folder as downloaded from the hub: the split stands in the name of each file or of its
 folder, as in `data/train-00000-of-00001.parquet` or `default/train/0000.parquet`. Needs pyarrow:
-`pip install mintage[parquet]`. Rows are read a few at a time, so a file may be larger than the memory; a row group may
+`./mint extra parquet`. Rows are read a few at a time, so a file may be larger than the memory; a row group may
 not, which depends on the program that wrote the file.
 """
 
@@ -211,4 +211,4 @@ def _library(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError:
-        raise DataError("reading Parquet files needs pyarrow; get it with: pip install mintage[parquet]") from None
+        raise DataError("reading Parquet files needs pyarrow; get it with: ./mint extra parquet") from None

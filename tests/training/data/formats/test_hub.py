@@ -215,7 +215,7 @@ def test_a_name_that_is_none_is_refused_before_the_network_is_asked(name: str, m
 def test_without_the_library_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
 
-    with pytest.raises(DataError, match=r"need the datasets library; get it with: pip install mintage\[datasets\]"):
+    with pytest.raises(DataError, match=r"need the datasets library; get it with: \./mint extra datasets"):
         load("hf:mint/coins", "train")
 
 

@@ -127,5 +127,5 @@ def test_without_the_library_the_error_says_how_to_get_it(tmp_path: Path, monkey
     path = table(tmp_path / "a.parquet")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
 
-    with pytest.raises(DataError, match=r"needs pyarrow; get it with: pip install mintage\[parquet\]"):
+    with pytest.raises(DataError, match=r"needs pyarrow; get it with: \./mint extra parquet"):
         load(path, "train")
