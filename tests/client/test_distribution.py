@@ -82,11 +82,11 @@ def test_wheel_asks_for_what_it_imports_in_ranges_and_for_nothing_else(wheel: Pa
 def test_client_alone_calls_the_real_api(wheel: Path, tmp_path: Path, end: str) -> None:
     python = tmp_path / "venv" / "bin" / "python"
     venv.create(tmp_path / "venv", with_pip=True)
-    pip = [python, "-m", "pip", "install", "--quiet", "--only-binary=:all:", wheel, *ENDS[end]]
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--only-binary=:all:", str(wheel), *ENDS[end]]
     subprocess.run(pip, check=True)
 
     with world_in_a_thread(tmp_path / "state") as at:
-        command = [python, "-I", "-W", "error", "-c", CALLS, at.address]
+        command = [str(python), "-I", "-W", "error", "-c", CALLS, at.address]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
 
     assert done.returncode == 0, done.stderr
