@@ -139,7 +139,7 @@ def test_a_generator_describes_itself(generator_handler: Handler) -> None:
     assert (description.kind, description.recipe) == ("generator", "ssgan-digits")
     assert (description.height, description.width, description.channels) == (6, 5, 2)
     assert (description.latent_size, description.micro_batch) == (5, 8)
-    assert description.classes == ("nought", "one", "two")
+    assert description.classes == ()  # it takes none; those of its data are the classifier's
     assert description.device_class.startswith("cpu-") and description.device_class.endswith(description.precision)
     assert (description.torch_version, description.numerics) == (torch.__version__, NUMERICS)
 
@@ -147,6 +147,7 @@ def test_a_generator_describes_itself(generator_handler: Handler) -> None:
 def test_a_classifier_describes_itself(classifier_handler: Handler) -> None:
     description = messages.read_description(asked(classifier_handler, messages.describe_request())[0])
     assert (description.kind, description.latent_size) == ("classifier", 0)
+    assert description.classes == ("nought", "one", "two")
 
 
 def test_a_canary_comes_back(generator_handler: Handler, classifier_handler: Handler) -> None:
