@@ -1,6 +1,6 @@
 """Jobs beside plain Celery, under the same faults: python benchmarks/jobs_peers.py [--only ROW] [--markdown].
 
-Three systems in turn in each row: Celery on Redis (Valkey, with its file synced every second), Celery on RabbitMQ
+Three systems, one after another: Celery on Redis (Valkey, with its file synced every second), Celery on RabbitMQ
 (Debian's package; left out where `rabbitmq-server` is not there), and Mintage, each with two workers of one process,
 on free ports of the loopback. A unit is a task of Celery's that notes its start and end in a file, or a shard of a job
 of a tiny generator, counted in the files of the job. What dies is restarted after a second, in all three. All three
@@ -41,7 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=ROWS, action="append", help="try this row; may be repeated")
     parser.add_argument("--system", choices=(*KINDS, MINTAGE), action="append", help="try this system; may be repeated")
-    parser.add_argument("--queued", type=int, default=100_000, help="units of the row of many tiny units")
+    parser.add_argument("--queued", type=int, default=10_000, help="tiny units (default 10,000)")
     parser.add_argument("--markdown", action="store_true", help="print Markdown, else JSON")
     options = parser.parse_args()
     rows = options.only or list(ROWS)

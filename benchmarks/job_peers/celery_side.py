@@ -191,7 +191,7 @@ def poison(open_: Open, _: int) -> Cell:
     """A unit that kills its process, and four good ones; on Redis also with a bounded number of retries."""
     with open_().work() as celery:
         runs, going, done = _poisoned(celery)
-    word = f"{runs} runs in {POISON_S:g} s" + (", and it goes on" if going else ", then dropped without a word")
+    word = f"{runs} runs in {POISON_S:g} s" + (", and it goes on" if going else ", then the message is gone")
     with open_(PEER_RETRY="1").work() as celery:
         retried, still, _also = _poisoned(celery)
     also = f"with `task_retry_on_worker_lost`: {retried} runs" + (", and it goes on" if still else ", then failed")
