@@ -46,7 +46,9 @@ def test_no_other_distribution_owns_our_package_names() -> None:
         assert set(owners.get(name, [])) <= {"mintage", "mintage-client"}
 
 
-@pytest.mark.parametrize("lock", ["service", "torchserve", "all", "test", "readers", "datasets", "tensorboard", "uv"])
+@pytest.mark.parametrize(
+    "lock", ["service", "torchserve", "all", "test", "readers", "datasets", "hub", "tensorboard", "uv"]
+)
 def test_every_locked_requirement_has_a_hash_and_torch_is_left_out(lock: str) -> None:
     text = (ROOT / "locks" / f"{lock}.txt").read_text()
 
