@@ -266,7 +266,7 @@ def finish(report: Report, stack: Stack, seconds: float) -> Path:
     output = report.output
     output.print(f"\n[bold green]done[/bold green] in {seconds:.0f} s")
     output.print(
-        f"    report    {path}\n    pictures  {report.folder}\n    shards    {stack.settings.outputs}/jobs/*/shards"
+        f"    report    {path}\n    pictures  {report.folder}\n    shards    {stack.settings.outputs}/jobs/*/data"
     )
     output.print(
         f"\nnext: ./mint up --state {report.folder}/state, then in another shell: ./mint models ls", soft_wrap=True
