@@ -165,7 +165,9 @@ def test_files_in_further_folders_are_said(tmp_path: Path) -> None:
     assert load(tmp_path, "train").passed_over[0].count == 4
 
 
-@pytest.mark.parametrize(("ending", "content"), [("", gzip.compress(idx(IMAGES))), (".gz", idx(IMAGES))])
+@pytest.mark.parametrize(
+    ("ending", "content"), [("", gzip.compress(idx(IMAGES))), (".gz", idx(IMAGES))], ids=["zipped", "plain"]
+)
 def test_the_content_decides_whether_a_file_is_gzipped(tmp_path: Path, ending: str, content: bytes) -> None:
     path = tmp_path / f"images{ending}"
     path.write_bytes(content)
