@@ -58,7 +58,7 @@ def made_by_job(client: Client, job: Job) -> np.ndarray:
     for change in client.watch(job.name):
         job = change
     assert job.state == Job.STATE_SUCCEEDED, job.error
-    shards = Path(job.output_uri.removeprefix("file://"), "shards").glob("*.npz")
+    shards = Path(job.output_uri.removeprefix("file://"), "data").glob("*.npz")
     return np.concatenate([np.load(path)["arr_0"] for path in sorted(shards)])
 
 
