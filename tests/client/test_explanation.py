@@ -51,7 +51,7 @@ def test_the_client_explains(tmp_path: Path) -> None:
         )
         with pytest.raises(InvalidRequest, match=r"feature_map\.layer: must be from 1 to 2"):
             client.guided_backprop("critic", LEVELS, unit=FeatureMap(3, 0))
-        with pytest.raises(NotPossible, match="is a generator"):
+        with pytest.raises(NotPossible, match="is of kind generator"):
             client.guided_backprop("digits", LEVELS)
         with pytest.raises(InputError, match="a class or a unit"):
             client.guided_backprop("judge", LEVELS, class_name="two", unit="dark")

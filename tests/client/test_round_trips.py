@@ -82,7 +82,7 @@ def test_errors_say_everything_that_the_server_said(tmp_path: Path) -> None:
             client.classify("judge", [Image.new("L", (6, 8)), b"text"])
         with pytest.raises(NotFound, match="models/nobody"):
             client.model("nobody")
-        with pytest.raises(NotPossible, match="is a classifier"):
+        with pytest.raises(NotPossible, match="is of kind classifier"):
             client.generate("judge", 1)
         at.models.failure = RuntimeError("secret")
         with pytest.raises(ApiError, match="internal error, id=") as ours:
