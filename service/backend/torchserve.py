@@ -223,14 +223,23 @@ class TorchServe:
         """
         try:
             async with asyncio.timeout(timeout_s):
-                while not (status := await self.describe(backend_name)).ready:
-                    await asyncio.sleep(POLL_S)
-                description = await self._description(backend_name, timeout_s=timeout_s)
-                while not await self._all_compute(backend_name, status.workers_total, timeout_s=timeout_s):
+                workers = await self._workers_ready(backend_name)
+                try:
+                    description = await self._description(backend_name, timeout_s=timeout_s)
+                except Unavailable:  # one that was killed just before looks ready until it is asked
+                    workers = await self._workers_ready(backend_name)
+                    description = await self._description(backend_name, timeout_s=timeout_s)
+                while not await self._all_compute(backend_name, workers, timeout_s=timeout_s):
                     await asyncio.sleep(POLL_S)
                 return description
         except (TimeoutError, DeadlineExceeded):
             raise Unavailable(f"model {backend_name} was not ready within {timeout_s:g} s") from None
+
+    async def _workers_ready(self, backend_name: str) -> int:
+        """Wait until TorchServe calls every worker of a model ready, and return how many there are."""
+        while not (status := await self.describe(backend_name)).ready:
+            await asyncio.sleep(POLL_S)
+        return status.workers_total
 
     async def _all_compute(self, backend_name: str, workers: int, *, timeout_s: float) -> bool:
         """Say whether so many processes of a model make a sound forward pass."""
