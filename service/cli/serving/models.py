@@ -174,7 +174,8 @@ def _shape(shape: UnitShape) -> str:
 
 
 def _kind(model: Model) -> str:
-    return type(model).Kind.Name(model.kind).removeprefix("KIND_").lower()
+    """Show the kind; nothing as long as its archive has not been read."""
+    return type(model).Kind.Name(model.kind).removeprefix("KIND_").lower() if model.kind else ""
 
 
 def _state(model: Model) -> str:
@@ -183,4 +184,7 @@ def _state(model: Model) -> str:
 
 
 def _size(model: Model) -> str:
+    """Show the size of images; nothing as long as the archive has not been read."""
+    if not model.shape.height:
+        return ""
     return f"{model.shape.height}x{model.shape.width}x{model.shape.channels}"
