@@ -98,8 +98,9 @@ class InFolder(Stored):
         (Path(job.output_uri) / name).unlink()
 
     def remove_all(self, job: jobs_pb2.Job) -> None:
-        """Remove the folder."""
-        shutil.rmtree(job.output_uri)
+        """Remove the folder, also what a worker was writing into it."""
+        while Path(job.output_uri).exists():
+            shutil.rmtree(job.output_uri, ignore_errors=True)
 
 
 class InBucket(Stored):
@@ -124,9 +125,9 @@ class InBucket(Stored):
     def remove_all(self, job: jobs_pb2.Job) -> None:
         """Remove every object, also those that a worker was putting."""
         self.remove(job, "plan.json")
-        while names := self.files(job):
-            for name in names:
-                self.remove(job, name)
+        while keys := self.s3.keys(self._key(job, "")):
+            for key in keys:
+                self.s3.client.delete_object(Bucket=BUCKET, Key=key)
 
     def _key(self, job: jobs_pb2.Job, name: str) -> str:
         return f"{job.output_uri.removeprefix(f's3://{BUCKET}/')}/{name}"

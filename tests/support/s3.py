@@ -67,9 +67,12 @@ class S3Server:
 
     def objects(self, prefix: str = "") -> dict[str, bytes]:
         """Every object whose key begins so."""
+        return {key: self.client.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in self.keys(prefix)}
+
+    def keys(self, prefix: str = "") -> list[str]:
+        """Every key that begins so."""
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
-        keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
-        return {key: self.client.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in keys}
+        return [entry["Key"] for page in pages for entry in page.get("Contents", ())]
 
     def clear(self) -> None:
         """Empty the bucket and let everything pass."""

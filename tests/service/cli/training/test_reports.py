@@ -14,7 +14,7 @@ from training.recipes import recipe_named
 
 def test_in_80_columns_the_bar_keeps_count_rate_and_remaining_time(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Console(width=80, force_terminal=True, color_system=None)
-    monkeypatch.setattr("rich.get_console", lambda: screen)
+    monkeypatch.setattr("rich.progress.get_console", lambda: screen)
     losses = {"discriminator": 1.234, "generator": 2.345, "classifier": 0.123, "gradient_penalty": 0.456}
     with screen.capture() as shown, reports._bar(recipe_named("dcgan32")) as report:
         report(
