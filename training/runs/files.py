@@ -8,9 +8,10 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from safetensors.torch import save
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -32,6 +33,8 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def encoded(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
     """Return a safetensors file whose bytes follow from its content: the library writes metadata in random order."""
+    from safetensors.torch import save  # noqa: PLC0415 - torch, which readers of a run's measurements need not have
+
     content = save(dict(tensors), dict(metadata))
     end = 8 + int.from_bytes(content[:8], "little")
     header = json.loads(content[8:end]) | {"__metadata__": dict(sorted(metadata.items()))}

@@ -98,7 +98,7 @@ PROBES = {
 }
 _JOB_METHODS = (
     *("GetJob", "WatchJob", "CancelJob", "PauseJob", "ResumeJob", "RetryFailedShards", "ReadShard", "ListJobFiles"),
-    *("ReadJobFile", "ListShards", "VerifyJob"),
+    *("ReadJobFile", "ListShards", "VerifyJob", "RepairJob"),
 )
 _EXTRA: dict[str, Fields] = {"ReadJobFile": {"file_name": "plan.json"}, "VerifyJob": {"recompute_count": 8}}
 
@@ -110,6 +110,7 @@ def _about_a_job(extra: Fields) -> Callable[[str, random.Random], Fields]:
 # Everything else: `job` is a job that a client created, or one that there is not.
 OTHERS: dict[str, Callable[[str, random.Random], Fields]] = {
     "mintage.v1.ModelService/ListModels": lambda _, __: {},
+    "mintage.v1.ModelService/ListArchives": lambda _, __: {},
     "mintage.v1.ModelService/GetModel": lambda _, chance: {"name": chance.choice(("models/gen", "models/guest"))},
     "mintage.v1.ModelService/WatchModel": lambda _, chance: {"name": chance.choice(("models/swap", "models/guest"))},
     "mintage.v1.ModelService/LoadModel": lambda _, __: {"name": "models/guest", "archive": "gen-2.mar"},

@@ -73,7 +73,7 @@ def test_a_fault_that_is_followed_by_another_is_not_measured() -> None:
 
 def test_there_is_a_question_for_every_method_of_the_api() -> None:
     asked = {f"/{name}" for name, _ in KNOWN} | {f"/{name}" for name in OTHERS}
-    assert asked == set(METHODS)
+    assert asked == set(METHODS) - {"/mintage.v1.ModelService/PushArchive"}  # whose request is a stream of pieces
     keys = [known(question).key for question in KNOWN]
     assert len(set(keys)) == len(keys) and all(question in KNOWN for question in PROBES.values())
     for name in OTHERS:

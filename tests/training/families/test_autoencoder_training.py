@@ -56,7 +56,15 @@ def test_a_run_folder_holds_everything(tmp_path: Path) -> None:
     network = family_of(run.config).autoencoder()
     network.load_state_dict(served_weights(run, "neurons"), strict=True)
     assert {path.name for path in (tmp_path / "run").iterdir()} == {
-        *("config.json", "metrics.jsonl", "checkpoint.safetensors", "state.safetensors", "card.md", "samples"),
+        *(
+            "config.json",
+            "metrics.jsonl",
+            "checkpoint.safetensors",
+            "state.safetensors",
+            "card.md",
+            "curves.png",
+            "samples",
+        ),
     }
 
 
@@ -73,8 +81,8 @@ def test_the_card_tells_the_stages(tmp_path: Path) -> None:
     weights = 2 * (25 * 3 * 16 + 9 * 4 * 12 + 5 * 16)
     assert f"| Weights | {weights:,}, of encoders and decoders |" in card
     assert "| Schedule | apart: each stage lowers its own loss, all at each step |" in card
-    assert "| Data | photos/ + faces/: 60 images, all written as JPEG of quality 90 and read, sha256" in card
-    assert "mintage train face-neuron --data photos/ --data faces/ --size 12x12 --channels 1 --jpeg 90 --run" in card
+    assert "| Data | photos + faces: 60 images, all written as JPEG of quality 90 and read, sha256" in card
+    assert "--data photos/ --data faces/ --jpeg 90 --run" in card
     assert "patches that the first stage's filters are decoded to" in card
 
 
