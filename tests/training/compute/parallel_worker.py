@@ -89,7 +89,7 @@ def outcomes(folder: Path) -> dict[str, str]:
         raise OSError(28, "No space left on device")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("training.loop.loop.write_samples", full_disk)
+        patch.setattr("training.loop.saving.write_samples", full_disk)
         told["full disk"] = error_of(recipe, folder / "full")
 
     advance = GanTraining.advance
