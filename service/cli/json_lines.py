@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import typer
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
     from google.protobuf.message import Message
+
+_Message = TypeVar("_Message", bound="Message")
 
 
 def print_json(value: Message | dict[str, Any]) -> None:
@@ -25,6 +27,13 @@ def print_json_lines(values: Iterable[Message] | Iterable[dict[str, Any]]) -> No
     """Print each object on a line of its own; nothing if there is none."""
     for value in values:
         print_json(value)
+
+
+def printed(values: Iterable[_Message]) -> Iterator[_Message]:
+    """Pass messages on, each after it was printed."""
+    for value in values:
+        print_json(value)
+        yield value
 
 
 def to_dict(message: Message) -> dict[str, Any]:

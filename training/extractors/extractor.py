@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from training.errors import ScoreError
 from training.scores.names import ScoreNames
 
 
@@ -65,3 +66,15 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def must_be_images(images: NDArray[np.uint8]) -> None:
+    """Check that images of any size are uint8 [N, H, W, C] with N >= 1 and C 1 or 3.
+
+    Raises:
+        ScoreError: if they are not.
+    """
+    if images.ndim != 4 or 0 in images.shape or images.shape[3] not in (1, 3) or images.dtype != np.uint8:
+        raise ScoreError(
+            f"expected images uint8 [N, H, W, C] with N >= 1 and C 1 or 3, got {images.dtype} {list(images.shape)}"
+        )

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import Tensor
 
-from training.errors import RunError, ScoreError
-from training.extractors.extractor import ExtractorOutput
+from training.errors import RunError
+from training.extractors.extractor import ExtractorOutput, must_be_images
 from training.networks.inception import CLASSES, FEATURES, SIDE, Inception
 from training.scores.names import FORMULAS, INCEPTION, ScoreNames
 
@@ -111,10 +111,7 @@ class InceptionFeatures:
         Raises:
             ScoreError: if the images are malformed.
         """
-        if images.ndim != 4 or 0 in images.shape or images.shape[3] not in (1, 3) or images.dtype != np.uint8:
-            raise ScoreError(
-                f"expected images uint8 [N, H, W, C] with N >= 1 and C 1 or 3, got {images.dtype} {list(images.shape)}"
-            )
+        must_be_images(images)
         features = np.empty((len(images), FEATURES), np.float32)
         probabilities = np.empty((len(images), CLASSES), np.float32)
         for start in range(0, len(images), MICRO_BATCH):

@@ -30,7 +30,7 @@ from torch.nn import functional
 from training.batches import to_tensor
 from training.data.image import fitted
 from training.errors import ScoreError
-from training.extractors.extractor import ExtractorOutput, one_thread
+from training.extractors.extractor import ExtractorOutput, must_be_images, one_thread
 from training.neurons.activations import LoadedRun, load_autoencoder_run
 from training.runs.checkpoint import WEIGHTS_FILE
 from training.scores.names import FORMULAS, ScoreNames
@@ -115,10 +115,7 @@ class PhotographFeatures:
         Raises:
             ScoreError: if the images are malformed.
         """
-        if images.ndim != 4 or 0 in images.shape or images.shape[3] not in (1, 3) or images.dtype != np.uint8:
-            raise ScoreError(
-                f"expected images uint8 [N, H, W, C] with N >= 1 and C 1 or 3, got {images.dtype} {list(images.shape)}"
-            )
+        must_be_images(images)
         features = np.empty((len(images), self.features), np.float32)
         with one_thread():
             for start in range(0, len(images), MICRO_BATCH):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -18,13 +18,13 @@ from service.cli.console import (
     ApiOption,
     JsonLinesOption,
     connect,
-    errors_console,
     fail,
     friendly_errors,
 )
+from service.cli.jobs.checking_bar import checking_bar
 from service.cli.jobs.control import JobArgument
 from service.cli.jobs.texts import finding_text, progress_text
-from service.cli.json_lines import print_json
+from service.cli.json_lines import printed
 
 if TYPE_CHECKING:
     from mintage.client import Client
@@ -47,7 +47,7 @@ def repair(job: JobArgument, api: ApiOption = DEFAULT_API, as_json: JsonLinesOpt
 def repair_job(client: Client, job: str, *, as_json: bool) -> None:
     """Repair a job and show how; exits with 1 if it is not whole then."""
     parts = client.repair(job)
-    outcome = _last_of(_json_lines(parts) if as_json else _with_bar(parts))
+    outcome = _last_of(printed(parts) if as_json else _with_bar(parts))
     if not as_json:
         typer.echo(f"jobs/{job.removeprefix('jobs/')} {outcome_text(outcome)}")
     if not outcome.sound:
@@ -78,21 +78,9 @@ def _last_of(parts: Iterable[RepairJobResponse]) -> RepairOutcome:
     fail("the server ended without an outcome; the repair goes on: ask again to follow it", FAILED)
 
 
-def _json_lines(parts: Iterable[RepairJobResponse]) -> Iterator[RepairJobResponse]:
-    for part in parts:
-        print_json(part)
-        yield part
-
-
 def _with_bar(parts: Iterable[RepairJobResponse]) -> Iterator[RepairJobResponse]:
     """Print findings as they come, above a bar where there is a terminal."""
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
-
-    columns: list[Any] = [SpinnerColumn(finished_text=" "), BarColumn(), TextColumn("{task.fields[facts]}")]
-    screen = errors_console()
-    redirected = sys.stdout.isatty()  # what goes to a file or a pipe is left to go there
-    with Progress(*columns, console=screen, disable=not screen.is_terminal, redirect_stdout=redirected) as bar:
-        task = bar.add_task("", total=None, facts="connecting")
+    with checking_bar() as update:
         for part in parts:
             kind = part.WhichOneof("part")
             if kind == "finding":
@@ -101,9 +89,8 @@ def _with_bar(parts: Iterable[RepairJobResponse]) -> Iterator[RepairJobResponse]
                 sys.stdout.write(f"still {finding_text(part.remaining)}\n")
             elif kind == "checked":
                 checked = part.checked
-                facts = progress_text(checked)
-                bar.update(task, total=checked.shards_total or None, completed=checked.shards_checked, facts=facts)
+                update(total=checked.shards_total, completed=checked.shards_checked, facts=progress_text(checked))
             elif kind == "progress":
                 done, total = part.progress.shards_done, part.progress.shards_total
-                bar.update(task, total=total, completed=done, facts=f"{done:,}/{total:,} shards are there")
+                update(total=total, completed=done, facts=f"{done:,}/{total:,} shards are there")
             yield part

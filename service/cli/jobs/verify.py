@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,14 +19,14 @@ from service.cli.console import (
     ApiOption,
     JsonLinesOption,
     connect,
-    errors_console,
     fail,
     friendly_errors,
 )
+from service.cli.jobs.checking_bar import checking_bar
 from service.cli.jobs.control import JobArgument
 from service.cli.jobs.repair import repair_job
 from service.cli.jobs.texts import finding_text, progress_text
-from service.cli.json_lines import print_json
+from service.cli.json_lines import printed
 
 if TYPE_CHECKING:
     from mintage.v1.verification_pb2 import Verdict, VerifyJobResponse
@@ -55,7 +55,7 @@ def verify(
     """
     with friendly_errors(), connect(api) as client:
         parts = client.verify(job, recompute=recompute, seed=seed)
-        verdict = last_of(_json_lines(parts) if as_json else _with_bar(parts))
+        verdict = last_of(printed(parts) if as_json else _with_bar(parts))
         if not as_json:
             typer.echo(f"jobs/{job.removeprefix('jobs/')} {verdict_text(verdict)}")
         if not verdict.sound and repair:
@@ -86,21 +86,9 @@ def verdict_text(verdict: Verdict) -> str:
     return f"is not sound: {verdict.findings:,} finding{'s' if verdict.findings > 1 else ''}, {said[0]}"
 
 
-def _json_lines(parts: Iterable[VerifyJobResponse]) -> Iterator[VerifyJobResponse]:
-    for part in parts:
-        print_json(part)
-        yield part
-
-
 def _with_bar(parts: Iterable[VerifyJobResponse]) -> Iterator[VerifyJobResponse]:
     """Print findings as they come, above a bar where there is a terminal."""
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
-
-    columns: list[Any] = [SpinnerColumn(finished_text=" "), BarColumn(), TextColumn("{task.fields[facts]}")]
-    screen = errors_console()
-    redirected = sys.stdout.isatty()  # what goes to a file or a pipe is left to go there
-    with Progress(*columns, console=screen, disable=not screen.is_terminal, redirect_stdout=redirected) as bar:
-        task = bar.add_task("", total=None, facts="connecting")
+    with checking_bar() as update:
         for part in parts:
             if part.WhichOneof("part") == "finding":
                 sys.stdout.write(finding_text(part.finding) + "\n")
@@ -108,5 +96,5 @@ def _with_bar(parts: Iterable[VerifyJobResponse]) -> Iterator[VerifyJobResponse]
                 progress = part.verdict.progress if part.WhichOneof("part") == "verdict" else part.progress
                 total = progress.shards_total + progress.samples_total
                 done = progress.shards_checked + progress.samples_recomputed
-                bar.update(task, total=total or None, completed=done, facts=progress_text(progress))
+                update(total=total, completed=done, facts=progress_text(progress))
             yield part
