@@ -45,7 +45,7 @@ LimitOption = Annotated[
     typer.Option(
         "--limit",
         metavar="N",
-        help="At most so many images of each split: the first of each class in turn.",
+        help="At most so many images of each split: the first of each class in turn, or every k-th without labels.",
         show_default="all",
     ),
 ]

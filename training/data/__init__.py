@@ -29,7 +29,6 @@ from training.data.formats import cifar, folder, hub, idx, job, npz, parquet, we
 from training.data.image import fitted
 from training.data.joined import joined, must_have_one_set_of_classes, names_of, without_labels
 from training.data.labelled import (
-    BEYOND_LIMIT,
     UNLABELLED,
     LabelledImages,
     Split,
@@ -91,7 +90,7 @@ def load(
         size: (H, W); the largest centred crop of that aspect ratio is resized with a Lanczos filter. By default images
             are unchanged and must share one size.
         channels: 1 or 3 converts all images to grey or colour. By default grey if all are grey, else colour.
-        limit: largest number of images: the first ones of each class in turn, in the order of the source.
+        limit: largest number of images: the first ones of each class in turn, or at even distances without labels.
         max_damaged: largest number of damaged images to skip. By default the larger of 0.1 % and five, at most a tenth.
         jpeg_quality: 1 to 95; each resized image is compressed as JPEG of that quality (4:2:0) and decoded, so that
             images of several sources share one history of compression.
@@ -111,9 +110,16 @@ def load(
         loaded = _from_pixels(opened, options, report)
     else:
         decoded = cache.fetch(opened, options, lambda store: decode_into(store, opened, options, on_progress))
-        report.extend(decoded.skipped.passed_over)
-        report.pass_over(DAMAGED, *decoded.skipped.damaged)
-        loaded = LabelledImages(decoded.images, decoded.labels, opened.classes, damaged=decoded.skipped.damaged)
+        found = decoded.findings
+        report.extend(found.passed_over)
+        report.pass_over(DAMAGED, *found.damaged)
+        loaded = LabelledImages(
+            decoded.images,
+            decoded.labels,
+            found.classes or opened.classes,
+            damaged=found.damaged,
+            text_labels=bool(found.classes),
+        )
     named = loaded.classes
     if not _is_hub(source):
         named = named or job.classes(_path(source))
@@ -184,8 +190,7 @@ def _name(source: str | Path) -> str:
 
 def _from_pixels(pixels: Pixels, options: Options, report: Report) -> LabelledImages:
     """Bring stored pixels to the requested number, size and channels."""
-    chosen = limited(pixels.labels, options.limit)
-    report.pass_over(BEYOND_LIMIT, count=len(pixels.labels) - len(chosen))
+    chosen = limited(pixels.labels, options.limit, report)
     cut = len(chosen) < len(pixels.labels)
     images = pixels.images[chosen] if cut else pixels.images
     as_they_are = options.size in (None, images.shape[1:3]) and options.channels in (None, images.shape[3])
@@ -202,4 +207,4 @@ def _from_pixels(pixels: Pixels, options: Options, report: Report) -> LabelledIm
                 for image in plain
             ]
         )
-    return LabelledImages(images, pixels.labels[chosen], pixels.classes)
+    return LabelledImages(images, pixels.labels[chosen], pixels.classes, text_labels=pixels.texts)

@@ -24,6 +24,7 @@ def account(images: LabelledImages) -> dict[str, Any]:
         "width": width,
         "channels": channels,
         "classes": list(images.classes),
+        "text_labels": images.text_labels,
         "empty_classes": list(empty_classes(images)),
         "passed_over": [
             {"reason": each.reason, "count": each.count, "first": list(each.first)} for each in images.passed_over
@@ -76,7 +77,8 @@ def _shape(images: LabelledImages) -> str:
 def _classes(images: LabelledImages) -> str:
     if not images.classes:
         return "no labels"
-    return f"{len(images.classes)} class{'' if len(images.classes) == 1 else 'es'} ({_listed(images.classes)})"
+    named = " named by text labels" if images.text_labels else ""
+    return f"{len(images.classes)} class{'' if len(images.classes) == 1 else 'es'}{named} ({_listed(images.classes)})"
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -3,7 +3,7 @@
     ~/.cache/mintage                 or MINTAGE_CACHE_DIR; `off` decodes every time, into memory
     ├── {key}/images.npy             uint8 [N, H, W, C]
     ├── {key}/labels.npy             int64 [N]
-    ├── {key}/about.json             digests, what was skipped, and stamps of the written files
+    ├── {key}/about.json             digests, what was skipped, classes, and stamps of the written files
     └── known/{question}.json        the key of a source, valid while its files' stamps are unchanged
 
 The key is a digest of the bytes of the source's files, of the options, and of the version of this cache. A folder is
@@ -32,17 +32,17 @@ import numpy as np
 from training.data.options import Options
 from training.data.report import PassedOver
 from training.data.splits import ImageFiles
-from training.data.store import IMAGES_FILE, LABELS_FILE, DecodedImages, FileStore, MemoryStore, Skipped, sha256
+from training.data.store import IMAGES_FILE, LABELS_FILE, DecodedImages, FileStore, Findings, MemoryStore, sha256
 from training.errors import DataError
 
-VERSION = 2  # of the layout and of the decoding
+VERSION = 3  # of the layout and of the decoding
 FOLDER_VARIABLE = "MINTAGE_CACHE_DIR"
 OFF = "off"
 ABOUT_FILE = "about.json"
 TEMPORARY = ".new-"
 ABANDONED_S = 24 * 3600.0  # a temporary folder this old is taken for that of a dead process
 
-Build = Callable[[FileStore | MemoryStore], Skipped]
+Build = Callable[[FileStore | MemoryStore], Findings]
 
 
 def cache_folder() -> Path | None:
@@ -156,9 +156,10 @@ def _opened(entry: Path) -> DecodedImages | None:
     try:
         images = np.load(entry / IMAGES_FILE, mmap_mode="r", allow_pickle=False)
         labels = np.load(entry / LABELS_FILE, allow_pickle=False)
-        skipped = Skipped(
+        findings = Findings(
             tuple(str(name) for name in about["damaged"]),
             tuple(PassedOver(str(reason), int(n), tuple(first)) for reason, n, first in about["passed_over"]),
+            tuple(str(name) for name in about["classes"]),
         )
         whole = images.dtype == np.uint8 and images.ndim == 4 and labels.dtype == np.int64
         whole = whole and labels.shape == images.shape[:1] and sha256(labels) == about["labels"]
@@ -166,19 +167,20 @@ def _opened(entry: Path) -> DecodedImages | None:
             return None
     except (OSError, EOFError, ValueError, KeyError, TypeError):
         return None
-    return DecodedImages(np.asarray(images), labels, skipped)
+    return DecodedImages(np.asarray(images), labels, findings)
 
 
 def _write(new: Path, build: Build) -> None:
     """Decode into a folder."""
     with contextlib.closing(FileStore(new)) as store:
-        skipped = build(store)
+        findings = build(store)
         images, labels = store.finish()
     about = {
         "images": images,
         "labels": labels,
-        "damaged": skipped.damaged,
-        "passed_over": [(each.reason, each.count, each.first) for each in skipped.passed_over],
+        "damaged": findings.damaged,
+        "passed_over": [(each.reason, each.count, each.first) for each in findings.passed_over],
+        "classes": findings.classes,
         "looks": _file_stamp(new / IMAGES_FILE),
     }
     _write_json(new / ABOUT_FILE, about)

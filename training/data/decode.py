@@ -15,12 +15,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.image import DamagedImageError, decoded
+from training.data.image import DamagedImageError, Decoded, decoded
 from training.data.labelled import MAX_CLASSES, UNLABELLED
 from training.data.options import MAX_SKIPPED, Options
 from training.data.report import Report, printable
 from training.data.splits import ImageFile, ImageFiles
-from training.data.store import Skipped
+from training.data.store import Findings
+from training.data.text_labels import TextLabels
 from training.errors import DataError
 
 BUNDLE = 32  # images per task of a thread
@@ -28,7 +29,9 @@ MAX_THREADS = 8
 SHOWN = 3  # damaged images named in an error
 
 OnProgress = Callable[[int, int | None], None]  # images done, total if known
-Outcome = NDArray[np.uint8] | str  # pixels [H, W, C], or the image's error
+Outcome = Decoded | str  # or the image's error
+
+FRAMES = "frames or pages after the first of an image"
 
 
 class Store(Protocol):
@@ -42,19 +45,26 @@ class Store(Protocol):
         """Discard all images."""
         ...
 
+    def renumber(self, places: NDArray[np.int64]) -> None:
+        """Replace each label by its place."""
+        ...
+
 
 class _ColourFoundError(Exception):
     """Raised when the first colour image follows grey ones."""
 
 
-def decode_into(store: Store, files: ImageFiles, options: Options, on_progress: OnProgress | None = None) -> Skipped:
+def decode_into(store: Store, files: ImageFiles, options: Options, on_progress: OnProgress | None = None) -> Findings:
     """Decode a split into a store.
 
+    Labels that are text become classes in order of their names.
+
     Returns:
-        The damaged images that were skipped, and what else was passed over.
+        The damaged images that were skipped, what else was passed over, and the classes of labels that are text.
 
     Raises:
-        DataError: if there is no image, too many are damaged, two differ in size, or a label is out of range.
+        DataError: if there is no image, too many are damaged, two differ in size, a label is out of range, or some
+            labels are text and others numbers.
     """
     try:
         return _Decoding(store, files, options, channels=options.channels).run(on_progress)
@@ -83,9 +93,10 @@ class _Decoding:
         self._first: tuple[str, tuple[int, ...]] | None = None
         self._damaged: list[str] = []
         self._report = Report()
+        self._texts, self._number = TextLabels(), UNLABELLED
         self._seen = 0
 
-    def run(self, on_progress: OnProgress | None) -> Skipped:
+    def run(self, on_progress: OnProgress | None) -> Findings:
         """Decode the split; see `decode_into`."""
         for files, outcomes in self._outcomes():
             self._keep(files, outcomes)
@@ -97,7 +108,11 @@ class _Decoding:
         check_damage(damaged, self._seen, self._files, self._options)
         if self._first is None:
             raise DataError(f"{self._files.source}: every image is damaged ({'; '.join(damaged[:SHOWN])})")
-        return Skipped(damaged, self._report.passed_over)
+        classes: tuple[str, ...] = ()
+        if len(self._texts):
+            places, classes = self._texts.finish(self._report)
+            self._store.renumber(places)
+        return Findings(damaged, self._report.passed_over, classes)
 
     def _outcomes(self) -> Iterator[tuple[list[ImageFile], list[Outcome]]]:
         """Decode bundles in threads and yield them in order; Pillow's decoders let other threads run meanwhile."""
@@ -125,7 +140,9 @@ class _Decoding:
             if isinstance(outcome, str):
                 self._note(f"{printable(file.name)} {outcome}")
                 continue
-            images.append(self._shaped(file.name, outcome))
+            if outcome.frames > 1:
+                self._report.pass_over(FRAMES, file.name, count=outcome.frames - 1)
+            images.append(self._shaped(file.name, outcome.pixels))
             labels.append(self._label(file))
         self._seen += len(files)
         if images:
@@ -152,7 +169,19 @@ class _Decoding:
         return image if image.shape[2] == channels else np.repeat(image, channels, axis=2)
 
     def _label(self, file: ImageFile) -> int:
-        """Check a label."""
+        """Check a label, and number one that is text."""
+        if isinstance(file.label, str):
+            number = self._texts.number(file.label)
+        else:
+            number = file.label
+            self._number = max(self._number, number)
+        if len(self._texts) and self._number != UNLABELLED:
+            raise DataError(
+                f"{self._files.source}: {file.name} has the label {file.label!a}, but some labels are text and others "
+                "numbers; write all of them as one or the other"
+            )
+        if isinstance(file.label, str):
+            return number
         if not UNLABELLED <= file.label < MAX_CLASSES:
             raise DataError(f"{self._files.source}: {file.name} has the label {file.label}, not 0 to {MAX_CLASSES - 1}")
         return file.label

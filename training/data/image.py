@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # as Pillow name
 FORMATS_SHOWN = "PNG, JPEG, WebP, BMP, GIF, TIFF or PPM"
 ENDINGS = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
 UNREAD_ENDINGS = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd", ".tga", ".exr", ".dng", ".nef", ".cr2", ".arw")
+ANIMATED = ("PNG", "WEBP", "GIF", "TIFF")  # formats that may hold several frames or pages
 MAX_PIXELS = 1024 * 1024  # of an image that is not resized
 MAX_RESIZED_PIXELS = 5000 * 5000  # of an image that is resized
 MAX_FILE_BYTES = 64 * 2**20
@@ -34,9 +36,17 @@ class DamagedImageError(Exception):
     """Raised when an image cannot be used; the text continues after its name."""
 
 
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """The first frame of an image file, uint8 [H, W, C], and how many frames or pages the file has."""
+
+    pixels: NDArray[np.uint8]
+    frames: int
+
+
 def decoded(
     file: ImageFile, *, size: tuple[int, int] | None, channels: int | None, jpeg_quality: int | None = None
-) -> NDArray[np.uint8]:
+) -> Decoded:
     """Decode an image file.
 
     Args:
@@ -45,9 +55,6 @@ def decoded(
         channels: 1 or 3, or None to keep the image's.
         jpeg_quality: of a final JPEG compression, or None.
 
-    Returns:
-        uint8 [H, W, C].
-
     Raises:
         DamagedImageError: if it has another format, too many pixels, or is damaged.
     """
@@ -55,11 +62,12 @@ def decoded(
         _check_pixels(image, resized=size is not None)
         try:
             image.load()
-            return fitted(_upright(image), size=size, channels=channels, jpeg_quality=jpeg_quality)
+            pixels = fitted(_upright(image), size=size, channels=channels, jpeg_quality=jpeg_quality)
         except (MemoryError, DamagedImageError):
             raise
         except Exception as error:  # decoders raise almost anything for damaged files
             raise DamagedImageError(f"cannot be decoded: {error or 'it is damaged'}") from None
+        return Decoded(pixels, _frames(image))
 
 
 def fitted(
@@ -130,6 +138,16 @@ def _check_pixels(image: Image.Image, *, resized: bool) -> None:
     if image.width * image.height > most:
         advice = "" if resized else ", or more with a smaller size"
         raise DamagedImageError(f"is {image.width}x{image.height}; at most {most} pixels are read{advice}")
+
+
+def _frames(image: Image.Image) -> int:
+    """Return how many frames or pages a file has; the previews inside of a JPEG file are none."""
+    if image.format not in ANIMATED:
+        return 1
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except Exception:  # as above: what follows the first frame may be damaged
+        return 1
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -43,6 +43,7 @@ def joined(parts: Sequence[LabelledImages]) -> LabelledImages:
         tuple(itertools.chain.from_iterable(part.damaged for part in parts)),
         parts[0].jpeg_quality,
         report.passed_over,
+        any(part.text_labels for part in parts) and bool(classes),
     )
 
 

@@ -11,13 +11,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.report import PassedOver
+from training.data.report import PassedOver, Report
 from training.errors import DataError
 
 Split = Literal["train", "test"]
 UNLABELLED = -1  # label of an image without one
 MAX_CLASSES = 100_000  # of a source without class names; larger labels are taken for damage
 BEYOND_LIMIT = "images beyond the limit, which takes the first of each class in turn"
+BETWEEN_LIMIT = "images beyond the limit, which takes some at even distances, for want of labels"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class LabelledImages:
         damaged: skipped images, by name with the reason.
         jpeg_quality: of the JPEG compression that each resized image went through, None without.
         passed_over: what of the source was not read, and why; damaged images are among it.
+        text_labels: whether the classes are the texts that the source has for labels.
     """
 
     images: NDArray[np.uint8]
@@ -41,6 +43,7 @@ class LabelledImages:
     damaged: tuple[str, ...] = ()
     jpeg_quality: int | None = None
     passed_over: tuple[PassedOver, ...] = ()
+    text_labels: bool = False
 
     def __len__(self) -> int:
         return len(self.images)
@@ -156,18 +159,28 @@ def common_classes(parts: Sequence[LabelledImages]) -> tuple[str, ...]:
     return longest if all(part.classes and known.issuperset(part.classes) for part in parts) else ()
 
 
-def limited(labels: NDArray[np.int64], limit: int | None) -> NDArray[np.int64]:
-    """Choose images of a split: the first ones of each class in turn, so that sorted data gives all classes.
+def limited(values: Sequence[int | str] | NDArray[np.int64], limit: int | None, report: Report) -> NDArray[np.int64]:
+    """Choose images of a split, so that sorted data gives some of everything.
+
+    Labelled images are the first ones of each class in turn; without labels they stand at even distances, the first
+    image among them.
 
     Args:
-        labels: [N], of which those of unlabelled images are one class.
+        values: [N] labels, numbers or texts; images without one are a class of their own.
         limit: largest number of images, None for all.
+        report: is told how many were left out.
 
     Returns:
-        [min(N, limit)] places in `labels`, in order.
+        [min(N, limit)] places in `values`, in order.
     """
-    if limit is None or len(labels) <= limit:
-        return np.arange(len(labels))
+    count = len(values)
+    if limit is None or count <= limit:
+        return np.arange(count)
+    labels = np.unique(np.asarray(values), return_inverse=True)[1]
+    if all(value == UNLABELLED for value in values):
+        report.pass_over(BETWEEN_LIMIT, count=count - limit)
+        return np.arange(limit) * count // limit
+    report.pass_over(BEYOND_LIMIT, count=count - limit)
     order = np.argsort(labels, kind="stable")
     starts = np.searchsorted(labels[order], labels[order], side="left")
     ranks = np.empty(len(labels), np.int64)

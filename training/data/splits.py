@@ -16,11 +16,16 @@ from training.data.report import Report
 
 @dataclass(frozen=True, slots=True)
 class Pixels:
-    """A split stored as pixels: images uint8 [N, H, W, C], labels int64 [N], class names or ()."""
+    """A split stored as pixels: images uint8 [N, H, W, C], labels int64 [N], class names or ().
+
+    Attributes:
+        texts: whether the class names are the texts that the source has for labels.
+    """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     classes: tuple[str, ...] = ()
+    texts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +35,12 @@ class ImageFile:
     Attributes:
         name: within its source, for errors.
         data: the file's bytes, or its path.
-        label: 0..K-1, or `UNLABELLED`.
+        label: 0..K-1, or `UNLABELLED`; or the name of its class, in sources whose labels are text.
     """
 
     name: str
     data: bytes | Path
-    label: int = UNLABELLED
+    label: int | str = UNLABELLED
 
 
 @dataclass(frozen=True, slots=True)

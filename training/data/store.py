@@ -12,6 +12,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from training.data.report import PassedOver
+from training.data.text_labels import renumbered
 from training.errors import DataError
 
 MAX_MEMORY_BYTES = 8 * 2**30  # of images decoded without a cache
@@ -20,20 +21,27 @@ IMAGES_FILE, LABELS_FILE = "images.npy", "labels.npy"
 
 
 @dataclass(frozen=True, slots=True)
-class Skipped:
-    """What a split's images do not show: damaged ones, each by name with the reason, and what was passed over."""
+class Findings:
+    """What a split's images do not show.
+
+    Attributes:
+        damaged: images that were skipped, each by name with the reason.
+        passed_over: what else was not read.
+        classes: the names of the classes, if the labels are text.
+    """
 
     damaged: tuple[str, ...]
     passed_over: tuple[PassedOver, ...] = ()
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class DecodedImages:
-    """Images uint8 [N, H, W, C], labels int64 [N], and what was skipped."""
+    """Images uint8 [N, H, W, C], labels int64 [N], and what they do not show."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
-    skipped: Skipped
+    findings: Findings
 
 
 class MemoryStore:
@@ -55,9 +63,13 @@ class MemoryStore:
         self._images.append(images)
         self._labels.append(labels)
 
-    def decoded(self, skipped: Skipped) -> DecodedImages:
+    def renumber(self, places: NDArray[np.int64]) -> None:
+        """Replace each label by its place."""
+        self._labels = [renumbered(labels, places) for labels in self._labels]
+
+    def decoded(self, findings: Findings) -> DecodedImages:
         """Return all images."""
-        return DecodedImages(np.concatenate(self._images), np.concatenate(self._labels), skipped)
+        return DecodedImages(np.concatenate(self._images), np.concatenate(self._labels), findings)
 
 
 class FileStore:
@@ -85,6 +97,10 @@ class FileStore:
         self._digest.update(images.data)
         self._labels.append(labels)
         check_bytes(self._file.tell(), MAX_FILE_BYTES)
+
+    def renumber(self, places: NDArray[np.int64]) -> None:
+        """Replace each label by its place."""
+        self._labels = [renumbered(labels, places) for labels in self._labels]
 
     def finish(self) -> tuple[str, str]:
         """Finish both files and return the digests of pixels and labels.

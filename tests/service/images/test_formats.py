@@ -30,7 +30,7 @@ def test_every_format_is_read_alike_whatever_the_name(kind: str) -> None:
     read = service.decode([content], height=8, width=6, channels=3, max_pixels=100, field="f")[0]
     fitted, _ = service.decode_fitted(content, height=8, width=6, channels=3, max_pixels=100)
 
-    assert np.array_equal(read, training.decoded(ImageFile("it.png", content), size=None, channels=3))
+    assert np.array_equal(read, training.decoded(ImageFile("it.png", content), size=None, channels=3).pixels)
     assert np.array_equal(read, fitted)
 
 

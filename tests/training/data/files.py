@@ -6,7 +6,7 @@ import io
 import struct
 import tarfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +55,7 @@ def tar(path: Path, members: Mapping[str, bytes], *, mode: str = "w", kind: int 
     return path
 
 
-def image_files(contents: list[bytes], *, labels: list[int] | None = None) -> ImageFiles:
+def image_files(contents: list[bytes], *, labels: Sequence[int | str] | None = None) -> ImageFiles:
     """A split of image files that are in memory."""
     known = labels or [-1] * len(contents)
     files = [ImageFile(f"{n}.png", data, label) for n, (data, label) in enumerate(zip(contents, known, strict=True))]

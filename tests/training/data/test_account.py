@@ -47,6 +47,7 @@ def test_programs_get_the_same_as_fields() -> None:
         "width": 5,
         "channels": 3,
         "classes": ["cat", "dog", "emu", "fox"],
+        "text_labels": False,
         "empty_classes": ["dog", "emu"],
         "passed_over": [
             {"reason": "hidden files", "count": 1, "first": [".x"]},

@@ -15,7 +15,7 @@ import pytest
 
 from tests.training.data.files import encoded, pixels, tar
 from training.data import cache, load
-from training.data.image import decoded
+from training.data.image import Decoded, decoded
 from training.data.report import PassedOver
 from training.errors import DataError
 
@@ -29,7 +29,7 @@ class Counter:
         self.count = 0
         monkeypatch.setattr("training.data.decode.decoded", self._decoded)
 
-    def _decoded(self, *args: object, **options: object) -> np.ndarray:
+    def _decoded(self, *args: object, **options: object) -> Decoded:
         self.count += 1
         return decoded(*args, **options)  # type: ignore[arg-type]
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from tests.training.data.files import encoded, image_files, pixels
-from training.data.decode import decode_into
+from tests.training.data.files import encoded, image_files, pixels, saved
+from training.data.decode import FRAMES, decode_into
 from training.data.options import Options
+from training.data.report import PassedOver
 from training.data.splits import ImageFiles
 from training.data.store import DecodedImages, MemoryStore
 from training.errors import DataError
@@ -52,7 +54,7 @@ def test_grey_that_was_asked_for_stays_grey() -> None:
 def test_a_few_damaged_images_are_named_and_skipped() -> None:
     found = decoded(image_files([b"", *good(98), b"no image"], labels=list(range(100))))
 
-    assert found.skipped.damaged == ("0.png is empty", "99.png is not a PNG, JPEG, WebP, BMP, GIF, TIFF or PPM image")
+    assert found.findings.damaged == ("0.png is empty", "99.png is not a PNG, JPEG, WebP, BMP, GIF, TIFF or PPM image")
     assert found.labels.tolist() == list(range(1, 99))
 
 
@@ -109,6 +111,30 @@ def test_two_sizes_are_an_error_that_says_which_option_helps() -> None:
     with pytest.raises(DataError, match=r"1\.png is 5x9, not 5x4 like 0\.png; resize .* size=\(height, width\)"):
         decoded(files)
     assert decoded(files, size=(3, 3)).images.shape == (2, 3, 3, 1)
+
+
+def test_labels_that_are_text_are_classes_by_name() -> None:
+    found = decoded(image_files(good(4), labels=["emu", "cat", "emu", "dog"]))
+
+    assert found.findings.classes == ("cat", "dog", "emu")
+    assert found.labels.tolist() == [2, 0, 2, 1]
+
+
+def test_text_and_numbers_together_are_refused() -> None:
+    with pytest.raises(DataError, match=r"1\.png has the label 3, but some labels are text and others numbers"):
+        decoded(image_files(good(2), labels=["cat", 3]))
+
+
+def test_frames_after_the_first_are_told() -> None:
+    frames = [Image.fromarray(image[..., 0]) for image in pixels(3)]
+    moving = [
+        saved(frames[0], kind, save_all=True, append_images=frames[1:]) for kind in ("PNG", "WEBP", "GIF", "TIFF")
+    ]
+
+    found = decoded(image_files([*good(1), *moving]))
+
+    assert len(found.images) == 5
+    assert found.findings.passed_over == (PassedOver(FRAMES, 8, ("1.png", "2.png", "3.png")),)
 
 
 @pytest.mark.parametrize("label", [-2, 100_000, 2**70])

@@ -17,7 +17,7 @@ GREY = pixels(1)[0]
 
 
 def taken(data: bytes | Path, *, size: tuple[int, int] | None = None, channels: int | None = None) -> np.ndarray:
-    return decoded(ImageFile("it", data), size=size, channels=channels)
+    return decoded(ImageFile("it", data), size=size, channels=channels).pixels
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "WEBP"])

@@ -9,7 +9,9 @@ import pytest
 
 from tests.training.fakes import blobs
 from training.data import choose_labelled
-from training.data.labelled import limited, with_names
+from training.data.labelled import BETWEEN_LIMIT, BEYOND_LIMIT, limited, with_names
+from training.data.report import Report
+from training.data.text_labels import NO_NAMES, TextLabels, renumbered
 from training.errors import DataError
 
 LABELS = np.array([0, 1, 2, 2, 1, 0, 0, 0, 1, 2, 2, 2], np.int64)
@@ -69,13 +71,55 @@ def test_the_digest_changes_with_pixels_and_labels_and_not_with_the_name() -> No
         ([0, 0, 0, 1, 1, 2], 3, [0, 3, 5]),
         ([2, 1, 0, 0, 0, 0], 4, [0, 1, 2, 3]),
         ([0, 0, 0, 1], 3, [0, 1, 3]),
-        ([-1, -1, -1], 2, [0, 1]),
+        (["b", "b", "b", "a"], 2, [0, 3]),
         ([0, 1], 5, [0, 1]),
         ([0, 1], None, [0, 1]),
     ],
 )
-def test_a_limit_takes_the_first_of_each_class_in_turn(labels: list[int], limit: int | None, chosen: list[int]) -> None:
-    assert limited(np.array(labels), limit).tolist() == chosen
+def test_a_limit_takes_the_first_of_each_class_in_turn(
+    labels: list[int | str], limit: int | None, chosen: list[int]
+) -> None:
+    report = Report()
+
+    assert limited(labels, limit, report).tolist() == chosen
+    assert limited(np.array(labels), limit, Report()).tolist() == chosen
+    assert [each.reason for each in report.passed_over] == ([BEYOND_LIMIT] if len(chosen) < len(labels) else [])
+
+
+@pytest.mark.parametrize(
+    ("count", "limit", "chosen"), [(10, 3, [0, 3, 6]), (3, 2, [0, 1]), (7, 1, [0]), (3, 3, [0, 1, 2])]
+)
+def test_a_limit_takes_unlabelled_images_from_everywhere(count: int, limit: int, chosen: list[int]) -> None:
+    report = Report()
+
+    assert limited(np.full(count, -1), limit, report).tolist() == chosen
+    assert [(each.reason, each.count) for each in report.passed_over] == (
+        [(BETWEEN_LIMIT, count - limit)] if limit < count else []
+    )
+
+
+def test_texts_are_classes_in_order_of_their_names() -> None:
+    texts, report = TextLabels(), Report()
+    numbers = np.array([texts.number(text) for text in ("emu", " cat", "emu", "", "big  cat", "cat")])
+
+    places, classes = texts.finish(report)
+
+    assert classes == ("big cat", "cat", "emu")
+    assert renumbered(numbers, places).tolist() == [2, 1, 2, -1, 0, 1]
+    assert (len(texts), report.passed_over) == (5, ())
+
+
+@pytest.mark.parametrize("captions", [[f"image {n}" for n in range(1001)], ["cat", "a cat on a mat, " * 7]])
+def test_texts_that_are_too_many_or_too_long_are_captions(captions: list[str]) -> None:
+    texts, report = TextLabels(), Report()
+    numbers = np.array([texts.number(text) for text in captions])
+
+    places, classes = texts.finish(report)
+
+    assert classes == ()
+    assert set(renumbered(numbers, places).tolist()) == {-1}
+    (told,) = report.passed_over
+    assert (told.reason, told.count, told.first[0]) == (NO_NAMES, len(captions), captions[0])
 
 
 @pytest.mark.parametrize("name", ["", "new\nline", "caf\udce9", "\x1b[31mred"])

@@ -13,13 +13,19 @@ OTHERS = "columns that are not read"
 
 
 def label_column(
-    kinds: Mapping[str, str], *, integers: Collection[str], declared: Collection[str], source: str
+    kinds: Mapping[str, str],
+    *,
+    integers: Collection[str],
+    texts: Collection[str],
+    declared: Collection[str],
+    source: str,
 ) -> str | None:
     """Return the column with the labels, None if there is none.
 
     Args:
         kinds: the type of each column, by name.
         integers: the columns of integers.
+        texts: the columns of text; a text is the name of a class.
         declared: the columns that are declared to be labels, such as Hugging Face's ClassLabel.
         source: named in the errors.
 
@@ -27,17 +33,18 @@ def label_column(
         DataError: if a column has a label's name but is of another type, or several columns may be meant.
     """
     usual = [name for name in LABELS if name in kinds]
-    chosen = [name for name in usual if name in declared] or [name for name in usual if name in integers] or usual
+    kinds_in_order = (declared, integers, texts, usual)
+    chosen = next((found for kind in kinds_in_order if (found := [name for name in usual if name in kind])), [])
     if not chosen and len(declared) > 1:
         raise DataError(
             f"{source} has {len(declared)} columns of labels, {', '.join(sorted(declared))}; call the one that is "
             "meant label, or leave out the others"
         )
     name = next(iter([*chosen, *declared]), None)
-    if name is not None and name not in integers:
+    if name is not None and name not in integers and name not in texts:
         raise DataError(
-            f"{source} has a column {name} of {kinds[name]}; integers 0, 1, ... were expected: write the place of each "
-            "class in a list, or leave the column out"
+            f"{source} has a column {name} of {kinds[name]}; integers 0, 1, ... or names of classes were expected: "
+            "write one or the other, or leave the column out"
         )
     return name
 

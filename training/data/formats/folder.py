@@ -13,8 +13,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
 from training.data.formats.listing import (
     LOOPS,
     entries,
@@ -24,7 +22,7 @@ from training.data.formats.listing import (
     no_images,
 )
 from training.data.formats.split_names import OTHERS, UNREAD, split_of_folder
-from training.data.labelled import BEYOND_LIMIT, MAX_CLASSES, UNLABELLED, Split, check_names, limited
+from training.data.labelled import MAX_CLASSES, UNLABELLED, Split, check_names, limited
 from training.data.report import Report
 from training.data.splits import ImageFile, ImageFiles
 from training.errors import DataError
@@ -47,7 +45,7 @@ def open_split(source: Path, split: Split, limit: int | None, report: Report) ->
     """List the images of a split.
 
     Classes are numbered in order of their names; images are sorted by path within a class. A limit takes the first
-    images of each class in turn.
+    images of each class in turn, or some at even distances without labels.
 
     Raises:
         DataError: if there are no images, a class is empty or has no printable name, images lie beside the class
@@ -75,8 +73,7 @@ def open_split(source: Path, split: Split, limit: int | None, report: Report) ->
         listed = [(UNLABELLED, path) for path in images_in(files, report)]
     if not listed:
         raise no_images(folder)
-    chosen = [listed[place] for place in limited(np.array([label for label, _ in listed]), limit).tolist()]
-    report.pass_over(BEYOND_LIMIT, count=len(listed) - len(chosen))
+    chosen = [listed[place] for place in limited([label for label, _ in listed], limit, report).tolist()]
     named = tuple((str(path.relative_to(source)), path) for _, path in chosen)
 
     def images(_: Report) -> Iterator[ImageFile]:
@@ -87,10 +84,10 @@ def open_split(source: Path, split: Split, limit: int | None, report: Report) ->
     return ImageFiles(str(source), (*named, *determining), images, classes, len(named))
 
 
-def _described(folder: Path, metadata: Path | None, report: Report) -> list[tuple[int, Path]]:
+def _described(folder: Path, metadata: Path | None, report: Report) -> list[tuple[int | str, Path]]:
     """Return the labels and paths of images whose labels stand in a file, not in the names of folders."""
     labels = {} if metadata is None else _labels_of(metadata)
-    listed = []
+    listed: list[tuple[int | str, Path]] = []
     for path in _images_of_class(folder, report):
         name = path.relative_to(folder).as_posix()
         listed.append((labels.pop(name, UNLABELLED), path))
@@ -102,9 +99,9 @@ def _described(folder: Path, metadata: Path | None, report: Report) -> list[tupl
     return listed
 
 
-def _labels_of(metadata: Path) -> dict[str, int]:
+def _labels_of(metadata: Path) -> dict[str, int | str]:
     """Return labels by file name, of a metadata.jsonl as Hugging Face's imagefolder has it."""
-    labels = {}
+    labels: dict[str, int | str] = {}
     for number, line in enumerate(metadata.read_bytes().splitlines(), start=1):
         try:
             values = json.loads(line)
@@ -112,8 +109,11 @@ def _labels_of(metadata: Path) -> dict[str, int]:
         except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
             raise DataError(f"{metadata}, line {number}, is no JSON object with a `file_name`") from None
         label = UNLABELLED if label is None else label
-        if not isinstance(name, str) or type(label) is not int or not UNLABELLED <= label < MAX_CLASSES:
-            raise DataError(f"{metadata}, line {number}, has the label {label!a}; expected a number 0, 1, ...")
+        known = isinstance(label, str) or (type(label) is int and UNLABELLED <= label < MAX_CLASSES)
+        if not isinstance(name, str) or not known:
+            raise DataError(
+                f"{metadata}, line {number}, has the label {label!a}; expected a number 0, 1, ... or a name"
+            )
         labels[name] = label
     return labels
 

@@ -13,10 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from training.data.formats import columns
-from training.data.labelled import BEYOND_LIMIT, UNLABELLED, Split, limited
+from training.data.labelled import UNLABELLED, Split, limited
 from training.data.report import Report
 from training.data.splits import ImageFile, ImageFiles
 from training.errors import DataError
@@ -49,8 +47,7 @@ def open_split(source: str, split: Split, limit: int | None, report: Report) -> 
         report.pass_over(columns.OTHERS, *(name for name in rows.features if name not in (image, label)))
         classes = columns.class_names(rows.features[label]) if label else ()
         files = tuple((Path(file["filename"]).name, Path(file["filename"])) for file in rows.cache_files)
-        chosen = _chosen(rows, label, limit)
-        report.pass_over(BEYOND_LIMIT, count=len(rows) - len(chosen))
+        chosen = _chosen(rows, label, limit, report)
         rows = rows.select_columns([column for column in (image, label) if column])
         rows = rows.select(chosen) if len(chosen) < len(rows) else rows
         rows = rows.cast_column(image, library.Image(decode=False))
@@ -63,7 +60,7 @@ def open_split(source: str, split: Split, limit: int | None, report: Report) -> 
     return ImageFiles(source, files, images, classes, len(rows))
 
 
-def _rows(rows: Any, image: str | None, label: str | None) -> Iterator[tuple[bytes | Path, int | None]]:
+def _rows(rows: Any, image: str | None, label: str | None) -> Iterator[tuple[bytes | Path, int | str | None]]:
     """Yield each row's encoded image, and its label if there is one."""
     for batch in rows.iter(batch_size=ROWS):
         labels = batch[label] if label else [None] * len(batch[image])
@@ -117,21 +114,22 @@ def _label_column(source: str, features: dict[str, Any]) -> str | None:
     """Return the column with the labels, if there is one."""
     kinds = {name: str(getattr(feature, "dtype", "?")) for name, feature in features.items()}
     integers = [name for name, kind in kinds.items() if kind.startswith(("int", "uint"))]
+    texts = [name for name, kind in kinds.items() if kind in ("string", "large_string")]
     declared = [name for name, feature in features.items() if columns.class_names(feature)]
-    return columns.label_column(kinds, integers=integers, declared=declared, source=source)
+    return columns.label_column(kinds, integers=integers, texts=texts, declared=declared, source=source)
 
 
-def _chosen(rows: Any, label: str | None, limit: int | None) -> list[int]:
+def _chosen(rows: Any, label: str | None, limit: int | None, report: Report) -> list[int]:
     """Return the numbers of the rows that a limit chooses."""
     if limit is None or len(rows) <= limit:
         return list(range(len(rows)))
-    labels = [UNLABELLED] * len(rows)
+    labels: list[int | str] = [UNLABELLED] * len(rows)
     if label is not None:
         column = rows.select_columns([label])
         labels = [
             UNLABELLED if value is None else value for batch in column.iter(batch_size=1000) for value in batch[label]
         ]
-    chosen: list[int] = limited(np.array(labels, np.int64), limit).tolist()
+    chosen: list[int] = limited(labels, limit, report).tolist()
     return chosen
 
 

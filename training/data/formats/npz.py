@@ -18,6 +18,7 @@ from training.data.labelled import MAX_CLASSES, UNLABELLED, Split
 from training.data.report import Report
 from training.data.splits import Pixels
 from training.data.store import MAX_MEMORY_BYTES, check_bytes
+from training.data.text_labels import TextLabels, renumbered
 from training.errors import DataError
 
 IMAGES, LABELS = "arr_0", "arr_1"
@@ -57,8 +58,15 @@ def open_split(source: Path, split: Split, limit: int | None, report: Report) ->
                 f"{path} holds images of {list(images.shape[1:])}, and {paths[0]} of {list(read[0][0].shape[1:])}; "
                 "name one with --data"
             )
+    if len({labels.dtype.kind == "U" for _, labels in read}) > 1:
+        raise DataError(f"{source}: labels are text in some files and not in others; write all of one kind")
     images, labels = (np.concatenate(arrays) for arrays in zip(*read, strict=True))
-    return Pixels(images, labels)
+    if labels.dtype.kind != "U":
+        return Pixels(images, labels)
+    texts = TextLabels()
+    numbers = np.array([texts.number(text) for text in labels.tolist()], np.int64)
+    places, classes = texts.finish(report)
+    return Pixels(images, renumbered(numbers, places), classes, bool(classes))
 
 
 def _files_of(source: Path, report: Report) -> dict[str, list[Path]]:
@@ -81,8 +89,8 @@ def _unpacked_bytes(path: Path) -> int:
         raise DataError(f"{path} is no npz file, or is damaged: {error}; copy it again") from None
 
 
-def _read(path: Path, report: Report) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Return a file's images [n, H, W, C] and labels [n], `UNLABELLED` without any."""
+def _read(path: Path, report: Report) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+    """Return a file's images [n, H, W, C] and labels [n], numbers or texts; `UNLABELLED` without any."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             names = arrays.files
@@ -94,11 +102,13 @@ def _read(path: Path, report: Report) -> tuple[NDArray[np.uint8], NDArray[np.int
         raise DataError(
             f"{path} holds {', '.join(names)}; expected {IMAGES}, images uint8 [N, H, W, C] with 1 or 3 channels"
         )
-    if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
+    if labels.shape != images.shape[:1] or labels.dtype.kind not in "iuU":
         raise DataError(
-            f"{path} has labels {LABELS} of {labels.dtype} {list(labels.shape)}; expected one number per image"
+            f"{path} has labels {LABELS} of {labels.dtype} {list(labels.shape)}; expected one number or text per image"
         )
+    report.pass_over(OTHERS, *(name for name in names if name not in (IMAGES, LABELS)))
+    if labels.dtype.kind == "U":
+        return images, labels
     if labels.min() < UNLABELLED or labels.max() >= MAX_CLASSES:
         raise DataError(f"{path} has labels from {labels.min()} to {labels.max()}, not from 0 to {MAX_CLASSES - 1}")
-    report.pass_over(OTHERS, *(name for name in names if name not in (IMAGES, LABELS)))
     return images, labels.astype(np.int64)

@@ -1,7 +1,7 @@
 """Parquet files in the column layout of Hugging Face: `image` (a struct of bytes and path, or the bytes) and `label`.
 
 If no column is called `image`, the only one with such a struct is used; labels may also be called `labels`, `target` or
-`class`, or be declared by a ClassLabel. Other columns, such as names, are not read.
+`class`, or be declared by a ClassLabel; text is the name of a class. Other columns, such as names, are not read.
 
 A source is one file, or a folder as downloaded from the hub: the split stands in the name of each file or of its
 folder, as in `data/train-00000-of-00001.parquet` or `default/train/0000.parquet`. Needs pyarrow:
@@ -19,13 +19,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from training.data.formats import columns
 from training.data.formats.listing import PARQUET, packed_below
 from training.data.formats.split_names import by_split, one_folder, pass_over_others
-from training.data.labelled import BEYOND_LIMIT, MAX_CLASSES, UNLABELLED, Split, limited
+from training.data.labelled import MAX_CLASSES, UNLABELLED, Split, limited
 from training.data.report import Report
 from training.data.splits import ImageFile, ImageFiles
 from training.errors import DataError
@@ -59,9 +56,8 @@ def open_split(source: Path, split: Split, limit: int | None, report: Report) ->
     if other is not None:
         raise DataError(f"{other.path} names other classes than {files[0].path}; one split has one list of classes")
     report.pass_over(columns.OTHERS, *files[0].other_columns)
-    chosen = _chosen(files, limit)
+    chosen = _chosen(files, limit, report)
     count = sum(file.count for file in files)
-    report.pass_over(BEYOND_LIMIT, count=0 if chosen is None else count - len(chosen))
 
     def images(_: Report) -> Iterator[ImageFile]:
         numbers = itertools.count()
@@ -79,16 +75,16 @@ def column(source: Path, split: Split, name: str, limit: int | None) -> list[Any
     files = [_File(path, path.name) for path in _files_of(source, Report()).get(split, [])]
     if not all(name in file.other_columns for file in files):
         return None
-    chosen = _chosen(files, limit)
+    chosen = _chosen(files, limit, Report())
     values = (value for file in files for value in file.column(name))
     return [value for number, value in enumerate(values) if chosen is None or number in chosen]
 
 
-def _chosen(files: list[_File], limit: int | None) -> set[int] | None:
+def _chosen(files: list[_File], limit: int | None, report: Report) -> set[int] | None:
     """Return the numbers of the rows that a limit chooses, None for all."""
     if limit is None or sum(file.count for file in files) <= limit:
         return None
-    return set(limited(np.concatenate([file.labels() for file in files]), limit).tolist())
+    return set(limited([label for file in files for label in file.labels()], limit, report).tolist())
 
 
 def _files_of(source: Path, report: Report) -> dict[str, list[Path]]:
@@ -121,12 +117,12 @@ class _File:
         if largest > MAX_GROUP_BYTES:
             raise self._error(f"has a row group of {largest} bytes; write at most {MAX_GROUP_BYTES} in one")
 
-    def labels(self) -> NDArray[np.int64]:
+    def labels(self) -> list[int | str]:
         """Return the labels of all rows, `UNLABELLED` where there is none."""
         if self._label is None:
-            return np.full(self.count, UNLABELLED, np.int64)
+            return [UNLABELLED] * self.count
         values = (UNLABELLED if value is None else value for value in self.column(self._label))
-        return np.array([value if abs(value) < MAX_CLASSES else UNLABELLED for value in values], np.int64)
+        return [value if isinstance(value, str) or abs(value) < MAX_CLASSES else UNLABELLED for value in values]
 
     def column(self, name: str) -> list[Any]:
         """Return a column's values."""
@@ -146,7 +142,7 @@ class _File:
         if row != self.count:
             raise self._error(f"holds {row} rows, but its footer says {self.count}; download it again")
 
-    def _rows(self, batch: Any) -> Iterator[tuple[bytes, int]]:
+    def _rows(self, batch: Any) -> Iterator[tuple[bytes, int | str]]:
         """Yield the bytes (b"" if missing) and the label of each row."""
         images = batch.column(batch.schema.get_field_index(self._image))
         if self._nested:
@@ -186,8 +182,14 @@ class _File:
         """Return the column with the labels, if there is one."""
         kinds = {field.name: str(field.type) for field in schema if schema.names.count(field.name) == 1}
         integers = [name for name in kinds if self._arrow.types.is_integer(schema.field(name).type)]
+        texts = [name for name in kinds if self._is_text(schema.field(name).type)]
         declared = [name for name in kinds if columns.class_names(features.get(name))]
-        return columns.label_column(kinds, integers=integers, declared=declared, source=str(self.path))
+        return columns.label_column(kinds, integers=integers, texts=texts, declared=declared, source=str(self.path))
+
+    def _is_text(self, kind: Any) -> bool:
+        types = self._arrow.types
+        plain = kind.value_type if types.is_dictionary(kind) else kind
+        return bool(types.is_string(plain) or types.is_large_string(plain))
 
     def _error(self, what: str) -> DataError:
         return DataError(f"{self.path} {what}")

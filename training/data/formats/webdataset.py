@@ -1,9 +1,10 @@
 """WebDataset tars: one file, a folder of files, or a sample job's output.
 
-The members of a sample share their path up to the ending: `000.png` and, for a label, `000.cls` (a number) or
-`000.json` with a `label`, anywhere in the same tar. Dots may belong to the path (`v1.5.png`); where `000.png` is there,
-`000.seg.png` is a further member of that sample. Splits are told by the names of the files or of their folders; without
-these, all images are training images. Tars may be gzipped. Nothing is unpacked to disk.
+The members of a sample share their path up to the ending: `000.png` and, for a label, `000.cls` or `000.json` with a
+`label`, anywhere in the same tar. A label is a number, or the name of a class. Dots may belong to the path
+(`v1.5.png`); where `000.png` is there, `000.seg.png` is a further member of that sample. Splits are told by the names
+of the files or of their folders; without these, all images are training images. Tars may be gzipped. Nothing is
+unpacked to disk.
 
 A tar is read twice: names and labels first, then the images.
 """
@@ -22,7 +23,7 @@ from training.data.formats.listing import TARS, is_hidden, packed_below
 from training.data.formats.split_names import by_split, one_folder, pass_over_others
 from training.data.formats.tar import read_members
 from training.data.image import ENDINGS, FORMATS_SHOWN, MAX_FILE_BYTES, UNREAD_ENDINGS
-from training.data.labelled import BEYOND_LIMIT, UNLABELLED, Split, limited
+from training.data.labelled import UNLABELLED, Split, limited
 from training.data.report import Report
 from training.data.splits import ImageFile, ImageFiles
 from training.errors import DataError
@@ -64,10 +65,9 @@ def open_split(source: Path, split: Split, limit: int | None, report: Report) ->
 
     def images(report: Report) -> Iterator[ImageFile]:
         tars = [_Tar(name, path, report) for name, path in files]
-        labels = np.array([label for each in tars for label in each.images.values()], np.int64)
+        labels = [label for each in tars for label in each.images.values()]
         chosen = np.zeros(len(labels), np.bool_)
-        chosen[limited(labels, limit)] = True
-        report.pass_over(BEYOND_LIMIT, count=int((~chosen).sum()))
+        chosen[limited(labels, limit, report)] = True
         flags = iter(chosen.tolist())
         for each in tars:
             yield from each.read({name for name in each.images if next(flags)})
@@ -92,7 +92,7 @@ class _Names:
     """The names of a tar's members, and the labels that it holds by name."""
 
     images: list[str] = field(default_factory=list)
-    labels: dict[str, int | None] = field(default_factory=dict)
+    labels: dict[str, int | str | None] = field(default_factory=dict)
 
 
 class _Tar:
@@ -149,9 +149,9 @@ class _Tar:
             found.labels[member] = _cls(content) if _ending(member) in NUMBERS else _json_label(content)
         return found
 
-    def _labels(self, found: dict[str, int | None], plain: set[str], report: Report) -> dict[str, int]:
+    def _labels(self, found: dict[str, int | str | None], plain: set[str], report: Report) -> dict[str, int | str]:
         """Return labels by the key of their sample; `.cls` takes precedence over `.json`."""
-        labels: dict[str, int] = {}
+        labels: dict[str, int | str] = {}
         for member in sorted(found, key=lambda member: _ending(member) == ".json"):
             label = found[member]
             if _is_further(member, plain):
@@ -159,7 +159,7 @@ class _Tar:
             elif label == UNLABELLED:
                 report.pass_over(WITHOUT, member)
             elif label is None:
-                raise DataError(f"{self._path}: {member} holds no label; expected a number 0, 1, ...")
+                raise DataError(f"{self._path}: {member} holds no label; expected a number 0, 1, ... or a name")
             else:
                 labels.setdefault(_key(member), label)
         return labels
@@ -174,14 +174,20 @@ class _Tar:
                 )
 
 
-def _cls(content: bytes) -> int | None:
-    """Parse a number, or return None."""
-    digits = content.strip()
-    return int(digits) if digits.isdigit() and len(digits) < 10 else None
+def _cls(content: bytes) -> int | str | None:
+    """Return a number or a name, or None for anything else, such as -1."""
+    try:
+        text = content.decode().strip()
+        float(text)
+    except UnicodeDecodeError:
+        return None
+    except ValueError:
+        return text or None
+    return int(text) if text.isdecimal() and len(text) < 10 else None
 
 
-def _json_label(content: bytes) -> int | None:
-    """Return the label that JSON holds, `UNLABELLED` if it holds none, None if it is damaged or no number."""
+def _json_label(content: bytes) -> int | str | None:
+    """Return the label that JSON holds, `UNLABELLED` if it holds none, None if it is damaged, or no number or name."""
     try:
         values = json.loads(content) if len(content) <= MAX_LABEL_BYTES else ...
     except (ValueError, RecursionError):
@@ -191,7 +197,7 @@ def _json_label(content: bytes) -> int | None:
     if not isinstance(values, dict):
         return UNLABELLED
     value = next((values[key] for key in LABEL_KEYS if values.get(key) is not None), UNLABELLED)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return value if isinstance(value, int | str) and not isinstance(value, bool) else None
 
 
 def _ending(member: str) -> str:

@@ -138,12 +138,23 @@ def test_columns_of_no_declared_kind_go_by_their_names(monkeypatch: pytest.Monke
     assert data.classes == ("0", "1", "2")
 
 
-def test_labels_that_are_words_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    dataset = coins(label=["heads"] * 5)
+def test_labels_that_are_words_name_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = coins(label=["tails", "heads", "heads", "tails", "heads"])
     dataset.features["label"] = FakeValue("string")
     installed(monkeypatch, dataset)
 
-    with pytest.raises(DataError, match=r"hf:mint/coins has a column label of string; integers 0, 1"):
+    data = load("hf:mint/coins", "train")
+
+    assert (data.classes, data.labels.tolist()) == (("heads", "tails"), [1, 0, 0, 1, 0])
+    assert load("hf:mint/coins", "train", limit=2).classes == ("heads", "tails")
+
+
+def test_labels_of_no_kind_that_names_classes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = coins(label=[0.5] * 5)
+    dataset.features["label"] = FakeValue("float32")
+    installed(monkeypatch, dataset)
+
+    with pytest.raises(DataError, match=r"hf:mint/coins has a column label of float32; integers 0, 1"):
         load("hf:mint/coins", "train")
 
 

@@ -14,6 +14,7 @@ from service.jobs.plan import Plan
 from service.jobs.storage.local_store import LocalStore
 from tests.support.plans import sample_plan
 from tests.support.shards import FORMATS, make_shard, output_of, pictures
+from tests.training.data.files import encoded, pixels
 from training.data import has_split, load
 from training.errors import DataError
 
@@ -96,7 +97,7 @@ def test_labels_of_images_that_are_gone_are_refused(tmp_path: Path) -> None:
         load(folder, "train")
 
 
-@pytest.mark.parametrize("line", ["{", "[]", '{"name": "1.png"}', '{"file_name": "1.png", "label": "cat"}'])
+@pytest.mark.parametrize("line", ["{", "[]", '{"name": "1.png"}', '{"file_name": "1.png", "label": 0.5}'])
 def test_a_description_that_makes_no_sense_is_named(tmp_path: Path, line: str) -> None:
     _, folder = job(tmp_path, "png-folder")
     metadata = folder / "data" / "train" / "metadata.jsonl"
@@ -129,7 +130,10 @@ def test_a_data_set_inside_a_folder_is_not_taken_for_a_class(tmp_path: Path) -> 
     [
         ({"x_train": np.zeros((2, 4, 4, 1), np.uint8)}, "holds x_train; expected arr_0, images uint8"),
         ({"arr_0": np.zeros((2, 4, 4, 1), np.float32)}, "holds arr_0; expected arr_0, images uint8"),
-        ({"arr_0": np.zeros((2, 4, 4, 1), np.uint8), "arr_1": np.zeros(3, np.int64)}, "expected one number per image"),
+        (
+            {"arr_0": np.zeros((2, 4, 4, 1), np.uint8), "arr_1": np.zeros(3, np.int64)},
+            "expected one number or text per",
+        ),
         ({"arr_0": np.zeros((2, 4, 4, 1), np.uint8), "arr_1": np.array([0, -7])}, "labels from -7 to 0"),
     ],
 )
@@ -138,6 +142,29 @@ def test_arrays_that_make_no_sense_are_named(tmp_path: Path, arrays: dict[str, n
 
     with pytest.raises(DataError, match=message):
         load(tmp_path / "a.npz", "train")
+
+
+def test_labels_that_are_text_name_classes(tmp_path: Path) -> None:
+    np.savez(tmp_path / "train-0.npz", arr_0=np.zeros((2, 4, 4, 1), np.uint8), arr_1=np.array(["emu", "cat"]))
+    np.savez(tmp_path / "train-1.npz", arr_0=np.zeros((1, 4, 4, 1), np.uint8), arr_1=np.array(["a dog"]))
+
+    data = load(tmp_path, "train")
+
+    assert (data.classes, data.labels.tolist(), data.text_labels) == (("a dog", "cat", "emu"), [2, 1, 0], True)
+    np.savez(tmp_path / "train-2.npz", arr_0=np.zeros((1, 4, 4, 1), np.uint8))
+    with pytest.raises(DataError, match="labels are text in some files and not in others"):
+        load(tmp_path, "train")
+
+
+def test_names_of_classes_may_stand_in_metadata(tmp_path: Path) -> None:
+    for n in range(2):
+        (tmp_path / f"{n}.png").write_bytes(encoded(pixels(1)[0]))
+    lines = [{"file_name": "0.png", "label": "emu"}, {"file_name": "1.png", "label": "cat"}]
+    (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    data = load(tmp_path, "train")
+
+    assert (data.classes, data.labels.tolist()) == (("cat", "emu"), [1, 0])
 
 
 def test_a_file_that_is_no_npz_is_named(tmp_path: Path) -> None:

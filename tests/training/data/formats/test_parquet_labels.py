@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.parquet_tables import IMAGES, table, with_declared
 from training.data import load
+from training.data.account import line
 from training.errors import DataError
 
 pa: Any = pytest.importorskip("pyarrow", reason="the extra `parquet` is not installed")
@@ -64,12 +65,42 @@ def test_images_may_be_without_labels(tmp_path: Path, labels: Any) -> None:
         (pa.array([0, 1, 2, -5, 0, 0], pa.int64()), r"a\.parquet row 3 has the label -5"),
         (pa.array([0, 1, 2, 2**64 - 1, 0, 0], pa.uint64()), "row 3 has the label 18446744073709551615"),
         (pa.array([0.0, 1, 2, float("nan"), 0, 0]), r"has a column label of double; integers"),
-        (pa.array(list("aabbcc")), r"has a column label of string; integers"),
+        (pa.array(["a", None, *"bbcc"]), "1 of 6 images have no label"),
     ],
 )
 def test_labels_that_make_no_sense_are_named(tmp_path: Path, labels: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         load(table(tmp_path / "a.parquet", labels=labels, names=["cat", "dog", "emu"]), "train")
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int8(), pa.string())])
+def test_labels_that_are_text_name_classes(tmp_path: Path, kind: Any) -> None:
+    for n, texts in enumerate((["emu", "cat", "emu"] * 2, ["dog", "cat", "ant"] * 2)):
+        table(tmp_path / f"train-{n}.parquet", labels=pa.array(texts).cast(kind))
+
+    data, few = load(tmp_path, "train"), load(tmp_path, "train", limit=4)
+
+    assert (data.classes, data.text_labels) == (("ant", "cat", "dog", "emu"), True)
+    assert data.labels.tolist() == [3, 1, 3] * 2 + [2, 1, 0] * 2
+    assert [few.classes[label] for label in few.labels] == ["emu", "cat", "dog", "ant"]
+
+
+def test_numbers_go_before_text_where_both_are_there(tmp_path: Path) -> None:
+    path = table(tmp_path / "a.parquet", labels=pa.array(["cat"] * 6))
+    pq.write_table(pq.read_table(path).append_column("target", [[0, 1, 2, 0, 1, 2]]), path)
+
+    assert load(path, "train").labels.tolist() == [0, 1, 2, 0, 1, 2]
+
+
+def test_captions_are_no_labels(tmp_path: Path) -> None:
+    path = table(
+        tmp_path / "a.parquet", labels=pa.array([f"a caption of image {n}, {'very ' * 20}long" for n in range(6)])
+    )
+
+    data = load(path, "train")
+
+    assert (data.classes, data.labels.tolist()) == ((), [-1] * 6)
+    assert "text labels, taken for captions, since over 1,000 differ or one has over 100 characters: 6 (" in line(data)
 
 
 def test_one_split_has_one_list_of_classes(tmp_path: Path) -> None:

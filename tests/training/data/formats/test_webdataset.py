@@ -11,6 +11,7 @@ import pytest
 
 from tests.training.data.files import encoded, pixels, tar
 from training.data import has_split, load
+from training.data.account import line
 from training.errors import DataError
 
 IMAGES = pixels(4)
@@ -65,6 +66,19 @@ def test_labels_may_stand_in_json(tmp_path: Path, label: dict[str, object]) -> N
     assert (data.classes, data.labels.tolist()) == (("1",), [0])
 
 
+@pytest.mark.parametrize("ending", ["cls", "json"])
+def test_labels_that_are_text_name_classes(tmp_path: Path, ending: str) -> None:
+    texts = {n: json.dumps({"label": name}) if ending == "json" else name for n, name in enumerate(("emu", "cat"))}
+    path = tar(
+        tmp_path / "a.tar", {f"{n}.png": PNG for n in texts} | {f"{n}.{ending}": t.encode() for n, t in texts.items()}
+    )
+
+    data = load(path, "train")
+
+    assert (data.classes, data.labels.tolist()) == (("cat", "emu"), [1, 0])
+    assert "2 classes named by text labels (cat, emu)" in line(data)
+
+
 def test_other_members_are_passed_over(tmp_path: Path) -> None:
     path = tar(tmp_path / "a.tar", {"1.txt": b"a coin", "1.PNG": PNG, "._1.png": b"", "1.seg.png": b"", "2.txt": b""})
 
@@ -85,7 +99,8 @@ def test_images_of_any_kind_are_read(tmp_path: Path) -> None:
     [
         ({"1.png": PNG, "1.jpg": PNG}, r"1 has 2 images \(.png, .jpg\); expected one"),
         ({"1.png": PNG, "1.PNG": PNG}, "1 has 2 images"),
-        ({"1.png": PNG, "1.cls": b"cat"}, "1.cls holds no label; expected a number"),
+        ({"1.png": PNG, "1.cls": b"\xff"}, "1.cls holds no label; expected a number 0, 1, ... or a name"),
+        ({"1.png": PNG, "1.cls": b"0", "2.png": PNG, "2.cls": b"cat"}, "some labels are text and others numbers"),
         ({"1.png": PNG, "1.cls": b"-1"}, "1.cls holds no label"),
         ({"1.png": PNG, "1.cls": b"9" * 5000}, "1.cls holds no label"),
         ({"1.png": PNG, "1.json": b"{"}, "1.json holds no label"),
