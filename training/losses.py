@@ -145,6 +145,40 @@ def feature_matching_loss(
     return (difference.square() if distance == "squared" else difference.abs()).mean()
 
 
+def conditional_entropy(logits: Tensor) -> Tensor:
+    """E H[p(y | x, y < K+1)], how unsure a classifier is of unlabelled images, in nats.
+
+    A term of the discriminator in Springenberg 2016, section 2.2 (arXiv:1511.06390), and Dai et al. 2017, eq. 6
+    (arXiv:1705.09783): without it nothing asks unlabelled images to be far from the boundary between two classes.
+
+    Args:
+        logits: [N, K] class logits of unlabelled images, any range.
+
+    Returns:
+        Scalar mean over N, from 0 to log K.
+    """
+    log_probabilities = functional.log_softmax(logits, dim=1)
+    return -(log_probabilities.exp() * log_probabilities).sum(dim=1).mean()
+
+
+def pull_away_loss(features: Tensor) -> Tensor:
+    """The mean squared cosine between the features of two generated images.
+
+    The pull-away term of Zhao et al. 2016, section 2.4 (arXiv:1609.03126), which Dai et al. 2017, section 4
+    (arXiv:1705.09783), add to feature matching: generated images should differ, so that they surround the data.
+
+    Args:
+        features: [N, F] of N > 1 generated images.
+
+    Returns:
+        Scalar mean over N (N - 1) ordered pairs, in [0, 1].
+    """
+    rows = functional.normalize(parallel.global_rows(features), dim=1)
+    pairs = len(rows) * (len(rows) - 1)
+    cosines: Tensor = rows @ rows.T
+    return (cosines.square().sum() - cosines.diagonal().square().sum()) / pairs
+
+
 def distillation_loss(logits: Tensor, targets: Tensor, *, temperature: float) -> Tensor:
     """T^2 times the cross-entropy between a teacher's and a student's softened probabilities.
 

@@ -12,9 +12,11 @@ from torch.nn import functional
 from training.losses import (
     adversarial_discriminator_loss,
     adversarial_generator_loss,
+    conditional_entropy,
     feature_matching_loss,
     minimax_evidence_loss,
     non_saturating_evidence_loss,
+    pull_away_loss,
     supervised_loss,
     unsupervised_fake_loss,
     unsupervised_real_loss,
@@ -53,6 +55,7 @@ def test_losses_stay_finite_for_huge_logits(height: float) -> None:
             unsupervised_real_loss(logits, target=0.9),
             non_saturating_evidence_loss(logits),
             minimax_evidence_loss(logits),
+            conditional_entropy(logits),
             adversarial_discriminator_loss(logits[:, 0], logits[:, 1], target=0.9),
             adversarial_generator_loss(logits[:, 0]),
         ]
@@ -189,3 +192,26 @@ def test_both_evidence_losses_push_towards_more_evidence() -> None:
     for loss in (non_saturating_evidence_loss(logits), minimax_evidence_loss(logits)):
         (gradient,) = torch.autograd.grad(loss, logits)
         assert (gradient < 0).all()
+
+
+def test_conditional_entropy_is_that_of_the_real_classes() -> None:
+    logits = torch.tensor([[math.log(1.0), math.log(3.0)], [5.0, 5.0]])
+    quarters = -(math.log(1 / 4) + 3 * math.log(3 / 4)) / 4
+
+    assert conditional_entropy(logits).item() == pytest.approx((quarters + math.log(2)) / 2)
+
+
+def test_pull_away_is_the_mean_squared_cosine_of_two_images() -> None:
+    features = torch.tensor([[2.0, 0.0], [3.0, 3.0], [0.0, 0.5]])  # 45 degrees between the second and the others
+
+    assert pull_away_loss(features).item() == pytest.approx((0.5 + 0.5 + 0.0) / 3)
+
+
+def test_pulling_away_ends_with_features_at_right_angles() -> None:
+    features = torch.tensor([[1.0, 0.1], [1.0, 0.3]], requires_grad=True)
+
+    for _ in range(200):
+        (slope,) = torch.autograd.grad(pull_away_loss(features), features)
+        features = (features - 0.1 * slope).detach().requires_grad_()
+
+    assert pull_away_loss(features).item() == pytest.approx(0, abs=1e-3)

@@ -15,8 +15,10 @@ from training.compute.acceleration import Acceleration
 from training.compute.sharding import collected, shard, share_like
 from training.config import RunConfig
 from training.data import LabelledImages
+from training.distortions import cropped
 from training.errors import RunError
 from training.networks.sparse_autoencoder import SparseAutoencoder, StageLoss
+from training.randomness import stream
 from training.recipes import SparseAutoencoderRecipe
 from training.runs.checkpoint import section
 from training.steps.player import Player, trained
@@ -63,7 +65,7 @@ class AutoencoderTraining:
         """
         recipe = self._recipe
         with parallel.shared_batches():
-            images = self._acceleration.place(parallel.own(self._batches.at(self.images_seen).images))
+            images = self._acceleration.place(parallel.own(self._drawn()))
         found = self.network.learn(images, through=recipe.schedule == "jointly")
         losses = parallel.averaged(_numbers(found))
         must_be_finite(losses, self.images_seen)
@@ -119,6 +121,13 @@ class AutoencoderTraining:
         except (RuntimeError, LookupError, ValueError) as error:
             raise RunError(f"the saved state does not fit the recipe's network: {error}") from None
         self.images_seen = images_seen
+
+    def _drawn(self) -> Tensor:
+        """Return the next batch [N, C, H, W], of all processes."""
+        images, recipe = self._batches.at(self.images_seen).images, self._recipe
+        if not recipe.crop:
+            return images
+        return cropped(images, stream(recipe.seed, "crop", images_seen=self.images_seen), most=recipe.crop)
 
     def _tensors(self) -> dict[str, Tensor]:
         """Return the weights and Adam's moments, sharded or not."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
+from training.errors import RecipeError
 from training.recipes.recipe import About, GanRecipe, Hidden, LatentDistribution
 
 
@@ -68,6 +69,23 @@ class ImprovedGanRecipe(GanRecipe):
     ] = "batch"
     generator_steps: Annotated[int, About("generator steps per discriminator step", 1, 100)] = 1
 
+    # What later papers add to section 5; 0 leaves a term out (docs/training.md).
+    entropy: Annotated[
+        float, About("weight of the entropy of unlabelled images' classes, Springenberg 2016, Dai et al. 2017", 0, 1e3)
+    ] = 0.0
+    pull_away: Annotated[
+        float, About("weight of the pull-away term of generated images' features, Dai et al. 2017", 0, 1e3)
+    ] = 0.0
+    virtual_adversarial: Annotated[
+        float, About("weight of virtual adversarial training on unlabelled images, Miyato et al. 2017", 0, 1e3)
+    ] = 0.0
+    adversarial_length: Annotated[
+        float, About("length of a virtual adversarial change of an image with pixels in [0, 1]", 1e-3, 1e3)
+    ] = 2.0
+    manifold: Annotated[
+        float, About("weight of the squared slope of logits along the generator's latents, Lecouat et al. 2018", 0, 1e3)
+    ] = 0.0
+
     generator_rate: Annotated[float, About("Adam's learning rate for the generator", 0, 1)] = 0.003
     discriminator_rate: Annotated[float, About("Adam's learning rate for the discriminator", 0, 1)] = 0.003
     beta1: Annotated[float, About("Adam's decay of the first moment", 0, 0.999999)] = 0.5
@@ -75,6 +93,14 @@ class ImprovedGanRecipe(GanRecipe):
     # The paper's code divides by sqrt(v + 1e-8). sqrt(v) + 1e-4 is nearer to that than torch's 1e-8, but not equal:
     # where sqrt(v) is 1e-4 to 1e-3, as it mostly is, steps are 14 to 21 % shorter (docs/training.md).
     epsilon: Annotated[float, About("Adam's epsilon, added outside the square root", 0, 1)] = 1e-4
+
+    def __post_init__(self) -> None:
+        """Check the fields, and that there are features that generated images can be pulled apart in."""
+        GanRecipe.__post_init__(self)
+        if self.pull_away and self.generator_loss != "feature-matching":
+            raise RecipeError(
+                "pull_away compares the features of feature matching: take generator_loss=feature-matching"
+            )
 
     @property
     def batch_images(self) -> int:

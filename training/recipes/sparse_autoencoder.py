@@ -27,6 +27,10 @@ class SparseAutoencoderRecipe(Recipe):
 
     batch: Annotated[int, About("images per step", 1, 65_536)] = 128
 
+    crop: Annotated[
+        float, About("share of each side that is cut off at most, at random, before an image is learnt from", 0, 0.45)
+    ] = 0.0
+
     maps: Annotated[Widths, About("filters at each position", 1, 65_536)] = (8, 8, 8)
     receptive_fields: Annotated[
         Widths,

@@ -13,9 +13,11 @@ from training.compute import parallel
 from training.compute.acceleration import Acceleration
 from training.data import LabelledImages
 from training.losses import (
+    conditional_entropy,
     feature_matching_loss,
     minimax_evidence_loss,
     non_saturating_evidence_loss,
+    pull_away_loss,
     supervised_loss,
     unsupervised_fake_loss,
     unsupervised_real_loss,
@@ -24,6 +26,7 @@ from training.networks import improved_gan, improved_gan_conv
 from training.randomness import stream
 from training.recipes import ImprovedGanRecipe
 from training.steps.player import Player, restore_players, state_of, trained
+from training.steps.smoothness import manifold_loss, virtual_adversarial_loss
 from training.steps.step import CALIBRATION_STREAM, Losses, constant
 
 Generator = improved_gan.Generator | improved_gan_conv.Generator
@@ -123,7 +126,7 @@ class ImprovedGanStep:
     def _discriminator_step(
         self, batch: SemiSupervisedBatch, generated: Tensor, noise: torch.Generator, share: float
     ) -> Losses:
-        """Lower L_supervised + (L_real + L_fake) / 2 with respect to the discriminator."""
+        """Lower L_supervised + (L_real + L_fake) / 2, and what the recipe adds, with respect to the discriminator."""
         labelled, unlabelled, fake = self._logits(batch, generated, noise)
         real_loss = unsupervised_real_loss(unlabelled, target=self._recipe.real_target)
         fake_loss = unsupervised_fake_loss(fake)
@@ -133,8 +136,31 @@ class ImprovedGanStep:
             supervised = supervised_loss(labelled, batch.labels)
             loss = supervised + loss
             losses = {"labels": supervised.item(), **losses}
+        for name, (weight, term) in self._added(batch, unlabelled, noise).items():
+            loss = loss + weight * term
+            losses[name] = term.item()
         self._players["discriminator"].descend(loss, self._recipe.discriminator_rate * share)
         return losses
+
+    def _added(
+        self, batch: SemiSupervisedBatch, unlabelled: Tensor, noise: torch.Generator
+    ) -> dict[str, tuple[float, Tensor]]:
+        """Return weights and values of what later papers add to the discriminator's loss, by name."""
+        recipe, added = self._recipe, {}
+        if recipe.entropy:
+            added["entropy"] = recipe.entropy, conditional_entropy(unlabelled)
+        if recipe.virtual_adversarial:
+            divergence = virtual_adversarial_loss(
+                lambda images: self._discriminate(images, None),
+                batch.unlabelled,
+                noise,
+                length=recipe.adversarial_length,
+            )
+            added["adversarial"] = recipe.virtual_adversarial, divergence
+        if recipe.manifold:  # in float32: bfloat16 does not resolve what a short step changes
+            slope = manifold_loss(self.discriminator, self.generator, batch.latents, noise)
+            added["manifold"] = recipe.manifold, slope
+        return added
 
     def _logits(
         self, batch: SemiSupervisedBatch, generated: Tensor, noise: torch.Generator
@@ -165,13 +191,19 @@ class ImprovedGanStep:
             if matching:
                 fake = self._features(generated, noise)
                 loss = feature_matching_loss(real, fake, distance=recipe.match_distance)
+                losses = {"features": loss.item()}
+                if recipe.pull_away:
+                    term = pull_away_loss(fake)
+                    loss = loss + recipe.pull_away * term
+                    losses["pull_away"] = term.item()
             else:
                 evidence_loss = (
                     minimax_evidence_loss if recipe.generator_loss == "minimax" else non_saturating_evidence_loss
                 )
                 loss = evidence_loss(self._discriminate(generated, noise))
+                losses = {"generator": loss.item()}
             self._players["generator"].descend(loss, recipe.generator_rate * share)
-        return {"features" if matching else "generator": loss.item()}
+        return losses
 
 
 def _adam(network: Generator | Discriminator, rate: float, recipe: ImprovedGanRecipe) -> torch.optim.Adam:

@@ -130,6 +130,20 @@ def test_a_resumed_run_equals_a_straight_one_bit_for_bit(tmp_path: Path, schedul
     assert pictures[0] == pictures[1]
 
 
+def test_a_run_on_crops_learns_something_else_and_resumes_to_the_bit(tmp_path: Path) -> None:
+    recipe, data = small_autoencoder_recipe(crop=0.2), blobs(side=12)
+    train(recipe, data, tmp_path / "straight")
+    train(small_autoencoder_recipe(), data, tmp_path / "whole")
+
+    answers = [True] + [False] * 3
+    train(recipe, data, tmp_path / "resumed", should_stop=answers.pop)
+    train(recipe, data, tmp_path / "resumed")
+
+    weights = {name: served_weights(load_run(tmp_path / name), "neurons") for name in ("straight", "resumed", "whole")}
+    assert all(torch.equal(weight, weights["resumed"][name]) for name, weight in weights["straight"].items())
+    assert not all(torch.equal(weight, weights["whole"][name]) for name, weight in weights["straight"].items())
+
+
 def test_greedily_one_stage_after_the_other_learns_for_a_third_of_the_run() -> None:
     training = small_training(schedule="greedily", images=96, batch=8, beta1=0.0)
 

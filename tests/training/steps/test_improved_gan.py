@@ -11,6 +11,7 @@ from tests.training.fakes import blobs, small_recipe
 from training.batches import SemiSupervisedBatch, SemiSupervisedBatches
 from training.compute.acceleration import Acceleration
 from training.config import RunConfig
+from training.errors import RecipeError
 from training.families import family_of
 from training.networks import improved_gan
 from training.recipes import ImprovedGanRecipe
@@ -90,6 +91,10 @@ TECHNIQUES: list[dict[str, object]] = [
     {"generator_norm": "virtual"},
     {"labels": 0},
     {"generator_steps": 3},
+    {"entropy": 0.1},
+    {"pull_away": 0.8},
+    {"virtual_adversarial": 1.0},
+    {"manifold": 1e-3},
 ]
 
 
@@ -125,3 +130,21 @@ def test_one_sided_smoothing_raises_the_loss_of_a_sure_discriminator_on_real_ima
 
     assert soft["real"] != hard["real"]
     assert soft["fake"] == hard["fake"]
+
+
+def test_what_later_papers_add_is_reported_and_moves_the_weights() -> None:
+    fields: dict[str, object] = {"entropy": 0.5, "pull_away": 0.8, "virtual_adversarial": 1.0, "manifold": 0.1}
+    plain, batch = make_step()
+    more, _ = make_step(small_recipe(**fields))
+
+    losses = more.on(batch, torch.Generator().manual_seed(0))
+    plain.on(batch, torch.Generator().manual_seed(0))
+
+    assert {"entropy", "adversarial", "manifold", "pull_away"} <= losses.keys()
+    for one, other in ((plain.generator, more.generator), (plain.discriminator, more.discriminator)):
+        assert any(not torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def test_pulling_away_needs_the_features_that_are_matched() -> None:
+    with pytest.raises(RecipeError, match="feature-matching"):
+        small_recipe(pull_away=0.8, generator_loss="minimax")
