@@ -9,8 +9,10 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from training.batches import to_pixels, to_tensor
 from training.data import LabelledImages
 from training.errors import DataError
+from training.neurons.invariance import changed
 
 SHARE = 0.648  # of distractors: 1 - 13,026 / 37,000, Le et al. 2012, section 4.1
 MIN_PER_SIDE = 4  # images of each side: two in each half
@@ -68,6 +70,15 @@ class Examples:
     def taken(self, indices: NDArray[np.int64]) -> Self:
         """Return the examples at indices [M]."""
         return type(self)(self.images[indices], self.positives[indices], self.groups[indices])
+
+    def also_cropped(self, shares: Sequence[float]) -> Self:
+        """Return the examples, then, share by share, all of them with so much cut off at each end of either side."""
+        images = to_tensor(self.images)
+        parts = [to_pixels(changed(images, "scale", 1 / (1 - 2 * share))) for share in shares]
+        times = 1 + len(parts)
+        return type(self)(
+            np.concatenate([self.images, *parts]), np.tile(self.positives, times), np.tile(self.groups, times)
+        )
 
 
 def of_class(data: LabelledImages, name: str) -> Examples:

@@ -32,12 +32,13 @@ from training.neurons.examples import MIN_PER_SIDE, SHARE, Examples, halves, in_
 from training.neurons.image_filters import image_filters
 from training.neurons.matching import image_statistics, matched
 from training.neurons.pictures import Neuron, draw
-from training.neurons.search import Choice, Labels, Measurement, concept, decided
+from training.neurons.search import Choice, Labels, Measurement, SearchResult, concept, decided, measure, measured_as
 from training.neurons.table import NEURON, OF_STAGE, PLAIN, RANDOM_WEIGHTS, UNNORMALISED, Row, Table, row_of
 from training.progress import BeginTask
 from training.runs.files import write_atomically
 
 NEURONS_FOLDER = "neurons"
+MAX_CROP = 0.4  # leaves a fifth of each side
 FRESH = 1_000_003  # added to the run's seed for the control with random weights
 
 
@@ -49,6 +50,7 @@ class Protocol:
         name: of the concept.
         match: whether to match distractors to positives in colour, contrast and blur.
         share: of distractors among the images, in (0, 1).
+        crops: shares of each side; the search also sees the images with so much cut off at either end.
         filters: number of random linear filters to compare with, white and smooth each.
         seed: of every random choice.
     """
@@ -56,6 +58,7 @@ class Protocol:
     name: str
     match: bool
     share: float = SHARE
+    crops: tuple[float, ...] = ()
     filters: int = FILTERS_TRIED
     seed: int = 1
 
@@ -65,6 +68,8 @@ class Protocol:
             raise DataError(f"the concept's name {self.name!r} must be 1 to 63 of a-z, 0-9 and -, such as face")
         if not 0 < self.share < 1:
             raise DataError(f"share={self.share} of distractors must lie between 0 and 1, such as {SHARE}")
+        if not all(0 < cut <= MAX_CROP for cut in self.crops) or len(set(self.crops)) < len(self.crops):
+            raise DataError(f"crops={self.crops} must be different shares of a side, up to {MAX_CROP}, such as 0.12")
 
 
 def find_concept(
@@ -97,7 +102,8 @@ def find_concept(
     for run in (trained, *(compared or {}).values()):
         run.must_fit(examples.images, "the test set")
     known = read_concepts(trained.run.path)
-    kept = _chosen(examples, protocol, begin)
+    whole = _chosen(examples, protocol, begin)
+    kept = whole.also_cropped(protocol.crops)
     seed, labels = protocol.seed, _labels(kept, protocol.seed)
 
     def searched(name: str, run: LoadedRun) -> Stages:
@@ -113,19 +119,23 @@ def find_concept(
         rows += image_filters(seen, filters, labels, count=protocol.filters, seed=seed, begin=begin)
     rows += _controls(trained, kept, labels, protocol, begin)
     result = found.found[found.best]
+    crops = _by_crop(result, labels, protocol, len(whole))
     neuron = concept(protocol.name, found.best + 1, result, labels, seed=seed)
+    if crops:  # a concept's accuracy is that on whole images
+        neuron = measured_as(neuron, crops[0.0])
     table = Table(
         concept=neuron,
         rows=rows,
-        positives=int(kept.positives.sum()),
-        distractors=int((~kept.positives).sum()),
+        positives=int(whole.positives.sum()),
+        distractors=int((~whole.positives).sum()),
         second=None if second is None else _fixed(trained, second, neuron.stage, result.honest, seed),
+        crops=crops,
         source=source,
     )
     folder = trained.run.path / NEURONS_FOLDER / protocol.name
     folder.mkdir(parents=True, exist_ok=True)
     looked_at = Neuron(protocol.name, neuron.stage, neuron.unit, neuron.sign, neuron.threshold)
-    draw(folder, trained, looked_at, images=kept.images, positives=kept.positives, seed=seed, begin=begin)
+    draw(folder, trained, looked_at, images=whole.images, positives=whole.positives, seed=seed, begin=begin)
     write_atomically(folder / "table.json", table.to_json().encode())
     write_atomically(folder / "table.md", table.to_markdown().encode())
     write_concepts(trained.run.path, with_concept(known, neuron))
@@ -159,6 +169,22 @@ def _chosen(examples: Examples, protocol: Protocol, begin: BeginTask) -> Example
 
 def _labels(examples: Examples, seed: int) -> Labels:
     return Labels(examples.positives, examples.groups, halves(examples.positives, examples.groups, seed=seed))
+
+
+def _by_crop(result: SearchResult, labels: Labels, protocol: Protocol, count: int) -> dict[float, Measurement]:
+    """Measure a result on the reporting half of whole images, then of each crop; empty without crops."""
+    if not protocol.crops:
+        return {}
+    parts = {cut: slice(n * count, (n + 1) * count) for n, cut in enumerate((0.0, *protocol.crops))}
+    return {
+        cut: measure(
+            result.honest,
+            result.activations[part],
+            Labels(labels.positives[part], labels.groups[part], labels.choosing[part]),
+            seed=protocol.seed,
+        )
+        for cut, part in parts.items()
+    }
 
 
 def _stage_rows(found: Stages, labels: Labels, seed: int) -> list[Row]:

@@ -7,6 +7,7 @@ optimistic: the honest protocol chooses neuron, threshold and sign on one half o
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -77,6 +78,8 @@ class Measurement:
     low: float  # of the accuracy's 95 % bootstrap interval
     high: float
     auroc: float  # of sign * activation
+    found: float  # share of the positives that were decided to be some
+    false_alarms: float  # share of the distractors
     positives: int
     distractors: int
 
@@ -163,13 +166,16 @@ def decided(
     seed: int,
 ) -> Measurement:
     """Measure a choice on all of N images."""
-    correct = choice.decides(activations) == positives
+    decisions = choice.decides(activations)
+    correct = decisions == positives
     low, high = bootstrap_interval(correct, groups=groups, seed=seed)
     return Measurement(
         accuracy=float(correct.mean()),
         low=low,
         high=high,
         auroc=auroc(choice.sign * activations, positives),
+        found=float(decisions[positives].mean()),
+        false_alarms=float(decisions[~positives].mean()),
         positives=int(positives.sum()),
         distractors=int((~positives).sum()),
     )
@@ -189,10 +195,22 @@ def concept(name: str, stage: int, found: SearchResult, labels: Labels, *, seed:
         threshold=choice.threshold,
         slope=slope,
         intercept=intercept,
-        accuracy=result.accuracy,
-        accuracy_low=result.low,
-        accuracy_high=result.high,
-        auroc=result.auroc,
-        positives=result.positives,
-        distractors=result.distractors,
+        **_performance(result),
     )
+
+
+def measured_as(neuron: Concept, result: Measurement) -> Concept:
+    """Return a concept with the performance of another measurement of the same neuron."""
+    return dataclasses.replace(neuron, **_performance(result))
+
+
+def _performance(result: Measurement) -> dict[str, Any]:
+    """Return a measurement as fields of a concept."""
+    return {
+        "accuracy": result.accuracy,
+        "accuracy_low": result.low,
+        "accuracy_high": result.high,
+        "auroc": result.auroc,
+        "positives": result.positives,
+        "distractors": result.distractors,
+    }

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from training.neurons.concepts import Concept
@@ -58,6 +58,8 @@ class Table:
         positives: number of positives in both halves.
         distractors: number of distractors in both halves.
         second: the neuron on a second test set, on which nothing was chosen.
+        crops: the neuron on the reporting half, by the share of each side that is cut off at either end; none if the
+            search saw whole images alone.
         source: description of the images.
     """
 
@@ -66,6 +68,7 @@ class Table:
     positives: int
     distractors: int
     second: Measurement | None = None
+    crops: Mapping[float, Measurement] = field(default_factory=dict)
     source: str = ""
 
     def published(self, row: Row) -> float | None:
@@ -81,7 +84,8 @@ class Table:
         """Return everything as JSON values; accuracies in [0, 1]."""
         rows = [{**dataclasses.asdict(row), "published": self.published(row)} for row in self.rows]
         second = None if self.second is None else dataclasses.asdict(self.second)
-        kept = {"positives": self.positives, "distractors": self.distractors, "source": self.source}
+        kept: dict[str, Any] = {"positives": self.positives, "distractors": self.distractors, "source": self.source}
+        kept |= {"crops": [{"cut": cut, **dataclasses.asdict(found)} for cut, found in self.crops.items()]}
         return {"concept": dataclasses.asdict(self.concept), **kept, "rows": rows, "second": second}
 
     def cells(self) -> tuple[list[str], list[list[str]]]:
@@ -106,6 +110,11 @@ class Table:
             f"{self.positives:,} images show {self.concept.name}, {self.distractors:,} do not "
             f"({percent(self.distractors / (self.positives + self.distractors))} %). {self.source}".strip()
         ]
+        if self.crops:
+            said.append("Searched and measured on whole images and on their middles; the neuron by itself:")
+            said += [
+                f"{percent(cut)} % cut off at each end of either side: {_told(it)}" for cut, it in self.crops.items()
+            ]
         if self.second is not None:
             said.append(
                 f"On a second test set, {self.second.positives:,} against {self.second.distractors:,} images and with "
@@ -134,6 +143,13 @@ def row_of(name: str, found: SearchResult, labels: Labels, *, seed: int, where: 
         high=result.high,
         auroc=result.auroc,
         where=where,
+    )
+
+
+def _told(found: Measurement) -> str:
+    return (
+        f"{percent(found.accuracy)} % right ({100 * found.low:.1f} to {100 * found.high:.1f}), "
+        f"{percent(found.found)} % found, {percent(found.false_alarms)} % false alarms, AUROC {found.auroc:.3f}."
     )
 
 

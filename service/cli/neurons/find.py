@@ -42,6 +42,14 @@ def find(
         ),
     ] = None,
     share: Annotated[float, typer.Option(help="Share of distractors among the images, as in the paper.")] = 0.648,
+    crops: Annotated[
+        str,
+        typer.Option(
+            metavar="SHARES",
+            help="Also search and measure on the images with these shares of each side cut off at either end, "
+            "such as 0.06,0.12,0.18: one neuron and one threshold for things of several sizes.",
+        ),
+    ] = "",
     compare: Annotated[
         list[str] | None,
         typer.Option(
@@ -93,7 +101,12 @@ def find(
         if not replace:
             _must_be_new(run, concept)
         protocol = Protocol(
-            name=concept, match=data is None if match is None else match, share=share, filters=filters, seed=seed
+            name=concept,
+            match=data is None if match is None else match,
+            share=share,
+            crops=_shares(crops),
+            filters=filters,
+            seed=seed,
         )
         trained = load_on_device(run, device)
         load = Loading(run_options(trained, limit=limit, max_damaged=max_damaged, jpeg=jpeg), progress)
@@ -136,6 +149,16 @@ def _compared(given: list[str], device: str) -> dict[str, LoadedRun]:
             raise DataError(f"two runs to compare are called {name!r}; name them: --compare NAME=RUN")
         runs[name] = trained
     return runs
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    """Read numbers with commas between."""
+    from training.errors import DataError
+
+    try:
+        return tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise DataError(f"--crops {text!r}: expected shares with commas between, such as 0.06,0.12") from None
 
 
 def _must_be_new(run: Path, name: str) -> None:

@@ -80,3 +80,17 @@ def test_positives_of_one_person_cannot_be_divided() -> None:
 
     with pytest.raises(DataError, match="the positives are all of one group"):
         halves(examples.positives, examples.groups, seed=1)
+
+
+def test_crops_follow_the_images_with_their_labels_and_groups() -> None:
+    images = np.random.default_rng(1).integers(0, 256, (9, 20, 20, 3), np.uint8)
+    images[:, 5:15, 5:15] = 200  # the middle half
+    examples = Examples.of(images[:4], images[4:])
+
+    more = examples.also_cropped([0.3])
+
+    assert len(more) == 18
+    assert np.array_equal(more.images[:9], images)
+    assert np.abs(more.images[9:].astype(int) - 200).max() <= 1
+    assert more.positives.tolist() == 2 * examples.positives.tolist()
+    assert more.groups.tolist() == 2 * examples.groups.tolist()

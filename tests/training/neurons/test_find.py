@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,32 @@ def test_a_concept_is_found_measured_and_kept(trained: LoadedRun, run: Path) -> 
     assert {"activations of small", "random filters", "smooth filters"} <= set(told)
 
 
+def test_a_search_on_crops_measures_each_and_keeps_what_it_is_worth_on_whole_images(trained: LoadedRun) -> None:
+    examples = Examples.of(faces(60, seed=7), others(120, seed=8))
+    seen: list[int] = []
+
+    def begin(name: str, total: int | None) -> Callable[[int], None]:
+        seen.append(total or 0)
+        return lambda more: None
+
+    table = find_concept(
+        trained, examples, Protocol(name="cut", match=False, filters=50, crops=(0.1, 0.2)), begin=begin
+    )
+
+    assert seen[1] == 3 * (table.positives + table.distractors)  # whole, and cut twice
+    assert list(table.crops) == [0, 0.1, 0.2]
+    whole = table.crops[0]
+    assert (table.concept.accuracy, table.concept.auroc) == (whole.accuracy, whole.auroc)
+    assert whole.positives + whole.distractors == table.concept.positives + table.concept.distractors
+    mean = np.mean([each.accuracy for each in table.crops.values()])
+    assert next(row.honest for row in table.rows if row.name == NEURON) == pytest.approx(mean)
+    for found in table.crops.values():
+        right = found.found * found.positives + (1 - found.false_alarms) * found.distractors
+        assert right / (found.positives + found.distractors) == pytest.approx(found.accuracy)
+    assert "20.0 % cut off at each end of either side" in table.to_markdown()
+    assert [each["cut"] for each in table.values()["crops"]] == [0, 0.1, 0.2]
+
+
 def test_a_concept_takes_the_place_of_the_one_of_its_name() -> None:
     numbers = {"stage": 1, "unit": 0, "sign": 1, "threshold": 0.0, "slope": 1.0, "intercept": 0.0, "auroc": 0.5}
     shares = {"accuracy": 0.5, "accuracy_low": 0.4, "accuracy_high": 0.6, "positives": 1, "distractors": 1}
@@ -136,7 +163,12 @@ def test_images_of_another_shape_are_refused(trained: LoadedRun) -> None:
 
 @pytest.mark.parametrize(
     ("fields", "message"),
-    [({"name": "A face!"}, "must be 1 to 63 of a-z"), ({"name": "face", "share": 1.0}, "must lie between 0 and 1")],
+    [
+        ({"name": "A face!"}, "must be 1 to 63 of a-z"),
+        ({"name": "face", "share": 1.0}, "must lie between 0 and 1"),
+        ({"name": "face", "crops": (0.1, 0.5)}, "different shares of a side, up to 0.4"),
+        ({"name": "face", "crops": (0.1, 0.1)}, "different shares of a side, up to 0.4"),
+    ],
 )
 def test_a_protocol_that_cannot_be_is_refused(fields: dict[str, object], message: str) -> None:
     with pytest.raises(DataError, match=message):
