@@ -1,10 +1,10 @@
-"""Shifts, rotations, changes of size and crops."""
+"""Shifts, rotations and changes of size."""
 
 from __future__ import annotations
 
 import torch
 
-from training.distortions import cropped, distorted
+from training.distortions import distorted
 from training.randomness import stream
 
 
@@ -66,27 +66,3 @@ def test_equal_streams_distort_equally() -> None:
     other = distorted(images, stream(3, "test"), shift=2, rotation=9, scale=0.1)
 
     assert torch.equal(one, same) and not torch.equal(one, other)
-
-
-def ramps(count: int, *, height: int = 40, width: int = 40) -> torch.Tensor:
-    """Images of two channels, whose values are row and column in [-1, 1]."""
-    row, column = torch.linspace(-1, 1, height), torch.linspace(-1, 1, width)
-    return torch.stack(torch.meshgrid(row, column, indexing="ij")).repeat(count, 1, 1, 1)
-
-
-def test_a_crop_of_nothing_is_the_image() -> None:
-    images = torch.rand(3, 2, 9, 7) * 2 - 1
-
-    assert torch.allclose(cropped(images, stream(1, "test"), most=0), images, atol=1e-5)
-
-
-def test_a_crop_keeps_at_least_its_share_of_both_sides_and_lies_anywhere_inside() -> None:
-    parts = cropped(ramps(300, width=60), stream(1, "test"), most=0.2)
-    shares = [(part.flatten(1).max(dim=1).values - part.flatten(1).min(dim=1).values) / 2 for part in parts.unbind(1)]
-    centres = [(part.flatten(1).max(dim=1).values + part.flatten(1).min(dim=1).values) / 2 for part in parts.unbind(1)]
-
-    assert torch.allclose(shares[0], shares[1], atol=0.02)  # up to half a pixel at the borders
-    assert 0.58 < shares[0].min() < 0.65 and 0.95 < shares[0].max() <= 1
-    for centre, share in zip(centres, shares, strict=True):
-        assert (centre.abs() <= 1 - share + 0.02).all()
-        assert centre.min() < -0.25 and centre.max() > 0.25

@@ -15,7 +15,7 @@ from training.compute.acceleration import Acceleration
 from training.compute.sharding import collected, shard, share_like
 from training.config import RunConfig
 from training.data import LabelledImages
-from training.distortions import cropped
+from training.distortions import distorted
 from training.errors import RunError
 from training.networks.sparse_autoencoder import SparseAutoencoder, StageLoss
 from training.randomness import stream
@@ -125,9 +125,13 @@ class AutoencoderTraining:
     def _drawn(self) -> Tensor:
         """Return the next batch [N, C, H, W], of all processes."""
         images, recipe = self._batches.at(self.images_seen).images, self._recipe
-        if not recipe.crop:
-            return images
-        return cropped(images, stream(recipe.seed, "crop", images_seen=self.images_seen), most=recipe.crop)
+        noise = stream(recipe.seed, "distortions", images_seen=self.images_seen)
+        if recipe.shift or recipe.scale:
+            images = distorted(images, noise, shift=recipe.shift, rotation=0, scale=recipe.scale)
+        if recipe.grey:
+            chosen = torch.rand(len(images), 1, 1, 1, generator=noise) < recipe.grey
+            images = torch.where(chosen, images.mean(dim=1, keepdim=True), images)
+        return images
 
     def _tensors(self) -> dict[str, Tensor]:
         """Return the weights and Adam's moments, sharded or not."""

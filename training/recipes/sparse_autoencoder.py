@@ -27,9 +27,9 @@ class SparseAutoencoderRecipe(Recipe):
 
     batch: Annotated[int, About("images per step", 1, 65_536)] = 128
 
-    crop: Annotated[
-        float, About("share of each side that is cut off at most, at random, before an image is learnt from", 0, 0.45)
-    ] = 0.0
+    shift: Annotated[float, About("largest shift of an image down and across, at random, pixels", 0, 100)] = 0.0
+    scale: Annotated[float, About("largest change of its size, at random, as a share", 0, 0.9)] = 0.0
+    grey: Annotated[float, About("share of images that are turned grey, at random", 0, 1)] = 0.0
 
     maps: Annotated[Widths, About("filters at each position", 1, 65_536)] = (8, 8, 8)
     receptive_fields: Annotated[

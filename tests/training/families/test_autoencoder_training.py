@@ -130,18 +130,24 @@ def test_a_resumed_run_equals_a_straight_one_bit_for_bit(tmp_path: Path, schedul
     assert pictures[0] == pictures[1]
 
 
-def test_a_run_on_crops_learns_something_else_and_resumes_to_the_bit(tmp_path: Path) -> None:
-    recipe, data = small_autoencoder_recipe(crop=0.2), blobs(side=12)
+@pytest.mark.parametrize("fields", [{"shift": 2.0}, {"scale": 0.2}, {"grey": 0.5}], ids="-".join)
+def test_a_run_on_changed_images_learns_something_else_and_resumes_to_the_bit(
+    tmp_path: Path, fields: dict[str, object]
+) -> None:
+    colours = np.random.default_rng(1).integers(0, 256, (60, 12, 12, 3), np.uint8)
+    recipe, data = small_autoencoder_recipe(**fields), dataclasses.replace(blobs(side=12), images=colours)
     train(recipe, data, tmp_path / "straight")
-    train(small_autoencoder_recipe(), data, tmp_path / "whole")
+    train(small_autoencoder_recipe(), data, tmp_path / "unchanged")
 
     answers = [True] + [False] * 3
     train(recipe, data, tmp_path / "resumed", should_stop=answers.pop)
     train(recipe, data, tmp_path / "resumed")
 
-    weights = {name: served_weights(load_run(tmp_path / name), "neurons") for name in ("straight", "resumed", "whole")}
-    assert all(torch.equal(weight, weights["resumed"][name]) for name, weight in weights["straight"].items())
-    assert not all(torch.equal(weight, weights["whole"][name]) for name, weight in weights["straight"].items())
+    straight, resumed, unchanged = (
+        served_weights(load_run(tmp_path / name), "neurons") for name in ("straight", "resumed", "unchanged")
+    )
+    assert all(torch.equal(weight, resumed[name]) for name, weight in straight.items())
+    assert not all(torch.equal(weight, unchanged[name]) for name, weight in straight.items())
 
 
 def test_greedily_one_stage_after_the_other_learns_for_a_third_of_the_run() -> None:
