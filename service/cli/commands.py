@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
-from service.cli.console import BAD_INPUT, answers_as_json, ends_by_status, fail
+from service.cli.console import BAD_INPUT, answers_as_json, as_typed, ends_by_status, fail
 
 if TYPE_CHECKING:
     from typer._click import Context, HelpFormatter
@@ -47,6 +47,11 @@ class _Help:
 
 class Verb(_Help, TyperCommand):
     """A verb."""
+
+    def invoke(self, ctx: Context) -> Any:
+        """Run the verb; what goes wrong is told in the words that were typed."""
+        with as_typed(ctx):
+            return super().invoke(ctx)
 
 
 class Group(_Help, TyperGroup):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
+    from typer._click import Context
 
 DEFAULT_API = "127.0.0.1:50051"
 FAILED, BAD_INPUT, INTERRUPTED = errors.FAILED, errors.BAD_INPUT, errors.INTERRUPTED
@@ -35,6 +36,7 @@ JsonLinesOption = Annotated[bool, typer.Option("--json", help="Print one JSON ob
 TimeoutOption = Annotated[float, typer.Option("--timeout", min=0.001, help="Seconds of one call at most.")]
 
 _as_json: ContextVar[bool] = ContextVar("as_json", default=False)  # whether errors are said as JSON
+_verb: ContextVar[Context | None] = ContextVar("verb", default=None)  # what was typed
 _asked: ContextVar[Callable[[], Client] | None] = ContextVar("asked", default=None)  # opens the API asked last
 
 
@@ -81,7 +83,7 @@ def friendly_errors() -> Iterator[None]:
         status = errors.status_of(error)
         if status is None:
             raise
-        fail(errors.explained(error, _asked.get()), status, reason=errors.reason_of(error))
+        fail(errors.explained(error, _asked.get(), _verb.get()), status, reason=errors.reason_of(error))
 
 
 @contextlib.contextmanager
@@ -94,6 +96,16 @@ def ends_by_status() -> Iterator[None]:
         raise
     except Exception as error:
         fail(errors.bug(error), FAILED, reason="BUG")
+
+
+@contextlib.contextmanager
+def as_typed(context: Context) -> Iterator[None]:
+    """Say errors in the words of a verb meanwhile, which was called with the options and arguments of a context."""
+    before = _verb.set(context)
+    try:
+        yield
+    finally:
+        _verb.reset(before)
 
 
 @contextlib.contextmanager

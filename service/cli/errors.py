@@ -12,9 +12,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard
 
+from service.cli import fields
+
 if TYPE_CHECKING:
     from mintage.client import Client
     from pydantic import ValidationError
+    from typer._click import Context
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 _BAD_PATHS = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EADDRINUSE)
@@ -40,19 +43,22 @@ def status_of(error: Exception) -> int | None:
     return BAD_INPUT if _is_wrong_setting(error) else None
 
 
-def explained(error: Exception, connect: Callable[[], Client] | None = None) -> str:
+def explained(error: Exception, connect: Callable[[], Client] | None = None, verb: Context | None = None) -> str:
     """What an error says, and what to do where the error itself cannot know.
 
     Args:
         error: one that has a status.
         connect: opens a client of the API that answered, to look for the name that a mistyped one may have meant.
+        verb: what was typed, in whose words wrong fields are told.
     """
-    from mintage.errors import NotFound, Unavailable
+    from mintage.errors import InvalidRequest, NotFound, Unavailable
 
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
     if isinstance(error, Unavailable) and not error.reason:
         return f"no Mintage API answers; start one with `mintage up`, or say where it is with --api ({error})"
+    if isinstance(error, InvalidRequest) and error.violations:
+        return fields.told(error.violations, verb)
     if isinstance(error, NotFound) and connect is not None:
         return f"{error}{_suggested(error, connect)}"
     if _is_wrong_setting(error):

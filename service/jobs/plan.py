@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from service.validation import CONCEPT, LABEL_NAME, MAX_LABEL_VALUE, OUTPUT_PREFIX
 
 PLAN_FILE = "plan.json"
-VERSION: Final = 4  # of all that is stored about jobs: plans, markers, records in Redis. It rises with their fields.
+VERSION: Final = 5  # of all that is stored about jobs: plans, markers, records in Redis. It rises with their fields.
 MAX_COUNT = 100_000_000  # images; file names have nine digits
 MAX_SHARD_SIZE = 100_000  # images; what the death of a worker may cost
 MAX_SHARDS = 1_000_000  # each is a record in Redis, and a file and a marker on disk
@@ -95,11 +95,23 @@ class ScoredConcept:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PassedOver:
+    """Things in a folder that are not scored for one reason, in the plural: how many, and the names of the first."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    reason: str
+    count: Positive
+    first: Annotated[tuple[str, ...], Field(strict=False)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scoring:
     """The part of the plan that only a score job has: its images, its questions, its reference.
 
     The images are those of `source_job`, where the root digest pins every byte that is scored, or of `source_folder`
-    below the input folder, where `source_listing` is the digest of the list of its files. A classifier has `classes`,
+    below the input folder, where `source_listing` is the digest of the list of its files, and `source_passed_over` says
+    what else lay there. A classifier has `classes`,
     an autoencoder `concepts`; `features` is the number of features kept per image, 0 for none.
     `source_shape` is height, width and channels of the images of a job that are resized; empty if they are not.
     """
@@ -115,6 +127,7 @@ class Scoring:
     concepts: Annotated[tuple[ScoredConcept, ...], Field(strict=False)] = ()
     source_folder: Prefix | Literal[""] = ""
     source_listing: Digest | Literal[""] = ""
+    source_passed_over: Annotated[tuple[PassedOver, ...], Field(strict=False)] = ()
     source_shape: Annotated[tuple[Positive, ...], Field(strict=False)] = ()
     reference_job: JobId | Literal[""] = ""
     reference_prefix: Prefix | Literal[""] = ""
@@ -138,7 +151,7 @@ class Plan:
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
-    version: Literal[4] = VERSION
+    version: Literal[5] = VERSION
     job: JobId
     prefix: Prefix
     create_time_ms: Natural

@@ -448,6 +448,7 @@ class ScoreSpec(_message.Message):
     SOURCE_FOLDER_FIELD_NUMBER: _builtins.int
     REFERENCE_JOB_FIELD_NUMBER: _builtins.int
     SOURCE_LISTING_FIELD_NUMBER: _builtins.int
+    SOURCE_PASSED_OVER_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Resource name of the classifier, or of the autoencoder with its concept neurons."""
     model_digest: _builtins.str
@@ -462,6 +463,10 @@ class ScoreSpec(_message.Message):
     """Resource name of the score job over the images that these are compared with; empty if with none."""
     source_listing: _builtins.str
     """SHA-256 of the list of the folder's files, with sizes and times of change, when the job was accepted."""
+    @_builtins.property
+    def source_passed_over(self) -> _containers.RepeatedCompositeFieldContainer[Global___PassedOver]:
+        """What lay in the folder when the job was accepted and is not scored, by reason; empty if nothing did."""
+
     def __init__(
         self,
         *,
@@ -472,14 +477,47 @@ class ScoreSpec(_message.Message):
         source_folder: _builtins.str = ...,
         reference_job: _builtins.str = ...,
         source_listing: _builtins.str = ...,
+        source_passed_over: _abc.Iterable[Global___PassedOver] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "model_digest", b"model_digest", "reference_job", b"reference_job", "source_folder", b"source_folder", "source_job", b"source_job", "source_listing", b"source_listing", "splits", b"splits"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "model_digest", b"model_digest", "reference_job", b"reference_job", "source_folder", b"source_folder", "source_job", b"source_job", "source_listing", b"source_listing", "source_passed_over", b"source_passed_over", "splits", b"splits"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ScoreSpec: _TypeAlias = ScoreSpec  # noqa: Y015
+
+@_typing.final
+class PassedOver(_message.Message):
+    """Files and folders that a job does not read, for one reason."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """A noun phrase in the plural, such as "symbolic links"."""
+    count: _builtins.int
+    """How many there were, at least 1."""
+    @_builtins.property
+    def first(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Paths of the first three or fewer, below the folder."""
+
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        count: _builtins.int = ...,
+        first: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "first", b"first", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PassedOver: _TypeAlias = PassedOver  # noqa: Y015
 
 @_typing.final
 class JobProgress(_message.Message):

@@ -99,7 +99,8 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
         if request.first_index < 0:
             violations.add("first_index", f"must not be negative, as {request.first_index:,} is")
         elif request.first_index + max(0, request.count) > LAST_INDEX:
-            violations.add("first_index", f"first_index + count must be at most {LAST_INDEX:,}")
+            most = LAST_INDEX - request.count
+            violations.add("first_index", f"must be at most {most:,} for so many images, not {request.first_index:,}")
         encodings.check_known(request.format, violations)
         violations.check()
         return self._registry.ready(name, "generator")

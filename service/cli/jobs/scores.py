@@ -12,7 +12,7 @@ Facts = list[tuple[str, Any]]
 
 def score_facts(job: Job) -> Facts:
     """Name and value of everything that a score job found; nothing of any other."""
-    facts: Facts = []
+    facts: Facts = [("passed over", passed_over(job))]
     if job.images_unreadable:
         facts.append(("unreadable", f"{job.images_unreadable:,} images were left out; images.parquet names them"))
     if job.HasField("classifier_score"):
@@ -25,6 +25,14 @@ def score_facts(job: Job) -> Facts:
     if job.HasField("comparison"):
         facts += _comparison_facts(job.comparison)
     return facts
+
+
+def passed_over(job: Job) -> str:
+    """Write what of the folder is not scored, and why; empty if all of it is."""
+    return "; ".join(
+        f"{each.reason}: {each.count:,} ({', '.join(each.first)}{', ...' if each.count > len(each.first) else ''})"
+        for each in job.score.source_passed_over
+    )
 
 
 def _classifier_facts(job: Job) -> Facts:

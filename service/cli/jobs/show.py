@@ -11,7 +11,7 @@ from mintage.v1.jobs_pb2 import Job, Shard
 
 from service.cli.console import FAILED, console, table
 from service.cli.jobs import progress
-from service.cli.jobs.scores import score_facts
+from service.cli.jobs.scores import passed_over, score_facts
 from service.cli.json_lines import print_json, word_of
 
 MAX_FORMULA = 60  # characters of a formula in a table
@@ -35,6 +35,11 @@ def created(client: Client, job: Job, *, wait: bool, as_json: bool) -> None:
     elif as_json:
         print_json(job)
     elif job.name:
+        if passed_over(job):
+            typer.echo(
+                f"{job.score.source_folder}: {job.progress.images_total:,} images; passed over {passed_over(job)}",
+                err=True,
+            )
         typer.echo(job.name)
     else:
         typer.echo("the job would be accepted; nothing was created")

@@ -17,7 +17,7 @@ from service.cli.console import console, table
 
 if TYPE_CHECKING:
     from training.config import RunConfig
-    from training.data import LabelledImages
+    from training.data import LabelledImages, Split
     from training.scores.error_rate import ErrorRate
 
 WORST = 10  # classes shown
@@ -30,18 +30,24 @@ class ClassifierErrors:
 
     run: Path
     config: RunConfig
-    reference: str
+    images: LabelledImages
+    split: Split
     errors: ErrorRate
 
+    @property
+    def reference(self) -> str:
+        """The name of the images: data and split."""
+        return f"{self.images.name} {self.split}"
 
-def count_errors(run: Path, config: RunConfig, images: LabelledImages, *, reference: str) -> ClassifierErrors:
+
+def count_errors(run: Path, config: RunConfig, images: LabelledImages, *, split: Split) -> ClassifierErrors:
     """Classify labelled images with a run's classifier, and count its errors.
 
     Args:
         run: the run folder.
         config: of the run.
         images: of the run's shape.
-        reference: name of the images, data and split.
+        split: of the images.
 
     Raises:
         RecipeError: if the run has no classifier.
@@ -56,6 +62,7 @@ def count_errors(run: Path, config: RunConfig, images: LabelledImages, *, refere
     from training.scores.error_rate import error_rate
 
     network = family_of(config).classifier()
+    reference = f"{images.name} {split}"
     _check_classes(config, images, reference)
     try:
         network.load_state_dict(served_weights(load_run(run), "classifier"))
@@ -67,13 +74,16 @@ def count_errors(run: Path, config: RunConfig, images: LabelledImages, *, refere
     return ClassifierErrors(
         run,
         config,
-        reference,
+        images,
+        split,
         error_rate(found, images.labels, classes=len(config.classes), seed=seed, conditions=conditions),
     )
 
 
 def values(judged: ClassifierErrors) -> dict[str, Any]:
     """Return what `--json` prints."""
+    from training.data.account import account
+
     errors, names = judged.errors, judged.config.classes
     by_class = zip(names, errors.images_by_class, errors.errors_by_class, errors.rates_by_class, strict=True)
     return {
@@ -81,6 +91,7 @@ def values(judged: ClassifierErrors) -> dict[str, Any]:
         "recipe": judged.config.recipe,
         "training": {"data": judged.config.data_name, "labels": _labels(judged.config), "seed": errors.seed},
         "reference": {"name": judged.reference, "images": errors.images},
+        "data": {split: account(judged.images) if split == judged.split else None for split in ("train", "test")},
         "errors": errors.errors,
         "rate": errors.rate,
         "interval_95": list(errors.interval),

@@ -54,7 +54,7 @@ def classifier_errors(arguments: ScoreArguments, progress: Progress) -> judging.
             f"{arguments.samples} knows images of {list(shape)} (H, W, C), not of {list(images.shape)}; leave out "
             "--size and --channels"
         )
-    return judging.count_errors(arguments.samples, config, images, reference=f"{arguments.reference} {split}")
+    return judging.count_errors(arguments.samples, config, images, split=split)
 
 
 def scores_of(arguments: ScoreArguments, extractor: Extractor | None, progress: Progress) -> Result:

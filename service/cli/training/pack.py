@@ -52,7 +52,12 @@ def pack(
     ] = KindChoice.all,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder to write to. Default: the server's archive folder."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder of this machine to write to. Default: the archive folder of the settings, from which a stack "
+            "here with the same settings loads. Only --load brings archives to the running server, wherever it is.",
+        ),
     ] = None,
     name: Annotated[
         str | None,
@@ -82,7 +87,8 @@ def pack(
 ) -> None:
     """Pack a run into archives. Equal runs give equal bytes, so an archive's sha256 is the model's identity.
 
-    `mintage pack runs/ssgan-digits --name digits` writes digits-generator.mar and digits-classifier.mar.
+    `mintage pack runs/ssgan-digits --name digits` writes digits-generator.mar and digits-classifier.mar on this
+    machine; with --load they are sent to the running server too, and loaded.
 
     Example: mintage pack runs/ssgan-digits --name digits
     mintage pack runs/ssgan-digits --name digits --load

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import math
 from collections.abc import Iterator, Sequence
@@ -99,6 +100,7 @@ def _source(output: Output, plan: Plan, markers: Sequence[Marker]) -> dict[str, 
     return {
         "source_folder": scoring.source_folder,
         "source_listing": scoring.source_listing,
+        "source_passed_over": [dataclasses.asdict(each) for each in scoring.source_passed_over],
         "source_digest": root_digest(each.source_digest for each in read if each),
         "resize": _resized(plan, resized) if resized else "none",
     }

@@ -10,8 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from service.jobs.plan import PassedOver
 from service.jobs.storage.output import OutputError
 from service.jobs.storage.tree import Tree
+
+SHOWN = 3  # names that are kept per reason
+HIDDEN = "hidden files and folders"
+LINKS = "symbolic links"
+SPECIAL = "pipes, sockets and devices"
+OTHERS = "files of other kinds, by their endings"
 
 
 class SourceError(OutputError):
@@ -29,6 +36,28 @@ class InputFile:
     changed_ns: int
 
 
+class Unread:
+    """What of a folder is not read: counts by reason, in the order in which the reasons came up."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+        self._first: dict[str, list[str]] = {}
+
+    def add(self, reason: str, name: str) -> None:
+        """Note something by its name; the names of the first are kept, printable."""
+        self._counts[reason] = self._counts.get(reason, 0) + 1
+        first = self._first.setdefault(reason, [])
+        if len(first) < SHOWN:
+            first.append(name if name.isprintable() else ascii(name)[1:-1])
+
+    def passed_over(self) -> tuple[PassedOver, ...]:
+        """Return what was noted."""
+        return tuple(
+            PassedOver(reason=reason, count=count, first=tuple(self._first[reason]))
+            for reason, count in self._counts.items()
+        )
+
+
 class InputFolder:
     """The folder `{root}/{folder}`, where `folder` has been validated: no empty, '.' or '..' segment."""
 
@@ -36,13 +65,16 @@ class InputFolder:
         self.folder = folder
         self._tree = Tree(root, "the input folder", SourceError)
 
-    def files(self, wanted: Callable[[str], bool], *, on_file: Callable[[], None] = lambda: None) -> list[InputFile]:
+    def files(
+        self, wanted: Callable[[str], bool], unread: Unread, *, on_file: Callable[[], None] = lambda: None
+    ) -> list[InputFile]:
         """List the plain files whose names are wanted, also in subfolders, in order of their paths.
 
-        Names that begin with a dot, and symbolic links, are skipped.
+        Names that begin with a dot, symbolic links, and what is no plain file are passed over.
 
         Args:
             wanted: whether a file of this name is listed.
+            unread: is told of everything that is passed over.
             on_file: called for each file; may raise to stop.
 
         Raises:
@@ -52,16 +84,29 @@ class InputFolder:
         found = []
         with self._tree.folder(*self.folder.split("/")) as top:
             for above, folders, files, descriptor in os.fwalk(".", dir_fd=top, follow_symlinks=False):
-                folders[:] = [name for name in folders if not name.startswith(".")]
                 prefix = above.removeprefix(".").removeprefix("/")
-                for name in files:
+                prefix = f"{prefix}/" if prefix else ""
+                folders.sort()
+                for name in [name for name in folders if name.startswith(".")]:
+                    folders.remove(name)
+                    unread.add(HIDDEN, f"{prefix}{name}/")
+                for name in folders:
+                    if stat.S_ISLNK(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode):
+                        unread.add(LINKS, f"{prefix}{name}")
+                for name in sorted(files):
                     on_file()
-                    if name.startswith(".") or not wanted(name):
+                    if name.startswith("."):
+                        unread.add(HIDDEN, prefix + name)
                         continue
                     status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-                    if stat.S_ISREG(status.st_mode):
-                        path = f"{prefix}/{name}" if prefix else name
-                        found.append(InputFile(path, status.st_size, status.st_mtime_ns))
+                    if stat.S_ISLNK(status.st_mode):
+                        unread.add(LINKS, prefix + name)
+                    elif not stat.S_ISREG(status.st_mode):
+                        unread.add(SPECIAL, prefix + name)
+                    elif not wanted(name):
+                        unread.add(OTHERS, prefix + name)
+                    else:
+                        found.append(InputFile(prefix + name, status.st_size, status.st_mtime_ns))
         return sorted(found)
 
     @contextlib.contextmanager

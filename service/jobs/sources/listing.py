@@ -18,9 +18,9 @@ from typing import Any, BinaryIO, ClassVar, Literal
 from pydantic import ConfigDict, TypeAdapter
 
 from service.images.decode import FORMATS_SHOWN
-from service.jobs.plan import Natural, Plan, Positive, canonical_json
+from service.jobs.plan import Natural, PassedOver, Plan, Positive, canonical_json
 from service.jobs.sources.footers import Footers
-from service.jobs.sources.inputs import InputFile, InputFolder, SourceError
+from service.jobs.sources.inputs import InputFile, InputFolder, SourceError, Unread
 from service.jobs.sources.tars import IMAGE_SUFFIXES, mark_images
 from service.jobs.storage.output import Output, file_digest
 
@@ -30,6 +30,7 @@ _SUFFIXES: dict[LayoutName, tuple[str, ...]] = {
     "tars": (".tar",),
     "parquet": (".parquet",),
 }
+EMPTY = "tars and Parquet files without an image"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +53,11 @@ class ListedFile:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A whole listing as the bytes of its file, and how many images it names."""
+    """A whole listing as the bytes of its file, how many images it names, and what else lay in the folder."""
 
     data: bytes
     images: int
+    passed_over: tuple[PassedOver, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -97,7 +99,8 @@ def list_folder(folder: InputFolder, *, on_file: Callable[[], None] = lambda: No
         SourceError: if it holds no image, files of several kinds, or one that cannot be read.
     """
     suffixes = tuple(suffix for each in _SUFFIXES.values() for suffix in each)
-    files = folder.files(lambda name: name.lower().endswith(suffixes), on_file=on_file)
+    unread = Unread()
+    files = folder.files(lambda name: name.lower().endswith(suffixes), unread, on_file=on_file)
     layout = _layout(files, folder.folder)
     lines, images = [canonical_json({"layout": layout})], 0
     with Footers() as footers:
@@ -108,9 +111,11 @@ def list_folder(folder: InputFolder, *, on_file: Callable[[], None] = lambda: No
             if entry["images"]:
                 lines.append(canonical_json(entry))
                 images += entry["images"]
+            else:
+                unread.add(EMPTY, file.name)
     if not images:
         raise SourceError(f"{folder.folder} holds no image")
-    return Listing(b"".join(lines), images)
+    return Listing(b"".join(lines), images, unread.passed_over())
 
 
 def read_parts(output: Output, plan: Plan, span: range) -> tuple[LayoutName, list[Part]]:

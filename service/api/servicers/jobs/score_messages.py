@@ -36,6 +36,10 @@ def score_spec(plan: Plan) -> jobs_pb2.ScoreSpec:
         splits=scoring.splits,
         source_folder=scoring.source_folder,
         source_listing=scoring.source_listing,
+        source_passed_over=[
+            jobs_pb2.PassedOver(reason=each.reason, count=each.count, first=each.first)
+            for each in scoring.source_passed_over
+        ],
         reference_job=_job(scoring.reference_job),
     )
 

@@ -57,6 +57,7 @@ def facts(plan: Plan, result: Result, root: str, origin: Origin) -> str:
         ("Images", f"{result['images']:,}"),
         ("Left out, unreadable", f"{result['unreadable']:,}: {unreadable}" if "unreadable" in result else ""),
         ("Source", origin.name),
+        ("Passed over", _passed_over(plan)),
         ("Made by", origin.maker),
         ("Archive that made them", made.model_digest if made else ""),
         ("Root digest of the source", result.get("source_root_digest", "")),
@@ -72,6 +73,15 @@ def facts(plan: Plan, result: Result, root: str, origin: Origin) -> str:
         ("Digest of the plan", plan.digest),
     ]
     return table([(escape(name), escape(value)) for name, value in rows if value])
+
+
+def _passed_over(plan: Plan) -> str:
+    """Write what lay in the folder and was not scored."""
+    assert plan.scoring is not None  # noqa: S101 - only score jobs have a report
+    return "; ".join(
+        f"{each.count:,} {each.reason} ({', '.join(each.first)}{', ...' if each.count > len(each.first) else ''})"
+        for each in plan.scoring.source_passed_over
+    )
 
 
 def _classifier_rows(result: Result, reference: Result) -> Iterator[Row]:

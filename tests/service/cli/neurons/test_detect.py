@@ -56,7 +56,9 @@ def test_photographs_are_resized_and_every_concept_is_told(at: World, photograph
 
 def test_without_resizing_images_must_have_the_models_size(at: World, photographs: list[Path]) -> None:
     result = detect(at, *photographs, "--no-resize", status=2)
-    assert "is 80 x 50 pixels, not 6 x 8" in result.stderr
+    light, dark = photographs
+    assert f"mintage: {light} is 80 x 50 pixels, not 6 x 8" in result.stderr
+    assert f"; {dark} is 80 x 50 pixels" in result.stderr and "encoded" not in result.stderr
 
 
 def test_what_is_wrong_is_one_line(at: World, photographs: list[Path], tmp_path: Path) -> None:

@@ -64,6 +64,8 @@ def test_errors_are_those_of_the_averaged_classifier_on_the_test_images(run: Pat
     assert values["interval_95"][0] < values["rate"] < values["interval_95"][1]
     assert values["reference"] == {"name": "digits test", "images": 2000}
     assert values["training"] == {"data": "digits", "labels": 10, "seed": 1}
+    assert values["data"]["train"] is None
+    assert (values["data"]["test"]["images"], values["data"]["test"]["passed_over"]) == (2000, [])
     assert [each["name"] for each in values["classes"]] == list(CLASSES)
     assert sum(each["errors"] for each in values["classes"]) == values["errors"]
     assert sum(each["count"] for each in values["mistakes"]) == values["errors"]
@@ -96,6 +98,7 @@ def test_other_images_and_the_training_split_can_be_judged(run: Path) -> None:
     values = judged(run, "digits", "--split", "train", "--limit", 50)
 
     assert values["reference"] == {"name": "digits train", "images": 50}
+    assert [each["count"] for each in values["data"]["train"]["passed_over"]] == [9950]
 
 
 def test_images_are_given_the_size_of_the_run(run: Path, tmp_path: Path) -> None:

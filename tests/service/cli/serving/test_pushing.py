@@ -70,7 +70,7 @@ def test_another_archive_of_that_name_is_kept_unless_told(mintage: Any, at: Worl
     ("content", "options", "status", "expected"),
     [
         (b"nothing", (), 1, "x.mar cannot be served"),
-        (b"nothing", ("--name", "../x.mar"), 2, "announcement.name: must be the name of a .mar file"),
+        (b"nothing", ("--name", "../x.mar"), 2, "--name must be the name of a .mar file"),
         (b"nothing", ("--name", f"{'a' * 64}.mar"), 2, "must not be a digest"),
         (bytes(2**20 + 1), (), 1, "this server takes 1,048,576 bytes at most"),
         (None, (), 2, "No such file"),

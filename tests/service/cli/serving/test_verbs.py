@@ -118,14 +118,14 @@ def test_an_image_of_another_size_is_named_and_can_be_brought_to_the_models(mint
     ("arguments", "status", "expected"),
     [
         (("sample", "nobody"), 2, "no model models/nobody is loaded"),
-        (("sample", "digits", "-n", "0"), 2, "count: must be from 1 to 100,000, not 0"),
+        (("sample", "digits", "-n", "0"), 2, "--count must be from 1 to 100,000, not 0"),
         (("sample", "digits", "-n", "1025"), 2, "at most 1,024 images; name a folder for more"),
         (("sample", "judge"), 1, "models/judge is of kind classifier, not generator"),
         (("sample", "digits", "-o", "x.gif"), 2, "must end in .png"),
         (("classify", "judge", "no/such.png"), 2, "no/such.png: No such file or directory"),
         (("classify", "judge", __file__), 2, "test_verbs.py is no image that can be read"),
         (("models", "load", "x", "no.mar"), 2, "the archive folder has no no.mar"),
-        (("models", "unload", "\x1b[31m"), 2, "name: must be models/{model}"),
+        (("models", "unload", "\x1b[31m"), 2, "MODEL must be models/{model}"),
         (("health", "--service", "nothing"), 2, "no such service or model"),
     ],
 )

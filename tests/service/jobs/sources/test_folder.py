@@ -140,7 +140,25 @@ def test_links_dotfiles_and_other_files_are_passed_over(tmp_path: Path) -> None:
     (folder / ".x.png").write_bytes(b"x")
     (folder / "readme.txt").write_text("x")
     os.mkfifo(folder / "pipe.png")
-    assert list_folder(InputFolder(tmp_path / "inputs", "set")).images == 4
+    listing = list_folder(InputFolder(tmp_path / "inputs", "set"))
+    assert listing.images == 4
+    assert {(each.reason, each.count, each.first) for each in listing.passed_over} == {
+        ("symbolic links", 2, ("linked", "link.png")),
+        ("hidden files and folders", 2, (".hidden/", ".x.png")),
+        ("files of other kinds, by their endings", 1, ("readme.txt",)),
+        ("pipes, sockets and devices", 1, ("pipe.png",)),
+    }
+
+
+def test_a_tar_without_images_is_passed_over(tmp_path: Path) -> None:
+    tar_of(tmp_path / "set/a.tar", range(4))
+    with tarfile.open(tmp_path / "set/empty.tar", "w"):
+        pass
+    listing = list_folder(InputFolder(tmp_path, "set"))
+    assert listing.images == 4
+    assert [(each.reason, each.first) for each in listing.passed_over] == [
+        ("tars and Parquet files without an image", ("empty.tar",))
+    ]
 
 
 @pytest.mark.parametrize("folder", ["linked", "linked/0", "set/linked"])

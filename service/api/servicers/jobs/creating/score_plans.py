@@ -113,6 +113,7 @@ def folder_draft(
             source_root_digest="",
             source_folder=request.source_folder,
             source_listing=listing.digest,
+            source_passed_over=listing.passed_over,
             splits=_splits(request, listing.images),
             **_questions(record),
             **_reference(reference),

@@ -80,6 +80,17 @@ def test_a_folder_is_listed_when_its_job_is_accepted(with_api: Use) -> None:
         assert job.score.source_listing == digest
         listing = (Path(job.output_uri) / f"source-{digest[:16]}.jsonl").read_bytes()
         assert hashlib.sha256(listing).hexdigest() == digest and listing.count(b"\n") == 8
+        assert not job.score.source_passed_over
+        (inputs / "photos/cats/notes.txt").write_text("x")
+        beside = await api.score("", source_folder="photos/cats", shard_size=3)
+        [told] = beside.score.source_passed_over
+        assert (told.reason, told.count, list(told.first)) == (
+            "files of other kinds, by their endings",
+            1,
+            ["notes.txt"],
+        )
+        assert beside.score.source_listing == digest
+        assert (await api.ledger.job(beside.name[5:])).plan.to_json().count(b"notes.txt") == 1
         (inputs / "photos/cats/9.png").write_bytes(b"x")
         again = await api.score("", source_folder="photos/cats", shard_size=3, splits=7, request_id="one")
         assert again.name == job.name and again.progress.images_total == 7
