@@ -82,7 +82,7 @@ def measure(folder: Path, options: argparse.Namespace, report: Report) -> None:
                 client.load_model(name, f"{name}.mar", workers=cores if name == "generator" else 1)
             finished(client, client.create_sample_job("generator", 4000, shard_size=500))  # warm
             if "speed" in options.only:
-                report.speed = [speed(client, packed.path, folder, options.images) for _ in range(options.turns)]
+                report.speed = [speed(stack, client, packed.path, folder, options.images) for _ in range(options.turns)]
             if "overhead" in options.only:
                 report.overhead_s = [overhead(client) for _ in range(20)]
             if "fairness" in options.only:
@@ -107,18 +107,21 @@ def seconds_of(job: jobs_pb2.Job) -> float:
     return (job.end_time.ToNanoseconds() - job.create_time.ToNanoseconds()) / 1e9
 
 
-def speed(client: Client, archive: Path, folder: Path, images: int) -> Speed:
+def speed(stack: Stack, client: Client, archive: Path, folder: Path, images: int) -> Speed:
     """Make the same files by the loop, then by a job."""
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
-    loop = in_process(archive, digest, folder / "loop", images)
+    loop, loop_cpu = in_process(archive, digest, folder / "loop", images)
+    before = processor_seconds(stack)
     job = finished(client, client.create_sample_job("generator", images, seed=1))
+    used = {role: (seconds - before.get(role, 0.0)) for role, seconds in processor_seconds(stack).items()}
     made = {shard.index: shard.digest for shard in client.shards(job.name)}
     for tar in (folder / "loop").glob("*/*.tar"):
         if hashlib.sha256(tar.read_bytes()).hexdigest() != made[int(tar.stem)]:
             raise RuntimeError(f"the loop and the job made different shards {tar.stem}")
     shutil.rmtree(folder / "loop")
     client.delete(job.name)
-    return Speed(images, images / loop, images / seconds_of(job))
+    cpu = {role: seconds / images * 1e6 for role, seconds in used.items()}
+    return Speed(images, images / loop, images / seconds_of(job), loop_cpu / images * 1e6, cpu)
 
 
 def overhead(client: Client) -> float:
@@ -181,6 +184,26 @@ def scale(stack: Stack, client: Client, images: int) -> Scale:
     return Scale(images, seconds, seconds / images * 1e6, max(broker), memory)
 
 
+def processes(stack: Stack) -> Iterator[tuple[str, psutil.Process]]:
+    """Yield every process of a stack with its role."""
+    for name, process in stack.supervisor.processes.items():
+        role = name.partition("-")[0]
+        with contextlib.suppress(psutil.Error):
+            found = psutil.Process(process.pid)
+            yield role, found
+            yield from ((f"{role}'s children", child) for child in found.children(recursive=True))
+
+
+def processor_seconds(stack: Stack) -> dict[str, float]:
+    """What the processes of each role have used so far, of users' and the system's time."""
+    used: dict[str, float] = {}
+    for role, process in processes(stack):
+        with contextlib.suppress(psutil.Error):
+            times = process.cpu_times()
+            used[role] = used.get(role, 0.0) + times.user + times.system
+    return used
+
+
 @contextlib.contextmanager
 def sampled(stack: Stack) -> Iterator[tuple[dict[str, float], list[float]]]:
     """Sample resident memory by role, and what Valkey uses, once a second."""
@@ -192,13 +215,9 @@ def sampled(stack: Stack) -> Iterator[tuple[dict[str, float], list[float]]]:
         with contextlib.closing(redis.Redis.from_url(stack.settings.redis_url.get_secret_value())) as valkey:
             while True:
                 broker.append(int(valkey.info("memory")["used_memory"]) / 2**20)
-                for name, process in stack.supervisor.processes.items():
-                    role = name.partition("-")[0]
+                for part, process in processes(stack):
                     with contextlib.suppress(psutil.Error):
-                        found = psutil.Process(process.pid)
-                        for child in (found, *found.children(recursive=True)):
-                            part = role if child is found else f"{role}'s children"
-                            memory[part] = max(memory.get(part, 0.0), child.memory_info().rss / 2**20)
+                        memory[part] = max(memory.get(part, 0.0), process.memory_info().rss / 2**20)
                 if stop.wait(SAMPLE_S):
                     return
 

@@ -16,15 +16,19 @@ from service.jobs.plan import Plan, Sampling, default_shard_size
 READY_S, LONGEST_S = 60.0, 600.0
 
 
-def in_process(archive: Path, digest: str, folder: Path, images: int) -> float:
-    """Seconds that as many processes as cores need for the images, each a share of the shards, without their starts."""
+def in_process(archive: Path, digest: str, folder: Path, images: int) -> tuple[float, float]:
+    """Make the images in as many processes as cores, each a share of the shards.
+
+    Returns: the seconds that it took without the starts of the processes, and their processor seconds.
+    """
     processes = os.cpu_count() or 1
     context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(processes + 1)
+    barrier, used = context.Barrier(processes + 1), context.SimpleQueue()
     size = default_shard_size(images)
     shares = [range(k * size, images, processes * size) for k in range(processes)]
-    arguments = [(archive, digest, folder / str(k), share, barrier) for k, share in enumerate(shares)]
-    workers = [context.Process(target=loop, args=each) for each in arguments]
+    arguments = [(archive, digest, folder / str(k), share) for k, share in enumerate(shares)]
+    shared = {"barrier": barrier, "used": used}
+    workers = [context.Process(target=loop, args=each, kwargs=shared) for each in arguments]
     for worker in workers:
         worker.start()
     barrier.wait(READY_S)
@@ -35,11 +39,14 @@ def in_process(archive: Path, digest: str, folder: Path, images: int) -> float:
         worker.join()
     if any(worker.exitcode for worker in workers):
         raise RuntimeError("a process of the loop failed")
-    return taken
+    return taken, sum(used.get() for _ in workers)
 
 
-def loop(archive: Path, digest: str, folder: Path, starts: range, barrier: Any) -> None:
-    """Make shards in this process with one thread: the same network, micro-batch, PNG encoder and tar."""
+def loop(archive: Path, digest: str, folder: Path, starts: range, *, barrier: Any, used: Any) -> None:
+    """Make shards in this process with one thread: the same network, micro-batch, PNG encoder and tar.
+
+    Processor seconds go to `used`.
+    """
     os.environ["MINTAGE_WORKER_THREADS"] = "1"
     import torch  # noqa: PLC0415 - the other parts do without
 
@@ -75,10 +82,11 @@ def loop(archive: Path, digest: str, folder: Path, starts: range, barrier: Any) 
         count=starts.stop,
         shard_size=size,
         format="webdataset-png",
-        sampling=Sampling(seed=1, encoder=png.ENCODER, max_images_per_second=0.0),
+        sampling=Sampling(seed=1, encoder=png.ENCODER, max_images_per_second=0.0, classes=served.classes),
     )
     direct.generate(served, [Generate(seed=1, first_index=0, count=batch)])
     barrier.wait(READY_S)
+    begin = time.process_time()
     for start in starts:
         stop = min(start + size, starts.stop)
         with (folder / f"{start // size}.tar").open("wb") as file:
@@ -91,6 +99,7 @@ def loop(archive: Path, digest: str, folder: Path, starts: range, barrier: Any) 
             writer.finish()
             file.flush()
             os.fsync(file.fileno())
+    used.put(time.process_time() - begin)
     barrier.wait(LONGEST_S)
 
 

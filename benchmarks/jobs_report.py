@@ -14,11 +14,13 @@ from rich.table import Table
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Images a second of one turn of each way."""
+    """Images a second of one turn of each way, and microseconds of processor time an image, of a job by role."""
 
     images: int
     loop: float
     job: float
+    loop_cpu_us: float
+    job_cpu_us: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +55,14 @@ def print_report(report: Report) -> None:
     console.print(f"{report.hardware}; load average before: {report.load_before:.1f}")
     if report.speed:
         ratios = [turn.job / turn.loop for turn in report.speed]
-        table = Table("images", "loop, images/s", "job, images/s", "job of loop", title="speed")
+        table = Table(
+            "images", "loop, images/s", "job, images/s", "job of loop", "us of CPU, loop", "job", title="speed"
+        )
         for turn, ratio in zip(report.speed, ratios, strict=True):
-            table.add_row(f"{turn.images:,}", f"{turn.loop:,.0f}", f"{turn.job:,.0f}", f"{ratio:.2f}")
-        console.print(table, f"median {statistics.median(ratios):.2f}")
+            rates = f"{turn.loop:,.0f}", f"{turn.job:,.0f}", f"{ratio:.2f}"
+            table.add_row(f"{turn.images:,}", *rates, f"{turn.loop_cpu_us:.1f}", f"{sum(turn.job_cpu_us.values()):.1f}")
+        last = ", ".join(f"{role} {us:.2f}" for role, us in sorted(report.speed[-1].job_cpu_us.items()))
+        console.print(table, f"median {statistics.median(ratios):.2f}", f"us of CPU an image, the last job: {last}")
     if report.scale:
         table = Table("images", "seconds", "us an image", "broker MiB", "most MiB of one process", title="scale")
         for row in report.scale:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import secrets
@@ -20,6 +21,7 @@ MAX_COUNT = 100_000_000  # images; file names have nine digits
 MAX_SHARD_SIZE = 100_000  # images; what the death of a worker may cost
 MAX_SHARDS = 1_000_000  # each is a record in Redis, and a file and a marker on disk
 MIN_CHOSEN, MAX_CHOSEN, MANY_SHARDS = 1024, 8192, 128  # see `default_shard_size`
+PLANS_KEPT = 32  # that this process has read, and their digests: they never change, and are asked for at every step
 MAX_PRIORITY = 10  # 1.25^10 is about nine times the share
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -196,7 +198,7 @@ class Plan:
     @property
     def digest(self) -> str:
         """SHA-256 of the canonical JSON: the plan's identity."""
-        return hashlib.sha256(self.to_json()).hexdigest()
+        return _digest(self)
 
     @property
     def needs(self) -> list[str]:
@@ -219,9 +221,13 @@ class Plan:
 class PlanError(ValueError):
     """Raised when bytes are not a plan that this version understands."""
 
+    reason = "PLAN_UNREADABLE"
+
 
 class NewerError(PlanError):
     """Raised when a plan is of a version that only a newer Mintage knows."""
+
+    reason = "NEWER_VERSION"
 
     def __init__(self, version: int) -> None:
         super().__init__(
@@ -237,6 +243,11 @@ def read_plan(data: bytes | str) -> Plan:
         NewerError: if it was made by a newer Mintage.
         PlanError: if it is damaged, or from a version that this one does not know.
     """
+    return _read_plan(data)
+
+
+@functools.lru_cache(maxsize=PLANS_KEPT)
+def _read_plan(data: bytes | str) -> Plan:
     try:
         plan = _PLAN.validate_json(data)
     except ValidationError as error:
@@ -293,6 +304,11 @@ def new_job_id(now_ms: int | None = None) -> str:
     """Return a fresh id of 16 of 0-9 and a-z: 10 for the milliseconds since 1970, so that ids sort by it, 6 random."""
     number = (time.time_ns() // 1_000_000 if now_ms is None else now_ms) << 30 | secrets.randbits(30)
     return "".join(_ALPHABET[number >> shift & 31] for shift in range(75, -1, -5))
+
+
+@functools.lru_cache(maxsize=PLANS_KEPT)
+def _digest(plan: Plan) -> str:
+    return hashlib.sha256(plan.to_json()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,8 @@ class Faults:
     requests: list[str] = field(default_factory=list)
     refused: int = 0  # while it is down
     before: Callable[[], None] | None = None  # called once, before a request is passed on
+    open: int = 0  # requests that are being answered
+    most_open: int = 0  # of them at one time
 
 
 class S3Server:
@@ -97,6 +99,17 @@ class _Handler(BaseHTTPRequestHandler):
             return
         super().handle_one_request()
 
+    def _counted(self) -> None:
+        """Answer a request while it counts as open."""
+        with _COUNTING:
+            self.faults.open += 1
+            self.faults.most_open = max(self.faults.most_open, self.faults.open)
+        try:
+            self._pass_on()
+        finally:
+            with _COUNTING:
+                self.faults.open -= 1
+
     def _pass_on(self) -> None:
         body = b"".join(self._body())
         faults = self.faults
@@ -141,7 +154,7 @@ class _Handler(BaseHTTPRequestHandler):
                 time.sleep(len(part) / self.faults.bytes_per_s)
             yield part
 
-    do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = _pass_on
+    do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = _counted
 
     def _answer(self, status: int, data: bytes, headers: dict[str, str], length: str | None = None) -> None:
         self.send_response_only(status)
@@ -156,6 +169,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+_COUNTING = threading.Lock()
 _OWN = {"content-length", "transfer-encoding", "connection"}
 
 

@@ -27,13 +27,15 @@ from service.jobs.intents import Intents
 from service.jobs.ledger import heartbeats
 from service.jobs.ledger.connection import connect
 from service.jobs.ledger.ledger import Ledger
+from service.jobs.ledger.turn import Rules, take_turn
+from service.jobs.ledger.views import Dispatch, Lease
 from service.jobs.messages.app import QUEUE_KEY, TASK, celery_app
 from service.jobs.shards.publish import temporary_label
 from service.jobs.storage.store import open_store
 from service.settings import Settings
 
 LEADER_LEASE_S = 5.0  # after which another dispatcher takes over from a dead one
-BUSY_S, IDLE_S = 0.05, 1.0  # between two turns, with and without work; work that arrives ends an idle wait at once
+BUSY_S, IDLE_S = 0.25, 1.0  # between two turns, with and without work; work, and workers that need hints, end a wait
 INTENTS_S = 2.0  # between two attempts to write missed intents: asking more often does not empty a full disk
 LOST_AFTER_S = 3.0  # age of a hint that is in no queue: a worker claims what it takes within moments
 SEND_AGAIN = {"max_retries": 1, "interval_start": 0.1}  # over a new connection
@@ -66,6 +68,15 @@ class Dispatcher:
         self._celery = celery_app(settings)
         self._name = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
         self._incarnation = ""
+        self._rules = Rules(
+            lease_s=LEADER_LEASE_S,
+            max_attempts=settings.max_attempts,
+            pause_s=settings.retry_pause_s,
+            queue_key=QUEUE_KEY,
+            per_slot=settings.messages_per_slot,
+            lost_after_s=LOST_AFTER_S,
+            dead_after_s=heartbeats.DEAD_AFTER_S,
+        )
         self._finisher = Finisher(settings, self._ledger, self._store)
         self._retention = Retention(self._ledger, self._store)
         self._unreadable = Unreadable(self._ledger, self._store)
@@ -86,31 +97,25 @@ class Dispatcher:
             await self._leave()
 
     async def _turn(self) -> None:
-        if not await self._ledger.lead(self._name, lease_s=LEADER_LEASE_S):
+        turn = await take_turn(self._ledger, self._name, self._incarnation, self._rules)
+        if not turn.leads:
             self._incarnation = ""
             await asyncio.sleep(IDLE_S)
-            return
-        await self._rebuild()
-        busy = await self._step()
-        await self._ledger.wait_for_work(BUSY_S if busy else IDLE_S)
+        elif turn.dispatch is None:
+            await self._rebuild()
+        else:
+            self._finisher.begin(turn.ending)
+            await self._send(turn.dispatch)
+            await self._clean_up(turn.ended)
+            await self._retention.poll()
+            self._storage.poll()
+            await index(self._ledger, self._store, await self._unreadable.mended())
+            await self._record_intents()
+            await self._ledger.wait_for_work(BUSY_S if turn.dispatch.busy else IDLE_S)
 
-    async def _step(self) -> bool:
-        """Do all that can be done now; returns whether to poll again soon."""
-        await self._expire()
-        dispatch = await self._ledger.dispatch(
-            QUEUE_KEY,
-            per_slot=self._settings.messages_per_slot,
-            lost_after_s=LOST_AFTER_S,
-            dead_after_s=heartbeats.DEAD_AFTER_S,
-        )
+    async def _send(self, dispatch: Dispatch) -> None:
         if dispatch.hints:
             await asyncio.to_thread(self.send, dispatch.hints)
-        await self._finisher.poll()
-        await self._retention.poll()
-        self._storage.poll()
-        await index(self._ledger, self._store, await self._unreadable.mended())
-        await self._record_intents()
-        return dispatch.busy
 
     async def _record_intents(self) -> None:
         """Write the intents that found no space before."""
@@ -120,17 +125,15 @@ class Dispatcher:
 
     async def _rebuild(self) -> None:
         """Index what is on disk but not in the ledger: on beginning to lead, and after Redis restarted."""
-        if await self._ledger.incarnation() != self._incarnation:
-            jobs = await rebuild(self._ledger, self._store)
-            log.info("the dispatcher leads", name=self._name, jobs_rebuilt=jobs)
-            await self._ledger.rebuilt()
-            await self._ledger.reopen()
-            self._incarnation = await self._ledger.incarnation()
+        jobs = await rebuild(self._ledger, self._store)
+        log.info("the dispatcher leads", name=self._name, jobs_rebuilt=jobs)
+        await self._ledger.rebuilt()
+        await self._ledger.reopen()
+        self._incarnation = await self._ledger.incarnation()
 
-    async def _expire(self) -> None:
-        """Take back expired leases and remove what their attempts left."""
-        settings = self._settings
-        for lease in await self._ledger.expire(max_attempts=settings.max_attempts, pause_s=settings.retry_pause_s):
+    async def _clean_up(self, ended: list[Lease]) -> None:
+        """Remove what the attempts left whose leases were taken back."""
+        for lease in ended:
             log.warning("lease lost", job=lease.job, shard=lease.shard, attempt=lease.attempt)
             prefix = (await self._ledger.job(lease.job)).plan.prefix
             label = temporary_label(lease.shard, lease.attempt)

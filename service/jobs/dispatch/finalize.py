@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Container, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -158,11 +159,13 @@ def _ending(
 
 
 def _describe(output: Output, plan: Plan, markers: list[Marker]) -> dict[str, str]:
-    """Write what shows and says what was made; returns the digests by name."""
-    files = image_layout_of(plan).describe(output, [marker.shard for marker in markers])
-    if plan.channels in CHANNELS:
-        files[CONTACT_SHEET] = replaced(output, CONTACT_SHEET, [contact_sheet(output, plan, markers)])
-    return files
+    """Write what shows and says what was made, each while the disk takes the other; returns the digests by name."""
+    with ThreadPoolExecutor(1) as other:
+        described = other.submit(image_layout_of(plan).describe, output, [marker.shard for marker in markers])
+        files = {}
+        if plan.channels in CHANNELS:
+            files[CONTACT_SHEET] = replaced(output, CONTACT_SHEET, [contact_sheet(output, plan, markers)])
+        return described.result() | files
 
 
 def _scored(output: Output, plan: Plan) -> dict[str, str]:

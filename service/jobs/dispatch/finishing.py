@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import structlog
@@ -54,9 +55,9 @@ class Finisher:
         self._control = Control(ledger)
         self._finishing: dict[str, asyncio.Task[None]] = {}
 
-    async def poll(self) -> None:
-        """Begin to finish every job that can be finished."""
-        for job in await self._ledger.ending():
+    def begin(self, jobs: Iterable[str]) -> None:
+        """Begin to finish jobs that can be finished, unless that was begun."""
+        for job in jobs:
             if job not in self._finishing:
                 self._finishing[job] = task = asyncio.create_task(self._finish_job(job))
                 task.add_done_callback(functools.partial(self._finished, job))
@@ -73,6 +74,8 @@ class Finisher:
     async def _finish_job(self, job: str) -> None:
         try:
             view = await self._ledger.job(job)
+            if view.terminal:  # finished since it was named
+                return
             try:
                 ending = await self._end(view)
             except (MintageError, OSError) as error:

@@ -15,7 +15,18 @@ from redis.asyncio import Redis
 
 from service.jobs.ledger.errors import LeaseEnded, no_job, unreadable
 from service.jobs.ledger.scripts import PREFIX, Scripts, translated
-from service.jobs.ledger.views import Dispatch, JobState, JobView, Lease, ShardView, UnreadableJob, shard_view, view_of
+from service.jobs.ledger.views import (
+    Dispatch,
+    JobState,
+    JobView,
+    Lease,
+    ShardView,
+    UnreadableJob,
+    dispatch_of,
+    leases_of,
+    shard_view,
+    view_of,
+)
 from service.jobs.plan import Plan
 
 REBUILT = PREFIX + "rebuilt"
@@ -63,7 +74,7 @@ class Ledger:
         reply = await self.run("claim", job, shard, owner, worker, _ms(lease_s))
         if "attempt" not in reply:
             return str(reply["why"])
-        return Lease(job, shard, int(reply["attempt"]), str(reply.get("recorded", "")))
+        return Lease(job, shard, int(reply["attempt"]), str(reply.get("recorded", "")), str(reply.get("plan", "")))
 
     async def renew(
         self, lease: Lease, *, lease_s: float, done: int, wanted: int = 0, max_images_per_second: float = 0.0
@@ -107,8 +118,7 @@ class Ledger:
 
     async def expire(self, *, max_attempts: int, pause_s: float, limit: int = 100) -> list[Lease]:
         """Take back expired leases, and return them."""
-        reply = await self.run("expire", limit, max_attempts, _ms(pause_s))
-        return [Lease(each["job"], int(each["shard"]), int(each["attempt"])) for each in reply["ended"]]
+        return leases_of(await self.run("expire", limit, max_attempts, _ms(pause_s)))
 
     async def cancel(self, job: str) -> None:
         """Cancel a job; a finished one stays as it is.
@@ -177,9 +187,8 @@ class Ledger:
             lost_after_s: age after which a hint that is no longer in the queue counts as lost.
             dead_after_s: age after which a worker's last heartbeat no longer counts.
         """
-        reply = await self.run("dispatch", per_slot, _ms(lost_after_s), _ms(dead_after_s), keys=[queue_key])
-        hints = [(str(job), int(shard)) for job, shard in reply["hints"]]
-        return Dispatch(hints, bool(reply["busy"]), int(reply["slots"]))
+        ages = _ms(lost_after_s), _ms(dead_after_s)
+        return dispatch_of(await self.run("dispatch", per_slot, *ages, keys=[queue_key]))
 
     async def ending(self) -> list[str]:
         """Return the jobs that can be finished now."""
@@ -200,9 +209,7 @@ class Ledger:
 
     async def incarnation(self) -> str:
         """Return a value that changes when Redis restarts, perhaps without the last second's writes, or is emptied."""
-        with translated():
-            run_id = (await self._redis.info("server"))["run_id"]
-            return f"{run_id} {await self._redis.get(REBUILT)!r}"
+        return str((await self.run("incarnation"))["incarnation"])
 
     async def is_rebuilt(self) -> bool:
         """Whether every job on disk was indexed since Redis was last emptied."""

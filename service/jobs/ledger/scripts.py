@@ -20,6 +20,7 @@ _SCRIPTS = resources.files("service.jobs.ledger") / "lua"
 _SHARED = f"local VERSION = {VERSION}\n" + "".join(
     (_SCRIPTS / f"{name}.lua").read_text() for name in ("prelude", "turns", "transitions", "accounts")
 )
+_STEPS = {"turn": ("lead", "incarnation", "expire", "dispatch", "ending")}  # scripts that another one calls
 
 
 class Scripts:
@@ -39,8 +40,13 @@ class Scripts:
 
 
 def script(name: str) -> str:
-    """Return the text of one Lua script, preceded by what all of them share."""
-    return _SHARED + (_SCRIPTS / f"{name}.lua").read_text()
+    """Return the text of one Lua script, preceded by what all of them share and by those that it calls."""
+    steps = (f"local function {step}(ARGV)\n{_text(step)}end\n" for step in _STEPS.get(name, ()))
+    return "".join((_SHARED, *steps, _text(name)))
+
+
+def _text(name: str) -> str:
+    return (_SCRIPTS / f"{name}.lua").read_text()
 
 
 @contextlib.contextmanager

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from service.jobs.ledger.eta import MIN_SHARDS, Eta, eta
-from service.jobs.plan import NewerError, Plan, PlanError, check_version, read_plan
+from service.jobs.plan import Plan, PlanError, check_version, read_plan
 
 RATE_WINDOW_S = 10.0  # TAU_MS in lua/prelude.lua
 
@@ -97,13 +98,15 @@ class ShardView:
 class Lease:
     """The right to work on one shard until it is not renewed; `attempt` is the fencing token.
 
-    `recorded` is the digest that the shard must have, if it was done before and is made again.
+    `recorded` is the digest that the shard must have, if it was done before and is made again; `plan` the job's plan as
+    JSON, where the lease was just given.
     """
 
     job: str
     shard: int
     attempt: int
     recorded: str = ""
+    plan: str = field(default="", compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +125,8 @@ def view_of(fields: dict[str, str], now_ms: int) -> JobView | UnreadableJob:
         if fields["state"] != "UNREADABLE":
             return job_view(fields, now_ms)
         error = fields.get("error", "")
-    except NewerError as newer:
-        error = f"NEWER_VERSION: {newer}"
-    except PlanError as damaged:
-        error = f"PLAN_UNREADABLE: {damaged}"
+    except PlanError as unread:
+        error = f"{unread.reason}: {unread}"
     return UnreadableJob(
         job=fields["job"],
         error=error,
@@ -209,3 +210,14 @@ def shard_view(index: int, record: dict[str, Any]) -> ShardView:
         error=str(record.get("e", "")),
         recorded=str(record.get("x", "")),
     )
+
+
+def leases_of(reply: Mapping[str, Any]) -> list[Lease]:
+    """Read the leases that were taken back."""
+    return [Lease(each["job"], int(each["shard"]), int(each["attempt"])) for each in reply["ended"]]
+
+
+def dispatch_of(reply: Mapping[str, Any]) -> Dispatch:
+    """Read what the dispatcher has to send."""
+    hints = [(str(job), int(shard)) for job, shard in reply["hints"]]
+    return Dispatch(hints, bool(reply["busy"]), int(reply["slots"]))

@@ -18,6 +18,8 @@ from service.jobs.storage.output import AnyTemporary, Output, OutputError
 class DeterminismError(Exception):
     """Raised when a shard was made twice with different bytes; the first file stays."""
 
+    reason = "DETERMINISM_VIOLATION"
+
 
 def data_name(plan: Plan, shard: int) -> str:
     """Name of a shard's file or folder below the job's folder."""

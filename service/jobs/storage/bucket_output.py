@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 SMALL_PUT = 1 << 20  # up to this size the short time limit of a call is enough
 READ_BYTES = 8 << 20  # fetched at a time
 PART_BYTES, MAX_PARTS = 8 << 20, 9000  # of a multipart upload; S3 takes at most 10,000 parts
-FILES_AT_ONCE, FILES_PER_CHECK = 64, 1024  # put in parallel; put between two checks that the job still exists
+FILES_AT_ONCE, FILES_PER_CHECK = 64, 1024  # put or read in parallel; put between two checks that the job still exists
 KEYS_AT_ONCE = 1000  # the most that S3 deletes in one request
 REMOVE_TRIES = 10  # a late writer puts a few objects at most after its job was deleted
 CONFLICT_PAUSES_S = (0.1, 0.2, 0.4, 0.8, 1.6)  # three seconds in all for another put of the same object to end
@@ -38,6 +38,8 @@ CONFLICT_PAUSES_S = (0.1, 0.2, 0.4, 0.8, 1.6)  # three seconds in all for anothe
 
 class ObjectOutput:
     """The keys `{base}/{prefix}/...`."""
+
+    files_at_once = FILES_AT_ONCE
 
     def __init__(self, bucket: Bucket, spool: Spool, prefix: str, *, existing: bool = False) -> None:
         self.prefix = prefix

@@ -29,6 +29,8 @@ _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 class LocalOutput:
     """The folder of one job, `{root}/{prefix}`."""
 
+    files_at_once = 1  # a thread costs more than it to read a small one
+
     def __init__(self, root: Path, prefix: str, *, existing: bool = False) -> None:
         self.root = root
         self.prefix = prefix

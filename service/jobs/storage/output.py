@@ -71,6 +71,7 @@ class Output(Protocol):
     """
 
     prefix: str
+    files_at_once: int  # that are best read in parallel, where there are many small ones
 
     def put(self, name: str, data: bytes) -> bool:
         """Write a whole small file unless its name is taken; returns whether this call wrote it."""

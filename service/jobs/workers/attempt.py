@@ -19,7 +19,7 @@ from service.jobs.faults import attempting, crash_point
 from service.jobs.ledger.errors import LeaseEnded
 from service.jobs.ledger.ledger import Ledger
 from service.jobs.ledger.views import Lease
-from service.jobs.plan import PLAN_FILE, Plan
+from service.jobs.plan import PLAN_FILE, Plan, PlanError, read_plan
 from service.jobs.retries import retry_transient
 from service.jobs.shards.formats.choice import check_encoder, layout_of
 from service.jobs.shards.marker import Marker
@@ -77,7 +77,7 @@ class ShardRunner:
         """Run an attempt at a leased shard and tell the ledger how it ended."""
         plan = None
         try:
-            plan = (await self.ledger.job(lease.job)).plan
+            plan = read_plan(lease.plan)
             await Attempt(self, plan, lease).run()
         except LeaseEnded as ended:
             await self.ledger.hand_back(lease)
@@ -252,9 +252,7 @@ def failure_text(error: Exception) -> str:
     """Return the ledger's text about a failed attempt: a code for machines, then words for people."""
     if isinstance(error, MintageError):
         return f"{error.reason}: {error.message}"
-    if isinstance(error, DeterminismError):
-        return f"DETERMINISM_VIOLATION: {error}"
-    if isinstance(error, OutputError):
+    if isinstance(error, PlanError | DeterminismError | OutputError):
         return f"{error.reason}: {error}"
     if isinstance(error, OSError) and error.errno in NO_SPACE:
         return "NO_SPACE: the disk of the output folder, or of the spool folder of an object store, is full"

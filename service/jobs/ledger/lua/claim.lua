@@ -2,10 +2,12 @@
 local job, shard, at = ARGV[1], ARGV[2], now()
 if is_newer(job) then return answer({why = 'newer'}) end
 redis.call('ZREM', P .. 'hints', member(job, shard))
+wake_if_few_hints()
 local state = state_of(job)
 if not state or tonumber(shard) >= num(job, 'shards') then return answer({why = 'unknown'}) end
 local rec = load_shard(job, shard)
-if rec.s == 'L' and rec.o == ARGV[3] then return answer({attempt = rec.a, recorded = rec.x}) end
+local plan = redis.call('HGET', job_key(job), 'plan')
+if rec.s == 'L' and rec.o == ARGV[3] then return answer({attempt = rec.a, recorded = rec.x, plan = plan}) end
 if not goes_on(state) then return answer({why = 'stopped'}) end
 if rec.s ~= 'R' then return answer({why = ({L = 'leased', D = 'done', F = 'failed'})[rec.s]}) end
 local earliest = redis.call('ZSCORE', ready_key(job), shard)
@@ -19,4 +21,4 @@ redis.call('HINCRBY', job_key(job), 'attempts', 1)
 redis.call('HSETNX', job_key(job), 'started', at)
 if state == 'QUEUED' then set_state(job, 'RUNNING') end
 save_shard(job, shard, rec)
-return answer({attempt = rec.a, recorded = rec.x})
+return answer({attempt = rec.a, recorded = rec.x, plan = plan})

@@ -6,6 +6,7 @@ redis.call('ZREMRANGEBYSCORE', P .. 'workers', '-inf', at - tonumber(ARGV[3]))
 for _, name in ipairs(redis.call('ZRANGE', P .. 'workers', 0, -1)) do
   slots = slots + tonumber(name:match('^%d+'))
 end
+redis.call('SET', P .. 'slots', slots)
 
 local function send(job, shard)
   redis.call('ZADD', P .. 'hints', at, member(job, shard))

@@ -10,6 +10,7 @@
 --   leases              zset "job shard" -> end of the lease
 --   hints               zset "job shard" -> when its message was last sent
 --   workers             zset "slots name" -> last heartbeat
+--   slots               how many slots live workers had when hints were last chosen
 --   turns               hash, whose turn it is: 'now', 'client NAME', 'jobs NAME' in turns (turns.lua)
 --   rebuilt             set after the jobs on disk were indexed; gone when Redis was emptied
 --   held                hash job -> what it counts for while unfinished: client c, images n, backend name b, jobs s
@@ -55,6 +56,12 @@ end
 local function wake()
   redis.call('LPUSH', P .. 'wake', '1')
   redis.call('LTRIM', P .. 'wake', 0, 0)
+end
+
+-- Have more hints sent as soon as there is less than one for each slot.
+local function wake_if_few_hints()
+  if redis.call('ZCARD', P .. 'hints') >= tonumber(redis.call('GET', P .. 'slots') or '0') then return end
+  if redis.call('EXISTS', P .. 'clients') == 1 then wake() end
 end
 
 -- Whether a newer Mintage made a job, whose records this one may not understand: it is left alone.

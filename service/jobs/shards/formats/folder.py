@@ -13,7 +13,9 @@ import hashlib
 import io
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -140,14 +142,26 @@ class FolderLayout(ImageLayout):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.name(shard))
         yield FolderReader(self, output, shard)
 
-    def image(self, output: Output, shard: int, index: int) -> bytes:
-        """Return one PNG file.
+    def read_files(self, output: Output, shard: int, names: Iterable[str]) -> Iterator[bytes]:
+        """Yield files of a shard in order, many read at once where a single one takes a round trip.
 
         Raises:
-            FileNotFoundError: if it is not there.
-            OutputError: if it is far too large.
+            FileNotFoundError: if one is not there.
+            OutputError: if one is far too large.
         """
-        return self._read(output, shard, image_name(index))
+        if output.files_at_once == 1:
+            yield from (self._read(output, shard, name) for name in names)
+            return
+        pool, waiting = ThreadPoolExecutor(output.files_at_once), deque[Future[bytes]]()
+        try:
+            for name in names:
+                waiting.append(pool.submit(self._read, output, shard, name))
+                if len(waiting) > output.files_at_once:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def _read(self, output: Output, shard: int, file_name: str) -> bytes:
         name = f"{self.name(shard)}/{file_name}"
@@ -164,9 +178,8 @@ class FolderLayout(ImageLayout):
 
     def _files(self, output: Output, shard: int) -> Iterator[tuple[str, bytes]]:
         """Yield the name and bytes of every file, `SHA256SUMS` last, each compared with what that says of it."""
-        sums = self._read(output, shard, SUMS_FILE)
-        for number, name in enumerate(self._names(shard)[:-1]):
-            data = self._read(output, shard, name)
+        sums, names = self._read(output, shard, SUMS_FILE), self._names(shard)[:-1]
+        for number, (name, data) in enumerate(zip(names, self.read_files(output, shard, names), strict=True)):
             if sums[number * LINE : (number + 1) * LINE] != line(name, data):
                 raise ChangedFileError(f"{self.name(shard)}/{name} was changed: {SUMS_FILE} beside it says otherwise")
             yield name, data
@@ -225,12 +238,13 @@ class FolderReader:
             OutputError: if a file is missing or no such image.
         """
         images = np.empty((len(indices), *self._layout.shape), np.uint8)  # [n, H, W, C]
-        for row, index in enumerate(indices):
-            try:
-                data = self._layout.image(self._output, self._shard, index)
-            except FileNotFoundError:
-                raise OutputError(f"{self._layout.name(self._shard)}/{image_name(index)} is missing") from None
-            images[row] = decoded(data, self._layout.shape)
+        names = [image_name(index) for index in indices]
+        files, row = self._layout.read_files(self._output, self._shard, names), 0
+        try:
+            for row, data in enumerate(files, start=1):  # noqa: B007 - tells which file is missing
+                images[row - 1] = decoded(data, self._layout.shape)
+        except FileNotFoundError:
+            raise OutputError(f"{self._layout.name(self._shard)}/{names[row]} is missing") from None
         return images
 
 

@@ -4,12 +4,17 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from service.jobs.shards.formats.choice import layout_of, open_images
 from service.jobs.storage.local_store import LocalStore
 from service.jobs.storage.output import OutputError, TemporaryFolder
+from service.jobs.storage.store import open_store
 from service.jobs.verification.findings import shard_findings
+from service.settings import Settings
 from tests.support.plans import sample_plan
+from tests.support.s3 import BUCKET, S3Server
 from tests.support.shards import make_shard, output_of, tree
 
 PLAN = sample_plan(format="png-folder")
@@ -122,3 +127,20 @@ def test_a_late_writer_brings_no_removed_folder_back(tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError):
             late.publish(temporary, "data/train/00000-of-00003")
     assert tree(tmp_path) == {}
+
+
+def test_the_images_of_a_shard_in_a_bucket_are_read_many_at_once_and_in_order(s3: S3Server, tmp_path: Path) -> None:
+    plan = sample_plan(format="png-folder", count=200, shard_size=200)
+    output = open_store(Settings.model_validate({"state_dir": tmp_path, **s3.settings("base")})).output(plan.prefix)
+    marker, here = make_shard(output, plan, 0), output_of(tmp_path, plan)
+    make_shard(here, plan, 0)
+    s3.faults.most_open = 0
+    assert layout_of(plan).digest(output, 0) == (marker.digest, marker.bytes)
+    assert s3.faults.most_open > 1
+    s3.faults.most_open = 0
+    with open_images(output, plan, 0) as stored, open_images(here, plan, 0) as made:
+        assert np.array_equal(stored.read(range(200)), made.read(range(200)))
+    assert s3.faults.most_open > 1
+    s3.client.delete_object(Bucket=BUCKET, Key=f"base/{plan.prefix}/data/train/00000-of-00001/000000123.png")
+    with open_images(output, plan, 0) as images, pytest.raises(OutputError, match=r"000000123\.png is missing"):
+        images.read(range(200))
