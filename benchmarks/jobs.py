@@ -50,7 +50,9 @@ Parts = ("speed", "scale", "overhead", "resume", "fairness")
 def main() -> None:
     """Start the stack, measure each part, print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=200_000, help="images of a job of the speed part")
+    parser.add_argument(
+        "--images", type=int, nargs="+", default=[200_000, 20_000], help="images of the jobs of the speed part"
+    )
     parser.add_argument("--turns", type=int, default=3, help="turns of each way in the speed part")
     parser.add_argument("--most", type=int, default=1_000_000, help="images of the largest job of the scale part")
     parser.add_argument("--run", type=Path, default=ROOT / "models" / "digits-generator", help="run folder to serve")
@@ -82,7 +84,8 @@ def measure(folder: Path, options: argparse.Namespace, report: Report) -> None:
                 client.load_model(name, f"{name}.mar", workers=cores if name == "generator" else 1)
             finished(client, client.create_sample_job("generator", 4000, shard_size=500))  # warm
             if "speed" in options.only:
-                report.speed = [speed(stack, client, packed.path, folder, options.images) for _ in range(options.turns)]
+                turns = [images for images in options.images for _ in range(options.turns)]
+                report.speed = [speed(stack, client, packed.path, folder, images) for images in turns]
             if "overhead" in options.only:
                 report.overhead_s = [overhead(client) for _ in range(20)]
             if "fairness" in options.only:

@@ -53,16 +53,8 @@ def print_report(report: Report) -> None:
     """Print a table for each part that was measured."""
     console = Console(width=130)
     console.print(f"{report.hardware}; load average before: {report.load_before:.1f}")
-    if report.speed:
-        ratios = [turn.job / turn.loop for turn in report.speed]
-        table = Table(
-            "images", "loop, images/s", "job, images/s", "job of loop", "us of CPU, loop", "job", title="speed"
-        )
-        for turn, ratio in zip(report.speed, ratios, strict=True):
-            rates = f"{turn.loop:,.0f}", f"{turn.job:,.0f}", f"{ratio:.2f}"
-            table.add_row(f"{turn.images:,}", *rates, f"{turn.loop_cpu_us:.1f}", f"{sum(turn.job_cpu_us.values()):.1f}")
-        last = ", ".join(f"{role} {us:.2f}" for role, us in sorted(report.speed[-1].job_cpu_us.items()))
-        console.print(table, f"median {statistics.median(ratios):.2f}", f"us of CPU an image, the last job: {last}")
+    for images in dict.fromkeys(turn.images for turn in report.speed):
+        _print_speed(console, [turn for turn in report.speed if turn.images == images])
     if report.scale:
         table = Table("images", "seconds", "us an image", "broker MiB", "most MiB of one process", title="scale")
         for row in report.scale:
@@ -78,6 +70,17 @@ def print_report(report: Report) -> None:
         console.print(f"resumed after SIGKILL: {texts} s (lease {report.lease_s:g} s)")
     if report.jain:
         console.print(f"fairness over {report.clients} clients: Jain's index {report.jain:.3f}")
+
+
+def _print_speed(console: Console, turns: list[Speed]) -> None:
+    """Print the turns of jobs of one size, and where the processor time of the last one went."""
+    table = Table("loop, images/s", "job, images/s", "job of loop", "us of CPU an image, loop", "job")
+    ratios = [turn.job / turn.loop for turn in turns]
+    for turn, ratio in zip(turns, ratios, strict=True):
+        rates = f"{turn.loop:,.0f}", f"{turn.job:,.0f}", f"{ratio:.2f}"
+        table.add_row(*rates, f"{turn.loop_cpu_us:.1f}", f"{sum(turn.job_cpu_us.values()):.1f}")
+    last = ", ".join(f"{role} {us:.2f}" for role, us in sorted(turns[-1].job_cpu_us.items()))
+    console.print(f"speed, {turns[0].images:,} images: median {statistics.median(ratios):.2f}", table, last)
 
 
 def plot(report: Report, path: Path) -> None:

@@ -241,7 +241,7 @@ class FolderReader:
         names = [image_name(index) for index in indices]
         files, row = self._layout.read_files(self._output, self._shard, names), 0
         try:
-            for row, data in enumerate(files, start=1):  # noqa: B007 - tells which file is missing
+            for row, data in enumerate(files, start=1):
                 images[row - 1] = decoded(data, self._layout.shape)
         except FileNotFoundError:
             raise OutputError(f"{self._layout.name(self._shard)}/{names[row]} is missing") from None
