@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,7 @@ from service.jobs.ledger.connection import connect
 from service.metrics import Metrics
 from service.models.asking.admission import Admissions
 from service.models.asking.inference import Inference
+from service.models.registry import Registry
 from service.settings import Settings
 from tests.faults.proxy import FaultyProxy
 from tests.support.formula import put_job_models
@@ -83,6 +85,8 @@ class Engine:
         names = {f"MINTAGE_{name.upper()}": value for name, value in values.items()}
         self.environment = environment(MINTAGE_CRASHES=str(self._crashes), **names)
         self.processes: list[subprocess.Popen[bytes]] = []
+        self.latest: dict[str, subprocess.Popen[bytes]] = {}  # by role
+        self._caller: _Caller | None = None
 
     def start(self, role: str, *, module: str = "service", **variables: str) -> subprocess.Popen[bytes]:
         """Start a dispatcher, a worker or an API; `module` may be a test's own way to run it."""
@@ -98,6 +102,7 @@ class Engine:
                 start_new_session=True,
             )
         self.processes.append(process)
+        self.latest[role] = process
         return process
 
     def start_api(self, **variables: str) -> subprocess.Popen[bytes]:
@@ -130,6 +135,10 @@ class Engine:
         """The crashes that were asked for and have not come to pass."""
         return sorted(file.name for file in self._crashes.iterdir())
 
+    def forget_crash(self, asked: str) -> None:
+        """Ask no more for one of `crashes`."""
+        (self._crashes / asked).unlink(missing_ok=True)
+
     def wait_for_workers(self, count: int) -> None:
         """Wait until so many workers have given a heartbeat."""
         with contextlib.closing(self.valkey.client()) as client:
@@ -142,26 +151,18 @@ class Engine:
 
     def stop(self) -> None:
         """Kill whatever is left."""
+        if self._caller is not None:
+            self._caller.close()
         for process in self.processes:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
     def call(self, act: Callable[[JobServicer], Coroutine[Any, Any, T]]) -> T:
-        """Call the servicer."""
-
-        async def run() -> T:
-            client, backend = connect(self.settings), TorchServe.from_settings(self.settings)
-            admissions = Admissions(calls=8, held_bytes=1 << 26)
-            try:
-                with ThreadPoolExecutor(1) as pool:
-                    inference = Inference(backend, self.registry, admissions=admissions, pool=pool, metrics=Metrics())
-                    return await act(JobServicer(self.settings, client, self.registry, inference))
-            finally:
-                await backend.close()
-                await client.aclose()
-
-        return asyncio.run(run())
+        """Call the servicer, which is made at the first call."""
+        if self._caller is None:
+            self._caller = _Caller(self.settings, self.registry)
+        return self._caller.call(act)
 
     def sample(self, count: int = 20, shard_size: int = 5, seed: int = 7, **fields: Any) -> jobs_pb2.Job:
         """Create a sample job."""
@@ -253,6 +254,44 @@ class Engine:
     def log_text(self) -> str:
         """The end of every log."""
         return "\n".join(f"{log.name}:\n{log.read_text()[-3000:]}" for log in sorted(self.logs.iterdir()))
+
+
+class _Caller:
+    """A servicer in an event loop of its own thread, with its connections."""
+
+    def __init__(self, settings: Settings, registry: Registry) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._pool = ThreadPoolExecutor(1)
+
+        async def make() -> JobServicer:
+            self._client, self._backend = connect(settings), TorchServe.from_settings(settings)
+            admissions = Admissions(calls=8, held_bytes=1 << 26)
+            inference = Inference(self._backend, registry, admissions=admissions, pool=self._pool, metrics=Metrics())
+            return JobServicer(settings, self._client, registry, inference)
+
+        self._api = self._run(make())
+
+    def call(self, act: Callable[[JobServicer], Coroutine[Any, Any, T]]) -> T:
+        """Call the servicer; any thread may."""
+        return self._run(act(self._api))
+
+    def close(self) -> None:
+        """Close the connections and end the thread."""
+
+        async def close() -> None:
+            await self._backend.close()
+            await self._client.aclose()
+
+        self._run(close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._pool.shutdown()
+
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
 
 def begin_and_hold(engine: Engine, count: int = 40, shard_size: int = 20) -> jobs_pb2.Job:

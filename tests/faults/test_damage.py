@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from mintage.v1 import jobs_pb2
@@ -14,9 +14,9 @@ from service.errors import FailedPrecondition
 from tests.faults.engine import PATIENCE_S, Engine, State, running_engine, wait_until
 from tests.faults.stored import InBucket, InFolder, Stored
 from tests.support.image_folders import image_files
-from tests.support.model_server import FakeTorchServe
+from tests.support.model_server import running_model_server
 from tests.support.s3 import S3Server
-from tests.support.valkey import Valkey
+from tests.support.valkey import running_valkey
 
 pytestmark = pytest.mark.e2e
 
@@ -25,35 +25,77 @@ SHARDS, SHARD_SIZE = 20, 4
 REQUESTS = 14  # that pass before the model holds: a shard takes one or two
 HARMS = (Stored.remove_both, Stored.remove_data, Stored.cut_data, Stored.remove_marker, Stored.cut_marker)
 _BESIDE = ("manifest.json", ".mintage/contact-sheet.png", "plan.json", "SHA256SUMS", "README.md", "score.json")
-Make = Callable[[], jobs_pb2.Job]
 
 
-@pytest.fixture(params=["folder", "bucket"])
+class Kind:
+    """Jobs of a kind and format, in one engine."""
+
+    def __init__(self, engine: Engine, name: str, source: Kind | None) -> None:
+        self._engine, self._name, self._source = engine, name, source
+
+    def make(self) -> jobs_pb2.Job:
+        """Create one."""
+        if self._source is not None:
+            return self._engine.score(self._source.calm.name)
+        wanted = jobs_pb2.OutputFormat.Value(f"OUTPUT_FORMAT_{self._name}")
+        return self._engine.sample(SHARDS * SHARD_SIZE, SHARD_SIZE, format=wanted)
+
+    @functools.cached_property
+    def calm(self) -> jobs_pb2.Job:
+        """One that has ended and that nobody harms."""
+        return self._engine.wait_for(self.make().name)
+
+
+@pytest.fixture(scope="module", params=["folder", "bucket"])
 def stored(request: pytest.FixtureRequest) -> Stored:
-    """Where jobs write."""
-    return InFolder() if request.param == "folder" else InBucket(request.getfixturevalue("s3"))
+    """Where the jobs of all tests here write: each test harms only its own."""
+    if request.param == "folder":
+        return InFolder()
+    s3: S3Server = request.getfixturevalue("s3_server")
+    s3.clear()
+    return InBucket(s3)
 
 
-@pytest.fixture
-def engine(tmp_path: Path, valkey: Valkey, models: FakeTorchServe, stored: Stored) -> Iterator[Engine]:
-    """An engine that writes there."""
-    place = stored.s3.settings("base") if isinstance(stored, InBucket) else {}
-    with running_engine(tmp_path / "state", valkey, models, **place) as engine:
+@pytest.fixture(scope="module")
+def running(stored: Stored, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """An engine that writes there: its processes take longer to start than most tests."""
+    folder, place = (
+        tmp_path_factory.mktemp("damage"),
+        stored.s3.settings("base") if isinstance(stored, InBucket) else {},
+    )
+    with (
+        running_valkey(folder / "valkey") as valkey,
+        running_model_server() as models,
+        running_engine(folder / "state", valkey, models, **place) as engine,
+    ):
         engine.start_all()
         yield engine
 
 
+@pytest.fixture(scope="module")
+def kinds(running: Engine) -> dict[str, Kind]:
+    """Every kind of job."""
+    images = {name: Kind(running, name, None) for name in KINDS[:-1]}
+    return images | {"SCORES": Kind(running, "SCORES", images["WEBDATASET"])}
+
+
+@pytest.fixture
+def engine(running: Engine) -> Iterator[Engine]:
+    """The engine; whatever a test did, its model answers the next one, and the harm it asked for is forgotten."""
+    yield running
+    running.models.pass_gate.set()
+    running.models.open_for = 0
+    for asked in running.crashes():
+        running.forget_crash(asked)
+
+
 @pytest.fixture(params=KINDS)
-def make(request: pytest.FixtureRequest, engine: Engine) -> Make:
-    """Create a job of a kind and format."""
-    if request.param == "SCORES":
-        source = engine.wait_for(engine.sample(SHARDS * SHARD_SIZE, SHARD_SIZE).name)
-        return lambda: engine.score(source.name)
-    wanted = jobs_pb2.OutputFormat.Value(f"OUTPUT_FORMAT_{request.param}")
-    return lambda: engine.sample(SHARDS * SHARD_SIZE, SHARD_SIZE, format=wanted)
+def kind(request: pytest.FixtureRequest, engine: Engine, kinds: dict[str, Kind]) -> Kind:
+    """A kind of job."""
+    return kinds[request.param]
 
 
-def held_with(engine: Engine, make: Make, shards: int) -> tuple[jobs_pb2.Job, list[int]]:
+def held_with(engine: Engine, make: Callable[[], jobs_pb2.Job], shards: int) -> tuple[jobs_pb2.Job, list[int]]:
     """A job that has finished so many shards, and cannot go on; returns it and their numbers."""
     engine.models.pass_gate.clear()
     engine.models.open_for = REQUESTS
@@ -63,9 +105,9 @@ def held_with(engine: Engine, make: Make, shards: int) -> tuple[jobs_pb2.Job, li
     return job, done[:shards]
 
 
-def test_damage_while_it_runs_is_mended_before_the_manifest(engine: Engine, stored: Stored, make: Make) -> None:
-    calm = engine.wait_for(make().name)
-    job, done = held_with(engine, make, len(HARMS))
+def test_damage_while_it_runs_is_mended_before_the_manifest(engine: Engine, stored: Stored, kind: Kind) -> None:
+    calm = kind.calm
+    job, done = held_with(engine, kind.make, len(HARMS))
     for harm, shard in zip(HARMS, done, strict=True):
         harm(stored, job, shard)
     engine.models.pass_gate.set()
@@ -78,23 +120,24 @@ def test_damage_while_it_runs_is_mended_before_the_manifest(engine: Engine, stor
 
 
 @pytest.mark.parametrize("stored", ["bucket"], indirect=True)
-def test_half_of_a_put_is_put_again(engine: Engine, stored: Stored, make: Make, s3: S3Server) -> None:
-    calm = engine.wait_for(make().name)
+def test_half_of_a_put_is_put_again(engine: Engine, stored: Stored, kind: Kind) -> None:
+    assert isinstance(stored, InBucket)
+    calm, faults = kind.calm, stored.s3.faults
     names = [stored.data_names(calm, 1)[0], ".mintage/000002.json", "plan.json", "manifest.json"]
-    s3.faults.halved = list(names)
-    job = engine.wait_for(make().name)
-    assert s3.faults.halved == []
+    faults.halved = list(names)
+    job = engine.wait_for(kind.make().name)
+    assert faults.halved == []
     assert stored.data(job) == stored.data(calm) and job.root_digest == calm.root_digest
     assert [shard.attempt for shard in engine.shards(job.name)] == [1] * SHARDS
     assert engine.verify(job.name)[-1].verdict.sound
 
 
 def test_folder_removed_while_it_runs_ends_the_job_which_can_be_made_again(
-    engine: Engine, stored: Stored, make: Make
+    engine: Engine, stored: Stored, kind: Kind
 ) -> None:
-    calm = engine.wait_for(make().name)
-    job, _ = held_with(engine, make, 2)
-    other = make()
+    calm = kind.calm
+    job, _ = held_with(engine, kind.make, 2)
+    other = kind.make()
     for each in (job, other):
         stored.remove_all(each)
     engine.models.pass_gate.set()
@@ -126,8 +169,8 @@ def test_folder_removed_of_scores_of_a_folder_lists_it_again(engine: Engine, sto
     assert job.root_digest == calm.root_digest and job.classifier_score == calm.classifier_score
 
 
-def test_repair_makes_exactly_what_is_wrong_again(engine: Engine, stored: Stored, make: Make) -> None:
-    job = engine.wait_for(make().name)
+def test_repair_makes_exactly_what_is_wrong_again(engine: Engine, stored: Stored, kind: Kind) -> None:
+    job = engine.wait_for(kind.make().name)
     before, attempts = stored.files(job), engine.job(job.name).progress.attempts
     assert engine.repair(job.name)[-1].outcome.findings == 0 and stored.files(job) == before
     harms = (Stored.flip_data, *HARMS)
@@ -156,8 +199,8 @@ def test_repair_makes_exactly_what_is_wrong_again(engine: Engine, stored: Stored
     assert engine.repair(job.name)[-1].outcome.findings == 0
 
 
-def test_repair_brings_a_folder_back_that_was_removed(engine: Engine, stored: Stored, make: Make) -> None:
-    job = engine.wait_for(make().name)
+def test_repair_brings_a_folder_back_that_was_removed(engine: Engine, stored: Stored, kind: Kind) -> None:
+    job = engine.wait_for(kind.make().name)
     before = stored.data(job)
     stored.remove_all(job)
     outcome = engine.repair(job.name)[-1].outcome
@@ -166,11 +209,11 @@ def test_repair_brings_a_folder_back_that_was_removed(engine: Engine, stored: St
 
 
 @pytest.mark.parametrize("stored", ["folder"], indirect=True)
-@pytest.mark.parametrize("make", ["WEBDATASET", "PNG"], indirect=True)
+@pytest.mark.parametrize("kind", ["WEBDATASET", "PNG"], indirect=True)
 def test_repair_survives_kills_and_replaces_nothing_before_it_is_proven(
-    engine: Engine, stored: Stored, make: Make
+    engine: Engine, stored: Stored, kind: Kind
 ) -> None:
-    job = engine.wait_for(make().name)
+    job = engine.wait_for(kind.make().name)
     before = stored.data(job)
     for shard in range(4):
         stored.flip_data(job, shard)
@@ -178,7 +221,7 @@ def test_repair_survives_kills_and_replaces_nothing_before_it_is_proven(
     for shard, point in enumerate(("mid_shard", "after_fsync", "after_publish", "before_commit")):
         engine.crash(point, shard=shard, attempt=2)
     engine.crash("before_manifest")
-    dispatcher = engine.processes[0]
+    dispatcher = engine.latest["dispatcher"]
     with ThreadPoolExecutor(1) as caller:
         repairing = caller.submit(engine.repair, job.name)
         wait_until(lambda: dispatcher.poll() is not None, "the crash of the dispatcher")
@@ -191,23 +234,26 @@ def test_repair_survives_kills_and_replaces_nothing_before_it_is_proven(
 
 
 @pytest.mark.parametrize("stored", ["folder"], indirect=True)
-@pytest.mark.parametrize("make", ["WEBDATASET"], indirect=True)
-def test_repair_does_nothing_if_another_model_is_served(engine: Engine, stored: Stored, make: Make) -> None:
-    job = engine.wait_for(make().name)
+@pytest.mark.parametrize("kind", ["WEBDATASET"], indirect=True)
+def test_repair_does_nothing_if_another_model_is_served(engine: Engine, stored: Stored, kind: Kind) -> None:
+    job = engine.wait_for(kind.make().name)
     stored.flip_data(job, 1)
     before = stored.files(job)
     record = engine.registry.find("digits")
     engine.registry.write(dataclasses.replace(record, digest="e" * 64))
-    with pytest.raises(FailedPrecondition) as refused:
-        engine.repair(job.name)
+    try:
+        with pytest.raises(FailedPrecondition) as refused:
+            engine.repair(job.name)
+    finally:
+        engine.registry.write(record)
     assert refused.value.reason == "MODEL_DIGEST_DIFFERS"
     assert stored.files(job) == before and engine.job(job.name).state == State.STATE_SUCCEEDED
 
 
 @pytest.mark.parametrize("stored", ["folder"], indirect=True)
-@pytest.mark.parametrize("make", ["PNG"], indirect=True)
-def test_repair_leaves_a_strange_file_alone(engine: Engine, stored: Stored, make: Make) -> None:
-    job = engine.wait_for(make().name)
+@pytest.mark.parametrize("kind", ["PNG"], indirect=True)
+def test_repair_leaves_a_strange_file_alone(engine: Engine, stored: Stored, kind: Kind) -> None:
+    job = engine.wait_for(kind.make().name)
     name = stored.data_names(job, 1)[0].rpartition("/")[0] + "/notes.txt"
     stored.write(job, name, b"mine")
     *parts, last = engine.repair(job.name)

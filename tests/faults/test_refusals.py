@@ -19,6 +19,12 @@ from tests.support.valkey import Valkey
 
 pytestmark = pytest.mark.e2e
 State = jobs_pb2.Job.State
+FORMATS = (
+    jobs_pb2.OUTPUT_FORMAT_WEBDATASET,
+    jobs_pb2.OUTPUT_FORMAT_PNG,
+    jobs_pb2.OUTPUT_FORMAT_PARQUET,
+    jobs_pb2.OUTPUT_FORMAT_NPZ,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,27 @@ def refusing(tmp_path: Path, valkey: Valkey, models: FakeTorchServe, storage: St
     with running_engine(tmp_path / "state", valkey, models, **storage.settings, **pauses) as engine:
         engine.start("dispatcher")
         yield engine
+
+
+def test_every_format_is_told_of_refused_writes_and_goes_on_once_they_are_taken(
+    tmp_path: Path, valkey: Valkey, models: FakeTorchServe, storage: Storage
+) -> None:
+    with refusing(tmp_path, valkey, models, storage, "3") as engine:
+        worker = engine.start("worker")
+        source = engine.wait_for(engine.sample(40, 20).name)
+        engine.kill(worker)
+        begun = [*(engine.sample(40, 20, format=each) for each in FORMATS), engine.score(source.name)]
+        storage.refuse(True)
+        engine.start("worker")
+        for job in begun:
+            failed = engine.wait_for(job.name, State.STATE_FAILED)
+            assert storage.said in failed.error and "no manifest could be written" in failed.error
+        storage.refuse(False)
+        for job in begun:
+            engine.retry(job.name)
+        for job in begun:
+            engine.wait_for(job.name)
+            assert engine.verify(job.name)[-1].verdict.sound
 
 
 def test_refused_writes_are_told_and_fail_the_job_after_a_while(

@@ -61,6 +61,10 @@ class _Damage:
 
 
 _FILES = ("MISSING", "WRONG_DIGEST")
+_CANCELLED = (
+    "a cancelled job is kept as it is; verify it to learn which of its shards are sound, and create a job of the same "
+    "model and seed to make the same images"
+)
 
 
 class JobRepair:
@@ -144,7 +148,7 @@ class JobRepair:
 def _check_state(view: JobView) -> None:
     if view.state in REPAIRABLE:
         return
-    why = "a cancelled job is kept as it is" if view.state == "CANCELLED" else "before it ends it mends itself"
+    why = _CANCELLED if view.state == "CANCELLED" else "before it ends it mends itself"
     text = f"jobs/{view.plan.job} is {view.state}; only a job that succeeded or failed can be repaired: {why}"
     raise FailedPrecondition(text, reason="WRONG_JOB_STATE", metadata={"state": view.state})
 

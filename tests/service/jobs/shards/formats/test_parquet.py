@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image
+from pyarrow import dataset
 
 from service.jobs.dispatch.finalize import finalize
 from service.jobs.plan import Plan
@@ -51,6 +52,21 @@ def test_row_groups_follow_from_the_size_of_the_images(tmp_path: Path) -> None:
     make_shard(output_of(tmp_path, plan), plan, step=7)
     metadata = pq.read_metadata(tmp_path / plan.prefix / "data/train-00000-of-00001.parquet")
     assert [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)] == [8, 8, 8, 1]
+
+
+def test_the_statistics_of_each_row_group_let_a_filter_pass_over_the_others(tmp_path: Path) -> None:
+    plan = sample_plan(format="parquet", height=512, width=512, channels=3, count=25, shard_size=25)
+    make_shard(output_of(tmp_path, plan), plan)
+    path = tmp_path / plan.prefix / "data/train-00000-of-00001.parquet"
+    metadata = pq.read_metadata(path)
+    column = metadata.schema.to_arrow_schema().get_field_index("index") + 1  # the image's two come first
+    found = [metadata.row_group(group).column(column) for group in range(metadata.num_row_groups)]
+    assert {each.path_in_schema for each in found} == {"index"}
+    assert [(each.statistics.min, each.statistics.max) for each in found] == [(0, 7), (8, 15), (16, 23), (24, 24)]
+    wanted = dataset.dataset(path, format="parquet").get_fragments(filter=dataset.field("index") == 17)
+    [fragment] = [kept for each in wanted for kept in each.split_by_row_group(dataset.field("index") == 17)]
+    assert [group.id for group in fragment.row_groups] == [2]
+    assert pq.read_table(path, columns=["index"], filters=[("index", "=", 17)]).to_pylist() == [{"index": 17}]
 
 
 def test_the_dataset_card_says_what_the_images_are(tmp_path: Path) -> None:
