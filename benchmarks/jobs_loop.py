@@ -103,8 +103,8 @@ def loop(archive: Path, digest: str, folder: Path, starts: range, *, barrier: An
     barrier.wait(LONGEST_S)
 
 
-def tiny_run(folder: Path) -> Path:
-    """Write the run folder of a small perceptron of random weights: latent of 8, two layers of 16, images 8 x 8."""
+def tiny_run(folder: Path, side: int = 8) -> Path:
+    """Write the run folder of a small perceptron of random weights: latent of 8, two layers of 16, square images."""
     import torch  # noqa: PLC0415 - the other parts do without
 
     from training.config import RunConfig  # noqa: PLC0415
@@ -117,8 +117,8 @@ def tiny_run(folder: Path) -> Path:
     recipe = dataclasses.replace(digits, latent_size=8, generator_widths=(16, 16))
     config = RunConfig(
         recipe=recipe.name,
-        height=8,
-        width=8,
+        height=side,
+        width=side,
         channels=1,
         classes=("x",),
         latent_size=recipe.latent_size,

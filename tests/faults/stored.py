@@ -23,6 +23,14 @@ class Stored(ABC):
         """Every file of a job by its name below the job's folder."""
 
     @abstractmethod
+    def names(self, job: jobs_pb2.Job) -> list[str]:
+        """The name of every file of a job below the job's folder."""
+
+    @abstractmethod
+    def read(self, job: jobs_pb2.Job, name: str) -> bytes:
+        """Read a file."""
+
+    @abstractmethod
     def write(self, job: jobs_pb2.Job, name: str, data: bytes) -> None:
         """Overwrite a file."""
 
@@ -43,9 +51,8 @@ class Stored(ABC):
 
     def data_names(self, job: jobs_pb2.Job, shard: int) -> list[str]:
         """The names of a shard's files, the marker left out."""
-        found = self.files(job)
-        name = layout_of(read_plan(found["plan.json"])).name(shard)
-        return sorted(each for each in found if each == name or each.startswith(f"{name}/"))
+        name = layout_of(read_plan(self.read(job, "plan.json"))).name(shard)
+        return sorted(each for each in self.names(job) if each == name or each.startswith(f"{name}/"))
 
     def remove_data(self, job: jobs_pb2.Job, shard: int) -> None:
         """Remove a shard's file, or empty its folder."""
@@ -74,7 +81,7 @@ class Stored(ABC):
         self.remove_marker(job, shard)
 
     def _change(self, job: jobs_pb2.Job, name: str, place: int, flip: int | None) -> None:
-        data = bytearray(self.files(job)[name])
+        data = bytearray(self.read(job, name))
         if flip is None:
             data = data[: max(place, -len(data) + 1)]
         else:
@@ -88,6 +95,14 @@ class InFolder(Stored):
     def files(self, job: jobs_pb2.Job) -> dict[str, bytes]:
         """Every file but temporary ones."""
         return {name: data for name, data in tree(Path(job.output_uri)).items() if not name.startswith(".tmp/")}
+
+    def names(self, job: jobs_pb2.Job) -> list[str]:
+        """The name of every file but temporary ones."""
+        return list(self.files(job))
+
+    def read(self, job: jobs_pb2.Job, name: str) -> bytes:
+        """Read a file."""
+        return (Path(job.output_uri) / name).read_bytes()
 
     def write(self, job: jobs_pb2.Job, name: str, data: bytes) -> None:
         """Overwrite a file."""
@@ -113,6 +128,16 @@ class InBucket(Stored):
         """Every object."""
         prefix = self._key(job, "")
         return {key.removeprefix(prefix): data for key, data in self.s3.objects(prefix).items()}
+
+    def names(self, job: jobs_pb2.Job) -> list[str]:
+        """The name of every object."""
+        prefix = self._key(job, "")
+        return [key.removeprefix(prefix) for key in self.s3.keys(prefix)]
+
+    def read(self, job: jobs_pb2.Job, name: str) -> bytes:
+        """Read an object."""
+        data: bytes = self.s3.client.get_object(Bucket=BUCKET, Key=self._key(job, name))["Body"].read()
+        return data
 
     def write(self, job: jobs_pb2.Job, name: str, data: bytes) -> None:
         """Overwrite an object."""

@@ -21,7 +21,7 @@ from tests.support.valkey import running_valkey
 pytestmark = pytest.mark.e2e
 
 KINDS = ("WEBDATASET", "PNG", "PARQUET", "NPZ", "SCORES")
-SHARDS, SHARD_SIZE = 20, 4
+SHARDS, SHARD_SIZE = 20, 2
 REQUESTS = 14  # that pass before the model holds: a shard takes one or two
 HARMS = (Stored.remove_both, Stored.remove_data, Stored.cut_data, Stored.remove_marker, Stored.cut_marker)
 _BESIDE = ("manifest.json", ".mintage/contact-sheet.png", "plan.json", "SHA256SUMS", "README.md", "score.json")
