@@ -1,14 +1,14 @@
 """grpc.health.v1: an entry says SERVING only if a real call would succeed.
 
     ""                                  all of these: every model that should be loaded is ready
-    mintage.v1.GenerationService        the model server answers and, if there are generators, one is ready
+    mintage.v1.GenerationService        a generator is ready or, if none should be loaded, the model server answers
     mintage.v1.LatentService            the same
     mintage.v1.ClassificationService    the same of classifiers
     mintage.v1.NeuronService            the same of autoencoders
     mintage.v1.ModelService             the model server answers
     mintage.v1.JobService               Redis answers, and jobs can be written, as the dispatcher finds by trying
     google.longrunning.Operations       Redis answers
-    models/{model}                      the model is ready
+    models/{model}                      the model is ready; it may be so while the model server hangs
     stacks/{id}                         this is the API of that stack, which alone knows its id; List does not show it
 
 Each check is answered from what the reconciler knows now; Redis is asked every second.
@@ -89,15 +89,15 @@ class Health:
         everything = server and jobs and not self._reconciler.missing
         found = {
             "": everything and all(map(_is_ready, entries)),
-            GENERATION: server and _one_is_ready(entries, "generator"),
-            LATENTS: server and _one_is_ready(entries, "generator"),
-            CLASSIFICATION: server and _one_is_ready(entries, "classifier"),
-            NEURONS: server and _one_is_ready(entries, "neurons"),
-            EXPLANATION: server and (not entries or any(map(_is_ready, entries))),
+            GENERATION: _one_is_ready(entries, "generator", server),
+            LATENTS: _one_is_ready(entries, "generator", server),
+            CLASSIFICATION: _one_is_ready(entries, "classifier", server),
+            NEURONS: _one_is_ready(entries, "neurons", server),
+            EXPLANATION: any(map(_is_ready, entries)) if entries else server,
             MODELS: server,
             JOBS: jobs,
             OPERATIONS: self._redis_answers,
-            **{f"models/{entry.name}": server and _is_ready(entry) for entry in entries},
+            **{f"models/{entry.name}": _is_ready(entry) for entry in entries},
         }
         return dict.fromkeys(found, False) if self.stopping else found
 
@@ -171,7 +171,7 @@ def _is_ready(entry: Entry) -> bool:
     return entry.condition.state == "ready"
 
 
-def _one_is_ready(entries: list[Entry], kind: Kind) -> bool:
-    """Whether a model of a kind is ready; also true if none should be loaded: then nothing is missing."""
+def _one_is_ready(entries: list[Entry], kind: Kind, server: bool) -> bool:
+    """Whether a model of a kind is ready; if none should be loaded, whether the model server answers."""
     of_kind = [entry for entry in entries if entry.record is not None and entry.record.kind == kind]
-    return not of_kind or any(map(_is_ready, of_kind))
+    return any(map(_is_ready, of_kind)) if of_kind else server

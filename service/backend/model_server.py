@@ -8,6 +8,9 @@ from typing import Protocol
 from service.backend.liveness import WorkerHealth
 from service.backend.protocol.description import ModelDescription
 from service.backend.workers import Priority
+from service.errors import Unavailable
+
+_SILENT = "MODEL_SERVER_UNAVAILABLE"
 
 
 class Predictor(Protocol):
@@ -68,3 +71,13 @@ class ModelServer(Predictor, Protocol):
     async def wait_until_ready(self, backend_name: str, timeout_s: float) -> ModelDescription:
         """Have a model make a real forward pass and say what it is."""
         ...
+
+
+def silence() -> Unavailable:
+    """Return the error of a model server that is not there, or does not answer."""
+    return Unavailable("the model server does not answer", reason=_SILENT)
+
+
+def is_silence(error: BaseException) -> bool:
+    """Whether it is the error of a model server that does not answer."""
+    return isinstance(error, Unavailable) and error.reason == _SILENT

@@ -14,20 +14,21 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import grpc
-from mintage.torchserve import inference_pb2, inference_pb2_grpc, management_pb2, management_pb2_grpc
+from mintage.torchserve import inference_pb2, inference_pb2_grpc, management_pb2
 
 from service.addresses import NO_PROXY
 from service.backend import liveness
 from service.backend.liveness import WorkerHealth
+from service.backend.model_server import is_silence
 from service.backend.protocol import messages
 from service.backend.protocol.description import ModelDescription
 from service.backend.torchserve_answers import BackendStatus, read_names, read_status
 from service.backend.torchserve_errors import management_error, prediction_error
+from service.backend.torchserve_management import MANAGEMENT_TIMEOUT_S, Management
 from service.backend.workers import Priority, Workers
 from service.errors import AlreadyExists, DeadlineExceeded, MintageError, NotFound, Unavailable
 from service.settings import Settings
 
-MANAGEMENT_TIMEOUT_S = 10.0  # for calls that change nothing in a worker, and on top of the time that workers need
 POLL_S = 0.1  # between two looks at a model that starts, which takes seconds
 
 
@@ -62,7 +63,7 @@ class TorchServe:
         ]
         self._channels = [grpc.aio.insecure_channel(address, options) for address in (inference, management)]
         self._inference = inference_pb2_grpc.InferenceAPIsServiceStub(self._channels[0])
-        self._management = management_pb2_grpc.ManagementAPIsServiceStub(self._channels[1])
+        self._management = Management(self._channels[1])
 
     @classmethod
     def from_settings(cls, settings: Settings) -> TorchServe:
@@ -138,14 +139,15 @@ class TorchServe:
             response_timeout=math.ceil(response_timeout_s),
         )
         try:
-            await self._management.RegisterModel(request, timeout=startup_timeout_s + MANAGEMENT_TIMEOUT_S)
+            await self._management.attempt("RegisterModel", request, timeout_s=startup_timeout_s + MANAGEMENT_TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
             raise await self._registration_error(error, archive_file_name, backend_name) from error
         try:
-            await self._description(backend_name, timeout_s=response_timeout_s)
+            await self._management.while_answering(self._description(backend_name, timeout_s=response_timeout_s))
         except MintageError as error:
-            with contextlib.suppress(MintageError):
-                await self.unregister(backend_name)
+            if not is_silence(error):
+                with contextlib.suppress(MintageError):
+                    await self.unregister(backend_name)
             if isinstance(error, DeadlineExceeded):
                 raise Unavailable(f"model {backend_name} loads, but does not answer") from None
             raise
@@ -158,7 +160,7 @@ class TorchServe:
             Unavailable: if TorchServe does not answer in time.
         """
         request = management_pb2.UnregisterModelRequest(model_name=backend_name)
-        await self._manage("UnregisterModel", request, backend_name)
+        await self._management.call("UnregisterModel", request, backend_name)
 
     async def drain(self, backend_name: str) -> None:
         """Wait until nobody has calls at a model any more, or has had them for too long."""
@@ -183,7 +185,7 @@ class TorchServe:
         request = management_pb2.ScaleWorkerRequest(
             model_name=backend_name, min_worker=workers, max_worker=workers, synchronous=True
         )
-        await self._manage("ScaleWorker", request, backend_name, timeout_s=timeout_s)
+        await self._management.call("ScaleWorker", request, backend_name, timeout_s=timeout_s)
 
     async def list_models(self) -> list[str]:
         """Return the names of all loaded models, sorted.
@@ -195,7 +197,9 @@ class TorchServe:
         page = 0
         while True:
             request = management_pb2.ListModelsRequest(limit=100, next_page_token=page)
-            found, page = read_names(await self._manage("ListModels", request, "", timeout_s=MANAGEMENT_TIMEOUT_S))
+            found, page = read_names(
+                await self._management.call("ListModels", request, "", timeout_s=MANAGEMENT_TIMEOUT_S)
+            )
             names += found
             if not page:
                 return sorted(names)
@@ -208,7 +212,7 @@ class TorchServe:
             Unavailable: if TorchServe does not answer in time.
         """
         request = management_pb2.DescribeModelRequest(model_name=backend_name)
-        return read_status(await self._manage("DescribeModel", request, backend_name))
+        return read_status(await self._management.call("DescribeModel", request, backend_name))
 
     async def wait_until_ready(self, backend_name: str, timeout_s: float) -> ModelDescription:
         """Wait until a model's workers are ready and listen, then have each make a real forward pass.
@@ -223,17 +227,21 @@ class TorchServe:
         """
         try:
             async with asyncio.timeout(timeout_s):
-                workers = await self._workers_ready(backend_name)
-                try:
-                    description = await self._description(backend_name, timeout_s=timeout_s)
-                except Unavailable:  # one that was killed just before looks ready until it is asked
-                    workers = await self._workers_ready(backend_name)
-                    description = await self._description(backend_name, timeout_s=timeout_s)
-                while not await self._all_compute(backend_name, workers, timeout_s=timeout_s):
-                    await asyncio.sleep(POLL_S)
-                return description
+                return await self._management.while_answering(self._ready(backend_name, timeout_s=timeout_s))
         except (TimeoutError, DeadlineExceeded):
             raise Unavailable(f"model {backend_name} was not ready within {timeout_s:g} s") from None
+
+    async def _ready(self, backend_name: str, *, timeout_s: float) -> ModelDescription:
+        """Wait for a model's workers, and have each make a forward pass; a single call takes `timeout_s` at most."""
+        workers = await self._workers_ready(backend_name)
+        try:
+            description = await self._description(backend_name, timeout_s=timeout_s)
+        except Unavailable:  # one that was killed just before looks ready until it is asked
+            workers = await self._workers_ready(backend_name)
+            description = await self._description(backend_name, timeout_s=timeout_s)
+        while not await self._all_compute(backend_name, workers, timeout_s=timeout_s):
+            await asyncio.sleep(POLL_S)
+        return description
 
     async def _workers_ready(self, backend_name: str) -> int:
         """Wait until TorchServe calls every worker of a model ready, and return how many there are."""
@@ -266,22 +274,14 @@ class TorchServe:
             raise prediction_error(error, backend_name) from error
         return bytes(answer.prediction)
 
-    async def _manage(
-        self, method: str, request: object, backend_name: str, *, timeout_s: float = MANAGEMENT_TIMEOUT_S
-    ) -> str:
-        """Make one management call and return its message."""
-        try:
-            answer = await getattr(self._management, method)(request, timeout=timeout_s)
-        except grpc.aio.AioRpcError as error:
-            raise management_error(error, backend_name) from error
-        return str(answer.msg)
-
     async def _registration_error(
         self, error: grpc.aio.AioRpcError, archive_file_name: str, backend_name: str
     ) -> MintageError:
         """Tell what went wrong in a registration; a name that is taken answers UNKNOWN without a text."""
         if error.code() is grpc.StatusCode.NOT_FOUND:
-            return NotFound(f"the archive folder has no {archive_file_name}", reason="ARCHIVE_NOT_FOUND")
-        if error.code() is grpc.StatusCode.UNKNOWN and backend_name in await self.list_models():
+            text = f"the model server finds no {archive_file_name}: is MINTAGE_ARCHIVE_DIR its folder and the API's?"
+            return NotFound(text, reason="ARCHIVE_NOT_FOUND")
+        taken = error.code() in (grpc.StatusCode.UNKNOWN, grpc.StatusCode.ABORTED)
+        if taken and backend_name in await self.list_models():
             return AlreadyExists(f"a model {backend_name} is already loaded")
         return management_error(error, backend_name)

@@ -6,9 +6,14 @@ to a handler's exception. Here each becomes the error of `service.errors` that i
 
 from __future__ import annotations
 
+import functools
+import secrets
+from collections.abc import Callable
+
 import grpc
 import structlog
 
+from service.backend.model_server import silence
 from service.errors import (
     DeadlineExceeded,
     FailedPrecondition,
@@ -33,6 +38,41 @@ _SIGNS: tuple[tuple[str, type[Unavailable | ResourceExhausted | Internal], str, 
     ("predict output", Internal, "model {} failed", "MODEL_FAILED"),
 )
 
+# The same of management calls. What is unpacked was read and found whole before, so only the disk can be to blame.
+_exhausted = functools.partial(ResourceExhausted, retry_after_s=10.0)  # room may be made until then
+_REFUSALS: tuple[tuple[tuple[str, ...], Callable[..., MintageError], str, str], ...] = (
+    (
+        ("Failed to start workers", "Error while creating workers"),
+        FailedPrecondition,
+        "no worker of model {} could start; the model server's log says why",
+        "MODEL_START_FAILED",
+    ),
+    (
+        ("Failed to save model", "No space left on device"),
+        _exhausted,
+        "the model server cannot unpack {}: its disk is full, or its folder cannot be written",
+        "NO_SPACE",
+    ),
+    (
+        ("Out of resources", "OutOfMemoryError"),
+        _exhausted,
+        "the model server has no memory left for {}",
+        "OUT_OF_MEMORY",
+    ),
+    (
+        ("Model API disabled", "Token Auth"),
+        FailedPrecondition,
+        "the model server lets nobody load {}: start it by `mintage serve torchserve`",
+        "MODEL_SERVER_FOREIGN",
+    ),
+    (
+        ("while cleaning resources", "Model file already exists"),
+        Unavailable,
+        "the model server has not cleared away {} yet",
+        "MODEL_SERVER_FAILED",
+    ),
+)
+
 log = structlog.get_logger(__name__)
 
 
@@ -45,30 +85,28 @@ def prediction_error(error: grpc.aio.AioRpcError, backend_name: str) -> MintageE
         if sign in text:
             return kind(message.format(backend_name), reason=reason)
     if code is grpc.StatusCode.UNAVAILABLE:
-        return Unavailable("the model server does not answer")
+        return silence()
     return Internal(f"model {backend_name} failed", reason="MODEL_FAILED")
 
 
 def management_error(error: grpc.aio.AioRpcError, backend_name: str) -> MintageError:
-    """Translate what a management call ended with."""
+    """Translate what a management call ended with; what is unknown goes to the log, under an id."""
     code, text = error.code(), _text(error)
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-        return Unavailable("the model server does not answer")
+        return silence()
     if "Model not found" in text or "Model version" in text or code is grpc.StatusCode.NOT_FOUND:
         return NotFound(f"no model {backend_name} is loaded", reason="MODEL_NOT_LOADED")
-    if "Failed to start workers" in text:
-        return FailedPrecondition(
-            f"no worker of model {backend_name} could start; the model server's log says why",
-            reason="MODEL_START_FAILED",
-        )
-    if "Failed to save model" in text:  # what it unpacks was read and found whole before
-        message = f"the model server cannot unpack {backend_name}: its disk is full, or its folder cannot be written"
-        return ResourceExhausted(message, reason="NO_SPACE", retry_after_s=10.0)
-    log.error("the model server failed", backend=backend_name, code=code.name, text=text)
+    for signs, kind, message, reason in _REFUSALS:
+        if any(sign in text for sign in signs):
+            log.warning("the model server refused", backend=backend_name, code=code.name, text=text)
+            return kind(message.format(backend_name), reason=reason)
+    error_id = secrets.token_hex(8)
+    log.error("the model server failed", backend=backend_name, code=code.name, text=text, error_id=error_id)
     if code is grpc.StatusCode.UNKNOWN:  # it caught no exception of its own
-        return Unavailable("the model server failed at this; try again", reason="MODEL_SERVER_FAILED")
-    message = "the model server refused a management call; the log of the API has its words"
-    return Internal(message, reason="MODEL_SERVER_REFUSED")
+        message = f"the model server failed at this, id={error_id}; try again"
+        return Unavailable(message, reason="MODEL_SERVER_FAILED")
+    message = f"the model server refused a management call, id={error_id}; the log of the API has its words"
+    return Internal(message, reason="MODEL_SERVER_REFUSED", metadata={"id": error_id})
 
 
 def _text(error: grpc.aio.AioRpcError) -> str:

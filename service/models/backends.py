@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 
 import structlog
 
-from service.backend.model_server import ModelServer
+from service.backend.model_server import ModelServer, is_silence
 from service.backend.protocol.description import ModelDescription
 from service.errors import AlreadyExists, FailedPrecondition, Internal, MintageError, NotFound, Unavailable
 from service.models.archives import keeping
@@ -64,12 +64,13 @@ class Backends:
         recorded = entry is not None and entry.record is not None and entry.record.backend_name == backend
         recorded = recorded or self._retired.find(backend) is not None
         try:
-            if not recorded:
+            if not recorded and backend in await self._server.list_models():
                 await self.stop(backend)  # left by a crash, with an unknown number of workers
             description = await self._prove(backend, archive, digest, workers, reached)
-        except BaseException:
+        except BaseException as error:
             if not recorded:
-                await self.stop(backend)
+                if not is_silence(error):  # then `sweep` stops what there may be
+                    await self.stop(backend)
                 self.forget(digest)
             raise
         return ModelRecord(

@@ -1,9 +1,10 @@
 """Keeps every recorded model loaded and answering: a control loop in each API process.
 
-Each model is reconciled in its own task, so one that hangs delays no other. The model server starts empty; what it lost
-is registered again. A model is ready while a real inference has succeeded in the last few seconds: a caller's, or else
-the reconciler's own canary. Worker processes that hang are ended at once (`service.backend.liveness`); a model that is
-silent for longer, for whatever reason, is unloaded and loaded again.
+Each model is reconciled in its own task, so one that hangs delays no other. The model server starts empty; what it
+lost is registered again; while it does not answer, its models are asked all the same. A model is ready while a real
+inference has succeeded in the last few seconds: a caller's, or else the reconciler's own canary. Worker processes that
+hang are ended at once (`service.backend.liveness`); a model that is silent for longer, for whatever reason, is unloaded
+and loaded again.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from service.models.registry import Registry
 from service.validation import ARCHIVE, MODEL_NAME, Violations, shown
 
 PERIOD_S = 1.0  # between two passes; listing models costs the model server almost nothing
+_SILENT_SERVER = "answers, but cannot be changed now: the model server does not answer"
 MAX_PAUSE_S = 60.0  # between two attempts at a model that keeps failing: soon enough after a repair
 
 log = structlog.get_logger(__name__)
@@ -122,9 +124,9 @@ class Reconciler:
         except (MintageError, TimeoutError) as error:
             if self.server_answers:
                 log.warning("the model server does not answer", error=repr(error))
-            self._note_dead_server()
+            self._ask_models_alone()
             return
-        self.server_answers = True
+        self.server_answers, self._registry.notice = True, ""
         for entry in self._registry.entries():
             if entry.record is not None:
                 self._archives.pop(entry.name, None)
@@ -170,11 +172,13 @@ class Reconciler:
         self._tasks = {key: task for key, task in self._tasks.items() if not task.done()}
         self._tasks[name] = asyncio.create_task(_logged(name, work))
 
-    def _note_dead_server(self) -> None:
-        self.server_answers = False
-        for entry in self._registry.entries():
-            if entry.record is not None:
-                self._registry.mark(entry.record, "failed", "the model server does not answer")
+    def _ask_models_alone(self) -> None:
+        """Find out which models answer while the model server does not: one that hangs has not taken them along."""
+        self.server_answers, self._registry.notice = False, _SILENT_SERVER
+        records = [entry.record for entry in self._registry.entries() if entry.record is not None]
+        for record in records:
+            watch = self._watches.setdefault(record.backend_name, _Watch())
+            self._begin(record.name, self._canary(record, watch))
 
     async def _repair(self, record: ModelRecord, loaded: Collection[str]) -> None:
         watch = self._watches.setdefault(record.backend_name, _Watch())
@@ -231,6 +235,9 @@ class Reconciler:
             log.warning("model restarted", model=record.name, hung=health.beyond_reach)
 
     async def _note_silence(self, record: ModelRecord, watch: _Watch, error: MintageError) -> None:
+        if not self.server_answers:  # and so cannot start it again
+            self._registry.mark(record, "failed", "the model server does not answer")
+            return
         now = time.monotonic()
         self._registry.mark(record, "failed", error.message)
         watch.silent_since = watch.silent_since or now

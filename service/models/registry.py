@@ -61,6 +61,7 @@ class Registry:
         self._folder = archives / "loaded"
         self._conditions: dict[str, Condition] = {}
         self._withdrawn: dict[str, frozenset[int]] = {}
+        self.notice = ""  # what is to be known of every model that answers
         self._read: dict[str, tuple[tuple[int, int, int], ModelRecord | None]] = {}
 
     def names(self) -> list[str]:
@@ -148,9 +149,10 @@ class Registry:
     def _warning(self, record: ModelRecord) -> str:
         withdrawn = self.withdrawn(record)
         if not withdrawn:
-            return ""
+            return self.notice
         sizes = ", ".join(map(str, sorted(withdrawn)))
-        return f"batch sizes {sizes} gave other bits and are used no more; the model server's log says more"
+        warning = f"batch sizes {sizes} gave other bits and are used no more; the model server's log says more"
+        return f"{self.notice}; {warning}" if self.notice else warning
 
     def mark(self, record: ModelRecord, state: State, message: str) -> None:
         """Note that a model does not answer, and why."""

@@ -9,6 +9,7 @@ import grpc
 import redis.asyncio
 import redis.exceptions
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from mintage.torchserve import management_pb2, management_pb2_grpc
 
 from service.addresses import NO_PROXY, read_address
 from service.backend.torchserve import TorchServe
@@ -52,6 +53,18 @@ async def _torchserve_problem(settings: Settings) -> str | None:
     finally:
         await server.close()
     return None
+
+
+def torchserve_answers(settings: Settings) -> bool:
+    """Say whether TorchServe answers at all, whatever becomes of its models: it lists one."""
+    address = str(read_address(settings.torchserve_management).reachable)
+    with grpc.insecure_channel(address, options=[NO_PROXY]) as channel:
+        stub = management_pb2_grpc.ManagementAPIsServiceStub(channel)
+        try:
+            stub.ListModels(management_pb2.ListModelsRequest(limit=1), timeout=TIMEOUT_S)
+        except grpc.RpcError:
+            return False
+    return True
 
 
 async def _api_problem(settings: Settings, service: str) -> str | None:

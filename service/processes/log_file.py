@@ -31,6 +31,11 @@ class LogFile:
         self._start = os.fstat(file.fileno()).st_size
         return file
 
+    def append(self, line: str) -> None:
+        """Write a line of the supervisor's own, if there is space for it."""
+        with contextlib.suppress(OSError), self.path.open("ab") as file:
+            file.write(f"mintage: {line}\n".encode())
+
     def text(self) -> str:
         """Return what this start of the process has written, or the end of it."""
         if not self.path.exists():

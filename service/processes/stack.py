@@ -101,7 +101,7 @@ class Stack:
         for number in range(1, self.workers + 1):
             step(f"worker {number}")
             self._start(f"worker-{number}", _serve("worker"))
-        self.supervisor.watch()
+        self.supervisor.watch({"torchserve": lambda: checks.torchserve_answers(self.settings)})
         return self
 
     def claim(self) -> None:

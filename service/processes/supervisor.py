@@ -1,5 +1,8 @@
 """Runs child processes on one machine: a log file and a session each, restarts, and an end that leaves nothing.
 
+A process that dies is started again. One that hangs, such as a JVM that was stopped, does not die: those that are given
+a question to answer are asked it every few seconds, and ended if they leave several unanswered in a row.
+
 Used by `mintage up`, by `mintage demo` and by the end-to-end tests, so all of them run the same real parts.
 """
 
@@ -21,6 +24,9 @@ from service.processes import tied
 from service.processes.log_file import LogFile
 
 RESTART_PAUSE_S = 1.0  # between two starts of a process that dies at once: no busy loop
+ASK_S = 2.0  # between two questions to a process whether it still answers
+MAX_SILENCES = 4  # in a row; counted rather than timed, so that a pause of the whole machine counts once
+MAX_STARTING = 60  # the same of a process that has not answered yet
 STOP_TIMEOUT_S = 20.0  # before SIGKILL; longer than MINTAGE_DRAIN_S and the last words after it
 
 
@@ -136,10 +142,17 @@ class Supervisor:
                 raise ProcessFailedError(f"{process.name} {what}; the end of {process.log}:\n{process.log.tail()}")
             time.sleep(0.05)
 
-    def watch(self) -> None:
-        """Restart, from now on, every process that dies, and rotate the logs."""
+    def watch(self, answers: Mapping[str, Callable[[], bool]] | None = None) -> None:
+        """Restart, from now on, every process that dies, and rotate the logs.
+
+        Args:
+            answers: by the name of a process, a function that asks it something and says within some seconds whether it
+                answered. A process that leaves four such questions in a row unanswered is killed, and so restarted.
+        """
         self._watcher = threading.Thread(target=self._restart_the_dead, name="supervisor", daemon=True)
         self._watcher.start()
+        for name, asked in (answers or {}).items():
+            threading.Thread(target=self._end_if_silent, args=(name, asked), name=f"asks {name}", daemon=True).start()
 
     def stop(self) -> None:
         """Stop every process, the last started first: SIGTERM, then SIGKILL to whatever is left of its group.
@@ -167,6 +180,22 @@ class Supervisor:
                 with self._restarting:
                     if not self._stopping.is_set():
                         _restart_if_dead(process)
+
+    def _end_if_silent(self, name: str, answers: Callable[[], bool]) -> None:
+        """Ask a process again and again, and kill a child that hangs."""
+        process, asked, silences, has_answered = self.processes[name], None, 0, False
+        while not self._stopping.wait(ASK_S):
+            if process.child is not asked:
+                asked, silences, has_answered = process.child, 0, False
+            answered = answers()
+            silences, has_answered = 0 if answered else silences + 1, has_answered or answered
+            if silences < (MAX_SILENCES if has_answered else MAX_STARTING):
+                continue
+            silences = 0
+            with self._restarting:
+                if not self._stopping.is_set() and process.child is asked and process.alive():
+                    process.log.append(f"{name} does not answer: it is killed, and started again")
+                    process.signal_group(signal.SIGKILL)
 
 
 def _restart_if_dead(process: Process) -> None:
@@ -196,6 +225,7 @@ def _stop(processes: list[Process]) -> None:
     for process, child in started:
         if process.alive():
             child.terminate()
+            child.send_signal(signal.SIGCONT)  # one that was stopped could not leave
     deadline = time.monotonic() + STOP_TIMEOUT_S
     for process, child in started:
         with contextlib.suppress(subprocess.TimeoutExpired):

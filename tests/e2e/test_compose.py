@@ -1,4 +1,4 @@
-"""The Compose file, for real: images built, every container healthy, the README's call, a killed worker."""
+"""The Compose file, for real: images built, every container healthy, the README's call, killed and frozen workers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,9 @@ import pytest
 from mintage.client import Client
 from mintage.v1.jobs_pb2 import Job
 
+from service.backend.workers import socket_name
+from service.models.records import backend_name
+from tests.faults.engine import wait_until
 from tests.support.valkey import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -119,3 +123,27 @@ def test_a_model_is_scaled_up_and_down_replaced_and_unloaded(project: Project) -
         assert (client.generate("other", 8, seed=2016) == images).all()
         client.unload_model("other")
         assert client.health()
+
+
+@pytest.mark.parametrize("hit", ["STOP", "KILL"])
+def test_a_frozen_or_killed_model_worker_is_replaced_though_no_other_container_can_end_it(
+    project: Project, hit: str
+) -> None:
+    name = "digits-generator"
+    with Client(f"127.0.0.1:{project.port}") as client:
+        before = client.generate(name, 8, seed=2016)
+        sockets = socket_name(backend_name(name, client.model(name).digest), 0).removesuffix("0")
+
+        def workers() -> list[str]:
+            listed = project("exec", "-T", "torchserve", "ls", "/var/lib/mintage/sockets").split()
+            return [each.removeprefix(sockets) for each in listed if each.startswith(sockets)]
+
+        [pid] = workers()
+        project("exec", "-T", "torchserve", "sh", "-c", f"kill -{hit} {pid}")
+        begin = time.monotonic()
+        again = client.generate(name, 8, seed=2016, timeout_s=300)
+        print(f"SIG{hit}: answered after {time.monotonic() - begin:.1f} s")
+
+        assert (again == before).all()
+        assert len(workers()) == 1 and workers() != [pid]
+        wait_until(client.health, "the whole to be healthy", 120)

@@ -6,16 +6,27 @@ import asyncio
 import random
 import secrets
 import signal
+import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from mintage._client.async_client import AsyncClient
 from mintage.errors import AlreadyExists, from_rpc
 from mintage.retries import Retries
-from mintage.v1 import generation_pb2, generation_pb2_grpc, jobs_pb2
+from mintage.v1 import (
+    generation_pb2,
+    generation_pb2_grpc,
+    jobs_pb2,
+    jobs_pb2_grpc,
+    models_pb2,
+    models_pb2_grpc,
+)
 
 from tests.faults.engine import Engine, samples, wait_until
 from tests.support.valkey import free_port
@@ -92,18 +103,57 @@ def test_an_api_that_is_killed_or_stopped_again_and_again_makes_each_request_one
     assert done == sorted(done) and seen[-1].state == jobs_pb2.Job.STATE_SUCCEEDED
 
 
-def test_a_second_sigterm_ends_the_process_at_once(engine: Engine) -> None:
+def test_signals_end_every_call_in_flight_with_unavailable_and_the_second_at_once(engine: Engine) -> None:
+    """Never CANCELLED, which a caller takes for its own doing: single calls, streams, watchers, uploads."""
     api = engine.start_api(MINTAGE_DRAIN_S="600")
     log = engine.logs / "api-0.log"
     engine.models.pass_gate.clear()
-    request = generation_pb2.GenerateRequest(model="models/digits", count=1)
-    with grpc.insecure_channel(engine.settings.api_address) as channel:
-        call = generation_pb2_grpc.GenerationServiceStub(channel).Generate.future(request)
-        wait_until(lambda: engine.models.requests, "the call in flight")
+    job = engine.sample()
+    upload = models_pb2.PushArchiveRequest.Announcement(name="new.mar", digest="0" * 64, size_bytes=9)
+    hang_up = threading.Event()
+
+    def begun() -> Iterator[models_pb2.PushArchiveRequest]:
+        yield models_pb2.PushArchiveRequest(announcement=upload)
+        hang_up.wait()
+
+    with grpc.insecure_channel(engine.settings.api_address) as channel, ThreadPoolExecutor(8) as callers:
+        generate = generation_pb2_grpc.GenerationServiceStub(channel)
+        watched = jobs_pb2_grpc.JobServiceStub(channel).WatchJob(jobs_pb2.WatchJobRequest(name=job.name))
+        healthy = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert next(watched).job.name == job.name and next(healthy)
+        streamed = [
+            generate.StreamGenerate(generation_pb2.StreamGenerateRequest(model="models/digits", count=count))
+            for count in (1, 2)
+        ]
+        single = [
+            generate.Generate.future(generation_pb2.GenerateRequest(model="models/digits", count=1), timeout=timeout)
+            for timeout in (None, 500)
+        ]
+        pushed = models_pb2_grpc.ModelServiceStub(channel).PushArchive.future(begun())
+        wait_until(lambda: len(engine.models.requests) == 4, "the calls in flight")
+        wait_until(lambda: list(engine.settings.archives.glob(".*/*")), "the upload")
+
+        ended = [callers.submit(how_it_ended, call) for call in (watched, *streamed)]
         api.send_signal(signal.SIGTERM)
         wait_until(lambda: "draining" in log.read_text(), "the first signal")
-        assert not call.done()
+        for each in ended:
+            assert each.result(60) == (grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN")
+        assert next(answer.status for answer in healthy) == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert not any(call.done() for call in (*single, pushed))
         api.send_signal(signal.SIGTERM)
         assert api.wait(60) == 0
-        error = from_rpc(call.exception())
-        assert (error.code, error.reason) == (grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN")
+        for call in (*single, pushed):
+            error = from_rpc(call.exception())
+            assert (error.code, error.reason) == (grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN")
+        hang_up.set()
+
+
+def how_it_ended(stream: Any) -> tuple[grpc.StatusCode, str]:
+    """Read a stream to its end."""
+    try:
+        for _ in stream:
+            pass
+    except grpc.RpcError as failure:
+        error = from_rpc(failure)
+        return error.code, error.reason
+    return grpc.StatusCode.OK, ""

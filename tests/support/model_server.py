@@ -19,6 +19,7 @@ import grpc
 from mintage.torchserve import inference_pb2, inference_pb2_grpc, management_pb2, management_pb2_grpc
 
 from service.backend.liveness import WorkerHealth
+from service.backend.model_server import silence
 from service.backend.protocol.description import ModelDescription
 from service.backend.workers import Priority, socket_name
 from service.errors import AlreadyExists, DeadlineExceeded, FailedPrecondition, NotFound, Unavailable
@@ -34,7 +35,8 @@ class FakeModelServer:
     """Holds models by name; an archive's text begins with what it is: one of `formula.DESCRIPTIONS`, or `broken`.
 
     A request is noted; then `before` is awaited, then `answers`; then the first of `failures` is raised, or `failure`,
-    which stays. Images whose indices are in `other` differ from the formula's.
+    which stays. One that `hangs` can be asked, but not managed. Images whose indices are in `other` differ from the
+    formula's.
     """
 
     archives: Path = Path("/nowhere")
@@ -50,6 +52,7 @@ class FakeModelServer:
     proofs: asyncio.Event = field(default_factory=asyncio.Event)
     registers: asyncio.Event = field(default_factory=asyncio.Event)
     dead: bool = False
+    hangs: bool = False
     proof: tuple[int, int] | None = None
     health: WorkerHealth = WorkerHealth(1)  # noqa: RUF009 - frozen
     failures: list[Exception] = field(default_factory=list)
@@ -106,7 +109,7 @@ class FakeModelServer:
     ) -> None:
         """Load what the archive's text says, when `registers` is set."""
         await self.registers.wait()
-        self._check_alive()
+        self._check_manages()
         if backend_name in self.models:
             raise AlreadyExists("taken")
         text = text_of(self.archives / archive_file_name)
@@ -117,7 +120,7 @@ class FakeModelServer:
 
     async def unregister(self, backend_name: str) -> None:
         """Unload."""
-        self._check_alive()
+        self._check_manages()
         if self.models.pop(backend_name, None) is None:
             raise NotFound("not loaded")
 
@@ -135,20 +138,20 @@ class FakeModelServer:
 
     async def scale(self, backend_name: str, workers: int, *, timeout_s: float = 120.0) -> None:
         """Note the number."""
-        self._check_alive()
+        self._check_manages()
         if backend_name not in self.models:
             raise NotFound("not loaded")
         self.workers[backend_name] = workers
 
     async def list_models(self) -> list[str]:
         """List."""
-        self._check_alive()
+        self._check_manages()
         return sorted(self.models)
 
     async def wait_until_ready(self, backend_name: str, timeout_s: float) -> ModelDescription:
         """Describe, when `proofs` is set."""
         await self.proofs.wait()
-        self._check_alive()
+        self._check_manages()
         if self.failure is not None:
             raise self.failure
         return self.models[backend_name]
@@ -174,9 +177,14 @@ class FakeModelServer:
         asked = self.operations("generate")
         return [range(each["first_index"], each["first_index"] + each["count"]) for each in asked]
 
+    def _check_manages(self) -> None:
+        self._check_alive()
+        if self.hangs:
+            raise silence()
+
     def _check_alive(self) -> None:
         if self.dead:
-            raise Unavailable("the model server does not answer")
+            raise silence()
 
 
 Inference = inference_pb2_grpc.InferenceAPIsServiceServicer

@@ -61,6 +61,11 @@ def test_health_follows_redis_storage_and_the_model_server(tmp_path: Path) -> No
             assert await serving(channel) == {JOBS, OPERATIONS}
             at.models.restart()
             await looked(at)
+            at.models.hangs = True
+            await looked(at)
+            assert await serving(channel) == EVERYTHING - {"", MODELS, NEURONS}  # no autoencoder is loaded
+            at.models.hangs = False
+            await looked(at)
             assert await serving(channel) == EVERYTHING
 
     run(test())

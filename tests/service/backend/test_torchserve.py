@@ -17,6 +17,7 @@ import pytest
 from grpc import StatusCode as Code
 from mintage.torchserve import inference_pb2, inference_pb2_grpc, management_pb2, management_pb2_grpc
 from safetensors.numpy import save
+from structlog.testing import capture_logs
 
 from handlers.serving.listener import Call, CallError, Method, listen
 from service import errors
@@ -50,6 +51,7 @@ class Script(inference_pb2_grpc.InferenceAPIsServiceServicer, management_pb2_grp
     calls: list[Any] = field(default_factory=list)
     release: asyncio.Event = field(default_factory=asyncio.Event)
     hang: bool = False
+    silent: bool = False
     sockets: int = 1
     address: str = ""
     asked: list[str] = field(default_factory=list)
@@ -65,6 +67,8 @@ class Script(inference_pb2_grpc.InferenceAPIsServiceServicer, management_pb2_grp
         return management_pb2.ManagementResponse(msg=await _told(told, context))
 
     async def ListModels(self, request: Any, context: Any) -> Any:
+        if self.silent:
+            await context.abort(Code.UNAVAILABLE, "keepalive watchdog timeout")
         page = request.next_page_token
         answer: dict[str, Any] = {"models": [{"modelName": name, "modelUrl": "x.mar"} for name in self.pages[page]]}
         if page + 1 < len(self.pages):
@@ -73,6 +77,9 @@ class Script(inference_pb2_grpc.InferenceAPIsServiceServicer, management_pb2_grp
 
     async def RegisterModel(self, request: Any, context: Any) -> Any:
         self.calls.append(request)
+        if self.hang:
+            self.silent = True
+            await self.release.wait()
         return management_pb2.ManagementResponse(msg=await _told(self.registration, context))
 
     async def UnregisterModel(self, request: Any, context: Any) -> Any:
@@ -81,6 +88,9 @@ class Script(inference_pb2_grpc.InferenceAPIsServiceServicer, management_pb2_grp
 
     async def ScaleWorker(self, request: Any, context: Any) -> Any:
         self.calls.append(request)
+        if self.hang:
+            self.silent = True
+            await self.release.wait()
         return management_pb2.ManagementResponse(msg=await _told(self.registration, context))
 
 
@@ -149,7 +159,7 @@ NO_WORKER = 'Model "m" has no worker to serve inference request. Please use scal
         (Code.UNAVAILABLE, "Prediction failed", errors.Internal, "MODEL_FAILED"),
         (Code.UNAVAILABLE, "number of batch response mismatched", errors.Internal, "MODEL_FAILED"),
         (Code.UNAVAILABLE, "Invalid model predict output", errors.Internal, "MODEL_FAILED"),
-        (Code.UNAVAILABLE, "Socket closed", errors.Unavailable, "UNAVAILABLE"),
+        (Code.UNAVAILABLE, "Socket closed", errors.Unavailable, "MODEL_SERVER_UNAVAILABLE"),
         (Code.PERMISSION_DENIED, "Token Authentication failed.", errors.Internal, "MODEL_FAILED"),
         (Code.UNKNOWN, "", errors.Internal, "MODEL_FAILED"),
     ],
@@ -204,24 +214,56 @@ def test_a_registration_waits_for_the_workers_and_sets_the_limits() -> None:
     assert (request.startup_timeout, request.response_timeout, request.batch_size) == (6, 7, 1)
 
 
+FULL, UNFIT = errors.ResourceExhausted, errors.FailedPrecondition
+
+
 @pytest.mark.parametrize(
-    ("code", "text", "loaded", "kind"),
+    ("code", "text", "loaded", "kind", "reason"),
     [
-        (Code.NOT_FOUND, "Model not found at: m.mar", [], errors.NotFound),
-        (Code.UNKNOWN, "", ["m"], errors.AlreadyExists),
-        (Code.UNKNOWN, "", [], errors.Unavailable),
-        (Code.INTERNAL, "Failed to save model: m.mar\norg.pytorch.serve.Exception", [], errors.ResourceExhausted),
-        (Code.INTERNAL, "Failed to start workers for model m version: 1.0", [], errors.FailedPrecondition),
-        (Code.PERMISSION_DENIED, "Model API disabled", [], errors.Internal),
-        (Code.UNAVAILABLE, "Connection refused", [], errors.Unavailable),
+        (Code.NOT_FOUND, "Model not found at: m.mar", [], errors.NotFound, "ARCHIVE_NOT_FOUND"),
+        (Code.NOT_FOUND, "Given URL x does not match any allowed URL(s)", [], errors.NotFound, "ARCHIVE_NOT_FOUND"),
+        (Code.UNKNOWN, "", ["m"], errors.AlreadyExists, "ALREADY_EXISTS"),
+        (Code.ABORTED, "Model version 1.0 is already registered for model m", ["m"], errors.AlreadyExists, None),
+        (Code.UNKNOWN, "", [], errors.Unavailable, "MODEL_SERVER_FAILED"),
+        (Code.INTERNAL, "Failed to save model: m.mar\norg.pytorch.serve.Exception", [], FULL, "NO_SPACE"),
+        (Code.INTERNAL, "java.io.IOException: No space left on device", [], FULL, "NO_SPACE"),
+        (Code.INTERNAL, "Out of resources", [], FULL, "OUT_OF_MEMORY"),
+        (Code.INTERNAL, "Failed to start workers for model m version: 1.0", [], UNFIT, "MODEL_START_FAILED"),
+        (Code.INTERNAL, "Error while creating workers", [], UNFIT, "MODEL_START_FAILED"),
+        (Code.PERMISSION_DENIED, "Model API disabled", [], UNFIT, "MODEL_SERVER_FOREIGN"),
+        (Code.PERMISSION_DENIED, "Token Authorization failed. Token either incorrect", [], UNFIT, None),
+        (Code.INTERNAL, "Timed out while cleaning resources: m", [], errors.Unavailable, "MODEL_SERVER_FAILED"),
+        (Code.INTERNAL, "Model file already exists m.mar", [], errors.Unavailable, "MODEL_SERVER_FAILED"),
+        (Code.UNAVAILABLE, "Connection refused", [], errors.Unavailable, "MODEL_SERVER_UNAVAILABLE"),
+        (Code.INVALID_ARGUMENT, "Parameter url is required.", [], errors.Internal, "MODEL_SERVER_REFUSED"),
     ],
 )
 def test_each_failure_of_a_registration_gets_its_real_name(
-    code: Code, text: str, loaded: list[str], kind: type[errors.MintageError]
+    code: Code, text: str, loaded: list[str], kind: type[errors.MintageError], reason: str | None
 ) -> None:
     with pytest.raises(kind) as failure:
         outcome(Script(registration=(code, text), pages=[loaded]), registered)
     assert type(failure.value) is kind
+    assert reason in (None, failure.value.reason)
+
+
+def test_a_refusal_that_nobody_knows_has_an_id_that_is_in_the_log() -> None:
+    with capture_logs() as logs, pytest.raises(errors.Internal) as failure:
+        outcome(Script(registration=(Code.INTERNAL, "the moon is full")), lambda client: client.scale("m", 2))
+    [line] = logs
+    assert line["text"] == "the moon is full"
+    assert f"id={line['error_id']}" in failure.value.message
+
+
+@pytest.mark.parametrize("call", [registered, lambda client: client.scale("m", 2, timeout_s=600)])
+def test_a_long_call_is_given_up_once_torchserve_answers_nothing_any_more(
+    call: Callable[[TorchServe], Awaitable[Any]],
+) -> None:
+    script = Script(prediction=blob(), hang=True)
+    with pytest.raises(errors.Unavailable) as failure:
+        outcome(script, call)
+    assert failure.value.reason == "MODEL_SERVER_UNAVAILABLE"
+    assert len(script.calls) == 1  # it is not asked for anything more
 
 
 def test_an_archive_that_its_worker_refuses_is_unloaded_again_and_the_text_arrives() -> None:

@@ -72,6 +72,25 @@ def test_a_model_that_the_model_server_lost_is_brought_back(tmp_path: Path) -> N
     run(test())
 
 
+def test_models_go_on_while_the_model_server_hangs(tmp_path: Path) -> None:
+    async def test() -> None:
+        bench, record = Bench(tmp_path, restart_after_s=0.0), put(tmp_path, "digits", "generator")
+        await bench.reconcile_once()
+        bench.models.hangs = True
+        await bench.reconcile_once()
+        assert (bench.state("digits"), bench.reconciler.server_answers) == ("ready", False)
+        assert bench.message("digits") == "answers, but cannot be changed now: the model server does not answer"
+        bench.models.failure = Unavailable("its worker died too")
+        await bench.reconcile_once()
+        assert (bench.state("digits"), bench.message("digits")) == ("failed", "the model server does not answer")
+        bench.models.hangs, bench.models.failure = False, None
+        await bench.reconcile_once()
+        assert (bench.state("digits"), bench.message("digits")) == ("ready", "")
+        assert list(bench.models.models) == [record.backend_name]
+
+    run(test())
+
+
 def test_a_model_whose_canary_fails_is_not_ready_until_one_succeeds(tmp_path: Path) -> None:
     async def test() -> None:
         bench = Bench(tmp_path)

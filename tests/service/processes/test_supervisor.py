@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from service.processes import supervisor as supervisor_module
 from service.processes.supervisor import ProcessFailedError, Supervisor
 
 SLEEPER = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
@@ -86,6 +87,38 @@ def test_a_killed_process_is_started_again(tmp_path: Path) -> None:
         until(lambda: process.restarts == 1 and process.alive())
         assert process.pid != first
     assert gone(process.pid)
+
+
+def test_a_process_that_answers_no_more_is_killed_and_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor_module, "ASK_S", 0.01)
+    asked: list[int] = []
+
+    with Supervisor(tmp_path) as supervisor:
+        ready = wrote(tmp_path / "sleeper.log")
+        process = supervisor.start("sleeper", SLEEPER, os.environ, ready=ready, timeout_s=60)
+        first = process.pid
+
+        def answers() -> bool:
+            asked.append(process.pid)
+            return asked.count(first) < 4 or process.pid != first
+
+        supervisor.watch({"sleeper": answers})
+        until(lambda: process.restarts == 1 and process.alive() and asked.count(process.pid) > 20)
+
+        assert gone(first) and process.restarts == 1
+        assert process.log.path.read_text().count("sleeper does not answer: it is killed, and started again") == 1
+
+
+def test_a_stopped_process_leaves_as_any_other(tmp_path: Path) -> None:
+    told = tmp_path / "a.told"
+    told.with_name("b.told").touch()
+    command = [sys.executable, "-c", LEAVES_WITH_THE_OTHER, str(tmp_path / "a"), str(tmp_path / "b")]
+    with Supervisor(tmp_path) as supervisor:
+        process = supervisor.start("a", command, os.environ, ready=wrote(tmp_path / "a.log"), timeout_s=60)
+        os.killpg(process.pid, signal.SIGSTOP)
+    assert told.exists()
 
 
 def test_stop_ends_what_a_child_started_too(tmp_path: Path) -> None:
