@@ -31,7 +31,7 @@ SHOWN = 3  # damaged images named in an error
 OnProgress = Callable[[int, int | None], None]  # images done, total if known
 Outcome = Decoded | str  # or the image's error
 
-FRAMES = "frames or pages after the first of an image"
+FRAMES = "frames or pages after the first, of images"
 
 
 class Store(Protocol):
@@ -141,7 +141,7 @@ class _Decoding:
                 self._note(f"{printable(file.name)} {outcome}")
                 continue
             if outcome.frames > 1:
-                self._report.pass_over(FRAMES, file.name, count=outcome.frames - 1)
+                self._report.pass_over(FRAMES, file.name)
             images.append(self._shaped(file.name, outcome.pixels))
             labels.append(self._label(file))
         self._seen += len(files)

@@ -30,6 +30,7 @@ MAX_FILE_BYTES = 64 * 2**20
 
 # Pillow only warns between one and two times its own pixel limit; here that is an error.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # about EXIF tags that nothing here reads
 
 
 class DamagedImageError(Exception):

@@ -104,7 +104,9 @@ def looks_like_image(path: Path) -> bool:
 
 def no_images(what: object) -> DataError:
     """Return the error for something that holds no image."""
-    return DataError(f"{what} holds no image; expected {FORMATS_SHOWN} files")
+    pickled = "; CIFAR's Python batches would have to be unpickled: download the binary version"
+    advice = pickled if Path(str(what), "data_batch_1").is_file() else ""
+    return DataError(f"{what} holds no image; expected {FORMATS_SHOWN} files{advice}")
 
 
 def files_below(source: Path, deepest: int) -> Iterator[Path]:

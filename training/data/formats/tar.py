@@ -126,7 +126,8 @@ class _Members:
         """Return a member's size in bytes; DataError if the archive cannot hold it."""
         size = self._number(header[124:136])
         if not 0 <= size <= self._end - self._file.tell():
-            raise self._error(f"{header[:100].rstrip(bytes(1))!r} claims more bytes than the archive can hold")
+            name = header[:100].rstrip(bytes(1)).decode("utf-8", "backslashreplace")
+            raise self._error(f"{name} claims more bytes than are left; it was cut short, copy it again")
         return size
 
     def _name(self, header: bytes) -> str:

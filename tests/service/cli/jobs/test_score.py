@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
-from mintage.v1.jobs_pb2 import ClassifierScore, Comparison, ConceptScore, Job, JobProgress, ScoreSpec
+from mintage.v1.jobs_pb2 import ClassifierScore, Comparison, ConceptScore, Job, JobProgress, PassedOver, ScoreSpec
 from typer.testing import CliRunner
 
 from service.cli import app
@@ -86,6 +87,18 @@ def test_a_dry_run_checks_the_reference_folder_and_creates_nothing(monkeypatch: 
     client = Client(PLANNED)
     result = run(monkeypatch, client, "a", "--reference-folder", "real", "--dry-run")
     assert result.exit_code == 0 and all(options["validate_only"] for _, options in client.asked)
+
+
+def test_what_of_a_folder_is_passed_over_is_told_at_once_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    unread = [PassedOver(reason="symbolic links", count=4, first=["a", "b", "c"])]
+    job = Job()
+    job.CopyFrom(DONE)
+    job.score.CopyFrom(ScoreSpec(model="models/judge", source_folder="photos", source_passed_over=unread))
+    at_once = run(monkeypatch, Client(job), "--folder", "photos", "--no-wait")
+    assert at_once.stdout == "jobs/b\n"
+    assert at_once.stderr == "photos: 40 images; passed over symbolic links: 4 (a, b, c, ...)\n"
+    at_the_end = run(monkeypatch, Client(job), "--folder", "photos").stdout
+    assert re.search(r"passed over +symbolic links: 4 \(a, b, c, \.\.\.\)", at_the_end)
 
 
 def test_everything_that_was_found_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:

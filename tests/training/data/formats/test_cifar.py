@@ -126,6 +126,13 @@ def test_the_python_version_is_refused_by_what_is_expected(tmp_path: Path) -> No
         load(tar(tmp_path / "a.tar.gz", {"cifar-10-batches-py/data_batch_1": b""}, mode="w:gz"), "train")
 
 
+def test_the_unpacked_python_version_is_told_what_to_download(tmp_path: Path) -> None:
+    (tmp_path / "data_batch_1").write_bytes(b"pickled")
+
+    with pytest.raises(DataError, match="would have to be unpickled: download the binary version"):
+        load(tmp_path, "train")
+
+
 def test_an_archive_with_a_member_that_leads_out_of_it_is_refused(tmp_path: Path) -> None:
     archive = tar(tmp_path / "cifar.tar.gz", {f"../{FOLDER}/test_batch.bin": batch(0, 1)}, mode="w:gz")
 
