@@ -36,5 +36,6 @@ class Generator(Worker):  # type: ignore[misc]
 if __name__ == "__main__":
     server = Server()
     batch, wait_ms = int(os.environ["PEER_BATCH"]), int(os.environ["PEER_WAIT_MS"])
-    server.append_worker(Generator, num=1, max_batch_size=batch, max_wait_time=wait_ms)
+    workers = int(os.environ.get("PEER_WORKERS", "1"))
+    server.append_worker(Generator, num=workers, max_batch_size=batch, max_wait_time=wait_ms)
     server.run()

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from handlers.compute import device as devices
 from handlers.compute.batch_sizes import BatchSizes, fixed
 from handlers.compute.fast.arithmetic import NUMERICS, is_plain, rewrite
+from handlers.compute.fast.packing import pack_weights
 from handlers.compute.inside.activations import layer_shapes
 from handlers.compute.inside.plain import PlainNetworks
 from handlers.compute.precision import Precision, PrecisionChoice, resolved
@@ -234,6 +235,8 @@ def prepare(network: nn.Module, choice: PrecisionChoice, device: torch.device) -
     network.eval().requires_grad_(False)
     rewrite(network, precision)
     network.to(device)
+    if precision == "bfloat16" and device.type == "cpu":
+        pack_weights(network)
     return precision
 
 

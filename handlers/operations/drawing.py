@@ -63,7 +63,8 @@ class Drawing:
         here = (self._places >= rows.start) & (self._places < rows.stop)
         chosen = self._places[here] - rows.start
         self._images[here] = pixels[chosen]
-        self._finite = self._finite and bool(finite[chosen].all())
+        if not finite[chosen].all():
+            self._finite = False
 
     def answer(self) -> Answer | Failure:
         """Return the images."""

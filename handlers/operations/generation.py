@@ -9,6 +9,7 @@ that was trained on K classes with labels shows class i mod K.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -48,7 +49,7 @@ class Samples:
         step = self.alone or 1
         self._first = request.first_index // step * step
         self.rows = -(-(request.first_index + request.count - self._first) // step) * step
-        self._parts: list[Pixels] = []
+        self._parts: list[tuple[int, Pixels]] = []  # as passes end, with their first rows
         self._finite = True
 
     def inputs(self, rows: range) -> list[NDArray[Any]]:
@@ -64,8 +65,9 @@ class Samples:
         """Take images, and whether each is finite."""
         before = max(self._request.first_index - self._first - rows.start, 0)
         end = self._request.first_index - self._first + self._request.count - rows.start
-        self._parts.append(pixels[before:end])
-        self._finite = self._finite and bool(finite[before:end].all())
+        self._parts.append((rows.start, pixels[before:end]))
+        if not finite[before:end].all():
+            self._finite = False
 
     def answer(self) -> Answer | Failure:
         """Return the images."""
@@ -73,7 +75,8 @@ class Samples:
             return NOT_FINITE
         if self._canary:
             return Answer()
-        return Answer(tensors={"images": self._parts[0] if len(self._parts) == 1 else np.concatenate(self._parts)})
+        parts = [pixels for _, pixels in sorted(self._parts, key=operator.itemgetter(0))]
+        return Answer(tensors={"images": parts[0] if len(parts) == 1 else np.concatenate(parts)})
 
 
 class SamplePasses:

@@ -7,6 +7,7 @@ passes of the reference size: the answer is the same for equal requests, and its
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -40,15 +41,15 @@ class ImageWork:
         self.alone = 0 if passes.model.sizes.free else passes.model.micro_batch
         self._read = read
         self._finish = finish
-        self._parts: list[Tensor] = []
+        self._parts: list[tuple[int, Tensor]] = []  # as passes end, with their first rows
 
-    def take(self, results: Sequence[Tensor]) -> None:
-        """Take the results [n, ...] for the next rows."""
-        self._parts.append(self._read(results).cpu())
+    def take(self, rows: range, results: Sequence[Tensor]) -> None:
+        """Take the results [n, ...] for some rows."""
+        self._parts.append((rows.start, self._read(results).cpu()))
 
     def answer(self) -> Answer | Failure:
         """Make the answer."""
-        return self._finish(torch.cat(self._parts))
+        return self._finish(torch.cat([part for _, part in sorted(self._parts, key=operator.itemgetter(0))]))
 
 
 class ImagePasses:
@@ -73,4 +74,4 @@ class ImagePasses:
             rows[place] = piece.work.images[piece.rows.start : piece.rows.stop]
         results = self._function(from_pixels(rows, self.model.device))
         for piece, place in places(pieces):
-            piece.work.take([result[place] for result in results])
+            piece.work.take(piece.rows, [result[place] for result in results])

@@ -1,17 +1,20 @@
-"""Computes what waits, pass after pass, in the one thread that uses the network.
+"""Computes what waits, pass after pass, in the threads that use the network: its lanes.
 
 It is greedy: a lone request is computed at once, without a timer in front of it; what arrives meanwhile shares the next
-pass. The network works without Python's lock, so that other threads read requests and write answers at that time.
+pass. Lanes that are free share what waits. The network works without Python's lock, so that other threads read requests
+and write answers at that time.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import threading
 import time
 from collections.abc import Callable, Sequence
 
+from handlers.compute.lanes import Lanes
 from handlers.operations.work import Piece, Work, attempt
 from handlers.protocol.requests import Failure
 from handlers.serving.queue import Entry, FairQueue, Pass
@@ -26,7 +29,7 @@ EXPIRY_S = 0.05  # between two searches for expired work
 
 
 class Batcher:
-    """The thread that computes, and the queue before it.
+    """The threads that compute, and the queue before them.
 
     Args:
         sizes: The sizes that shared passes may have, in rising order.
@@ -35,6 +38,8 @@ class Batcher:
         works: Whether the device still computes; asked after a failure.
         recheck: Looks whether a size is still good, and returns all that are; called now and then while idle.
         recheck_s: Seconds between two calls of it.
+        lanes: How many passes are computed at once.
+        use_threads: Sets how many threads the passes of the calling one have.
     """
 
     def __init__(
@@ -46,6 +51,8 @@ class Batcher:
         works: Callable[[], bool],
         recheck: Callable[[], Sequence[int]] | None = None,
         recheck_s: float = RECHECK_S,
+        lanes: Lanes = Lanes(),  # noqa: B008 - frozen
+        use_threads: Callable[[int], object] = lambda _: None,
     ) -> None:
         self.times = PassTimes(sizes)
         self._queue = FairQueue(self.times, max_rows=max_rows, max_bytes=max_bytes)
@@ -56,22 +63,32 @@ class Batcher:
         self._proven = frozenset(sizes)
         self._changed = threading.Condition()
         self._expired_at = 0.0
-        self._begun = 0
-        self._under_way: tuple[int, float, float] | None = None  # number, beginning and usual seconds of a pass
-        self._thread = threading.Thread(target=self._run, name="batcher", daemon=True)
+        self._lanes = lanes
+        self._use_threads = use_threads
+        self._free_lanes = lanes.count
+        self._alone = False  # whether a pass is under way that one request has to itself
+        self._begun = itertools.count(1)
+        self._under_way: dict[int, tuple[float, float]] = {}  # beginning and usual seconds, by the number of a pass
+        self._threads = [
+            threading.Thread(target=self._run, args=(lane,), name=f"batcher-{lane}", daemon=True)
+            for lane in range(lanes.count)
+        ]
         self._closed = False
 
     def start(self) -> None:
         """Begin to compute."""
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def close(self) -> None:
-        """Stop after the pass that is being computed, unless that takes too long."""
+        """Stop after the passes that are being computed, unless they take too long."""
         with self._changed:
             self._closed = True
-            self._changed.notify()
-        if self._thread.is_alive():
-            self._thread.join(CLOSING_S)
+            self._changed.notify_all()
+        end = time.monotonic() + CLOSING_S
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(max(0.0, end - time.monotonic()))
 
     def warm_up(self, make: Callable[[], Work]) -> None:
         """Time a pass of every size, small ones first, as far as a short time allows; before `start`.
@@ -92,7 +109,7 @@ class Batcher:
                 return
 
     def add(self, entry: Entry) -> None:
-        """Let work wait; its `done` is called in the thread that computes.
+        """Let work wait; its `done` is called in a thread that computes.
 
         Raises:
             QueueFullError: if too much waits already.
@@ -112,10 +129,11 @@ class Batcher:
             return {"interactive": self._queue.rows(bulk=False), "bulk": self._queue.rows(bulk=True)}
 
     def progress(self) -> dict[str, float]:
-        """Return the number of the pass that is being computed, its seconds so far and usually; nothing if none is."""
-        if (under_way := self._under_way) is None:
+        """Return the number of the longest pass under way, its seconds so far and usually; nothing if none is."""
+        under_way = list(self._under_way.items())
+        if not under_way:
             return {}
-        number, begin, usual_s = under_way
+        number, (begin, usual_s) = min(under_way)
         return {"pass": number, "pass_s": time.monotonic() - begin, "usual_s": usual_s}
 
     @property
@@ -123,27 +141,38 @@ class Batcher:
         """The sizes that a check found to be bad, in rising order."""
         return sorted(self._proven.difference(self.times.sizes))
 
-    def _run(self) -> None:
+    def _run(self, lane: int) -> None:
+        threads = self._lanes.threads
+        self._use_threads(threads)
         try:
-            while (chosen := self._next()) is not None:
+            while (chosen := self._next(rechecks=lane == 0)) is not None:
+                if chosen.alone:
+                    self._use_threads(self._lanes.alone_threads)
                 self._compute(chosen)
+                if chosen.alone:
+                    self._use_threads(threads)
         except BaseException:
             LOG.critical("the thread that computes failed; this worker ends", exc_info=True)
             end_worker()
 
-    def _next(self) -> Pass | None:
-        """Wait for the next pass; None once closed."""
+    def _next(self, *, rechecks: bool) -> Pass | None:
+        """Wait for the next pass; None once closed.
+
+        Args:
+            rechecks: Whether a size may be checked meanwhile.
+        """
+        rechecks = rechecks and self._recheck is not None
         while True:
             with self._changed:
                 while True:
                     if self._closed:
                         return None
                     late = self._expired()
-                    chosen = None if late else self._queue.next(time.monotonic())
+                    chosen = None if late else self._choose()
                     if late or chosen is not None:
                         break
-                    changed = self._changed.wait(IDLE_S if self._recheck else None)
-                    if not changed and time.monotonic() >= self._recheck_at:
+                    changed = self._changed.wait(IDLE_S if rechecks else None)
+                    if not changed and time.monotonic() >= self._recheck_at and self._idle():
                         break
             for entry in late:
                 entry.done(entry)
@@ -152,12 +181,29 @@ class Batcher:
             if not late:
                 self._check_a_size()
 
+    def _choose(self) -> Pass | None:
+        """Take the next pass, of this free lane's share of what waits; the rest is for the others."""
+        chosen = self._queue.next(time.monotonic(), free_lanes=self._free_lanes, alone=not self._alone)
+        if chosen is not None:
+            self._free_lanes -= 1
+            self._alone = self._alone or chosen.alone
+            if self._free_lanes and self._waiting_rows():
+                self._changed.notify()
+        return chosen
+
+    def _idle(self) -> bool:
+        """Whether nothing is computed and nothing waits."""
+        return self._free_lanes == self._lanes.count and not self._waiting_rows()
+
+    def _waiting_rows(self) -> int:
+        return self._queue.rows(bulk=False) + self._queue.rows(bulk=True)
+
     def _check_a_size(self) -> None:
         """Check a size in two passes, and use it no more if it is bad."""
         assert self._recheck is not None  # noqa: S101 - only then the wait ends
-        self._begin(2 * max((self.times.seconds("", size) for size in self.times.sizes), default=0.0))
+        number = self._begin(2 * max((self.times.seconds("", size) for size in self.times.sizes), default=0.0))
         sizes = attempt(self._recheck)
-        self._under_way = None
+        del self._under_way[number]
         if isinstance(sizes, Failure):
             self._end_if_broken()
         else:
@@ -173,31 +219,35 @@ class Batcher:
         return self._queue.expired(now)
 
     def _compute(self, chosen: Pass) -> None:
-        self._begin(self.times.seconds(chosen.passes.name, chosen.size))
+        number = self._begin(self.times.seconds(chosen.passes.name, chosen.size))
         begin = time.perf_counter()
         failure = attempt(lambda: chosen.passes.compute(chosen.pieces, chosen.size))
-        self._under_way = None
+        seconds = time.perf_counter() - begin
+        del self._under_way[number]
         if isinstance(failure, Failure):
             self._end_if_broken()
-        else:
-            self.times.measured(chosen.passes.name, chosen.size, time.perf_counter() - begin)
-        for entry in self._finished(chosen, failed=failure is not None):
+        for entry in self._finished(chosen, None if isinstance(failure, Failure) else seconds):
             entry.done(entry)
 
-    def _begin(self, usual_s: float) -> None:
-        """Note that a pass begins."""
-        self._begun += 1
-        self._under_way = (self._begun, time.monotonic(), usual_s)
+    def _begin(self, usual_s: float) -> int:
+        """Note that a pass begins; returns its number."""
+        number = next(self._begun)
+        self._under_way[number] = (time.monotonic(), usual_s)
+        return number
 
-    def _finished(self, chosen: Pass, *, failed: bool) -> list[Entry]:
-        """Return the entries that are complete with a pass, or failed in it."""
+    def _finished(self, chosen: Pass, seconds: float | None) -> list[Entry]:
+        """Free the lane, and return the entries that are complete with a pass of so many seconds, or failed in it."""
         finished = []
         with self._changed:
+            self._free_lanes += 1
+            self._alone = self._alone and not chosen.alone
+            if seconds is not None:
+                self.times.measured(chosen.passes.name, chosen.size, seconds)
             for entry, rows in chosen.parts:
                 entry.computed += len(rows)
                 if entry.outcome != "waiting":
                     continue
-                if failed:
+                if seconds is None:
                     self._queue.fail(entry)
                 elif entry.computed == entry.work.rows:
                     entry.outcome = "computed"

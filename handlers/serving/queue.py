@@ -73,6 +73,7 @@ class Pass:
     passes: Passes
     size: int
     parts: tuple[tuple[Entry, range], ...]
+    alone: bool = False  # whether one request has it to itself
 
     @property
     def pieces(self) -> list[Piece[Work]]:
@@ -219,20 +220,28 @@ class FairQueue:
             self._end(entry, "expired")
         return late
 
-    def next(self, now: float) -> Pass | None:
-        """Return the next pass; None if nothing waits."""
+    def next(self, now: float, *, free_lanes: int = 1, alone: bool = True) -> Pass | None:
+        """Return the next pass; None if nothing waits.
+
+        Args:
+            now: On the monotonic clock.
+            free_lanes: Passes that may begin now; this one takes its share of the rows that wait.
+            alone: Whether it may be one that a request has to itself; such requests wait otherwise.
+        """
         interactive, bulk = self._lanes[False], self._lanes[True]
         bulk_turn = bulk.rows and (not interactive.rows or now - self._bulk_since >= BULK_TURN_S)
         lane = bulk if bulk_turn else interactive
         if not lane.rows:
             return None
+        first = lane.first()
+        if first.work.alone and not alone:
+            return None
         if bulk_turn:
             self._bulk_since = now
-        first = lane.first()
         if first.work.alone:
             return self._alone(lane, first)
         passes, name = first.work.passes, first.work.passes.name
-        rows, size = self._times.choose(name, lane.rows_by_passes[passes])
+        rows, size = self._times.choose(name, -(-lane.rows_by_passes[passes] // free_lanes))
         cost_s = self._times.seconds(name, size) / rows
         parts = list(lane.share(passes, rows, cost_s))
         if lane is interactive and rows < size:
@@ -246,7 +255,7 @@ class FairQueue:
     def _alone(self, lane: _Lane, entry: Entry) -> Pass:
         size = entry.work.alone
         part = lane.take(entry, min(entry.left, size), self._times.seconds(entry.work.passes.name, size))
-        return Pass(entry.work.passes, size, (part,))
+        return Pass(entry.work.passes, size, (part,), alone=True)
 
     def _end(self, entry: Entry, outcome: Outcome) -> None:
         entry.outcome = outcome

@@ -51,6 +51,7 @@ class WorkerServer:
         self._calls = 0
         self._quiet_since = time.monotonic()
         self._ended: deque[tuple[Entry, asyncio.Future[bytes]]] = deque()
+        self._ending = threading.Lock()
         self._loop: asyncio.AbstractEventLoop
         self._listening = threading.Event()
         self._stopping: asyncio.Event
@@ -114,9 +115,11 @@ class WorkerServer:
         self._quiet_since = time.monotonic()
 
     def _end(self, entry: Entry, answer: asyncio.Future[bytes]) -> None:
-        """Have an entry answered, from the thread that computes; a pass that ends many calls wakes the loop once."""
-        self._ended.append((entry, answer))
-        if len(self._ended) == 1:
+        """Have an entry answered, from a thread that computes; a pass that ends many calls wakes the loop once."""
+        with self._ending:  # of two threads at once, one must see that it is the first
+            self._ended.append((entry, answer))
+            first = len(self._ended) == 1
+        if first:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 self._loop.call_soon_threadsafe(self._answer)
 

@@ -15,7 +15,7 @@ from handlers.compute.fast.swapping import put
 from training.networks.features import FeatureClassifier
 
 FEW_CHANNELS = 4  # of an image: there a convolution of windows takes 0.4 of the time (64 images, 64 -> 3 at 32 x 32)
-MANY_CHANNELS = 512  # there patches on maps of 4 x 4 take 0.6 of the time (64 images, 1024 -> 512)
+MANY_CHANNELS = 1024  # there patches on maps of 4 x 4 take 0.6 of the time (64 images, 1024 -> 512)
 LAST_LAYERS = ("output", "linear")  # the names of those that make pixels or logits
 
 

@@ -16,7 +16,7 @@ from service.errors import FailedPrecondition, NotFound
 
 CHUNK_BYTES = 2**20  # of a copy at a time: archives are far larger than memory should hold
 ARCHIVE_FORMAT = 4  # what the handlers of this version read
-NUMERICS = 1  # the arithmetic of this version's handlers, which decides the last bits of their answers
+NUMERICS = 2  # the arithmetic of this version's handlers, which decides the last bits of their answers
 MAX_SERVING_BYTES = 2**16  # of `serving.json`, which holds a few short values
 
 

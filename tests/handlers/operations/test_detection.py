@@ -13,11 +13,13 @@ import torch
 from torch import Tensor
 
 from handlers.archive import pack
-from handlers.compute.batch_sizes import fixed
+from handlers.compute.batch_sizes import BatchSizes, fixed
 from handlers.compute.model import Model, load
 from handlers.errors import ArchiveError, RequestError
 from handlers.operations.detection import Detector
 from handlers.operations.direct import answers
+from handlers.operations.images import ImageWork
+from handlers.operations.work import Piece
 from handlers.protocol.images import from_pixels, to_pixels
 from handlers.protocol.requests import Activate, Answer, Canary, Classify, Detect, Failure, Reconstruct, Stimulate
 from tests.support.direct import activations, detect, reconstruct
@@ -196,3 +198,15 @@ def test_a_run_of_another_recipe_has_no_neurons_to_pack(run: Path, tmp_path: Pat
         pack(run, "neurons", tmp_path / "a.mar")
     with pytest.raises((ArchiveError, RunError)):
         pack(tiny_autoencoder(tmp_path / "run"), "generator", tmp_path / "a.mar")
+
+
+def test_images_whose_passes_end_in_another_order_keep_their_own_answers(neurons: Model) -> None:
+    free = dataclasses.replace(neurons, sizes=BatchSizes(8, (8,), free=True))
+    request = Activate(some_images(16), 2, ())
+    work = Detector(free, 10**6).begin(request)
+    assert isinstance(work, ImageWork)
+    for rows in (range(8, 16), range(0, 8)):
+        work.passes.compute([Piece(work, rows)], 8)
+    found, expected = work.answer(), answer_to(free, request)
+    assert isinstance(found, Answer)
+    assert np.array_equal(found.tensors["activations"], expected.tensors["activations"])

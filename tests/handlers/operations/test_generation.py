@@ -18,6 +18,7 @@ from handlers.errors import RequestError
 from handlers.operations.direct import answers, generate
 from handlers.operations.generation import Pixels, Samples
 from handlers.operations.sampler import Sampler
+from handlers.operations.work import Piece
 from handlers.protocol.requests import Answer, Canary, Classify, Describe, Failure, Generate
 
 
@@ -114,3 +115,14 @@ def test_an_answer_that_would_not_fit_a_message_is_refused_beforehand(generator:
 def test_a_generator_does_not_classify(generator: Model) -> None:
     with pytest.raises(RequestError, match="cannot classify"):
         Sampler(generator, 10**6).check(Classify(np.zeros((1, 6, 5, 2), np.uint8)))
+
+
+def test_parts_that_end_in_another_order_make_the_same_answer(generator: Model) -> None:
+    free = dataclasses.replace(generator, sizes=BatchSizes(8, (8,), free=True))
+    work = Sampler(free, 10**6).begin(Generate(9, 5, 16))
+    assert isinstance(work, Samples)
+    for rows in (range(8, 16), range(0, 8)):
+        work.passes.compute([Piece(work, rows)], 8)
+    found = work.answer()
+    assert isinstance(found, Answer)
+    assert np.array_equal(found.tensors["images"], made(free, Generate(9, 5, 16)))

@@ -245,7 +245,7 @@ def test_a_device_that_is_lost_ends_the_worker(generator_handler: Handler, monke
     assert ended
 
 
-SERVING = b'{"format": 4, "numerics": 1, "precision": "auto", "kind": %s}'
+SERVING = b'{"format": 4, "numerics": 2, "precision": "auto", "kind": %s}'
 
 
 def damaged(folder: Path, tmp_path: Path, name: str, content: bytes) -> Path:

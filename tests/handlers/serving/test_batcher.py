@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from handlers.compute.lanes import Lanes
 from handlers.serving.batcher import Batcher
 from handlers.serving.queue import Entry
 from tests.handlers.serving.fakes import NotedPasses, NotedWork, entry, wait_until
 
+ONE, TWO = Lanes(), Lanes(count=2, threads=1, alone_threads=2)
+
 
 @contextmanager
-def running(*, works: bool = True) -> Iterator[Batcher]:
-    batcher = Batcher((1, 4, 8), max_rows=1000, max_bytes=1000, works=lambda: works)
+def running(
+    *, works: bool = True, lanes: Lanes = ONE, use_threads: Callable[[int], object] = lambda _: None
+) -> Iterator[Batcher]:
+    batcher = Batcher(
+        (1, 4, 8), max_rows=1000, max_bytes=1000, works=lambda: works, lanes=lanes, use_threads=use_threads
+    )
     for size in batcher.times.sizes:
         batcher.times.measured("generate", size, 0.01 + 0.0001 * size)
     batcher.times.measured = lambda *_: None  # type: ignore[method-assign] # passes of these tests take no time
@@ -116,8 +123,7 @@ def test_an_idle_batcher_checks_its_sizes_and_uses_a_bad_one_no_more() -> None:
         return (1, 4, 8)
 
     passes, ended = NotedPasses(), list[Entry]()
-    limits = {"max_rows": 1000, "max_bytes": 1000}
-    batcher = Batcher((1, 2, 4, 8), **limits, works=lambda: True, recheck=recheck, recheck_s=0.0)
+    batcher = Batcher((1, 2, 4, 8), max_rows=1000, max_bytes=1000, works=lambda: True, recheck=recheck, recheck_s=0.0)
     for size in batcher.times.sizes:
         batcher.times.measured("generate", size, 0.01 + 0.0001 * size)
     batcher.start()
@@ -129,3 +135,75 @@ def test_an_idle_batcher_checks_its_sizes_and_uses_a_bad_one_no_more() -> None:
         batcher.close()
     assert passes.noted == [({"pair": range(2)}, 4)]
     assert len(checked) >= 2
+
+
+def test_free_lanes_share_the_rows_of_one_request_at_the_same_time() -> None:
+    together = threading.Barrier(2)
+
+    def meet() -> None:
+        together.wait(30)
+
+    passes, ended = NotedPasses(before=meet), list[Entry]()
+    with running(lanes=TWO) as batcher:
+        batcher.add(entry(NotedWork(passes, 8, "halved"), done=ended.append))
+        wait_until(lambda: ended)
+    assert sorted((each["halved"].start, size) for each, size in passes.noted) == [(0, 4), (4, 4)]
+    assert [each.outcome for each in ended] == ["computed"]
+
+
+def test_a_request_with_passes_to_itself_has_one_at_a_time_with_all_threads_and_others_go_on() -> None:
+    threads, counted = threading.local(), list[tuple[str, int]]()
+    begun, open_ = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        counted.append(("alone", threads.count))
+        begun.set()
+        open_.wait(30)
+
+    ended = list[Entry]()
+    shared = NotedPasses(before=lambda: counted.append(("shared", threads.count)))
+    with running(lanes=TWO, use_threads=lambda count: setattr(threads, "count", count)) as batcher:
+        batcher.add(entry(NotedWork(NotedPasses(before=hold), 3, "steps", alone=1), done=ended.append))
+        begun.wait(30)
+        batcher.add(entry(NotedWork(shared, 1, "other"), done=ended.append))
+        wait_until(lambda: ended)
+        assert counted == [("alone", 2), ("shared", 1)]
+        open_.set()
+        wait_until(lambda: len(ended) == 2)
+    assert [each.work.label for each in ended] == ["other", "steps"]  # type: ignore[attr-defined]
+    assert counted.count(("alone", 2)) == 3
+
+
+def test_a_pass_that_fails_in_one_lane_ends_its_request_once() -> None:
+    together = threading.Barrier(2)
+
+    def explode() -> None:
+        together.wait(30)
+        raise RuntimeError("out of luck")
+
+    ended = list[Entry]()
+    with running(lanes=TWO) as batcher:
+        batcher.add(entry(NotedWork(NotedPasses(before=explode), 8, "bad"), done=ended.append))
+        wait_until(lambda: ended and batcher.progress() == {})
+        batcher.add(entry(NotedWork(NotedPasses(), 1, "good"), done=ended.append))
+        wait_until(lambda: len(ended) == 2)
+    assert [each.outcome for each in ended] == ["failed", "computed"]
+
+
+def test_the_pass_that_has_lasted_longest_is_the_one_that_is_told() -> None:
+    open_, begun = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        begun.set()
+        open_.wait(30)
+
+    ended = list[Entry]()
+    with running(lanes=TWO) as batcher:
+        batcher.add(entry(NotedWork(NotedPasses(before=hold), 1, "long"), done=ended.append))
+        begun.wait(30)
+        batcher.add(entry(NotedWork(NotedPasses(), 1, "short"), done=ended.append))
+        wait_until(lambda: ended)
+        assert batcher.progress()["pass"] == 1
+        open_.set()
+        wait_until(lambda: len(ended) == 2)
+    assert batcher.progress() == {}

@@ -152,3 +152,16 @@ def test_bytes_are_bounded_too_but_a_lone_request_is_always_taken() -> None:
     found = filled(queue(max_bytes=100, max_rows=10), entry(NotedWork(passes, 30, "a"), size_bytes=200))
     with pytest.raises(QueueFullError):
         filled(found, entry(NotedWork(passes, 1, "b"), size_bytes=1))
+
+
+def test_a_pass_takes_its_share_of_what_waits_when_others_may_begin_too() -> None:
+    found = filled(queue(), entry(NotedWork(NotedPasses(), 6, "a")))
+    first, second = found.next(0.0, free_lanes=2), found.next(0.0, free_lanes=1)
+    assert first and second and (first.rows, second.rows) == (3, 3)
+
+
+def test_a_request_with_passes_to_itself_waits_where_one_is_under_way() -> None:
+    found = filled(queue(), entry(NotedWork(NotedPasses(), 2, "a", alone=1)))
+    assert found.next(0.0, alone=False) is None
+    chosen = found.next(0.0)
+    assert chosen is not None and chosen.alone
