@@ -3,7 +3,7 @@
 | file | content |
 | --- | --- |
 | `top.png` | the 48 images with the strongest response |
-| `optimal.png` | its optimal stimulus, from ascents in pixels and in frequencies, with captions |
+| `optimal.png` | its optimal stimulus in several forms and, beside it, the mean of the 48 images; with captions |
 | `histogram.png` | histogram of activations of either side |
 | `invariance.png` | its response to moved, scaled and rotated images, and what line, band and axis are |
 
@@ -27,6 +27,7 @@ from training.neurons import figures
 from training.neurons.activations import LoadedRun, activations_of
 from training.neurons.captions import Captioned, captioned
 from training.neurons.invariance import IMAGES, chosen_positives, response_curves
+from training.neurons.natural_stimuli import COMPONENTS, natural_stimulus
 from training.neurons.stimuli import STARTS, STEPS, Form, optimal_stimulus, top_stimuli
 from training.progress import BeginTask
 from training.runs.files import write_atomically
@@ -34,11 +35,23 @@ from training.runs.grids import grid
 
 COLUMNS = 8  # of the sheet of 48 images
 WIDE = 96  # px, least width of an image on a sheet
-FORMS = " and ".join(f"ascent in {form}" for form in get_args(Form))
 NOTE = (
     f"Images of one contrast that excite the neuron most, the best of {STARTS} ascents in each form: pixel by pixel, "
     "and in Fourier coefficients where low frequencies change first. Mid grey is zero."
 )
+NATURAL_NOTE = (
+    f" Third: among what the {COMPONENTS} principal components of {{what}} can show, in their usual strength, the mean "
+    "over small moves. Fourth: the mean of the {count} images with the strongest response."
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Photographs:
+    """What the panels of `draw_optimal` that need images are made of."""
+
+    images: NDArray[np.uint8]  # uint8 [N, H, W, C], whose principal components are taken
+    what: str  # they are
+    best: NDArray[np.uint8]  # uint8 [M, H, W, C], the images with the strongest response
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,30 +71,28 @@ def draw_optimal(
     neuron: Neuron,
     *,
     seed: int,
+    photographs: Photographs | None = None,
     begin: BeginTask = lambda name, total: lambda more: None,
 ) -> Path:
-    """Draw the optimal stimulus, in pixels and in frequencies; return the file."""
-    stimuli = {
-        form: optimal_stimulus(
-            trained.network,
-            stage=neuron.stage,
-            unit=neuron.unit,
-            sign=neuron.sign,
-            form=form,
-            steps=STEPS,
-            seed=seed,
-            report=begin(f"optimal stimulus, {form}", STEPS),
-        )
-        for form in get_args(Form)
-    }
-    panels = [
-        Captioned(found.image, f"ascent in {form}", f"activation {found.activation:.4g}")
-        for form, found in stimuli.items()
-    ]
-    picture = captioned(panels, title=f"Optimal stimulus of {_title(neuron)}", note=NOTE, width=2 * WIDE)
-    return _write(
-        folder / "optimal.png", picture, title=f"Optimal stimulus of {_title(neuron)}; from left to right: {FORMS}"
-    )
+    """Draw the optimal stimulus in pixels, in frequencies and, given photographs, among such; return the file."""
+    place = {"stage": neuron.stage, "unit": neuron.unit, "sign": neuron.sign}
+    panels = []
+    for form in get_args(Form):
+        report = begin(f"optimal stimulus, {form}", STEPS)
+        found = optimal_stimulus(trained.network, **place, form=form, steps=STEPS, seed=seed, report=report)
+        panels.append(Captioned(found.image, f"ascent in {form}", f"activation {found.activation:.4g}"))
+    note = NOTE
+    if photographs is not None:
+        report = begin("optimal stimulus, components", STEPS)
+        found = natural_stimulus(trained.network, photographs.images, **place, steps=STEPS, seed=seed, report=report)
+        panels.append(Captioned(found.image, "ascent in components", f"activation {found.activation:.4g}"))
+        count = len(photographs.best)
+        panels.append(Captioned(_mean(photographs.best), "mean of the strongest", f"{count} images"))
+        note += NATURAL_NOTE.format(what=photographs.what, count=count)
+    heading = f"Optimal stimulus of {_title(neuron)}"
+    picture = captioned(panels, title=heading, note=note, width=2 * WIDE)
+    forms = "; ".join(panel.above for panel in panels)
+    return _write(folder / "optimal.png", picture, title=f"{heading}; from left to right: {forms}")
 
 
 def draw(
@@ -125,7 +136,10 @@ def draw(
     sheet = _sheet(
         folder / "top.png", images[best], title=f"The {len(best)} images with the strongest response of {title}"
     )
-    optimal = draw_optimal(folder, trained, neuron, seed=seed, begin=begin)
+    unlike = images if positives is None else images[~positives]
+    what = f"{len(unlike):,} images" + ("" if positives is None else f" without {neuron.name}")
+    photographs = Photographs(unlike, what, images[best])
+    optimal = draw_optimal(folder, trained, neuron, seed=seed, photographs=photographs, begin=begin)
     return [sheet, optimal, folder / "histogram.png", folder / "invariance.png"]
 
 
@@ -141,6 +155,14 @@ def _draw_invariance(
 
     drawn = response_curves(activation, images, sign=neuron.sign, distractors=distractors, device=device)
     figures.curves(folder / "invariance.png", drawn, title=title, images=len(images))
+
+
+def _mean(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the mean of images [M, H, W, C], stretched to full contrast."""
+    mean = images.astype(np.float64).mean(axis=0)
+    low, high = mean.min(), mean.max()
+    levels: NDArray[np.uint8] = np.rint(255 * (mean - low) / max(high - low, 1e-9)).astype(np.uint8)
+    return levels
 
 
 def _title(neuron: Neuron) -> str:

@@ -94,7 +94,7 @@ def optimal_stimulus(
         report: see `ascend`.
     """
     ascent = ascent_of(network, stage=stage, unit=unit, sign=sign, form=form, starts=starts, steps=steps, seed=seed)
-    return _to_the_end(ascent, report)
+    return completed(ascent, report)
 
 
 def ascent_of(
@@ -109,15 +109,17 @@ def ascent_of(
     seed: int = 0,
 ) -> Ascent:
     """Return the ascent to a unit's optimal stimulus, step by step; see `optimal_stimulus` for the arguments."""
-    return _ascent(
+    device = next(network.parameters()).device
+    return ascent_in(
         lambda images: network(images)[stage - 1].flatten(1)[:, unit],
         network.image_shape,
+        _render(form, network.image_shape, device),
         sign=sign,
-        form=form,
+        name=form,
         starts=starts,
         steps=steps,
         seed=seed,
-        device=next(network.parameters()).device,
+        device=device,
     )
 
 
@@ -147,33 +149,46 @@ def ascend(
         device: where to compute.
         report: called with the number of steps just done.
     """
-    ascent = _ascent(
-        activation, image_shape, sign=sign, form=form, starts=starts, steps=steps, seed=seed, device=device
+    render = _render(form, image_shape, device)
+    ascent = ascent_in(
+        activation, image_shape, render, sign=sign, name=form, starts=starts, steps=steps, seed=seed, device=device
     )
-    return _to_the_end(ascent, report)
+    return completed(ascent, report)
 
 
 @torch.inference_mode(False)
-def _ascent(
+def ascent_in(
     activation: Activation,
-    image_shape: tuple[int, int, int],
+    shape: tuple[int, int, int],
+    render: nn.Module,
     *,
     sign: int,
-    form: Form,
+    name: str,
     starts: int,
     steps: int,
     seed: int,
     device: torch.device | str,
 ) -> Ascent:
-    """Ascend as `ascend` says; yields after each step."""
-    render = _Frequencies(image_shape, device) if form == "frequencies" else nn.Identity()
-    generator = stream(seed, f"stimulus/{form}")
-    parameters = _unit(torch.randn(starts, *image_shape, generator=generator)).to(device)
+    """Ascend as `ascend` says, in parameters of a shape that `render` maps to images; yields after each step.
+
+    Args:
+        activation: see `ascend`, as what is not named here.
+        shape: of the parameters of one image, three numbers; their length is 1.
+        render: maps parameters [S, *shape] to images [S, C, H, W] of any length.
+        sign: see `ascend`.
+        name: of the form; the starts of different ones differ.
+        starts: see `ascend`.
+        steps: see `ascend`.
+        seed: see `ascend`.
+        device: see `ascend`.
+    """
+    generator = stream(seed, f"stimulus/{name}")
+    parameters = unit_length(torch.randn(starts, *shape, generator=generator)).to(device)
     lengths = torch.full((starts,), LONGEST, device=device)
     values, slopes = _risen(activation, render, parameters, sign)
     curves = [values]
     for _ in range(steps):
-        tried = _unit(parameters + lengths.view(-1, 1, 1, 1) * _unit(slopes))
+        tried = unit_length(parameters + lengths.view(-1, 1, 1, 1) * unit_length(slopes))
         tried_values, tried_slopes = _risen(activation, render, tried, sign)
         better = tried_values > values
         chosen = better.view(-1, 1, 1, 1)
@@ -185,12 +200,12 @@ def _ascent(
         if bool((lengths < SHORTEST).all()):
             break
     best = int(values.argmax())
-    direction: NDArray[np.float32] = _unit(render(parameters))[best].cpu().numpy()
+    direction: NDArray[np.float32] = unit_length(render(parameters))[best].cpu().numpy()
     curve = tuple(sign * float(each[best]) for each in curves)
     return Stimulus(direction, picture(direction), curve)
 
 
-def _to_the_end(ascent: Ascent, report: Report) -> Stimulus:
+def completed(ascent: Ascent, report: Report) -> Stimulus:
     """Take every step; `report` is called with the number of steps just done."""
     while True:
         try:
@@ -212,16 +227,21 @@ def _risen(activation: Activation, render: nn.Module, parameters: Tensor, sign: 
     """Return `sign * activation` [S] of the images of parameters [S, C, H, W], and its gradient in them."""
     leaves = parameters.detach().requires_grad_()
     with torch.enable_grad():
-        images = _unit(render(leaves))
+        images = unit_length(render(leaves))
         values = sign * activation(CONTRAST * images[0].numel() ** 0.5 * images)
         (slopes,) = torch.autograd.grad(values.sum(), leaves)
     return values.detach(), slopes
 
 
-def _unit(images: Tensor) -> Tensor:
+def unit_length(images: Tensor) -> Tensor:
     """Scale each of [S, C, H, W] to unit length."""
     lengths: Tensor = images.flatten(1).norm(dim=1)
     return images / lengths.clamp(min=1e-12).view(-1, 1, 1, 1)
+
+
+def _render(form: Form, image_shape: tuple[int, int, int], device: torch.device | str) -> nn.Module:
+    """Return what maps the parameters of a form to images."""
+    return _Frequencies(image_shape, device) if form == "frequencies" else nn.Identity()
 
 
 class _Frequencies(nn.Module):
