@@ -132,7 +132,8 @@ class DirectionFinder:
         if found is None:
             text = f"{what} is the same for all {samples} samples of models/{record.name}: nothing can be fitted to it"
             raise FailedPrecondition(text, reason="EQUAL_ANSWERS")
-        return Direction(_numbers(found.values), _described(what, found, samples), accuracy=found.accuracy)
+        described = _described(what, found, samples) + guess_note(found, conditional=bool(record.classes))
+        return Direction(_numbers(found.values), described, accuracy=found.accuracy)
 
     async def _numbers(
         self, record: ModelRecord, latents: Sequence[Latent], directions: Directions, caller: Caller
@@ -154,6 +155,14 @@ class DirectionFinder:
             return logits(said.probabilities[:, answer.index])
         seen = await self._detection.detect(other, [answer.concept], decode, size_bytes=size, caller=caller)
         return answer.concept.sign * seen.activations[:, 0].astype(np.float64)
+
+
+def guess_note(found: LinearFit, *, conditional: bool) -> str:
+    """Say so if a fit only guesses, and why if the generator is conditional; else say nothing."""
+    if not found.guesses:
+        return ""
+    label = ": the class of a sample decides this, not its latent, so choose the class instead"
+    return "; no better than guessing" + (label if conditional else "")
 
 
 def _mean(latents: Sequence[Latent]) -> Latent:

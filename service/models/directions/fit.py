@@ -6,6 +6,7 @@ that are fitted. How good a direction is, other latents say, which the fit has n
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ Float64s = NDArray[np.float64]
 
 PENALTIES = np.logspace(-6, 2, 33)  # shares of the largest squared singular value
 LEAST_PROBABILITY = 0.01  # that a logit is taken of: what a classifier is sure of, it may be less or more sure of
+CERTAIN = 1.96  # standard deviations by which an accuracy exceeds that of guessing, 1/2, where something was found
 LEAST_SHARE = 0.02  # of the fitted latents on either side of a boundary, for it to be one
 
 
@@ -36,6 +38,14 @@ class LinearFit:
     auroc: float | None
     above: int
     held_out: int
+
+    @property
+    def guesses(self) -> bool:
+        """Whether an accuracy like this comes of guessing more than once in forty times, so that nothing was found."""
+        below = self.held_out - self.above
+        if self.accuracy is None:
+            return False
+        return self.accuracy < 0.5 + CERTAIN * 0.25 * math.sqrt(1 / self.above + 1 / below)
 
 
 def logits(probabilities: NDArray[np.float32]) -> Float64s:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from service.models.directions.finding import guess_note
 from service.models.directions.fit import auroc, linear_fit, logits, ridge
 
 Floats = NDArray[np.float64]
@@ -96,3 +97,13 @@ def test_a_class_that_decides_most_of_the_answer_hides_no_direction() -> None:
 def test_answers_that_differ_between_classes_alone_have_no_direction() -> None:
     classes = np.arange(120) % 10
     assert linear_fit(planted(120)[0], (classes == 7) * 2.5, held_out=20, classes=classes) is None
+
+
+def test_a_fit_that_only_guesses_is_called_so_and_one_that_finds_something_is_not() -> None:
+    latents, answers, _ = planted(600)
+    found = linear_fit(latents, answers, held_out=100)
+    noise = linear_fit(latents, np.random.default_rng(1).normal(size=600), held_out=100)
+    assert found is not None and noise is not None
+    assert guess_note(found, conditional=True) == ""
+    assert guess_note(noise, conditional=False) == "; no better than guessing"
+    assert "choose the class instead" in guess_note(noise, conditional=True)
