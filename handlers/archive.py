@@ -47,7 +47,13 @@ class PackedArchive:
 
 
 def pack(
-    run: Path, kind: Kind, output: Path, *, micro_batch: int = 64, precision: PrecisionChoice = "auto"
+    run: Path,
+    kind: Kind,
+    output: Path,
+    *,
+    micro_batch: int = 64,
+    precision: PrecisionChoice = "auto",
+    encoder: Path | None = None,
 ) -> PackedArchive:
     """Pack one network of a run into an archive; on failure an existing file is kept.
 
@@ -60,6 +66,7 @@ def pack(
             the last bits of its images.
         precision: of its products, part of its identity too; `auto` is bfloat16 where the device that serves it has
             units for it, and float32 elsewhere.
+        encoder: the run of an encoder of this run's generator, which a discriminator's archive holds too.
 
     Raises:
         ArchiveError: if the run is incomplete, its weights do not fit the network, or the output's name is not that of
@@ -82,17 +89,19 @@ def pack(
             "numerics": NUMERICS,
             "precision": precision,
         }
-        _fill(content, run, kind, serving)
+        _fill(content, run, kind, serving, encoder)
         output.parent.mkdir(parents=True, exist_ok=True)
         return _write(_archived(content, kind, Path(scratch)), output)
 
 
-def _fill(content: Path, run: Path, kind: Kind, serving: Mapping[str, object]) -> None:
+def _fill(content: Path, run: Path, kind: Kind, serving: Mapping[str, object], encoder: Path | None) -> None:
     """Write the files of the archive into a new folder, and check that they can be loaded."""
     content.mkdir()
     try:
         loaded = load_run(run)
         weights = served_weights(loaded, kind)
+        if encoder is not None:
+            (content / model.ENCODER_FILE).write_bytes(_encoder(encoder, kind, run_digest(loaded)))
     except TrainingError as error:
         raise ArchiveError(str(error)) from None
     save_file({name: tensor.contiguous() for name, tensor in weights.items()}, content / model.WEIGHTS_FILE)
@@ -106,6 +115,14 @@ def _fill(content: Path, run: Path, kind: Kind, serving: Mapping[str, object]) -
         model.load(content, kind, torch.device("cpu"))
     except ModelError as error:
         raise ArchiveError(f"{run}: {error}") from None
+
+
+def _encoder(run: Path, kind: Kind, generator_digest: str) -> bytes:
+    from training.encoding import packed  # noqa: PLC0415 - few archives have an encoder, whose code is that of training
+
+    if kind != "discriminator":
+        raise ArchiveError(f"an encoder is packed beside a discriminator, not a {kind}")
+    return packed(run, generator_digest=generator_digest)
 
 
 def _card(run: Run) -> str:

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from training.recipes import LatentDistribution
 
+VARIANCES: dict[LatentDistribution, float] = {"uniform01": 1 / 12, "uniform11": 1 / 3, "normal": 1.0}
+
 
 def draw_latents(
     count: int, size: int, *, distribution: LatentDistribution, generator: torch.Generator | None

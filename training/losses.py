@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from training.compute import parallel
+from training.latents import VARIANCES
+from training.recipes import LatentDistribution
 
 
 def supervised_loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -200,3 +202,15 @@ def _real_target(target: float) -> float:
     if not 0.5 < target <= 1:
         raise ValueError(f"the target for real images is {target}, expected 0.5 < target <= 1: 1, or 0.9 to smooth")
     return target
+
+
+def latent_loss(guessed: Tensor, latents: Tensor, *, distribution: LatentDistribution) -> Tensor:
+    """Mean squared distance of guessed latents from the true ones, as a share of the latents' variance.
+
+    Args:
+        guessed: [N, Z].
+        latents: [N, Z].
+        distribution: of the latents; guessing its mean gives 1.
+    Returns: scalar.
+    """
+    return functional.mse_loss(guessed, latents) / VARIANCES[distribution]

@@ -38,6 +38,7 @@ class Opponents:
         distribution: of the latents.
         size: Z.
         classes: K if both are conditioned on the class, else 0.
+        encoder: images, and labels -> latents [N, Z] to start from; None starts from samples alone.
     """
 
     generator: nn.Module
@@ -45,6 +46,7 @@ class Opponents:
     distribution: Distribution
     size: int
     classes: int = 0
+    encoder: nn.Module | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +84,16 @@ class Inversion:
             self._units = self._perceive(image)
 
     def start(self, seed: int, first: int, count: int) -> Search:
-        """Return starts `first` to `first + count - 1` of a seed: each is the nearest of CANDIDATES samples."""
+        """Return starts `first` to `first + count - 1` of a seed: each is the nearest of CANDIDATES samples.
+
+        With an encoder its guess is a candidate of start 0, in place of the last sample.
+        """
         opponents = self._opponents
         found = []
         for start in range(first, first + count):
             drawn = latents(seed, start * CANDIDATES, CANDIDATES, opponents.size, opponents.distribution)
+            if start == 0 and opponents.encoder is not None:
+                drawn[-1] = self._guessed(opponents.encoder)
             with torch.no_grad():
                 losses = self._losses(torch.from_numpy(drawn).to(self._image.device))
             found.append(drawn[int(losses.argmin())])
@@ -124,11 +131,21 @@ class Inversion:
         moved = Search(place.cpu().numpy(), means.cpu().numpy(), squares.cpu().numpy(), search.step + count)
         return moved, Best(best.cpu().numpy(), least.cpu().numpy())
 
+    @torch.no_grad()
+    def _guessed(self, encoder: nn.Module) -> Float32s:
+        """Return the latent [Z] that an encoder guesses, brought back to where the distribution has its mass."""
+        guessed: Tensor = encoder(self._image, *self._labels(1))
+        numbers: Float32s = within(guessed, self._opponents.distribution)[0].cpu().numpy()
+        return numbers
+
+    def _labels(self, count: int) -> list[Tensor]:
+        """Return what conditional networks take after their first argument: the label of each row [N]."""
+        return [torch.full((count,), self._label, device=self._image.device)] if self._opponents.classes else []
+
     def _losses(self, place: Tensor) -> Tensor:
         """Return the loss [N] of latents [N, Z]: mean squared pixels, and with a discriminator the hidden units."""
         opponents = self._opponents
-        labels = [torch.full((len(place),), self._label, device=place.device)] if opponents.classes else []
-        images: Tensor = opponents.generator(place, *labels)
+        images: Tensor = opponents.generator(place, *self._labels(len(place)))
         losses = (images - self._image).square().flatten(1).mean(dim=1)
         if opponents.discriminator is None:
             return losses
@@ -151,10 +168,7 @@ class Inversion:
             return units
 
         with watched(note):
-            if self._opponents.classes:
-                network(images, torch.full((len(images),), self._label, device=images.device))
-            else:
-                network(images)
+            network(images, *self._labels(len(images)))
         return seen
 
 

@@ -34,6 +34,7 @@ from training.recipes import Kind
 from training.runs.checkpoint import load_run, run_digest, served_weights
 
 WEIGHTS_FILE, CONFIG_FILE, SERVING_FILE = "weights.safetensors", "config.json", "serving.json"
+ENCODER_FILE = "encoder.safetensors"  # of an encoder that was packed beside a discriminator: its section, its config
 ARCHIVE_FORMAT = 4  # of what an archive holds, its handler file included; another one is refused
 
 
@@ -51,6 +52,7 @@ class Model:
     run_digest: str  # of the run that it comes from, in hexadecimal
     layers: tuple[tuple[int, int, int], ...]  # (maps, height, width) of each hidden layer, none of an autoencoder
     concepts: tuple[Concept, ...] = ()  # of an autoencoder
+    encoder: nn.Module | None = None  # beside a discriminator: images, and labels -> latents of its generator
 
     @property
     def device_class(self) -> str:
@@ -166,9 +168,10 @@ def load(folder: Path, kind: Kind, device: torch.device) -> Model:
         weights = load_file(folder / WEIGHTS_FILE)
         concepts = read_concepts(folder) if kind == "neurons" else ()
         model = _made(kind, config, weights, serving, device)
+        encoder = _encoder(folder, model) if kind == "discriminator" and (folder / ENCODER_FILE).exists() else None
     except (OSError, UnicodeDecodeError, SafetensorError, TrainingError) as error:
         raise ModelError(f"the archive cannot be read: {error}") from None
-    model = dataclasses.replace(model, concepts=concepts)
+    model = dataclasses.replace(model, concepts=concepts, encoder=encoder)
     for concept in concepts:
         _check_concept(concept, model.unit_shapes)
     return model
@@ -210,6 +213,18 @@ def _made(
         run_digest=serving.run_digest,
         layers=layers,
     )
+
+
+def _encoder(folder: Path, model: Model) -> nn.Module:
+    """Load the encoder that was packed beside a pair, on the device.
+
+    Raises:
+        TrainingError: if its file is damaged, or it is another generator's.
+    """
+    from training.encoding import unpacked  # noqa: PLC0415 - few models have an encoder, whose code is that of training
+
+    with torch.inference_mode(False):
+        return unpacked(folder / ENCODER_FILE, generator_digest=model.run_digest).to(model.device)
 
 
 def _layers(kind: Kind, config: RunConfig, network: nn.Module) -> tuple[tuple[int, int, int], ...]:

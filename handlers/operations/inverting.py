@@ -106,6 +106,7 @@ class InversionWork:
             distribution=config.latent_distribution,
             size=config.latent_size,
             classes=config.condition_classes,
+            encoder=self._model.encoder,
         )
 
 

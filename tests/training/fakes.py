@@ -9,6 +9,7 @@ from training.recipes import (
     RECIPES,
     AdversarialNetsRecipe,
     DcganRecipe,
+    EncoderRecipe,
     ImprovedGanRecipe,
     SparseAutoencoderRecipe,
     StudentRecipe,
@@ -113,4 +114,19 @@ def small_student_recipe(**fields: object) -> StudentRecipe:
     }
     recipe = RECIPES["student"].overridden({**tiny, **fields})
     assert isinstance(recipe, StudentRecipe)
+    return recipe
+
+
+def small_encoder_recipe(**fields: object) -> EncoderRecipe:
+    """The encoder's recipe with a tiny network, ten steps long."""
+    tiny: dict[str, object] = {
+        "images": 160,
+        "batch": 16,
+        "width": 4,
+        "rate": 0.005,
+        "report_images": 32,
+        "checkpoint_images": 80,
+    }
+    recipe = RECIPES["encoder"].overridden({**tiny, **fields})
+    assert isinstance(recipe, EncoderRecipe)
     return recipe

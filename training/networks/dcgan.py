@@ -190,10 +190,14 @@ class Discriminator(nn.Module):
 
     def logit(self, last_maps: Tensor, labels: Tensor | None = None) -> Tensor:
         """Map the last of the feature maps to the logit [N] of "real"."""
+        return self.outputs(last_maps, labels)[:, 0]
+
+    def outputs(self, last_maps: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Map the last of the feature maps to what the linear layer puts out, [N, 1] unless it was replaced."""
         units = last_maps.flatten(1)
         one_hot = _one_hot(labels, self.classes, units.dtype)
-        logits: Tensor = self.output(units if one_hot is None else torch.cat((units, one_hot), dim=1))
-        return logits[:, 0]
+        found: Tensor = self.output(units if one_hot is None else torch.cat((units, one_hot), dim=1))
+        return found
 
 
 def _widths(width: int, image_shape: tuple[int, int, int]) -> list[int]:

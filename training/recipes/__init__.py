@@ -11,6 +11,7 @@ import difflib
 from training.errors import RecipeError
 from training.recipes.adversarial_nets import ADVERSARIAL_NETS_RECIPES, AdversarialNetsRecipe
 from training.recipes.dcgan import DCGAN_RECIPES, DcganRecipe
+from training.recipes.encoder import ENCODER, EncoderRecipe
 from training.recipes.improved_gan import IMPROVED_GAN_RECIPES, ImprovedGanRecipe
 from training.recipes.neuron_classifier import NEURON_CLASSIFIER, NeuronClassifierRecipe
 from training.recipes.probe import PROBE, ProbeRecipe
@@ -23,6 +24,7 @@ __all__ = [
     "About",
     "AdversarialNetsRecipe",
     "DcganRecipe",
+    "EncoderRecipe",
     "GanRecipe",
     "ImprovedGanRecipe",
     "Kind",
@@ -45,6 +47,7 @@ RECIPES: dict[str, Recipe] = {
         *SPARSE_AUTOENCODER_RECIPES,
         NEURON_CLASSIFIER,
         STUDENT,
+        ENCODER,
     )
 }
 

@@ -151,6 +151,11 @@ class Recipe:
         return False
 
     @property
+    def encodes(self) -> bool:
+        """Whether it trains an encoder of another run's generator, which is packed beside that."""
+        return False
+
+    @property
     def is_conditional(self) -> bool:
         """Whether the networks are conditioned on the class."""
         return False

@@ -38,6 +38,7 @@ SECTIONS: Mapping[Kind, Mapping[str, str]] = {  # of the checkpoint by kind: par
     "neurons": {"": "autoencoder"},
     "discriminator": {"generator.": "generator_average", "discriminator.": "discriminator_average"},
 }
+ENCODER_SECTION = "encoder_average"  # of the checkpoint of an encoder, which serves beside the networks of another run
 SCALE = ".int8_scale"  # ends the name of the scales, one per unit, of weights that are stored in 8 bits
 
 

@@ -75,6 +75,15 @@ def pack(
             "units for it, else float32."
         ),
     ] = PrecisionOption.auto,
+    encoder: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="An encoder of this run's generator (`mintage train encoder`), packed beside the discriminator: "
+            "inverting starts from its guess.",
+            show_default=False,
+        ),
+    ] = None,
     load: Annotated[
         bool,
         typer.Option(
@@ -99,7 +108,7 @@ def pack(
     with friendly_errors():
         if name is None and stem != run.resolve().name:
             typer.echo(f"mintage: the archives are called {stem}-*.mar; --name chooses another name", err=True)
-        packed = _packed(run, kind, output, stem, micro_batch=micro_batch, precision=precision.value)
+        packed = _packed(run, kind, output, stem, encoder, micro_batch=micro_batch, precision=precision.value)
         if load:
             _load(packed, api)
     if as_json:
@@ -114,7 +123,14 @@ def pack(
 
 
 def _packed(
-    run: Path, kind: KindChoice, output: Path | None, stem: str, *, micro_batch: int, precision: PrecisionChoice
+    run: Path,
+    kind: KindChoice,
+    output: Path | None,
+    stem: str,
+    encoder: Path | None,
+    *,
+    micro_batch: int,
+    precision: PrecisionChoice,
 ) -> list[dict[str, object]]:
     """Pack the requested kinds, and describe each archive."""
     from handlers.archive import pack as pack_archive
@@ -124,9 +140,20 @@ def _packed(
     folder = output or settings().archives
     try:
         kinds = _kinds(kind, run)
+        if encoder is not None and "discriminator" not in kinds:
+            fail(
+                f"--encoder goes with a discriminator, which {run} does not have among {', '.join(kinds) or 'nothing'}"
+            )
         archives = [
-            pack_archive(run, k, folder / f"{stem}-{k}.mar", micro_batch=micro_batch, precision=precision)
-            for k in kinds
+            pack_archive(
+                run,
+                each,
+                folder / f"{stem}-{each}.mar",
+                micro_batch=micro_batch,
+                precision=precision,
+                encoder=encoder if each == "discriminator" else None,
+            )
+            for each in kinds
         ]
     except HandlerError as error:
         fail(str(error))

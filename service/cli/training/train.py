@@ -4,6 +4,7 @@ mintage train                                       # ssgan-digits on the bundle
 mintage train ssgan-mnist --data mnist/ --seed 3    # the same command again resumes
 mintage train RECIPE --data photos/ --size 32       # any images, cropped and resized; see --help for what --data takes
 mintage train RECIPE --data photos/ --data more/    # several sources, joined
+mintage train encoder --data runs/photos            # an encoder of that run's generator, from which inverting starts
 mintage train RECIPE --dry-run                      # what it needs, and how long it takes
 torchrun --nproc-per-node 2 -m service -- train ... # the same training by two processes
 """
@@ -36,6 +37,7 @@ from service.cli.data_options import (
     without_labels_of_others,
 )
 from service.cli.json_lines import print_json
+from service.cli.training.encoder import measured, of_generator, sentence_of
 from service.cli.training.reports import Report, both, is_first_process, reporter, tensorboard_reporter
 
 if TYPE_CHECKING:
@@ -106,7 +108,7 @@ def train(
     flags = {"labels": labels, "seed": seed, "images": images, "max_seconds": max_seconds}
     try:
         chosen = overridden(recipe, flags, fields or [])
-        if not (chosen.generates or chosen.detects):
+        if not (chosen.generates or chosen.detects or chosen.encodes):
             raise RecipeError(f"{chosen.name} is not trained by this verb: {chosen.source}")
         options = data_options(size=size, channels=channels, limit=limit, max_damaged=max_damaged, jpeg=jpeg)
         if dry_run:
@@ -115,7 +117,8 @@ def train(
         if steps is not None:
             raise RecipeError("--steps goes with --dry-run; the length of a run is --images")
         folder = run or Path("runs") / chosen.name
-        loaded, loading = _loaded(data or [], chosen, options), _loading(data or [], chosen, options)
+        chosen, loaded = _opened(chosen, data or [], options)
+        loading = _loading(data or [], chosen, options)
         with reporter(chosen, as_json=as_json) as printed, tensorboard_reporter(folder, wanted=tensorboard) as written:
             summary = _trained(chosen, folder, loaded, loading, report=both(printed, written))
     except DivergedError as error:
@@ -123,10 +126,7 @@ def train(
     except (TrainingError, OSError) as error:
         fail(str(error))
     if is_first_process():
-        if as_json:
-            print_json({**summary_values(summary), "data": loaded.account()})
-        else:
-            print(sentence(summary), flush=True)
+        _print_end(summary, chosen, loaded, as_json=as_json)
     if summary.ended == "stopped":
         raise typer.Exit(130)
 
@@ -176,10 +176,30 @@ def _loaded(data: list[str], recipe: Recipe, options: Options) -> Splits:
     return loaded
 
 
+def _opened(recipe: Recipe, data: list[str], options: Options) -> tuple[Recipe, Splits]:
+    """Open what is trained on: images, or for an encoder a generator, which fills in fields of the recipe."""
+    return of_generator(recipe, data, options) if recipe.encodes else (recipe, _loaded(data, recipe, options))
+
+
+def _print_end(summary: Summary, recipe: Recipe, loaded: Splits, *, as_json: bool) -> None:
+    """Print how the training ended, and how good an encoder is."""
+    found = measured(summary.run, loaded) if recipe.encodes and summary.images_seen else None
+    if as_json:
+        guesses = {} if found is None else {"guesses": dataclasses.asdict(found)}
+        print_json({**summary_values(summary), "data": loaded.account(), **guesses})
+        return
+    print(sentence(summary), flush=True)
+    if found is not None:
+        print(sentence_of(found), flush=True)
+
+
 def _dry_run(recipe: Recipe, data: list[str], options: Options, *, steps: int | None, as_json: bool) -> None:
     """Print what the training needs."""
     from service.cli.training.dry_run import dry_run
+    from training.errors import RecipeError
 
+    if recipe.encodes:
+        raise RecipeError(f"--dry-run counts what GANs and autoencoders need; {recipe.name} takes {recipe.cost}")
     dry_run(recipe, options, lambda: _loaded(data, recipe, options).train, steps=steps, as_json=as_json)
 
 

@@ -29,7 +29,15 @@ HANDLERS = {
     "neurons.py": "0137b80244a325b8cf5e83efccfee35098c986dd15493382aa55f7e76000be47",
     "discriminator.py": "c4343382b4ab974047f3961a6e172621142dd4882f1dc2eb0cbd5e3f062c6089",
 }
-MEMBERS = {"MAR-INF/MANIFEST.json", "serving.json", "config.json", "weights.safetensors", "card.md", "concepts.json"}
+MEMBERS = {
+    "MAR-INF/MANIFEST.json",
+    "serving.json",
+    "config.json",
+    "weights.safetensors",
+    "encoder.safetensors",
+    "card.md",
+    "concepts.json",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -115,3 +116,33 @@ def test_latents_return_to_where_their_distribution_has_its_mass() -> None:
     assert torch.equal(within(far, "normal"), far)
     longest = math.sqrt(Z) + SHELL * math.sqrt(0.5)
     assert within(10 * far, "normal").norm().item() == pytest.approx(longest, rel=1e-6)
+
+
+class Guessing(nn.Module):
+    """An encoder that is right but for a fixed error."""
+
+    def __init__(self, planted: np.ndarray, error: float) -> None:
+        super().__init__()
+        self.guess = torch.from_numpy(planted) + error
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.guess.expand(len(images), -1)
+
+
+def test_a_guess_that_is_near_is_the_first_start_and_leads_further_in_few_steps() -> None:
+    planted = latents(3, 5, 1, Z, "uniform11")
+    pair = opponents("uniform11", seeing=True)
+    image = pair.generator(torch.from_numpy(planted))
+    led = Inversion(replace(pair, encoder=Guessing(planted, 0.02)), image)
+    begun, plain = led.start(7, 0, 3), Inversion(pair, image).start(7, 0, 3)
+    assert begun.latents[0] == pytest.approx(within(torch.from_numpy(planted) + 0.02, "uniform11")[0].numpy())
+    assert np.array_equal(begun.latents[1:], plain.latents[1:])  # the others are as without
+    assert found(led, steps=10)[1] < found(Inversion(pair, image), steps=10)[1] / 4
+
+
+def test_a_guess_that_is_far_off_is_no_start() -> None:
+    planted = latents(3, 5, 1, Z, "normal")
+    pair = opponents("normal", seeing=True)
+    image = pair.generator(torch.from_numpy(planted))
+    misled = Inversion(replace(pair, encoder=Guessing(-3 * planted, 0.0)), image)
+    assert np.array_equal(misled.start(7, 0, 2).latents, Inversion(pair, image).start(7, 0, 2).latents)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from handlers.compute.model import Model, from_run
-from handlers.errors import RequestError
+from handlers.archive import pack
+from handlers.compute.inversion import Inversion, Opponents
+from handlers.compute.model import Model, from_run, load
+from handlers.errors import ArchiveError, RequestError
 from handlers.operations.direct import MAX_BYTES, answers
 from handlers.operations.inverting import STEP_ROWS
 from handlers.operations.judging import Judge
@@ -20,8 +23,10 @@ from handlers.protocol.messages import read_request
 from handlers.protocol.requests import Answer, Generate, Invert, Request, WeightDirections
 from service.backend.protocol import direction_messages
 from tests.support.direct import tensors
-from tests.training.fakes import blobs, small_dcgan_recipe
+from tests.training.fakes import blobs, small_dcgan_recipe, small_encoder_recipe
+from training.encoding import of_generator
 from training.loop.loop import train
+from training.networks.pair import Pair
 
 CPU = torch.device("cpu")
 
@@ -144,3 +149,31 @@ def test_directions_of_the_weights_are_answered(generator: Model) -> None:
     assert found["vectors"].shape == (3, 5) and found["strengths"][0] == 1.0
     with pytest.raises(RequestError, match="at most 5"):
         operations.check(WeightDirections(6))
+
+
+def test_an_encoder_that_is_packed_beside_the_pair_is_one_of_the_first_starts(run: Path, tmp_path: Path) -> None:
+    recipe, data = of_generator(small_encoder_recipe(), run)
+    train(recipe, data, tmp_path / "encoder")
+    archive = pack(run, "discriminator", tmp_path / "critic.mar", micro_batch=4, encoder=tmp_path / "encoder")
+    plain = pack(run, "discriminator", tmp_path / "plain.mar", micro_batch=4)
+    assert archive.digest != plain.digest
+    with zipfile.ZipFile(archive.path) as file:
+        file.extractall(tmp_path / "critic")
+    model = load(tmp_path / "critic", "discriminator", CPU)
+    assert model.encoder is not None
+    planted = data.images[0]
+    request = direction_messages.begin_search_request(
+        planted, seed=3, first_start=0, starts=1, class_index=0, pixels_only=False
+    )
+    begun = asked(Judge(model, MAX_BYTES), request)
+    pair = model.plain.network
+    assert isinstance(pair, Pair)
+    opened = Opponents(pair.generator, pair.discriminator, "uniform11", 5, encoder=model.encoder)
+    expected = Inversion(opened, torch.from_numpy(planted[None]).permute(0, 3, 1, 2) / 127.5 - 1).start(3, 0, 1)
+    assert begun.state[0] == pytest.approx(expected.latents, abs=1e-6)
+
+    with pytest.raises(ArchiveError, match="beside a discriminator"):
+        pack(run, "generator", tmp_path / "faces.mar", encoder=tmp_path / "encoder")
+    train(small_dcgan_recipe(seed=2), blobs(side=32), tmp_path / "other")
+    with pytest.raises(ArchiveError, match="not of this run"):
+        pack(tmp_path / "other", "discriminator", tmp_path / "x.mar", encoder=tmp_path / "encoder")

@@ -36,6 +36,7 @@ def test_auto_is_the_default_and_takes_every_core_for_convolutions_only(monkeypa
         "dcgan-mnist",
         "dcgan32",
         "dcgan64",
+        "encoder",
         "ssgan-conv32",
         "student",
     }
