@@ -30,7 +30,7 @@ def test_block_runs_as_it_is_written(block: str, tmp_path: Path) -> None:
     (tmp_path / ".venv").symlink_to(sys.prefix)
     for name in ("docs", "models", "protos", "locks", "pyproject.toml"):
         (tmp_path / name).symlink_to(ROOT / name)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MINTAGE_STATE_DIR": str(tmp_path / "state")}
 
     done = subprocess.run(
         ["sh", "-eu", "-c", block],

@@ -103,6 +103,11 @@ def show(result: Result) -> None:
         typer.echo(
             f"{theirs.images:,} real: {theirs.what}, {theirs.reference_images:,} images; perfect samples would score so"
         )
+    else:
+        images, least = len(result.real.compared), 2 * (extractor.features + 1)
+        typer.echo(
+            f"nothing says what perfect samples score: for halves of the {images:,} real images {least:,} are needed"
+        )
     typer.echo(_conditions(result))
     if extractor.facts.get("known") is False:
         typer.echo("these weights are not the published ones: none of this is an Inception score, FID or KID")

@@ -232,6 +232,8 @@ def test_halves_of_the_reference_stand_beside_it_when_there_are_no_other_real_im
     assert real["comparison"]["shares"]["precision"] > 0.5
     assert few["reference"]["images"] == COUNT
     assert few["real_against_real"] is None  # half of them are too few for 64 features
+    shown = invoke(folder, folder, "--limit", COUNT).stdout
+    assert f"nothing says what perfect samples score: for halves of the {COUNT} real images 130 are needed" in shown
 
 
 def test_parzen_and_the_nearest_images_are_added_where_they_are_asked_for(
