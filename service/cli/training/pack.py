@@ -144,6 +144,8 @@ def _packed(
             fail(
                 f"--encoder goes with a discriminator, which {run} does not have among {', '.join(kinds) or 'nothing'}"
             )
+        if not kinds:
+            fail(f"{run} holds no network to serve alone; an encoder is packed by `mintage pack RUN --encoder {run}`")
         archives = [
             pack_archive(
                 run,

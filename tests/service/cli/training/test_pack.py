@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 
 from service.cli.training import pack
 from tests.support.runs import tiny_autoencoder, tiny_run
-from tests.training.fakes import blobs, small_adversarial_recipe
+from tests.training.fakes import blobs, small_adversarial_recipe, small_dcgan_recipe, small_encoder_recipe
+from training.encoding import of_generator
 from training.loop.loop import train
 
 APP = typer.Typer()
@@ -162,3 +163,27 @@ def test_with_load_the_archives_go_to_the_running_server(
     packed = json.loads(CliRunner().invoke(APP, [str(run), *options]).stdout)
     assert packed["model"] == "models/digits-generator"
     assert server.calls == [("push", "digits-generator.mar"), ("load", "digits-generator", "digits-generator.mar")]
+
+
+def test_an_encoder_is_packed_beside_a_discriminator_alone(run: Path, tmp_path: Path) -> None:
+    recipe, data = of_generator(small_encoder_recipe(images=16), trained_dcgan(tmp_path))
+    train(recipe, data, tmp_path / "led")
+    alone = CliRunner().invoke(APP, [str(tmp_path / "led"), "-o", str(tmp_path / "out")])
+    assert alone.exit_code == 2 and "--encoder" in alone.stderr
+    options = ["--encoder", str(tmp_path / "led"), "-o", str(tmp_path / "out"), "--json"]
+    without = CliRunner().invoke(APP, [str(run), *options])
+    assert without.exit_code == 2 and "discriminator" in without.stderr
+    packed = CliRunner().invoke(APP, [str(tmp_path / "dcgan"), *options])
+    assert packed.exit_code == 0, packed.stderr
+    holding = []
+    for line in packed.stdout.splitlines():
+        path = Path(json.loads(line)["path"])
+        with zipfile.ZipFile(path) as archive:
+            if "encoder.safetensors" in archive.namelist():
+                holding.append(path.name)
+    assert holding == ["dcgan-discriminator.mar"]
+
+
+def trained_dcgan(folder: Path) -> Path:
+    train(small_dcgan_recipe(), blobs(side=32), folder / "dcgan")
+    return folder / "dcgan"
