@@ -124,7 +124,9 @@ def speed(stack: Stack, client: Client, archive: Path, folder: Path, images: int
     shutil.rmtree(folder / "loop")
     client.delete(job.name)
     cpu = {role: seconds / images * 1e6 for role, seconds in used.items()}
-    return Speed(images, images / loop, images / seconds_of(job), loop_cpu / images * 1e6, cpu)
+    turn = Speed(images, images / loop, images / seconds_of(job), loop_cpu / images * 1e6, cpu)
+    print(f"{images:,} images: job {turn.job:,.0f}/s, loop {turn.loop:,.0f}/s", file=sys.stderr)
+    return turn
 
 
 def overhead(client: Client) -> float:

@@ -41,7 +41,7 @@ from service.jobs.plan import PLAN_FILE, Plan, new_job_id, read_plan
 from service.processes.stack import Stack, default_workers
 
 SAMPLE_S = 0.5
-TOGETHER = 200  # jobs that are indexed at once
+TOGETHER = 20  # jobs that are indexed at once
 
 
 def main() -> None:
