@@ -15,6 +15,7 @@ from mintage.torchserve import management_pb2, management_pb2_grpc
 
 from service.backend.model_server import is_silence, silence
 from service.backend.torchserve_errors import management_error
+from service.errors import Unavailable
 
 T = TypeVar("T")
 
@@ -45,12 +46,19 @@ class Management:
         """As `call`, but with TorchServe's own errors.
 
         Raises:
-            AioRpcError: if TorchServe answers with an error, or not in time.
-            Unavailable: if it stops answering altogether.
+            AioRpcError: if TorchServe answers with an error, or a short call not in time.
+            Unavailable: if it stops answering altogether, or answers other calls while a long one takes too long.
         """
         made = getattr(self._stub, method)(request, timeout=timeout_s)
-        answer = await (made if timeout_s <= MANAGEMENT_TIMEOUT_S else self.while_answering(made))
-        return str(answer.msg)
+        if timeout_s <= MANAGEMENT_TIMEOUT_S:
+            return str((await made).msg)
+        try:
+            return str((await self.while_answering(made)).msg)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise
+            text = f"the model server has not started what was asked for within {timeout_s:g} s"
+            raise Unavailable(text, reason="MODEL_NOT_STARTED") from error
 
     async def while_answering(self, work: Awaitable[T]) -> T:
         """Wait for something that TorchServe does, as long as it answers at all.

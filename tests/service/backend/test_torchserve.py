@@ -21,6 +21,7 @@ from structlog.testing import capture_logs
 
 from handlers.serving.listener import Call, CallError, Method, listen
 from service import errors
+from service.backend import torchserve_management
 from service.backend.torchserve import TorchServe
 from service.backend.torchserve_answers import BackendStatus
 from service.backend.workers import socket_name
@@ -52,6 +53,7 @@ class Script(inference_pb2_grpc.InferenceAPIsServiceServicer, management_pb2_grp
     release: asyncio.Event = field(default_factory=asyncio.Event)
     hang: bool = False
     silent: bool = False
+    slow: bool = False  # one that hangs still answers other calls
     sockets: int = 1
     address: str = ""
     asked: list[str] = field(default_factory=list)
@@ -78,7 +80,7 @@ class Script(inference_pb2_grpc.InferenceAPIsServiceServicer, management_pb2_grp
     async def RegisterModel(self, request: Any, context: Any) -> Any:
         self.calls.append(request)
         if self.hang:
-            self.silent = True
+            self.silent = not self.slow
             await self.release.wait()
         return management_pb2.ManagementResponse(msg=await _told(self.registration, context))
 
@@ -89,7 +91,7 @@ class Script(inference_pb2_grpc.InferenceAPIsServiceServicer, management_pb2_grp
     async def ScaleWorker(self, request: Any, context: Any) -> Any:
         self.calls.append(request)
         if self.hang:
-            self.silent = True
+            self.silent = not self.slow
             await self.release.wait()
         return management_pb2.ManagementResponse(msg=await _told(self.registration, context))
 
@@ -264,6 +266,15 @@ def test_a_long_call_is_given_up_once_torchserve_answers_nothing_any_more(
         outcome(script, call)
     assert failure.value.reason == "MODEL_SERVER_UNAVAILABLE"
     assert len(script.calls) == 1  # it is not asked for anything more
+
+
+def test_a_long_call_that_takes_too_long_is_told_apart_from_a_torchserve_that_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torchserve_management, "MANAGEMENT_TIMEOUT_S", 0.2)
+    with pytest.raises(errors.Unavailable) as failure:
+        outcome(Script(hang=True, slow=True), lambda client: client.scale("m", 2, timeout_s=0.5))
+    assert failure.value.reason == "MODEL_NOT_STARTED"
 
 
 def test_an_archive_that_its_worker_refuses_is_unloaded_again_and_the_text_arrives() -> None:
