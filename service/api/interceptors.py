@@ -33,7 +33,7 @@ from service.time_limits import TimeLimits
 
 REQUEST_ID_KEY = "x-request-id"
 # Calls that gRPC has, but has not handed to us when the server stops, would end as CANCELLED without a word.
-QUIET_S, LONGEST_QUIET_S = 0.05, 1.0
+QUIET_S, QUIET_LOOKS, LONGEST_QUIET_S = 0.05, 5, 2.0
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 _ENDS_BY_ITSELF = "/grpc.health.v1.Health/"
 _END = object()
@@ -56,11 +56,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc 
         self._streams: set[asyncio.Timeout] = set()
         self._draining = False
         self._ended = False
-        self._arrived = 0.0
+        self._looks = 0  # since a call arrived
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any) -> Any:
         """Wrap the handler of a call; None, if there is no such method, stays None."""
-        self._arrived = time.monotonic()
+        self._looks = 0
         method = handler_call_details.method
         if method not in self._handlers:
             handler = await continuation(handler_call_details)
@@ -89,10 +89,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc 
         _expire(self._streams)
 
     async def quiet(self) -> None:
-        """Wait until no call has arrived for a moment: then the server may stop without dropping one unseen."""
-        begin = self._arrived = time.monotonic()
-        while time.monotonic() < min(self._arrived + QUIET_S, begin + LONGEST_QUIET_S):
-            await asyncio.sleep(QUIET_S / 5)
+        """Wait until no call has arrived for a moment: then the server may stop without dropping one unseen.
+
+        A moment is a number of looks and not only a time, which also passes while this process has no processor.
+        """
+        latest, self._looks = time.monotonic() + LONGEST_QUIET_S, 0
+        while self._looks < QUIET_LOOKS and time.monotonic() < latest:
+            await asyncio.sleep(QUIET_S / QUIET_LOOKS)
+            self._looks += 1
 
     def end(self) -> None:
         """End every call in flight, and each new one, with UNAVAILABLE; left to gRPC, some would see CANCELLED."""

@@ -20,6 +20,7 @@ import structlog
 
 from service.backend.protocol.description import Kind
 from service.errors import FailedPrecondition, NotFound, Unavailable
+from service.models.changes import Changes
 from service.models.durable_files import sync_folder
 from service.models.records import ModelRecord, read_record, write_record
 from service.validation import ARCHIVE, MODEL_NAME
@@ -59,6 +60,7 @@ class Registry:
     def __init__(self, archives: Path) -> None:
         self.archives = archives
         self._folder = archives / "loaded"
+        self._changes = Changes(archives)  # as any process wrote them down
         self._conditions: dict[str, Condition] = {}
         self._withdrawn: dict[str, frozenset[int]] = {}
         self.notice = ""  # what is to be known of every model that answers
@@ -86,10 +88,14 @@ class Registry:
 
         Raises:
             NotFound: if no model of that name is loaded.
+            Unavailable: if it is being loaded for the first time.
             FailedPrecondition: if it is of another kind, or its record is damaged.
         """
         entry = self.entry(name)
         if entry is None:
+            change = self._changes.last(name)
+            if change is not None and change.under_way:
+                raise Unavailable(f"models/{name} is still being loaded ({change.stage})", reason="MODEL_NOT_READY")
             raise NotFound(f"no model models/{name} is loaded", reason="MODEL_NOT_FOUND")
         if entry.record is None:
             raise FailedPrecondition(f"models/{name}: {_DAMAGED.message}", reason="MODEL_RECORD_DAMAGED")
@@ -104,7 +110,7 @@ class Registry:
 
         Raises:
             NotFound, FailedPrecondition: as `find`.
-            Unavailable: if it does not answer now.
+            Unavailable: if it does not answer now, or is being loaded.
         """
         record = self.find(name, kind)
         condition = self.condition(record)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import FailedPrecondition, NotFound, Unavailable
+from service.models.changes import Changes
 from service.models.registry import Registry
 from tests.support.formula import CLASSIFIER, GENERATOR, record_of
 from tests.support.world import run, until
@@ -98,6 +99,16 @@ def test_a_model_is_ready_only_after_it_has_answered(tmp_path: Path) -> None:
         registry.ready("digits", "classifier")
     with pytest.raises(NotFound, match="models/nobody"):
         registry.ready("nobody", "generator")
+
+
+def test_a_model_that_is_loaded_for_the_first_time_is_not_ready_rather_than_unknown(tmp_path: Path) -> None:
+    ours, loading = Registry(tmp_path), Changes(tmp_path).begin("digits", archive="digits.mar", workers=1)
+    loading.reached("proving")
+    with pytest.raises(Unavailable, match=r"models/digits is still being loaded \(proving\)"):
+        ours.find("digits")
+    loading.failed(Unavailable("no worker"))
+    with pytest.raises(NotFound):
+        ours.find("digits")
 
 
 def test_a_new_digest_under_the_same_name_must_prove_itself_anew(tmp_path: Path) -> None:
