@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import cast
 
 import torch
@@ -150,15 +150,19 @@ class ImprovedGanStep:
         if recipe.entropy:
             added["entropy"] = recipe.entropy, conditional_entropy(unlabelled)
         if recipe.virtual_adversarial:
+            same = _repeated(noise)
             divergence = virtual_adversarial_loss(
-                lambda images: self._discriminate(images, None),
+                lambda images: self._discriminate(images, same()),
                 batch.unlabelled,
                 noise,
                 length=recipe.adversarial_length,
             )
             added["adversarial"] = recipe.virtual_adversarial, divergence
         if recipe.manifold:  # in float32: bfloat16 does not resolve what a short step changes
-            slope = manifold_loss(self.discriminator, self.generator, batch.latents, noise)
+            same = _repeated(noise)
+            slope = manifold_loss(
+                lambda images: self.discriminator(images, same()), self.generator, batch.latents, noise
+            )
             added["manifold"] = recipe.manifold, slope
         return added
 
@@ -204,6 +208,16 @@ class ImprovedGanStep:
                 losses = {"generator": loss.item()}
             self._players["generator"].descend(loss, recipe.generator_rate * share)
         return losses
+
+
+def _repeated(noise: torch.Generator) -> Callable[[], torch.Generator]:
+    """Return what gives a source of the same noise at every call.
+
+    Without any noise a network of noisy layers would be another one: it learns to be constant there, which costs the
+    penalties of smoothness nothing, and to know the classes where there is noise.
+    """
+    seed = int(torch.randint(2**62, (), generator=noise, device=noise.device))
+    return lambda: torch.Generator(noise.device).manual_seed(seed)
 
 
 def _adam(network: Generator | Discriminator, rate: float, recipe: ImprovedGanRecipe) -> torch.optim.Adam:

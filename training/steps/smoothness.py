@@ -24,7 +24,7 @@ def virtual_adversarial_loss(classify: Classify, images: Tensor, noise: torch.Ge
     divergence's gradient at a short random change. No gradient flows through r and p(y | x).
 
     Args:
-        classify: of the classifier, without noise.
+        classify: of the classifier, as it is trained: with noise, the same at every call.
         images: [N, C, H, W] in [-1, 1], without labels.
         noise: of the first direction; on the CPU.
         length: of r, for pixels in [0, 1].
@@ -49,7 +49,7 @@ def manifold_loss(
     gradient reaches the generator.
 
     Args:
-        classify: of the classifier, without noise.
+        classify: of the classifier, as it is trained: with noise, the same at every call.
         generate: of the generator: latents [N, Z] to images, each image of its latent alone.
         latents: [N, Z].
         noise: of the directions; on the CPU.
@@ -59,9 +59,8 @@ def manifold_loss(
     """
     drawn = parallel.drawn(lambda shape: torch.randn(tuple(shape), generator=noise), latents.shape).to(latents.device)
     with torch.no_grad():
-        images = generate(torch.cat([latents, latents + ALONG * _directions(drawn)]))
-    here, there = classify(images).chunk(2)
-    return ((there - here) / ALONG).square().sum(dim=1).mean()
+        here, there = generate(torch.cat([latents, latents + ALONG * _directions(drawn)])).chunk(2)
+    return ((classify(there) - classify(here)) / ALONG).square().sum(dim=1).mean()
 
 
 def _divergence(known: Tensor, logits: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from torch import Tensor
 
 from tests.training.fakes import blobs, small_recipe
 from training.batches import SemiSupervisedBatch, SemiSupervisedBatches
@@ -143,6 +144,21 @@ def test_what_later_papers_add_is_reported_and_moves_the_weights() -> None:
     assert {"entropy", "adversarial", "manifold", "pull_away"} <= losses.keys()
     for one, other in ((plain.generator, more.generator), (plain.discriminator, more.discriminator)):
         assert any(not torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("term", ["virtual_adversarial", "manifold"])
+def test_smoothness_is_asked_of_the_noisy_classifier_that_is_trained(term: str) -> None:
+    """A classifier that is constant without noise, but not with it, is not smooth."""
+    step, batch = make_step(small_recipe(**{term: 1.0}))
+    forward = step.discriminator.forward
+
+    def constant_without_noise(images: Tensor, noise: torch.Generator | None = None) -> Tensor:
+        logits: Tensor = forward(images, noise)
+        return logits if noise is not None else 0 * logits
+
+    step.discriminator.forward = constant_without_noise  # type: ignore[method-assign]
+    losses = step.on(batch, torch.Generator().manual_seed(0))
+    assert losses["adversarial" if term == "virtual_adversarial" else term] > 0
 
 
 def test_pulling_away_needs_the_features_that_are_matched() -> None:
