@@ -40,9 +40,14 @@ def files_of(paths: Sequence[Path], most: int) -> list[Path]:
 
 
 def loaded(paths: Sequence[Path], shape: ImageShape) -> NDArray[np.uint8]:
-    """Load image files: uint8 [N, H, W, C] of a model's shape, the largest centred part resized as in training."""
+    """Load image files: uint8 [N, H, W, C] of a model's shape, the largest centred part resized as in training.
+
+    Exits with 1 if the shape is not known yet, since the model is being loaded for the first time.
+    """
     from mintage.pictures import fitted
 
+    if not shape.height:
+        fail("the model is still being loaded: `mintage models watch` shows how far it is", 1, reason="MODEL_NOT_READY")
     return np.stack([_pixels(fitted(path, shape.height, shape.width), shape.channels) for path in paths])
 
 

@@ -51,11 +51,15 @@ class Reservations:
         That is another one if another call of the same request was faster; then nothing was counted.
 
         Raises:
-            AlreadyExists: if the request id was used with other parameters.
+            AlreadyExists: if the request id was used with other parameters, or the job's folder lies in that of another
+                that is being created, or around it.
             QuotaExceeded: if a quota of the client is used up.
         """
         names = (plan.request_id, plan.request_digest, plan.job, plan.backend_name)
-        reply = await self._ledger.run("reserve", *names, *self._demand(plan), " ".join(plan.needs))
+        reply = await self._ledger.run("reserve", *names, *self._demand(plan), " ".join(plan.needs), plan.prefix)
+        if "nested" in reply:
+            why = f"and {reply['nested']}, where another job is being created, lie one in the other"
+            raise prefix_taken(plan.prefix, why)
         _check(reply, plan.client)
         return _job(reply)
 
@@ -74,6 +78,11 @@ class Reservations:
     def _demand(self, plan: Plan) -> tuple[str | int, ...]:
         quotas = self._quotas
         return plan.client, plan.count, quotas.jobs, quotas.images, quotas.size_bytes
+
+
+def prefix_taken(prefix: str, why: str) -> AlreadyExists:
+    """Return the error of a job that cannot have its folder."""
+    return AlreadyExists(f"the output folder {prefix} {why}; choose another output_prefix", reason="PREFIX_TAKEN")
 
 
 def _job(reply: dict[str, Any]) -> str:

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
-from service.errors import AlreadyExists
 from service.jobs.faults import crash_point
 from service.jobs.ledger.ledger import Ledger
 from service.jobs.ledger.views import JobView, job_view
@@ -19,7 +18,7 @@ from service.jobs.sources.listing import is_listing
 from service.jobs.storage.failures import translated
 from service.jobs.storage.output import TEMPORARY, Output
 from service.jobs.storage.store import Store
-from service.jobs.submission.reservations import Reservations
+from service.jobs.submission.reservations import Reservations, prefix_taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +141,7 @@ def _check_free(store: Store, plan: Plan, output: Output) -> None:
     if output.read(PLAN_FILE) is None:
         others = {name for name in output.names() if not is_listing(name)}
         if others - {TEMPORARY, PLAN_FILE}:
-            raise _taken(plan.prefix, "is not empty")
+            raise prefix_taken(plan.prefix, "is not empty")
 
 
 def _check_above(store: Store, plan: Plan) -> None:
@@ -151,18 +150,14 @@ def _check_above(store: Store, plan: Plan) -> None:
     for depth in range(1, len(segments)):
         above = "/".join(segments[:depth])
         if store.output(above).size(PLAN_FILE) is not None:
-            raise _taken(plan.prefix, f"is inside {above}, which belongs to another job")
+            raise prefix_taken(plan.prefix, f"is inside {above}, which belongs to another job")
 
 
 def _same_plan(plan: Plan, found: bytes) -> Plan:
     try:
         earlier = read_plan(found)
     except PlanError:
-        raise _taken(plan.prefix, "holds a plan that this version cannot read") from None
+        raise prefix_taken(plan.prefix, "holds a plan that this version cannot read") from None
     if (earlier.job, earlier.request_digest) != (plan.job, plan.request_digest):
-        raise _taken(plan.prefix, f"belongs to jobs/{earlier.job}")
+        raise prefix_taken(plan.prefix, f"belongs to jobs/{earlier.job}")
     return earlier
-
-
-def _taken(prefix: str, why: str) -> AlreadyExists:
-    return AlreadyExists(f"the output folder {prefix} {why}; choose another output_prefix", reason="PREFIX_TAKEN")

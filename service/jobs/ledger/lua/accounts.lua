@@ -21,8 +21,8 @@ local function count(key, field, more)
 end
 
 -- Count a job for its client, pin its model, and keep the jobs whose files it needs, named in a row; each only once.
-local function hold(job, client, images, backend, needs)
-  local what = {c = client, n = tonumber(images), b = backend, s = needs or ''}
+local function hold(job, client, images, backend, needs, folder)
+  local what = {c = client, n = tonumber(images), b = backend, s = needs or '', f = folder}
   if redis.call('HSETNX', P .. 'held', job, cjson.encode(what)) == 0 then return end
   redis.call('HINCRBY', client_key(client), 'jobs', 1)
   redis.call('HINCRBY', client_key(client), 'images', images)
@@ -53,6 +53,17 @@ local function release_stale_reservations()
   for _, job in ipairs(redis.call('ZRANGEBYSCORE', P .. 'reserved', '-inf', now(), 'LIMIT', 0, 100)) do
     redis.call('ZREM', P .. 'reserved', job)
     if redis.call('EXISTS', job_key(job)) == 0 then release(job) end
+  end
+end
+
+-- Name the folder of a job that is being created in which another folder lies, or which lies in it. Once a job is created,
+-- its plan tells.
+local function nested_reservation(folder)
+  for _, job in ipairs(redis.call('ZRANGE', P .. 'reserved', 0, -1)) do
+    local text = redis.call('HGET', P .. 'held', job)
+    local other = text and cjson.decode(text).f
+    if other and ((folder .. '/'):sub(1, #other + 1) == other .. '/' or (other .. '/'):sub(1, #folder + 1) == folder .. '/')
+      and other ~= folder then return other end
   end
 end
 

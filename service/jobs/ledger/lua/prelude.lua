@@ -13,7 +13,8 @@
 --   slots               how many slots live workers had when hints were last chosen
 --   turns               hash, whose turn it is: 'now', 'client NAME', 'jobs NAME' in turns (turns.lua)
 --   rebuilt             set after the jobs on disk were indexed; gone when Redis was emptied
---   held                hash job -> what it counts for while unfinished: client c, images n, backend name b, jobs s
+--   held                hash job -> what it counts for while unfinished: client c, images n, backend name b, jobs s,
+--                       and until it is created its folder f
 --   reserved            zset, ids of jobs in `held` that are being created -> when that counts as interrupted
 --   client:{name}       hash: `jobs` and `images` of jobs in `held`, `bytes` of the finished shards of all jobs
 --   needed              hash job -> number of jobs in `held` that need its files
