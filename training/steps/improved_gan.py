@@ -213,8 +213,8 @@ class ImprovedGanStep:
 def _repeated(noise: torch.Generator) -> Callable[[], torch.Generator]:
     """Return what gives a source of the same noise at every call.
 
-    Without any noise a network of noisy layers would be another one: it learns to be constant there, which costs the
-    penalties of smoothness nothing, and to know the classes where there is noise.
+    Without any noise a network of noisy layers would be another one: it can be constant there, at no cost of
+    smoothness, and know the classes where there is noise.
     """
     seed = int(torch.randint(2**62, (), generator=noise, device=noise.device))
     return lambda: torch.Generator(noise.device).manual_seed(seed)
