@@ -153,6 +153,7 @@ class Engine:
         """Kill whatever is left."""
         if self._caller is not None:
             self._caller.close()
+            self._caller = None
         for process in self.processes:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
