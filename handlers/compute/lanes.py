@@ -23,13 +23,11 @@ class Lanes:
 
     Attributes:
         count: Passes at once.
-        threads: Of each of these.
-        alone_threads: Of a pass that one request has to itself; there is one such pass at once.
+        threads: Of each of these, whatever it computes: bits can depend on the number, and sizes are proven with this one.
     """
 
     count: int = 1
     threads: int = 1
-    alone_threads: int = 1
 
 
 def lanes_of(kind: Kind, device: torch.device) -> Lanes:
@@ -39,4 +37,4 @@ def lanes_of(kind: Kind, device: torch.device) -> Lanes:
     """
     threads = torch.get_num_threads()
     count = min(threads, MOST) if device.type == "cpu" and kind != "neurons" else 1
-    return Lanes(count, threads // count, threads)
+    return Lanes(count, threads // count)

@@ -142,15 +142,10 @@ class Batcher:
         return sorted(self._proven.difference(self.times.sizes))
 
     def _run(self, lane: int) -> None:
-        threads = self._lanes.threads
-        self._use_threads(threads)
+        self._use_threads(self._lanes.threads)
         try:
             while (chosen := self._next(rechecks=lane == 0)) is not None:
-                if chosen.alone:
-                    self._use_threads(self._lanes.alone_threads)
                 self._compute(chosen)
-                if chosen.alone:
-                    self._use_threads(threads)
         except BaseException:
             LOG.critical("the thread that computes failed; this worker ends", exc_info=True)
             end_worker()

@@ -14,12 +14,12 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 @pytest.mark.parametrize(
     ("threads", "kind", "device", "lanes"),
     [
-        (1, "generator", CPU, Lanes(1, 1, 1)),
-        (2, "generator", CPU, Lanes(2, 1, 2)),
-        (2, "classifier", CPU, Lanes(2, 1, 2)),
-        (2, "neurons", CPU, Lanes(1, 2, 2)),
-        (2, "generator", GPU, Lanes(1, 2, 2)),
-        (32, "generator", CPU, Lanes(8, 4, 32)),
+        (1, "generator", CPU, Lanes(1, 1)),
+        (2, "generator", CPU, Lanes(2, 1)),
+        (2, "classifier", CPU, Lanes(2, 1)),
+        (2, "neurons", CPU, Lanes(1, 2)),
+        (2, "generator", GPU, Lanes(1, 2)),
+        (32, "generator", CPU, Lanes(8, 4)),
     ],
 )
 def test_threads_are_shared_among_passes(threads: int, kind: Kind, device: torch.device, lanes: Lanes) -> None:
