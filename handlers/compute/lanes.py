@@ -23,7 +23,7 @@ class Lanes:
 
     Attributes:
         count: Passes at once.
-        threads: Of each of these, whatever it computes: bits can depend on the number, and sizes are proven with this one.
+        threads: Of each pass. Bits can depend on that number, and sizes are proven with this one.
     """
 
     count: int = 1
