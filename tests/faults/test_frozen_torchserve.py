@@ -26,9 +26,9 @@ PATIENCE_S = 300.0  # a machine that does much else takes a minute and a half to
 
 
 @pytest.fixture
-def stack(tmp_path: Path) -> Iterator[Stack]:
-    """A stack that serves the models `gen` and `spare`."""
-    with Stack(tmp_path / "stack", workers=0) as stack:
+def stack(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack that serves the models `gen` and `spare`; the path of a socket must be short."""
+    with Stack(tmp_path_factory.mktemp("jvm"), workers=0) as stack:
         stack.start()
         pack(tiny_run(tmp_path / "tiny"), "generator", stack.settings.archives / "gen.mar")
         with Client(stack.api_address) as client:

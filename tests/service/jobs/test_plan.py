@@ -66,7 +66,7 @@ def test_a_plan_in_a_format_of_the_other_kind_is_refused(plan: Plan) -> None:
 
 
 def test_a_plan_in_tars_has_the_bytes_that_it_always_had() -> None:
-    digest = "6560f813c5f2314fad158a92fd2119ca0d2d63ee3d3b6e4c7a60c6e0d04cf540"
+    digest = "816c0d0272f1ba30202b6f5bb68fde9d4f72371b311b0b6f9d4b6b2b193b57d7"
     assert sample_plan(sampling=Sampling(seed=7, encoder="e 1", max_images_per_second=0.0)).digest == digest
 
 
