@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,21 +9,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.average import Average
 from training.batches import to_pixels, to_tensor
 from training.compute import parallel
 from training.compute.acceleration import Acceleration
 from training.config import RunConfig
 from training.data import LabelledImages
-from training.errors import RunError
+from training.families.one_network import OneNetworkTraining
 from training.latents import draw_latents
 from training.losses import latent_loss
 from training.networks.encoder import Encoder
 from training.randomness import stream
 from training.recipes import EncoderRecipe
-from training.runs.checkpoint import ENCODER_SECTION, section
-from training.steps.player import Player, trained
-from training.steps.step import Losses, must_be_finite
+from training.runs.checkpoint import ENCODER_SECTION
 
 CALIBRATION_IMAGES = 1024  # of the averaged network's batch statistics
 
@@ -42,7 +38,7 @@ class GeneratedImages(LabelledImages):
     generator: nn.Module
 
 
-class EncoderTraining:
+class EncoderTraining(OneNetworkTraining[Encoder]):
     """The state of one training; see `training.families.training.Training`.
 
     Args:
@@ -61,51 +57,21 @@ class EncoderTraining:
         data: GeneratedImages,
         acceleration: Acceleration,
     ) -> None:
-        self.config = config
-        self.images_seen = 0
-        self.losses: Losses | None = None
+        super().__init__(config, recipe, network, ("encoder", ENCODER_SECTION), acceleration)
         self._recipe = recipe
-        self._acceleration = acceleration
         self._data = data
-        self._network = acceleration.placed(network)
-        parallel.spread(self._network)
-        self._average = Average(self._network, share=recipe.average_share)
-        self._guess = acceleration.accelerated(self._network)
         self._generator = acceleration.placed(data.generator)
         self._generate = acceleration.accelerated(self._generator)
-        adam = torch.optim.Adam(
-            trained(self._network), lr=recipe.rate, betas=(recipe.beta1, recipe.beta2), eps=recipe.epsilon, fused=True
-        )
-        self._player = Player(self._network, adam, historical_averaging=0)
 
-    def advance(self) -> Losses:
-        """Take one step.
-
-        Raises:
-            DivergedError: if a loss is not finite.
-        """
-        recipe = self._recipe
-        noise = stream(recipe.seed, "step", images_seen=self.images_seen)
-        self._network.train()
-        with parallel.shared_batches():
-            latents, images, labels = self._drawn(recipe.batch, noise)
-            guessed = self._guess(images, *labels)
-            loss = latent_loss(guessed, latents, distribution=recipe.latent_distribution)
-        losses = parallel.averaged({"loss": loss.item()})
-        must_be_finite(losses, self.images_seen)
-        self._player.descend(loss, recipe.rate * recipe.rate_share(self.images_seen))
-        self.images_seen += recipe.batch
-        self._average.update(batch_images=recipe.batch, images_seen=self.images_seen)
-        self.losses = losses
-        return losses
+    def loss(self, noise: torch.Generator) -> Tensor:
+        """Return how far the guesses are from the latents."""
+        latents, images, labels = self._drawn(self._recipe.batch, noise)
+        return latent_loss(self._forward(images, *labels), latents, distribution=self._recipe.latent_distribution)
 
     def calibrate(self) -> None:
         """Calibrate the batch statistics of the averaged network."""
         _, images, labels = self._drawn(CALIBRATION_IMAGES, stream(self._recipe.seed, "calibrate"))
         self._average.network.calibrate_statistics(images, *labels)
-
-    def collect(self) -> None:
-        """Do nothing: every process holds the whole state."""
 
     def samples(self, count: int) -> NDArray[np.uint8]:
         """Return images uint8 [N, H, W, C], N <= count, each followed by what is drawn of the latent guessed for it."""
@@ -120,37 +86,6 @@ class EncoderTraining:
     def accuracy(self, data: LabelledImages) -> float | None:
         """Return None: it tells no classes apart."""
         return None
-
-    def weights(self) -> dict[str, Tensor]:
-        """Return all weights, current and averaged, by their names in the checkpoint."""
-        return {
-            f"{prefix}.{name}": tensor.cpu().contiguous()
-            for prefix, network in self._networks().items()
-            for name, tensor in network.state_dict().items()
-        }
-
-    def state(self) -> dict[str, Tensor]:
-        """Return all that `restore` needs: weights and Adam's moments."""
-        moments = self._player.state()
-        return {**self.weights(), **{f"step.{name}": tensor.cpu().contiguous() for name, tensor in moments.items()}}
-
-    def restore(self, tensors: Mapping[str, Tensor], images_seen: int) -> None:
-        """Continue from what `state` returned after `images_seen` images.
-
-        Raises:
-            RunError: if the tensors are those of another network.
-        """
-        try:
-            for prefix, network in self._networks().items():
-                network.load_state_dict(section(tensors, prefix))
-            if images_seen:
-                self._player.restore(section(tensors, "step"))
-        except (RuntimeError, LookupError, ValueError) as error:
-            raise RunError(f"the saved state does not fit the recipe's network: {error}") from None
-        self.images_seen = images_seen
-
-    def _networks(self) -> dict[str, nn.Module]:
-        return {"encoder": self._network, ENCODER_SECTION: self._average.network}
 
     @torch.no_grad()
     def _drawn(self, count: int, noise: torch.Generator) -> tuple[Tensor, Tensor, list[Tensor]]:

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from training.average import Average
 from training.batches import Orders, predicted, to_tensor
 from training.compute import parallel
 from training.compute.acceleration import Acceleration
 from training.config import RunConfig
 from training.data import LabelledImages, TaughtImages
 from training.distortions import distorted
-from training.errors import RunError
+from training.families.one_network import OneNetworkTraining
 from training.losses import distillation_loss
 from training.networks.student import Student
 from training.randomness import stream
 from training.recipes import StudentRecipe
-from training.runs.checkpoint import section
-from training.steps.player import Player, trained
-from training.steps.step import Losses, must_be_finite
 
 CALIBRATION_IMAGES = 2000  # of the averaged network's batch statistics
 PICTURED_IMAGES = 10_000  # of the training images, among which the pictures are chosen
 BATCH = 500  # images per forward pass where nothing is trained
 
 
-class StudentTraining:
+class StudentTraining(OneNetworkTraining[Student]):
     """The state of one training; see `training.families.training.Training`.
 
     Args:
@@ -49,51 +43,22 @@ class StudentTraining:
         data: TaughtImages,
         acceleration: Acceleration,
     ) -> None:
-        self.config = config
-        self.images_seen = 0
-        self.losses: Losses | None = None
+        super().__init__(config, recipe, network, ("discriminator", "discriminator_average"), acceleration)
         self._recipe = recipe
-        self._acceleration = acceleration
         self._data = data
         self._orders = Orders(recipe.seed)
         self._kept = most_certain(data, share=recipe.keep)
-        self._network = acceleration.placed(network)
-        parallel.spread(self._network)
-        self._average = Average(self._network, share=recipe.average_share)
-        self._logits = acceleration.accelerated(self._network)
-        adam = torch.optim.Adam(
-            trained(self._network), lr=recipe.rate, betas=(recipe.beta1, recipe.beta2), eps=recipe.epsilon, fused=True
-        )
-        self._player = Player(self._network, adam, historical_averaging=0)
 
-    def advance(self) -> Losses:
-        """Take one step.
-
-        Raises:
-            DivergedError: if a loss is not finite.
-        """
-        recipe = self._recipe
-        noise = stream(recipe.seed, "step", images_seen=self.images_seen)
-        self._network.train()
-        with parallel.shared_batches():
-            images, targets = self._batch()
-            found = self._logits(self._acceleration.place(images), noise)
-            loss = distillation_loss(found, targets.to(found.device), temperature=recipe.temperature)
-        losses = parallel.averaged({"loss": loss.item()})
-        must_be_finite(losses, self.images_seen)
-        self._player.descend(loss, recipe.rate * recipe.rate_share(self.images_seen))
-        self.images_seen += recipe.batch
-        self._average.update(batch_images=recipe.batch, images_seen=self.images_seen)
-        self.losses = losses
-        return losses
+    def loss(self, noise: torch.Generator) -> Tensor:
+        """Return the mean divergence from the teacher's labels."""
+        images, targets = self._batch()
+        found = self._forward(self._acceleration.place(images), noise)
+        return distillation_loss(found, targets.to(found.device), temperature=self._recipe.temperature)
 
     def calibrate(self) -> None:
         """Calibrate the batch statistics of the averaged network."""
         chosen = self._orders.order("calibrate", 0, len(self._data))[:CALIBRATION_IMAGES]
         self._average.network.calibrate_statistics(self._acceleration.place(to_tensor(self._data.images[chosen])))
-
-    def collect(self) -> None:
-        """Do nothing: every process holds the whole state."""
 
     def samples(self, count: int) -> NDArray[np.uint8]:
         """Return training images uint8 [N, H, W, C], N <= count: those whose labels surprise the student most."""
@@ -112,37 +77,6 @@ class StudentTraining:
             return None
         self.calibrate()  # the loop measures before it saves
         return float((predicted(self._classify, data.images, batch=BATCH) == data.labels).mean())
-
-    def weights(self) -> dict[str, Tensor]:
-        """Return all weights, current and averaged, by their names in the checkpoint."""
-        return {
-            f"{prefix}.{name}": tensor.cpu().contiguous()
-            for prefix, network in self._networks().items()
-            for name, tensor in network.state_dict().items()
-        }
-
-    def state(self) -> dict[str, Tensor]:
-        """Return all that `restore` needs: weights and Adam's moments."""
-        moments = self._player.state()
-        return {**self.weights(), **{f"step.{name}": tensor.cpu().contiguous() for name, tensor in moments.items()}}
-
-    def restore(self, tensors: Mapping[str, Tensor], images_seen: int) -> None:
-        """Continue from what `state` returned after `images_seen` images.
-
-        Raises:
-            RunError: if the tensors are those of another network.
-        """
-        try:
-            for prefix, network in self._networks().items():
-                network.load_state_dict(section(tensors, prefix))
-            if images_seen:
-                self._player.restore(section(tensors, "step"))
-        except (RuntimeError, LookupError, ValueError) as error:
-            raise RunError(f"the saved state does not fit the recipe's network: {error}") from None
-        self.images_seen = images_seen
-
-    def _networks(self) -> dict[str, nn.Module]:
-        return {"discriminator": self._network, "discriminator_average": self._average.network}
 
     def _batch(self) -> tuple[Tensor, Tensor]:
         """Return this process's share of the next step's distorted images [N, C, H, W] and their targets [N, K]."""

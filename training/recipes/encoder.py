@@ -76,7 +76,7 @@ class EncoderRecipe(Recipe):
 
 ENCODER = EncoderRecipe(
     name="encoder",
-    source="Zhu et al. 2016, section 3.1 (arXiv:1609.03552); --data names the run of a DCGAN",
+    source="Zhu et al. 2016, section 3.1 (arXiv:1609.03552); made by `mintage train encoder` from the run of a DCGAN",
     cost="8 min of a CPU core with bfloat16 units for a generator of 64 x 64 pixels, width 64",
     expected="faces of 64 x 64: 75 % of the latents' variance after 160,000 images (not published)",
     checkpoint_images=100_000,
