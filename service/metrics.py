@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 # Edges of the histogram of call durations: from a cached answer to the longest deadline.
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -29,7 +29,3 @@ class Metrics:
         self.images = Counter(
             "mintage_images", "Images of finished calls.", ("model", "operation"), registry=self.collection
         )
-
-    def expose(self, host: str, port: int) -> None:
-        """Serve the metrics over HTTP from a thread until the process ends."""
-        start_http_server(port, addr=host, registry=self.collection)

@@ -37,7 +37,7 @@ from redis.asyncio import Redis
 
 from service import logs, memory
 from service.addresses import Address, read_address
-from service.api import reflection
+from service.api import metrics_endpoint, reflection
 from service.api.health import Health, HealthServicer
 from service.api.interceptors import CallInterceptor
 from service.api.servicers.classification import ClassificationServicer
@@ -226,7 +226,7 @@ def _expose(metrics: Metrics, settings: Settings) -> None:
     """Serve the metrics on the API's host."""
     address = Address(read_address(settings.api_address, lowest_port=0).host, settings.metrics_port)
     try:
-        metrics.expose(address.host, address.port)
+        metrics_endpoint.expose(metrics.collection, address.host, address.port)
     except OSError as error:
         raise CannotListenError(error.errno, _CANNOT_LISTEN.format("MINTAGE_METRICS_PORT"), str(address)) from None
 

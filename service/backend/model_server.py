@@ -60,6 +60,10 @@ class ModelServer(Predictor, Protocol):
         """End the processes of a model that hang."""
         ...
 
+    async def is_starting(self, backend_name: str) -> bool:
+        """Say whether it is starting a worker of a model, or is about to start it again."""
+        ...
+
     async def scale(self, backend_name: str, workers: int, *, timeout_s: float = 120.0) -> None:
         """Give a model another number of workers."""
         ...

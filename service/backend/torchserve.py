@@ -214,6 +214,15 @@ class TorchServe:
         request = management_pb2.DescribeModelRequest(model_name=backend_name)
         return read_status(await self._management.call("DescribeModel", request, backend_name))
 
+    async def is_starting(self, backend_name: str) -> bool:
+        """Say whether a worker of a model starts, or starts again after a pause: TorchServe does not call it ready.
+
+        Raises:
+            NotFound: if it is not loaded.
+            Unavailable: if TorchServe does not answer in time.
+        """
+        return (await self.describe(backend_name)).starting
+
     async def wait_until_ready(self, backend_name: str, timeout_s: float) -> ModelDescription:
         """Wait until a model's workers are ready and listen, then have each make a real forward pass.
 

@@ -21,6 +21,11 @@ class BackendStatus:
         """Whether every worker is ready."""
         return 0 < self.workers_total <= self.workers_ready
 
+    @property
+    def starting(self) -> bool:
+        """Whether some worker is not ready: it starts, or starts again after a pause."""
+        return self.workers_ready < self.workers_total
+
 
 def read_names(text: str) -> tuple[list[str], int]:
     """Read a page of the names of models; returns also which page is next, 0 if none is."""

@@ -21,6 +21,8 @@ FORMATS_SHOWN = "PNG, JPEG, WebP, BMP, GIF, TIFF or PPM"
 ENDINGS = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
 UNREAD_ENDINGS = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd", ".tga", ".exr", ".dng", ".nef", ".cr2", ".arw")
 CHANNELS = (1, 3)  # what an image file can hold here
+MAX_SCANS = 100  # of a JPEG file, each of which is one more pass over its pixels; programs write ten or so
+_JPEG, _SCAN = b"\xff\xd8", b"\xff\xda"  # how a file and a scan begin; among pixels a zero follows each 0xff
 
 # Pillow only warns between one and two times its own limit of pixels; here that is an error like any other.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
@@ -81,8 +83,6 @@ def decode_fitted(
     if not file:
         raise UnreadableImageError("is empty")
     with _opened(file, max_pixels) as image:
-        if image.width * image.height > max_pixels:
-            raise _too_many_pixels(image.size, max_pixels)
         try:
             image.load()
             pixels = _pixels(ImageOps.exif_transpose(image), channels)
@@ -97,8 +97,6 @@ def _decode(file: bytes, height: int, width: int, channels: int, max_pixels: int
     if not file:
         raise UnreadableImageError("is empty")
     with _opened(file, max_pixels) as image:
-        if image.width * image.height > max_pixels:
-            raise _too_many_pixels(image.size, max_pixels)
         if image.size not in ((width, height), (height, width)):
             raise _wrong_size(image.size, height, width)
         try:
@@ -113,13 +111,19 @@ def _decode(file: bytes, height: int, width: int, channels: int, max_pixels: int
 
 
 def _opened(file: bytes, max_pixels: int) -> Image.Image:
-    """Open an image file; reads the header only."""
+    """Open an image file that may be decoded; reads the header only."""
     try:
-        return Image.open(io.BytesIO(file), formats=FORMATS)
+        image = Image.open(io.BytesIO(file), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UnreadableImageError(f"has more than {max_pixels:,} pixels") from error
     except Exception as error:  # as above
         raise UnreadableImageError(f"is no {FORMATS_SHOWN} file") from error
+    if image.width * image.height > max_pixels:
+        raise _too_many_pixels(image.size, max_pixels)
+    scans = file.count(_SCAN) if file.startswith(_JPEG) else 0
+    if scans > MAX_SCANS:
+        raise UnreadableImageError(f"has {scans:,} scans, more than {MAX_SCANS}: it would take very long to decode")
+    return image
 
 
 def _too_many_pixels(size: tuple[int, int], max_pixels: int) -> UnreadableImageError:

@@ -4,7 +4,7 @@ Each model is reconciled in its own task, so one that hangs delays no other. The
 lost is registered again; while it does not answer, its models are asked all the same. A model is ready while a real
 inference has succeeded in the last few seconds: a caller's, or else the reconciler's own canary. Worker processes that
 hang are ended at once (`service.backend.liveness`); a model that is silent for longer, for whatever reason, is unloaded
-and loaded again.
+and loaded again, unless the model server is starting a worker of it, which may be slow.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import structlog
 from service.backend.model_server import ModelServer
 from service.backend.protocol import messages
 from service.errors import DeadlineExceeded, MintageError, ResourceExhausted
+from service.models.backends import STARTUP_TIMEOUT_S
 from service.models.loader import Loader
 from service.models.pins import NoPins, Pins
 from service.models.records import ModelRecord
@@ -69,6 +70,7 @@ class Reconciler:
         list_timeout_s: A model server that does not list its models within this time does not answer.
         canary_timeout_s: Longest time of a canary, which queues among all the requests of a model.
         restart_after_s: A loaded model that has been silent for this long is unloaded and loaded again.
+        max_start_s: The same while the model server starts a worker of it, which a busy machine makes slow.
         pins: Which models jobs need; these are reconciled too.
         release_after_s: A retired model that no job has needed for this long is unloaded.
     """
@@ -84,6 +86,7 @@ class Reconciler:
         list_timeout_s: float = 5.0,
         canary_timeout_s: float = 10.0,
         restart_after_s: float = 30.0,
+        max_start_s: float = STARTUP_TIMEOUT_S,
         pins: Pins | None = None,
         release_after_s: float = 60.0,
     ) -> None:
@@ -94,6 +97,7 @@ class Reconciler:
         self._list_timeout_s = list_timeout_s
         self._canary_timeout_s = canary_timeout_s
         self._restart_after_s = restart_after_s
+        self._max_start_s = max_start_s
         self._pins = pins or NoPins()
         self._release_after_s = release_after_s
         self._watches: dict[str, _Watch] = {}
@@ -242,9 +246,18 @@ class Reconciler:
         self._registry.mark(record, "failed", error.message)
         watch.silent_since = watch.silent_since or now
         silent_s = now - watch.silent_since
-        if silent_s >= self._restart_after_s and await self._loader.restart(record):
+        if silent_s < self._restart_after_s or (silent_s < self._max_start_s and await self._is_starting(record)):
+            return
+        if await self._loader.restart(record):
             log.warning("model restarted", model=record.name, silent_s=round(silent_s))
             watch.silent_since = None
+
+    async def _is_starting(self, record: ModelRecord) -> bool:
+        """Whether the model server starts a worker of a model: to unload the model would only begin that anew."""
+        try:
+            return await self._server.is_starting(record.backend_name)
+        except MintageError:  # the next pass knows more
+            return True
 
     async def _load_wanted(self, name: str, archive: str) -> None:
         attempts = self._loads[name]

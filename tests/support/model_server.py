@@ -53,6 +53,7 @@ class FakeModelServer:
     registers: asyncio.Event = field(default_factory=asyncio.Event)
     dead: bool = False
     hangs: bool = False
+    starting: bool = False
     proof: tuple[int, int] | None = None
     health: WorkerHealth = WorkerHealth(1)  # noqa: RUF009 - frozen
     failures: list[Exception] = field(default_factory=list)
@@ -135,6 +136,10 @@ class FakeModelServer:
     async def end_hung(self, backend_name: str) -> WorkerHealth:
         """Say what `health` says."""
         return self.health
+
+    async def is_starting(self, backend_name: str) -> bool:
+        """Say what `starting` says."""
+        return self.starting
 
     async def scale(self, backend_name: str, workers: int, *, timeout_s: float = 120.0) -> None:
         """Note the number."""

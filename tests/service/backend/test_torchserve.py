@@ -305,6 +305,12 @@ def test_workers_are_described() -> None:
     assert BackendStatus(2, 2).ready
 
 
+@pytest.mark.parametrize(("ready", "total", "starting"), [(0, 1, True), (1, 2, True), (2, 2, False), (0, 0, False)])
+def test_a_model_starts_while_some_worker_is_not_ready(ready: int, total: int, starting: bool) -> None:
+    script = Script(descriptions=[described(ready, total)])
+    assert outcome(script, lambda client: client.is_starting("m")) is starting
+
+
 @pytest.mark.parametrize(
     "call",
     [

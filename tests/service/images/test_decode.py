@@ -49,6 +49,13 @@ def bmp_that_says(width: int, height: int) -> bytes:
     )
 
 
+def jpeg_of_scans(scans: int) -> bytes:
+    """A progressive JPEG file whose last scan is repeated."""
+    file = encoded(grey(), "JPEG", progressive=True)
+    last = file.rindex(b"\xff\xda")
+    return file[:-2] + file[last:-2] * (scans - file.count(b"\xff\xda")) + file[-2:]
+
+
 BAD: dict[str, tuple[bytes, str]] = {
     "nothing": (b"", "is empty"),
     "text": (b"hello, I am a picture", "is no PNG, JPEG, WebP, BMP, GIF, TIFF or PPM file"),
@@ -63,6 +70,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     "thin png": (png_that_says(1, 100_000), "is 1 x 100,000 pixels, not 6 x 8"),
     "webp bomb": (webp_that_says(16_383, 16_383), "more than 4,000,000"),
     "bmp bomb": (bmp_that_says(30_000, 30_000), "more than 4,000,000"),
+    "jpeg of many scans": (jpeg_of_scans(200_000), "has 200,000 scans, more than 100"),
     "header without pixels": (png_that_says(WIDTH, HEIGHT), "damaged or incomplete"),
     "wrong size": (encoded(Image.new("L", (28, 28))), "is 28 x 28 pixels, not 6 x 8"),
     "turned": (encoded(Image.new("L", (HEIGHT, WIDTH))), "is 8 x 6 pixels, not 6 x 8"),
@@ -78,6 +86,10 @@ def test_a_bad_file_is_named_and_costs_nothing(kind: str) -> None:
     assert [violation.field for violation in error.value.violations] == ["encoded.files[1]"]
     assert expected in error.value.message
     assert time.process_time() - start < 1
+
+
+def test_a_jpeg_file_may_have_as_many_scans_as_the_bound() -> None:
+    assert decode(jpeg_of_scans(100)).shape == (1, HEIGHT, WIDTH, 1)
 
 
 def test_every_bad_file_is_named_at_once() -> None:

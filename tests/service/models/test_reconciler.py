@@ -164,6 +164,33 @@ def test_a_model_that_stays_silent_is_loaded_anew(tmp_path: Path) -> None:
     run(test())
 
 
+def test_a_model_whose_worker_still_starts_is_not_unloaded_unless_that_takes_too_long(tmp_path: Path) -> None:
+    async def test() -> None:
+        bench, record = Bench(tmp_path, restart_after_s=0.0), put(tmp_path, "digits", "generator")
+        await bench.reconcile_once()
+        bench.models.failure, bench.models.starting = Unavailable("no worker", reason="NO_WORKER"), True
+        for _ in range(3):
+            await bench.reconcile_once()
+        assert record.backend_name in bench.models.models
+        assert (bench.state("digits"), bench.message("digits")) == ("failed", "no worker")
+        bench.models.starting = False  # the model server has given up
+        await bench.reconcile_once()
+        assert record.backend_name not in bench.models.models
+
+    run(test())
+
+
+def test_a_start_of_a_worker_that_never_ends_is_begun_anew(tmp_path: Path) -> None:
+    async def test() -> None:
+        bench, record = Bench(tmp_path, restart_after_s=0.0, max_start_s=0.0), put(tmp_path, "digits", "generator")
+        await bench.reconcile_once()
+        bench.models.failure, bench.models.starting = Unavailable("no worker", reason="NO_WORKER"), True
+        await bench.reconcile_once()
+        assert record.backend_name not in bench.models.models
+
+    run(test())
+
+
 def test_a_restart_is_kept_until_nobody_else_works_on_the_model(tmp_path: Path) -> None:
     async def test() -> None:
         bench, record = Bench(tmp_path, restart_after_s=0.0), put(tmp_path, "digits", "generator")

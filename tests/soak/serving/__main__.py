@@ -30,8 +30,9 @@ from tests.soak.__main__ import seconds_of
 from tests.soak.history import Event, History, read
 from tests.soak.serving.callers import Callers
 from tests.soak.serving.chaos import Chaos
-from tests.soak.serving.checker import backs, calls, violations
+from tests.soak.serving.checker import BACK_S, backs, calls, late, violations
 from tests.soak.serving.house import SERVED, House, leftovers, open_house
+from tests.soak.serving.machine import Machine
 
 SETTLE_S = 90.0  # for every model to answer after the last fault
 JOIN_S = 70.0  # for calls to end: as long as the longest deadline
@@ -63,8 +64,13 @@ def main() -> int:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
     for each in summary(outcome.events):
         console.print(each)
+    shares = [event.facts["share"] for event in outcome.events if "share" in event.facts]
     load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
     print(f"load of the machine: {load} (1, 5, 15 minutes) on {len(os.sched_getaffinity(0))} cores", flush=True)
+    print(f"other work took {statistics.fmean(shares or [0.0]):.0%} of it", flush=True)
+    for back in backs(outcome.events):
+        if back.seconds is not None and back.seconds > BACK_S >= back.seconds * back.left:
+            print(f"excused: {late(back)}", flush=True)
     for text in outcome.broken[:SHOWN]:
         print(f"BROKEN {text}", flush=True)
     if outcome.broken:
@@ -79,7 +85,7 @@ def soak(folder: Path, *, seconds: float, seed: int, swaps: int = 0) -> Outcome:
     folder.mkdir(parents=True, exist_ok=True)
     history = History(folder / "history.jsonl")
     errors: list[str] = []
-    with open_house(folder) as house:
+    with open_house(folder) as house, Machine(history):
         print(f"soak of serving: seed {seed}, everything in {folder}; the disk is {house.disk.means}", flush=True)
         callers = Callers(house, history, seed)
         chaos = Chaos(house, callers, history, seed)

@@ -3,7 +3,8 @@
 S1  every call ends, within its deadline and a second
 S2  no answer is wrong: it has the bytes that the same archive gave in calm
 S3  no call ends with INTERNAL or UNKNOWN
-S4  a model that should be served answers again within 30 s of whatever befell it
+S4  a model that should be served answers again within 30 s of whatever befell it, or longer by as much as
+    other work took of the machine meanwhile: within 60 s where it took half
 S5  in calm, before and after, every known question is answered
 S6  nothing runs or lies about afterwards
 S7  where models are only replaced, no call of theirs fails
@@ -11,6 +12,7 @@ S7  where models are only replaced, no call of theirs fails
 
 from __future__ import annotations
 
+import statistics
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,11 +26,15 @@ UNKNOWN_YET = {"UNIMPLEMENTED", "INVALID_ARGUMENT"}  # in calm: of methods that 
 
 @dataclass(frozen=True, slots=True)
 class Back:
-    """How long a model took to answer after a fault; None if it had not when the next one came, or the soak ended."""
+    """How long a model took to answer after a fault; None if it had not when the next one came, or the soak ended.
+
+    `left` is the share of the machine that others left meanwhile.
+    """
 
     fault: Event
     model: str
     seconds: float | None
+    left: float = 1.0
 
 
 def violations(events: Sequence[Event]) -> list[str]:
@@ -92,16 +98,30 @@ def backs(events: Sequence[Event]) -> list[Back]:
             later = (f.time_s for f in faults if f.time_s > fault.time_s and model in f.facts["models"])
             hidden = good is None or any(time_s < good for time_s in later)
             since = fault.time_s if over is None else over
-            found.append(Back(fault, model, None if hidden or good is None else max(0.0, good - since)))
+            if hidden or good is None:
+                found.append(Back(fault, model, None))
+            else:
+                found.append(Back(fault, model, max(0.0, good - since), _left(events, since, good)))
     return found
+
+
+def _left(events: Sequence[Event], begin_s: float, end_s: float) -> float:
+    """The share of the machine that others left on average in some time; 1 if nobody noted it."""
+    shares = [event.facts["share"] for event in events if "share" in event.facts and begin_s <= event.time_s <= end_s]
+    return 1.0 - statistics.fmean(shares) if shares else 1.0
+
+
+def late(back: Back) -> str:
+    """Say how long a model took."""
+    what = f"{back.fault.operation} (line {back.fault.number}), when others left {back.left:.0%} of the machine"
+    return f"{back.model} was back {back.seconds:.1f} s after {what}"
 
 
 def back_soon(events: Sequence[Event]) -> Iterator[str]:
     """S4."""
     for back in backs(events):
-        if back.seconds is not None and back.seconds > BACK_S:
-            what = f"{back.fault.operation} (line {back.fault.number})"
-            yield f"S4: {back.model} was back {back.seconds:.1f} s after {what}"
+        if back.seconds is not None and back.seconds * back.left > BACK_S:
+            yield f"S4: {late(back)}"
 
 
 def calm(events: Sequence[Event]) -> Iterator[str]:

@@ -66,6 +66,16 @@ def test_a_broken_promise_is_found(events: list[Event], found: str) -> None:
     assert violations([*GOOD, *events])[0].startswith(found)
 
 
+def test_a_model_may_take_longer_where_others_took_the_machine() -> None:
+    def others(share: float) -> list[Event]:
+        return [Event(at_s, "machine", "others", "ok", {"share": share}) for at_s in (45, 60, 70)]
+
+    late = [*fault("frozen", 40, "gen"), *call(9, at_s=71, process="probe gen")]
+    idle = [Event(20, "machine", "others", "ok", {"share": 1.0}), Event(90, "machine", "others", "ok", {"share": 1.0})]
+    assert violations([*GOOD, *late, *others(0.5)]) == []
+    assert violations([*GOOD, *late, *others(0.01), *idle])[0].startswith("S4: gen was back 31.1 s")
+
+
 def test_a_fault_that_is_followed_by_another_is_not_measured() -> None:
     events = [*fault("frozen", 2, "gen"), *fault("killed", 40, "gen"), *call(1, at_s=50, process="probe gen")]
     assert [back.seconds for back in backs(events)] == [None, pytest.approx(10.1)]
