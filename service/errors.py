@@ -67,7 +67,7 @@ class InvalidArgument(MintageError):
 
     def __init__(self, violations: Sequence[FieldViolation]) -> None:
         """Name every wrong field in the message and in the details."""
-        super().__init__("; ".join(f"{v.field}: {v.description}" for v in violations))
+        super().__init__("; ".join(f"{v.field}: {v.description}" if v.field else v.description for v in violations))
         self.violations = tuple(violations)
 
 

@@ -44,7 +44,7 @@ def reader(handler: Any, method: str) -> Read:
         try:
             request = handler.request_deserializer(raw)
         except DecodeError:
-            problem = FieldViolation("", "the request is not a message of this method")
+            problem = FieldViolation("", "the request is no message of this method, or is nested a hundred deep")
             raise InvalidArgument([problem]) from None
         bounds.check(request)
         return request

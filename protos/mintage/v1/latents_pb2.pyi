@@ -25,7 +25,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 @_typing.final
 class Latent(_message.Message):
     """A latent as a formula. It is evaluated in float64, in the order in which it is written, and rounded to float32 once, at
-    the end. Its depth is at most 16, and it has at most 1,024 parts. Every number is finite.
+    the end. Its depth is at most 16, and it has at most 1,024 parts; a request has at most 32,768 items in all. Every number
+    is finite.
 
     Its text form: `mean(#1, #2, #3) - mean(#4, #5, #6) + turn * 2`.
     """

@@ -26,11 +26,16 @@ def check_layer(field: str, layer: int, record: ModelRecord, violations: Violati
     return 1 <= layer <= len(record.layers)
 
 
+def check_map(field: str, number: int, layer: int, record: ModelRecord, violations: Violations) -> None:
+    """Note a map that a layer does not have."""
+    violations.in_range(field, number, 0, record.layers[layer - 1].maps - 1)
+
+
 def check_maps(field: str, maps: Sequence[int], layer: int, record: ModelRecord, violations: Violations) -> None:
     """Note each map that a layer does not have, or that is named again."""
     seen: set[int] = set()
     for index, each in enumerate(maps):
-        violations.in_range(f"{field}[{index}]", each, 0, record.layers[layer - 1].maps - 1)
+        check_map(f"{field}[{index}]", each, layer, record, violations)
         if each in seen:
             violations.add(f"{field}[{index}]", f"names map {each:,} once more")
         seen.add(each)

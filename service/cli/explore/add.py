@@ -12,8 +12,10 @@ from service.cli.console import DEFAULT_API, ApiOption, JsonOption, connect, fai
 from service.cli.explore.again import again
 from service.cli.explore.drawing import check_picture, drawn, read_formulas
 from service.cli.explore.options import GeneratorArgument, SeedOption, SheetOption, class_note
+from service.cli.explore.turning import read_set
 from service.cli.formula_options import ClassOption
 from service.cli.json_lines import print_json
+from service.validation import DIRECTION
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,11 +36,21 @@ def add(
         str,
         typer.Argument(
             metavar="FORMULA",
-            help="Means of exemplars, added and subtracted: 'mean(#1,#2,#3) - mean(#4,#5,#6) + mean(#7,#8,#9)'.",
+            help="Means of exemplars, added and subtracted: 'mean(#1,#2,#3) - mean(#4,#5,#6)'; or their names, with "
+            "--concept.",
             show_default=False,
         ),
     ],
     *,
+    named: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--concept",
+            metavar="NAME=LATENTS",
+            help="Name the mean of exemplars, so that the formula can say it: smiling='#12,#40,#77'. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help=f"Take concepts with fewer than {MIN_EXEMPLARS} exemplars too.")
     ] = False,
@@ -58,12 +70,15 @@ def add(
     latents, from -1 to 1.
 
     Example: mintage explore add faces 'mean(#12,#40,#77) - mean(#3,#8,#9) + mean(#21,#33,#54)' -o add.png
+    mintage explore add faces 'smile + man' --concept smile='#12,#40,#77' --concept man='#3,#8,#9' -o add.png
     """
     from service.images.sheets import Panel, Sheet, Tile, write_sheet
 
     check_picture(output, [".png"])
+    known = _read_concepts(named or [], seed=seed)
     result = _one(read_formulas([formula], seed=seed))
-    concepts = _concepts(result)
+    _put_in_place(known, result)
+    concepts = _concepts(result, known)
     if few := [concept for concept in concepts if len(concept.exemplars) < MIN_EXEMPLARS]:
         what = f"{few[0].text} has {len(few[0].exemplars)}"
         if not force:
@@ -88,7 +103,7 @@ def add(
     bands.append([nine, Panel("the same arithmetic with pixels", [Tile(image, "") for image in noisy], 3)])
     sheet = Sheet(
         title=f"Arithmetic with {model}",
-        subtitle=f"{formula}    seed {seed}{class_note(class_index)}",
+        subtitle=f"{formula}, seed {seed}{class_note(class_index)}",
         bands=bands,
         command=command,
         notes=[
@@ -117,22 +132,25 @@ class Concept:
     weight: float
     latent: Latent
     exemplars: list[Latent]
+    name: str = ""
 
     @property
     def text(self) -> str:
-        """Its formula."""
+        """Its name, or its formula."""
         from mintage.latents import text_of
 
-        return text_of(self.latent)
+        return self.name or text_of(self.latent)
 
     @property
     def heading(self) -> str:
-        """Its formula with its sign."""
+        """Its name, if it has one, with its sign."""
         from mintage.latents import number_text
 
         size = abs(self.weight)
         sign = "minus" if self.weight < 0 else "plus"
-        return f"{sign} {'' if size == 1 else f'{number_text(size)} times '}the mean of"
+        times = "" if size == 1 else f"{number_text(size)} times "
+        name = f"{self.name}, " if self.name else ""
+        return f"{sign} {times}{name}the mean of"
 
 
 def _one(latents: list[Latent]) -> Latent:
@@ -141,17 +159,58 @@ def _one(latents: list[Latent]) -> Latent:
     return latents[0]
 
 
-def _concepts(result: Latent) -> list[Concept]:
+def _read_concepts(texts: list[str], *, seed: int) -> dict[str, Latent]:
+    """Read names and what they are the means of; exits with 2 if one is wrong."""
+    from mintage.latents import FUNCTIONS
+    from mintage.v1 import latents_pb2
+    from mintage.v1.latents_pb2 import Latent
+
+    found: dict[str, Latent] = {}
+    for text in texts:
+        name, _, exemplars = text.partition("=")
+        if not DIRECTION.fullmatch(name) or name in FUNCTIONS:
+            fail(f"--concept {text}: expected NAME=LATENTS, where NAME is as that of a direction")
+        if name in found:
+            fail(f"--concept {name} is given twice")
+        found[name] = Latent(mean=latents_pb2.LatentList(latents=read_set(exemplars, seed=seed)))
+    return found
+
+
+def _put_in_place(known: dict[str, Latent], result: Latent) -> None:
+    """Put concepts in place of their names in a formula; exits with 2 if it does not name one of them."""
+    from mintage.latents import inside
+
+    used: set[str] = set()
+
+    def replaced(latent: Latent) -> None:
+        if latent.WhichOneof("value") == "direction" and latent.direction in known:
+            used.add(latent.direction)
+            latent.CopyFrom(known[latent.direction])
+            return
+        for part in inside(latent):
+            replaced(part)
+
+    replaced(result)
+    if unused := sorted(known.keys() - used):
+        fail(f"--concept {unused[0]}: the formula does not name it")
+
+
+def _concepts(result: Latent, known: dict[str, Latent]) -> list[Concept]:
     """Take a formula apart into its terms, each exemplar once; exits with 2 if one has no image."""
+    names = {latent.SerializeToString(deterministic=True): name for name, latent in known.items()}
     terms = [(term.weight, term.latent) for term in result.sum.terms] or [(1.0, result)]
-    return [Concept(weight, latent, _exemplars(latent)) for weight, latent in terms]
+    return [
+        Concept(weight, latent, _exemplars(latent), names.get(latent.SerializeToString(deterministic=True), ""))
+        for weight, latent in terms
+    ]
 
 
 def _exemplars(latent: Latent) -> list[Latent]:
     found = list(latent.mean.latents) if latent.WhichOneof("value") == "mean" else [latent]
     for each in found:
         if each.WhichOneof("value") == "direction":
-            fail(f"{each.direction} is a saved vector, no exemplar; `mintage sample --latent` adds it to a latent")
+            name = each.direction
+            fail(f"{name} names no exemplars; --concept {name}=LATENTS does; `mintage sample --latent` adds directions")
     return list({each.SerializeToString(deterministic=True): each for each in found}.values())
 
 

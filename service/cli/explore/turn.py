@@ -94,7 +94,7 @@ def turn(
     formula = text_of(difference) if save is None else save
     sheet = Sheet(
         title=f"A direction of {model}{f', {save}' if save else ''}",
-        subtitle=f"{formula}    seed {seed}{class_note(class_index)}",
+        subtitle=f"{formula}, seed {seed}{class_note(class_index)}",
         bands=[
             _exemplars(images, sets),
             [turned_panel("added to other samples, times the number below", images[count:], applied, amounts)],

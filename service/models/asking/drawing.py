@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +13,10 @@ from numpy.typing import NDArray
 
 from service.backend.protocol import drawing_messages
 from service.backend.protocol.drawing_messages import Directions, Maps
+from service.errors import FieldViolation, InvalidArgument
 from service.images.encode import File
+
+_REFUSED = re.compile(r"latents\[([0-9]+)\] (.+)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,10 @@ class DrawnLatents:
         """How many parts each formula has."""
         return list(map(part_count, self.latents))
 
+    def place(self, number: int) -> str:
+        """Return where the latent of a number is in the request of a caller."""
+        return f"latents[{number}]"
+
     def request(self, start: int, stop: int) -> dict[str, bytes]:
         """Ask for some of them."""
         return drawing_messages.draw_request(
@@ -78,6 +86,10 @@ class DrawnWalk:
         legs = (frame // self.path.frames_per_leg for frame in self.frames)
         return [1 + ends[leg % len(ends)] + ends[(leg + 1) % len(ends)] for leg in legs]
 
+    def place(self, _: int) -> str:
+        """Return where what a frame is made of is in the request of a caller."""
+        return "through"
+
     def request(self, start: int, stop: int) -> dict[str, bytes]:
         """Ask for some of them."""
         return drawing_messages.walk_request(
@@ -87,3 +99,12 @@ class DrawnWalk:
             class_index=self.class_index,
             class_sample=self.class_sample,
         )
+
+
+def placed(error: InvalidArgument, place: Callable[[int], str], start: int) -> InvalidArgument:
+    """Name latents that a model refuses by their places in a caller's request, of which its call was a part."""
+    found = []
+    for violation in error.violations:
+        match = _REFUSED.fullmatch(violation.description)
+        found.append(FieldViolation(place(start + int(match[1])), match[2]) if match else violation)
+    return InvalidArgument(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor
@@ -14,12 +15,13 @@ from numpy.typing import NDArray
 
 from service.backend.model_server import ModelServer
 from service.backend.protocol import messages
+from service.errors import InvalidArgument
 from service.images.encode import Encoding, File
 from service.images.threads import EncodingThreads
 from service.metrics import Metrics
 from service.models.asking.admission import Admissions, Caller
 from service.models.asking.calls import latent_spans, spans
-from service.models.asking.drawing import DrawnFiles, DrawnLatents, DrawnWalk
+from service.models.asking.drawing import DrawnFiles, DrawnLatents, DrawnWalk, placed
 from service.models.records import ModelRecord
 from service.models.registry import Registry
 
@@ -142,6 +144,7 @@ class Inference:
             operation="draw",
             encoding=encoding,
             caller=caller,
+            place=drawn.place,
         )
         pixels = [part.pixels for part in parts]
         return DrawnFiles(
@@ -159,17 +162,28 @@ class Inference:
         operation: str,
         encoding: Encoding,
         caller: Caller,
+        place: Callable[[int], str] = str,
     ) -> list[T]:
-        """Make requests for so many images each, all at once, and keep what is wanted of each once it is encoded."""
+        """Make requests for so many images each, all at once, and keep what is wanted of each once it is encoded.
+
+        `place` says where in the caller's request the image of a number is described.
+        """
         encoder = self.encoders.call(encoding)
 
-        async def made(request: dict[str, bytes], count: int) -> T:
+        async def made(request: dict[str, bytes], start: int, count: int) -> T:
             answer = await self._predict(record, request, caller)
-            part = messages.read_images(answer, (count, record.height, record.width, record.channels))
+            try:
+                part = messages.read_images(answer, (count, record.height, record.width, record.channels))
+            except InvalidArgument as error:
+                raise placed(error, place, start) from None
             return kept(part, await encoder.encode(part.images))
 
+        starts = list(itertools.accumulate((size for _, size in requests), initial=0))
+
         async def work() -> list[T]:
-            return await _together([made(request, count) for request, count in requests])
+            return await _together(
+                [made(request, start, size) for (request, size), start in zip(requests, starts, strict=False)]
+            )
 
         admission = self._admissions.of(record.backend_name)
         count = sum(size for _, size in requests)

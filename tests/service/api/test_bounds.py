@@ -13,6 +13,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
+from mintage import latents
 from mintage.v1 import (
     classification_pb2,
     explanation_pb2,
@@ -22,6 +23,7 @@ from mintage.v1 import (
     models_pb2,
     neurons_pb2,
 )
+from mintage.v1.latents_pb2 import Latent
 
 from service.api import bounds
 from service.api.bounds import BOUNDS, PLAIN_MESSAGE_BYTES
@@ -139,6 +141,16 @@ def raw(channel: Any, method: str) -> Any:
 
 
 LIST_JOBS = "/mintage.v1.JobService/ListJobs"
+
+
+def test_all_parts_of_a_request_together_are_bounded() -> None:
+    thousand = Latent(mean=latents_pb2.LatentList(latents=[latents.sample(0, 1)] * 1000))
+    bounds.check(latents_pb2.DrawRequest(latents=[thousand] * 32))
+    with pytest.raises(InvalidArgument) as caught:
+        bounds.check(latents_pb2.DrawRequest(latents=[thousand] * 400))
+    [violation] = caught.value.violations
+    assert violation.field == "latents[32].mean.latents"
+    assert "a request has 32,768 items at most" in violation.description
 
 
 def test_the_server_refuses_before_it_does_anything(tmp_path: Path) -> None:

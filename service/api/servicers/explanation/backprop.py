@@ -9,7 +9,7 @@ from mintage.v1 import explanation_pb2
 
 from service.api.requests import encodings, uploads
 from service.api.requests.clients import caller_of
-from service.api.requests.feature_maps import check_layer, check_maps
+from service.api.requests.feature_maps import check_layer, check_map
 from service.api.servicers.neurons.targets import check_target, neuron_of
 from service.backend.protocol.description import Kind
 from service.backend.protocol.explanation_messages import ClassUnit, MapUnit, Unit
@@ -105,6 +105,6 @@ def _unit(request: explanation_pb2.GuidedBackpropRequest, record: ModelRecord, v
     if target == "feature_map":
         named = request.feature_map
         if check_layer("feature_map.layer", named.layer, record, violations):
-            check_maps("feature_map.map", [named.map], named.layer, record, violations)
+            check_map("feature_map.map", named.map, named.layer, record, violations)
         return MapUnit(named.layer, named.map)
     return None

@@ -130,6 +130,16 @@ def test_arithmetic_draws_nine_images_with_the_result_in_the_middle(mintage: Any
     assert command_in("add.png") == f"mintage explore add digits {shlex.quote(ARITHMETIC)} --noise-seed 5"
 
 
+def test_concepts_have_names(mintage: Any, tmp_path: Path) -> None:
+    named = ("--concept", "smile=#1:#3", "--concept", "neutral=#4,#5,#6", "--concept", "man=#7,#8,#9")
+    said = json.loads(mintage("explore", "add", "digits", "smile - 0.5 * neutral + man", *named, "--json").stdout)
+    assert said["formula"] == "mean(0#1, 0#2, 0#3) - 0.5 * mean(0#4, 0#5, 0#6) + mean(0#7, 0#8, 0#9)"
+    assert "--concept 'smile=#1:#3' --concept 'neutral=#4,#5,#6'" in said["command"]
+    first = Path("add.png").read_bytes()
+    mintage(*shlex.split(said["command"])[1:])
+    assert Path("add.png").read_bytes() == first
+
+
 def test_a_gallery_numbers_its_samples(mintage: Any, at: World) -> None:
     assert "25 samples in g.png" in mintage("explore", "gallery", "digits", "-n", 25, "--seed", 3, "-o", "g.png").stdout
     [drawn] = at.models.operations("draw")
@@ -163,7 +173,17 @@ def test_few_exemplars_are_refused_unless_forced(mintage: Any) -> None:
         (("explore", "walk", "digits", "#1", "#2", "--nearest", "nowhere"), "nowhere"),
         (("explore", "walk", "digits", "#1:3:3", "--frames", 600), "a strip holds at most 1,024 frames, not 1,201"),
         (("explore", "add", "digits", "#1:3:3"), "arithmetic has one result"),
-        (("explore", "add", "digits", "mean(#1,#2,#3) + turn"), "turn is a saved vector, no exemplar"),
+        (("explore", "add", "digits", "mean(#1,#2,#3) + turn"), "turn names no exemplars"),
+        (
+            ("explore", "add", "digits", "mean(#1,#2,#3)", "--concept", "a=#1,#2,#3"),
+            "--concept a: the formula does not name",
+        ),
+        (
+            ("explore", "add", "digits", "a", "--concept", "mean=#1,#2,#3"),
+            "mean=#1,#2,#3: expected NAME=LATENTS",
+        ),
+        (("explore", "add", "digits", "a", *(2 * ("--concept", "a=#1,#2,#3"))), "--concept a is given twice"),
+        (("explore", "add", "digits", "a", "--concept", "a=#1,#2"), "exemplars, but a has 2"),
         (("explore", "add", "digits", "mean(#1,#2,#3)", "-o", "x.webp"), "x.webp: must end in .png"),
     ],
 )
@@ -189,7 +209,7 @@ def test_an_exemplar_counts_once_and_a_direction_is_none(mintage: Any) -> None:
     said = mintage("explore", "add", "digits", "mean(#1,#1,#1) - mean(#4,#5,#6)", status=2).output
     assert "mean(0#1, 0#1, 0#1) has 1" in said
     said = mintage("explore", "add", "digits", "mean(#1,#2,#3,turn)", status=2).output
-    assert "turn is a saved vector, no exemplar" in said
+    assert "turn names no exemplars" in said
 
 
 def test_a_formula_that_begins_with_a_minus_can_be_typed_again(mintage: Any) -> None:

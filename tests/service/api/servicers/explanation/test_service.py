@@ -96,7 +96,7 @@ def test_guided_gradients_of_any_unit_are_answered(
         ("judge", {"class_name": "ten"}, ["class_name"]),
         ("critic", {"class_name": "two"}, ["class_name"]),
         ("critic", {"feature_map": FeatureMap(layer=3)}, ["feature_map.layer"]),
-        ("critic", {"feature_map": FeatureMap(layer=1, map=3)}, ["feature_map.map[0]"]),
+        ("critic", {"feature_map": FeatureMap(layer=1, map=3)}, ["feature_map.map"]),
         ("mind", {"neuron": Neuron(stage=3)}, ["neuron.stage"]),
         ("critic", {"raw": classification_pb2.RawImages()}, None),
     ],

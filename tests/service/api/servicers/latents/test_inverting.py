@@ -128,3 +128,26 @@ def test_what_cannot_be_inverted_is_named(tmp_path: Path, networks: dict[str, Mo
             ]
 
     run(test())
+
+
+def test_a_number_that_is_too_large_is_named_by_its_place_in_the_request(
+    tmp_path: Path, networks: dict[str, Model]
+) -> None:
+    good = Latent(sample=latents_pb2.SampleLatent(index=1))
+    term = latents_pb2.LatentSum.Term(weight=1e300, latent=good)
+    large = Latent(sum=latents_pb2.LatentSum(terms=[term]))
+
+    async def test() -> None:
+        async with inverting(tmp_path, networks) as (at, service, _):
+            draw = latents_pb2.DrawRequest(model="models/faces", latents=[*[good] * 300, large])
+            failure = await failure_of(service.Draw(draw))
+            assert len(at.models.operations("draw")) > 1, "it is in a later call than the first"
+            walk = latents_pb2.WalkRequest(model="models/faces", through=[good, large])
+            assert (failure.code, failure.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["latents[300]"])
+            assert (await failure_of(last_part_of(service.Walk(walk)))).fields == ["through"]
+
+    run(test())
+
+
+async def last_part_of(stream: Any) -> Any:
+    return [part async for part in stream][-1]
