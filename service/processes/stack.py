@@ -14,11 +14,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
 
-import redis
-
 from service.addresses import Address, check_free, free_port, read_address
 from service.errors import MintageError, Unavailable
-from service.jobs.ledger.ledger import REBUILT
 from service.jobs.storage.store import open_store
 from service.jobs.storage.trial import try_out
 from service.processes import append_only_file, checks, torchserve, valkey
@@ -163,31 +160,22 @@ class Stack:
             raise ProcessFailedError(error.message) from None
 
     def _start_valkey(self) -> None:
-        """Start Valkey; with a damaged append-only file, again with what can be read of it, and then without it.
-
-        What is read may be old: jobs are listed once the dispatcher has brought them up to date.
-        """
+        """Start Valkey; with a damaged append-only file, again with what can be read of it, and then without it."""
         folder = self.state / "valkey"
         port, password = _port_and_password(self.settings)
         command = valkey.command(folder, port, password)
-        before = len(self.notices)
         if append_only_file.is_without_manifest(folder):
             self._note(append_only_file.set_aside(folder))
-        self._start_mended(folder, command)
-        if len(self.notices) > before:
-            with redis.Redis.from_url(self.settings.redis_url.get_secret_value()) as client:
-                client.delete(REBUILT)
-
-    def _start_mended(self, folder: Path, command: list[str]) -> None:
         for mend in (append_only_file.cut, append_only_file.set_aside, None):
             try:
-                return self._start("valkey", command)
+                self._start("valkey", command)
             except ProcessFailedError:
                 process = self.process("valkey")
                 if mend is None or process.alive() or not append_only_file.is_to_blame(process.log.text()):
                     raise
                 self._note(mend(folder))
-        return None
+            else:
+                return
 
     def _note(self, notice: str | None) -> None:
         self.notices += [notice] if notice else []

@@ -181,6 +181,15 @@ class Engine:
         """Get a job."""
         return self.call(lambda api: api.GetJob(jobs_pb2.GetJobRequest(name=name), None)).job
 
+    def seen_first(self, name: str) -> jobs_pb2.Job:
+        """What a watch that begins now is told first."""
+
+        async def read(api: JobServicer) -> jobs_pb2.Job:
+            watch = api.WatchJob(jobs_pb2.WatchJobRequest(name=name), None)
+            return (await anext(watch)).job
+
+        return self.call(read)
+
     def knows(self, name: str) -> bool:
         """Whether the ledger has a job."""
         try:

@@ -67,7 +67,7 @@ async def serving(settings: Settings) -> AsyncIterator[Api]:
     """Serve JobService on a free port."""
     client, registry = connect(settings), put_job_models(settings.archives)
     with contextlib.suppress(Unavailable):
-        await Ledger(client).rebuilt()  # as the dispatcher notes when it begins to lead
+        await Ledger(client).note_indexed(await Ledger(client).incarnation())  # as the dispatcher that begins to lead
     server = grpc.aio.server(interceptors=[CallInterceptor(Metrics(), max_deadline_s=30)])
     servicer = JobServicer(settings, client, registry, None)  # type: ignore[arg-type]
     jobs_pb2_grpc.add_JobServiceServicer_to_server(servicer, server)

@@ -93,7 +93,9 @@ class Job(_message.Message):
         STATE_RUNNING: Job._State.ValueType  # 2
         """Shards are being made."""
         STATE_FINALIZING: Job._State.ValueType  # 3
-        """Every shard is finished; the manifest is being written."""
+        """Every shard is finished or given up; scores are added up and the manifest is written. `progress.finishing` says how
+        far that is.
+        """
         STATE_CANCELLING: Job._State.ValueType  # 4
         """Being cancelled; workers still hold shards."""
         STATE_SUCCEEDED: Job._State.ValueType  # 5
@@ -123,7 +125,9 @@ class Job(_message.Message):
     STATE_RUNNING: Job.State.ValueType  # 2
     """Shards are being made."""
     STATE_FINALIZING: Job.State.ValueType  # 3
-    """Every shard is finished; the manifest is being written."""
+    """Every shard is finished or given up; scores are added up and the manifest is written. `progress.finishing` says how
+    far that is.
+    """
     STATE_CANCELLING: Job.State.ValueType  # 4
     """Being cancelled; workers still hold shards."""
     STATE_SUCCEEDED: Job.State.ValueType  # 5
@@ -521,8 +525,8 @@ Global___PassedOver: _TypeAlias = PassedOver  # noqa: Y015
 
 @_typing.final
 class JobProgress(_message.Message):
-    """Progress of a job. No number here ever falls, except `shards_running`, `images_per_second`, and `shards_failed` after
-    a retry.
+    """Progress of a job. No number here ever falls, except `shards_running`, `images_per_second`, those of `finishing`, and
+    `shards_failed` after a retry.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -538,6 +542,7 @@ class JobProgress(_message.Message):
     IMAGES_PER_SECOND_FIELD_NUMBER: _builtins.int
     BYTES_COMMITTED_FIELD_NUMBER: _builtins.int
     ETA_FIELD_NUMBER: _builtins.int
+    FINISHING_FIELD_NUMBER: _builtins.int
     images_total: _builtins.int
     """Images of the job."""
     images_done: _builtins.int
@@ -562,6 +567,10 @@ class JobProgress(_message.Message):
     def eta(self) -> Global___Eta:
         """Estimated time left; absent until three shards are finished, while no worker has a shard, and after the end."""
 
+    @_builtins.property
+    def finishing(self) -> Global___Finishing:
+        """How far the end of the job is; absent until that has taken a moment, and after the end."""
+
     def __init__(
         self,
         *,
@@ -576,14 +585,45 @@ class JobProgress(_message.Message):
         images_per_second: _builtins.float = ...,
         bytes_committed: _builtins.int = ...,
         eta: Global___Eta | None = ...,
+        finishing: Global___Finishing | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["eta", b"eta"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["eta", b"eta", "finishing", b"finishing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "bytes_committed", b"bytes_committed", "eta", b"eta", "images_committed", b"images_committed", "images_done", b"images_done", "images_per_second", b"images_per_second", "images_total", b"images_total", "shards_done", b"shards_done", "shards_failed", b"shards_failed", "shards_running", b"shards_running", "shards_total", b"shards_total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "bytes_committed", b"bytes_committed", "eta", b"eta", "finishing", b"finishing", "images_committed", b"images_committed", "images_done", b"images_done", "images_per_second", b"images_per_second", "images_total", b"images_total", "shards_done", b"shards_done", "shards_failed", b"shards_failed", "shards_running", b"shards_running", "shards_total", b"shards_total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___JobProgress: _TypeAlias = JobProgress  # noqa: Y015
+
+@_typing.final
+class Finishing(_message.Message):
+    """What is being done to end a job whose shards are finished or given up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: _builtins.int
+    DONE_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    step: _builtins.str
+    """In words, such as "adding up the scores"."""
+    done: _builtins.int
+    """How many images, shards or pairs of images are done; each step begins at 0."""
+    total: _builtins.int
+    """How many there are; 0 if they are not counted."""
+    def __init__(
+        self,
+        *,
+        step: _builtins.str = ...,
+        done: _builtins.int = ...,
+        total: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "step", b"step", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Finishing: _TypeAlias = Finishing  # noqa: Y015
 
 @_typing.final
 class Eta(_message.Message):

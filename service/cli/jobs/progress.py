@@ -74,6 +74,12 @@ def eta(job: Job) -> str:
     return f"{median} left ({p10} to {p90})" if p10 != p90 else f"{median} left"
 
 
+def finishing(job: Job) -> str:
+    """What is being done to end the job, or nothing."""
+    now = job.progress.finishing
+    return f"{now.step} {now.done / now.total:.0%}" if now.total else now.step
+
+
 def shard_counts(job: Job) -> str:
     """Numbers of shards by state."""
     progress = job.progress
@@ -101,6 +107,7 @@ def _line(job: Job) -> str:
         shard_counts(job),
         speed(job),
         eta(job),
+        finishing(job),
         f"waits: {job.wait_reason}" if job.wait_reason else "",
     ]
     return f"{job.name} {state_name(job)}: " + ", ".join(fact for fact in facts if fact)
@@ -138,7 +145,8 @@ def _bar(states: Iterable[Job]) -> Job | None:
     with Progress(*columns, console=errors_console()) as progress:
         task = progress.add_task("", total=None, state="connecting", facts="")
         for last in states:
-            facts = " · ".join(fact for fact in (speed(last), eta(last), shard_counts(last), last.wait_reason) if fact)
+            told = speed(last), eta(last), shard_counts(last), finishing(last), last.wait_reason
+            facts = " · ".join(fact for fact in told if fact)
             done, total = last.progress.images_done, last.progress.images_total
             progress.update(task, completed=done, total=total, state=f"{last.name} {state_name(last)}", facts=facts)
     return last

@@ -81,6 +81,7 @@ def print_job(job: Job) -> None:
         ("format", _format(job)),
         ("shards", progress.shard_counts(job)),
         ("speed", progress.speed(job)),
+        ("now", progress.finishing(job)),
         ("priority", job.priority),
         ("labels", ", ".join(f"{name}={value}" for name, value in sorted(job.labels.items()))),
         ("client", job.client),

@@ -124,12 +124,13 @@ class Dispatcher:
             await self._intents.record_missed()
 
     async def _rebuild(self) -> None:
-        """Index what is on disk but not in the ledger: on beginning to lead, and after Redis restarted."""
+        """Index what is on disk and not in the ledger: on beginning to lead, and after Redis lost something."""
+        incarnation = await self._ledger.incarnation()
         jobs = await rebuild(self._ledger, self._store)
         log.info("the dispatcher leads", name=self._name, jobs_rebuilt=jobs)
-        await self._ledger.rebuilt()
         await self._ledger.reopen()
-        self._incarnation = await self._ledger.incarnation()
+        if await self._ledger.note_indexed(incarnation):  # else it was emptied meanwhile
+            self._incarnation = await self._ledger.incarnation()
 
     async def _clean_up(self, ended: list[Lease]) -> None:
         """Remove what the attempts left whose leases were taken back."""

@@ -26,6 +26,7 @@ from service.jobs.shards.formats.layout import replaced
 from service.jobs.shards.marker import Marker, read_marker
 from service.jobs.shards.root import root_digest
 from service.jobs.sources.listing import file_name
+from service.jobs.steps import Report, Steps
 from service.jobs.storage.output import Output, OutputError, file_digest
 from service.jobs.storage.store import Store
 from service.jobs.sums import SUMS_FILE, write_sums
@@ -49,6 +50,7 @@ def finalize(
     committed: Mapping[int, str] | None = None,
     retry_round: int = 0,
     inputs: Path | None = None,
+    steps: Steps | None = None,
 ) -> Ending:
     """Write what belongs to the end of a job, the manifest last, and return how the job ended.
 
@@ -64,22 +66,25 @@ def finalize(
             left out.
         retry_round: how often failed shards were given fresh attempts.
         inputs: the folder below which folders may be scored; without it a score job gets no report.
+        steps: told how far it is.
 
     Raises:
         ShardsDamaged: if any of the committed shards is damaged or missing; then nothing was signed.
         OSError: for example if the disk is full; try again later.
     """
+    steps = steps or Steps()
     output = store.output(plan.prefix, existing=True)
     ending, damaged = _earlier(output)
     if ending is None or ending.round < retry_round:
-        _check(output, plan, committed, hashed=False)
+        _check(output, plan, committed, steps, hashed=False)
         try:
-            ending = _ending(store, inputs, output, plan, cancelled=cancelled, errors=errors)
+            ending = _ending(store, inputs, output, plan, steps, cancelled=cancelled, errors=errors)
         except OutputError as error:
-            _check(output, plan, committed, hashed=True)
+            _check(output, plan, committed, steps, hashed=True)
             ending = Ending("FAILED", f"{error.reason}: {error}")
         _forget(output, plan, ending.files)
         ending = replace(ending, round=retry_round)
+        steps.begin("writing the manifest")
         output.remove(SUMS_FILE)
         crash_point("before_manifest")
         with output.temporary(MANIFEST_FILE) as temporary:
@@ -90,6 +95,7 @@ def finalize(
                 ending = read_ending(output) or ending
         crash_point("after_manifest")
     if output.size(SUMS_FILE) is None and (manifest := read_manifest(output)) is not None:
+        steps.begin(f"writing {SUMS_FILE}")
         write_sums(output, plan, manifest)
     output.remove(intents.INTENT_FILE)
     output.remove_temporaries()
@@ -126,21 +132,31 @@ def _earlier(output: Output) -> tuple[Ending | None, bool]:
         return None, True
 
 
-def _check(output: Output, plan: Plan, committed: Mapping[int, str] | None, *, hashed: bool) -> None:
-    found = damaged_shards(output, plan, committed, hashed=hashed) if committed else []
+def _check(output: Output, plan: Plan, committed: Mapping[int, str] | None, steps: Steps, *, hashed: bool) -> None:
+    if not committed:
+        return
+    report = steps.begin("hashing shards" if hashed else "looking at shards", len(committed))
+    found = damaged_shards(output, plan, committed, hashed=hashed, report=report)
     if found:
         raise ShardsDamaged(found)
 
 
 def _ending(
-    store: Store, inputs: Path | None, output: Output, plan: Plan, *, cancelled: bool, errors: Mapping[int, str]
+    store: Store,
+    inputs: Path | None,
+    output: Output,
+    plan: Plan,
+    steps: Steps,
+    *,
+    cancelled: bool,
+    errors: Mapping[int, str],
 ) -> Ending:
-    markers, damage = _sound_markers(output, plan)
+    markers, damage = _sound_markers(output, plan, steps.begin("reading markers", plan.shards))
     digests = {marker.shard: marker.digest for marker in markers}
     wanted = () if cancelled else range(plan.shards)
     missing = {shard: errors.get(shard) or damage.get(shard, "") for shard in wanted if shard not in digests}
     digest, size_bytes = root_digest(digests.values()), sum(marker.bytes for marker in markers)
-    files = _describe(output, plan, markers) if markers and plan.sampling else {}
+    files = _describe(output, plan, markers, steps) if markers and plan.sampling else {}
     if cancelled:
         return Ending("CANCELLED", "", digest, None, digests, files=files, size_bytes=size_bytes)
     if plan.max_failed_shards is not None and len(errors) > plan.max_failed_shards:
@@ -149,17 +165,18 @@ def _ending(
         return Ending("FAILED", text, digest, None, digests, failed, files=files, size_bytes=size_bytes)
     if missing:
         state: JobState = "PARTIALLY_SUCCEEDED" if markers and plan.sampling else "FAILED"
-        files |= _sum_up(output, plan, digests) if markers else {}
+        files |= _sum_up(output, plan, digests, steps) if markers else {}
         return Ending(
             state, _failure(plan, missing), digest, None, digests, missing, files=files, size_bytes=size_bytes
         )
-    result = _result(store, inputs, output, plan, markers)
-    files |= _sum_up(output, plan, digests) | _scored(output, plan)
+    result = _result(store, inputs, output, plan, markers, steps=steps)
+    files |= _sum_up(output, plan, digests, steps) | _scored(output, plan)
     return Ending("SUCCEEDED", "", digest, result, digests, files=files, size_bytes=size_bytes)
 
 
-def _describe(output: Output, plan: Plan, markers: list[Marker]) -> dict[str, str]:
+def _describe(output: Output, plan: Plan, markers: list[Marker], steps: Steps) -> dict[str, str]:
     """Write what shows and says what was made, each while the disk takes the other; returns the digests by name."""
+    steps.begin("describing the images")
     with ThreadPoolExecutor(1) as other:
         described = other.submit(image_layout_of(plan).describe, output, [marker.shard for marker in markers])
         files = {}
@@ -183,10 +200,11 @@ def _scored(output: Output, plan: Plan) -> dict[str, str]:
     return files
 
 
-def _sound_markers(output: Output, plan: Plan) -> tuple[list[Marker], dict[int, str]]:
+def _sound_markers(output: Output, plan: Plan, report: Report) -> tuple[list[Marker], dict[int, str]]:
     """Return the markers of the shards that are whole, in order, and what is wrong with those that have another."""
     markers, damage = [], {}
     for shard in range(plan.shards):
+        report(1)
         try:
             marker = read_marker(output, shard)
         except OutputError as error:
@@ -202,9 +220,9 @@ def _sound_markers(output: Output, plan: Plan) -> tuple[list[Marker], dict[int, 
     return markers, damage
 
 
-def _sum_up(output: Output, plan: Plan, digests: Mapping[int, str]) -> dict[str, str]:
+def _sum_up(output: Output, plan: Plan, digests: Mapping[int, str], steps: Steps) -> dict[str, str]:
     """Write the format's files of the whole job; returns their digests by name."""
-    return image_layout_of(plan).sum_up(output, digests) if plan.sampling else {}
+    return image_layout_of(plan).sum_up(output, digests, steps) if plan.sampling else {}
 
 
 def _forget(output: Output, plan: Plan, kept: Container[str]) -> None:
@@ -217,7 +235,7 @@ def _forget(output: Output, plan: Plan, kept: Container[str]) -> None:
 
 
 def _result(
-    store: Store, inputs: Path | None, output: Output, plan: Plan, markers: list[Marker]
+    store: Store, inputs: Path | None, output: Output, plan: Plan, markers: list[Marker], *, steps: Steps
 ) -> dict[str, Any] | None:
     """Return the result of a score job, if it scored exactly the images that its plan names."""
     if plan.scoring is None:
@@ -225,9 +243,10 @@ def _result(
     sources = root_digest(marker.source_digest for marker in markers)
     if plan.scoring.source_job and sources != plan.scoring.source_root_digest:
         raise OutputError(f"the images of the source jobs/{plan.scoring.source_job} are not those of its manifest")
-    result, summary = reduce.reduce(store, output, plan, markers)
+    result, summary = reduce.reduce(store, output, plan, markers, steps)
     root = root_digest(marker.digest for marker in markers)
     if inputs is not None:
+        steps.begin("writing the report")
         write_report(store, inputs, plan, result=result, summary=summary, root=root)
     return result
 

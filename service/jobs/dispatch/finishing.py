@@ -7,8 +7,9 @@ OUTPUT_LOST.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 
 import structlog
@@ -21,10 +22,12 @@ from service.jobs.ledger.ledger import Ledger
 from service.jobs.ledger.views import JobView, ShardView
 from service.jobs.manifest import Ending
 from service.jobs.plan import PLAN_FILE
+from service.jobs.steps import Steps
 from service.jobs.storage.output import OutputError, lost
 from service.jobs.storage.store import Store
 from service.settings import Settings
 
+MOMENT_S = 1.0  # after which it is told how far the end of a job is, and how often
 WAIT_S = 1.0  # before a job that waits for Redis, the store or space is tried again
 FINISH_AGAIN_S = 5.0  # before a job whose end failed is tried again
 MAX_MENDS = 3  # how often damaged shards of a job are made again in one round before that counts as their failure
@@ -77,7 +80,8 @@ class Finisher:
             if view.terminal:  # finished since it was named
                 return
             try:
-                ending = await self._end(view)
+                async with self._told(view) as steps:
+                    ending = await self._end(view, steps)
             except (MintageError, OSError) as error:
                 ending = await unwritten(self._ledger, view, error, wait_s=self._settings.storage_wait_s)
                 if ending is None:
@@ -100,14 +104,35 @@ class Finisher:
             log.exception("a job cannot be finished now", job=job)
             await asyncio.sleep(FINISH_AGAIN_S)
 
-    async def _end(self, view: JobView) -> Ending | None:
+    @contextlib.asynccontextmanager
+    async def _told(self, view: JobView) -> AsyncIterator[Steps]:
+        """Have the ledger tell what is done meanwhile, once it takes longer than a moment."""
+        steps = Steps()
+        telling = asyncio.create_task(self._tell(view, steps))
+        try:
+            yield steps
+        finally:
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
+
+    async def _tell(self, view: JobView, steps: Steps) -> None:
+        told = None
+        while True:
+            await asyncio.sleep(MOMENT_S)
+            step = steps.now
+            if step is not None and step != told:
+                with contextlib.suppress(MintageError):  # it is told again a moment later
+                    await self._ledger.note_step(view, step)
+                    told = step
+
+    async def _end(self, view: JobView, steps: Steps) -> Ending | None:
         """Sign a job off; returns how it ended, or None if it runs again to be mended."""
         if await asyncio.to_thread(self._is_lost, view):
             return Ending("FAILED", lost(self._store.uri(view.plan.prefix)))
         records = await self._records(view)
         given_up = len(records.committed) + len(records.errors) < view.plan.shards  # cancelled, or too many have failed
         try:
-            return await asyncio.to_thread(self._sign, view, records, mendable=not given_up)
+            return await asyncio.to_thread(self._sign, view, records, steps, mendable=not given_up)
         except ShardsDamaged as damaged:
             log.warning("shards are damaged", job=view.plan.job, mends=view.mends, first=str(damaged))
             if view.mends < MAX_MENDS:
@@ -115,9 +140,9 @@ class Finisher:
                 await self._control.mend(view)
                 return None
             await self._control.remake(view, _shards(damaged), error=_error(damaged))
-            return await asyncio.to_thread(self._sign, view, await self._records(view), mendable=False)
+            return await asyncio.to_thread(self._sign, view, await self._records(view), steps, mendable=False)
 
-    def _sign(self, view: JobView, records: _Records, *, mendable: bool) -> Ending:
+    def _sign(self, view: JobView, records: _Records, steps: Steps, *, mendable: bool) -> Ending:
         return finalize(
             self._store,
             view.plan,
@@ -126,6 +151,7 @@ class Finisher:
             committed=records.committed if mendable else None,
             retry_round=view.round,
             inputs=self._settings.inputs,
+            steps=steps,
         )
 
     def _is_lost(self, view: JobView) -> bool:

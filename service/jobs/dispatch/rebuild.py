@@ -1,23 +1,27 @@
-"""Indexing the jobs whose plan is on disk but not in the ledger: Redis was restarted, or emptied. None is lost."""
+"""Indexing what is on disk but not in the ledger, jobs and finished shards: Redis was restarted, or emptied.
+
+No job is lost, and none tells less than is on disk.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
+from service.errors import NotFound
 from service.jobs.dispatch.finalize import read_ending
 from service.jobs.dispatch.unreadable import Unreadable, stored_plan
 from service.jobs.intents import read_intent
 from service.jobs.ledger.ledger import Ledger
-from service.jobs.ledger.views import JobState
+from service.jobs.ledger.views import JobState, JobView
 from service.jobs.manifest import MANIFEST_FILE, Ending
 from service.jobs.plan import Plan
 from service.jobs.shards.formats.choice import layout_of
 from service.jobs.shards.marker import Marker, marker_name, read_marker
-from service.jobs.storage.output import Output, OutputError
+from service.jobs.storage.output import HIDDEN, Output, OutputError
 from service.jobs.storage.store import Store
 
 READS_AT_ONCE = 16  # markers
@@ -27,14 +31,17 @@ log = structlog.get_logger(__name__)
 
 
 async def rebuild(ledger: Ledger, store: Store) -> int:
-    """Index every job that the ledger lacks; returns how many.
+    """Index every job that the ledger lacks, and the finished shards that it lacks; returns how many jobs.
 
     A finished job comes back as its manifest says, unless it was retried since. Any other comes back as its markers
     say, paused or cancelled if it was, and goes on with the shards that are not whole. A job whose plan cannot be read
     is listed as unreadable; one whose other files are damaged is left out.
     """
     found = await asyncio.to_thread(lambda: list(_plans_and_reasons(store)))
-    rebuilt = await index(ledger, store, [plan for _, plan in found if isinstance(plan, Plan)])
+    plans = [plan for _, plan in found if isinstance(plan, Plan)]
+    rebuilt = await index(ledger, store, plans)
+    for first in range(0, len(plans), BATCH):
+        await _catch_up(ledger, store, plans[first : first + BATCH])
     unreadable = Unreadable(ledger, store)
     for prefix, reason in found:
         if isinstance(reason, str):
@@ -71,12 +78,41 @@ def _plans_and_reasons(store: Store) -> Iterator[tuple[str, Plan | str]]:
             yield prefix, found
 
 
+async def _catch_up(ledger: Ledger, store: Store, plans: Sequence[Plan]) -> None:
+    """Tell of unfinished jobs what was lost with Redis's last writes: finished shards, pauses, cancels and ends."""
+    for view in await ledger.views([plan.job for plan in plans]):
+        if isinstance(view, JobView) and view.state in ("QUEUED", "RUNNING", "PAUSED"):
+            try:
+                await _catch_up_job(ledger, store.output(view.plan.prefix), view)
+            except (OSError, OutputError, NotFound, ValueError) as error:
+                text = f"{type(error).__name__}: {error}"
+                log.error("a job cannot be brought up to date", job=view.plan.job, error=text)
+
+
+async def _catch_up_job(ledger: Ledger, output: Output, view: JobView) -> None:
+    plan, marked = view.plan, len(await asyncio.to_thread(_marked, output))
+    for first in range(0, plan.shards if marked > view.shards_done else 0, BATCH):
+        shards = await ledger.shards(plan.job, first=first, limit=BATCH)
+        lacking = [shard.index for shard in shards if shard.state in ("READY", "LEASED") and not shard.recorded]
+        markers = (await asyncio.to_thread(_whole_shards, output, plan, lacking)).values()
+        facts = [fact for m in markers for fact in (m.shard, m.attempt, m.digest, m.count, m.bytes)]
+        if facts:
+            await ledger.run("adopt", plan.job, *facts)
+            log.info("finished shards were counted again", job=plan.job, shards=len(markers))
+    ending = await asyncio.to_thread(read_ending, output)
+    state, retry_round = await asyncio.to_thread(read_intent, output)
+    if ending is not None and ending.round >= max(view.round, retry_round):
+        await ledger.run("ended", plan.job, ending.round)
+    elif state in ("PAUSED", "CANCELLING") and view.state != state and retry_round == view.round:
+        await ledger.run("pause" if state == "PAUSED" else "cancel", plan.job)
+
+
 async def _index(ledger: Ledger, store: Store, plan: Plan) -> None:
     output = store.output(plan.prefix)
     ending = await asyncio.to_thread(read_ending, output)
     state, retry_round = await asyncio.to_thread(read_intent, output)
     if ending is None or ending.round < retry_round:
-        markers = await asyncio.to_thread(_whole_shards, output, plan)
+        markers = await asyncio.to_thread(_whole_shards, output, plan, range(plan.shards))
         await _restore_shards(ledger, plan, {shard: marker.digest for shard, marker in markers.items()}, {})
         await ledger.restore(plan, {**_progress(plan, markers, state), "round": retry_round})
         return
@@ -96,8 +132,8 @@ async def _restore_shards(ledger: Ledger, plan: Plan, digests: Mapping[int, str]
         )
 
 
-def _whole_shards(output: Output, plan: Plan) -> dict[int, Marker]:
-    """Return the markers of the shards that are finished and have the size that their marker says, by shard."""
+def _whole_shards(output: Output, plan: Plan, shards: Iterable[int]) -> dict[int, Marker]:
+    """Return the markers of those shards that are finished and have the size that their marker says."""
 
     def whole(shard: int) -> Marker | None:
         try:
@@ -108,10 +144,15 @@ def _whole_shards(output: Output, plan: Plan) -> dict[int, Marker]:
         mine = marker is not None and (marker.shard, marker.plan_digest) == (shard, plan.digest)
         return marker if mine and marker is not None and marker.bytes == size else None
 
-    there = set(output.names(marker_name(0).rpartition("/")[0]))
-    marked = [shard for shard in range(plan.shards) if marker_name(shard).rpartition("/")[2] in there]
+    there = _marked(output)
+    marked = [shard for shard in shards if marker_name(shard).rpartition("/")[2] in there]
     with ThreadPoolExecutor(READS_AT_ONCE) as pool:
         return {marker.shard: marker for marker in pool.map(whole, marked) if marker is not None}
+
+
+def _marked(output: Output) -> set[str]:
+    """Return the names of the markers of a job."""
+    return {name for name in output.names(HIDDEN) if name.endswith(".json")}
 
 
 def _progress(plan: Plan, markers: Mapping[int, Marker], state: JobState) -> dict[str, str | int]:

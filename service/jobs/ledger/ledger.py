@@ -7,7 +7,6 @@ script may be sent twice (a client retries a call whose answer was lost) and giv
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,8 +27,8 @@ from service.jobs.ledger.views import (
     view_of,
 )
 from service.jobs.plan import Plan
+from service.jobs.steps import Step
 
-REBUILT = PREFIX + "rebuilt"
 STORAGE = PREFIX + "storage"  # why jobs cannot be written, while they cannot
 VIEWS = 100  # jobs per script: a few milliseconds of Redis's time
 
@@ -150,6 +149,11 @@ class Ledger:
         """Note why the end of a job cannot be written; returns for how many seconds that has been so."""
         return float((await self.run("stall", job, reason))["stalled_ms"]) / 1000
 
+    async def note_step(self, view: JobView, step: Step) -> None:
+        """Note what is being done to end a job that is as in the view; gone with its end."""
+        text = json.dumps([step.name, step.done, step.total])
+        await self.run("step", view.plan.job, view.round, text)
+
     async def note_storage(self, refusal: str, *, keep_s: float) -> None:
         """Note why jobs cannot be written, believed for `keep_s` seconds, or with '' that they can."""
         with translated():
@@ -211,15 +215,13 @@ class Ledger:
         """Return a value that changes when Redis restarts, perhaps without the last second's writes, or is emptied."""
         return str((await self.run("incarnation"))["incarnation"])
 
-    async def is_rebuilt(self) -> bool:
-        """Whether every job on disk was indexed since Redis was last emptied."""
-        with translated():
-            return bool(await self._redis.exists(REBUILT))
+    async def is_indexed(self) -> bool:
+        """Whether every job on disk was indexed as it is there, since Redis was last started or emptied."""
+        return bool((await self.run("indexed"))["indexed"])
 
-    async def rebuilt(self) -> None:
-        """Note that every job on disk is indexed; that note is lost with the index."""
-        with translated():
-            await self._redis.set(REBUILT, secrets.token_hex(8), nx=True)
+    async def note_indexed(self, incarnation: str) -> bool:
+        """Note that every job on disk is indexed, unless Redis is in another incarnation by now; returns which."""
+        return bool((await self.run("indexed", incarnation))["indexed"])
 
     async def job(self, job: str) -> JobView:
         """Return one job.

@@ -18,7 +18,7 @@ from service.jobs.plan import VERSION
 PREFIX = "mintage:"
 _SCRIPTS = resources.files("service.jobs.ledger") / "lua"
 _SHARED = f"local VERSION = {VERSION}\n" + "".join(
-    (_SCRIPTS / f"{name}.lua").read_text() for name in ("prelude", "turns", "transitions", "accounts")
+    (_SCRIPTS / f"{name}.lua").read_text() for name in ("prelude", "accounts", "turns", "transitions")
 )
 _STEPS = {"turn": ("lead", "incarnation", "expire", "dispatch", "ending")}  # scripts that another one calls
 

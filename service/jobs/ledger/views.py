@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from service.jobs.ledger.eta import MIN_SHARDS, Eta, eta
 from service.jobs.plan import Plan, PlanError, check_version, read_plan
+from service.jobs.steps import Step
 
 RATE_WINDOW_S = 10.0  # TAU_MS in lua/prelude.lua
 
@@ -36,7 +37,8 @@ class JobView:
     """A job as the ledger has it. Times are milliseconds since 1970, 0 if not yet.
 
     `round` says how often failed shards were given fresh attempts, `mends` how often in this round damaged ones were
-    made again before the end, `wait_reason` why an unfinished job makes no progress.
+    made again before the end, `wait_reason` why an unfinished job makes no progress, `step` what is being done to end
+    it, once that has taken a moment.
     """
 
     plan: Plan
@@ -57,6 +59,7 @@ class JobView:
     end_time_ms: int
     error: str
     wait_reason: str
+    step: Step | None
     root_digest: str
     result: dict[str, Any] | None
 
@@ -163,6 +166,7 @@ def job_view(fields: dict[str, str], now_ms: int) -> JobView:
         end_time_ms=number("ended"),
         error=fields.get("error", ""),
         wait_reason=fields.get("wait", ""),
+        step=Step(*json.loads(fields["step"])) if "step" in fields else None,
         root_digest=fields.get("root", ""),
         result=json.loads(fields["result"]) if fields.get("result") else None,
     )

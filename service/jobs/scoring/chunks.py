@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from service.jobs.plan import Plan
 from service.jobs.shards.formats.scores import ScoreReader, open_scores
 from service.jobs.shards.marker import Marker
+from service.jobs.steps import Steps
 from service.jobs.storage.output import Output, OutputError
 
 ROWS = 2048  # of one chunk; 32 MiB of the most features
@@ -63,14 +64,15 @@ def chunks(output: Output, plan: Plan, markers: Sequence[Marker], *, only: Seque
                 first += chunk.count
 
 
-def count_readable(output: Output, plan: Plan, markers: Sequence[Marker]) -> int:
+def count_readable(output: Output, plan: Plan, markers: Sequence[Marker], steps: Steps) -> int:
     """Return how many images were readable; reads no shard where the source is a job, whose images all are."""
     if plan.scoring is None or not plan.scoring.source_folder:
         return plan.count
-    total = 0
+    total, report = 0, steps.begin("counting readable images", plan.count)
     for marker in markers:
         with open_scores(output, plan, marker, check=False) as reader:
             total += int(np.count_nonzero(reader.rows("readable", range(marker.count))))
+        report(marker.count)
     return total
 
 

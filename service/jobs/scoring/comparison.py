@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from service.jobs.plan import PLAN_FILE, Plan, PlanError, read_plan
 from service.jobs.scoring.statistics import Statistics, statistics_of
+from service.jobs.steps import Report, Steps
 from service.jobs.storage.output import OutputError
 from service.jobs.storage.store import Store
 from training.scores.classifier_score import ScoreError
@@ -23,8 +24,8 @@ SEED = 0  # of the kernel distance's subsets, and of the halves of the reference
 Rows = NDArray[np.float32]  # [N, F] features
 
 
-def compared(store: Store, plan: Plan, statistics: Statistics) -> dict[str, Any]:
-    """Compare a score job's images with its reference.
+def compared(store: Store, plan: Plan, statistics: Statistics, steps: Steps) -> dict[str, Any]:
+    """Compare a score job's images with its reference; `steps` is told how far it is.
 
     Returns:
         Every score, None where there are too few images for it; `notes` say why.
@@ -33,8 +34,10 @@ def compared(store: Store, plan: Plan, statistics: Statistics) -> dict[str, Any]
         OutputError: if the reference is gone, or is not the one that the plan names.
     """
     assert plan.scoring is not None  # noqa: S101 - only score jobs have a reference
-    reference = _reference(store, plan)
+    reference = _reference(store, plan, steps)
     rows, moments = (reference.rows, statistics.rows), (reference.moments, statistics.moments)
+    report = steps.begin("comparing with the reference", _pairs(*rows))
+    ours = _scores(rows, moments, report)
     return {
         "reference_job": plan.scoring.reference_job,
         "reference_root_digest": plan.scoring.reference_root_digest,
@@ -43,12 +46,12 @@ def compared(store: Store, plan: Plan, statistics: Statistics) -> dict[str, Any]
         "features": plan.scoring.features,
         "model_digest": plan.model_digest,
         "neighbours": NEIGHBOURS,
-        **_scores(rows, moments),
-        "reference_against_itself": _against_itself(reference),
+        **ours,
+        "reference_against_itself": _against_itself(reference, steps),
     }
 
 
-def _against_itself(reference: Statistics) -> dict[str, Any] | None:
+def _against_itself(reference: Statistics, steps: Steps) -> dict[str, Any] | None:
     """Compare one half of the reference's rows with the other; None if there are no two images.
 
     Perfect images would score about so: it says what the scores of others mean.
@@ -56,16 +59,25 @@ def _against_itself(reference: Statistics) -> dict[str, Any] | None:
     if len(reference.rows) < 2:
         return None
     halves = [reference.rows[half] for half in two_halves(len(reference.rows), seed=SEED)]
-    return _scores((halves[0], halves[1]), (Moments.of(halves[0]), Moments.of(halves[1])))
+    report = steps.begin("comparing the reference with itself", _pairs(*halves))
+    return _scores((halves[0], halves[1]), (Moments.of(halves[0]), Moments.of(halves[1])), report)
 
 
-def _scores(rows: tuple[Rows, Rows], moments: tuple[Moments, Moments]) -> dict[str, Any]:
+def _pairs(one: Rows, other: Rows) -> int:
+    """Return how many pairs of images are compared for the scores of two sets."""
+    size = min(SUBSET_SIZE, len(one), len(other))
+    return 3 * SUBSETS * size**2 + len(one) ** 2 + len(other) ** 2 + len(one) * len(other)
+
+
+def _scores(rows: tuple[Rows, Rows], moments: tuple[Moments, Moments], report: Report) -> dict[str, Any]:
     """Return every score of the second of two sets against the first."""
     notes: list[str] = []
     size = min(SUBSET_SIZE, *map(len, rows))
     frechet = _tried(notes, "Frechet distance", lambda: frechet_distance(*moments))
-    kernel = _tried(notes, "kernel distance", lambda: kernel_distance(*rows, subset_size=size, seed=SEED))
-    shares = _tried(notes, "precision and recall", lambda: precision_recall(*rows))
+    kernel = _tried(
+        notes, "kernel distance", lambda: kernel_distance(*rows, subset_size=size, seed=SEED, report=report)
+    )
+    shares = _tried(notes, "precision and recall", lambda: precision_recall(*rows, report=report))
     return {
         "compared_images": [len(each) for each in rows],
         "frechet_distance": None if frechet is None else frechet.value,
@@ -80,7 +92,7 @@ def _scores(rows: tuple[Rows, Rows], moments: tuple[Moments, Moments]) -> dict[s
     }
 
 
-def _reference(store: Store, plan: Plan) -> Statistics:
+def _reference(store: Store, plan: Plan, steps: Steps) -> Statistics:
     """Return the statistics of the reference that the plan names, whose shards must be unchanged."""
     scoring = plan.scoring
     assert scoring is not None  # noqa: S101 - as above
@@ -89,7 +101,7 @@ def _reference(store: Store, plan: Plan) -> Statistics:
         found = read_plan(output.read(PLAN_FILE) or b"")
         if found.job != scoring.reference_job:
             raise OutputError(f"{scoring.reference_prefix} belongs to jobs/{found.job}, it is not {name}")
-        return statistics_of(output, found, scoring.reference_root_digest)
+        return statistics_of(output, found, scoring.reference_root_digest, steps)
     except (PlanError, FileNotFoundError):
         raise OutputError(f"{name} is gone") from None
     except OutputError as error:

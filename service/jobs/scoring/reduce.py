@@ -24,6 +24,7 @@ from service.jobs.shards.marker import Marker
 from service.jobs.shards.root import root_digest
 from service.jobs.sources.folder import allowed_unreadable
 from service.jobs.sources.inputs import SourceError
+from service.jobs.steps import Steps
 from service.jobs.storage.output import Output, OutputError
 from service.jobs.storage.store import Store
 from training.scores.classifier_score import ScoreError, ScoreSums
@@ -31,10 +32,13 @@ from training.scores.classifier_score import ScoreError, ScoreSums
 UNIT = 2**40  # p(generated) is added up in units of 2^-40, where addition is exact
 
 
-def reduce(store: Store, output: Output, plan: Plan, markers: Sequence[Marker]) -> tuple[dict[str, Any], Summary]:
+def reduce(
+    store: Store, output: Output, plan: Plan, markers: Sequence[Marker], steps: Steps
+) -> tuple[dict[str, Any], Summary]:
     """Add up all shards in order, write `images.parquet` and `score.json`, and return what the latter holds.
 
-    Memory does not grow with the number of images, except by the number of shards. The summary is for the report.
+    Memory does not grow with the number of images, except by the number of shards. The summary is for the report;
+    `steps` is told how far it is.
 
     Raises:
         OutputError: if a shard was changed, or the scores are of other images than the plan's.
@@ -43,15 +47,17 @@ def reduce(store: Store, output: Output, plan: Plan, markers: Sequence[Marker]) 
     assert scoring is not None  # noqa: S101 - only score jobs are reduced
     from service.jobs.scoring.image_table import ImageTable  # noqa: PLC0415 - only the dispatcher needs Arrow
 
-    images = count_readable(output, plan, markers)
+    images = count_readable(output, plan, markers, steps)
     _check_readable(plan, images)
     parts: list[_Classes | _Concepts] = [_Classes(scoring, images) if scoring.classes else _Concepts(scoring)]
     sums = StatisticsSums(images, scoring.features) if scoring.reference_job and scoring.features else None
     summary = Summary(plan, images)
+    report = steps.begin("adding up the scores", plan.count)
     with _explained(), ImageTable(store, output, plan) as table:
         for chunk in chunks(output, plan, markers):
             for part in (*parts, table, summary, *([sums] if sums else [])):
                 part.add(chunk)
+            report(len(chunk.indices))
         table.publish()
         result = {
             "images": images,
@@ -60,7 +66,7 @@ def reduce(store: Store, output: Output, plan: Plan, markers: Sequence[Marker]) 
             **parts[0].result(),
             **_unreadable(plan, images, table.unreadable),
             "distributions": summary.distributions(),
-            **({"comparison": compared(store, plan, sums.statistics())} if sums is not None else {}),
+            **({"comparison": compared(store, plan, sums.statistics(), steps)} if sums is not None else {}),
         }
     data = canonical_json(result)
     replaced(output, SCORE_FILE, [data])

@@ -21,6 +21,7 @@ from safetensors.numpy import load, save
 from service.jobs.plan import Plan, canonical_json
 from service.jobs.scoring.chunks import Chunk, chunks, count_readable
 from service.jobs.shards.root import finished_markers, root_digest
+from service.jobs.steps import Steps
 from service.jobs.storage.output import Output, OutputError
 from training.scores.chosen import chosen_images
 from training.scores.frechet import Moments
@@ -68,13 +69,14 @@ class StatisticsSums:
         return Statistics(self._moments, self._rows)
 
 
-def statistics_of(output: Output, plan: Plan, root: str) -> Statistics:
+def statistics_of(output: Output, plan: Plan, root: str, steps: Steps) -> Statistics:
     """Return the statistics of a finished score job: those in its folder, or made from its shards and put there.
 
     Args:
         output: the job's folder.
         plan: its plan.
         root: the root digest that its shards must have.
+        steps: told how far it is.
 
     Raises:
         OutputError: if a shard was changed.
@@ -88,9 +90,11 @@ def statistics_of(output: Output, plan: Plan, root: str) -> Statistics:
     if root_digest(marker.digest for marker in markers) != root:
         raise OutputError("its shards were changed since it was named as the reference")
     features = plan.scoring.features if plan.scoring else 0
-    sums = StatisticsSums(count_readable(output, plan, markers), features)
+    sums = StatisticsSums(count_readable(output, plan, markers, steps), features)
+    report = steps.begin("reading the reference", plan.count)
     for chunk in chunks(output, plan, markers, only=("features",)):
         sums.add(chunk)
+        report(len(chunk.indices))
     made = sums.statistics()
     with contextlib.suppress(FileNotFoundError):  # another process keeps the same now, and has tidied up
         _keep(output, facts, made)

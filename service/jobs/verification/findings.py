@@ -18,6 +18,7 @@ from service.jobs.shards.formats.choice import layout_of
 from service.jobs.shards.formats.folder import ChangedFileError, StrangeFileError
 from service.jobs.shards.marker import is_about, marker_name, read_marker
 from service.jobs.shards.publish import data_name
+from service.jobs.steps import Report
 from service.jobs.storage.output import Output, OutputError
 from service.jobs.sums import SUMS_FILE, sums
 
@@ -78,7 +79,9 @@ def manifest_findings(view: JobView, manifest: Manifest) -> Iterator[Finding]:
             yield Finding("WRONG_MANIFEST", listed.shard, detail=detail, name=MANIFEST_FILE)
 
 
-def damaged_shards(output: Output, plan: Plan, committed: Mapping[int, str], *, hashed: bool) -> list[Finding]:
+def damaged_shards(
+    output: Output, plan: Plan, committed: Mapping[int, str], *, hashed: bool, report: Report
+) -> list[Finding]:
     """Return what is wrong with shards that were committed: their files, and their markers.
 
     Args:
@@ -86,9 +89,14 @@ def damaged_shards(output: Output, plan: Plan, committed: Mapping[int, str], *, 
         plan: the job's plan.
         committed: the digest of each.
         hashed: whether to hash every file, or to compare its size with what its marker says.
+        report: called with the number of shards just checked.
     """
     check = shard_findings if hashed else size_findings
-    return [finding for shard, digest in committed.items() for finding in check(output, plan, shard, digest)]
+    found: list[Finding] = []
+    for shard, digest in committed.items():
+        found += check(output, plan, shard, digest)
+        report(1)
+    return found
 
 
 def size_findings(output: Output, plan: Plan, shard: int, expected: str) -> Iterator[Finding]:

@@ -31,7 +31,7 @@ class JobListing:
         try:
             view = await self._ledger.find(checked_name(request.name))
         except NotFound:
-            await self._check_rebuilt()
+            await self._check_indexed()
             raise
         return jobs_pb2.GetJobResponse(job=whole_job_message(view, self._store))
 
@@ -42,23 +42,23 @@ class JobListing:
         after = page_start(request.page_token, JOB_NAME, violations)
         job_filter = _job_filter(request, violations)
         violations.check()
-        await self._check_rebuilt()
+        await self._check_indexed()
         views, last = await page(self._ledger, job_filter, after=after, size=size)
         return jobs_pb2.ListJobsResponse(
             jobs=[job_message(view, self._store) for view in views],
             next_page_token=page_token(f"jobs/{last}") if last else "",
         )
 
-    async def _check_rebuilt(self) -> None:
+    async def _check_indexed(self) -> None:
         """Say so rather than tell less while jobs are missing.
 
         Raises:
-            Unavailable: if Redis was emptied, and not all jobs are indexed again.
+            Unavailable: if Redis was restarted or emptied, and not all jobs are indexed again.
         """
-        if not await self._ledger.is_rebuilt():
+        if not await self._ledger.is_indexed():
             raise Unavailable(
-                "the job store was emptied, and the dispatcher is indexing the jobs again from their files; try again "
-                "in a moment",
+                "the job store was restarted or emptied, and the dispatcher is comparing it with the jobs' files; try "
+                "again in a moment",
                 reason="JOBS_BEING_INDEXED",
             )
 

@@ -120,6 +120,9 @@ def _progress(view: JobView) -> jobs_pb2.JobProgress:
         attempts=view.attempts,
         images_per_second=view.images_per_second,
         eta=_eta(view.eta) if view.eta else None,
+        finishing=jobs_pb2.Finishing(step=view.step.name, done=view.step.done, total=view.step.total)
+        if view.step
+        else None,
     )
 
 

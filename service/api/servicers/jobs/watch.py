@@ -1,8 +1,9 @@
 """Watching a job, and the cursor with which a broken watch is resumed.
 
-After Redis was emptied, a job is indexed again from its markers, so images of unfinished shards count no more. A
-watcher never sees that: it is shown the highest numbers it saw so far, on this stream or on the one whose resume token
-it brings.
+After Redis was emptied, or restarted without its last writes, a job is indexed again from its markers, so images of
+unfinished shards count no more. A watcher never sees that: it is shown the highest numbers it saw so far, on this
+stream or on the one whose resume token it brings. One that has seen nothing is shown nothing until the index tells what
+is on disk.
 """
 
 from __future__ import annotations
@@ -58,13 +59,17 @@ class JobWatch:
                     await asyncio.sleep(POLL_S)
 
     async def _view(self, cursor: WatchCursor) -> JobView:
-        """Return the job, which is waited for while Redis, emptied, has not been rebuilt."""
+        """Return the job, which is waited for while Redis has lost something that has not been indexed again."""
         while True:
+            indexed = bool(cursor.revision) or await self._ledger.is_indexed()
             try:
-                return await self._ledger.job(cursor.job)
+                view = await self._ledger.job(cursor.job)
             except NotFound:
-                if await self._ledger.is_rebuilt():
+                if await self._ledger.is_indexed():
                     raise
+            else:
+                if indexed:
+                    return view
             await asyncio.sleep(POLL_S)
 
 

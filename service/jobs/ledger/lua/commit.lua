@@ -16,17 +16,7 @@ if rec.s == 'L' then
   end
   end_lease(job, shard, rec)
 end
-redis.call('ZREM', ready_key(job), shard)
-redis.call('ZREM', P .. 'hints', member(job, shard))
-local counted = rec.x -- the same bytes were counted when they were committed first
-rec.s, rec.d, rec.e, rec.x = 'D', ARGV[4], nil, nil
-save_shard(job, shard, rec)
-redis.call('HINCRBY', job_key(job), 'done', 1)
-redis.call('HINCRBY', job_key(job), 'committed', ARGV[5])
-if not counted then
-  redis.call('HINCRBY', job_key(job), 'bytes', ARGV[6])
-  add_bytes(redis.call('HGET', job_key(job), 'client'), tonumber(ARGV[6]))
-end
+settle(job, shard, rec, ARGV[4], ARGV[5], ARGV[6])
 end_wait(job)
 advance(job, at)
 close_if_complete(job)

@@ -12,7 +12,7 @@
 --   workers             zset "slots name" -> last heartbeat
 --   slots               how many slots live workers had when hints were last chosen
 --   turns               hash, whose turn it is: 'now', 'client NAME', 'jobs NAME' in turns (turns.lua)
---   rebuilt             set after the jobs on disk were indexed; gone when Redis was emptied
+--   rebuilt             the run of Redis in which the jobs on disk were indexed; gone when it was emptied
 --   held                hash job -> what it counts for while unfinished: client c, images n, backend name b, jobs s,
 --                       and until it is created its folder f
 --   reserved            zset, ids of jobs in `held` that are being created -> when that counts as interrupted
@@ -34,7 +34,7 @@
 -- ones, `high` their sum's highest value, `trail` its course, `took` and `took2` the sums of the times that finished
 -- shards took and of their squares, `round` how often failed shards were retried, `mends` how often in this round
 -- damaged ones were made again, `wait` why it makes no progress, `stalled` since when its end cannot be written, `cancel`
--- that a cancel came meanwhile. Times are milliseconds since 1970 by Redis's own clock.
+-- that a cancel came meanwhile, `step` what is being done to end it. Times are milliseconds since 1970 by Redis's own clock.
 local P = KEYS[1]
 local TAU_MS = 10000
 local TRAIL, TRAIL_MS = 64, 500
@@ -67,6 +67,11 @@ end
 
 -- Whether a newer Mintage made a job, whose records this one may not understand: it is left alone.
 local function is_newer(job) return num(job, 'version') > VERSION end
+
+-- What changes when Redis restarts.
+local function run_id() return redis.call('INFO', 'server'):match('run_id:(%w+)') end
+local function incarnation_now() return run_id() .. ' ' .. (redis.call('GET', P .. 'rebuilt') or '') end
+local function is_indexed() return redis.call('GET', P .. 'rebuilt') == run_id() end
 
 local function touch(job) redis.call('HINCRBY', job_key(job), 'rev', 1) end
 

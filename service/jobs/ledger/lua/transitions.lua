@@ -46,7 +46,7 @@ local function note_wait(job, why)
   touch(job)
 end
 
-local function end_wait(job) redis.call('HDEL', job_key(job), 'wait', 'stalled', 'cancel') end
+local function end_wait(job) redis.call('HDEL', job_key(job), 'wait', 'stalled', 'cancel', 'step') end
 
 -- Take the lease off a record; the caller gives it its next state and saves it.
 local function end_lease(job, shard, rec)
@@ -153,6 +153,21 @@ local function end_failed(job, shard, rec, why, max_attempts, pause_ms)
   fail_fast(job, why)
   wake_if_ending(job)
   return false
+end
+
+-- Count a shard as done, whose file and marker are in place.
+local function settle(job, shard, rec, digest, images, bytes)
+  redis.call('ZREM', ready_key(job), shard)
+  redis.call('ZREM', P .. 'hints', member(job, shard))
+  local counted = rec.x -- the same bytes were counted when they were committed first
+  rec.s, rec.d, rec.e, rec.x = 'D', digest, nil, nil
+  save_shard(job, shard, rec)
+  redis.call('HINCRBY', job_key(job), 'done', 1)
+  redis.call('HINCRBY', job_key(job), 'committed', images)
+  if not counted then
+    redis.call('HINCRBY', job_key(job), 'bytes', bytes)
+    add_bytes(redis.call('HGET', job_key(job), 'client'), tonumber(bytes))
+  end
 end
 
 -- Return the record if the caller's attempt holds the shard, else nil.

@@ -18,6 +18,7 @@ from PIL import Image
 from service.jobs.plan import Plan, Sampling
 from service.jobs.shards.formats.card import CARD_FILE, Reading, card
 from service.jobs.shards.marker import Marker
+from service.jobs.steps import Steps
 from service.jobs.storage.output import AnyTemporary, Output, OutputError, Temporary
 
 DATA = "data"  # the folder of every format's shards
@@ -176,12 +177,13 @@ class ImageLayout(Layout):
         size_bytes = sum(self.size(output, shard) or 0 for shard in shards)
         return {CARD_FILE: replaced(output, CARD_FILE, [card(self.plan, self.reading, count, size_bytes)])}
 
-    def sum_up(self, output: Output, digests: Mapping[int, str]) -> dict[str, str]:
+    def sum_up(self, output: Output, digests: Mapping[int, str], steps: Steps) -> dict[str, str]:
         """Write this format's files of the whole job, such as its shards joined; repeating it writes the same bytes.
 
         Args:
             output: the job's folder.
             digests: the finished shards in order, with the digests in their markers.
+            steps: told how far it is.
 
         Returns: the digests of what was written, by name.
 

@@ -19,6 +19,7 @@ from service.jobs.plan import Plan
 from service.jobs.shards.formats.card import Reading
 from service.jobs.shards.formats.layout import ImageLayout, Tally, opened
 from service.jobs.shards.formats.npy import Array, NpzWriter, file_size
+from service.jobs.steps import Steps
 from service.jobs.storage.output import AnyTemporary, Output, OutputError
 
 BLOCK = 1 << 20  # bytes in memory at a time when shards are joined
@@ -61,15 +62,17 @@ class NpzLayout(ImageLayout):
             size = output.size(self.name(shard))
             yield NpzReader(file, size, self.plan.span(shard).start, self.arrays([shard]))
 
-    def sum_up(self, output: Output, digests: Mapping[int, str]) -> dict[str, str]:
+    def sum_up(self, output: Output, digests: Mapping[int, str], steps: Steps) -> dict[str, str]:
         """Join the shards in order, block by block."""
         arrays = self.arrays(digests)
         name = f"samples_{'x'.join(map(str, arrays[0].shape))}.npz"
+        report = steps.begin("joining shards", len(digests))
         with output.temporary(name) as temporary:
             writer = NpzWriter(temporary.file, arrays)
             for shard, digest in digests.items():
                 for block in self._images(output, shard, digest):
                     writer.data(block)
+                report(1)
             _write_numbers(writer, self.plan, digests)
             output.replace(temporary, name)
         return {name: writer.digest}

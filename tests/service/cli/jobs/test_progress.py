@@ -9,6 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 from mintage.v1 import jobs_pb2
 
 from service.cli.jobs import progress
+from service.cli.jobs.show import print_job
 
 State = jobs_pb2.Job.State
 
@@ -37,6 +38,18 @@ def test_a_log_gets_a_line_for_each_new_state(capsys: pytest.CaptureFixture[str]
         "jobs/x running: 100/1,000 images, 1/10 shards, 2 running, 1 retried, 50 images/s, 0:18 left (0:12 to 0:27)",
         "jobs/x succeeded: 1,000/1,000 images, 10/10 shards, 1 retried, 50 images/s",
     ]
+
+
+def test_a_job_says_what_is_done_to_end_it(capsys: pytest.CaptureFixture[str]) -> None:
+    counted = jobs_pb2.Finishing(step="adding up the scores", done=620, total=1000)
+    progress.follow([job(State.STATE_FINALIZING, 1000, shards_done=10, attempts=10, finishing=counted)], as_json=False)
+    told = capsys.readouterr().err
+    assert told == "jobs/x finalizing: 1,000/1,000 images, 10/10 shards, adding up the scores 62%\n"
+    print_job(job(State.STATE_FINALIZING, 1000, finishing=jobs_pb2.Finishing(step="writing the report")))
+    assert "writing the report" in capsys.readouterr().out
+    progress.follow([job(State.STATE_FINALIZING, 1000, finishing=counted)], as_json=True)
+    shown = json.loads(capsys.readouterr().out)["progress"]["finishing"]
+    assert shown == {"step": "adding up the scores", "done": 620, "total": 1000}
 
 
 def test_a_machine_gets_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:

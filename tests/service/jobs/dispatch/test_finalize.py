@@ -18,6 +18,7 @@ from service.jobs.shards.formats.scores import ScoreWriter
 from service.jobs.shards.marker import read_marker
 from service.jobs.shards.publish import publish
 from service.jobs.sources.choice import source_digest
+from service.jobs.steps import Step, Steps
 from service.jobs.storage.local_store import LocalStore
 from tests.support.plans import sample_plan, score_plan
 from tests.support.shards import make_shards, marker_of, pictures
@@ -243,6 +244,21 @@ def test_a_score_job_ends_with_the_score_of_all_images(tmp_path: Path, generated
     mean = ending.result["mean_generated_probability"]
     assert mean == (pytest.approx(0.5) if generated else None)
     assert json.loads((folder(tmp_path, plan) / "score.json").read_bytes()) == ending.result
+
+
+def test_the_end_of_a_score_job_is_told_step_by_step(tmp_path: Path) -> None:
+    plan, _ = scored(tmp_path)
+    told: list[Step] = []
+
+    class Noting(Steps):
+        def note(self, step: Step) -> None:
+            told.append(step)
+
+    finalize(LocalStore(tmp_path), plan, cancelled=False, errors={}, inputs=tmp_path, steps=Noting())
+    last = {step.name: (step.done, step.total) for step in told}
+    assert last["reading markers"] == (3, 3) and last["adding up the scores"] == (10, 10)
+    assert [*last][-3:] == ["writing the report", "writing the manifest", "writing SHA256SUMS"]
+    assert [step.done for step in told if step.name == "adding up the scores"] == [0, 4, 8, 10]
 
 
 def test_a_score_of_a_source_that_was_changed_is_refused(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def test_a_model_is_needed_from_the_reservation_to_the_end_of_the_last_job(with_
         client = connect(Settings.model_validate({"redis_url": valkey.url}))
         pins, needed = LedgerPins(client), frozenset({PLAN.backend_name})
         assert await pins.needed() is None  # nobody has looked what is on disk
-        await ledger.rebuilt()
+        await ledger.note_indexed(await ledger.incarnation())
         assert await pins.needed() == frozenset()
         await Reservations(ledger, Quotas()).reserve(PLAN)
         assert await pins.needed() == needed

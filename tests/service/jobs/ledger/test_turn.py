@@ -40,7 +40,7 @@ def test_nothing_is_done_before_what_redis_lost_is_indexed_again(with_ledger: Us
         await ledger.create(PLAN)
         await ledger.heartbeat("w", 1)
         before = await ledger.incarnation()
-        await ledger.rebuilt()
+        await ledger.note_indexed(await ledger.incarnation())
         turn = await take_turn(ledger, "a", before, RULES)
         assert turn.leads and turn.dispatch is None and turn.incarnation != before
         assert (await take_turn(ledger, "a", turn.incarnation, RULES)).dispatch is not None

@@ -12,8 +12,10 @@ from mintage.v1 import jobs_pb2
 
 from service.jobs.dispatch.rebuild import rebuild
 from service.jobs.ledger.views import Lease
+from service.jobs.steps import Step
 from service.jobs.storage.local_store import LocalStore
 from tests.support.job_api import Api, State, Use, wrong_fields
+from tests.support.shards import make_shards
 from tests.support.valkey import Valkey
 
 
@@ -42,6 +44,20 @@ def test_a_watch_goes_on_after_its_token(with_api: Use) -> None:
     with_api(act)
 
 
+def test_a_watch_tells_what_is_done_to_end_a_job(with_api: Use) -> None:
+    async def act(api: Api) -> None:
+        job = await api.sample()
+        for shard in range(3):
+            await finish_shard(api, job, shard)
+        stream = await watched(api, job.name)
+        assert not (await stream.read()).job.progress.HasField("finishing")
+        await api.ledger.note_step(await api.ledger.job(job.name[5:]), Step("looking at shards", 1, 3))
+        finishing = (await stream.read()).job.progress.finishing
+        assert (finishing.step, finishing.done, finishing.total) == ("looking at shards", 1, 3)
+
+    with_api(act)
+
+
 def test_a_watch_that_is_taken_up_after_the_end_tells_the_end(with_api: Use) -> None:
     async def act(api: Api) -> None:
         job = await api.sample()
@@ -51,6 +67,26 @@ def test_a_watch_that_is_taken_up_after_the_end_tells_the_end(with_api: Use) -> 
         assert [answer.job.state for answer in seen] == [State.STATE_SUCCEEDED]
         again = [answer async for answer in await watched(api, job.name, seen[-1].resume_token)]
         assert [answer.job.state for answer in again] == [State.STATE_SUCCEEDED]
+
+    with_api(act)
+
+
+def test_a_watch_that_begins_tells_no_less_than_is_on_disk(with_api: Use, valkey: Valkey) -> None:
+    async def act(api: Api) -> None:
+        job = await api.sample()
+        await finish_shard(api, job, 0)
+        make_shards(api.outputs, (await api.ledger.job(job.name[5:])).plan, range(2))
+        with contextlib.closing(valkey.client()) as client:
+            client.set("mintage:rebuilt", "another run, whose last writes were lost")
+        pending = asyncio.ensure_future((await watched(api, job.name)).read())
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(pending), 0.6)
+        incarnation = await api.ledger.incarnation()
+        await rebuild(api.ledger, LocalStore(api.outputs))
+        assert await api.ledger.note_indexed(incarnation)
+        async with asyncio.timeout(60):
+            progress = (await pending).job.progress
+        assert (progress.images_done, progress.images_committed, progress.shards_done) == (8, 8, 2)
 
     with_api(act)
 
