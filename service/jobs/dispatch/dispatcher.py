@@ -19,7 +19,7 @@ import structlog
 from service import logs
 from service.errors import MintageError
 from service.jobs.dispatch.finishing import Finisher
-from service.jobs.dispatch.rebuild import index, rebuild
+from service.jobs.dispatch.rebuild import index_mended, rebuild
 from service.jobs.dispatch.retention import Retention
 from service.jobs.dispatch.storage_watch import StorageWatch
 from service.jobs.dispatch.unreadable import Unreadable
@@ -109,7 +109,7 @@ class Dispatcher:
             await self._clean_up(turn.ended)
             await self._retention.poll()
             self._storage.poll()
-            await index(self._ledger, self._store, await self._unreadable.mended())
+            await index_mended(self._ledger, self._store, self._unreadable)
             await self._record_intents()
             await self._ledger.wait_for_work(BUSY_S if turn.dispatch.busy else IDLE_S)
 

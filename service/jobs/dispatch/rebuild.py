@@ -39,7 +39,7 @@ async def rebuild(ledger: Ledger, store: Store) -> int:
     """
     found = await asyncio.to_thread(lambda: list(_plans_and_reasons(store)))
     plans = [plan for _, plan in found if isinstance(plan, Plan)]
-    rebuilt = await index(ledger, store, plans)
+    rebuilt = await _index_unknown(ledger, store, plans)
     for first in range(0, len(plans), BATCH):
         await _catch_up(ledger, store, plans[first : first + BATCH])
     unreadable = Unreadable(ledger, store)
@@ -49,17 +49,32 @@ async def rebuild(ledger: Ledger, store: Store) -> int:
     return rebuilt
 
 
-async def index(ledger: Ledger, store: Store, plans: Sequence[Plan]) -> int:
+async def index_mended(ledger: Ledger, store: Store, unreadable: Unreadable) -> int:
+    """Index the jobs whose plan can be read by now, in the place of what they were listed as; returns how many."""
+    rebuilt = 0
+    for prefix, plan in await unreadable.mended():
+        rebuilt += await _index_all(ledger, store, [plan]) if plan else 0
+        await ledger.forget_unreadable(prefix)
+    return rebuilt
+
+
+async def _index_all(ledger: Ledger, store: Store, plans: Sequence[Plan]) -> int:
+    rebuilt = 0
+    for plan in plans:
+        try:
+            await _index(ledger, store, plan)
+            rebuilt += 1
+        except (OSError, OutputError, ValueError, LookupError, TypeError) as error:
+            log.error("a job cannot be indexed", job=plan.job, error=f"{type(error).__name__}: {error}")
+    return rebuilt
+
+
+async def _index_unknown(ledger: Ledger, store: Store, plans: Sequence[Plan]) -> int:
     """Index those of the jobs that the ledger lacks; returns how many."""
     rebuilt = 0
     for first in range(0, len(plans), BATCH):
         batch = {plan.job: plan for plan in plans[first : first + BATCH]}
-        for job in await ledger.unknown(list(batch)):
-            try:
-                await _index(ledger, store, batch[job])
-                rebuilt += 1
-            except (OSError, OutputError, ValueError, LookupError, TypeError) as error:
-                log.error("a job cannot be indexed", job=job, error=f"{type(error).__name__}: {error}")
+        rebuilt += await _index_all(ledger, store, [batch[job] for job in await ledger.unknown(list(batch))])
     return rebuilt
 
 

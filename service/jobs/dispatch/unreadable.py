@@ -51,20 +51,19 @@ class Unreadable:
         if await self._ledger.note_unreadable(job, prefix, reason):
             log.error("a plan cannot be read", job=job, prefix=prefix, error=reason)
 
-    async def mended(self) -> list[Plan]:
-        """Forget the jobs whose plan can be read by now, or is gone; returns those plans, to be indexed."""
+    async def mended(self) -> list[tuple[str, Plan | None]]:
+        """Return the folders of listed jobs whose plan can be read by now, with the plan, or is gone."""
         if time.monotonic() < self._next_poll:
             return []
         self._next_poll = time.monotonic() + POLL_S
-        plans = []
+        mended = []
         for prefix in await self._ledger.unreadable_prefixes():
             found = await asyncio.to_thread(stored_plan, self._store, prefix)
             if isinstance(found, str):
                 await self.note(prefix, found)
-                continue
-            await self._ledger.forget_unreadable(prefix)
-            plans += [found] if found else []
-        return plans
+            else:
+                mended.append((prefix, found))
+        return mended
 
     def _job_in(self, prefix: str) -> str:
         """Return the id of the job in a folder: as the damaged plan has it, or the folder, or made of its name."""

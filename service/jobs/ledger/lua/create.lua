@@ -1,7 +1,9 @@
--- Index a job whose plan is on disk; one that is known stays as it is. ARGV: job, request id, digest of the request's
--- parameters, then pairs of field and value; the field `state` tells whether there is something to do.
+-- Index a job whose plan is on disk; one that is known stays as it is, unless as unreadable. ARGV: job, request id, digest of
+-- the request's parameters, then pairs of field and value; the field `state` tells whether there is something to do.
 local job = ARGV[1]
-if redis.call('EXISTS', job_key(job)) == 1 then return answer({created = false}) end
+local known = state_of(job)
+if known and known ~= 'UNREADABLE' then return answer({created = false}) end
+if known then redis.call('UNLINK', job_key(job)) end
 redis.call('HSET', job_key(job), 'rev', 1, unpack(ARGV, 4))
 redis.call('ZADD', P .. 'jobs', 0, job)
 if ARGV[2] ~= '' then
