@@ -79,7 +79,7 @@ class Client:
             quotas count by this name; '' leaves it to the caller's address.
 
     Raises:
-        InputError: if the name is not one.
+        InputError: if the address or the name is not one.
     """
 
     def __init__(

@@ -48,6 +48,35 @@ def test_no_proxy_stands_between_a_client_and_its_own_machine(
         assert client.model("a").name == "models/a"
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1:99999",
+        "127.0.0.1:-1",
+        "127.0.0.1:foo",
+        "127.0.0.1:0",
+        "127.0.0.1:",
+        "foo",
+        "",
+        ":1",
+        "[::1",
+        "[::1:1",
+    ],
+)
+def test_an_address_that_grpc_would_take_for_another_is_refused(address: str) -> None:
+    for client in (Client, AsyncClient):
+        with pytest.raises(InputError, match="an address must"):
+            client(address)
+
+
+@pytest.mark.parametrize("address", [*HERE, "mint.example:50051", "dns:///mint.example", "ipv4:10.0.0.1:1,10.0.0.2:2"])
+def test_an_address_of_any_kind_that_grpc_knows_is_taken(address: str) -> None:
+    with Client(address):
+        pass
+    with Client("unix:/tmp/mintage.sock"):
+        pass
+
+
 @pytest.mark.parametrize("address", HERE)
 def test_this_machine_has_many_names(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")

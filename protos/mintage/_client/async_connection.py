@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 import grpc
 
 from mintage._client.calls import Call, Pages, Resumable, Stream, sent
-from mintage._client.channels import callable_of, closed, metadata_of, options_for, proxy_hint
+from mintage._client.channels import callable_of, checked, closed, metadata_of, options_for, proxy_hint
 from mintage.errors import ApiError, from_rpc
 from mintage.retries import Attempts, Retries
 
@@ -23,7 +23,7 @@ class AsyncConnection:
 
     def __init__(self, address: str, *, timeout_s: float, retries: Retries | None, name: str) -> None:
         self._metadata = metadata_of(name)
-        self._address = address
+        self._address = checked(address)
         self._timeout_s = timeout_s
         self._retries = retries or Retries()
         self._answered = False

@@ -27,8 +27,28 @@ OPTIONS = (
 
 
 _HOST = re.compile(r"(?:ipv[46]:|dns:(?:///?[^/]*/)?)?\[?([^\[\]/]*?)\]?(?::[0-9]+)?", re.ASCII)
+_WITHOUT_PORT = ("unix:", "unix-abstract:", "vsock:")
+_PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 _PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")  # the first that is set is the one that gRPC uses
 _EXCEPTIONS = ("no_grpc_proxy", "no_proxy")
+
+
+def checked(address: str) -> str:
+    """Return an address that gRPC may connect to: it takes a port modulo 65536, and so would reach some other server.
+
+    Raises:
+        InputError: if it names no host, or no port from 1 to 65535.
+    """
+    if address.startswith(_WITHOUT_PORT):
+        return address
+    for each in address.split(","):  # `ipv4:` and `ipv6:` take several
+        host, _, port = each.rpartition(":")
+        if not host or host.count("[") != host.count("]"):
+            raise InputError(f"an address must be host:port, such as 127.0.0.1:50051, not {address!r}")
+        by_default = port.startswith("/") and host.isalpha()  # `dns:///host`, whose port is that of the web
+        if not by_default and not (_PORT.fullmatch(port) and 1 <= int(port) <= 65535):
+            raise InputError(f"an address must end in a port from 1 to 65535, not {port!r}")
+    return address
 
 
 def options_for(address: str) -> tuple[tuple[str, int], ...]:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import grpc
 
 from mintage._client.calls import Call, Pages, Resumable, Stream, sent
-from mintage._client.channels import callable_of, closed, metadata_of, options_for, proxy_hint
+from mintage._client.channels import callable_of, checked, closed, metadata_of, options_for, proxy_hint
 from mintage.errors import ApiError, from_rpc
 from mintage.retries import Attempts, Retries
 
@@ -23,9 +23,9 @@ class Connection:
         self._metadata = metadata_of(name)
         self._timeout_s = timeout_s
         self._retries = retries or Retries()
-        self._address = address
+        self._address = checked(address)
         self._answered = False
-        self._opened = grpc.insecure_channel(address, options=options_for(address))
+        self._opened = grpc.insecure_channel(self._address, options=options_for(address))
         self._closed = False
 
     def close(self) -> None:
