@@ -47,7 +47,6 @@ def loop(archive: Path, digest: str, folder: Path, starts: range, *, barrier: An
 
     Processor seconds go to `used`.
     """
-    os.environ["MINTAGE_WORKER_THREADS"] = "1"
     import torch  # noqa: PLC0415 - the other parts do without
 
     from handlers.compute import device, environment, model  # noqa: PLC0415 - imports torch

@@ -10,20 +10,24 @@ from pathlib import Path
 import torch
 
 from handlers.compute.precision import Precision, cpu_units
-from training.compute.threads import usable_cores
 
 
 def make_deterministic() -> None:
     """Configure this process so that equal inputs in equal positions give equal bits.
 
-    Fixed threads (MINTAGE_WORKER_THREADS), deterministic algorithms, no TF32. Call it before the first computation.
+    One thread, deterministic algorithms, no TF32. Call it before the first computation.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.set_num_threads(int(os.environ.get("MINTAGE_WORKER_THREADS", "0")) or usable_cores())
+    use_one_thread()
     torch.use_deterministic_algorithms(True)
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = False
+
+
+def use_one_thread() -> None:
+    """Have what the calling thread computes computed in it alone; torch keeps this number for each thread."""
+    torch.set_num_threads(1)
 
 
 def choose(gpu: int | None) -> torch.device:

@@ -114,7 +114,6 @@ def _key(model: Model, weights_sha256: str) -> str:
         "reference": model.micro_batch,
         **model.facts,
         "libraries": torch.__config__.show(),
-        "threads": torch.get_num_threads(),
         "settings": {name: os.environ.get(name, "") for name in LIBRARY_SETTINGS},
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
-
 from handlers.compute import device, environment
 from handlers.compute.lanes import lanes_of
 from handlers.compute.model import WEIGHTS_FILE, Model, load
@@ -79,8 +77,6 @@ def serve(properties: Mapping[str, Any], name: str, kind: Kind, operations: type
     except ModelError as error:
         LOG.error("the archive is refused: %s", error)
         return Desk(Refusal(error), None)
-    lanes = lanes_of(kind, model.device)
-    torch.set_num_threads(lanes.threads)  # of the proof as of the passes
     sha256, proofs = _sha256(folder / WEIGHTS_FILE), _folder("MINTAGE_WORKER_PROOFS")
     sockets, prefix = _folder("MINTAGE_WORKER_SOCKETS"), hashlib.sha256(name.encode()).hexdigest()[:NAME_DIGITS]
     with _progress(sockets, prefix) as told:
@@ -94,8 +90,8 @@ def serve(properties: Mapping[str, Any], name: str, kind: Kind, operations: type
         max_bytes=QUEUE_MESSAGES * max_bytes,
         works=lambda: device.works(model.device),
         recheck=lambda: rechecks.recheck().proven,
-        lanes=lanes,
-        use_threads=torch.set_num_threads,
+        lanes=lanes_of(model.device),
+        begin=device.use_one_thread,
     )
     batcher.warm_up(lambda: _canary(answering))
     _settle()

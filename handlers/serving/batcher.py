@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from handlers.compute.lanes import Lanes
 from handlers.operations.work import Piece, Work, attempt
 from handlers.protocol.requests import Failure
 from handlers.serving.queue import Entry, FairQueue, Pass
@@ -39,7 +38,7 @@ class Batcher:
         recheck: Looks whether a size is still good, and returns all that are; called now and then while idle.
         recheck_s: Seconds between two calls of it.
         lanes: How many passes are computed at once.
-        use_threads: Sets how many threads the passes of the calling one have.
+        begin: Called in each of the threads before its first pass.
     """
 
     def __init__(
@@ -51,8 +50,8 @@ class Batcher:
         works: Callable[[], bool],
         recheck: Callable[[], Sequence[int]] | None = None,
         recheck_s: float = RECHECK_S,
-        lanes: Lanes = Lanes(),  # noqa: B008 - frozen
-        use_threads: Callable[[int], object] = lambda _: None,
+        lanes: int = 1,
+        begin: Callable[[], object] = lambda: None,
     ) -> None:
         self.times = PassTimes(sizes)
         self._queue = FairQueue(self.times, max_rows=max_rows, max_bytes=max_bytes)
@@ -64,14 +63,14 @@ class Batcher:
         self._changed = threading.Condition()
         self._expired_at = 0.0
         self._lanes = lanes
-        self._use_threads = use_threads
-        self._free_lanes = lanes.count
+        self._begin_lane = begin
+        self._free_lanes = lanes
         self._alone = False  # whether a pass is under way that one request has to itself
         self._begun = itertools.count(1)
         self._under_way: dict[int, tuple[float, float]] = {}  # beginning and usual seconds, by the number of a pass
         self._threads = [
             threading.Thread(target=self._run, args=(lane,), name=f"batcher-{lane}", daemon=True)
-            for lane in range(lanes.count)
+            for lane in range(lanes)
         ]
         self._closed = False
 
@@ -142,7 +141,7 @@ class Batcher:
         return sorted(self._proven.difference(self.times.sizes))
 
     def _run(self, lane: int) -> None:
-        self._use_threads(self._lanes.threads)
+        self._begin_lane()
         try:
             while (chosen := self._next(rechecks=lane == 0)) is not None:
                 self._compute(chosen)
@@ -188,7 +187,7 @@ class Batcher:
 
     def _idle(self) -> bool:
         """Whether nothing is computed and nothing waits."""
-        return self._free_lanes == self._lanes.count and not self._waiting_rows()
+        return self._free_lanes == self._lanes and not self._waiting_rows()
 
     def _waiting_rows(self) -> int:
         return self._queue.rows(bulk=False) + self._queue.rows(bulk=True)

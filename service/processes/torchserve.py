@@ -146,8 +146,7 @@ def command(settings: Settings, java: Sequence[str], home: Path, folder: Path) -
 def environment(settings: Settings, folder: Path, inherited: Mapping[str, str]) -> dict[str, str]:
     """Return the JVM's environment, which its Python workers inherit: without secrets, with what handlers read."""
     kept = {name: value for name, value in inherited.items() if not _NOT_INHERITED.fullmatch(name)}
-    # Model workers cannot know how many share the cores; a stack has two, a generator's and a classifier's.
-    threads = settings.torchserve_threads or max(1, usable_cores() // 2)
+    threads = settings.torchserve_threads or usable_cores()
     return {
         "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait cost 200 ms a request on a busy machine
         **memory.ENVIRONMENT,

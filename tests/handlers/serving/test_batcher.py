@@ -7,21 +7,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from handlers.compute.lanes import Lanes
 from handlers.serving.batcher import Batcher
 from handlers.serving.queue import Entry
 from tests.handlers.serving.fakes import NotedPasses, NotedWork, entry, wait_until
 
-ONE, TWO = Lanes(), Lanes(count=2, threads=1)
-
 
 @contextmanager
 def running(
-    *, works: bool = True, lanes: Lanes = ONE, use_threads: Callable[[int], object] = lambda _: None
+    *, works: bool = True, lanes: int = 1, begin: Callable[[], object] = lambda: None
 ) -> Iterator[Batcher]:
-    batcher = Batcher(
-        (1, 4, 8), max_rows=1000, max_bytes=1000, works=lambda: works, lanes=lanes, use_threads=use_threads
-    )
+    batcher = Batcher((1, 4, 8), max_rows=1000, max_bytes=1000, works=lambda: works, lanes=lanes, begin=begin)
     for size in batcher.times.sizes:
         batcher.times.measured("generate", size, 0.01 + 0.0001 * size)
     batcher.times.measured = lambda *_: None  # type: ignore[method-assign] # passes of these tests take no time
@@ -144,34 +139,34 @@ def test_free_lanes_share_the_rows_of_one_request_at_the_same_time() -> None:
         together.wait(30)
 
     passes, ended = NotedPasses(before=meet), list[Entry]()
-    with running(lanes=TWO) as batcher:
+    with running(lanes=2) as batcher:
         batcher.add(entry(NotedWork(passes, 8, "halved"), done=ended.append))
         wait_until(lambda: ended)
     assert sorted((each["halved"].start, size) for each, size in passes.noted) == [(0, 4), (4, 4)]
     assert [each.outcome for each in ended] == ["computed"]
 
 
-def test_a_request_with_passes_to_itself_has_one_at_a_time_with_the_threads_of_all_others_which_go_on() -> None:
-    threads, counted = threading.local(), list[tuple[str, int]]()
+def test_a_request_with_passes_to_itself_has_one_at_a_time_while_all_others_go_on() -> None:
+    lane, counted = threading.local(), list[tuple[str, bool]]()
     begun, open_ = threading.Event(), threading.Event()
 
     def hold() -> None:
-        counted.append(("alone", threads.count))
+        counted.append(("alone", lane.begun))
         begun.set()
         open_.wait(30)
 
     ended = list[Entry]()
-    shared = NotedPasses(before=lambda: counted.append(("shared", threads.count)))
-    with running(lanes=TWO, use_threads=lambda count: setattr(threads, "count", count)) as batcher:
+    shared = NotedPasses(before=lambda: counted.append(("shared", lane.begun)))
+    with running(lanes=2, begin=lambda: setattr(lane, "begun", True)) as batcher:
         batcher.add(entry(NotedWork(NotedPasses(before=hold), 3, "steps", alone=1), done=ended.append))
         begun.wait(30)
         batcher.add(entry(NotedWork(shared, 1, "other"), done=ended.append))
         wait_until(lambda: ended)
-        assert counted == [("alone", 1), ("shared", 1)]
+        assert counted == [("alone", True), ("shared", True)]
         open_.set()
         wait_until(lambda: len(ended) == 2)
     assert [each.work.label for each in ended] == ["other", "steps"]  # type: ignore[attr-defined]
-    assert counted.count(("alone", 1)) == 3
+    assert counted.count(("alone", True)) == 3
 
 
 def test_a_pass_that_fails_in_one_lane_ends_its_request_once() -> None:
@@ -182,7 +177,7 @@ def test_a_pass_that_fails_in_one_lane_ends_its_request_once() -> None:
         raise RuntimeError("out of luck")
 
     ended = list[Entry]()
-    with running(lanes=TWO) as batcher:
+    with running(lanes=2) as batcher:
         batcher.add(entry(NotedWork(NotedPasses(before=explode), 8, "bad"), done=ended.append))
         wait_until(lambda: ended and batcher.progress() == {})
         batcher.add(entry(NotedWork(NotedPasses(), 1, "good"), done=ended.append))
@@ -198,7 +193,7 @@ def test_the_pass_that_has_lasted_longest_is_the_one_that_is_told() -> None:
         open_.wait(30)
 
     ended = list[Entry]()
-    with running(lanes=TWO) as batcher:
+    with running(lanes=2) as batcher:
         batcher.add(entry(NotedWork(NotedPasses(before=hold), 1, "long"), done=ended.append))
         begun.wait(30)
         batcher.add(entry(NotedWork(NotedPasses(), 1, "short"), done=ended.append))
