@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import json
 import os
 import signal
 import subprocess
 import sys
-import tarfile
-import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 from mintage._client.downloads import ShardReader
 from mintage.client import Client
 from mintage.errors import ApiError
 from mintage.v1 import jobs_pb2, repair_pb2, verification_pb2
-from numpy.typing import NDArray
-from PIL import Image
 
 from service.api.servicers.jobs.service import JobServicer
-from service.backend.torchserve import TorchServe
 from service.errors import NotFound, Unavailable
-from service.jobs.ledger.connection import connect
-from service.metrics import Metrics
-from service.models.asking.admission import Admissions
-from service.models.asking.inference import Inference
 from service.models.registry import Registry
 from service.settings import Settings
+from tests.faults.outputs import files
 from tests.faults.proxy import FaultyProxy
+from tests.faults.servicer_caller import ServicerCaller
 from tests.support.formula import put_job_models
 from tests.support.model_server import FakeTorchServe
 from tests.support.valkey import Valkey, environment, free_port
@@ -86,7 +75,7 @@ class Engine:
         self.environment = environment(MINTAGE_CRASHES=str(self._crashes), **names)
         self.processes: list[subprocess.Popen[bytes]] = []
         self.latest: dict[str, subprocess.Popen[bytes]] = {}  # by role
-        self._caller: _Caller | None = None
+        self._caller: ServicerCaller | None = None
 
     def start(self, role: str, *, module: str = "service", **variables: str) -> subprocess.Popen[bytes]:
         """Start a dispatcher, a worker or an API; `module` may be a test's own way to run it."""
@@ -162,7 +151,7 @@ class Engine:
     def call(self, act: Callable[[JobServicer], Coroutine[Any, Any, T]]) -> T:
         """Call the servicer, which is made at the first call."""
         if self._caller is None:
-            self._caller = _Caller(self.settings, self.registry)
+            self._caller = ServicerCaller(self.settings, self.registry)
         return self._caller.call(act)
 
     def sample(self, count: int = 20, shard_size: int = 5, seed: int = 7, **fields: Any) -> jobs_pb2.Job:
@@ -266,44 +255,6 @@ class Engine:
         return "\n".join(f"{log.name}:\n{log.read_text()[-3000:]}" for log in sorted(self.logs.iterdir()))
 
 
-class _Caller:
-    """A servicer in an event loop of its own thread, with its connections."""
-
-    def __init__(self, settings: Settings, registry: Registry) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-        self._pool = ThreadPoolExecutor(1)
-
-        async def make() -> JobServicer:
-            self._client, self._backend = connect(settings), TorchServe.from_settings(settings)
-            admissions = Admissions(calls=8, held_bytes=1 << 26)
-            inference = Inference(self._backend, registry, admissions=admissions, pool=self._pool, metrics=Metrics())
-            return JobServicer(settings, self._client, registry, inference)
-
-        self._api = self._run(make())
-
-    def call(self, act: Callable[[JobServicer], Coroutine[Any, Any, T]]) -> T:
-        """Call the servicer; any thread may."""
-        return self._run(act(self._api))
-
-    def close(self) -> None:
-        """Close the connections and end the thread."""
-
-        async def close() -> None:
-            await self._backend.close()
-            await self._client.aclose()
-
-        self._run(close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-        self._pool.shutdown()
-
-    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
-
-
 def begin_and_hold(engine: Engine, count: int = 40, shard_size: int = 20) -> jobs_pb2.Job:
     """Create a job and wait until a worker is in the middle of its first shard."""
     engine.models.pass_gate.clear()
@@ -324,39 +275,6 @@ def serves(client: Client) -> bool:
     with contextlib.suppress(ApiError):
         return client.health()
     return False
-
-
-def samples(job: jobs_pb2.Job) -> list[int]:
-    """The indices of all samples in a job's files, in order of shards."""
-    indices: list[int] = []
-    for shard in sorted(Path(job.output_uri).glob("data/*.tar")):
-        with tarfile.open(shard) as tar:
-            members = [member for member in tar if member.name.endswith(".json")]
-            indices += [json.load(tar.extractfile(member))["index"] for member in members]  # type: ignore[arg-type]
-    return indices
-
-
-def pictures(job: jobs_pb2.Job) -> NDArray[np.uint8]:
-    """All images in a job's files, in order: uint8 [N, H, W, C]."""
-    images = []
-    for shard in sorted(Path(job.output_uri).glob("data/*.tar")):
-        with tarfile.open(shard) as tar:
-            for member in tar:
-                if member.name.endswith(".png"):
-                    images.append(np.asarray(Image.open(tar.extractfile(member))))  # type: ignore[arg-type]
-    return np.stack(images)
-
-
-def files(job: jobs_pb2.Job) -> dict[str, bytes]:
-    """Every shard of a job, and that nothing else was left behind."""
-    folder = Path(job.output_uri)
-    assert not (folder / ".tmp").exists(), list((folder / ".tmp").iterdir())
-    data = [path for path in folder.glob("data/**/*") if path.is_file()]
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted([*data, *folder.glob("*.npz")])
-        if path.suffix != ".json"
-    }
 
 
 @contextlib.contextmanager

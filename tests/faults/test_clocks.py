@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.engine import Engine, files, samples, wait_until
+from tests.faults.engine import Engine, wait_until
+from tests.faults.outputs import files, samples
 from tests.support.valkey import environment
 
 pytestmark = pytest.mark.e2e

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from mintage.errors import ApiError
 
-from tests.faults.engine import Engine, files, samples, wait_until
+from tests.faults.engine import Engine, wait_until
+from tests.faults.outputs import files, samples
 from tests.faults.proxy import FaultyProxy, running_proxy
 
 pytestmark = pytest.mark.e2e

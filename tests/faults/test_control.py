@@ -13,7 +13,8 @@ from mintage.v1 import jobs_pb2
 from mintage.v1.verification_pb2 import Finding
 
 from service.errors import FailedPrecondition, NotFound
-from tests.faults.engine import Engine, begin_and_hold, files, samples, undisturbed, wait_until
+from tests.faults.engine import Engine, begin_and_hold, undisturbed, wait_until
+from tests.faults.outputs import files, samples
 
 pytestmark = pytest.mark.e2e
 State = jobs_pb2.Job.State

@@ -12,7 +12,8 @@ from mintage.retries import Retries
 from mintage.v1 import jobs_pb2
 
 from service.jobs.dispatch.contact_sheet import CONTACT_SHEET
-from tests.faults.engine import POINTS, Engine, files, samples, wait_until
+from tests.faults.engine import POINTS, Engine, wait_until
+from tests.faults.outputs import files, samples
 
 pytestmark = pytest.mark.e2e
 

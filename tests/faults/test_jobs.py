@@ -15,7 +15,8 @@ from google.protobuf.duration_pb2 import Duration
 from mintage.v1 import jobs_pb2
 
 from service.errors import ResourceExhausted
-from tests.faults.engine import Engine, files, running_engine, samples, wait_until
+from tests.faults.engine import Engine, running_engine, wait_until
+from tests.faults.outputs import files, samples
 from tests.support.model_server import FakeTorchServe, running_model_server
 from tests.support.valkey import Valkey
 

@@ -11,7 +11,8 @@ import psutil
 import pytest
 from mintage.v1 import jobs_pb2
 
-from tests.faults.engine import Engine, begin_and_hold, files, pictures, samples, undisturbed, wait_until
+from tests.faults.engine import Engine, begin_and_hold, undisturbed, wait_until
+from tests.faults.outputs import files, pictures, samples
 from tests.support.formula import made_images
 
 pytestmark = pytest.mark.e2e

@@ -11,7 +11,8 @@ import pytest
 from mintage.v1 import jobs_pb2
 
 from service.jobs.messages.app import QUEUE, QUEUE_KEY, TASK, celery_app
-from tests.faults.engine import Engine, files, running_engine, samples, wait_until
+from tests.faults.engine import Engine, running_engine, wait_until
+from tests.faults.outputs import files, samples
 from tests.support.model_server import FakeTorchServe
 from tests.support.valkey import Valkey, running_valkey
 

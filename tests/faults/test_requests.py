@@ -28,7 +28,8 @@ from mintage.v1 import (
     models_pb2_grpc,
 )
 
-from tests.faults.engine import Engine, samples, wait_until
+from tests.faults.engine import Engine, wait_until
+from tests.faults.outputs import samples
 from tests.support.valkey import free_port
 
 pytestmark = pytest.mark.e2e

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from mintage.v1 import jobs_pb2
 
-from tests.faults.engine import Engine, files, pictures, wait_until
+from tests.faults.engine import Engine, wait_until
+from tests.faults.outputs import files, pictures
 from tests.support.formula import made_features, made_probabilities
 from tests.support.image_folders import image_files, parquet_of, picture, png, tar_of
 from training.scores.classifier_score import classifier_score

@@ -11,7 +11,8 @@ import pytest
 from mintage.v1 import jobs_pb2
 
 from service.processes import append_only_file
-from tests.faults.engine import Engine, begin_and_hold, running_engine, samples, wait_until
+from tests.faults.engine import Engine, begin_and_hold, running_engine, wait_until
+from tests.faults.outputs import samples
 from tests.support.model_server import FakeTorchServe
 from tests.support.valkey import Valkey, running_valkey
 
