@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import os
 import threading
 import time
@@ -16,7 +17,7 @@ from collections.abc import Callable, Sequence
 
 from handlers.operations.work import Piece, Work, attempt
 from handlers.protocol.requests import Failure
-from handlers.serving.queue import Entry, FairQueue, Pass
+from handlers.serving.queue import COMPANY_S, Entry, FairQueue, Pass
 from handlers.serving.times import PassTimes
 
 LOG = logging.getLogger("mintage.handlers")
@@ -165,8 +166,8 @@ class Batcher:
                     chosen = None if late else self._choose()
                     if late or chosen is not None:
                         break
-                    changed = self._changed.wait(IDLE_S if rechecks else None)
-                    if not changed and time.monotonic() >= self._recheck_at and self._idle():
+                    changed = self._changed.wait(COMPANY_S if self._queue.waiting else IDLE_S if rechecks else None)
+                    if rechecks and not changed and time.monotonic() >= self._recheck_at and self._idle():
                         break
             for entry in late:
                 entry.done(entry)
@@ -177,20 +178,27 @@ class Batcher:
 
     def _choose(self) -> Pass | None:
         """Take the next pass, of this free lane's share of what waits; the rest is for the others."""
-        chosen = self._queue.next(time.monotonic(), free_lanes=self._free_lanes, alone=not self._alone)
+        chosen = self._queue.next(
+            time.monotonic(),
+            free_lanes=self._free_lanes,
+            alone=not self._alone,
+            another_ends_s=self._another_ends_s(),
+        )
         if chosen is not None:
             self._free_lanes -= 1
             self._alone = self._alone or chosen.alone
-            if self._free_lanes and self._waiting_rows():
+            if self._free_lanes and self._queue.waiting:
                 self._changed.notify()
         return chosen
 
     def _idle(self) -> bool:
         """Whether nothing is computed and nothing waits."""
-        return self._free_lanes == self._lanes and not self._waiting_rows()
+        return self._free_lanes == self._lanes and not self._queue.waiting
 
-    def _waiting_rows(self) -> int:
-        return self._queue.rows(bulk=False) + self._queue.rows(bulk=True)
+    def _another_ends_s(self) -> float:
+        """Seconds until the next of the passes under way should end, below 0 if it is late; infinity without any."""
+        now = time.monotonic()
+        return min((begin + usual_s - now for begin, usual_s in list(self._under_way.values())), default=math.inf)
 
     def _check_a_size(self) -> None:
         """Check a size in two passes, and use it no more if it is bad."""

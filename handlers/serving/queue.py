@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from handlers.serving.times import PassTimes
 K = TypeVar("K")
 Outcome = Literal["waiting", "computed", "failed", "expired", "cancelled"]
 
+COMPANY_S = 0.02  # for which few rows wait to join a later pass
 BULK_TURN_S = 1.0  # without a pass, after which bulk work gets one before interactive work: it never starves
 KEPT_CLIENTS = 64  # without work whose charges are remembered, before any are forgotten
 
@@ -220,13 +222,19 @@ class FairQueue:
             self._end(entry, "expired")
         return late
 
-    def next(self, now: float, *, free_lanes: int = 1, alone: bool = True) -> Pass | None:
-        """Return the next pass; None if nothing waits.
+    def next(
+        self, now: float, *, free_lanes: int = 1, alone: bool = True, another_ends_s: float = math.inf
+    ) -> Pass | None:
+        """Return the next pass; None if nothing waits, or only a little that does better to join a later pass.
+
+        Small passes cost more for each row, and take the cores from callers and other passes. So a pass does not begin
+        beside others, nor are rows shared among lanes, unless each has a quarter of the best size.
 
         Args:
             now: On the monotonic clock.
             free_lanes: Passes that may begin now; this one takes its share of the rows that wait.
             alone: Whether it may be one that a request has to itself; such requests wait otherwise.
+            another_ends_s: Seconds until the next of the passes under way should end.
         """
         interactive, bulk = self._lanes[False], self._lanes[True]
         bulk_turn = bulk.rows and (not interactive.rows or now - self._bulk_since >= BULK_TURN_S)
@@ -236,12 +244,16 @@ class FairQueue:
         first = lane.first()
         if first.work.alone and not alone:
             return None
+        passes, name = first.work.passes, first.work.passes.name
+        few = max(1, self._times.best(name) // 4)
+        if not first.work.alone and self.waiting < few and 0 <= another_ends_s <= COMPANY_S:
+            return None
         if bulk_turn:
             self._bulk_since = now
         if first.work.alone:
             return self._alone(lane, first)
-        passes, name = first.work.passes, first.work.passes.name
-        rows, size = self._times.choose(name, -(-lane.rows_by_passes[passes] // free_lanes))
+        waiting = lane.rows_by_passes[passes]
+        rows, size = self._times.choose(name, -(-waiting // min(free_lanes, max(1, waiting // few))))
         cost_s = self._times.seconds(name, size) / rows
         parts = list(lane.share(passes, rows, cost_s))
         if lane is interactive and rows < size:
@@ -251,6 +263,11 @@ class FairQueue:
     def rows(self, *, bulk: bool) -> int:
         """Rows of a class that wait."""
         return self._lanes[bulk].rows
+
+    @property
+    def waiting(self) -> int:
+        """Rows that wait."""
+        return sum(lane.rows for lane in self._lanes.values())
 
     def _alone(self, lane: _Lane, entry: Entry) -> Pass:
         size = entry.work.alone
