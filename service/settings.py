@@ -78,7 +78,7 @@ class Settings(BaseSettings):
         description="Folder of the model workers' sockets, on this host. Default {state_dir}/torchserve/workers.",
     )
     torchserve_heap_mib: int = Field(512, ge=128, le=2**20, description="Largest heap of TorchServe's JVM, in MiB.")
-    torchserve_threads: int = Field(0, ge=0, le=1024, description="forward passes at once per model worker; 0: one per core (16 at most).")
+    torchserve_threads: int = Field(0, ge=0, le=1024, description="Passes at once of a model worker; 0: one per core.")
     load_models: str = Field(
         "", description="Models that the API loads unless they are recorded: NAME=ARCHIVE.mar, separated by commas."
     )

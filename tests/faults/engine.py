@@ -19,7 +19,6 @@ from mintage.v1 import jobs_pb2, repair_pb2, verification_pb2
 
 from service.api.servicers.jobs.service import JobServicer
 from service.errors import NotFound, Unavailable
-from service.models.registry import Registry
 from service.settings import Settings
 from tests.faults.outputs import files
 from tests.faults.proxy import FaultyProxy

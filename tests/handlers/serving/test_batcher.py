@@ -13,9 +13,7 @@ from tests.handlers.serving.fakes import NotedPasses, NotedWork, entry, wait_unt
 
 
 @contextmanager
-def running(
-    *, works: bool = True, lanes: int = 1, begin: Callable[[], object] = lambda: None
-) -> Iterator[Batcher]:
+def running(*, works: bool = True, lanes: int = 1, begin: Callable[[], object] = lambda: None) -> Iterator[Batcher]:
     batcher = Batcher((1, 4, 8), max_rows=1000, max_bytes=1000, works=lambda: works, lanes=lanes, begin=begin)
     for size in batcher.times.sizes:
         batcher.times.measured("generate", size, 0.01 + 0.0001 * size)

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from handlers.serving.queue import BULK_TURN_S, Entry, FairQueue, Pass, QueueFullError
+from handlers.serving.queue import BULK_TURN_S, COMPANY_S, Entry, FairQueue, Pass, QueueFullError
 from handlers.serving.times import PassTimes
 from tests.handlers.serving.fakes import NotedPasses, NotedWork, entry
 
@@ -165,3 +165,20 @@ def test_a_request_with_passes_to_itself_waits_where_one_is_under_way() -> None:
     assert found.next(0.0, alone=False) is None
     chosen = found.next(0.0)
     assert chosen is not None and chosen.alone
+
+
+def test_few_rows_join_a_later_pass_only_if_one_that_is_under_way_ends_soon() -> None:
+    passes = NotedPasses()
+    found = filled(queue(), entry(NotedWork(passes, 1, "a")))
+    assert found.next(0.0, another_ends_s=COMPANY_S) is None
+    for another_ends_s in (2 * COMPANY_S, -0.001):  # a long one, and one that should have ended
+        chosen = found.next(0.0, another_ends_s=another_ends_s)
+        assert rows_of(chosen) == {"a": 1}
+        filled(found, entry(NotedWork(passes, 1, "a")))
+    filled(found, entry(NotedWork(passes, 1, "b")))
+    assert rows_of(found.next(0.0, another_ends_s=COMPANY_S)) == {"a": 1, "b": 1}
+
+
+def test_few_rows_are_not_shared_among_lanes() -> None:
+    found = filled(queue(), entry(NotedWork(NotedPasses(), 3, "a")))
+    assert rows_of(found.next(0.0, free_lanes=2)) == {"a": 3}
