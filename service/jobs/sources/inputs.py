@@ -14,6 +14,7 @@ from service.jobs.plan import PassedOver
 from service.jobs.storage.output import OutputError
 from service.jobs.storage.tree import Tree
 
+MAX_DEPTH = 64  # folders in folders: each level holds a descriptor while a tree is listed
 SHOWN = 3  # names that are kept per reason
 HIDDEN = "hidden files and folders"
 LINKS = "symbolic links"
@@ -79,13 +80,15 @@ class InputFolder:
 
         Raises:
             FileNotFoundError: if there is no such folder.
-            SourceError: if it is not a folder, or a symbolic link is on its path.
+            SourceError: if it is not a folder, a symbolic link is on its path, or folders in it are nested too deep.
         """
         found = []
         with self._tree.folder(*self.folder.split("/")) as top:
             for above, folders, files, descriptor in os.fwalk(".", dir_fd=top, follow_symlinks=False):
                 prefix = above.removeprefix(".").removeprefix("/")
                 prefix = f"{prefix}/" if prefix else ""
+                if prefix.count("/") > MAX_DEPTH:
+                    raise SourceError(f"{self.folder} holds folders in folders, more than {MAX_DEPTH} deep: flatten it")
                 folders.sort()
                 for name in [name for name in folders if name.startswith(".")]:
                     folders.remove(name)

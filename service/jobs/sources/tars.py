@@ -100,9 +100,9 @@ def _after_end_mark(file: BinaryIO, name: str) -> tuple[int, bytes] | None:
     blocks = 1
     while (block := file.read(BLOCK)) == bytes(BLOCK):
         blocks += 1
+        if blocks * BLOCK > MAX_END_BYTES:  # a sparse file may go on for terabytes
+            raise SourceError(f"{name} has over {MAX_END_BYTES:,} bytes of zeros; it was copied in part, copy it again")
     if not block.strip(b"\0"):
-        if blocks * BLOCK > MAX_END_BYTES:
-            raise SourceError(f"{name} ends in {blocks * BLOCK:,} bytes of zeros; it was copied in part, copy it again")
         return None
     start = file.tell() - len(block)
     if start % RECORD or not 2 <= blocks <= RECORD // BLOCK + 1:

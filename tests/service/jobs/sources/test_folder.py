@@ -20,7 +20,7 @@ from service.jobs.plan import Plan
 from service.jobs.shards.formats.scores import SourceStats
 from service.jobs.sources import tars
 from service.jobs.sources.folder import allowed_unreadable, open_folder
-from service.jobs.sources.inputs import InputFolder, SourceError
+from service.jobs.sources.inputs import MAX_DEPTH, InputFolder, SourceError
 from service.jobs.sources.listing import Listing, file_name, list_folder, read_names
 from service.jobs.sources.source import Images
 from service.jobs.storage.local_output import LocalOutput
@@ -169,6 +169,18 @@ def test_a_folder_behind_a_link_is_refused(tmp_path: Path, folder: str) -> None:
     (tmp_path / "inputs/set/linked").symlink_to(tmp_path / "outside")
     with pytest.raises(SourceError, match="symbolic link"):
         list_folder(InputFolder(tmp_path / "inputs", folder))
+
+
+def test_folders_in_folders_are_listed_down_to_a_depth(tmp_path: Path) -> None:
+    at = folder = tmp_path / "set"
+    for _ in range(MAX_DEPTH):
+        at = at / "d"
+    at.mkdir(parents=True)
+    (at / "a.png").write_bytes(png(picture(0)))
+    assert list_folder(InputFolder(tmp_path, folder.name)).images == 1
+    (at / "d").mkdir()
+    with pytest.raises(SourceError, match="more than 64 deep"):
+        list_folder(InputFolder(tmp_path, folder.name))
 
 
 def test_a_file_that_became_a_link_is_refused(tmp_path: Path) -> None:

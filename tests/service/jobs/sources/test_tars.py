@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,10 @@ def test_a_header_of_zeros_is_not_taken_for_the_end(tmp_path: Path, member: int)
 def test_a_tar_that_ends_in_zeros_for_long_was_copied_in_part(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="bytes of zeros; it was copied in part, copy it again"):
         starts(made(tmp_path / "a", "1.png") + bytes(3 << 20))
+
+
+def test_a_sparse_tar_is_not_read_for_terabytes(tmp_path: Path) -> None:
+    path = tar(tmp_path / "a.tar", {"1.png": PNG})
+    os.truncate(path, 1 << 40)
+    with path.open("rb") as file, pytest.raises(SourceError, match="bytes of zeros; it was copied in part"):
+        list(images_of(file, "a.tar"))
