@@ -245,7 +245,8 @@ class FairQueue:
         if first.work.alone and not alone:
             return None
         passes, name = first.work.passes, first.work.passes.name
-        few = max(1, self._times.best(name) // 4)
+        only_bulk = not interactive.rows
+        few = max(1, self._times.best(name, bulk=only_bulk) // 4)
         if not first.work.alone and self.waiting < few and 0 <= another_ends_s <= COMPANY_S:
             return None
         if bulk_turn:
@@ -253,7 +254,7 @@ class FairQueue:
         if first.work.alone:
             return self._alone(lane, first)
         waiting = lane.rows_by_passes[passes]
-        rows, size = self._times.choose(name, -(-waiting // min(free_lanes, max(1, waiting // few))))
+        rows, size = self._times.choose(name, -(-waiting // min(free_lanes, max(1, waiting // few))), bulk=only_bulk)
         cost_s = self._times.seconds(name, size) / rows
         parts = list(lane.share(passes, rows, cost_s))
         if lane is interactive and rows < size:

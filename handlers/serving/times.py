@@ -8,6 +8,10 @@ from collections.abc import Callable, Sequence
 WEIGHT = 0.2  # of the newest pass in the mean: follows a machine that gets busier within a few passes
 LONGEST_PASS_S = 0.05  # what a caller should wait for a pass that has begun, where smaller ones are about as fast
 NEAR_BEST = 0.9  # of the images per second of the best size: a smaller size that reaches it is preferred
+BULK_PASS_S, BULK_NEAR_BEST = (
+    0.01,
+    0.98,
+)  # the same of bulk work alone, while passes are so short that a caller minds little
 UNKNOWN_S = 0.001  # for a row, before any pass was measured
 RETRY_S, RETRY_SHARE = 1.0, 20  # after so long, and so many times its length, the time of a size is old
 
@@ -28,7 +32,7 @@ class PassTimes:
         self._clock = clock
         self._means: dict[str, dict[int, float]] = {}
         self._measured_at: dict[tuple[str, int], float] = {}
-        self._best: dict[str, int] = {}
+        self._best: dict[tuple[str, bool], int] = {}
 
     def keep(self, sizes: Sequence[int]) -> None:
         """Let passes have these sizes only."""
@@ -62,24 +66,32 @@ class PassTimes:
         best = self.best(name)
         return self.seconds(name, best) / best
 
-    def best(self, name: str) -> int:
+    def best(self, name: str, *, bulk: bool = False) -> int:
         """Return the size for full passes.
 
         It is the smallest one that gives about as many images per second as the best, among those that are not too
-        long; where every size is too long, the smallest that is about as fast as the best of all.
+        long; where every size is too long, the smallest that is about as fast as the best of all. For bulk work alone
+        short passes are larger: what they cost counts, and a caller who comes meanwhile waits for one of them at most.
         """
-        if name not in self._best:
+        if (name, bulk) not in self._best:
             short = [size for size in self.sizes if self.seconds(name, size) <= LONGEST_PASS_S]
-            self._best[name] = self._fastest(name, short or self.sizes)
-        return self._best[name]
+            best = self._fastest(name, short or self.sizes, NEAR_BEST)
+            quick = [size for size in short if size >= best and self.seconds(name, size) <= BULK_PASS_S]
+            self._best[name, bulk] = self._fastest(name, quick, BULK_NEAR_BEST) if bulk and quick else best
+        return self._best[name, bulk]
 
-    def choose(self, name: str, waiting: int) -> tuple[int, int]:
+    def choose(self, name: str, waiting: int, *, bulk: bool = False) -> tuple[int, int]:
         """Return how many of the waiting rows a pass should take, and its size.
 
         The rest of a pass is filled up. Where two passes would take less time than that, fewer rows fill a smaller
         one, and the others wait for the next. A larger size than that whose time is old is tried again.
+
+        Args:
+            name: The operation.
+            waiting: Rows, at least 1.
+            bulk: Whether nothing but bulk work waits.
         """
-        best = self.best(name)
+        best = self.best(name, bulk=bulk)
         if waiting >= best:
             old = (size for size in self.sizes if best < size <= waiting and self._is_old(name, size))
             chosen = next(old, best)
@@ -105,6 +117,6 @@ class PassTimes:
         """Return the smallest size that holds so many rows."""
         return min(size for size in self.sizes if size >= rows)
 
-    def _fastest(self, name: str, sizes: Sequence[int]) -> int:
+    def _fastest(self, name: str, sizes: Sequence[int], near: float) -> int:
         rates = {size: size / self.seconds(name, size) for size in sizes}
-        return min(size for size, rate in rates.items() if rate >= NEAR_BEST * max(rates.values()))
+        return min(size for size, rate in rates.items() if rate >= near * max(rates.values()))

@@ -14,7 +14,7 @@ import structlog
 from service.errors import NotFound
 from service.jobs.dispatch.finalize import read_ending
 from service.jobs.dispatch.unreadable import Unreadable, stored_plan
-from service.jobs.intents import read_intent
+from service.jobs.intents import INTENT_FILE, read_intent
 from service.jobs.ledger.ledger import Ledger
 from service.jobs.ledger.views import JobState, JobView
 from service.jobs.manifest import MANIFEST_FILE, Ending
@@ -26,6 +26,7 @@ from service.jobs.storage.store import Store
 
 READS_AT_ONCE = 16  # markers
 BATCH = 500  # jobs, or shards, of one exchange with Redis
+_UNFINISHED: tuple[JobState, ...] = ("QUEUED", "RUNNING", "PAUSED")
 
 log = structlog.get_logger(__name__)
 
@@ -95,13 +96,24 @@ def _plans_and_reasons(store: Store) -> Iterator[tuple[str, Plan | str]]:
 
 async def _catch_up(ledger: Ledger, store: Store, plans: Sequence[Plan]) -> None:
     """Tell of unfinished jobs what was lost with Redis's last writes: finished shards, pauses, cancels and ends."""
-    for view in await ledger.views([plan.job for plan in plans]):
-        if isinstance(view, JobView) and view.state in ("QUEUED", "RUNNING", "PAUSED"):
+    states = await ledger.states([plan.job for plan in plans])
+    unfinished = [plan for plan, state in zip(plans, states, strict=True) if state in _UNFINISHED]
+    begun = await asyncio.to_thread(lambda: [plan.job for plan in unfinished if _has_begun(store.output(plan.prefix))])
+    for view in await ledger.views(begun):
+        if isinstance(view, JobView) and view.state in _UNFINISHED:
             try:
                 await _catch_up_job(ledger, store.output(view.plan.prefix), view)
             except (OSError, OutputError, NotFound, ValueError) as error:
                 text = f"{type(error).__name__}: {error}"
                 log.error("a job cannot be brought up to date", job=view.plan.job, error=text)
+
+
+def _has_begun(output: Output) -> bool:
+    """Whether there is more of a job than its plan: very many may wait."""
+    try:
+        return not {HIDDEN, MANIFEST_FILE, INTENT_FILE}.isdisjoint(output.names())
+    except OutputError:
+        return False
 
 
 async def _catch_up_job(ledger: Ledger, output: Output, view: JobView) -> None:

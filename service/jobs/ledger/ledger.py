@@ -248,12 +248,15 @@ class Ledger:
 
     async def unknown(self, jobs: Sequence[str]) -> list[str]:
         """Return those of the jobs that the ledger does not have."""
+        return [job for job, state in zip(jobs, await self.states(jobs), strict=True) if state is None]
+
+    async def states(self, jobs: Sequence[str]) -> list[JobState | None]:
+        """Return the states of jobs; None for those that the ledger does not have."""
         with translated():
             pipeline = self._redis.pipeline(transaction=False)
             for job in jobs:
-                pipeline.exists(f"{PREFIX}job:{job}")
-            found = await pipeline.execute()
-        return [job for job, exists in zip(jobs, found, strict=True) if not exists]
+                pipeline.hget(f"{PREFIX}job:{job}", "state")
+            return [state and state.decode() for state in await pipeline.execute()]
 
     async def revision(self, job: str) -> int:
         """Return the number that grows with every change of a job; 0 if the job does not exist."""

@@ -44,6 +44,14 @@ def test_a_full_pass_lasts_no_longer_than_a_caller_should_wait() -> None:
     assert times(by_row(1.0, overhead_s=1.0)).best("generate") == 8  # where no size is short, speed decides
 
 
+def test_a_full_pass_of_bulk_work_alone_is_as_fast_as_any_where_it_is_short() -> None:
+    found = times({**by_row(0.0001, overhead_s=0.001), 64: 0.0078})
+    assert (found.best("generate"), found.best("generate", bulk=True)) == (32, 64)
+    assert found.choose("generate", 1000, bulk=True) == (64, 64)
+    long = times({**by_row(0.001, overhead_s=0.01), 64: 0.078})
+    assert long.best("generate") == long.best("generate", bulk=True)  # a caller would wait for it
+
+
 def test_rows_fill_the_next_size_or_wait_where_the_padding_would_cost_more() -> None:
     even, lazy = times(by_row(0.0001)), times(by_row(0.00001, overhead_s=0.005))
     assert lazy.choose("generate", 3) == (3, 4)
