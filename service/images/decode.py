@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 
 from service.images.resize import fitted
+from service.images.threads import check
 from service.validation import Violations
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ UNREAD_ENDINGS = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd", ".tga", ".e
 CHANNELS = (1, 3)  # what an image file can hold here
 MAX_SCANS = 100  # of a JPEG file, each of which is one more pass over its pixels; programs write ten or so
 _JPEG, _SCAN = b"\xff\xd8", b"\xff\xda"  # how a file and a scan begin; among pixels a zero follows each 0xff
+MAX_TEXT_BYTES = 4 * 2**20  # of what a PNG file says besides its pixels, which may be packed a thousandfold
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = MAX_TEXT_BYTES
 
 # Pillow only warns between one and two times its own limit of pixels; here that is an error like any other.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
@@ -45,10 +48,12 @@ def decode(
 
     Raises:
         InvalidArgument: naming every file that is not such an image.
+        AbandonedError: if nobody waits for them any more.
     """
     violations = Violations()
     decoded = np.zeros((len(files), height, width, channels), np.uint8)  # [N, H, W, C]
     for index, file in enumerate(files):
+        check()
         try:
             decoded[index] = _decode(file, height, width, channels, max_pixels)
         except UnreadableImageError as error:
@@ -90,7 +95,7 @@ def decode_fitted(
         except (MemoryError, UnreadableImageError):
             raise
         except Exception as error:  # decoders raise nearly anything on damaged files
-            raise UnreadableImageError("cannot be decoded: the file is damaged or incomplete") from error
+            raise _unreadable(error, "cannot be decoded: the file is damaged or incomplete") from error
 
 
 def _decode(file: bytes, height: int, width: int, channels: int, max_pixels: int) -> NDArray[np.uint8]:
@@ -104,7 +109,7 @@ def _decode(file: bytes, height: int, width: int, channels: int, max_pixels: int
             upright = ImageOps.exif_transpose(image)
             pixels = _pixels(upright, channels)
         except Exception as error:  # decoders raise nearly anything on damaged files
-            raise UnreadableImageError("cannot be decoded: the file is damaged or incomplete") from error
+            raise _unreadable(error, "cannot be decoded: the file is damaged or incomplete") from error
     if upright.size != (width, height):
         raise _wrong_size(upright.size, height, width)
     return pixels
@@ -117,13 +122,20 @@ def _opened(file: bytes, max_pixels: int) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UnreadableImageError(f"has more than {max_pixels:,} pixels") from error
     except Exception as error:  # as above
-        raise UnreadableImageError(f"is no {FORMATS_SHOWN} file") from error
+        raise _unreadable(error, f"is no {FORMATS_SHOWN} file") from error
     if image.width * image.height > max_pixels:
         raise _too_many_pixels(image.size, max_pixels)
     scans = file.count(_SCAN) if file.startswith(_JPEG) else 0
     if scans > MAX_SCANS:
         raise UnreadableImageError(f"has {scans:,} scans, more than {MAX_SCANS}: it would take very long to decode")
     return image
+
+
+def _unreadable(error: Exception, otherwise: str) -> UnreadableImageError:
+    """Say why Pillow does not read a file; it says that there is too much text by the names of its bounds."""
+    return UnreadableImageError(
+        f"holds over {MAX_TEXT_BYTES:,} bytes of text" if "MAX_TEXT" in str(error) else otherwise
+    )
 
 
 def _too_many_pixels(size: tuple[int, int], max_pixels: int) -> UnreadableImageError:

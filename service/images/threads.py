@@ -1,4 +1,4 @@
-"""Encoding on all cores, fairly among callers.
+"""Encoding on all cores, fairly among callers, and work in threads that ends when its caller is gone.
 
 Images are encoded in pieces of a few milliseconds. One call has at most one piece per core in the queue, which is first
 come, first served: so a call with a thousand images uses all cores, and another's single one waits for a few pieces.
@@ -7,14 +7,47 @@ come, first served: so a call with a thousand images uses all cores, and another
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import threading
+from collections.abc import Callable
 from concurrent.futures import Executor
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.images.encode import Encoding, File
 
+T = TypeVar("T")
+
 PIECE_BYTES = 384 << 10  # of pixels: 32 images of 64 x 64 in colour, about 2 ms of PNG; smaller ones cost more in all
+
+_gone: contextvars.ContextVar[threading.Event | None] = contextvars.ContextVar("gone", default=None)
+
+
+class AbandonedError(Exception):
+    """Raised in a thread for whose work nobody waits any more."""
+
+
+async def in_thread(pool: Executor, function: Callable[..., T], *arguments: object) -> T:
+    """Run a slow function in a thread; if it calls `check` now and then, it ends soon after its caller has gone."""
+    gone, context = threading.Event(), contextvars.copy_context()
+    context.run(_gone.set, gone)
+    try:
+        return await asyncio.get_running_loop().run_in_executor(pool, context.run, function, *arguments)
+    finally:
+        gone.set()
+
+
+def check() -> None:
+    """End what runs by `in_thread` if nobody waits for it any more.
+
+    Raises:
+        AbandonedError: then.
+    """
+    gone = _gone.get()
+    if gone is not None and gone.is_set():
+        raise AbandonedError
 
 
 class EncodingThreads:

@@ -17,7 +17,7 @@ from service.backend.model_server import ModelServer
 from service.backend.protocol import messages
 from service.errors import InvalidArgument
 from service.images.encode import Encoding, File
-from service.images.threads import EncodingThreads
+from service.images.threads import EncodingThreads, in_thread
 from service.metrics import Metrics
 from service.models.asking.admission import Admissions, Caller
 from service.models.asking.calls import latent_spans, spans
@@ -263,8 +263,8 @@ class Inference:
         return found
 
     async def in_pool(self, function: Callable[..., T], *arguments: object) -> T:
-        """Run a slow function in a thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+        """Run a slow function in a thread, as `in_thread` does."""
+        return await in_thread(self._pool, function, *arguments)
 
     async def _predict(self, record: ModelRecord, inputs: dict[str, bytes], caller: Caller) -> bytes:
         answer = await self._server.predict(

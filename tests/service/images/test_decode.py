@@ -3,6 +3,7 @@
 import io
 import struct
 import time
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -49,6 +50,14 @@ def bmp_that_says(width: int, height: int) -> bytes:
     )
 
 
+def png_of_text(size: int) -> bytes:
+    """A PNG file with so many bytes of text, packed, a megabyte in a block."""
+    file = encoded(grey())
+    packed = b"zTXt" + b"k\0\0" + zlib.compress(bytes(2**20))
+    block = struct.pack(">I", len(packed) - 4) + packed + struct.pack(">I", zlib.crc32(packed))
+    return file[:33] + block * (size // 2**20) + file[33:]
+
+
 def jpeg_of_scans(scans: int) -> bytes:
     """A progressive JPEG file whose last scan is repeated."""
     file = encoded(grey(), "JPEG", progressive=True)
@@ -71,6 +80,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     "webp bomb": (webp_that_says(16_383, 16_383), "more than 4,000,000"),
     "bmp bomb": (bmp_that_says(30_000, 30_000), "more than 4,000,000"),
     "jpeg of many scans": (jpeg_of_scans(200_000), "has 200,000 scans, more than 100"),
+    "png of much text": (png_of_text(400 * 2**20), "holds over 4,194,304 bytes of text"),
     "header without pixels": (png_that_says(WIDTH, HEIGHT), "damaged or incomplete"),
     "wrong size": (encoded(Image.new("L", (28, 28))), "is 28 x 28 pixels, not 6 x 8"),
     "turned": (encoded(Image.new("L", (HEIGHT, WIDTH))), "is 8 x 6 pixels, not 6 x 8"),
@@ -86,6 +96,10 @@ def test_a_bad_file_is_named_and_costs_nothing(kind: str) -> None:
     assert [violation.field for violation in error.value.violations] == ["encoded.files[1]"]
     assert expected in error.value.message
     assert time.process_time() - start < 1
+
+
+def test_a_png_file_may_say_a_lot() -> None:
+    assert decode(png_of_text(3 * 2**20)).shape == (1, HEIGHT, WIDTH, 1)
 
 
 def test_a_jpeg_file_may_have_as_many_scans_as_the_bound() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from service.images import encode
-from service.images.threads import PIECE_BYTES, EncodingThreads
+from service.images.threads import PIECE_BYTES, AbandonedError, EncodingThreads, check, in_thread
 
 PIECE = np.zeros((1, PIECE_BYTES // 3, 1, 3), np.uint8)  # one image that is a piece by itself
 
@@ -85,5 +85,29 @@ def test_what_nobody_waits_for_any_more_is_not_encoded() -> None:
         free.release(10)
         assert await threads.call(encode.PNG).encode(PIECE) == encode.PNG.encode(PIECE)
         assert len(begun) == 2
+
+    with_threads(act)
+
+
+def test_work_in_a_thread_ends_when_nobody_waits_for_it_any_more() -> None:
+    began, ended = threading.Event(), threading.Event()
+
+    def work() -> None:
+        began.set()
+        try:
+            while True:
+                check()
+        except AbandonedError:
+            ended.set()
+            raise
+
+    async def act(threads: EncodingThreads) -> None:
+        waiting = asyncio.ensure_future(in_thread(threads.pool, work))
+        await asyncio.to_thread(began.wait, 60)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert await asyncio.to_thread(ended.wait, 60)
+        assert await in_thread(threads.pool, lambda: check() or 7) == 7
 
     with_threads(act)
