@@ -108,6 +108,6 @@ def test_work_in_a_thread_ends_when_nobody_waits_for_it_any_more() -> None:
         with pytest.raises(asyncio.CancelledError):
             await waiting
         assert await asyncio.to_thread(ended.wait, 60)
-        assert await in_thread(threads.pool, lambda: check() or 7) == 7
+        await in_thread(threads.pool, check)  # somebody waits
 
     with_threads(act)
