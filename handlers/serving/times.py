@@ -8,10 +8,8 @@ from collections.abc import Callable, Sequence
 WEIGHT = 0.2  # of the newest pass in the mean: follows a machine that gets busier within a few passes
 LONGEST_PASS_S = 0.05  # what a caller should wait for a pass that has begun, where smaller ones are about as fast
 NEAR_BEST = 0.9  # of the images per second of the best size: a smaller size that reaches it is preferred
-BULK_PASS_S, BULK_NEAR_BEST = (
-    0.01,
-    0.98,
-)  # the same of bulk work alone, while passes are so short that a caller minds little
+BULK_NEAR_BEST = 0.98  # the same of bulk work alone,
+BULK_PASS_S = 0.01  # while passes are so short that a caller minds little
 UNKNOWN_S = 0.001  # for a row, before any pass was measured
 RETRY_S, RETRY_SHARE = 1.0, 20  # after so long, and so many times its length, the time of a size is old
 
