@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import PurePath
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, PngImagePlugin
@@ -21,6 +23,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # as Pillow name
 FORMATS_SHOWN = "PNG, JPEG, WebP, BMP, GIF, TIFF or PPM"
 ENDINGS = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
 UNREAD_ENDINGS = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd", ".tga", ".exr", ".dng", ".nef", ".cr2", ".arw")
+NO_IMAGES = (".txt", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".md", ".html", ".cls", ".yaml", ".yml")  # not opened
 CHANNELS = (1, 3)  # what an image file can hold here
 MAX_SCANS = 100  # of a JPEG file, each of which is one more pass over its pixels; programs write ten or so
 _JPEG, _SCAN = b"\xff\xd8", b"\xff\xda"  # how a file and a scan begin; among pixels a zero follows each 0xff
@@ -29,6 +32,27 @@ PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = MAX_TEXT_BYTES
 
 # Pillow only warns between one and two times its own limit of pixels; here that is an error like any other.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+
+
+def looks_like_image(name: str, opened: Callable[[], AbstractContextManager[BinaryIO]]) -> bool:
+    """Return whether a file is an image, by its name if that is an image's, else by its content: as for training data.
+
+    Args:
+        name: of the file.
+        opened: opens it, to read the header.
+    """
+    ending = PurePath(name).suffix.lower()
+    if ending in (*ENDINGS, *UNREAD_ENDINGS):
+        return True
+    if ending in NO_IMAGES:
+        return False
+    try:
+        with opened() as file, Image.open(file, formats=FORMATS):
+            return True
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        return True
+    except Exception:  # Pillow raises almost anything for files that are none
+        return False
 
 
 def decode(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.cli.console import fail
-from service.images.decode import ENDINGS
+from service.images.decode import FORMATS_SHOWN, looks_like_image
 
 if TYPE_CHECKING:
     from mintage.v1.generation_pb2 import ImageShape
@@ -21,19 +21,13 @@ QUANTILE = 0.995  # of a gradient's numbers that is shown black or white: a few 
 
 
 def files_of(paths: Sequence[Path], most: int) -> list[Path]:
-    """Return files, and in place of each folder the image files in it, in order of their names.
+    """Return files, and in place of each folder the images in it, as training finds them, in order of their names.
 
     Exits with 2 if there are none, or more than `most`.
     """
-    files = [
-        file
-        for path in paths
-        for file in (
-            sorted(each for each in path.iterdir() if each.suffix.lower() in ENDINGS) if path.is_dir() else [path]
-        )
-    ]
+    files = [file for path in paths for file in (_images_in(path) if path.is_dir() else [path])]
     if not files:
-        fail(f"{', '.join(map(str, paths))}: no image files, whose names end in {', '.join(ENDINGS)}")
+        fail(f"{', '.join(map(str, paths))}: no image files; expected {FORMATS_SHOWN}")
     if len(files) > most:
         fail(f"at most {most:,} images are taken, not {len(files):,}")
     return files
@@ -76,6 +70,15 @@ def framed(image: NDArray[np.uint8], boxes: Sequence[tuple[int, int, int, int]],
         for edge in ((rows.start, columns), (rows.stop - 1, columns), (rows, columns.start), (rows, columns.stop - 1)):
             drawn[edge] = FRAME
     return drawn
+
+
+def _images_in(folder: Path) -> list[Path]:
+    files = (each for each in folder.iterdir() if each.is_file() and not each.name.startswith("."))
+    return sorted(each for each in files if _is_image(each))
+
+
+def _is_image(path: Path) -> bool:
+    return looks_like_image(path.name, lambda: path.open("rb"))
 
 
 def _pixels(image: Image.Image, channels: int) -> NDArray[np.uint8]:

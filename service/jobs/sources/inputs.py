@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -19,7 +21,8 @@ SHOWN = 3  # names that are kept per reason
 HIDDEN = "hidden files and folders"
 LINKS = "symbolic links"
 SPECIAL = "pipes, sockets and devices"
-OTHERS = "files of other kinds, by their endings"
+OTHERS = "files that are no images"
+Wanted = Callable[[str, Callable[[], AbstractContextManager[BinaryIO]]], bool]  # by a file's name and what opens it
 
 
 class SourceError(OutputError):
@@ -66,15 +69,13 @@ class InputFolder:
         self.folder = folder
         self._tree = Tree(root, "the input folder", SourceError)
 
-    def files(
-        self, wanted: Callable[[str], bool], unread: Unread, *, on_file: Callable[[], None] = lambda: None
-    ) -> list[InputFile]:
-        """List the plain files whose names are wanted, also in subfolders, in order of their paths.
+    def files(self, wanted: Wanted, unread: Unread, *, on_file: Callable[[], None] = lambda: None) -> list[InputFile]:
+        """List the plain files that are wanted, also in subfolders, in order of their paths.
 
         Names that begin with a dot, symbolic links, and what is no plain file are passed over.
 
         Args:
-            wanted: whether a file of this name is listed.
+            wanted: whether a file is listed, by its name and what opens it.
             unread: is told of everything that is passed over.
             on_file: called for each file; may raise to stop.
 
@@ -106,7 +107,7 @@ class InputFolder:
                         unread.add(LINKS, prefix + name)
                     elif not stat.S_ISREG(status.st_mode):
                         unread.add(SPECIAL, prefix + name)
-                    elif not wanted(name):
+                    elif not wanted(name, functools.partial(self._tree.file, descriptor, name)):
                         unread.add(OTHERS, prefix + name)
                     else:
                         found.append(InputFile(prefix + name, status.st_size, status.st_mtime_ns))

@@ -12,24 +12,22 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO, ClassVar, Literal
 
 from pydantic import ConfigDict, TypeAdapter
 
-from service.images.decode import FORMATS_SHOWN
+from service.images.decode import FORMATS_SHOWN, looks_like_image
 from service.jobs.plan import Natural, PassedOver, Plan, Positive, canonical_json
 from service.jobs.sources.footers import Footers
 from service.jobs.sources.inputs import InputFile, InputFolder, SourceError, Unread
-from service.jobs.sources.tars import IMAGE_SUFFIXES, mark_images
+from service.jobs.sources.tars import mark_images
 from service.jobs.storage.output import Output, file_digest
 
 LayoutName = Literal["images", "tars", "parquet"]
-_SUFFIXES: dict[LayoutName, tuple[str, ...]] = {
-    "images": IMAGE_SUFFIXES,
-    "tars": (".tar",),
-    "parquet": (".parquet",),
-}
+_PACKED: dict[LayoutName, str] = {"tars": ".tar", "parquet": ".parquet"}  # endings of files that hold many images
+_COMPRESSED = (".tar.gz", ".tgz")
 EMPTY = "tars and Parquet files without an image"
 
 
@@ -98,9 +96,8 @@ def list_folder(folder: InputFolder, *, on_file: Callable[[], None] = lambda: No
         FileNotFoundError: if there is no such folder.
         SourceError: if it holds no image, files of several kinds, or one that cannot be read.
     """
-    suffixes = tuple(suffix for each in _SUFFIXES.values() for suffix in each)
     unread = Unread()
-    files = folder.files(lambda name: name.lower().endswith(suffixes), unread, on_file=on_file)
+    files = folder.files(_holds_images, unread, on_file=on_file)
     layout = _layout(files, folder.folder)
     lines, images = [canonical_json({"layout": layout})], 0
     with Footers() as footers:
@@ -143,13 +140,24 @@ def read_names(output: Output, plan: Plan) -> Iterator[str]:
                 yield f"{listed.name}#{number}" if many else listed.name
 
 
+def _holds_images(name: str, opened: Callable[[], AbstractContextManager[BinaryIO]]) -> bool:
+    return name.lower().endswith((*_PACKED.values(), *_COMPRESSED)) or looks_like_image(name, opened)
+
+
 def _layout(files: list[InputFile], folder: str) -> LayoutName:
-    found = [name for name, ends in _SUFFIXES.items() if any(file.name.lower().endswith(ends) for file in files)]
+    found = {_layout_of(file.name): file.name for file in reversed(files)}  # the first name of each
     if not found:
         raise SourceError(f"{folder} holds no {FORMATS_SHOWN} file, no tar and no Parquet file")
     if len(found) > 1:
-        raise SourceError(f"{folder} holds {' and '.join(found)}; name a folder with one kind of file")
-    return found[0]
+        named = " and ".join(f"{layout} ({ascii(name)[1:-1]})" for layout, name in sorted(found.items()))
+        raise SourceError(f"{folder} holds {named}; name a folder with one kind of file")
+    return next(iter(found))
+
+
+def _layout_of(name: str) -> LayoutName:
+    if name.lower().endswith(_COMPRESSED):
+        raise SourceError(f"{ascii(name)[1:-1]} is compressed, so its images cannot be read one by one; gunzip it")
+    return next((layout for layout, ending in _PACKED.items() if name.lower().endswith(ending)), "images")
 
 
 def _entry(

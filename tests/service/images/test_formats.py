@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 
 from service.images import decode as service
 from training.data import image as training
+from training.data.formats import listing
 from training.data.splits import ImageFile
 
 
@@ -18,6 +20,21 @@ def test_training_the_service_and_jobs_have_one_list_of_formats() -> None:
     assert service.FORMATS_SHOWN == training.FORMATS_SHOWN
     assert service.ENDINGS == training.ENDINGS
     assert service.UNREAD_ENDINGS == training.UNREAD_ENDINGS
+    assert service.NO_IMAGES == listing.NO_IMAGES
+
+
+@pytest.mark.parametrize("name", ["a.png", "a", "a.dat", "a.PNG", "a.heic", "a.txt", "a.json"])
+@pytest.mark.parametrize("is_png", [True, False])
+def test_training_and_jobs_take_the_same_files_for_images(name: str, is_png: bool, tmp_path: Path) -> None:
+    file = tmp_path / name
+    if is_png:
+        Image.new("L", (3, 2)).save(file, "PNG")
+    else:
+        file.write_text("words")
+
+    expected = name in ("a.png", "a.PNG", "a.heic") or (is_png and name in ("a", "a.dat"))
+    assert listing.looks_like_image(file) == expected
+    assert service.looks_like_image(name, lambda: file.open("rb")) == expected
 
 
 @pytest.mark.parametrize("kind", training.FORMATS)

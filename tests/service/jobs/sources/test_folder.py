@@ -145,9 +145,25 @@ def test_links_dotfiles_and_other_files_are_passed_over(tmp_path: Path) -> None:
     assert {(each.reason, each.count, each.first) for each in listing.passed_over} == {
         ("symbolic links", 2, ("linked", "link.png")),
         ("hidden files and folders", 2, (".hidden/", ".x.png")),
-        ("files of other kinds, by their endings", 1, ("readme.txt",)),
+        ("files that are no images", 1, ("readme.txt",)),
         ("pipes, sockets and devices", 1, ("pipe.png",)),
     }
+
+
+def test_content_decides_which_files_without_the_ending_of_an_image_are_scored(tmp_path: Path) -> None:
+    image_files(tmp_path / "set", 1)
+    for name in ("noending", "photo.dat", "photo.JPEG", "notes.txt"):
+        (tmp_path / "set" / name).write_bytes(png(picture(7)))
+    (tmp_path / "set/readme").write_text("no image")
+    (tmp_path / "set/list.csv").write_text("a,b")
+    (tmp_path / "set/damaged.png").write_text("no image")
+
+    listing = list_folder(InputFolder(tmp_path, "set"))
+
+    names = {json.loads(line).get("name") for line in listing.data.splitlines()[1:]}
+    assert names == {"0/000.png", "noending", "photo.dat", "photo.JPEG", "damaged.png"}
+    [passed_over] = listing.passed_over
+    assert (passed_over.reason, passed_over.count) == ("files that are no images", 3)
 
 
 def test_a_tar_without_images_is_passed_over(tmp_path: Path) -> None:
@@ -259,7 +275,10 @@ def test_folders_that_cannot_be_scored_say_why(tmp_path: Path) -> None:
     assert "holds no PNG, JPEG, WebP, BMP, GIF, TIFF or PPM file" in refused("empty")
     image_files(tmp_path / "mixed", 2)
     tar_of(tmp_path / "mixed/a.tar", range(2))
-    assert "holds images and tars" in refused("mixed")
+    assert "holds images (0/000.png) and tars (a.tar)" in refused("mixed")
+    (tmp_path / "packed").mkdir()
+    (tmp_path / "packed/a.tar.gz").write_bytes(b"x")
+    assert "a.tar.gz is compressed" in refused("packed") and "gunzip it" in refused("packed")
     (tmp_path / "text.parquet").mkdir()
     (tmp_path / "text.parquet/a.parquet").write_bytes(b"x" * 100)
     assert "cannot be read as Parquet" in refused("text.parquet")

@@ -85,7 +85,7 @@ def test_a_folder_is_listed_when_its_job_is_accepted(with_api: Use) -> None:
         beside = await api.score("", source_folder="photos/cats", shard_size=3)
         [told] = beside.score.source_passed_over
         assert (told.reason, told.count, list(told.first)) == (
-            "files of other kinds, by their endings",
+            "files that are no images",
             1,
             ["notes.txt"],
         )
