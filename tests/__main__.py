@@ -1,9 +1,10 @@
 """Every check and every test, in one command: ./mint test [options of pytest].
 
 Static checks run first and do not stop each other; then pytest runs, whose closing line is the last one printed.
-`./mint test --fast` leaves out the tests that start real processes or install packages. `--soak 10m [--seed N]` runs
-the soak alone: random faults for so long, then a check of everything that happened (`tests/soak`). `--soak-serving 10m`
-does the same to models and their calls; `--soak-serving --swaps 100` replaces a model under load.
+`./mint test --fast` leaves out the tests that start real processes or install packages; `--without-linux` also takes
+away, from the rest, the calls that only Linux has. `--soak 10m [--seed N]` runs the soak alone: random faults for so
+long, then a check of everything that happened (`tests/soak`). `--soak-serving 10m` does the same to models and their
+calls; `--soak-serving --swaps 100` replaces a model under load.
 
 Pytest runs the files of tests in two processes or more (pytest-xdist); `-n 0` runs all in one, for `-s` and debuggers.
 """
@@ -22,6 +23,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PARALLEL = [f"--numprocesses={min(max(os.cpu_count() or 1, 2), 4)}", "--dist=loadfile", "--no-loadscope-reorder"]
 # Those that the lock file installs, and no other: a Python that brings its own torch may bring more.
 PLUGINS = ["pytest_timeout", "xdist.plugin", "_hypothesis_pytestplugin"]
+SLOW = ("e2e", "engine", "registry")  # marks of tests that start real processes or install packages
+WITHOUT_LINUX = "--without-linux"
 CHECKS = {
     "ruff format": ["ruff", "format", "--check", "--quiet", "."],
     "ruff": ["ruff", "check", "--quiet", "."],
@@ -40,11 +43,10 @@ def main(arguments: list[str]) -> int:
     failed = [name for name, command in CHECKS.items() if not passes(name, command)]
     if failed:
         print(f"checks that failed: {', '.join(failed)} (the tests run all the same)", flush=True)
-    if "--fast" in arguments:
-        arguments = [argument for argument in arguments if argument != "--fast"] + [
-            "-m",
-            "not e2e and not engine and not registry",
-        ]
+    if "--fast" in arguments or WITHOUT_LINUX in arguments:
+        left_out = [*SLOW, *(["linux"] if WITHOUT_LINUX in arguments else [])]
+        arguments = [argument for argument in arguments if argument != "--fast"]
+        arguments += ["-m", " and ".join(f"not {mark}" for mark in left_out)]
     plugins = [f"-p{name}" for name in PLUGINS]
     command = [sys.executable, "-m", "pytest", *plugins, "--durations=10", *PARALLEL, *arguments]
     environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}

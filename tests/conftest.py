@@ -11,6 +11,7 @@ import hypothesis
 import pytest
 
 from handlers.compute import environment
+from tests.support.portable import remove_linux_only
 from tests.support.valkey import Valkey, running_valkey
 
 if TYPE_CHECKING:
@@ -20,6 +21,17 @@ if TYPE_CHECKING:
 environment.prepare()  # before a test multiplies
 hypothesis.settings.register_profile("mintage", deadline=None)  # of one example; a busy machine takes what it takes
 hypothesis.settings.load_profile("mintage")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option with which the fast tests run as on another system."""
+    parser.addoption("--without-linux", action="store_true", help="take away the calls that only Linux has")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Take them away before any test."""
+    if config.getoption("--without-linux"):
+        remove_linux_only()
 
 
 @pytest.fixture(scope="session", autouse=True)

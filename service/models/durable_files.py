@@ -31,3 +31,15 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def reserve(descriptor: int, size: int) -> None:
+    """Reserve the bytes of a file that is going to be written, so that a full disk says so now.
+
+    Where the system cannot, as on macOS, the write says so.
+
+    Raises:
+        OSError: if there is no room.
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, max(1, size))

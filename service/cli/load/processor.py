@@ -57,6 +57,9 @@ def cores_between(before: Reading, after: Reading, seconds: float) -> dict[str, 
 
 
 def _pids() -> list[int]:
+    """Return the ids of all processes, none where there is no /proc, as on macOS."""
+    if not _PROC.is_dir():
+        return []
     return [int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit()]
 
 

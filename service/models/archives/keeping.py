@@ -13,6 +13,7 @@ import zipfile
 from pathlib import Path
 
 from service.errors import FailedPrecondition, NotFound
+from service.models.durable_files import reserve
 
 CHUNK_BYTES = 2**20  # of a copy at a time: archives are far larger than memory should hold
 ARCHIVE_FORMAT = 4  # what the handlers of this version read
@@ -32,7 +33,7 @@ def keep(archive: Path) -> str:
     """
     digest = hashlib.sha256()
     with archive.open("rb") as source, tempfile.NamedTemporaryFile(dir=archive.parent, prefix=".keep-") as copy:
-        os.posix_fallocate(copy.fileno(), 0, max(1, os.fstat(source.fileno()).st_size))  # a full disk says so here
+        reserve(copy.fileno(), os.fstat(source.fileno()).st_size)
         while chunk := source.read(CHUNK_BYTES):
             digest.update(chunk)
             copy.write(chunk)

@@ -19,7 +19,7 @@ from typing import IO, Self
 
 from service.errors import AlreadyExists, FailedPrecondition, FieldViolation, InvalidArgument
 from service.models.archives import checking, keeping
-from service.models.durable_files import sync_folder
+from service.models.durable_files import reserve, sync_folder
 
 KEPT = re.compile(r"[0-9a-f]{64}\.mar")  # copies of loaded archives, see `keeping`
 # Of handlers/entry_points/{kind}.py, which this package does not import.
@@ -109,7 +109,7 @@ class Upload:
             InvalidArgument: if they are more than were announced.
         """
         if not self._received:
-            os.posix_fallocate(self._file.fileno(), 0, self._size)  # a full disk says so here
+            reserve(self._file.fileno(), self._size)
         self._received += len(data)
         if self._received > self._size:
             raise _wrong(f"has more than the {self._size:,} bytes that were announced")
