@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from tests.faults.engine import wait_until
+from tests.support.command_line import check_json
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -26,10 +27,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("demo")
 
 
-def demo(folder: Path) -> subprocess.Popen[str]:
+def demo(folder: Path, *options: str, stderr: int = subprocess.STDOUT) -> subprocess.Popen[str]:
     """Start the demo with the shortest training."""
-    command = [sys.executable, "-m", "service", "demo", "--folder", str(folder), "--seconds", "5"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    command = [sys.executable, "-m", "service", "demo", "--folder", str(folder), "--seconds", "5", *options]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
 
 
 def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
@@ -41,10 +42,12 @@ def running(processes: list[psutil.Process]) -> list[psutil.Process]:
 
 
 def test_the_demo_runs_the_whole_line_and_proves_it(folder: Path) -> None:
-    process = demo(folder)
-    output, _ = process.communicate()
+    process = demo(folder, "--json", stderr=subprocess.PIPE)
+    said, output = process.communicate()
 
     assert process.returncode == 0, output
+    [found] = check_json(["demo", "--json"], said)
+    assert found["report"] == str(folder / "report.html") and found["facts"]
     assert re.search(r"worker killed +worker-\d \(SIGKILL\)", output), output
     assert "2,000 images, 0 missing, 0 twice; all 8 shard digests as in the manifest" in output
     assert "number 1,000 of the job equals, bit for bit" in output

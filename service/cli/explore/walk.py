@@ -185,11 +185,11 @@ def _sheet(title: str, subtitle: str, walked: Walked, memories: Memories | None,
 def _described(output: Path, walked: Walked, memories: Memories | None, command: str) -> dict[str, Any]:
     from mintage.latents import text_of
 
-    near = {"nearest": {"indices": memories.indices, "distances": memories.distances}} if memories else {}
+    near = {"indices": memories.indices, "distances": memories.distances} if memories else None
     return {
         "file": str(output),
         "frames": list(map(text_of, walked.latents)),
         "distances": walked.distances,
-        **near,
+        "nearest": near,
         "command": command,
     }

@@ -51,7 +51,7 @@ def verify(
     --json prints one object per line, the last one with the verdict.
 
     Example: mintage jobs verify 01kat7x2m9q3zc5d --recompute 20
-    Example: mintage jobs verify 01kat7x2m9q3zc5d --repair
+    mintage jobs verify 01kat7x2m9q3zc5d --repair
     """
     with friendly_errors(), connect(api) as client:
         parts = client.verify(job, recompute=recompute, seed=seed)

@@ -8,7 +8,6 @@ mintage pack runs/ssgan-mnist-student                                 # the clas
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,6 +26,7 @@ from service.cli.data_options import (
     joined_splits,
     load_splits,
 )
+from service.cli.json_lines import print_json
 from service.cli.run_data import as_trained
 from service.cli.training.reports import is_first_process, reporter
 from service.cli.training.train import collected_interrupts, overridden, sentence, summary_values
@@ -90,7 +90,10 @@ def distil(
         splits, summary = _distilled(recipe, teacher, folder, data, options, as_json=as_json)
     if is_first_process():
         values = {**summary_values(summary), "data": splits.account()}
-        print(json.dumps(values) if as_json else sentence(summary), flush=True)
+        if as_json:
+            print_json(values)
+        else:
+            print(sentence(summary), flush=True)
     if summary.ended == "stopped":
         raise typer.Exit(130)
 

@@ -159,7 +159,7 @@ def _packed(
         ]
     except HandlerError as error:
         fail(str(error))
-    return [{"path": str(a.path), "digest": a.digest, "bytes": a.path.stat().st_size} for a in archives]
+    return [{"path": str(a.path), "digest": a.digest, "bytes": a.path.stat().st_size, "model": None} for a in archives]
 
 
 def _how_to_load(archive: Path) -> str:

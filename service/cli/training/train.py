@@ -185,8 +185,8 @@ def _print_end(summary: Summary, recipe: Recipe, loaded: Splits, *, as_json: boo
     """Print how the training ended, and how good an encoder is."""
     found = measured(summary.run, loaded) if recipe.encodes and summary.images_seen else None
     if as_json:
-        guesses = {} if found is None else {"guesses": dataclasses.asdict(found)}
-        print_json({**summary_values(summary), "data": loaded.account(), **guesses})
+        guesses = None if found is None else dataclasses.asdict(found)
+        print_json({**summary_values(summary), "data": loaded.account(), "guesses": guesses})
         return
     print(sentence(summary), flush=True)
     if found is not None:

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 from typer.main import get_command
-from typer.testing import CliRunner
 
 from service.cli import app
 from service.cli.commands import fitted, split_help
+from tests.support.command_line import CliRunner, documented
 
 JSON_HELP = re.compile(r"Print one JSON object(\.| per line\.| per line: .+\.)")
 
@@ -52,7 +52,7 @@ def test_each_verb_has_an_example_of_itself(path: tuple[str, ...]) -> None:
     assert examples
     for example in examples:
         words = shlex.split(example)
-        assert words[0] == "mintage"
+        assert words[0] == "mintage" and "Example:" not in words
         name = [word for word in path if word != "x"]
         assert [word for word in words[1:] if word in name][: len(name)] == name, example
         known = {name for each in VERBS[path].params for name in (*each.opts, *each.secondary_opts)}
@@ -152,10 +152,12 @@ def test_ctrl_c_while_modules_are_imported_leaves_no_traceback(module: str) -> N
     assert ended.returncode == 130
 
 
-def test_the_command_works_without_calls_that_only_linux_has() -> None:
+def test_the_command_works_without_calls_that_only_linux_has(tmp_path: Path) -> None:
+    (tmp_path / "one.mar").write_bytes(b"one")
     program = (
-        "import os, select, signal, socket\n"
-        "del os.sched_getaffinity, os.pidfd_open, signal.pidfd_send_signal, socket.SO_PEERCRED\n"
+        "import sys\n"
+        "from tests.support.portable import remove_linux_only\n"
+        "remove_linux_only()\n"
         "from service.processes.stack import default_workers\n"
         "from service.processes.torchserve import environment\n"
         "from service.settings import Settings\n"
@@ -167,8 +169,16 @@ def test_the_command_works_without_calls_that_only_linux_has() -> None:
         "from training.recipes import recipe_named\n"
         "from training.compute.threads import resolved\n"
         "assert resolved(recipe_named('dcgan32')).threads >= 1\n"
+        "from service.models.archives.keeping import keep\n"
+        "assert len(keep(Path(sys.argv[1]))) == 64\n"
     )
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120)
+    ended = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "one.mar")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
     assert ended.returncode == 0, ended.stderr
 
 
@@ -177,3 +187,7 @@ def test_a_long_example_is_broken_so_that_it_can_be_copied() -> None:
     shown = fitted(example, 60)
     assert max(map(len, shown.splitlines())) <= 60
     assert shlex.split(shown.replace("\\\n", " ")) == shlex.split(example)
+
+
+def test_the_page_has_the_objects_of_every_verb() -> None:
+    assert set(documented()) == {" ".join(word for word in path if word != "x") for path in VERBS}

@@ -15,13 +15,14 @@ import typer
 from mintage.client import Client
 from mintage.latents import text_of
 from PIL import Image
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from handlers.compute.model import from_run
 from service.cli import app
 from service.cli.explore.turning import read_set, read_strengths
 from service.images.sheets import COMMAND_KEY
 from tests.client.fakes import in_a_thread
+from tests.support.command_line import CliRunner
 from tests.support.real_models import real_world
 from tests.training.fakes import blobs, small_dcgan_recipe, small_recipe
 from training.loop.loop import train
@@ -101,6 +102,21 @@ def test_directions_are_listed_shown_exported_and_deleted(explore: Verb, address
     assert "deleted" in explore("directions", "faces", "rm", "up").stdout
     assert "no direction up" in explore("directions", "faces", "show", "up", "-o", str(path), status=2).stderr
     assert '"name": "up"' not in explore("directions", "faces", "ls", "--json").stdout
+
+
+def test_machines_are_told_of_saved_directions(explore: Verb, address: str, tmp_path: Path) -> None:
+    with Client(address) as client:
+        client.save_direction("faces", "down", [-0.5] * 5)
+    sheet, file = tmp_path / "down.png", tmp_path / "down.json"
+    shown = json.loads(explore("directions", "faces", "show", "down", "-o", str(sheet), "--json").stdout)
+    assert (shown["file"], shown["direction"]["values"]) == (str(sheet), [-0.5] * 5)
+    assert shown["command"] == command_in(sheet)
+    assert json.loads(explore("directions", "faces", "export", "down", "--json").stdout) == shown["direction"]
+    said = json.loads(explore("directions", "faces", "export", "down", "-o", str(file), "--json").stdout)
+    assert said == {"model": "faces", "name": "down", "file": str(file)}
+    assert json.loads(file.read_text()) == shown["direction"]
+    deleted = json.loads(explore("directions", "faces", "rm", "down", "--json").stdout)
+    assert deleted == {"model": "faces", "name": "down", "deleted": True}
 
 
 def test_directions_are_found_and_saved(explore: Verb, tmp_path: Path) -> None:

@@ -12,13 +12,13 @@ import pytest
 import structlog
 from mintage.v1 import generation_pb2
 from PIL import Image
-from typer.testing import CliRunner
 
 from service.cli import app
 from service.cli.explore.images import framed, loaded, shown
 from service.cli.explore.saliency import box_of
 from service.images.sheets import COMMAND_KEY
 from tests.client.fakes import world_in_a_thread
+from tests.support.command_line import CliRunner
 from tests.support.formula import put
 from tests.support.model_server import FakeModelServer
 from tests.support.world import World

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import structlog
 from PIL import Image
-from typer.testing import CliRunner
 
 from service.cli import app
 from service.images import png
 from service.images.sheets import COMMAND_KEY, DESCRIPTION_TAG
 from tests.client.fakes import world_in_a_thread
+from tests.support.command_line import CliRunner
 from tests.support.formula import pixels
 from tests.support.world import World
 
@@ -145,6 +145,12 @@ def test_a_gallery_numbers_its_samples(mintage: Any, at: World) -> None:
     [drawn] = at.models.operations("draw")
     assert drawn["parts"] == [["sample", 3, index] for index in range(25)]
     assert command_in("g.png") == "mintage explore gallery digits --count 25 --seed 3 --output g.png"
+
+
+def test_machines_are_told_of_a_gallery(mintage: Any) -> None:
+    said = json.loads(mintage("explore", "gallery", "digits", "-n", 4, "--seed", 3, "--json").stdout)
+    assert (said["file"], said["seed"], said["first_index"], said["images"]) == ("gallery.png", 3, 0, 4)
+    assert said["command"] == command_in("gallery.png")
 
 
 def test_few_exemplars_are_refused_unless_forced(mintage: Any) -> None:

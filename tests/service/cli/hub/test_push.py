@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from service.cli import app
+from tests.support.command_line import CliRunner
 from tests.support.hub import OWNER, READ_TOKEN, TOKEN, Hub, Stored, running_hub
 from tests.support.runs import tiny_autoencoder, tiny_run
 from training.export import export

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from mintage.v1.jobs_pb2 import OUTPUT_FORMAT_WEBDATASET, Job, JobFile, JobProgress, SampleSpec, Shard
-from typer.testing import CliRunner
 
 from service.cli import app
 from service.cli.jobs import control, files, verbs
 from service.cli.json_lines import to_dict
+from tests.support.command_line import CliRunner
 
 JOB = Job(
     name="jobs/a",

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from mintage.v1.repair_pb2 import RepairJobResponse, RepairOutcome, RepairProgress
 from mintage.v1.verification_pb2 import Finding, Verdict, VerificationProgress, VerifyJobResponse
-from typer.testing import CliRunner
 
 from service.cli import app
 from service.cli.jobs import repair, verify
+from tests.support.command_line import CliRunner
 
 CHECKED = VerificationProgress(shards_checked=3, shards_total=3)
 FOUND = Finding(kind=Finding.KIND_MISSING, shard=1, expected="aa", detail="x.tar is missing", file_name="x.tar")

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from mintage.v1.jobs_pb2 import ClassifierScore, Comparison, ConceptScore, Job, JobProgress, PassedOver, ScoreSpec
-from typer.testing import CliRunner
 
 from service.cli import app
 from service.cli.jobs import score
+from tests.support.command_line import CliRunner
 
 DONE = Job(
     name="jobs/b",

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 from mintage.v1.jobs_pb2 import Arithmetic, Job, JobProgress, SampleSpec
-from typer.testing import CliRunner
 
 from service.cli import app
 from service.cli.jobs import verbs
+from tests.support.command_line import CliRunner
 
 UNMADE = Job(
     state=Job.STATE_QUEUED,

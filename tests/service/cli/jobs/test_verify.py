@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from mintage.v1.verification_pb2 import Finding, Verdict, VerificationProgress, VerifyJobResponse
-from typer.testing import CliRunner
 
 from service.cli import app
 from service.cli.jobs import verify
+from tests.support.command_line import CliRunner
 
 PROGRESS = VerificationProgress(shards_checked=3, shards_total=3, samples_recomputed=2, samples_total=2)
 FOUND = Finding(kind=Finding.KIND_WRONG_DIGEST, shard=0, expected="aa", found="bb", detail="000000.tar was changed")

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import structlog
 from PIL import Image
-from typer.testing import CliRunner
 
 from service.cli import app
 from tests.client.fakes import world_in_a_thread
+from tests.support.command_line import CliRunner
 from tests.support.formula import put
 from tests.support.world import World
 

@@ -10,23 +10,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import typer
 from numpy.typing import NDArray
 from PIL import Image
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from handlers.archive import pack
 from handlers.compute.model import load
-from service.cli.neurons import verbs
+from service.cli import app
+from tests.support.command_line import CliRunner
 from tests.support.direct import classify
 from tests.training.fakes import blobs, small_recipe
 from tests.training.neurons.fakes import faces, others, small_autoencoder_recipe
 from training.data import LabelledImages
 from training.loop.loop import train
 from training.neurons.concepts import read_concepts
-
-APP = typer.Typer()
-verbs.register(APP)
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +66,7 @@ def write(folder: Path, images: NDArray[np.uint8]) -> None:
 
 
 def invoke(*arguments: object) -> Result:
-    return CliRunner().invoke(APP, ["neurons", *(str(argument) for argument in arguments)])
+    return CliRunner().invoke(app, ["neurons", *map(str, arguments)])
 
 
 def found(run: Path, data: Path, *arguments: object) -> Result:

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import typer
 from PIL import Image
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from service.cli.scores import score
+from service.cli import app
+from tests.support.command_line import CliRunner
 from tests.support.runs import tiny_config, tiny_run
 from training.batches import predicted
 from training.config import RunConfig
@@ -21,8 +21,6 @@ from training.data import load
 from training.families import family_of
 from training.runs.checkpoint import State, load_run, save_config, save_state, served_weights
 
-APP = typer.Typer()
-score.register(APP)
 CLASSES = tuple("0123456789")
 
 
@@ -44,7 +42,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def invoke(*arguments: object) -> Result:
-    return CliRunner().invoke(APP, [str(argument) for argument in arguments])
+    return CliRunner().invoke(app, ["score", *map(str, arguments)])
 
 
 def judged(*arguments: object) -> dict[str, Any]:

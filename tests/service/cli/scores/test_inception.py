@@ -10,19 +10,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-import typer
 from numpy.typing import NDArray
 from PIL import Image
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from service.cli.scores import score
+from service.cli import app
+from tests.support.command_line import CliRunner
 from tests.support.runs import tiny_config, tiny_run
 from training.extractors import inception
 from training.extractors.extractor import ExtractorOutput
 from training.scores.names import FORMULAS, INCEPTION, ScoreNames
 
-APP = typer.Typer()
-score.register(APP)
 COUNT = 30
 
 
@@ -62,7 +60,7 @@ def photographs(tmp_path: Path) -> Path:
 
 
 def invoke(*arguments: object) -> Result:
-    return CliRunner().invoke(APP, [str(argument) for argument in (*arguments, "--inception", "weights.pth")])
+    return CliRunner().invoke(app, ["score", *map(str, arguments), "--inception", "weights.pth"])
 
 
 def scored(*arguments: object) -> dict[str, Any]:

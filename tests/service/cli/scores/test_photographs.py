@@ -8,19 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-import typer
 from numpy.typing import NDArray
 from PIL import Image
-from typer.testing import CliRunner
 
-from service.cli.scores import score
+from service.cli import app
 from service.cli.scores.extractors import PHOTOGRAPHS
+from tests.support.command_line import CliRunner
 from tests.training.fakes import small_dcgan_recipe
 from training.data import LabelledImages
 from training.loop.loop import train
 
-APP = typer.Typer()
-score.register(APP)
 COUNT = 130  # the network has 108 features
 
 
@@ -47,7 +44,7 @@ def write(images: NDArray[np.uint8], folder: Path) -> Path:
 
 
 def scored(*arguments: object) -> dict[str, Any]:
-    result = CliRunner().invoke(APP, [*map(str, arguments), "--json"])
+    result = CliRunner().invoke(app, ["score", *map(str, arguments), "--json"])
     assert result.exit_code == 0, result.stderr
     values: dict[str, Any] = json.loads(result.stdout)
     return values
@@ -92,7 +89,7 @@ def test_better_samples_have_better_scores(faces: Path, tmp_path: Path) -> None:
 
 
 def test_people_read_whose_network_it_was_and_what_real_images_score(faces: Path) -> None:
-    result = CliRunner().invoke(APP, [str(faces), str(faces)])
+    result = CliRunner().invoke(app, ["score", str(faces), str(faces)])
 
     assert result.exit_code == 0, result.stderr
     words = " ".join(result.stdout.split())

@@ -11,21 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import typer
 from numpy.typing import NDArray
 from PIL import Image
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
+from service.cli import app
 from service.cli.scores import samples as loading
-from service.cli.scores import score
 from service.jobs.shards.formats.tar import TarWriter
+from tests.support.command_line import CliRunner
 from tests.support.plans import sample_plan
 from tests.support.runs import tiny_config, tiny_run
 from training.config import Loading
 from training.data import Options, load
 
-APP = typer.Typer()
-score.register(APP)
 COUNT = 80
 SHAPE = (28, 28, 1)
 
@@ -71,7 +69,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def invoke(*arguments: object) -> Result:
-    return CliRunner().invoke(APP, [str(argument) for argument in arguments])
+    return CliRunner().invoke(app, ["score", *map(str, arguments)])
 
 
 def scored(*arguments: object) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import structlog
 from mintage.client import Client
-from typer.testing import CliRunner
 
 from service.cli import app
 from service.cli.load.api_target import ApiTarget, smooth_images
@@ -19,6 +18,7 @@ from service.cli.load.target import CallFailedError
 from service.errors import ResourceExhausted
 from tests.client.fakes import world_in_a_thread
 from tests.faults.engine import wait_until
+from tests.support.command_line import CliRunner
 from tests.support.formula import put
 from tests.support.model_server import FakeModelServer
 from tests.support.world import World

@@ -11,11 +11,11 @@ import grpc
 import pytest
 import structlog
 from mintage.v1 import models_pb2, models_pb2_grpc
-from typer.testing import CliRunner
 
 from service.cli import app
 from tests.client.fakes import world_in_a_thread
 from tests.service.models.archives.test_pushed import archive_of
+from tests.support.command_line import CliRunner
 from tests.support.world import World
 
 

@@ -12,12 +12,12 @@ import pytest
 import structlog
 from mintage.client import to_pil
 from PIL import Image
-from typer.testing import CliRunner
 
 from service.cli import app
 from service.images import png
 from tests.client.fakes import world_in_a_thread
 from tests.support.archives import write_archive
+from tests.support.command_line import CliRunner
 from tests.support.formula import pixels
 from tests.support.world import World
 
@@ -78,6 +78,15 @@ def test_a_model_is_loaded_shown_scaled_and_unloaded(mintage: Any, at: World, mo
     assert "nought, one, two" in mintage("models", "watch", "new").stdout
     mintage("models", "unload", "new")
     assert mintage("models", "show", "new", status=2).stderr == "mintage: no model models/new is loaded\n"
+
+
+def test_machines_are_told_of_a_model_in_one_object(mintage: Any, at: World) -> None:
+    write_archive(at.settings.archives / "other.mar", "classifier other")
+    for words in (("load", "other", "other.mar"), ("show", "other"), ("scale", "other", 2), ("watch", "other")):
+        found = json.loads(mintage("models", *words, "--json").stdout)
+        assert (found["name"], found["state"], found["kind"]) == ("models/other", "ready", "classifier")
+    said = json.loads(mintage("models", "unload", "models/other", "--json").stdout)
+    assert said == {"name": "models/other", "unloaded": True}
 
 
 def test_a_load_that_fails_says_why(mintage: Any, at: World) -> None:

@@ -8,21 +8,19 @@ from pathlib import Path
 
 import pytest
 import torch
-import typer
 from PIL import Image
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from handlers.archive import pack
 from handlers.compute.model import load
-from service.cli.training import distil
+from service.cli import app
+from tests.support.command_line import CliRunner
 from tests.support.direct import classify
 from tests.training.fakes import blobs, small_adversarial_recipe, small_recipe
 from training.loop.loop import train
 from training.networks.student import Student
 from training.runs.checkpoint import load_run
 
-APP = typer.Typer()
-distil.register(APP)
 SMALL = ("--images", 1600, "--set", "batch=16", "--set", "widths=4,5", "--set", "shift=0.5", "--set", "rate=0.01")
 
 
@@ -49,7 +47,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def invoke(*arguments: object) -> Result:
-    return CliRunner().invoke(APP, [str(argument) for argument in arguments])
+    return CliRunner().invoke(app, ["distil", *map(str, arguments)])
 
 
 def test_a_student_of_images_alone_is_packed_and_served(teacher: Path, source: Path, tmp_path: Path) -> None:

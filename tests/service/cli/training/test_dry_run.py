@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import typer
-from typer.testing import CliRunner
 
 from service.cli.training import dry_run as module
 from service.cli.training.train import register
+from tests.support.command_line import CliRunner
 
 SMALL = (
     *("train", "face-neuron", "--dry-run", "--size", "12", "--channels", "1", "--set", "batch=4"),

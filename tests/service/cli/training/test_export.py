@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from typer.testing import CliRunner
-
 from service.cli import app
+from tests.support.command_line import CliRunner
 from tests.support.runs import tiny_run
 
 

@@ -9,22 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import typer
 from PIL import Image
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from handlers.archive import pack
 from handlers.compute.model import load
-from service.cli.training import probe
+from service.cli import app
+from tests.support.command_line import CliRunner
 from tests.support.direct import classify
 from tests.training.fakes import blobs, small_dcgan_recipe, small_recipe
 from training.batches import to_tensor
 from training.loop.loop import train
 from training.networks.probe import ProbeClassifier
 from training.runs.checkpoint import load_run
-
-APP = typer.Typer()
-probe.register(APP)
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +51,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def invoke(*arguments: object) -> Result:
-    return CliRunner().invoke(APP, [str(argument) for argument in arguments])
+    return CliRunner().invoke(app, ["probe", *map(str, arguments)])
 
 
 def test_a_run_is_probed_and_a_classifier_written(run: Path, source: Path, tmp_path: Path) -> None:

@@ -9,19 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from PIL import Image
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from service.cli.training.runs import register
+from service.cli import app
+from tests.support.command_line import CliRunner
 from tests.training.fakes import blobs, small_recipe
 from training.export import export
 from training.loop.loop import train
 from training.runs.lock import locked
-
-APP = typer.Typer()
-register(APP)
-APP.command()(lambda: None)  # a second verb, so that `runs` keeps its name
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +38,7 @@ def wide(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def invoke(*arguments: object) -> Result:
-    return CliRunner().invoke(APP, ["runs", *map(str, arguments)])
+    return CliRunner().invoke(app, ["runs", *map(str, arguments)])
 
 
 def printed(*arguments: object) -> Any:

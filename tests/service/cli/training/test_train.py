@@ -14,10 +14,10 @@ import pytest
 import torch
 import typer
 from PIL import Image
-from typer.testing import CliRunner
 
 from service.cli.training import recipes
 from service.cli.training.train import collected_interrupts, register
+from tests.support.command_line import CliRunner
 from training.runs.checkpoint import load_run
 
 TINY = (
