@@ -52,7 +52,8 @@ def upload_of(pictures: Pictures) -> dict[str, Any]:
 def fitted(picture: str | os.PathLike[str], height: int, width: int) -> Image.Image:
     """Open an image file, stand it upright, and bring it to a size as training does.
 
-    Its largest centred part of that aspect is kept and resized with Lanczos's filter, which does not alias.
+    It is laid on white. Its largest centred part of that aspect is kept and resized with Lanczos's filter, which has no
+    aliasing.
 
     Raises:
         InputError: if it is no image that can be read.
@@ -64,8 +65,11 @@ def fitted(picture: str | os.PathLike[str], height: int, width: int) -> Image.Im
             upright = ImageOps.exif_transpose(image)
             if upright.mode.startswith("I"):
                 upright = _from_16_bit(upright)
-            elif upright.mode in ("1", "P", "PA"):
-                upright = upright.convert("RGBA" if upright.has_transparency_data else "RGB")
+            elif upright.has_transparency_data:  # on white before it is resized, as training does
+                white = Image.new("RGBA", upright.size, "white")
+                upright = Image.alpha_composite(white, upright.convert("RGBA")).convert("RGB")
+            elif upright.mode in ("1", "P"):
+                upright = upright.convert("RGB")
             return ImageOps.fit(upright, (width, height), method=Image.Resampling.LANCZOS)
     except Exception:  # decoders raise nearly anything on damaged files
         raise InputError(f"{picture} is no image that can be read; PNG and JPEG files can") from None

@@ -213,7 +213,7 @@ def _parsed_size(text: str) -> tuple[int, int]:
 
     found = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text.strip().lower())
     if found is None:
-        raise DataError(f"size={text!r}: expected one number of pixels, such as 64, or height x width, such as 48x64")
+        raise DataError(f"--size {text}: expected one number of pixels, such as 64, or height x width, such as 48x64")
     height, width = found.groups()
     return int(height), int(width or height)
 

@@ -80,7 +80,7 @@ def check_damage(damaged: tuple[str, ...], count: int, files: ImageFiles, option
         shown = "; ".join(damaged[:SHOWN]) + ("; ..." if len(damaged) > SHOWN else "")
         raise DataError(
             f"{files.source}: {len(damaged)} of {count} images are damaged and at most {allowed} are skipped "
-            f"({shown}); repair or remove them, or allow more with max_damaged"
+            f"({shown}); repair or remove them, or allow more with --max-damaged"
         )
 
 
@@ -162,7 +162,7 @@ class _Decoding:
         if image.shape[:2] != (height, width):
             raise DataError(
                 f"{self._files.source}: {name} is {image.shape[1]}x{image.shape[0]}, not {width}x{height} like "
-                f"{first}; resize the images to one size, or ask for one with size=(height, width)"
+                f"{first}; resize the images to one size, or ask for one with --size"
             )
         if image.shape[2] > channels:
             raise _ColourFoundError

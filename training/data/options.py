@@ -36,15 +36,15 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.size is not None and not (len(self.size) == 2 and all(1 <= side <= MAX_SIDE for side in self.size)):
-            raise DataError(f"size={self.size} must be (height, width), each from 1 to {MAX_SIDE} pixels")
+            raise DataError(f"--size {'x'.join(map(str, self.size))} must be H x W, each from 1 to {MAX_SIDE} pixels")
         if self.channels not in (None, 1, 3):
-            raise DataError(f"channels={self.channels} must be 1 (grey) or 3 (colour)")
+            raise DataError(f"--channels {self.channels} must be 1 (grey) or 3 (colour)")
         if self.limit is not None and self.limit < 1:
-            raise DataError(f"limit={self.limit} must be at least 1 image")
+            raise DataError(f"--limit {self.limit} must be at least 1 image")
         if self.max_damaged is not None and not 0 <= self.max_damaged <= MAX_SKIPPED:
-            raise DataError(f"max_damaged={self.max_damaged} must lie from 0 to {MAX_SKIPPED}")
+            raise DataError(f"--max-damaged {self.max_damaged} must lie from 0 to {MAX_SKIPPED}")
         if self.jpeg_quality is not None and not 1 <= self.jpeg_quality <= MAX_JPEG_QUALITY:
-            raise DataError(f"jpeg_quality={self.jpeg_quality} must lie from 1 to {MAX_JPEG_QUALITY}")
+            raise DataError(f"--jpeg {self.jpeg_quality} must lie from 1 to {MAX_JPEG_QUALITY}")
 
     def allowed_damage(self, count: int) -> int:
         """Return how many of `count` images may be damaged."""

@@ -139,5 +139,5 @@ def check_bytes(count: int, most: int) -> None:
     """Raise DataError if decoded images take too many bytes."""
     if count > most:
         raise DataError(
-            f"the images take more than {most} bytes when decoded; take fewer with limit, or smaller ones with size"
+            f"the images take more than {most} bytes when decoded; take fewer with --limit, or smaller ones with --size"
         )

@@ -112,7 +112,7 @@ def _plain_lines() -> Report:
         if time.monotonic() - last_s < PLAIN_INTERVAL_S and progress.images_seen < progress.images:
             return
         last_s = time.monotonic()
-        left_s = (progress.images - progress.images_seen) / max(progress.images_per_second, 1e-9)
+        left_s = max(progress.images - progress.images_seen, 0) / max(progress.images_per_second, 1e-9)
         print(
             f"{progress.images_seen:,} of {progress.images:,} images, {progress.images_per_second:,.0f} images/s, "
             f"{left_s:.0f} s left, {_measured(progress)}",

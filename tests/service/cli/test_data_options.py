@@ -66,11 +66,11 @@ def test_other_sizes_are_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
-        ({"size": "0"}, "from 1 to 4096 pixels"),
-        ({"channels": 2}, "must be 1 .grey. or 3 .colour."),
-        ({"limit": 0}, "at least 1 image"),
-        ({"max_damaged": -1}, "must lie from 0"),
-        ({"jpeg": 96}, "must lie from 1 to 95"),
+        ({"size": "0"}, "--size 0x0 must be H x W, each from 1 to 4096 pixels"),
+        ({"channels": 2}, "--channels 2 must be 1 .grey. or 3 .colour."),
+        ({"limit": 0}, "--limit 0 must be at least 1 image"),
+        ({"max_damaged": -1}, "--max-damaged -1 must lie from 0"),
+        ({"jpeg": 96}, "--jpeg 96 must lie from 1 to 95"),
     ],
 )
 def test_values_out_of_range_are_refused(typed: dict[str, str | int], message: str) -> None:

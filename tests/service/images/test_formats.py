@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mintage.pictures import fitted
 from PIL import Image
 
 from service.images import decode as service
@@ -59,3 +60,14 @@ def test_pixels_of_an_unknown_range_are_refused_by_both() -> None:
         training.decoded(ImageFile("it.tif", file.getvalue()), size=None, channels=1)
     with pytest.raises(service.UnreadableImageError, match="holds floating-point pixels"):
         service.decode_fitted(file.getvalue(), height=8, width=6, channels=1, max_pixels=100)
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_the_client_and_training_lay_images_on_white_before_they_resize_them(mode: str, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 32, len(mode)), dtype=np.uint8)
+    path = tmp_path / "it.png"
+    Image.fromarray(pixels, mode).save(path)
+
+    ours = training.decoded(ImageFile("it.png", path.read_bytes()), size=(16, 16), channels=3).pixels
+
+    assert np.array_equal(np.asarray(fitted(path, 16, 16).convert("RGB")), ours)

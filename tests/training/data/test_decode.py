@@ -108,7 +108,7 @@ def test_no_image_is_an_error() -> None:
 def test_two_sizes_are_an_error_that_says_which_option_helps() -> None:
     files = image_files([*good(1), encoded(pixels(1, height=9)[0])])
 
-    with pytest.raises(DataError, match=r"1\.png is 5x9, not 5x4 like 0\.png; resize .* size=\(height, width\)"):
+    with pytest.raises(DataError, match=r"1\.png is 5x9, not 5x4 like 0\.png; resize .* or ask for one with --size"):
         decoded(files)
     assert decoded(files, size=(3, 3)).images.shape == (2, 3, 3, 1)
 
@@ -146,19 +146,19 @@ def test_a_label_that_no_class_can_have_is_named(label: int) -> None:
 def test_more_than_fits_into_memory_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.data.store.MAX_MEMORY_BYTES", 1000)
 
-    with pytest.raises(DataError, match="more than 1000 bytes when decoded; take fewer with limit"):
+    with pytest.raises(DataError, match="more than 1000 bytes when decoded; take fewer with --limit"):
         decoded(image_files(good(100)))
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"size": (0, 4)}, r"size=\(0, 4\) must be"),
-        ({"size": (4,)}, "size="),
+        ({"size": (0, 4)}, "--size 0x4 must be"),
+        ({"size": (4,)}, "--size 4 must be"),
         ({"size": (9999, 4)}, "each from 1 to 4096"),
-        ({"channels": 2}, "channels=2 must be 1"),
-        ({"limit": 0}, "limit=0 must be at least 1"),
-        ({"max_damaged": -1}, "max_damaged=-1 must lie"),
+        ({"channels": 2}, "--channels 2 must be 1"),
+        ({"limit": 0}, "--limit 0 must be at least 1"),
+        ({"max_damaged": -1}, "--max-damaged -1 must lie"),
     ],
 )
 def test_options_out_of_range_are_named(options: dict[str, object], message: str) -> None:

@@ -81,5 +81,5 @@ def test_every_quality_has_an_entry_of_its_own_in_the_cache(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("quality", [0, 96, -1])
 def test_other_qualities_are_refused(quality: int) -> None:
-    with pytest.raises(DataError, match=f"jpeg_quality={quality} must lie from 1 to 95"):
+    with pytest.raises(DataError, match=f"--jpeg {quality} must lie from 1 to 95"):
         Options(jpeg_quality=quality)

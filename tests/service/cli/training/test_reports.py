@@ -32,3 +32,9 @@ def test_in_80_columns_the_bar_keeps_count_rate_and_remaining_time(monkeypatch: 
     last = [line for line in frames if "300,000/1,250,000" in line][-1]
     assert "12,346 images/s" in last and re.search(r"\d?-?-?:\d\d|--:--", last), last
     assert "discriminator 1.234, generator 2.345" in "\n".join(frames)
+
+
+def test_no_time_is_left_of_a_run_whose_last_batch_goes_beyond_its_length(capsys: pytest.CaptureFixture[str]) -> None:
+    report = reports._plain_lines()
+    report(Progress(images_seen=128, images=64, images_per_second=3.0, seconds=43.0, losses=None, test_accuracy=None))
+    assert "128 of 64 images, 3 images/s, 0 s left" in capsys.readouterr().out
