@@ -13,7 +13,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from service.cli.stack.shipped import MODELS, shipped
 from service.processes.stack import Stack
 
 FRAMES = 64
+UNBOUNDED = [("grpc.max_receive_message_length", -1)]
 FORMATS = {"raw": generation_pb2.IMAGE_FORMAT_RAW, "PNG": generation_pb2.IMAGE_FORMAT_PNG}
 
 
@@ -60,31 +61,31 @@ def main() -> None:
                     client.load_model(name, f"{name}.mar")
             print("| generator | format | Generate, CPU ms | Draw | Walk | Walk by the clock |\n" + "| --- " * 6 + "|")
             for name, _ in generators:
-                for form in FORMATS:
-                    print(_row(name, form, measure(stack, name, form, options.turns, options.calls)))
+                for form, encoding in FORMATS.items():
+                    with grpc.insecure_channel(stack.api_address, options=UNBOUNDED) as channel:
+                        ways = _ways(channel, f"models/{name}", encoding)
+                        print(_row(name, form, measure(stack, ways, options.turns, options.calls)))
 
 
-def measure(stack: Stack, model: str, form: str, turns: int, calls: int) -> dict[str, Cost]:
-    """Let the kinds of call take turns."""
+def measure(stack: Stack, ways: Mapping[str, Callable[[int], object]], turns: int, calls: int) -> dict[str, Cost]:
+    """Let kinds of call, each given the number of the call, take turns."""
     pids = [stack.process(name).pid for name in ("api", "torchserve")]
-    costs = {"Generate": Cost(), "Draw": Cost(), "Walk": Cost()}
-    with grpc.insecure_channel(stack.api_address, options=[("grpc.max_receive_message_length", -1)]) as channel:
-        ways = _ways(channel, f"models/{model}", FORMATS[form])
-        for way in ways.values():
-            way(0)  # warm
-        for turn in range(turns):
-            for name in random.sample(sorted(ways), len(ways)):
-                cpu, wall = sum(map(of_tree, pids)), time.perf_counter()
-                for call in range(calls):
-                    ways[name](turn * calls + call)
-                costs[name].wall.append(1000 * (time.perf_counter() - wall) / calls)
-                costs[name].cpu.append(1000 * (sum(map(of_tree, pids)) - cpu) / calls)
+    costs = {name: Cost() for name in ways}
+    for way in ways.values():
+        way(0)  # warm
+    for turn in range(turns):
+        for name in random.sample(sorted(ways), len(ways)):
+            cpu, wall = sum(map(of_tree, pids)), time.perf_counter()
+            for call in range(calls):
+                ways[name](turn * calls + call)
+            costs[name].wall.append(1000 * (time.perf_counter() - wall) / calls)
+            costs[name].cpu.append(1000 * (sum(map(of_tree, pids)) - cpu) / calls)
     return costs
 
 
 def _ways(
     channel: grpc.Channel, model: str, form: generation_pb2.ImageFormat.ValueType
-) -> dict[str, Callable[[int], None]]:
+) -> dict[str, Callable[[int], object]]:
     """The kinds of call, each with samples of its own every time."""
     generation = generation_pb2_grpc.GenerationServiceStub(channel)
     exploring = latents_pb2_grpc.LatentServiceStub(channel)
@@ -111,14 +112,14 @@ def _ways(
 def _row(name: str, form: str, costs: dict[str, Cost]) -> str:
     base = costs["Generate"]
     draw, walk, by_the_clock = (
-        _ratio(costs["Draw"].cpu, base.cpu),
-        _ratio(costs["Walk"].cpu, base.cpu),
-        _ratio(costs["Walk"].wall, base.wall),
+        ratio(costs["Draw"].cpu, base.cpu),
+        ratio(costs["Walk"].cpu, base.cpu),
+        ratio(costs["Walk"].wall, base.wall),
     )
     return f"| `{name}` | {form} | {statistics.median(base.cpu):.2f} | {draw} | {walk} | {by_the_clock} |"
 
 
-def _ratio(one: list[float], other: list[float]) -> str:
+def ratio(one: list[float], other: list[float]) -> str:
     """The median ratio of turns, with the lowest and highest."""
     ratios = sorted(a / b for a, b in zip(one, other, strict=True))
     return f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"

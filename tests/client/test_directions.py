@@ -52,7 +52,7 @@ def test_the_client_finds_saves_and_inverts(tmp_path: Path, networks: dict[str, 
     with in_a_thread(lambda: real_world(tmp_path, networks)) as at, Client(at.address) as client:
         turn = client.direction_between("faces", ["#1"], ["#2", "#3"], seed=7)
         assert isinstance(client.save_direction("faces", "turn", turn), Direction)
-        steps: list[Inversion] = list(client.invert("faces", client.draw("faces", "11#4"), starts=2, steps=160))
+        steps: list[Inversion] = list(client.invert("faces", client.draw("faces", "11#4")[0], starts=2, steps=160))
         client.save_direction("faces", "me", steps[-1].values)
         check_found(
             {

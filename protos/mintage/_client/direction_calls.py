@@ -218,7 +218,8 @@ def invert(
 
     Args:
         model: A loaded generator.
-        image: One image of the model's size, in any form that `classify` takes; `mintage.pictures.fitted` resizes.
+        image: One image of the model's size, in any form that `classify` takes, or uint8 [H, W, C];
+            `mintage.pictures.fitted` resizes.
         starts: From 1 to 64, of which the best is the result; 0 chooses 8.
         steps: Steps of the optimisation, from 1 to 2000; 0 chooses 300.
         seed: Of the starts, from 0 to 2^64 - 1.
@@ -242,7 +243,7 @@ def invert(
         seed=seed,
         pixels_only=pixels_only,
         class_index=class_index,
-        **pictures.upload_of(image),
+        **pictures.upload_of(image[None] if isinstance(image, np.ndarray) and image.ndim == 3 else image),
     )
     return Stream(Call(f"{_SERVICE}Invert", request, latents_pb2.InvertResponse, _inversion))
 
