@@ -42,7 +42,7 @@ td:first-child, td.number { white-space: nowrap; }
 .number { font-variant-numeric: tabular-nums; }
 pre { margin: .4rem 0; padding: .8rem 1rem; white-space: pre-wrap; overflow-wrap: anywhere;
   border: 1px solid var(--line); border-radius: .4rem; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(13rem, 100%), 1fr)); gap: .8rem;
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(12rem, 100%), 1fr)); gap: .8rem;
   margin: 1.2rem 0; }
 .tile { border: 1px solid var(--line); border-radius: .5rem; padding: .8rem 1rem; color: var(--dim); }
 .tile b { display: block; font-size: 1.35rem; line-height: 1.3; color: var(--accent); font-weight: 600; }
