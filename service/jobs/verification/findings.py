@@ -122,7 +122,8 @@ def shard_findings(output: Output, plan: Plan, shard: int, expected: str) -> Ite
         if found != expected:
             yield Finding("WRONG_DIGEST", shard, expected, found, f"{name} was changed", name=name)
     except FileNotFoundError as error:
-        yield Finding("MISSING", shard, expected, detail=f"{error.filename or name} is missing", name=name)
+        gone = name if name.endswith(error.filename or "") else error.filename  # or one of the files in it
+        yield Finding("MISSING", shard, expected, detail=f"{gone} is missing", name=name)
     except StrangeFileError as error:
         yield Finding("STRANGE_FILE", shard, expected, detail=str(error), name=name)
     except ChangedFileError as error:

@@ -122,6 +122,15 @@ def test_whatever_was_changed_is_found_and_nothing_else(with_job: Use, what: str
     with_job(act)
 
 
+def test_a_missing_shard_is_named_by_its_path_in_the_folder(with_job: Use) -> None:
+    async def act(bench: Bench) -> None:
+        (bench.folder / "data/train-00002-of-00003.tar").unlink()
+        found, *_ = (part.finding for part in await bench.parts() if part.WhichOneof("part") == "finding")
+        assert found.detail == "data/train-00002-of-00003.tar is missing"
+
+    with_job(act)
+
+
 def test_a_file_that_was_changed_together_with_marker_and_manifest_is_found(with_job: Use) -> None:
     async def act(bench: Bench) -> None:
         flip(bench.folder / "data/train-00001-of-00003.tar")
