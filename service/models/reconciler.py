@@ -10,8 +10,10 @@ and loaded again, unless the model server is starting a worker of it, which may 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import time
-from collections.abc import Collection, Coroutine, Mapping
+from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +31,8 @@ from service.validation import ARCHIVE, MODEL_NAME, Violations, shown
 
 PERIOD_S = 1.0  # between two passes; listing models costs the model server almost nothing
 _SILENT_SERVER = "answers, but cannot be changed now: the model server does not answer"
+STARTS = max(2, os.cpu_count() or 1)  # models that are restored at once
+TURN_S = 20.0  # for which one that is being restored may keep the next from it
 MAX_PAUSE_S = 60.0  # between two attempts at a model that keeps failing: soon enough after a repair
 
 log = structlog.get_logger(__name__)
@@ -71,6 +75,8 @@ class Reconciler:
         canary_timeout_s: Longest time of a canary, which queues among all the requests of a model.
         restart_after_s: A loaded model that has been silent for this long is unloaded and loaded again.
         max_start_s: The same while the model server starts a worker of it, which a busy machine makes slow.
+        starts: Models that are restored at once: more would share the processors, and all come back late.
+        turn_s: How long a model that is being restored may keep the next from it.
         pins: Which models jobs need; these are reconciled too.
         release_after_s: A retired model that no job has needed for this long is unloaded.
     """
@@ -87,6 +93,8 @@ class Reconciler:
         canary_timeout_s: float = 10.0,
         restart_after_s: float = 30.0,
         max_start_s: float = STARTUP_TIMEOUT_S,
+        starts: int = STARTS,
+        turn_s: float = TURN_S,
         pins: Pins | None = None,
         release_after_s: float = 60.0,
     ) -> None:
@@ -97,6 +105,7 @@ class Reconciler:
         self._list_timeout_s = list_timeout_s
         self._canary_timeout_s = canary_timeout_s
         self._restart_after_s = restart_after_s
+        self._turns, self._turn_s = asyncio.Semaphore(starts), turn_s
         self._max_start_s = max_start_s
         self._pins = pins or NoPins()
         self._release_after_s = release_after_s
@@ -204,12 +213,26 @@ class Reconciler:
             return
         self._registry.mark(record, "loading", "is being loaded into the model server")
         try:
-            await self._loader.restore(record)
+            async with self._turn():
+                await self._loader.restore(record)
         except MintageError as error:
             watch.attempts.failed()
             self._registry.mark(record, "failed", error.message)
         else:
             watch.attempts, watch.silent_since = _Attempts(), None
+
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Wait for a turn to start workers, and keep it for as long as that takes, or `turn_s` at most."""
+        await self._turns.acquire()
+        kept = contextlib.ExitStack()
+        kept.callback(self._turns.release)
+        timer = asyncio.get_running_loop().call_later(self._turn_s, kept.close)
+        try:
+            yield
+        finally:
+            timer.cancel()
+            kept.close()
 
     async def _canary(self, record: ModelRecord, watch: _Watch) -> None:
         start = time.monotonic()

@@ -47,6 +47,7 @@ class FakeModelServer:
     drained: list[str] = field(default_factory=list)
     running: int = 0
     most_running: int = 0
+    registering: int = 0
     before: Callable[[], Awaitable[object]] | None = None
     answers: asyncio.Event = field(default_factory=asyncio.Event)
     proofs: asyncio.Event = field(default_factory=asyncio.Event)
@@ -109,7 +110,11 @@ class FakeModelServer:
         response_timeout_s: float,
     ) -> None:
         """Load what the archive's text says, when `registers` is set."""
-        await self.registers.wait()
+        self.registering += 1
+        try:
+            await self.registers.wait()
+        finally:
+            self.registering -= 1
         self._check_manages()
         if backend_name in self.models:
             raise AlreadyExists("taken")

@@ -56,6 +56,38 @@ def test_a_recorded_model_is_loaded_into_an_empty_model_server(tmp_path: Path) -
     run(test())
 
 
+def test_a_few_models_are_restored_at_once_so_that_the_first_are_back_early(tmp_path: Path) -> None:
+    async def test() -> None:
+        bench = Bench(tmp_path, starts=2)
+        for number in range(5):
+            put(tmp_path, f"digits-{number}", "generator")
+        bench.models.registers.clear()
+        await bench.reconciler.reconcile_once()
+        await until(lambda: bench.models.registering == 2)
+        for _ in range(20):  # nothing is left that could begin another one
+            await asyncio.sleep(0)
+        assert bench.models.registering == 2
+        bench.models.registers.set()
+        await bench.reconciler.join()
+        assert [bench.state(f"digits-{number}") for number in range(5)] == ["ready"] * 5
+
+    run(test())
+
+
+def test_a_model_that_does_not_start_keeps_others_from_it_for_a_while_only(tmp_path: Path) -> None:
+    async def test() -> None:
+        bench = Bench(tmp_path, starts=1, turn_s=0.01)
+        for number in range(3):
+            put(tmp_path, f"digits-{number}", "generator")
+        bench.models.registers.clear()
+        await bench.reconciler.reconcile_once()
+        await until(lambda: bench.models.registering == 3)
+        bench.models.registers.set()
+        await bench.reconciler.join()
+
+    run(test())
+
+
 def test_a_model_that_the_model_server_lost_is_brought_back(tmp_path: Path) -> None:
     async def test() -> None:
         bench, record = Bench(tmp_path), put(tmp_path, "digits", "generator")
