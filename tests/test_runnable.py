@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,9 @@ def up(clone: Clone) -> Iterator[Up]:
             line = process.stdout.readline()
             assert line, (clone.folder / "up.log").read_text()
             [said] = check_json(["up", "--json"], line)
-            wait_until(lambda: all_ready(said["api"]), "shipped models that are ready", LOADING_S)
+            with Client(said["api"]) as client:
+                for name in served():
+                    wait_until(partial(is_ready, client, name), f"{name}, ready", LOADING_S)
             job = ["./mint", "jobs", "sample", "digits-generator", "-n", "1000", "--json"]
             made = clone.run(job, MINTAGE_API_ADDRESS=said["api"])
             assert made.returncode == 0, made.stderr
@@ -125,11 +128,15 @@ def up(clone: Clone) -> Iterator[Up]:
     assert (rest, process.returncode) == ("", 0)
 
 
-def all_ready(address: str) -> bool:
-    """Whether every model that ships to be served is ready."""
-    with Client(address) as client:
-        ready = {model.name.removeprefix("models/") for model in client.models() if model.state == Model.STATE_READY}
-    return ready >= {name for name, _, kind in shipped() if kind != "discriminator"}
+def served() -> list[str]:
+    """The models that ship to be served."""
+    return [name for name, _, kind in shipped() if kind != "discriminator"]
+
+
+def is_ready(client: Client, name: str) -> bool:
+    """Follow the change of a model that is under way, if one is; whether it is ready then."""
+    *_, model = client.watch_model(name)
+    return model.state == Model.STATE_READY
 
 
 @pytest.mark.parametrize("block", BLOCKS)
