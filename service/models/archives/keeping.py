@@ -32,13 +32,18 @@ def keep(archive: Path) -> str:
     Returns: the sha256 of the copied bytes, in hexadecimal.
     """
     digest = hashlib.sha256()
-    with archive.open("rb") as source, tempfile.NamedTemporaryFile(dir=archive.parent, prefix=".keep-") as copy:
+    # Without a buffer: one that could not be written would fail once more when the file is closed, and keep its name.
+    with (
+        archive.open("rb") as source,
+        tempfile.NamedTemporaryFile(dir=archive.parent, prefix=".keep-", buffering=0) as copy,
+    ):
         reserve(copy.fileno(), os.fstat(source.fileno()).st_size)
         while chunk := source.read(CHUNK_BYTES):
             digest.update(chunk)
-            copy.write(chunk)
+            rest = memoryview(chunk)
+            while rest:
+                rest = rest[copy.write(rest) :]
         copy.truncate()
-        copy.flush()
         os.fsync(copy.fileno())
         Path(copy.name).chmod(0o644)
         # Several APIs may do this at once, all with the same bytes: the last one stays, and none finds the name

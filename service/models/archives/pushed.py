@@ -99,8 +99,10 @@ class Upload:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._file.close()
-        self._folder.cleanup()
+        try:
+            self._file.close()  # may fail on a full disk
+        finally:
+            self._folder.cleanup()
 
     def write(self, data: bytes) -> None:
         """Take the next bytes.

@@ -58,6 +58,7 @@ async def worker(state: str = "{}") -> AsyncIterator[tuple[Workers, subprocess.P
                 process.kill()
 
 
+@pytest.mark.linux
 def test_a_frozen_process_is_ended_and_its_calls_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(liveness, "STATE_TIMEOUT_S", 0.2)
 
@@ -100,7 +101,7 @@ def test_a_process_that_was_silent_for_a_moment_lives(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("state", "hangs"),
     [
-        ('{"pass": 7, "pass_s": 9, "usual_s": 0.05}', True),
+        pytest.param('{"pass": 7, "pass_s": 9, "usual_s": 0.05}', True, marks=pytest.mark.linux),
         ('{"pass": 7, "pass_s": 9, "usual_s": 0.5}', False),
         ('{"pass": 7, "pass_s": 7, "usual_s": 0.05}', False),
         ('{"waiting": {}}', False),

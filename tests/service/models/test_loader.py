@@ -104,7 +104,12 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_a_load_on_a_full_disk_says_so_and_leaves_no_file(full_disk: Path) -> None:
+@pytest.mark.parametrize("reserves", [True, False], ids=["reserving", "without fallocate"])
+def test_a_load_on_a_full_disk_says_so_and_leaves_no_file(
+    full_disk: Path, reserves: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not reserves:  # as on macOS
+        monkeypatch.delattr("os.posix_fallocate", raising=False)
     bench = Bench(full_disk)
     digest = bench.archive("a.mar", "generator 1")
     left = shutil.disk_usage(full_disk).free
