@@ -16,6 +16,7 @@ from mintage.errors import InputError
 from mintage.v1 import classification_pb2
 
 _PLAIN_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")  # which PNG has
+CHANNELS = (1, 3)  # of an array: grey, or red, green and blue
 _CONVERSIONS = {
     **dict.fromkeys(("CMYK", "YCbCr", "HSV", "LAB", "RGBX"), "RGB"),
     **dict.fromkeys(("PA", "RGBa"), "RGBA"),
@@ -39,12 +40,15 @@ def from_raw(files: Sequence[bytes], height: int, width: int, channels: int) -> 
 def upload_of(pictures: Pictures) -> dict[str, Any]:
     """Make the field of a request that carries pictures: an array goes raw, everything else as image files.
 
+    An array [H, W, C] is one picture.
+
     Raises:
         InputError: if it is neither.
         OSError: if a path cannot be read.
     """
     if isinstance(pictures, np.ndarray):
-        return {"raw": _raw(pictures)}
+        one = pictures.ndim == 3 and pictures.shape[2] in CHANNELS
+        return {"raw": _raw(pictures[np.newaxis] if one else pictures)}
     several = [pictures] if isinstance(pictures, str | bytes | os.PathLike | Image.Image) else pictures
     return {"encoded": classification_pb2.EncodedImages(files=[_file(picture) for picture in several])}
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 from mintage._client.channels import options_for, proxy_hint
 from mintage.client import AsyncClient, Client, Retries
@@ -168,3 +169,13 @@ def test_other_pillow_images_are_refused_with_what_to_do(mode: str) -> None:
 
     with pytest.raises(InputError, match=f"mode {mode} .* convert it to L or RGB"):
         upload_of(Image.new(mode, (3, 2)))
+
+
+def test_an_array_of_one_image_needs_no_further_axis() -> None:
+    from mintage.pictures import upload_of
+
+    for channels in (1, 3):
+        image = np.arange(6 * channels, dtype=np.uint8).reshape(2, 3, channels)
+        assert upload_of(image) == upload_of(image[np.newaxis])
+    with pytest.raises(InputError, match=r"must be uint8 \[N, H, W, C\], not uint8 \[5, 3, 2\]"):
+        upload_of(np.zeros((5, 3, 2), np.uint8))
