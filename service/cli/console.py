@@ -126,10 +126,10 @@ def console() -> Console:
 
 
 def errors_console() -> Console:
-    """Console of stderr, for progress and notes."""
+    """Console of stderr, for progress and notes; where it is no terminal, lines are not wrapped."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Sequence[str] = ()) -> Rows:

@@ -7,7 +7,7 @@ import typer
 from mintage.errors import ApiError, InputError, NotFound, Unavailable
 
 import service.errors
-from service.cli.console import console, friendly_errors, table
+from service.cli.console import console, errors_console, friendly_errors, table
 from service.cli.json_lines import print_json
 from training.errors import DivergedError, RecipeError
 
@@ -106,3 +106,8 @@ def test_where_stdout_is_no_terminal_a_thing_has_one_line(capsys: pytest.Capture
 def test_what_json_does_not_have_is_null(capsys: pytest.CaptureFixture[str]) -> None:
     print_json({"a": float("nan"), "b": [float("inf"), 1.5], "c": 2**64 - 1})
     assert capsys.readouterr().out == '{"a": null, "b": [null, 1.5], "c": 18446744073709551615}\n'
+
+
+def test_notes_are_not_wrapped_where_stderr_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    errors_console().print(f"  archives  /{'long/' * 40}archives")
+    assert capsys.readouterr().err.count("\n") == 1
