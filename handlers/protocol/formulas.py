@@ -112,7 +112,11 @@ def read_formulas(request: Mapping[str, Any]) -> Formulas:
 def _part(written: Any, number: int) -> Part:
     """Read the part of a number."""
     found: Part | None = None
-    match written:
+    match written:  # the frames of a walk first, of which there are most
+        case ["slerp", start, end, t] if _are_parts([start, end], number) and _is_number(t):
+            found = Slerp((start, end), float(t))
+        case ["lerp", start, end, t] if _are_parts([start, end], number) and _is_number(t):
+            found = Lerp((start, end), float(t))
         case ["sample", seed, index] if _is_whole(seed, _SEEDS) and _is_whole(index, _INDICES):
             found = SampleLatent(seed, index)
         case ["vector", [_, *_] as numbers] if all(map(_is_number, numbers)):
@@ -121,10 +125,6 @@ def _part(written: Any, number: int) -> Part:
             found = Mean(tuple(of))
         case ["sum", [_, *_] as weights, of] if all(map(_is_number, weights)) and _are_parts(of, number):
             found = Sum(tuple(map(float, weights)), tuple(of)) if len(weights) == len(of) else None
-        case ["lerp", start, end, t] if _are_parts([start, end], number) and _is_number(t):
-            found = Lerp((start, end), float(t))
-        case ["slerp", start, end, t] if _are_parts([start, end], number) and _is_number(t):
-            found = Slerp((start, end), float(t))
         case ["jitter", of, seed, width] if _are_parts([of], number) and _is_whole(seed, _SEEDS) and _is_number(width):
             found = Jitter((of,), seed, float(width))
         case ["truncate", of, share] if _are_parts([of], number) and _is_number(share):

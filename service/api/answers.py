@@ -16,12 +16,16 @@ from service.images.encode import File
 _BYTES = 2  # the wire type of what has a length
 
 
-def serialized(answer: Message, field: str, files: Sequence[File]) -> bytes:
-    """Serialise an answer together with the files of one of its `repeated bytes` fields, which it does not hold."""
-    tag = _varint(answer.DESCRIPTOR.fields_by_name[field].number << 3 | _BYTES)
+def serialized(answer: Message, **files: Sequence[File]) -> bytes:
+    """Serialise an answer together with the files of some of its `repeated bytes` fields, which it does not hold.
+
+    In place of files a field may have messages that are serialised already.
+    """
     parts: list[File] = [answer.SerializeToString()]
-    for file in files:
-        parts += (tag + _varint(len(file)), file)
+    for field, several in files.items():
+        tag = _varint(answer.DESCRIPTOR.fields_by_name[field].number << 3 | _BYTES)
+        for file in several:
+            parts += (tag + _varint(len(file)), file)
     return b"".join(parts)
 
 

@@ -89,7 +89,7 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
             first_index=indices.start,
             device_class=generated.device_class,
         )
-        return serialized(answer, "images", generated.files)
+        return serialized(answer, images=generated.files)
 
     def _checked_model(self, request: Request, max_images: int) -> ModelRecord:
         """Check everything that needs no model; returns the model, which is ready."""

@@ -49,4 +49,4 @@ class LatentDrawing(Exploring):
             format=chosen,
             device_class=drawn.device_class,
         )
-        return serialized(answer, "images", drawn.files)
+        return serialized(answer, images=drawn.files)

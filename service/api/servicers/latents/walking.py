@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import struct
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import numpy as np
 from mintage.latents import Path, samples_of
 from mintage.v1 import latents_pb2
-from mintage.v1.latents_pb2 import Latent, WalkRequest
+from mintage.v1.latents_pb2 import WalkRequest
 from numpy.typing import NDArray
 
 from service.api.answers import serialized
@@ -29,6 +30,7 @@ MAX_LATENTS = 256
 MAX_FRAMES_PER_LEG, FRAMES_PER_LEG = 1024, 16
 QUICK_BYTES = 2**20  # of the pixels of a part, whose distances take half a millisecond at most
 LATENT_BYTES = 4 * 2**20  # of the formulas in a part, unless a single one is larger
+_T = struct.Struct("<d")  # as protobuf writes it
 
 _FUNCTIONS = {
     WalkRequest.INTERPOLATION_UNSPECIFIED: "slerp",
@@ -49,20 +51,19 @@ class LatentWalking(Exploring):
         path = _path(request)
         first = next((sample.index for sample in samples_of(request.through[0])), 0)
 
-        async def drawn(frames: range) -> tuple[range, list[Latent], DrawnFiles]:
+        async def drawn(frames: range) -> tuple[range, DrawnFiles]:
             caller = caller_of(context, self._settings.max_deadline_s)
-            latents = [path.latent(frame) for frame in frames]
             what = DrawnWalk(path, frames, known, class_index, first if class_index is None else None)
             part = await streams.let_in(
                 lambda: self._inference.draw(record, what, encoding=ENCODINGS[chosen], caller=caller),
                 caller,
                 first=frames.start == 0,
             )
-            return frames, latents, part
+            return frames, part
 
         before: NDArray[np.uint8] | None = None
         async with contextlib.aclosing(streams.in_order(map(drawn, parts(path, largest)))) as found:
-            async for frames, latents, part in found:
+            async for frames, part in found:
                 if part.pixels.nbytes <= QUICK_BYTES:
                     distances = rms_differences(before, part.pixels)
                 else:
@@ -75,11 +76,10 @@ class LatentWalking(Exploring):
                     format=chosen,
                     first_frame=frames.start,
                     frames=path.frames,
-                    latents=latents,
                     distances=distances,
                     device_class=part.device_class,
                 )
-                yield serialized(answer, "images", part.files)
+                yield serialized(answer, images=part.files, latents=list(formulas_of(path, frames)))
 
     def _checked_model(self, request: WalkRequest) -> ModelRecord:
         """Check everything that needs no model; returns the model, which is ready."""
@@ -121,6 +121,19 @@ def parts(path: Path, largest: int) -> Iterator[range]:
             start, taken = frame, 0
         taken += own
     yield range(start, path.frames)
+
+
+def formulas_of(path: Path, frames: range) -> Iterator[bytes]:
+    """Yield the formula of each frame, serialised: those of one leg differ in t alone, their last eight bytes."""
+    leg, whole = -1, b""
+    for frame in frames:
+        start, step = divmod(frame, path.frames_per_leg)
+        if not step:
+            yield path.latent(frame).SerializeToString()
+            continue
+        if start != leg:
+            leg, whole = start, path.latent(frame).SerializeToString()
+        yield whole[: -_T.size] + _T.pack(step / path.frames_per_leg)
 
 
 def _path(request: WalkRequest) -> Path:

@@ -189,7 +189,7 @@ class NeuronServicer(neurons_pb2_grpc.NeuronServiceServicer):
             shape=encodings.shape_of(record),
             format=chosen,
         )
-        return serialized(answer, "images", files)
+        return serialized(answer, images=files)
 
     def _ready(self, request: _ImageRequest, violations: Violations) -> ModelRecord:
         """Return the model of a request; the caller checks the violations again, since some need the model."""

@@ -16,7 +16,7 @@ from mintage.v1 import generation_pb2, latents_pb2
 from mintage.v1.latents_pb2 import WalkRequest
 
 from service.api.requests.formulas import END_OF_LEG, FORMULA
-from service.api.servicers.latents.walking import parts
+from service.api.servicers.latents.walking import formulas_of, parts
 from tests.service.api.servicers.latents.test_drawing import VALUES, latents_at, mean_of, nested
 from tests.service.api.servicers.latents.test_drawing import request as draw_request
 from tests.service.api.servicers.test_stream_generation import large
@@ -181,3 +181,12 @@ def test_parts_are_full_passes_or_what_a_message_holds() -> None:
     assert [list(map(len, parts(path, largest))) for largest in (1000, 50)] == [[64, 64, 64, 9], [50, 50, 50, 50, 1]]
     large = [latents_pb2.Latent(values=latents_pb2.LatentValues(values=[0.5] * 4096)) for _ in range(2)]
     assert list(map(len, parts(latents.Path(large, 200), 1000))) == [63, 63, 63, 12]
+
+
+@pytest.mark.parametrize(("function", "closed"), [("slerp", True), ("lerp", False)])
+def test_the_formula_of_a_frame_is_that_of_its_path(function: str, closed: bool) -> None:
+    through = [*parse("7#1"), *parse("mean(#2, #3) - 0.5 * #4"), *parse("[0.5, -1]"), *parse("turn")]
+    path = latents.Path(through, 5, function, closed)
+    expected = [path.latent(frame).SerializeToString() for frame in range(path.frames)]
+    assert list(formulas_of(path, range(path.frames))) == expected
+    assert list(formulas_of(path, range(3, 9))) == expected[3:9]
