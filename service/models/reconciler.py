@@ -32,7 +32,7 @@ from service.validation import ARCHIVE, MODEL_NAME, Violations, shown
 PERIOD_S = 1.0  # between two passes; listing models costs the model server almost nothing
 _SILENT_SERVER = "answers, but cannot be changed now: the model server does not answer"
 STARTS = max(2, os.cpu_count() or 1)  # models that are restored at once
-TURN_S = 20.0  # for which one that is being restored may keep the next from it
+TURN_S = 60.0  # for which one may keep the next from it: two took so long where others took three quarters of a machine
 MAX_PAUSE_S = 60.0  # between two attempts at a model that keeps failing: soon enough after a repair
 
 log = structlog.get_logger(__name__)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import statistics
 import threading
+from collections import deque
 
 import psutil
 
 from tests.soak.history import History
 
 PERIOD_S = 1.0
+RECENT = 60  # such periods
 _IDLE = ("idle", "iowait", "guest", "guest_nice")  # guests are counted in user and nice already
 
 
@@ -22,6 +25,7 @@ class Machine:
 
     def __init__(self, history: History) -> None:
         self._history = history
+        self._shares: deque[float] = deque(maxlen=RECENT)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="machine", daemon=True)
 
@@ -40,7 +44,15 @@ class Machine:
             total, busy, ours = *_machine(), of_this_soak()
             own = sum(seconds - before[2].get(process, 0.0) for process, seconds in ours.items())
             others = (busy - before[1] - own) / max(total - before[0], 1e-6)
-            self._history.add("machine", "others", "ok", share=round(min(1.0, max(0.0, others)), 3))
+            share = round(min(1.0, max(0.0, others)), 3)
+            self._shares.append(share)
+            self._history.add("machine", "others", "ok", share=share)
+
+    @property
+    def left(self) -> float:
+        """The share that others left on average of late, a tenth at least."""
+        shares = list(self._shares)
+        return max(0.1, 1.0 - statistics.fmean(shares)) if shares else 1.0
 
 
 def _machine() -> tuple[float, float]:

@@ -73,6 +73,7 @@ def test_a_model_may_take_longer_where_others_took_the_machine() -> None:
     late = [*fault("frozen", 40, "gen"), *call(9, at_s=71, process="probe gen")]
     idle = [Event(20, "machine", "others", "ok", {"share": 1.0}), Event(90, "machine", "others", "ok", {"share": 1.0})]
     assert violations([*GOOD, *late, *others(0.5)]) == []
+    assert violations([*GOOD, *call(9, at_s=60, took_s=6.9), *others(0.5)]) == []
     assert violations([*GOOD, *late, *others(0.01), *idle])[0].startswith("S4: gen was back 31.1 s")
 
 
