@@ -16,7 +16,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from service.validation import CONCEPT, LABEL_NAME, MAX_LABEL_VALUE, OUTPUT_PREFIX
 
 PLAN_FILE = "plan.json"
-VERSION: Final = 5  # of all that is stored about jobs: plans, markers, records in Redis. It rises with their fields.
+VERSION: Final = 6  # of all that is stored about jobs: plans, markers, records in Redis. It rises with their fields.
 MAX_COUNT = 100_000_000  # images; file names have nine digits
 MAX_SHARD_SIZE = 100_000  # images; what the death of a worker may cost
 MAX_SHARDS = 1_000_000  # each is a record in Redis, and a file and a marker on disk
@@ -153,7 +153,7 @@ class Plan:
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
-    version: Literal[5] = VERSION
+    version: Literal[6] = VERSION
     job: JobId
     prefix: Prefix
     create_time_ms: Natural

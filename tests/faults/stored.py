@@ -12,7 +12,7 @@ from service.jobs.plan import Plan, read_plan
 from service.jobs.shards.formats.choice import layout_of
 from service.jobs.shards.marker import marker_name
 from tests.support.s3 import BUCKET, S3Server
-from tests.support.shards import tree
+from tests.support.shards import file_names
 
 
 class Stored(ABC):
@@ -94,11 +94,11 @@ class InFolder(Stored):
 
     def files(self, job: jobs_pb2.Job) -> dict[str, bytes]:
         """Every file but temporary ones."""
-        return {name: data for name, data in tree(Path(job.output_uri)).items() if not name.startswith(".tmp/")}
+        return {name: self.read(job, name) for name in self.names(job)}
 
     def names(self, job: jobs_pb2.Job) -> list[str]:
         """The name of every file but temporary ones."""
-        return list(self.files(job))
+        return file_names(Path(job.output_uri), but=".tmp")
 
     def read(self, job: jobs_pb2.Job, name: str) -> bytes:
         """Read a file."""

@@ -106,8 +106,9 @@ def test_an_api_that_is_killed_or_stopped_again_and_again_makes_each_request_one
 
 def test_signals_end_every_call_in_flight_with_unavailable_and_the_second_at_once(engine: Engine) -> None:
     """Never CANCELLED, which a caller takes for its own doing: single calls, streams, watchers, uploads."""
+    engine.start("dispatcher")
     api = engine.start_api(MINTAGE_DRAIN_S="600")
-    log = engine.logs / "api-0.log"
+    log = engine.logs / "api-1.log"
     engine.models.pass_gate.clear()
     job = engine.sample()
     upload = models_pb2.PushArchiveRequest.Announcement(name="new.mar", digest="0" * 64, size_bytes=9)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -67,4 +68,14 @@ def output_of(root: Path, plan: Plan) -> LocalOutput:
 
 def tree(folder: Path) -> dict[str, bytes]:
     """Every file below a folder."""
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {name: (folder / name).read_bytes() for name in file_names(folder)}
+
+
+def file_names(folder: Path, *, but: str = "") -> list[str]:
+    """The name of every file below a folder that may change meanwhile, but not in the folder `but` directly in it."""
+    found: list[str] = []
+    for parent, folders, files in os.walk(folder):
+        if Path(parent) == folder and but in folders:
+            folders.remove(but)
+        found += [(Path(parent) / name).relative_to(folder).as_posix() for name in files]
+    return sorted(found)

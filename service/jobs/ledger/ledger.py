@@ -12,6 +12,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from service.errors import Unavailable
 from service.jobs.ledger.errors import LeaseEnded, no_job, unreadable
 from service.jobs.ledger.scripts import PREFIX, Scripts, translated
 from service.jobs.ledger.views import (
@@ -218,6 +219,19 @@ class Ledger:
     async def is_indexed(self) -> bool:
         """Whether every job on disk was indexed as it is there, since Redis was last started or emptied."""
         return bool((await self.run("indexed"))["indexed"])
+
+    async def check_indexed(self) -> None:
+        """Check that every job on disk is indexed, so that nobody is told less than there is.
+
+        Raises:
+            Unavailable: if Redis was restarted or emptied, and not all jobs are indexed again.
+        """
+        if not await self.is_indexed():
+            raise Unavailable(
+                "the job store was restarted or emptied, and the dispatcher is comparing it with the jobs' files; try "
+                "again in a moment",
+                reason="JOBS_BEING_INDEXED",
+            )
 
     async def note_indexed(self, incarnation: str) -> bool:
         """Note that every job on disk is indexed, unless Redis is in another incarnation by now; returns which."""

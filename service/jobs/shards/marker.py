@@ -17,7 +17,7 @@ class Marker:
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 
-    version: Literal[5] = VERSION
+    version: Literal[6] = VERSION
     shard: Natural
     first_index: Natural
     count: Positive

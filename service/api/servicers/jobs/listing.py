@@ -9,7 +9,7 @@ from mintage.v1 import jobs_pb2
 from service.api.requests.pagination import page_size, page_start, page_token
 from service.api.servicers.jobs.messages import job_message, shard_message, whole_job_message
 from service.api.servicers.jobs.requests import check_labels, checked_name
-from service.errors import NotFound, Unavailable
+from service.errors import NotFound
 from service.jobs.ledger.ledger import Ledger
 from service.jobs.ledger.queries import JobFilter, page, shard_page
 from service.jobs.storage.store import Store
@@ -31,7 +31,7 @@ class JobListing:
         try:
             view = await self._ledger.find(checked_name(request.name))
         except NotFound:
-            await self._check_indexed()
+            await self._ledger.check_indexed()
             raise
         return jobs_pb2.GetJobResponse(job=whole_job_message(view, self._store))
 
@@ -42,25 +42,12 @@ class JobListing:
         after = page_start(request.page_token, JOB_NAME, violations)
         job_filter = _job_filter(request, violations)
         violations.check()
-        await self._check_indexed()
+        await self._ledger.check_indexed()
         views, last = await page(self._ledger, job_filter, after=after, size=size)
         return jobs_pb2.ListJobsResponse(
             jobs=[job_message(view, self._store) for view in views],
             next_page_token=page_token(f"jobs/{last}") if last else "",
         )
-
-    async def _check_indexed(self) -> None:
-        """Say so rather than tell less while jobs are missing.
-
-        Raises:
-            Unavailable: if Redis was restarted or emptied, and not all jobs are indexed again.
-        """
-        if not await self._ledger.is_indexed():
-            raise Unavailable(
-                "the job store was restarted or emptied, and the dispatcher is comparing it with the jobs' files; try "
-                "again in a moment",
-                reason="JOBS_BEING_INDEXED",
-            )
 
     async def list_shards(self, request: jobs_pb2.ListShardsRequest) -> jobs_pb2.ListShardsResponse:
         """Show a page of a job's shards."""

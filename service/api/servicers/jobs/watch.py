@@ -3,7 +3,7 @@
 After Redis was emptied, or restarted without its last writes, a job is indexed again from its markers, so images of
 unfinished shards count no more. A watcher never sees that: it is shown the highest numbers it saw so far, on this
 stream or on the one whose resume token it brings. One that has seen nothing is shown nothing until the index tells what
-is on disk.
+is on disk; where that takes long, it is told so.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import binascii
 import contextlib
 import dataclasses
 import json
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
@@ -30,6 +31,7 @@ from service.jobs.storage.store import Store
 from service.validation import Violations
 
 Count = Annotated[int, Field(ge=0, lt=2**63)]
+INDEX_S = 10.0  # that a watcher waits for the index
 POLL_S = 0.15  # between two looks at a job's revision, one small read of Redis per watcher; a person sees no delay
 
 
@@ -59,17 +61,25 @@ class JobWatch:
                     await asyncio.sleep(POLL_S)
 
     async def _view(self, cursor: WatchCursor) -> JobView:
-        """Return the job, which is waited for while Redis has lost something that has not been indexed again."""
+        """Return the job, which is waited for while Redis has lost something that has not been indexed again.
+
+        Raises:
+            NotFound: if there is no such job.
+            Unavailable: if not all jobs are indexed again within INDEX_S.
+        """
+        deadline = time.monotonic() + INDEX_S
         while True:
             indexed = bool(cursor.revision) or await self._ledger.is_indexed()
             try:
                 view = await self._ledger.job(cursor.job)
             except NotFound:
-                if await self._ledger.is_indexed():
+                if await self._ledger.is_indexed():  # and was not emptied in between
                     raise
             else:
                 if indexed:
                     return view
+            if time.monotonic() > deadline:
+                await self._ledger.check_indexed()
             await asyncio.sleep(POLL_S)
 
 

@@ -167,8 +167,8 @@ def test_json_lines_end_with_the_summary(app: typer.Typer, tmp_path: Path) -> No
         (["--set", "images"], "expected FIELD=VALUE"),
         (["--labels", "15"], "labels=15 cannot be shared by 10 classes"),
         (["--data", "nowhere"], "nowhere is not a folder"),
-        (["--size", "big"], "size='big': expected one number of pixels"),
-        (["--channels", "2"], "channels=2 must be 1 (grey) or 3 (colour)"),
+        (["--size", "big"], "--size big: expected one number of pixels"),
+        (["--channels", "2"], "--channels 2 must be 1 (grey) or 3 (colour)"),
         (["ssgan-mnist"], "ssgan-mnist needs --data"),
     ],
 )

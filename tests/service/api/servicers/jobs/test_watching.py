@@ -7,14 +7,16 @@ import base64
 import contextlib
 from typing import Any
 
+import grpc
 import pytest
 from mintage.v1 import jobs_pb2
 
+from service.api.servicers.jobs import watch
 from service.jobs.dispatch.rebuild import rebuild
 from service.jobs.ledger.views import Lease
 from service.jobs.steps import Step
 from service.jobs.storage.local_store import LocalStore
-from tests.support.job_api import Api, State, Use, wrong_fields
+from tests.support.job_api import Api, State, Use, refused, wrong_fields
 from tests.support.shards import make_shards
 from tests.support.valkey import Valkey
 
@@ -87,6 +89,20 @@ def test_a_watch_that_begins_tells_no_less_than_is_on_disk(with_api: Use, valkey
         async with asyncio.timeout(60):
             progress = (await pending).job.progress
         assert (progress.images_done, progress.images_committed, progress.shards_done) == (8, 8, 2)
+
+    with_api(act)
+
+
+def test_a_watch_is_told_that_jobs_are_still_being_indexed(
+    with_api: Use, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "INDEX_S", 0.3)
+
+    async def act(api: Api) -> None:
+        job = await api.sample()
+        with contextlib.closing(valkey.client()) as client:
+            client.set("mintage:rebuilt", "another run, whose last writes were lost")
+        await refused((await watched(api, job.name)).read(), grpc.StatusCode.UNAVAILABLE)
 
     with_api(act)
 

@@ -54,7 +54,7 @@ def test_formulas_tell_two_requests_apart(with_api: Use) -> None:
         ({"latents": parse("#1"), "index_step": -1}, ["index_step"]),
         ({"latents": parse("#1"), "index_step": 2**32 + 1}, ["index_step"]),
         ({"latents": parse("#9223372036854775806"), "index_step": 1, "count": 3}, ["index_step"]),
-        ({"latents": parse("mean(" + "#1, " * 999 + "#1)") * 60}, ["latents"]),
+        ({"latents": parse("mean(" + "#1, " * 999 + "#1)") * 60}, ["latents[32].mean.latents"]),
         ({"index_step": 1}, ["index_step"]),
         ({"class_index": 0}, ["class_index"]),
     ],
