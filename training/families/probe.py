@@ -13,7 +13,8 @@ class ProbeFamily(Family[ProbeRecipe]):
 
     def classifier(self) -> ProbeClassifier:
         """Build the classifier; see `Family`."""
-        return ProbeClassifier(build_discriminator(self.config, self.recipe), classes=len(self.config.classes))
+        discriminator = build_discriminator(self.config, self.recipe)
+        return ProbeClassifier(discriminator, classes=len(self.config.classes), mirror=self.recipe.mirror == "yes")
 
 
 FAMILY = ProbeFamily

@@ -1,7 +1,8 @@
 """A classifier on the features of a GAN's discriminator, Radford et al. 2015, section 5 (arXiv:1511.06434).
 
-Every convolution's maps are max-pooled to 4 x 4, flattened and concatenated, and a linear layer gives K scores. Softmax
-ignores a constant added to all scores of an image; it is chosen so that
+Every convolution's maps are max-pooled to 4 x 4, flattened and concatenated, and a linear layer gives K scores. Where
+the discriminator saw mirrored images, features are means over an image and its mirror image, which the paper's are not.
+Softmax ignores a constant added to all scores of an image; it is chosen so that
 
     logsumexp_k l_k(x) = the discriminator's own logit z(x)
 
@@ -26,16 +27,18 @@ class ProbeClassifier(nn.Module):
     Args:
         discriminator: unconditional, of any width and layout. The classifier keeps it in eval mode, unchanged.
         classes: K, the number of real classes.
+        mirror: whether features are means over an image and its mirror image.
     """
 
-    def __init__(self, discriminator: Discriminator, *, classes: int) -> None:
+    def __init__(self, discriminator: Discriminator, *, classes: int, mirror: bool = False) -> None:
         super().__init__()
+        self._mirror = mirror
         self.discriminator = discriminator.eval()
         self.linear = nn.Linear(feature_count(discriminator), classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images [N, C, H, W] in [-1, 1] to class logits [N, K]."""
-        return self._logits(self.discriminator.feature_maps(images))
+        return self._logits(images, self.discriminator.feature_maps(images))
 
     @property
     def feature_count(self) -> int:
@@ -48,10 +51,13 @@ class ProbeClassifier(nn.Module):
         The linear layer sees the maximum of each of a map's 16 cells, too many numbers for a covariance.
         """
         maps = self.discriminator.feature_maps(images)
-        return self._logits(maps), torch.cat([each.amax(dim=(2, 3)) for each in maps], dim=1)
+        return self._logits(images, maps), torch.cat([each.amax(dim=(2, 3)) for each in maps], dim=1)
 
-    def _logits(self, maps: list[Tensor]) -> Tensor:
-        shares = self.linear(pooled(maps)).log_softmax(dim=1)  # logsumexp 0
+    def _logits(self, images: Tensor, maps: list[Tensor]) -> Tensor:
+        features = pooled(maps)
+        if self._mirror:
+            features = mirrored_mean(features, self.discriminator, images)
+        shares = self.linear(features).log_softmax(dim=1)  # logsumexp 0
         logits: Tensor = shares + self.discriminator.logit(maps[-1])[:, None]
         return logits
 
@@ -68,6 +74,11 @@ def pooled(maps: list[Tensor]) -> Tensor:
         [functional.adaptive_max_pool2d(each, GRID).flatten(1) for each in maps],
         dim=1,
     )
+
+
+def mirrored_mean(features: Tensor, discriminator: Discriminator, images: Tensor) -> Tensor:
+    """Return the mean of the features of images [N, C, H, W] and of those of their mirror images, [N, F]."""
+    return (features + pooled(discriminator.feature_maps(images.flip(3)))) / 2
 
 
 def feature_count(discriminator: Discriminator) -> int:

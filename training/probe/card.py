@@ -34,7 +34,7 @@ def card(
         "Classes": ", ".join(config.classes),
         "Data": data_row(config),
         "Features": f"{outcome.features:,} of {run.path.resolve().name}, a {run.config.recipe} "
-        f"after {run.images_seen:,} images; run digest `{probed_digest[:16]}`",
+        f"after {run.images_seen:,} images; run digest `{probed_digest[:16]}`{_mirroring(recipe)}",
         "Labels": f"{outcome.labels:,}, {_drawn(outcome)}",
         "Chosen": f"C = {outcome.cost:g}, features {_scaling(outcome)},"
         f" on {outcome.validation_images:,} training images ({100 * outcome.validation_accuracy:.2f} %)",
@@ -58,6 +58,11 @@ def card(
 {limits}
 
 {here(_command(out, config, recipe, run), seconds=outcome.seconds)}"""
+
+
+def _mirroring(recipe: ProbeRecipe) -> str:
+    """Describe what is done with mirror images."""
+    return "; means over an image and its mirror image" if recipe.mirror == "yes" else ""
 
 
 def _scaling(outcome: ProbeOutcome) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from training.batches import to_tensor
 from training.networks.dcgan import Discriminator
-from training.networks.probe import feature_count, pooled
+from training.networks.probe import feature_count, mirrored_mean, pooled
 from training.progress import Report
 
 BATCH = 128  # images, as in the paper's training; statistics are averaged over such batches
@@ -54,6 +54,7 @@ def pooled_features(
     discriminator: Discriminator,
     images: NDArray[np.uint8],
     *,
+    mirror: bool = False,
     order: NDArray[np.int64] | None = None,
     report: Report = lambda _: None,
 ) -> Tensor:
@@ -62,6 +63,7 @@ def pooled_features(
     Args:
         discriminator: unconditional, in eval mode.
         images: uint8 [N, H, W, C].
+        mirror: whether features are means over an image and its mirror image.
         order: [N] indices of images, by default 0..N-1.
         report: called with the number of images just done.
 
@@ -71,7 +73,9 @@ def pooled_features(
     order = np.arange(len(images)) if order is None else order
     features = torch.empty(len(order), feature_count(discriminator), device=device)
     for rows in _slices(len(order), BATCH):
-        features[rows] = pooled(discriminator.feature_maps(_seen_by(discriminator, images[order[rows]])))
+        seen = _seen_by(discriminator, images[order[rows]])
+        found = pooled(discriminator.feature_maps(seen))
+        features[rows] = mirrored_mean(found, discriminator, seen) if mirror else found
         report(rows.stop - rows.start)
     return features
 

@@ -71,6 +71,8 @@ def probe_run(
     discriminator = _discriminator(opened)
     for images in (data, test):
         _must_fit(images, data, opened)
+    settings = _described(recipe, opened, data)
+    mirror = settings.mirror == "yes"
     classes = len(data.classes)
     fitted, held = hold_out(data.labels, classes=classes, share=recipe.validation_share, seed=recipe.seed)
     few = None
@@ -81,7 +83,9 @@ def probe_run(
     discriminator.to(device)
     order = np.concatenate([fitted, held])
     freeze_statistics(discriminator, data.images, order=order, report=begin("statistics", len(data)))
-    features = pooled_features(discriminator, data.images, order=order, report=begin("features", len(data)))
+    features = pooled_features(
+        discriminator, data.images, mirror=mirror, order=order, report=begin("features", len(data))
+    )
     probe = fit_probe(
         LabelledFeatures(features, torch.from_numpy(data.labels[order]).to(device)),
         classes=classes,
@@ -93,7 +97,7 @@ def probe_run(
     del features
     tested = None
     if test is not None:
-        seen = pooled_features(discriminator, test.images, report=begin("test features", len(test)))
+        seen = pooled_features(discriminator, test.images, mirror=mirror, report=begin("test features", len(test)))
         tested = LabelledFeatures(seen, torch.from_numpy(test.labels).to(device))
     outcome = ProbeOutcome(
         images_seen=opened.images_seen,
@@ -110,7 +114,6 @@ def probe_run(
         validation_log_loss_uncalibrated=probe.log_losses[0],
         **_tested(probe, tested),
     )
-    settings = _described(recipe, opened, data)
     config = RunConfig.of(settings, data, loading)
     text = card(out, config, settings, opened, outcome, probed_digest=run_digest(opened))
     _write(out, config, text, outcome, probe.classifier(discriminator).cpu().state_dict())
@@ -178,7 +181,7 @@ def _tested(probe: Probe, tested: LabelledFeatures | None) -> dict[str, Any]:
 def _described(recipe: ProbeRecipe, run: Run, data: LabelledImages) -> ProbeRecipe:
     """Return the recipe with the run's discriminator fields."""
     probed = cast(DcganRecipe, run.config.settings)
-    names = ("discriminator_width", "kernel", "layers", "discriminator_activation")
+    names = ("discriminator_width", "kernel", "layers", "discriminator_activation", "mirror")
     return recipe.overridden({"images": len(data), **{name: getattr(probed, name) for name in names}})
 
 

@@ -43,6 +43,11 @@ class DcganRecipe(AdversarialRecipe):
     ] = "leaky-relu"
     conditional: Annotated[Literal["no", "yes"], About("whether both networks are conditioned on the class")] = "no"
 
+    augment: Annotated[
+        Literal["no", "translation", "translation,cutout", "colour,translation,cutout"],
+        About("changes of the images that the discriminator sees, real and generated, against learning them by heart"),
+    ] = "no"
+
     generator_rate: Annotated[float, About("Adam's learning rate for the generator", 0, 1)] = 2e-4
     discriminator_rate: Annotated[float, About("Adam's learning rate for the discriminator", 0, 1)] = 2e-4
     beta1: Annotated[float, About("Adam's decay of the first moment", 0, 0.999999)] = 0.5

@@ -30,6 +30,10 @@ class ProbeRecipe(Recipe):
     discriminator_activation: Annotated[
         Literal["leaky-relu", "prelu"], About("activation in the discriminator; the leak is 0.2")
     ] = "leaky-relu"
+    mirror: Annotated[
+        Literal["no", "yes"],
+        About("whether features are means over an image and its mirror image: where training mirrored images"),
+    ] = "no"
     labels_per_class: Annotated[int, About("labelled images per class in one draw; 0 for all", 0)] = 0
     choosing_draws: Annotated[int, About("draws of few labels for choosing cost and scaling", 1, 1000)] = 10
     final_draws: Annotated[int, About("draws of few labels that the accuracy is averaged over", 1, 1000)] = 100

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
+from training.augmentation import augmented
 from training.batches import RealBatch, RealBatches, latents_for
 from training.compute import parallel
 from training.compute.acceleration import Acceleration
@@ -243,6 +244,7 @@ class DcganStep(AdversarialStep):
         }
         super().__init__(generator, discriminator, recipe, data, acceleration, optimisers=optimisers)
         self._rate_of = rates
+        self._augment = recipe.augment
         self._classes = len(data.classes) if recipe.conditional == "yes" else 0
 
     def initialise(self) -> None:
@@ -270,7 +272,8 @@ class DcganStep(AdversarialStep):
         return self._generator(latents, labels if self._classes else None)
 
     def _logits(self, images: Tensor, labels: Tensor, noise: torch.Generator) -> Tensor:
-        return self._discriminator(images, labels if self._classes else None)
+        seen = augmented(images, self._augment, noise)
+        return self._discriminator(seen, labels if self._classes else None)
 
     def _rates(self, images_seen: int) -> Mapping[str, float]:
         return self._rate_of

@@ -52,6 +52,16 @@ def test_probabilities_of_classes_are_the_softmax_of_the_linear_scores() -> None
     torch.testing.assert_close(classifier(images).softmax(1), scores.softmax(1))
 
 
+def test_features_are_means_over_an_image_and_its_mirror_image_where_asked() -> None:
+    classifier, images = ProbeClassifier(discriminator(), classes=4, mirror=True), noise(5)
+    maps = classifier.discriminator.feature_maps
+    features = (pooled(maps(images)) + pooled(maps(images.flip(3)))) / 2
+
+    torch.testing.assert_close(classifier(images).softmax(1), classifier.linear(features).softmax(1))
+    torch.testing.assert_close(classifier(images).softmax(1), classifier(images.flip(3)).softmax(1))
+    torch.testing.assert_close(classifier.logits_and_features(images)[0], classifier(images))
+
+
 def test_images_are_compared_by_the_largest_number_of_every_map() -> None:
     classifier, images = ProbeClassifier(discriminator(), classes=4), noise(5)
 
@@ -63,8 +73,9 @@ def test_images_are_compared_by_the_largest_number_of_every_map() -> None:
     torch.testing.assert_close(features[:, -16:], last.flatten(2).max(dim=2).values)
 
 
-def test_what_is_served_as_generated_is_the_discriminator_s_own_judgement() -> None:
-    classifier, images = ProbeClassifier(discriminator(), classes=4), noise(5)
+@pytest.mark.parametrize("mirror", [False, True])
+def test_what_is_served_as_generated_is_the_discriminator_s_own_judgement(mirror: bool) -> None:
+    classifier, images = ProbeClassifier(discriminator(), classes=4, mirror=mirror), noise(5)
 
     with torch.no_grad():
         _, generated = to_probabilities(classifier(images).double().numpy())

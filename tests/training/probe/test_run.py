@@ -116,6 +116,23 @@ def test_the_same_probe_is_the_same_again(run: Path, probed: tuple[Path, ProbeOu
     )
 
 
+def test_a_run_of_mirrored_images_is_probed_and_served_with_mirrored_ones(tmp_path: Path) -> None:
+    seen, test = images(), images(30, seed=1)
+    run = untrained(tmp_path / "run", small_dcgan_recipe(mirror="yes"), seen)
+
+    outcome = probe_run(run, seen, tmp_path / "probe", recipe=probe_recipe(), test=test)
+
+    opened = load_run(tmp_path / "probe")
+    classifier = family_of(opened.config).classifier()
+    classifier.load_state_dict(served_weights(opened, "classifier"))
+    with torch.no_grad():
+        pixels = to_tensor(test.images)
+        found, mirrored = (classifier.eval()(each).softmax(1) for each in (pixels, pixels.flip(3)))
+    torch.testing.assert_close(found, mirrored)
+    assert (found.argmax(1).numpy() == test.labels).mean() == pytest.approx(outcome.test_accuracy)
+    assert "means over an image and its mirror image" in (tmp_path / "probe" / "card.md").read_text()
+
+
 def test_few_labels_are_drawn_many_times(run: Path, tmp_path: Path) -> None:
     recipe = probe_recipe(labels_per_class=4, choosing_draws=2, final_draws=3)
     stages: dict[str, int] = {}

@@ -39,6 +39,7 @@ RECIPES = [
     small_dcgan_recipe(conditional="yes"),
     small_dcgan_recipe(layers="paired", discriminator_activation="prelu", generator_activation="prelu"),
     small_dcgan_recipe(discriminator_steps=2, historical_averaging=0.1, kernel=4),
+    small_dcgan_recipe(augment="colour,translation,cutout"),
 ]
 
 
@@ -130,3 +131,15 @@ def test_a_conditional_pair_refuses_images_without_labels() -> None:
             small_dcgan_recipe(conditional="yes"),
             LabelledImages(bare.images, bare.labels * 0 - 1, ()),
         )
+
+
+@pytest.mark.parametrize("augment", ["no", "translation"])
+def test_the_discriminator_sees_augmented_images_in_every_pass(augment: str) -> None:
+    step = make_step(small_dcgan_recipe(augment=augment))
+    seen = []
+    step.discriminator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach().clone()))
+
+    step(0, torch.Generator().manual_seed(0))
+
+    black = [bool((images[:, :, 0] == 0).all(dim=(1, 2)).any()) for images in seen]
+    assert black == [augment != "no"] * 3  # real, generated, and generated again in the generator's step
