@@ -11,6 +11,8 @@ venv=$root/.venv
 # Python runs our code, whatever it is told of other code (PYTHONPATH) and whatever lies in the current folder.
 unset PYTHONPATH PYTHONHOME PYTHONSTARTUP
 PYTHONSAFEPATH=1; export PYTHONSAFEPATH
+# Without UTF-8 Python 3.11 cannot read where our code lies if a folder on the way has an é in its name.
+case ${LC_ALL:-} in C|POSIX) LC_ALL=C.UTF-8; export LC_ALL ;; esac
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "mint: $*"; exit 3; }
@@ -47,4 +49,4 @@ fresh "$lock" || install "$lock"
 PATH=$venv/bin:$PATH; export PATH
 if [ "${1:-}" = extra ]; then exec "$venv/bin/python" "$root/locks/install.py" "$2"; fi
 if [ "$lock" = test ]; then shift; cd "$root"; exec "$venv/bin/python" -m tests "$@"; fi
-exec "$venv/bin/mintage" "$@"
+exec "$venv/bin/python" -m service "$@" # not the script beside it, whose first line bears no quote in a path

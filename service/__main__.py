@@ -1,4 +1,7 @@
-"""`python -m service` is the `mintage` command; processes that we start use it, since it needs no PATH."""
+"""`python -m service` is the `mintage` command; processes that we start use it, since it needs no PATH.
+
+Installed, the command runs a copy of this file under another name, which imports nothing of ours before `main`.
+"""
 
 from __future__ import annotations
 

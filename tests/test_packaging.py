@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import os
 import re
+import shutil
+import site
 import subprocess
 import sys
 import tomllib
+import venv
 import zipfile
 from pathlib import Path
 
@@ -34,9 +38,58 @@ def test_wheel_holds_the_three_packages_the_digits_and_the_lua_scripts(wheel: zi
 
     roots = {name.split("/")[0] for name in names if ".dist-info" not in name}
 
-    assert roots == {"service", "handlers", "training"}  # the client is a distribution of its own
+    assert roots == {"service", "handlers", "training", "mintage_command.py"}  # the client is a distribution of its own
     assert "training/data/digits/train-images-idx3-ubyte.gz" in names
     assert any(name.endswith(".lua") for name in names)
+
+
+def test_the_installed_command_runs_our_code_whatever_pythonpath_holds(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(tmp_path)]
+    subprocess.run([*pip, str(wheel.filename)], check=True)
+    theirs = tmp_path / "theirs"
+    for name in ("service", "training", "handlers", "redis", "typer"):
+        (theirs / name).mkdir(parents=True)
+        (theirs / name / "__init__.py").write_text("raise SystemExit('the code of somebody else ran')")
+
+    ended = subprocess.run(
+        [tmp_path / "bin" / "mintage", "recipes"],
+        env={**os.environ, "PYTHONPATH": f"{theirs}{os.pathsep}{tmp_path}"},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "gan-digits" in ended.stdout
+
+
+def test_mint_runs_in_an_odd_folder_and_in_the_c_locale(tmp_path: Path) -> None:
+    clone = tmp_path / 'é "q" \\ & <x> %41 #h'
+    venv.create(clone / ".venv")
+    for name in ("locks", "protos", "pyproject.toml", "service", "handlers", "training"):
+        (clone / name).symlink_to(ROOT / name)
+    shutil.copy(ROOT / "mint", clone)
+    [packages] = (clone / ".venv" / "lib").glob("python*/site-packages")
+    (packages / "ours.pth").write_text("\n".join(map(str, [clone, clone / "protos", *site.getsitepackages()])))
+    script = clone / ".venv" / "bin" / "mintage"
+    script.write_text(f"#!/bin/sh\n'''exec' \"{clone}/.venv/bin/python\" \"$0\" \"$@\"\n' '''\n")  # as installers do
+    script.chmod(0o755)
+    locked = "cat locks/all.txt pyproject.toml protos/pyproject.toml | cksum"
+    fingerprint = subprocess.run(
+        locked, shell=True, cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.strip()
+    (clone / ".venv" / "lock-all").write_text(f"{fingerprint} {clone}\n")
+
+    ended = subprocess.run(
+        [clone / "mint", "recipes"],
+        env={**os.environ, "LC_ALL": "C"},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "gan-digits" in ended.stdout
 
 
 def test_no_other_distribution_owns_our_package_names() -> None:
