@@ -47,7 +47,7 @@ def fit_machine(
     cost: float,
     scale: Tensor,
     start: LinearMachine | None = None,
-    tolerance: float = 1e-3,
+    tolerance: float = 0.03,
 ) -> LinearMachine:
     """Fit the machine to `scale * features`; the weights returned are for the features as they are.
 
@@ -60,16 +60,16 @@ def fit_machine(
         cost: C, the weight of the loss against that of the penalty, > 0.
         scale: [F], each >= 0; a feature with scale 0 has no part.
         start: where to begin, such as the machine of a smaller cost.
-        tolerance: it ends once every class's gradient is as short, relative to the gradient at 0.
+        tolerance: it ends once every class's gradient is as short, relative to the weights. The penalty makes the
+            problem strongly convex, so that these weights are as near to the best, wherever it began.
     """
     problem = _Problem(features, _signs(labels, classes, features.dtype), cost, scale)
-    at_zero = problem.gradient(problem.zero(), problem.signs).length()
     point = problem.zero() if start is None else problem.scaled(start)
     outputs = problem.outputs(point)
     for _ in range(NEWTON_STEPS):
         slacks = (1 - problem.signs * outputs).clamp_min_(0)
         gradient = problem.gradient(point, problem.signs * slacks)
-        unfinished = gradient.length() > tolerance * at_zero  # [K]
+        unfinished = gradient.length() > tolerance * torch.linalg.vector_norm(point.weights, dim=1)  # [K]
         if not bool(unfinished.any()):
             break
         direction = problem.newton_direction(gradient, slacks > 0).times(unfinished.to(features.dtype))

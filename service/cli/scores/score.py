@@ -10,9 +10,10 @@ mintage score runs/faces faces/ --inception weights-inception-2015-12-05-6726825
 
 from __future__ import annotations
 
+import dataclasses
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -88,7 +89,10 @@ def score(
     ] = False,
     nearest: Annotated[
         Path | None,
-        typer.Option(metavar="SHEET.png", help="Write a sheet of samples with their nearest training images."),
+        typer.Option(
+            metavar="SHEET.png",
+            help="Write a sheet of samples with their nearest training images; tell how near.",
+        ),
     ] = None,
     size: SizeOption = None,
     channels: ChannelsOption = None,
@@ -136,16 +140,16 @@ def score(
                 ),
                 progress,
             )
-            if nearest is not None:
-                _write_sheet(result, nearest)
+            near = None if nearest is None else _nearness(result, nearest)
     if errors and as_json:
         print_json(judging.values(judged))
     elif errors:
         judging.show(judged)
     elif as_json:
-        print_json({**table.values(result), "nearest": None if nearest is None else str(nearest)})
+        print_json({**table.values(result), "nearest": near})
     else:
         table.show(result)
+        table.show_nearness(near)
 
 
 def register(app: typer.Typer) -> None:
@@ -164,9 +168,16 @@ def _data_of(samples: Path) -> str:
     return name or "digits"
 
 
-def _write_sheet(result: Result, path: Path) -> None:
-    from training.scores.nearest import nearest_sheet
+def _nearness(result: Result, sheet: Path) -> dict[str, Any]:
+    """Draw samples with their nearest training images, and measure how near samples and test images are."""
+    from training.scores.nearest import nearest_sheet, nearness
 
-    sheet = nearest_sheet(result.samples.images, result.real.train.images)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path)
+    train, test = result.real.train.images, result.real.test
+    drawn = nearest_sheet(result.samples.images, train)
+    sheet.parent.mkdir(parents=True, exist_ok=True)
+    drawn.save(sheet)
+    return {
+        "sheet": str(sheet),
+        "samples": dataclasses.asdict(nearness(result.samples.images, train)),
+        "test": None if test is None else dataclasses.asdict(nearness(test.images, train)),
+    }

@@ -114,6 +114,19 @@ def show(result: Result) -> None:
     _show_parzen(result)
 
 
+def show_nearness(near: dict[str, Any] | None) -> None:
+    """Print how far samples, and test images, are from the training images nearest to them."""
+    if near is None:
+        return
+    told = {"samples": near["samples"], "test images": near["test"]}
+    parts = [
+        f"{each['images']:,} {what} {each['median']:.1f} (5 % below {each['low']:.1f})"
+        for what, each in told.items()
+        if each is not None
+    ]
+    typer.echo(f"grey levels to the nearest training image, median: {', '.join(parts)}; {near['sheet']}")
+
+
 def _conditions(result: Result) -> str:
     """Describe the conditions of the values."""
     samples, real, extractor, found = result.samples, result.real, result.extractor, result.ours.comparison

@@ -85,6 +85,18 @@ def test_it_ends_at_the_same_place_wherever_it_begins() -> None:
     torch.testing.assert_close(warm.weights, cold.weights, atol=1e-3, rtol=0)
 
 
+def test_a_machine_of_a_smaller_cost_is_no_end_in_itself() -> None:
+    """A large cost has large gradients, beside which one that still has to move looks finished."""
+    features, labels = clusters(count=300, size=200)
+    scale = torch.full((200,), 200**-0.5)
+    best = fit_machine(features, labels, classes=CLASSES, cost=100.0, scale=scale, tolerance=1e-5)
+    begin = fit_machine(features, labels, classes=CLASSES, cost=30.0, scale=scale)
+
+    warm = fit_machine(features, labels, classes=CLASSES, cost=100.0, scale=scale, start=begin)
+
+    assert (warm.weights - best.weights).norm() < 0.04 * best.weights.norm()
+
+
 def test_features_are_left_as_they_are_and_the_answer_is_the_same_again() -> None:
     features, labels = clusters()
     before = features.clone()

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from training.errors import ScoreError
 from training.runs.grids import grid
 from training.scores import distances, nearest
-from training.scores.nearest import nearest_images, nearest_sheet
+from training.scores.nearest import Nearness, nearest_images, nearest_sheet, nearness
 
 Pixels = NDArray[np.uint8]
 
@@ -45,6 +45,14 @@ def test_of_images_at_the_same_distance_the_first_is_taken(monkeypatch: pytest.M
     images = np.repeat(pictures(1), 6, axis=0)
 
     assert nearest_images(pictures(1, seed=5), images).indices.tolist() == [0]
+
+
+def test_images_from_training_are_near_and_others_as_far_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nearest, "COMPARED", 9)
+    images = pictures(20) // 2
+
+    assert nearness(images[::2], images) == Nearness(9, 0, 0)
+    assert nearness(images[:1] + 100, images[:1]) == Nearness(1, 100, 100)
 
 
 def test_the_sheet_ends_each_row_with_the_image_nearest_to_its_last_sample() -> None:

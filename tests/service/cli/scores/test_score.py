@@ -247,7 +247,9 @@ def test_parzen_and_the_nearest_images_are_added_where_they_are_asked_for(
     assert ceiling["mean"] > parzen["mean"]
     assert values["kmeans"]["samples"] == (COUNT - 14) // 5
     assert values["kmeans"]["mean"] > parzen["mean"]
-    assert values["nearest"] == str(sheet)
+    near = values["nearest"]
+    assert near["sheet"] == str(sheet) and near["samples"]["images"] == COUNT
+    assert 0 < near["samples"]["low"] <= near["samples"]["median"] and 0 < near["test"]["median"] < 256
     with Image.open(sheet) as picture:
         assert picture.size == (2 * (6 * 30 + 2), 2 * (4 * 30 + 2))
 
