@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli import settings
+from service.cli import interrupts, settings
 from service.cli.commands import Verbs
 from service.cli.explore import verbs as explore
 from service.cli.hub import push
@@ -70,4 +70,5 @@ def root(
 
 def main() -> None:
     """Run the `mintage` command."""
+    interrupts.end_by_sigterm()
     app()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
-from service.cli import errors
+from service.cli import errors, interrupts
 
 if TYPE_CHECKING:
     from mintage.client import Client
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typer._click import Context
 
 DEFAULT_API = "127.0.0.1:50051"
-FAILED, BAD_INPUT, INTERRUPTED = errors.FAILED, errors.BAD_INPUT, errors.INTERRUPTED
+FAILED, BAD_INPUT = errors.FAILED, errors.BAD_INPUT
 NAMES_S = 2.0  # longest wait for the names that a mistyped one may have meant
 UNBOUNDED = 100_000  # columns where stdout is no terminal: nothing is wrapped or cut
 FIRST_WIDTH = 40  # so much of a table's first column is never cut, however narrow the terminal
@@ -75,7 +75,7 @@ def friendly_errors() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        fail("interrupted", INTERRUPTED)
+        fail("interrupted", interrupts.status())
     except BrokenPipeError:
         _swallow_broken_pipe()
         raise typer.Exit(FAILED) from None
@@ -84,6 +84,15 @@ def friendly_errors() -> Iterator[None]:
         if status is None:
             raise
         fail(errors.explained(error, _asked.get(), _verb.get()), status, reason=errors.reason_of(error))
+
+
+@contextlib.contextmanager
+def if_interrupted(what: str) -> Iterator[None]:
+    """Say what goes on without this command, or how to go on, where Ctrl-C or SIGTERM ends the block."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        fail(f"interrupted; {what}", interrupts.status())
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
     from typer._click import Context
 
-FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+FAILED, BAD_INPUT = 1, 2
 _BAD_PATHS = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EADDRINUSE)
 _MOST_NAMES = 1_000  # jobs to compare a mistyped name with, the newest
 

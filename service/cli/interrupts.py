@@ -13,6 +13,17 @@ from types import FrameType
 _received: list[int] = []
 
 
+def end_by_sigterm() -> None:
+    """Let SIGTERM end the command as Ctrl-C does: with words, and after what it began is cleaned up."""
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _raise)
+
+
+def status() -> int:
+    """Exit status of an interrupted command, as shells count: 130 after Ctrl-C, 143 after SIGTERM."""
+    return 128 + (_received[-1] if _received else signal.SIGINT)
+
+
 def install() -> None:
     """Let Ctrl-C and SIGTERM end the command alike, cleanly."""
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -62,7 +62,7 @@ class Stack:
     ) -> None:
         self.state = state.resolve()
         self.workers = workers
-        self.supervisor = Supervisor(self.state / "logs")
+        self.supervisor = Supervisor(self.state / "logs", together=("api", "dispatcher", "worker"))
         self._lock: IO[str] | None = None
         self.overrides = dict(overrides or {})
         self.notices: list[str] = []  # what a person should know of the start

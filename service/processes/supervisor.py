@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -93,10 +93,15 @@ class Supervisor:
     """Starts processes in order, restarts those that die, rotates their logs, stops them in reverse order.
 
     A context manager: leaving it stops everything, whatever happened inside.
+
+    Args:
+        log_dir: Where their logs are.
+        together: Roles that need nothing of each other, and are stopped as one.
     """
 
-    def __init__(self, log_dir: Path) -> None:
+    def __init__(self, log_dir: Path, together: Collection[str] = ()) -> None:
         self.log_dir = log_dir
+        self._together = frozenset(together)
         self.processes: dict[str, Process] = {}
         self._stopping = threading.Event()
         self._stopped = threading.Event()
@@ -157,12 +162,13 @@ class Supervisor:
     def stop(self) -> None:
         """Stop every process, the last started first: SIGTERM, then SIGKILL to whatever is left of its group.
 
-        Those of one role (`worker-1`, `worker-2`) are stopped together, since each takes a while to leave.
+        Those of one role (`worker-1`, `worker-2`), and of roles that need nothing of each other, are stopped together,
+        since each takes a while to leave.
         """
         with _uninterrupted():
             with self._restarting:
                 self._stopping.set()
-            for _, same in itertools.groupby(reversed(self.processes.values()), lambda process: process.role):
+            for _, same in itertools.groupby(reversed(self.processes.values()), self._stopped_with):
                 _stop(list(same))
             self._stopped.set()
             if self._watcher is not None:
@@ -171,6 +177,9 @@ class Supervisor:
     def leftovers(self) -> list[str]:
         """Name the processes of which something still runs."""
         return [process.name for process in self.processes.values() if process.group_alive()]
+
+    def _stopped_with(self, process: Process) -> str:
+        return min(self._together) if process.role in self._together else process.role
 
     def _restart_the_dead(self) -> None:
         # A child whose parent thread ends gets SIGTERM (`tied`), so this thread outlives those it started.

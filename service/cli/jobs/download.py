@@ -21,7 +21,16 @@ from typing import Annotated, Any, BinaryIO, Protocol
 
 import typer
 
-from service.cli.console import DEFAULT_API, ApiOption, JsonLinesOption, connect, errors_console, fail, friendly_errors
+from service.cli.console import (
+    DEFAULT_API,
+    ApiOption,
+    JsonLinesOption,
+    connect,
+    errors_console,
+    fail,
+    friendly_errors,
+    if_interrupted,
+)
 from service.cli.jobs.control import JobArgument
 from service.cli.json_lines import print_json
 
@@ -144,12 +153,13 @@ def download(
             fail(f"{name} has no {SUMS_FILE} yet: it is written at its end; wait for it: mintage jobs watch {job}", 1)
         except DownloadError as error:
             fail(str(error), 1)
-        try:
-            for number, (piece, fetched) in enumerate(run.run(), start=1):
-                counts[fetched] += 1
-                _show(piece, number, len(run.pieces), fetched=fetched, as_json=as_json)
-        except DownloadError as error:
-            fail(str(error), 1)
+        with if_interrupted("what is there stays; the same command fetches the rest"):
+            try:
+                for number, (piece, fetched) in enumerate(run.run(), start=1):
+                    counts[fetched] += 1
+                    _show(piece, number, len(run.pieces), fetched=fetched, as_json=as_json)
+            except DownloadError as error:
+                fail(str(error), 1)
     if as_json:
         print_json({"name": name, "folder": str(folder), "fetched": counts[True], "kept": counts[False]})
     else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from service.cli.console import INTERRUPTED, errors_console, fail
+from service.cli.console import errors_console, fail, if_interrupted
 from service.cli.errors import did_you_mean
 from service.cli.json_lines import print_json, word_of
 
@@ -29,15 +29,12 @@ def follow(states: Iterable[Job], *, as_json: bool) -> Job | None:
 
 
 def follow_to_end(client: Client, name: str, *, as_json: bool) -> Job:
-    """Show a job to its end and return it; after Ctrl-C exit with 130 and say that the job continues."""
-    try:
+    """Show a job to its end and return it; if this is interrupted, say that the job continues."""
+    short = name.removeprefix("jobs/")
+    with if_interrupted(
+        f"the job continues; watch it: mintage jobs watch {short}; stop it: mintage jobs cancel {short}"
+    ):
         return follow(client.watch(name), as_json=as_json) or client.job(name)
-    except KeyboardInterrupt:
-        short = name.removeprefix("jobs/")
-        typer.echo(
-            f"\nthe job continues; watch it: mintage jobs watch {short}; stop it: mintage jobs cancel {short}", err=True
-        )
-        raise typer.Exit(INTERRUPTED) from None
 
 
 def state_name(job: Job) -> str:

@@ -20,6 +20,7 @@ from service.cli.console import (
     connect,
     fail,
     friendly_errors,
+    if_interrupted,
 )
 from service.cli.jobs.checking_bar import checking_bar
 from service.cli.jobs.control import JobArgument
@@ -46,10 +47,12 @@ def repair(job: JobArgument, api: ApiOption = DEFAULT_API, as_json: JsonLinesOpt
 
 def repair_job(client: Client, job: str, *, as_json: bool) -> None:
     """Repair a job and show how; exits with 1 if it is not whole then."""
-    parts = client.repair(job)
-    outcome = _last_of(printed(parts) if as_json else _with_bar(parts))
+    short = job.removeprefix("jobs/")
+    with if_interrupted(f"a repair that has begun goes on; follow it: mintage jobs repair {short}"):
+        parts = client.repair(job)
+        outcome = _last_of(printed(parts) if as_json else _with_bar(parts))
     if not as_json:
-        typer.echo(f"jobs/{job.removeprefix('jobs/')} {outcome_text(outcome)}")
+        typer.echo(f"jobs/{short} {outcome_text(outcome)}")
     if not outcome.sound:
         raise typer.Exit(FAILED)
 

@@ -47,7 +47,7 @@ def created(client: Client, job: Job, *, wait: bool, as_json: bool) -> None:
 
 
 def follow(client: Client, name: str, *, as_json: bool) -> None:
-    """Show a job to its end; exit with 1 if it did not succeed, with 130 after Ctrl-C."""
+    """Show a job to its end; exit with 1 if it did not succeed."""
     job = progress.follow_to_end(client, name, as_json=as_json)
     if not as_json:
         print_job(job)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from service.cli.console import FAILED, INTERRUPTED, errors_console, fail
+from service.cli.console import FAILED, errors_console, fail, if_interrupted
 
 if TYPE_CHECKING:
     from mintage.client import Client
@@ -24,7 +24,7 @@ _WORDS = {
 
 
 def follow(client: Client, name: str) -> Model:
-    """Show a model until no change of it is under way, and return it; after Ctrl-C say that the change continues.
+    """Show a model until no change of it is under way, and return it; if interrupted, say that the change continues.
 
     Raises:
         ApiError: if the change failed.
@@ -33,14 +33,10 @@ def follow(client: Client, name: str) -> Model:
     from mintage.v1.models_pb2 import Model
 
     model = Model()
-    try:
-        with _shown() as show:
-            for model in client.watch_model(name):
-                show(stage_of(model))
-    except KeyboardInterrupt:
-        short = name.removeprefix("models/")
-        typer.echo(f"\nthe server goes on; watch it: mintage models watch {short}", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+    short = name.removeprefix("models/")
+    with if_interrupted(f"the server goes on; watch it: mintage models watch {short}"), _shown() as show:
+        for model in client.watch_model(name):
+            show(stage_of(model))
     if (error := change_error(model.change)) is not None:
         raise error
     if model.state == Model.STATE_FAILED:

@@ -67,12 +67,15 @@ time.sleep(600)
 """
 
 
-def test_processes_of_one_role_are_stopped_together(tmp_path: Path) -> None:
-    with Supervisor(tmp_path) as supervisor:
-        for name, other in (("worker-1", "worker-2"), ("worker-2", "worker-1")):
+@pytest.mark.parametrize(("one", "two"), [("worker-1", "worker-2"), ("dispatcher", "worker-1")])
+def test_processes_of_one_role_and_those_that_need_no_other_are_stopped_together(
+    one: str, two: str, tmp_path: Path
+) -> None:
+    with Supervisor(tmp_path, together=("dispatcher", "worker")) as supervisor:
+        for name, other in ((one, two), (two, one)):
             command = [sys.executable, "-c", LEAVES_WITH_THE_OTHER, str(tmp_path / name), str(tmp_path / other)]
             supervisor.start(name, command, os.environ, ready=wrote(tmp_path / f"{name}.log"), timeout_s=60)
-    assert {path.name for path in tmp_path.glob("*.left")} == {"worker-1.left", "worker-2.left"}
+    assert {path.name for path in tmp_path.glob("*.left")} == {f"{one}.left", f"{two}.left"}
 
 
 def test_a_killed_process_is_started_again(tmp_path: Path) -> None:
