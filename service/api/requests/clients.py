@@ -15,12 +15,16 @@ def check_client(context: Any) -> None:
     """Refuse a call whose `mintage-client` is no client's name: it would count for nobody, or for somebody else.
 
     Raises:
-        InvalidArgument: if it is none.
+        InvalidArgument: if it is none, or is there twice, as where a proxy adds its own to the caller's.
     """
-    for key, value in context.invocation_metadata() or ():
-        if key == CLIENT_KEY and not (isinstance(value, str) and CLIENT_NAME.fullmatch(value)):
-            expected = "must be 1 to 64 of A-Z, a-z, 0-9, '.', '_', '@' and '-'"
-            raise InvalidArgument([FieldViolation(f"metadata.{CLIENT_KEY}", expected)])
+    names = [value for key, value in context.invocation_metadata() or () if key == CLIENT_KEY]
+    expected = ""
+    if len(names) > 1:
+        expected = "must be there once"
+    elif not all(isinstance(name, str) and CLIENT_NAME.fullmatch(name) for name in names):
+        expected = "must be 1 to 64 of A-Z, a-z, 0-9, '.', '_', '@' and '-'"
+    if expected:
+        raise InvalidArgument([FieldViolation(f"metadata.{CLIENT_KEY}", expected)])
 
 
 def client_of(context: Any) -> str:

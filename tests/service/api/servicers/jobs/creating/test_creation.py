@@ -148,6 +148,8 @@ def test_a_job_says_its_priority_and_who_asked_for_it(with_api: Use) -> None:
         assert (named.priority, named.client) == (3, "lab-7")
         odd = api.stub.CreateSampleJob(request, metadata=(("mintage-client", "a b"),))
         assert await wrong_fields(odd) == ["metadata.mintage-client"]
+        both = api.stub.CreateSampleJob(request, metadata=(("mintage-client", "lab-7"), ("mintage-client", "lab-8")))
+        assert await wrong_fields(both) == ["metadata.mintage-client"]
         assert await wrong_fields(api.sample(priority=11)) == ["priority"]
         await refused(api.sample(priority=1, request_id="one"), Code.ALREADY_EXISTS)
 
