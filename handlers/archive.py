@@ -28,6 +28,7 @@ from handlers.compute.fast.arithmetic import NUMERICS
 from handlers.compute.precision import PrecisionChoice
 from handlers.errors import ArchiveError, ModelError
 from training.errors import TrainingError
+from training.families import family_of
 from training.neurons.concepts import CONCEPTS_FILE
 from training.recipes import Kind
 from training.runs.card import portable_card
@@ -99,6 +100,7 @@ def _fill(content: Path, run: Path, kind: Kind, serving: Mapping[str, object], e
     content.mkdir()
     try:
         loaded = load_run(run)
+        family_of(loaded.config).served(kind)  # a recipe without this network says so
         weights = served_weights(loaded, kind)
         if encoder is not None:
             (content / model.ENCODER_FILE).write_bytes(_encoder(encoder, kind, run_digest(loaded)))

@@ -17,6 +17,8 @@ JOB_FILE = re.compile(
     r"\.mintage/contact-sheet\.png|data/train/metadata\.jsonl|[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}", re.ASCII
 )
 ARCHIVE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}\.mar", re.ASCII)
+ARCHIVE_RULE = "the name of a .mar file without any folder, of A-Z, a-z, 0-9, _, - and dots (not first)"
+MODEL_RULE = "1 to 63 of a-z, 0-9 and -"
 LABEL_NAME = re.compile(r"[a-z][a-z0-9._-]{0,62}", re.ASCII)
 MAX_LABEL_VALUE = 63  # characters, as of a name: a label is no place for data
 REQUEST_ID = re.compile(r"[!-~]{1,128}", re.ASCII)
@@ -47,7 +49,7 @@ class Violations:
 
     def model_name(self, field: str, value: str) -> str:
         """Note `field` unless it is `models/{model}`; returns {model}."""
-        return self.matches(field, value, MODEL_NAME, "models/{model} with 1 to 63 of a-z, 0-9 and -")
+        return self.matches(field, value, MODEL_NAME, f"models/{{model}} with {MODEL_RULE}")
 
     def job_name(self, field: str, value: str) -> str:
         """Note `field` unless it is `jobs/{job}`; returns {job}."""

@@ -26,6 +26,7 @@ DEFAULT_API = "127.0.0.1:50051"
 FAILED, BAD_INPUT = errors.FAILED, errors.BAD_INPUT
 NAMES_S = 2.0  # longest wait for the names that a mistyped one may have meant
 UNBOUNDED = 100_000  # columns where stdout is no terminal: nothing is wrapped or cut
+PIPED_WIDTH = 40  # columns to which a cell is filled up there, at most
 FIRST_WIDTH = 40  # so much of a table's first column is never cut, however narrow the terminal
 
 ApiOption = Annotated[
@@ -144,7 +145,8 @@ def errors_console() -> Console:
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Sequence[str] = ()) -> Rows:
     """Build a plain table; `right` names the columns of numbers. Cells are shown as they are, never as markup.
 
-    Where it is too narrow for one row per thing, each thing becomes a block: its first cell, below it the others.
+    Where it is too narrow for one row per thing, each thing becomes a block: its first cell, below it the others. Where
+    stdout is no terminal it is lines alone: a head, then one for each thing, with nothing before or after the cells.
     """
     return Rows(columns, rows, right)
 
@@ -160,6 +162,9 @@ class Rows:
         """Choose by the width that there is."""
         from rich.padding import Padding
 
+        if options.max_width >= UNBOUNDED:
+            yield from self._piped()
+            return
         built = self._table()
         width = console.measure(built, options=options.update(width=UNBOUNDED)).maximum
         if width <= options.max_width or not any(self.columns):  # names and values are a table, however narrow
@@ -189,6 +194,24 @@ class Rows:
         for row in self.rows:
             built.add_row(*map(_text, row))
         return built
+
+    def _piped(self) -> Iterator[Text]:
+        """The head and the rows as lines of text, two spaces between columns; a long cell does not widen its column."""
+        from rich.cells import cell_len, set_cell_size
+        from rich.text import Text
+
+        lines = [[" ".join(_text(cell).plain.split("\n")) for cell in row] for row in self.rows]
+        if any(self.columns):
+            lines.insert(0, list(self.columns))
+        widths = [max(min(cell_len(cell), PIPED_WIDTH) for cell in cells) for cells in zip(*lines, strict=True)]
+        for line in lines:
+            padded = [
+                cell.rjust(width)
+                if column in self.right
+                else (cell if cell_len(cell) > width else set_cell_size(cell, width))
+                for column, cell, width in zip(self.columns, line, widths, strict=True)
+            ]
+            yield Text("  ".join(padded).rstrip(), no_wrap=True, overflow="ignore")
 
     def _lines(self) -> Table:
         """The rows alone, without a head."""

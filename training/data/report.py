@@ -15,7 +15,7 @@ class PassedOver:
     Attributes:
         reason: a noun phrase in the plural, such as "files that are no images".
         count: how many there were.
-        first: the names of the first ones, printable.
+        first: the names of the first ones, printable, each once.
     """
 
     reason: str
@@ -34,7 +34,7 @@ class Report:
         """Note things by name; `count` is their number where not all are named."""
         self._counts[reason] = self._counts.get(reason, 0) + (len(names) if count is None else count)
         first = self._first.setdefault(reason, [])
-        first.extend(printable(name) for name in names[: SHOWN - len(first)])
+        first.extend([name for name in dict.fromkeys(map(printable, names)) if name not in first][: SHOWN - len(first)])
 
     def extend(self, passed_over: Iterable[PassedOver]) -> None:
         """Add what another report has counted."""

@@ -10,7 +10,7 @@ from typing import Any
 from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 
 from mintage._client.calls import Call, Page, Pages, made, model_name, nothing
-from mintage.errors import ApiError, from_code
+from mintage.errors import ApiError, InputError, from_code
 from mintage.limits import LOADING_S, PUSH_PART_BYTES, PUSHING_S
 from mintage.v1 import models_pb2
 
@@ -198,6 +198,7 @@ def push_archive(
 
     Raises:
         OSError: if the file cannot be read.
+        InputError: if it is empty, or no regular file.
         InvalidRequest: for a bad name.
         AlreadyExists: if another archive has that name.
         NotPossible: if the archive cannot be served, or holds other code than ours.
@@ -205,6 +206,10 @@ def push_archive(
         TimedOut: if the time limit passes.
     """
     path = Path(file)
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InputError(f"{path} is no regular file: it is read twice, for its digest and to be sent")
+    if path.is_file() and path.stat().st_size == 0:
+        raise InputError(f"{path} is empty")
     with path.open("rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
     announced = models_pb2.PushArchiveRequest.Announcement(

@@ -18,7 +18,7 @@ from service.models.archives import pushed
 from service.models.changes import STAGES, Change
 from service.models.loader import Loader
 from service.models.registry import Entry, Registry
-from service.validation import ARCHIVE, MODEL_NAME, Violations
+from service.validation import ARCHIVE, ARCHIVE_RULE, MODEL_NAME, Violations
 
 ARCHIVE_NAME = re.compile(rf"archives/({ARCHIVE.pattern})", re.ASCII)
 DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -67,7 +67,7 @@ class ModelServicer(models_pb2_grpc.ModelServiceServicer):
         """Load an archive."""
         violations = Violations()
         name = violations.model_name("name", request.name)
-        violations.matches("archive", request.archive, ARCHIVE, "the name of a .mar file without any folder")
+        violations.matches("archive", request.archive, ARCHIVE, ARCHIVE_RULE)
         violations.in_range("workers", request.workers, 0, MAX_WORKERS)
         violations.check()
         loading = self._loader.begin_load(name, request.archive, request.workers or 1)
@@ -156,7 +156,7 @@ class ModelServicer(models_pb2_grpc.ModelServiceServicer):
         announced, violations = request.announcement, Violations()
         if request.WhichOneof("part") != "announcement":
             violations.add("announcement", "must be the first message")
-        violations.matches("announcement.name", announced.name, ARCHIVE, "the name of a .mar file without any folder")
+        violations.matches("announcement.name", announced.name, ARCHIVE, ARCHIVE_RULE)
         if pushed.KEPT.fullmatch(announced.name):
             violations.add("announcement.name", "must not be a digest, which names the copies of loaded archives")
         if not DIGEST.fullmatch(announced.digest):

@@ -21,11 +21,13 @@ from service.cli.console import (
     connect,
     console,
     errors_console,
+    fail,
     friendly_errors,
     table,
 )
 from service.cli.json_lines import print_json, print_json_lines, to_dict
 from service.cli.serving.loading import follow
+from service.validation import ARCHIVE, ARCHIVE_RULE, MODEL_NAME, MODEL_RULE
 
 if TYPE_CHECKING:
     from mintage.client import Client
@@ -72,6 +74,7 @@ def push(
     Example: mintage models push photos-generator.mar
     mintage models push photos-generator.mar --load photos
     """
+    _check_names(file, name, load)
     with friendly_errors(), connect(api) as client:
         archive = pushed(client, file, name=name, replace=replace)
         model = None if load is None else loaded(client, load, archive)
@@ -98,6 +101,16 @@ def loaded(client: Client, name: str, archive: Archive) -> Model:
 def register(app: typer.Typer) -> None:
     """Add the group."""
     app.add_typer(archives)
+
+
+def _check_names(file: Path, name: str, load: str | None) -> None:
+    """Fail before anything is sent if the server would take a name for neither file nor model."""
+    if name and not ARCHIVE.fullmatch(name):
+        fail(f"--name must be {ARCHIVE_RULE}, not {name!r}")
+    if not name and not ARCHIVE.fullmatch(file.name) and file.is_file():
+        fail(f"{file.name!r} cannot be its name on the server; choose one by --name NAME.mar: {ARCHIVE_RULE}")
+    if load is not None and not MODEL_NAME.fullmatch(f"models/{load}"):
+        fail(f"--load must be {MODEL_RULE}, not {load!r}")
 
 
 def _written(archive: Archive) -> str:

@@ -103,6 +103,18 @@ def test_where_stdout_is_no_terminal_a_thing_has_one_line(capsys: pytest.Capture
     assert ("word " * 30).strip() in "\n".join(lines)
 
 
+def test_where_stdout_is_no_terminal_a_table_is_lines_without_filling(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [("cats", 1, "word " * 30 + "end", "x"), ("faces-generator", 20_000, "short", "")]
+    console().print(table(("model", "images", "meaning", "note"), rows, right=("images",)))
+    assert capsys.readouterr().out.splitlines() == [
+        "model            images  meaning                                   note",
+        "cats                  1  " + "word " * 30 + "end  x",
+        "faces-generator   20000  short",
+    ]
+    console().print(table(("", ""), [("name", "cats"), ("two\nlines", "\N{CJK UNIFIED IDEOGRAPH-732B}")]))
+    assert capsys.readouterr().out.splitlines() == ["name       cats", "two lines  \N{CJK UNIFIED IDEOGRAPH-732B}"]
+
+
 def test_what_json_does_not_have_is_null(capsys: pytest.CaptureFixture[str]) -> None:
     print_json({"a": float("nan"), "b": [float("inf"), 1.5], "c": 2**64 - 1})
     assert capsys.readouterr().out == '{"a": null, "b": [null, 1.5], "c": 18446744073709551615}\n'

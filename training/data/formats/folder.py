@@ -88,7 +88,7 @@ def _described(folder: Path, metadata: Path | None, report: Report) -> list[tupl
     """Return the labels and paths of images whose labels stand in a file, not in the names of folders."""
     labels = {} if metadata is None else _labels_of(metadata)
     listed: list[tuple[int | str, Path]] = []
-    for path in _images_of_class(folder, report):
+    for path in _images_of_class(folder, report, besides=metadata):
         name = path.relative_to(folder).as_posix()
         listed.append((labels.pop(name, UNLABELLED), path))
     if labels:
@@ -169,8 +169,11 @@ def _check_nothing_beside(source: Path, splits: dict[str, Path]) -> None:
             )
 
 
-def _images_of_class(folder: Path, report: Report) -> list[Path]:
-    """Return the images of a class, those in further folders included; DataError if there are none."""
+def _images_of_class(folder: Path, report: Report, *, besides: Path | None = None) -> list[Path]:
+    """Return the images of a class, those in further folders included; DataError if there are none.
+
+    A file besides them that is read otherwise is not passed over.
+    """
     found, waiting, seen = [], [folder], set()
     while waiting:
         current = waiting.pop()
@@ -179,7 +182,7 @@ def _images_of_class(folder: Path, report: Report) -> list[Path]:
             continue
         seen.add(current.resolve())
         folders, files = entries(current, report)
-        found += images_in(files, report)
+        found += images_in([path for path in files if path != besides], report)
         waiting += folders
     if not found:
         raise DataError(

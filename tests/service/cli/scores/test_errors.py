@@ -78,9 +78,9 @@ def test_people_get_a_sentence_and_the_worst_classes(run: Path) -> None:
         f"{values['errors']:,} errors of 2,000 images of digits test: {values['rate']:.2%}, 95 %"
     )
     assert lines[1] == f"{run}: ssgan-digits, trained on digits, 10 labels, seed 1"
-    assert lines[3].split() == ["class", "errors", "images", "rate", "mostly", "taken", "for"]
+    assert lines[2].split() == ["class", "errors", "images", "rate", "mostly", "taken", "for"]
     worst = max(values["classes"], key=lambda each: each["rate"])
-    assert lines[5].split()[0] == worst["name"]
+    assert lines[3].split()[0] == worst["name"]
 
 
 def test_a_run_needs_no_generator(run: Path, tmp_path: Path) -> None:

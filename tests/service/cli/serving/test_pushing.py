@@ -71,6 +71,9 @@ def test_another_archive_of_that_name_is_kept_unless_told(mintage: Any, at: Worl
     [
         (b"nothing", (), 1, "x.mar cannot be served"),
         (b"nothing", ("--name", "../x.mar"), 2, "--name must be the name of a .mar file"),
+        (b"nothing", ("--name", "x"), 2, "--name must be the name of a .mar file"),
+        (b"nothing", ("--load", "Bad Name"), 2, "--load must be 1 to 63 of a-z, 0-9 and -, not 'Bad Name'"),
+        (b"", (), 2, "x.mar is empty"),
         (b"nothing", ("--name", f"{'a' * 64}.mar"), 2, "must not be a digest"),
         (bytes(2**20 + 1), (), 1, "this server takes 1,048,576 bytes at most"),
         (None, (), 2, "No such file"),
@@ -84,6 +87,18 @@ def test_what_the_server_does_not_take_leaves_its_folder_alone(
         (tmp_path / "x.mar").write_bytes(content)
     assert expected in mintage("models", "push", tmp_path / "x.mar", *options, status=status).stderr
     assert sorted(at.settings.archives.iterdir()) == before
+
+
+def test_a_name_that_the_server_would_not_take_is_told_as_the_file_that_has_it(mintage: Any, tmp_path: Path) -> None:
+    file = tmp_path / "caf\N{LATIN SMALL LETTER E WITH ACUTE}.mar"
+    file.write_bytes(archive_of("classifier new"))
+    refused = mintage("models", "push", file, status=2).stderr
+    assert f"{file.name!r} cannot be its name on the server; choose one by --name NAME.mar" in refused
+    assert mintage("models", "push", file, "--name", "other-name.mar").stdout.startswith("other-name.mar")
+
+
+def test_what_cannot_be_read_twice_is_no_archive(mintage: Any) -> None:
+    assert "/dev/zero is no regular file" in mintage("models", "push", "/dev/zero", "--name", "x.mar", status=2).stderr
 
 
 def test_a_push_that_breaks_off_or_begins_wrong_leaves_nothing(at: World) -> None:

@@ -57,6 +57,15 @@ def test_classes_are_those_of_the_generator(tmp_path: Path, form: str) -> None:
     assert data.labels.tolist() == [0, 1, 2, 0, 1, 2, 0, 1, 2, 0]
 
 
+@pytest.mark.parametrize(
+    ("form", "first"), [("webdataset-png", None), ("png-folder", ("SHA256SUMS",)), ("npz", ("index",))]
+)
+def test_what_is_passed_over_is_named_once(tmp_path: Path, form: str, first: tuple[str, ...] | None) -> None:
+    _, folder = job(tmp_path, form, classes=("cat", "dog"))
+
+    assert [each.first for each in load(folder, "train").passed_over] == ([] if first is None else [first])
+
+
 @every_format
 def test_an_unfinished_job_says_what_is_missing(tmp_path: Path, form: str) -> None:
     plan, folder = job(tmp_path, form, shards=2)
