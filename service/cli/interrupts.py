@@ -19,6 +19,14 @@ def end_by_sigterm() -> None:
         signal.signal(signal.SIGTERM, _raise)
 
 
+def leave_sigterm() -> None:
+    """Let SIGTERM end a process of the stack at once until that process has its own way to leave.
+
+    What a handler raises in a destructor is lost, and the process would start on until it is killed.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def status() -> int:
     """Exit status of an interrupted command, as shells count: 130 after Ctrl-C, 143 after SIGTERM."""
     return 128 + (_received[-1] if _received else signal.SIGINT)

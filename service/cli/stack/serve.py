@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from service.cli import interrupts
 from service.cli.console import FAILED, JsonOption, fail, friendly_errors
 from service.cli.json_lines import print_json
 
@@ -30,6 +31,7 @@ def serve(role: Annotated[Role, typer.Argument(help="The process.")], as_json: J
     """
     from service.settings import settings
 
+    interrupts.leave_sigterm()
     with friendly_errors():
         if as_json:
             os.environ["MINTAGE_LOG_FORMAT"] = "json"

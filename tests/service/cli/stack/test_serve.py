@@ -43,3 +43,30 @@ def test_a_process_logs_objects_and_is_checked_by_one(valkey: Valkey, tmp_path: 
     assert (process.returncode, printed) == (0, "")
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert lines and all(isinstance(line, dict) for line in lines)
+
+
+TOLD_WHILE_STARTING = """
+import signal, sys
+
+class Destroyed:
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+
+class Told:
+    def find_spec(self, name, *_):
+        if name == "service.jobs.dispatch":
+            Destroyed()
+            print("starts on", flush=True)
+
+from service.__main__ import main
+sys.meta_path.insert(0, Told())
+sys.argv = ["mintage", "serve", "dispatcher"]
+main()
+"""
+
+
+def test_a_process_that_is_told_to_leave_while_it_starts_does_so_at_once() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", TOLD_WHILE_STARTING], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert (ended.returncode, ended.stdout) == (-signal.SIGTERM, "")
