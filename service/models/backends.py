@@ -29,6 +29,8 @@ Reached = Callable[[Stage, int, int], None]  # hears a stage, and how many sizes
 
 log = structlog.get_logger(__name__)
 
+FIRST_REQUEST = {"WORKER_DIED": "worker died with", "MODEL_FAILED": "handler failed at"}  # by reason
+
 
 class Backends:
     """Starts and stops models on the model server.
@@ -91,10 +93,11 @@ class Backends:
                     await self._register(backend, workers, digest)
             reached("answering", 0, 0)
             return await self._wait_until_ready(backend, archive)
-        except Unavailable as error:
-            if error.reason != "WORKER_DIED":
+        except (Unavailable, Internal) as error:
+            what = FIRST_REQUEST.get(error.reason)
+            if what is None:
                 raise
-            text = f"the archive {archive} cannot be served: its worker died with the first request; its log says why"
+            text = f"the archive {archive} cannot be served: its {what} the first request; its log says why"
             raise FailedPrecondition(text, reason="ARCHIVE_UNFIT") from error
 
     async def _register(self, backend: str, workers: int, digest: str) -> None:

@@ -22,7 +22,7 @@ from service.backend.liveness import WorkerHealth
 from service.backend.model_server import silence
 from service.backend.protocol.description import ModelDescription
 from service.backend.workers import Priority, socket_name
-from service.errors import AlreadyExists, DeadlineExceeded, FailedPrecondition, NotFound, Unavailable
+from service.errors import AlreadyExists, DeadlineExceeded, FailedPrecondition, Internal, NotFound, Unavailable
 from service.models.records import backend_name as name_of
 from tests.support import formula
 from tests.support.archives import digest_of, text_of
@@ -121,6 +121,8 @@ class FakeModelServer:
         text = text_of(self.archives / archive_file_name)
         if text.startswith("broken"):
             raise FailedPrecondition("its weights are damaged", reason="MODEL_REFUSED")
+        if text.startswith("failing"):  # when it is asked what it is
+            raise Internal(f"model {backend_name} failed", reason="MODEL_FAILED")
         self.models[backend_name] = self.described(text)
         self.workers[backend_name] = workers
 

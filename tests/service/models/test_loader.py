@@ -136,6 +136,14 @@ def test_a_worker_that_dies_with_its_first_request_is_the_archives_fault(bench: 
         run(bench.loader.load("digits", "a.mar", 1))
 
 
+def test_a_handler_that_fails_at_its_first_request_is_the_archives_fault(bench: Bench) -> None:
+    bench.archive("a.mar", "failing")
+    with pytest.raises(FailedPrecondition, match=r"a\.mar cannot be served: its handler failed") as caught:
+        run(bench.loader.load("digits", "a.mar", 1))
+    assert caught.value.reason == "ARCHIVE_UNFIT"
+    assert not bench.models.models
+
+
 def test_a_dead_model_server_is_unavailable_and_an_unknown_archive_is_not_found(bench: Bench) -> None:
     bench.archive("a.mar", "generator")
     bench.models.dead = True
