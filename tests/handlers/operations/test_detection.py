@@ -194,7 +194,7 @@ def test_a_concept_that_does_not_fit_its_network_is_not_packed(
 
 
 def test_a_run_of_another_recipe_has_no_neurons_to_pack(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(ArchiveError, match="holds no autoencoder weights"):
+    with pytest.raises(ArchiveError, match="trains no autoencoder, and has no neurons"):
         pack(run, "neurons", tmp_path / "a.mar")
     with pytest.raises((ArchiveError, RunError)):
         pack(tiny_autoencoder(tmp_path / "run"), "generator", tmp_path / "a.mar")
