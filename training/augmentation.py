@@ -43,18 +43,18 @@ def recoloured(images: Tensor, noise: torch.Generator) -> Tensor:
 def translated(images: Tensor, noise: torch.Generator) -> Tensor:
     """Shift by whole pixels, up to an eighth of a side either way; what comes in is grey."""
     count, _, height, width = images.shape
-    rows, row_shifts = _shifted(height, count, noise, images.device)
-    columns, column_shifts = _shifted(width, count, noise, images.device)
+    rows, rows_inside = _shifted(height, count, noise, images.device)
+    columns, columns_inside = _shifted(width, count, noise, images.device)
     every = torch.arange(count, device=images.device)[:, None, None]
     moved = images.permute(0, 2, 3, 1)[every, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-    return moved * (row_shifts[:, None, :, None] & column_shifts[:, None, None, :])
+    return moved * (rows_inside[:, None, :, None] & columns_inside[:, None, None, :])
 
 
 def cut_out(images: Tensor, noise: torch.Generator) -> Tensor:
     """Make a square of half the sides grey, its centre anywhere in the image."""
     count, _, height, width = images.shape
-    inside = [_within(side, count, noise, images.device) for side in (height, width)]
-    return images * ~(inside[0][:, None, :, None] & inside[1][:, None, None, :])
+    rows, columns = (_within(side, count, noise, images.device) for side in (height, width))
+    return images * ~(rows[:, None, :, None] & columns[:, None, None, :])
 
 
 POLICIES: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {

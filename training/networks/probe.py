@@ -54,9 +54,7 @@ class ProbeClassifier(nn.Module):
         return self._logits(images, maps), torch.cat([each.amax(dim=(2, 3)) for each in maps], dim=1)
 
     def _logits(self, images: Tensor, maps: list[Tensor]) -> Tensor:
-        features = pooled(maps)
-        if self._mirror:
-            features = mirrored_mean(features, self.discriminator, images)
+        features = probe_features(self.discriminator, images, maps, mirror=self._mirror)
         shares = self.linear(features).log_softmax(dim=1)  # logsumexp 0
         logits: Tensor = shares + self.discriminator.logit(maps[-1])[:, None]
         return logits
@@ -76,9 +74,10 @@ def pooled(maps: list[Tensor]) -> Tensor:
     )
 
 
-def mirrored_mean(features: Tensor, discriminator: Discriminator, images: Tensor) -> Tensor:
-    """Return the mean of the features of images [N, C, H, W] and of those of their mirror images, [N, F]."""
-    return (features + pooled(discriminator.feature_maps(images.flip(3)))) / 2
+def probe_features(discriminator: Discriminator, images: Tensor, maps: list[Tensor], *, mirror: bool) -> Tensor:
+    """Return the features [N, F] of images [N, C, H, W] whose maps are given, or means over them and mirror images."""
+    features = pooled(maps)
+    return (features + pooled(discriminator.feature_maps(images.flip(3)))) / 2 if mirror else features
 
 
 def feature_count(discriminator: Discriminator) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from training.batches import to_tensor
 from training.networks.dcgan import Discriminator
-from training.networks.probe import feature_count, mirrored_mean, pooled
+from training.networks.probe import feature_count, probe_features
 from training.progress import Report
 
 BATCH = 128  # images, as in the paper's training; statistics are averaged over such batches
@@ -74,8 +74,7 @@ def pooled_features(
     features = torch.empty(len(order), feature_count(discriminator), device=device)
     for rows in _slices(len(order), BATCH):
         seen = _seen_by(discriminator, images[order[rows]])
-        found = pooled(discriminator.feature_maps(seen))
-        features[rows] = mirrored_mean(found, discriminator, seen) if mirror else found
+        features[rows] = probe_features(discriminator, seen, discriminator.feature_maps(seen), mirror=mirror)
         report(rows.stop - rows.start)
     return features
 
