@@ -88,7 +88,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def _suggested(error: Exception, connect: Callable[[], Client]) -> str:
-    """The name of a model or job that is near the one that there is not."""
+    """How to load the model that there is not, if it has an archive; else a model or job of a name that is near."""
     from mintage.errors import ClientError
 
     asked = re.search(r"\b(models|jobs)/([^ /;,]+)", str(error))
@@ -97,6 +97,9 @@ def _suggested(error: Exception, connect: Callable[[], Client]) -> str:
     try:
         with connect() as client:
             if asked[1] == "models":
+                archive = f"{asked[2]}.mar"
+                if any(each.name == archive for each in itertools.islice(client.archives(), _MOST_NAMES)):
+                    return f"; `mintage models load {asked[2]} {archive}` loads it"
                 names = [model.name for model in client.models()]
             else:
                 names = [job.name for job in itertools.islice(client.jobs(), _MOST_NAMES)]

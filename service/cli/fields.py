@@ -40,6 +40,7 @@ ELSEWHERE: Mapping[str, tuple[str, ...]] = {
     "through": ("formulas",),
     "to": ("having",),
 }
+MENTIONED = re.compile(r"`[a-z]+`|[a-z]+(?:_[a-z]+)+")  # fields in a description; a lone word is one in backticks
 PIXELS = ("encoded", "raw", "images")  # fields whose numbered parts are the files that were named
 
 
@@ -85,7 +86,7 @@ def _told(field: str, description: str, typed: Mapping[str, _Typed]) -> str:
         paths = known.value if isinstance(known.value, list | tuple) else [known.value]
         at = int(number[1]) if number else 0
         shown = str(paths[at]) if (number or len(paths) == 1) and at < len(paths) else shown
-    return f"{shown} {re.sub(r'[a-z]+(?:_[a-z]+)+', lambda match: _word(match[0], typed), description)}"
+    return f"{shown} {MENTIONED.sub(lambda match: _word(match[0], typed), description)}"
 
 
 def _of(word: str, typed: Mapping[str, _Typed]) -> _Typed | None:
@@ -95,5 +96,5 @@ def _of(word: str, typed: Mapping[str, _Typed]) -> _Typed | None:
 
 def _word(word: str, typed: Mapping[str, _Typed]) -> str:
     """Return what a field that a description mentions is called."""
-    known = _of(word, typed)
+    known = _of(word.strip("`"), typed)
     return word if known is None else known.shown

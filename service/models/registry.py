@@ -11,7 +11,7 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
@@ -20,6 +20,7 @@ import structlog
 
 from service.backend.protocol.description import Kind
 from service.errors import FailedPrecondition, NotFound, Unavailable
+from service.models.archives.pushed import of_run
 from service.models.changes import Changes
 from service.models.durable_files import sync_folder
 from service.models.records import ModelRecord, read_record, write_record
@@ -122,16 +123,34 @@ class Registry:
         """The record of the discriminator that was trained against a generator, which answers.
 
         Raises:
-            FailedPrecondition: if it is not loaded.
+            FailedPrecondition: if it is not loaded; the message says how to load it.
             Unavailable: if it does not answer now.
         """
-        for entry in self.entries():
-            found = entry.record
-            if found is not None and found.kind == "discriminator" and found.run_digest == generator.run_digest:
-                return self.ready(found.name, "discriminator")
+        found = self._of_run(generator, ("discriminator",))
+        if found is not None:
+            return self.ready(found.name, found.kind)
         what = f"the discriminator of models/{generator.name} is not loaded"
-        text = f"{what}: pack it from the same run and load it, or compare pixels only"
+        text = f"{what}: {self._how_to_load(generator)}; or set pixels_only (mintage explore invert --pixels-only)"
         raise FailedPrecondition(text, reason="NO_DISCRIMINATOR", metadata={"run_digest": generator.run_digest})
+
+    def instead_of(self, generator: ModelRecord, kinds: Sequence[Kind]) -> str:
+        """Which model to ask in place of a generator, one of some kinds, or how to load its discriminator."""
+        found = self._of_run(generator, kinds)
+        if found is not None:
+            return f"ask models/{found.name}, of the same run"
+        return f"ask its discriminator: {self._how_to_load(generator)}"
+
+    def _of_run(self, generator: ModelRecord, kinds: Sequence[Kind]) -> ModelRecord | None:
+        """The first model of a generator's run that is of one of some kinds."""
+        records = (entry.record for entry in self.entries())
+        return next((r for r in records if r and r.run_digest == generator.run_digest and r.kind in kinds), None)
+
+    def _how_to_load(self, generator: ModelRecord) -> str:
+        """How to load the discriminator of a generator: its archive, if the folder has one."""
+        archive = of_run(self.archives, "discriminator", generator.run_digest)
+        if archive is None:
+            return "`mintage pack RUN --kind discriminator --load`, of the same RUN, packs and loads it"
+        return f"`mintage models load {archive.removesuffix('.mar')} {archive}` loads it"
 
     def condition(self, record: ModelRecord) -> Condition:
         """Whether a model answers, as far as this process knows."""

@@ -16,12 +16,12 @@ from service.models.archives.keeping import ARCHIVE_FORMAT, NUMERICS
 _TEXT = "card.md"
 
 
-def members_of(text: str) -> dict[str, bytes]:
-    """The files of an archive whose model the text describes, a kind of model first."""
+def members_of(text: str, **facts: object) -> dict[str, bytes]:
+    """The files of an archive whose model the text describes, a kind of model first; with more facts to serve it."""
     kind = text.split(maxsplit=1)[0]
     kind = kind if kind in ("generator", "classifier", "discriminator") else "neurons"
     manifest = {"model": {"handler": f"{kind}.py", "serializedFile": "weights.safetensors"}, "runtime": "python"}
-    serving = {"format": ARCHIVE_FORMAT, "numerics": NUMERICS, "kind": kind, "micro_batch": 4}
+    serving = {"format": ARCHIVE_FORMAT, "numerics": NUMERICS, "kind": kind, "micro_batch": 4, **facts}
     return {
         "MAR-INF/MANIFEST.json": json.dumps(manifest).encode(),
         _TEXT: text.encode(),
@@ -43,9 +43,9 @@ def zipped(members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> 
     return file.getvalue()
 
 
-def write_archive(path: Path, text: str) -> Path:
+def write_archive(path: Path, text: str, **facts: object) -> Path:
     """Write an archive; returns its path."""
-    path.write_bytes(zipped(members_of(text)))
+    path.write_bytes(zipped(members_of(text, **facts)))
     return path
 
 

@@ -220,11 +220,13 @@ class _Loop:
         self._report(self._progress())
 
     def _progress(self, *, measured: float | None = None) -> Progress:
-        training, elapsed_s = self._training, time.monotonic() - self._started_s
+        training = self._training
+        trained = training.images_seen - self._from
+        elapsed_s = time.monotonic() - self._started_s if trained else 0.0  # opening a finished run is no training
         return Progress(
             images_seen=training.images_seen,
             images=self._recipe.images,
-            images_per_second=(training.images_seen - self._from) / max(elapsed_s, 1e-9),
+            images_per_second=trained / max(elapsed_s, 1e-9),
             seconds=self._earlier_s + elapsed_s,
             losses=training.losses,
             test_accuracy=measured,

@@ -139,4 +139,5 @@ def _written(value: object) -> str:
 def _hardware() -> str:
     """Name the machine in a few words."""
     processor = platform.processor() or platform.machine()
-    return f"{os.cpu_count()} CPU cores ({processor}), {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{os.cpu_count()} CPU cores ({processor}), {threads} thread{'' if threads == 1 else 's'}"

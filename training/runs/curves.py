@@ -35,6 +35,8 @@ def curves_of(lines: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[float,
 def draw(runs: Mapping[str, Mapping[str, Points]]) -> Image.Image | None:
     """Draw all curves of some runs, each run in one colour; a single run has no legend.
 
+    A panel that is not of every run says of how many it is, and the legend which runs have no curve at all.
+
     Args:
         runs: curves by the run's name and by what was measured.
 
@@ -56,11 +58,15 @@ def draw(runs: Mapping[str, Mapping[str, Points]]) -> Image.Image | None:
     if legend:
         for number, (run, colour) in enumerate(colours.items()):
             middle = 6 + LEGEND_HEIGHT * number + LEGEND_HEIGHT // 2
-            pen.line((LEFT, middle, LEFT + 24, middle), fill=colour, width=3)
-            pen.text((LEFT + 32, middle), run, fill="black", anchor="lm")
+            has_curve = any(run in drawn for drawn in lines.values())
+            if has_curve:
+                pen.line((LEFT, middle, LEFT + 24, middle), fill=colour, width=3)
+            pen.text((LEFT + 32, middle), run if has_curve else f"{run}: no curve yet", fill="black", anchor="lm")
     for number, (name, drawn) in enumerate(lines.items()):
         corner = WIDTH * (number % columns), legend + HEIGHT * (number // columns)
-        _panel(pen, corner, name, {run: (colours[run], points) for run, points in drawn.items()})
+        some = f" ({len(drawn)} of {len(runs)} runs)" if len(drawn) < len(runs) else ""
+        title = f"{name}, over images seen{some}"
+        _panel(pen, corner, title, {run: (colours[run], points) for run, points in drawn.items()})
     return picture
 
 
@@ -80,7 +86,7 @@ def _panel(
     pen.rectangle((left, top, right, bottom), outline="#bbbbbb")
     for colour, points in lines.values():
         pen.line([place(x, y) for x, y in points], fill=colour, width=2)
-    pen.text((left, corner[1] + 6), f"{title}, over images seen", fill="black")
+    pen.text((left, corner[1] + 6), title, fill="black")
     for text, place_of, anchor in (
         (f"{max(ys):.4g}", (left - 6, top), "rt"),
         (f"{min(ys):.4g}", (left - 6, bottom), "rb"),

@@ -72,6 +72,10 @@ def explain(
     with friendly_errors(), connect(api) as client:
         described = client.model(model)
         is_autoencoder = type(described).Kind.Name(described.kind) == "KIND_NEURONS"
+        if is_autoencoder and (class_name is not None or (unit is None and concept is None)):
+            fail(f"{model} is an autoencoder: --concept NAME or --unit STAGE:UNIT says what to explain")
+        if concept is not None and not is_autoencoder:
+            fail(f"{model} has no concepts: --unit LAYER:MAP or --class NAME says what to explain")
         chosen: Any = concept if unit is None else _unit(unit, of_autoencoder=is_autoencoder)
         pixels = loaded(images, described.shape)
         found, baseline = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import os
 import sys
 import time
@@ -35,7 +36,7 @@ def reporter(recipe: Recipe, *, as_json: bool) -> Iterator[Report]:
             yield report
     else:
         print(f"training {recipe.name}: {recipe.images:,} images", flush=True)
-        yield _plain_lines()
+        yield _plain_lines(recipe)
 
 
 @contextlib.contextmanager
@@ -45,15 +46,31 @@ def _bar(recipe: Recipe) -> Iterator[Report]:
     Losses have a line of their own: beside the bar they would push the others out of 80 columns.
     """
     from rich import progress as rich_progress
-    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, ProgressColumn, Task, TextColumn
     from rich.table import Column
+    from rich.text import Text
+
+    class TimeLeft(ProgressColumn):
+        """Time until the run is finished, or until its time is up."""
+
+        ends_s = time.monotonic() + recipe.max_seconds
+
+        def render(self, task: Task) -> Text:
+            guesses = (task.time_remaining, max(self.ends_s - time.monotonic(), 0.0))
+            left_s = min((guess for guess in guesses if guess is not None), default=math.inf)
+            if not math.isfinite(left_s):
+                return Text("--:--")
+            minutes, seconds = divmod(round(left_s), 60)
+            return Text(
+                f"{minutes // 60}:{minutes % 60:02}:{seconds:02}" if minutes >= 60 else f"{minutes:02}:{seconds:02}"
+            )
 
     whole = Column(no_wrap=True)
     columns = (
         BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=6)),
         TextColumn("{task.completed:,.0f}/{task.total:,.0f}", table_column=whole),
         TextColumn("{task.fields[speed]}", table_column=whole),
-        TimeRemainingColumn(compact=True, table_column=whole),
+        TimeLeft(table_column=whole),
     )
 
     class Bar(rich_progress.Progress):
@@ -103,9 +120,10 @@ def is_first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _plain_lines() -> Report:
-    """Print a line every few seconds, and at the end."""
+def _plain_lines(recipe: Recipe) -> Report:
+    """Print a line every few seconds, and at the end; where its time is up before the run is finished, when."""
     last_s = time.monotonic()
+    ends_s = last_s + recipe.max_seconds
 
     def report(progress: Progress) -> None:
         nonlocal last_s
@@ -113,9 +131,11 @@ def _plain_lines() -> Report:
             return
         last_s = time.monotonic()
         left_s = max(progress.images - progress.images_seen, 0) / max(progress.images_per_second, 1e-9)
+        time_s = max(ends_s - last_s, 0.0)
+        left = f"{left_s:.0f} s left" if left_s <= time_s else f"its time is up in {time_s:.0f} s"
         print(
             f"{progress.images_seen:,} of {progress.images:,} images, {progress.images_per_second:,.0f} images/s, "
-            f"{left_s:.0f} s left, {_measured(progress)}",
+            f"{left}, {_measured(progress)}",
             flush=True,
         )
 

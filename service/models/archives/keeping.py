@@ -11,6 +11,7 @@ import os
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 from service.errors import FailedPrecondition, NotFound
 from service.models.durable_files import reserve
@@ -90,12 +91,18 @@ def check_format(path: Path) -> None:
 
 def is_current(path: Path) -> bool:
     """Whether this version can serve an archive, as far as its `serving.json` tells."""
+    serving = serving_of(path)
+    return serving is None or (serving.get("format"), serving.get("numerics")) == (ARCHIVE_FORMAT, NUMERICS)
+
+
+def serving_of(path: Path) -> dict[str, Any] | None:
+    """What an archive's `serving.json` says; None for a file that is no archive."""
     try:
         with zipfile.ZipFile(path) as archive, archive.open("serving.json") as file:
             serving = json.loads(file.read(MAX_SERVING_BYTES))
     except (OSError, KeyError, ValueError, zipfile.BadZipFile):
-        return True
-    return isinstance(serving, dict) and (serving.get("format"), serving.get("numerics")) == (ARCHIVE_FORMAT, NUMERICS)
+        return None
+    return serving if isinstance(serving, dict) else {}
 
 
 def sha256_of(path: Path) -> str:

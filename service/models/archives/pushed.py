@@ -17,10 +17,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from service.backend.protocol.description import Kind
 from service.errors import AlreadyExists, FailedPrecondition, FieldViolation, InvalidArgument
 from service.models.archives import checking, keeping
 from service.models.durable_files import reserve, sync_folder
 
+LOOKED_AT = 200  # archives of a folder that one search opens at most
 KEPT = re.compile(r"[0-9a-f]{64}\.mar")  # copies of loaded archives, see `keeping`
 # Of handlers/entry_points/{kind}.py, which this package does not import.
 HANDLERS = {
@@ -60,6 +62,15 @@ class ArchiveFile:
 def names(folder: Path) -> list[str]:
     """The archives of a folder that people named, sorted."""
     return sorted(path.name for path in folder.glob("*.mar") if not KEPT.fullmatch(path.name) and path.is_file())
+
+
+def of_run(folder: Path, kind: Kind, run_digest: str) -> str | None:
+    """The first archive of a folder that holds a kind of model of a run; so many are looked at, and no more."""
+    for name in names(folder)[:LOOKED_AT]:
+        serving = keeping.serving_of(folder / name) or {}
+        if (serving.get("kind"), serving.get("run_digest")) == (kind, run_digest):
+            return name
+    return None
 
 
 def described(path: Path) -> ArchiveFile:

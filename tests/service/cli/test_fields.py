@@ -46,6 +46,16 @@ def test_fields_that_are_mentioned_are_named_too() -> None:
     assert said("jobs score:m --folder x", "resize", "must not be set beside source_folder") == (
         "--resize must not be set beside --folder"
     )
+    assert said("jobs sample:m -n 5 --class 3", "class_index", "must not be given without `latents`") == (
+        "--class must not be given without --latent"
+    )
+    assert (
+        said("jobs sample:m -n 5", "count", "must be `latents`, not latents") == "--count must be --latent, not latents"
+    )
+    assert (
+        said("jobs sample:m -n 5", "count", "must not be `count` nor `drop`")
+        == "--count must not be --count nor `drop`"
+    )
 
 
 def test_what_nothing_typed_gives_keeps_its_name() -> None:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from service.backend.protocol.description import Kind
 from service.errors import FailedPrecondition, NotFound, Unavailable
 from service.models.changes import Changes
 from service.models.registry import Registry
+from tests.support.archives import write_archive
 from tests.support.formula import CLASSIFIER, GENERATOR, record_of
 from tests.support.world import run, until
 
@@ -192,3 +194,30 @@ def test_a_record_that_cannot_be_read_is_set_aside_and_named(tmp_path: Path) -> 
     with pytest.raises(FailedPrecondition, match=r"remove broken\.json"):
         registry.remove("broken")
     registry.remove("text")
+
+
+def test_a_discriminator_that_is_not_loaded_is_told_with_the_command_that_loads_it(tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    with pytest.raises(FailedPrecondition, match="`mintage pack RUN --kind discriminator --load`"):
+        registry.discriminator_of(DIGITS)
+
+    write_archive(tmp_path / "another.mar", "discriminator 2", run_digest="f" * 64)
+    write_archive(tmp_path / "generator.mar", "generator", run_digest=DIGITS.run_digest)
+    (tmp_path / "broken.mar").write_bytes(b"broken")
+    with pytest.raises(FailedPrecondition, match="`mintage pack RUN --kind discriminator --load`"):
+        registry.discriminator_of(DIGITS)
+
+    write_archive(tmp_path / "digits-critic.mar", "discriminator", run_digest=DIGITS.run_digest)
+    with pytest.raises(FailedPrecondition) as refused:
+        registry.discriminator_of(DIGITS)
+    assert refused.value.message == (
+        "the discriminator of models/digits is not loaded: `mintage models load digits-critic digits-critic.mar` loads "
+        "it; or set pixels_only (mintage explore invert --pixels-only)"
+    )
+    kinds: tuple[Kind, ...] = ("discriminator", "classifier")
+    assert registry.instead_of(DIGITS, kinds) == (
+        "ask its discriminator: `mintage models load digits-critic digits-critic.mar` loads it"
+    )
+
+    registry.write(replace(JUDGE, run_digest=DIGITS.run_digest))
+    assert registry.instead_of(DIGITS, kinds) == "ask models/judge, of the same run"

@@ -56,12 +56,13 @@ def test_another_seed_is_another_run(tmp_path: Path) -> None:
 
 
 def test_a_finished_run_is_left_as_it_is(tmp_path: Path) -> None:
-    train(small_recipe(), blobs(), tmp_path / "run")
+    first = train(small_recipe(), blobs(), tmp_path / "run")
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
 
     summary = train(small_recipe(), blobs(), tmp_path / "run")
 
     assert (summary.ended, summary.images_seen) == ("finished", 80)
+    assert read_state(tmp_path / "run").seconds == summary.seconds <= first.seconds
     assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
 
 

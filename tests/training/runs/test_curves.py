@@ -41,12 +41,31 @@ def test_a_panel_for_each_quantity() -> None:
 
 
 def test_a_line_and_a_colour_for_each_run() -> None:
-    picture = draw({"one": curves_of(LINES), "two": {"generator": [(0, 2), (50, 1)]}, "three": {}})
+    picture = draw({name: curves_of(LINES) for name in ("one", "two", "three")})
 
     assert picture is not None
     assert picture.width == 2 * WIDTH
     assert picture.height > 2 * HEIGHT, "no legend"
-    assert set(COLOURS[:3]) <= colours_of(picture)
+    legend = picture.crop((0, 0, picture.width, picture.height - 2 * HEIGHT))
+    assert set(COLOURS[:3]) <= colours_of(legend)
+
+
+def test_the_legend_has_a_colour_for_those_runs_alone_that_have_a_curve() -> None:
+    picture = draw({"one": curves_of(LINES), "two": {"generator": [(0, 2), (50, 1)]}, "three": {"generator": [(0, 2)]}})
+
+    assert picture is not None
+    legend = picture.crop((0, 0, picture.width, picture.height - 2 * HEIGHT))
+    assert set(COLOURS[:3]) & colours_of(legend) == set(COLOURS[:2])
+
+
+def test_a_panel_says_of_how_many_runs_it_is() -> None:
+    one, two = curves_of(LINES), {"generator": [(0.0, 2.0), (50.0, 1.0)]}
+    both, less = draw({"one": one, "two": one | two}), draw({"one": one, "two": two})
+
+    assert both is not None and less is not None
+    generator, likelihood = ((left, 42, left + WIDTH, 42 + 24) for left in (0, WIDTH))  # titles, below the legend
+    assert both.crop(generator).tobytes() == less.crop(generator).tobytes()
+    assert both.crop(likelihood).tobytes() != less.crop(likelihood).tobytes()
 
 
 def test_nothing_is_drawn_of_single_points() -> None:

@@ -75,11 +75,12 @@ def ready(registry: Registry, name: str, kinds: tuple[Kind, ...]) -> ModelRecord
         FailedPrecondition: if it is of another kind, or its record is damaged.
         Unavailable: if it does not answer now.
     """
-    kind = registry.find(name).kind
-    if kind not in kinds:
-        known = " or ".join(kinds)
-        raise FailedPrecondition(f"models/{name} is of kind {kind}, not {known}", reason="WRONG_MODEL_KIND")
-    return registry.ready(name, kind)
+    record = registry.find(name)
+    if record.kind not in kinds:
+        what = f"models/{name} is of kind {record.kind}, not {' or '.join(kinds)}"
+        hint = f"; {registry.instead_of(record, kinds)}" if record.kind == "generator" else ""
+        raise FailedPrecondition(what + hint, reason="WRONG_MODEL_KIND")
+    return registry.ready(name, record.kind)
 
 
 def _unit(request: explanation_pb2.GuidedBackpropRequest, record: ModelRecord, violations: Violations) -> Unit:

@@ -96,7 +96,9 @@ def test_units_that_cannot_be_are_refused(mintage: Any) -> None:
         (("critic", "--unit", "a:b"), "two whole numbers"),
         (("mind", "--unit", "1:1", "--concept", "light"), "name one of"),
         (("critic", "-o", "sheet.jpg"), "must end in .png"),
-        (("mind",), "--unit must be given as concept or neuron"),
+        (("mind",), "mind is an autoencoder: --concept NAME or --unit STAGE:UNIT says what to explain"),
+        (("mind", "--class", "one"), "mind is an autoencoder: --concept NAME or --unit STAGE:UNIT"),
+        (("critic", "--concept", "light"), "critic has no concepts: --unit LAYER:MAP or --class NAME"),
     ]:
         assert text in mintage("explore", "explain", options[0], "photos/dark.png", *options[1:], status=2).output
 

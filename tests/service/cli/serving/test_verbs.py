@@ -77,7 +77,8 @@ def test_a_model_is_loaded_shown_scaled_and_unloaded(mintage: Any, at: World, mo
     assert json.loads(mintage("models", "scale", "models/new", 3, "--json").stdout)["workers"] == 3
     assert "nought, one, two" in mintage("models", "watch", "new").stdout
     mintage("models", "unload", "new")
-    assert mintage("models", "show", "new", status=2).stderr == "mintage: no model models/new is loaded\n"
+    gone = "mintage: no model models/new is loaded; `mintage models load new new.mar` loads it\n"
+    assert mintage("models", "show", "new", status=2).stderr == gone
 
 
 def test_machines_are_told_of_a_model_in_one_object(mintage: Any, at: World) -> None:

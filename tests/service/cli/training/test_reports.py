@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import pytest
@@ -35,6 +36,39 @@ def test_in_80_columns_the_bar_keeps_count_rate_and_remaining_time(monkeypatch: 
 
 
 def test_no_time_is_left_of_a_run_whose_last_batch_goes_beyond_its_length(capsys: pytest.CaptureFixture[str]) -> None:
-    report = reports._plain_lines()
+    report = reports._plain_lines(recipe_named("dcgan32"))
     report(Progress(images_seen=128, images=64, images_per_second=3.0, seconds=43.0, losses=None, test_accuracy=None))
     assert "128 of 64 images, 3 images/s, 0 s left" in capsys.readouterr().out
+
+
+def test_a_run_whose_time_is_up_before_it_is_finished_says_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Progress(
+        images_seen=1_000, images=250_000, images_per_second=49.0, seconds=20.0, losses=None, test_accuracy=None
+    )
+    fast = dataclasses.replace(slow, images_per_second=5_000.0)
+    now_s = 1_000.0
+    monkeypatch.setattr("service.cli.training.reports.time.monotonic", lambda: now_s)
+    report = reports._plain_lines(recipe_named("ssgan-digits").overridden({"max_seconds": 110}))
+    for progress in (slow, fast):
+        now_s += 20
+        report(progress)
+    first, second = capsys.readouterr().out.splitlines()
+    assert "49 images/s, its time is up in 90 s" in first and "5,000 images/s, 50 s left" in second
+
+
+def test_the_bar_counts_down_to_the_moment_when_the_time_of_a_run_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Console(width=80, force_terminal=True, color_system=None)
+    monkeypatch.setattr("rich.progress.get_console", lambda: screen)
+    now_s = 1_000.0
+    monkeypatch.setattr("service.cli.training.reports.time.monotonic", lambda: now_s)
+    limited = recipe_named("ssgan-digits").overridden({"max_seconds": 7_200})
+    with screen.capture() as shown, reports._bar(limited) as report:
+        now_s += 60
+        report(
+            Progress(
+                images_seen=1_000, images=10**9, images_per_second=9.0, seconds=60.0, losses=None, test_accuracy=None
+            )
+        )
+    assert "1:59:00" in shown.get()

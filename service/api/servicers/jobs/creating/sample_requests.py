@@ -111,7 +111,7 @@ def _check_drawn(request: jobs_pb2.CreateSampleJobRequest, violations: Violation
         return
     for field, given in (("index_step", request.index_step), ("class_index", request.HasField("class_index"))):
         if given:
-            violations.add(field, "must not be given without latents")
+            violations.add(field, "must not be given without `latents`")
 
 
 def _drawn_parameters(request: jobs_pb2.CreateSampleJobRequest) -> dict[str, Any]:

@@ -124,6 +124,10 @@ def test_models_of_other_kinds_are_refused(tmp_path: Path) -> None:
         assert {(failure.code, failure.reason) for failure in failures} == {
             (grpc.StatusCode.FAILED_PRECONDITION, "WRONG_MODEL_KIND")
         }
+        assert failures[0].message == (
+            "models/digits is of kind generator, not discriminator or classifier or neurons; "
+            "ask models/critic, of the same run"
+        )
 
     run(test())
 
