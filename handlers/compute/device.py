@@ -19,7 +19,7 @@ def make_deterministic() -> None:
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     use_one_thread()
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")  # as use_deterministic_algorithms, which imports torch._inductor: 3.8 s
     setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010 - unknown to mypy; 2 % of a pass
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.benchmark = False

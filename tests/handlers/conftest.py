@@ -22,10 +22,10 @@ CPU = torch.device("cpu")
 def process_settings() -> Iterator[None]:
     """Put back what a handler sets for its whole process."""
     threads, level = torch.get_num_threads(), logging.getLogger().level
-    deterministic = torch.are_deterministic_algorithms_enabled()
+    deterministic = torch.get_deterministic_debug_mode()
     yield
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic)
+    torch.set_deterministic_debug_mode(deterministic)
     logging.getLogger().setLevel(level)
 
 
