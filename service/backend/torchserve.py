@@ -149,7 +149,8 @@ class TorchServe:
                 with contextlib.suppress(MintageError):
                     await self.unregister(backend_name)
             if isinstance(error, DeadlineExceeded):
-                raise Unavailable(f"model {backend_name} loads, but does not answer") from None
+                text = f"model {backend_name} loads, but does not answer"
+                raise Unavailable(text, reason="MODEL_SILENT") from None
             raise
 
     async def unregister(self, backend_name: str) -> None:

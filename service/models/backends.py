@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 
 import structlog
+from mintage.limits import STARTING_S
 
 from service.backend.model_server import ModelServer, is_silence
 from service.backend.protocol.description import ModelDescription
@@ -19,8 +20,6 @@ from service.models.records import ModelRecord, backend_name
 from service.models.registry import Registry
 from service.models.retired import RetiredModels
 
-STARTUP_TIMEOUT_S = 120.0  # a worker imports torch and reads its weights, from a cold disk too
-
 FOLLOW_S = 0.2  # between two looks at a proof, which takes seconds
 
 
@@ -29,7 +28,11 @@ Reached = Callable[[Stage, int, int], None]  # hears a stage, and how many sizes
 
 log = structlog.get_logger(__name__)
 
-FIRST_REQUEST = {"WORKER_DIED": "worker died with", "MODEL_FAILED": "handler failed at"}  # by reason
+FIRST_REQUEST = {  # what a model made of it, by reason
+    "WORKER_DIED": "worker died with",
+    "MODEL_FAILED": "handler failed at",
+    "MODEL_SILENT": "handler did not answer",
+}
 
 
 class Backends:
@@ -40,15 +43,23 @@ class Backends:
         registry: What should be loaded.
         retired: What jobs still need.
         response_timeout_s: Watchdog: a worker that is silent for longer is started again.
+        starting_s: In which a model's workers start, from a cold disk too, and answer a first request.
     """
 
     def __init__(
-        self, server: ModelServer, registry: Registry, retired: RetiredModels, *, response_timeout_s: float
+        self,
+        server: ModelServer,
+        registry: Registry,
+        retired: RetiredModels,
+        *,
+        response_timeout_s: float,
+        starting_s: float = STARTING_S,
     ) -> None:
         self._server = server
         self._registry = registry
         self._retired = retired
         self._response_timeout_s = response_timeout_s
+        self._starting_s = starting_s
 
     async def start(
         self, name: str, archive: str, digest: str, workers: int, reached: Reached = lambda *_: None
@@ -58,22 +69,27 @@ class Backends:
         `reached` hears how far that is.
 
         Raises:
-            FailedPrecondition: if the archive cannot be served, or no worker starts.
-            Unavailable: if the model server does not answer, or loses the model meanwhile.
+            FailedPrecondition: if the archive cannot be served: no worker starts, or none answers in time.
+            Unavailable: if the model server does not answer, or loses the model meanwhile; or if a model that was
+                loaded before does not start in time.
         """
         backend = backend_name(name, digest)
         entry = self._registry.entry(name)
         recorded = entry is not None and entry.record is not None and entry.record.backend_name == backend
         recorded = recorded or self._retired.find(backend) is not None
+        limit = asyncio.timeout(self._starting_s)
         try:
-            if not recorded and backend in await self._server.list_models():
-                await self.stop(backend)  # left by a crash, with an unknown number of workers
-            description = await self._prove(backend, archive, digest, workers, reached)
+            async with limit:
+                if not recorded and backend in await self._server.list_models():
+                    await self.stop(backend)  # left by a crash, with an unknown number of workers
+                description = await self._prove(backend, archive, digest, workers, reached)
         except BaseException as error:
             if not recorded:
                 if not is_silence(error):  # then `sweep` stops what there may be
                     await self.stop(backend)
                 self.forget(digest)
+            if isinstance(error, TimeoutError) and limit.expired():
+                raise self._late(name, archive, loaded_before=recorded) from None
             raise
         return ModelRecord(
             name=name,
@@ -83,6 +99,13 @@ class Backends:
             load_time=time.time(),
             **{field.name: getattr(description, field.name) for field in dataclasses.fields(description)},
         )
+
+    def _late(self, name: str, archive: str, *, loaded_before: bool) -> MintageError:
+        what = f"within {self._starting_s:g} s; the model server's log says more"
+        if loaded_before:  # its archive was proven, so the machine has too much to do
+            return Unavailable(f"models/{name} has not started {what}", reason="MODEL_NOT_STARTED")
+        text = f"the archive {archive} cannot be served: its handler did not start, or answer a first request, {what}"
+        return FailedPrecondition(text, reason="ARCHIVE_UNFIT")
 
     async def _prove(self, backend: str, archive: str, digest: str, workers: int, reached: Reached) -> ModelDescription:
         """Have the model server hold the backend, and wait until it answers a first request."""
@@ -109,7 +132,7 @@ class Backends:
                 path.name,
                 backend,
                 workers,
-                startup_timeout_s=STARTUP_TIMEOUT_S,
+                startup_timeout_s=self._starting_s,
                 response_timeout_s=self._response_timeout_s,
             )
         except AlreadyExists:
@@ -117,7 +140,7 @@ class Backends:
 
     async def _wait_until_ready(self, backend: str, archive: str) -> ModelDescription:
         try:
-            return await self._server.wait_until_ready(backend, STARTUP_TIMEOUT_S)
+            return await self._server.wait_until_ready(backend, self._starting_s)
         except Internal as error:
             text = f"the archive {archive} cannot be served: {error.message}"
             raise FailedPrecondition(text, reason="ARCHIVE_UNFIT") from error

@@ -14,11 +14,12 @@ from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar
 
 import structlog
+from mintage.limits import STARTING_S
 
 from service.backend.model_server import ModelServer
-from service.errors import NotFound, Unavailable
+from service.errors import FailedPrecondition, MintageError, NotFound, Unavailable
 from service.models.archives import checking, keeping
-from service.models.backends import STARTUP_TIMEOUT_S, Backends
+from service.models.backends import Backends
 from service.models.changes import Changes, Progress
 from service.models.pins import NoPins, Pins
 from service.models.records import ModelRecord, backend_name
@@ -26,6 +27,8 @@ from service.models.registry import Registry
 from service.models.retired import RetiredModels
 
 T = TypeVar("T")
+
+BACK_S = 10.0  # for ending workers again that have not started
 
 _BACKEND_NAME = re.compile(r"([a-z0-9-]{1,63})-[0-9a-f]{12}", re.ASCII)
 
@@ -40,17 +43,27 @@ class Loader:
         registry: What should be loaded.
         response_timeout_s: Watchdog: a worker that is silent for longer is started again.
         pins: Which models jobs need.
+        starting_s: In which all workers of a load or a scaling start and answer a first request.
     """
 
     def __init__(
-        self, server: ModelServer, registry: Registry, *, response_timeout_s: float, pins: Pins | None = None
+        self,
+        server: ModelServer,
+        registry: Registry,
+        *,
+        response_timeout_s: float,
+        pins: Pins | None = None,
+        starting_s: float = STARTING_S,
     ) -> None:
         self._server = server
         self._registry = registry
         self._pins = pins or NoPins()
         self.retired = RetiredModels(registry.archives)
         self.changes = Changes(registry.archives)
-        self._backends = Backends(server, registry, self.retired, response_timeout_s=response_timeout_s)
+        self._starting_s = starting_s
+        self._backends = Backends(
+            server, registry, self.retired, response_timeout_s=response_timeout_s, starting_s=starting_s
+        )
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def load(self, name: str, archive: str, workers: int) -> ModelRecord:
@@ -86,7 +99,7 @@ class Loader:
 
         Raises:
             NotFound: if no model of that name is loaded.
-            FailedPrecondition: if the new workers cannot start.
+            FailedPrecondition: if the new workers cannot start, or do not in time; then it has as many as before.
             Unavailable: if the model server does not answer, or lost the model, which is being loaded again.
         """
         return await asyncio.shield(self.begin_scale(name, workers))
@@ -192,10 +205,18 @@ class Loader:
         async with self.changes.made(progress), self._registry.lock(name):
             old = self._registry.find(name)
             try:
-                progress.reached("starting")
-                await self._server.scale(old.backend_name, workers)
-                progress.reached("answering")
-                await self._server.wait_until_ready(old.backend_name, STARTUP_TIMEOUT_S)
+                async with asyncio.timeout(self._starting_s) as limit:
+                    progress.reached("starting")
+                    await self._server.scale(old.backend_name, workers, timeout_s=self._starting_s)
+                    progress.reached("answering")
+                    await self._server.wait_until_ready(old.backend_name, self._starting_s)
+            except TimeoutError:
+                if not limit.expired():
+                    raise
+                await self._scale_back(old)
+                text = f"not all {workers} workers of models/{name} started within {self._starting_s:g} s"
+                text += f": it has {old.workers} as before; the model server's log says more"
+                raise FailedPrecondition(text, reason="MODEL_START_FAILED") from None
             except NotFound:
                 raise Unavailable(f"models/{name} is being loaded again", reason="MODEL_NOT_READY") from None
             except Unavailable as error:
@@ -207,6 +228,13 @@ class Loader:
             self._registry.answered(record)
             log.info("model scaled", model=name, workers=workers)
             return record
+
+    async def _scale_back(self, record: ModelRecord) -> None:
+        """End the workers that are too many; the last ones that were started are the first to go."""
+        try:
+            await self._server.scale(record.backend_name, record.workers, timeout_s=BACK_S)
+        except MintageError as error:
+            log.warning("workers not ended", model=record.name, error=error.message)
 
     async def _adopt(self, record: ModelRecord) -> None:
         try:

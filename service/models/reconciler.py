@@ -18,11 +18,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
+from mintage.limits import STARTING_S
 
 from service.backend.model_server import ModelServer
 from service.backend.protocol import messages
 from service.errors import DeadlineExceeded, MintageError, ResourceExhausted
-from service.models.backends import STARTUP_TIMEOUT_S
 from service.models.loader import Loader
 from service.models.pins import NoPins, Pins
 from service.models.records import ModelRecord
@@ -92,7 +92,7 @@ class Reconciler:
         list_timeout_s: float = 5.0,
         canary_timeout_s: float = 10.0,
         restart_after_s: float = 30.0,
-        max_start_s: float = STARTUP_TIMEOUT_S,
+        max_start_s: float = STARTING_S,
         starts: int = STARTS,
         turn_s: float = TURN_S,
         pins: Pins | None = None,

@@ -85,8 +85,9 @@ class ModelServiceServicer:
         until the last one has ended.
 
         Fails with INVALID_ARGUMENT for a bad name, NOT_FOUND if the archive is not in the archive folder,
-        FAILED_PRECONDITION if the archive cannot be served, for example because its weights are damaged, DEADLINE_EXCEEDED
-        after 180 seconds, or earlier if the caller says so; the server then goes on, and WatchModel shows the rest.
+        FAILED_PRECONDITION if the archive cannot be served, for example because its weights are damaged, or its workers have
+        not started and answered after 150 seconds, DEADLINE_EXCEEDED after 180 seconds, or earlier if the caller says so;
+        the server then goes on, and WatchModel shows the rest.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -106,6 +107,7 @@ class ModelServiceServicer:
         """Sets the number of worker processes of a model and returns once they are ready.
 
         Fails with NOT_FOUND if no model of that name is loaded, INVALID_ARGUMENT for a number outside the range,
+        FAILED_PRECONDITION if new workers cannot start, or have not after 150 seconds: then it has as many as before,
         DEADLINE_EXCEEDED as LoadModel.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

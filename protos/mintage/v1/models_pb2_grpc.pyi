@@ -50,8 +50,9 @@ class ModelServiceStub:
     until the last one has ended.
 
     Fails with INVALID_ARGUMENT for a bad name, NOT_FOUND if the archive is not in the archive folder,
-    FAILED_PRECONDITION if the archive cannot be served, for example because its weights are damaged, DEADLINE_EXCEEDED
-    after 180 seconds, or earlier if the caller says so; the server then goes on, and WatchModel shows the rest.
+    FAILED_PRECONDITION if the archive cannot be served, for example because its weights are damaged, or its workers have
+    not started and answered after 150 seconds, DEADLINE_EXCEEDED after 180 seconds, or earlier if the caller says so;
+    the server then goes on, and WatchModel shows the rest.
     """
     UnloadModel: _grpc.UnaryUnaryMultiCallable[_models_pb2.UnloadModelRequest, _models_pb2.UnloadModelResponse]
     """Unloads a model: from now on it is NOT_FOUND. While unfinished jobs need it, the model server holds it for them
@@ -63,6 +64,7 @@ class ModelServiceStub:
     """Sets the number of worker processes of a model and returns once they are ready.
 
     Fails with NOT_FOUND if no model of that name is loaded, INVALID_ARGUMENT for a number outside the range,
+    FAILED_PRECONDITION if new workers cannot start, or have not after 150 seconds: then it has as many as before,
     DEADLINE_EXCEEDED as LoadModel.
     """
     WatchModel: _grpc.UnaryStreamMultiCallable[_models_pb2.WatchModelRequest, _models_pb2.WatchModelResponse]
@@ -110,8 +112,9 @@ class ModelServiceAsyncStub(ModelServiceStub):
     until the last one has ended.
 
     Fails with INVALID_ARGUMENT for a bad name, NOT_FOUND if the archive is not in the archive folder,
-    FAILED_PRECONDITION if the archive cannot be served, for example because its weights are damaged, DEADLINE_EXCEEDED
-    after 180 seconds, or earlier if the caller says so; the server then goes on, and WatchModel shows the rest.
+    FAILED_PRECONDITION if the archive cannot be served, for example because its weights are damaged, or its workers have
+    not started and answered after 150 seconds, DEADLINE_EXCEEDED after 180 seconds, or earlier if the caller says so;
+    the server then goes on, and WatchModel shows the rest.
     """
     UnloadModel: _aio.UnaryUnaryMultiCallable[_models_pb2.UnloadModelRequest, _models_pb2.UnloadModelResponse]  # type: ignore[assignment]
     """Unloads a model: from now on it is NOT_FOUND. While unfinished jobs need it, the model server holds it for them
@@ -123,6 +126,7 @@ class ModelServiceAsyncStub(ModelServiceStub):
     """Sets the number of worker processes of a model and returns once they are ready.
 
     Fails with NOT_FOUND if no model of that name is loaded, INVALID_ARGUMENT for a number outside the range,
+    FAILED_PRECONDITION if new workers cannot start, or have not after 150 seconds: then it has as many as before,
     DEADLINE_EXCEEDED as LoadModel.
     """
     WatchModel: _aio.UnaryStreamMultiCallable[_models_pb2.WatchModelRequest, _models_pb2.WatchModelResponse]  # type: ignore[assignment]
@@ -185,8 +189,9 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         until the last one has ended.
 
         Fails with INVALID_ARGUMENT for a bad name, NOT_FOUND if the archive is not in the archive folder,
-        FAILED_PRECONDITION if the archive cannot be served, for example because its weights are damaged, DEADLINE_EXCEEDED
-        after 180 seconds, or earlier if the caller says so; the server then goes on, and WatchModel shows the rest.
+        FAILED_PRECONDITION if the archive cannot be served, for example because its weights are damaged, or its workers have
+        not started and answered after 150 seconds, DEADLINE_EXCEEDED after 180 seconds, or earlier if the caller says so;
+        the server then goes on, and WatchModel shows the rest.
         """
 
     @_abc_1.abstractmethod
@@ -210,6 +215,7 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         """Sets the number of worker processes of a model and returns once they are ready.
 
         Fails with NOT_FOUND if no model of that name is loaded, INVALID_ARGUMENT for a number outside the range,
+        FAILED_PRECONDITION if new workers cannot start, or have not after 150 seconds: then it has as many as before,
         DEADLINE_EXCEEDED as LoadModel.
         """
 
