@@ -4,19 +4,20 @@ ClientError
 ├── InputError           an argument is wrong; nothing was sent
 ├── Damaged              what came is not what its digest says
 └── ApiError             the server answered with an error, or did not answer
-├── InvalidRequest   fields are wrong; `violations` names each
-├── NotFound         no such model, job or archive
-├── AlreadyExists    the request id or the output prefix is taken
-├── NotPossible      right request, wrong moment or wrong kind of thing
-├── Overloaded       too much at once; `retry_after_s` says when to try again
-├── TooLarge         a message is larger than the server, or this client, takes
-├── Unavailable      the server, or a part behind it, does not answer now
-├── TimedOut         the deadline passed first
-└── Cancelled        the call was cancelled
+    ├── InvalidRequest   fields are wrong; `violations` names each
+    ├── NotFound         no such model, job or archive
+    ├── AlreadyExists    the request id or the output prefix is taken
+    ├── NotPossible      right request, wrong moment or wrong kind of thing
+    ├── Overloaded       too much at once; `retry_after_s` says when to try again
+    ├── TooLarge         a message is larger than the server, or this client, takes
+    ├── Unavailable      the server, or a part behind it, does not answer now
+    ├── TimedOut         the deadline passed first
+    └── Cancelled        the call was cancelled
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -131,6 +132,15 @@ _BY_CODE: dict[grpc.StatusCode, type[ApiError]] = {
 }
 
 
+# gRPC's own words: for a message that is too large, at either end, and for a connection that ended under a call.
+_SIZES = re.compile(r"(CLIENT|SERVER): (Sent|Received) message larger than max \(([0-9]+) vs\. ([0-9]+)\)")
+_VERBS = {"Sent": "sends", "Received": "takes"}
+_CUT_OFF = re.compile(
+    r"(?!failed to connect).*(Socket closed|reset by peer|Broken pipe|Stream removed|GOAWAY|(watchdog|ping) timeout)",
+    re.DOTALL,
+)
+
+
 @runtime_checkable
 class FailedCall(Protocol):
     """What both grpc.RpcError (sync) and grpc.aio.AioRpcError say of a failed call."""
@@ -166,11 +176,14 @@ def from_rpc(error: FailedCall, *, hint: str = "") -> ApiError:
     found = {type(known): True for known in (info, retry, bad) for any_ in status.details if any_.Unpack(known)}
     request_id = trailers.get(REQUEST_ID_KEY, "")
     text = error.details() or code.name.lower().replace("_", " ")
-    refused = not info.reason and "larger than max" in text  # by gRPC, there or here
+    refused = None if info.reason else _SIZES.search(text)  # by gRPC, there or here
     too_large = code is grpc.StatusCode.RESOURCE_EXHAUSTED and (refused or info.reason == "MESSAGE_TOO_LARGE")
-    unreachable = code is grpc.StatusCode.UNAVAILABLE and not info.reason
+    if refused is not None:
+        text = _too_large(refused)
+    if code is grpc.StatusCode.UNAVAILABLE and not info.reason:
+        text = (_cut_off(text) if _CUT_OFF.match(text) else text) + hint
     return (TooLarge if too_large else _BY_CODE.get(code, ApiError))(
-        text + hint if unreachable else text,
+        text,
         code=code,
         reason=info.reason,
         violations=tuple(Violation(v.field, v.description) for v in bad.field_violations),
@@ -184,6 +197,22 @@ def from_code(number: int, message: str, *, reason: str = "") -> ApiError:
     """Make the error of a gRPC code, given as a number."""
     code = next((code for code in grpc.StatusCode if code.value[0] == number), grpc.StatusCode.UNKNOWN)
     return _BY_CODE.get(code, ApiError)(message, code=code, reason=reason)
+
+
+def _too_large(sizes: re.Match[str]) -> str:
+    """What to tell of a message that gRPC refused, at this end or at the server's."""
+    here, size, most = sizes[1] == "CLIENT", int(sizes[3]), int(sizes[4])
+    who = "this client" if here else "the server"
+    limit = f"{most:,} bytes at most" + ("" if here else " (MINTAGE_MAX_MESSAGE_BYTES)")
+    if here == (sizes[2] == "Sent"):
+        return f"the request has {size:,} bytes, and {who} {_VERBS[sizes[2]]} {limit}: send less at once"
+    return f"the answer has {size:,} bytes, and {who} {_VERBS[sizes[2]]} {limit}: ask for less at once"
+
+
+def _cut_off(text: str) -> str:
+    """What to tell of a connection that was closed while a call waited for its answer."""
+    what = "the connection ended before the answer came; the server may have done what was asked all the same"
+    return f"{what}: see whether it runs (`mintage health`), then ask again ({text})"
 
 
 def _was_dropped(error: FailedCall, status: status_pb2.Status) -> bool:

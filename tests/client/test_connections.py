@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import socket
+import threading
 from collections.abc import Iterator
+from concurrent import futures
 from typing import Any
 
 import grpc
@@ -134,11 +137,78 @@ def test_after_close_every_call_is_refused_by_the_client_itself(script: Script) 
     asyncio.run(with_asyncio())
 
 
-def test_a_message_that_is_too_large_is_not_called_overload(script: Script) -> None:
-    with Client(script.address) as client, pytest.raises(TooLarge, match="larger than max") as caught:
+@contextlib.contextmanager
+def echoing(answer_bytes: int, *options: tuple[str, int]) -> Iterator[str]:
+    """A server with limits of its own that answers anything with so many bytes; yields its address."""
+
+    class Echo(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc has no types
+        def service(self, _: Any) -> Any:
+            return grpc.unary_unary_rpc_method_handler(lambda *_: bytes(answer_bytes))
+
+    server = grpc.server(futures.ThreadPoolExecutor(1), handlers=(Echo(),), options=options)
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    try:
+        yield address
+    finally:
+        server.stop(None).wait()
+
+
+def test_a_request_that_is_too_large_for_the_server_says_so_and_is_not_called_overload(script: Script) -> None:
+    text = r"the request has 5,000,0\d\d bytes, and the server takes 4,194,304 .*MESSAGE_BYTES\): send less at once"
+    with Client(script.address) as client, pytest.raises(TooLarge, match=text) as caught:
         client.model("a" * 5_000_000)
     assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert script.requests == []
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "answer_bytes", "server", "client", "text"),
+    [
+        (100, 5, (), (("grpc.max_send_message_length", 50),), "the request has .* this client sends 50 bytes at most"),
+        (5, 100, (), (("grpc.max_receive_message_length", 50),), "the answer has 100 bytes, and this client takes 50 "),
+        (5, 100, (("grpc.max_send_message_length", 50),), (), "the answer has 100 bytes, and the server sends 50 "),
+    ],
+    ids=["too much asked", "too much for the client", "too much for the server"],
+)
+def test_whoever_refuses_a_message_is_named(
+    monkeypatch: pytest.MonkeyPatch, request_bytes: int, answer_bytes: int, server: Any, client: Any, text: str
+) -> None:
+    monkeypatch.setattr("mintage._client.channels.OPTIONS", client)
+    with echoing(answer_bytes, *server) as address, Client(address) as asking, pytest.raises(TooLarge, match=text):
+        asking.model("a" * request_bytes)
+
+
+def test_a_connection_that_ends_under_a_call_is_told_so() -> None:
+    """As of a server that is killed: it has taken the call and will not answer it."""
+
+    def hang_up() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.sendall(b"\0\0\0\4\0\0\0\0\0")  # the settings of HTTP/2, without which no call is sent
+            came = b""
+            while b"/GetModel" not in came:
+                came += connection.recv(65_536)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=hang_up)
+        server.start()
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        with (
+            Client(address, retries=Retries(attempts=1)) as client,
+            pytest.raises(Unavailable, match=r"the connection ended before the answer came; .* then ask again"),
+        ):
+            client.model("a")
+        server.join()
+
+
+def test_a_server_that_is_not_there_has_ended_no_connection() -> None:
+    with socket.socket() as taken:  # bound, but nobody listens
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with Client(address, retries=Retries(attempts=1)) as client, pytest.raises(Unavailable) as caught:
+            client.model("a")
+    assert "ended" not in caught.value.message
 
 
 @pytest.mark.parametrize("timeout_s", [math.inf, 1e300, 1e12])
