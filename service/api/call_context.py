@@ -19,6 +19,13 @@ class CallContext:
         self._context = context
         self._metadata: Sequence[tuple[str, str | bytes]] = context.invocation_metadata() or ()
 
+    def end(self) -> None:
+        """Let go of gRPC's context: an aborted one keeps its error, whose frames keep the request and this object.
+
+        Such a ring lasts until Python looks for rings, which an API does seldom, and requests may be large.
+        """
+        self._context = None
+
     def invocation_metadata(self) -> Sequence[tuple[str, str | bytes]]:
         """Return what the client sent with the call, as keys and values."""
         return self._metadata

@@ -114,13 +114,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc 
 
         tally = Tally(method, self._metrics, self.calls)
 
-        async def call(request: Any, grpc_context: Any) -> Any:
-            context = CallContext(grpc_context)
+        async def call(request: Any, context: Any) -> Any:
+            context = CallContext(context)
             async with _Observed(tally, context):
                 remaining_s = context.time_remaining()
                 limit_s = longest_s if remaining_s is None else min(remaining_s, longest_s)
                 answer = behaviour(read(request, context), context)
-                return await self._within(limit_s, answer, late=DeadlineExceeded(said))
+                return await self._within(limit_s, answer, late=said)
 
         return call
 
@@ -130,8 +130,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc 
         guard = contextlib.nullcontext if method.startswith(_ENDS_BY_ITSELF) else self._until_drained
         tally = Tally(method, self._metrics, self.calls)
 
-        async def call(request: Any, grpc_context: Any) -> None:
-            context = CallContext(grpc_context)
+        async def call(request: Any, context: Any) -> None:
+            context = CallContext(context)
             async with (
                 _Observed(tally, context),
                 contextlib.aclosing(behaviour(read(request, context), context)) as answers,
@@ -145,15 +145,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc 
 
         return call
 
-    async def _within(self, limit_s: float, answer: Awaitable[Any], *, late: MintageError) -> Any:
-        """Await an answer; raise `late` after so many seconds, or that the server shuts down if it does so earlier."""
+    async def _within(self, limit_s: float, answer: Awaitable[Any], *, late: str) -> Any:
+        """Await an answer; say `late` after so many seconds, or that the server shuts down if it does so earlier."""
         limit = self._limits.until(0.0 if self._ended else time.monotonic() + limit_s)
         try:
             async with limit:
                 return await answer
         except TimeoutError:
             if limit.expired:
-                raise (shutting_down() if self._ended else late) from None
+                raise (shutting_down() if self._ended else DeadlineExceeded(late)) from None
             raise
 
     def _until_drained(self) -> AbstractAsyncContextManager[None]:
@@ -185,6 +185,7 @@ class _Observed:
                 await abort(self._context, failure, self._trailers)
         finally:
             self._tally.end(code, self._start)
+            self._context.end()
 
 
 @contextlib.asynccontextmanager

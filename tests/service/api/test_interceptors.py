@@ -1,12 +1,15 @@
 """What every call gets: an id, a deadline, one log line, metrics, and an end when the server stops."""
 
 import asyncio
+import gc
+import weakref
 
 import grpc
 import pytest
 import structlog
 from mintage.v1 import jobs_pb2
 
+from service.errors import NotFound
 from tests.support.intercepted import METHOD, MODELS, REQUEST, nothing, raising, served
 from tests.support.world import failure_of, run, until
 
@@ -129,3 +132,33 @@ def test_ending_tells_calls_and_streams_in_flight_and_new_ones_that_the_server_s
             await until(lambda: at.in_flight() == 0)
 
     run(test())
+
+
+class Held:
+    """Something that a call has in its hands, as its request."""
+
+
+@pytest.mark.parametrize("end", ["refused", "late", "failed"])
+def test_what_a_call_held_is_gone_with_it_however_it_ends(end: str) -> None:
+    """Rings of objects would stay until Python looks for them; requests may be large."""
+    held: list[weakref.ref[Held]] = []
+
+    async def ending() -> None:
+        mine = Held()
+        held.append(weakref.ref(mine))
+        if end == "late":
+            await asyncio.Event().wait()
+        raise NotFound("nothing of that name") if end == "refused" else ZeroDivisionError
+
+    async def test() -> None:
+        async with served(ending, max_deadline_s=0.05) as at:
+            for _ in range(2):  # gRPC keeps what belongs to its last event
+                await failure_of(at.generate(REQUEST))
+            await until(lambda: held[0]() is None)
+
+    gc.collect()
+    gc.disable()
+    try:
+        run(test())
+    finally:
+        gc.enable()
