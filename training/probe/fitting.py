@@ -18,6 +18,7 @@ from training.networks.dcgan import Discriminator
 from training.networks.probe import ProbeClassifier
 from training.probe.features import centre
 from training.probe.machines import LinearMachine, fit_machine
+from training.probe.preconditioner import products
 from training.progress import Report
 
 COSTS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # ascending, for features of mean squared norm 1; about three per decade
@@ -153,11 +154,9 @@ def fit_probe(
     seen = LabelledFeatures(examples.features[:-validation], examples.labels[:-validation])
     held = LabelledFeatures(examples.features[-validation:], examples.labels[-validation:])
     draws = [seen] if few is None else list(_drawn(seen, few, few.choosing, classes, seed))
-    pairs = [
-        pair
-        for standardised in (False, True)
-        for pair in _tried(draws, held, deviation, standardised=standardised, classes=classes, costs=costs, told=report)
-    ]
+    gram = products(seen.features) if few is None and _are_many(seen.features) else None
+    trials = _Trials(draws, held, deviation, classes, costs, gram, report)
+    pairs = [pair for standardised in (False, True) for pair in trials.of(standardised=standardised)]
     chosen, first = max(pairs, key=lambda pair: pair[0].accuracy)
     scores = first.scores(held.features)
     temperature = fit_temperature(scores, held.labels)
@@ -165,7 +164,9 @@ def fit_probe(
     start = first if few is None else None
     machines = []
     for each in [examples] if few is None else _drawn(seen, few, few.final, classes, seed):
-        machine = fit_machine(each.features, each.labels, classes=classes, cost=chosen.cost, scale=scale, start=start)
+        machine = fit_machine(
+            each.features, each.labels, classes=classes, cost=chosen.cost, scale=scale, start=start, gram=gram
+        )
         machines.append(machine.with_shift(mean))
         report(1)
     return Probe(
@@ -212,32 +213,44 @@ def log_loss(logits: Tensor, labels: Tensor) -> float:
     return float(functional.cross_entropy(logits.double(), labels))
 
 
-def _tried(
-    draws: Sequence[LabelledFeatures],
-    held: LabelledFeatures,
-    deviation: Tensor,
-    *,
-    standardised: bool,
-    classes: int,
-    costs: Sequence[float],
-    told: Report,
-) -> Iterator[tuple[Trial, LinearMachine]]:
-    """Yield each cost's trial and the first draw's machine, until accuracy has been below the best `FALLS` times."""
-    scale = _scale(deviation, standardised=standardised)
-    machines: list[LinearMachine | None] = [None] * len(draws)
-    best, fallen = -1.0, 0
-    for cost in costs:
-        fitted = []
-        for each, start in zip(draws, machines, strict=True):
-            fitted.append(fit_machine(each.features, each.labels, classes=classes, cost=cost, scale=scale, start=start))
-            told(1)
-        machines[:] = fitted
-        accuracy = float(np.mean([held.accuracy(machine) for machine in fitted]))
-        yield Trial(standardised, cost, accuracy), fitted[0]
-        fallen = fallen + 1 if accuracy < best else 0
-        best = max(best, accuracy)
-        if fallen == FALLS:
-            return
+@dataclass(frozen=True, slots=True, eq=False)
+class _Trials:
+    """What machines of several costs are fitted to and tried on."""
+
+    draws: Sequence[LabelledFeatures]
+    held: LabelledFeatures
+    deviation: Tensor
+    classes: int
+    costs: Sequence[float]
+    gram: Tensor | None
+    told: Report
+
+    def of(self, *, standardised: bool) -> Iterator[tuple[Trial, LinearMachine]]:
+        """Yield each cost's trial and first machine, until accuracy has been below the best `FALLS` times."""
+        scale = _scale(self.deviation, standardised=standardised)
+        machines: list[LinearMachine | None] = [None] * len(self.draws)
+        best, fallen = -1.0, 0
+        for cost in self.costs:
+            fitted = [self._fitted(*each, cost, scale) for each in zip(self.draws, machines, strict=True)]
+            machines[:] = fitted
+            accuracy = float(np.mean([self.held.accuracy(machine) for machine in fitted]))
+            yield Trial(standardised, cost, accuracy), fitted[0]
+            fallen = fallen + 1 if accuracy < best else 0
+            best = max(best, accuracy)
+            if fallen == FALLS:
+                return
+
+    def _fitted(self, draw: LabelledFeatures, start: LinearMachine | None, cost: float, scale: Tensor) -> LinearMachine:
+        machine = fit_machine(
+            draw.features, draw.labels, classes=self.classes, cost=cost, scale=scale, start=start, gram=self.gram
+        )
+        self.told(1)
+        return machine
+
+
+def _are_many(features: Tensor) -> bool:
+    """Whether there are more examples than features, whose products then take no more memory than they do."""
+    return features.shape[0] >= features.shape[1]
 
 
 def _drawn(seen: LabelledFeatures, few: FewLabels, draws: int, classes: int, seed: int) -> Iterator[LabelledFeatures]:

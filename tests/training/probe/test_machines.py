@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from sklearn.svm import LinearSVC
 from torch import Tensor
 
+from training.probe import machines, preconditioner
 from training.probe.machines import LinearMachine, fit_machine
+from training.probe.preconditioner import products
 
 CLASSES = 3
 
@@ -132,3 +136,34 @@ def test_it_is_the_machine_of_scikit_learn(cost: float) -> None:
 
     np.testing.assert_allclose(found.weights.numpy(), oracle.coef_, atol=2e-3)
     np.testing.assert_allclose(found.biases.numpy(), oracle.intercept_, atol=2e-3)
+
+
+def test_products_of_the_features_lead_to_the_same_machine_in_far_fewer_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, labels = clusters(2000, 60, apart=0.1)
+    features @= torch.diag(torch.logspace(0, -2, 60))  # a few directions have most of the variance
+    features -= features.mean(0)
+    scale = torch.ones(60)
+    passes: list[Tensor] = []
+    outputs = machines._Problem.outputs
+
+    def counted(problem: Any, point: Any) -> Tensor:
+        passes.append(outputs(problem, point))
+        return passes[-1]
+
+    monkeypatch.setattr(machines._Problem, "outputs", counted)
+
+    alone = fit_machine(features, labels, classes=CLASSES, cost=1.0, scale=scale, tolerance=1e-3)
+    without = len(passes)
+    found = fit_machine(
+        features, labels, classes=CLASSES, cost=1.0, scale=scale, tolerance=1e-3, gram=products(features)
+    )
+
+    torch.testing.assert_close(found.weights, alone.weights, atol=1e-3, rtol=1e-3)
+    assert len(passes) - without < without / 4
+
+
+def test_products_are_those_of_all_features_whatever_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = torch.randn(20, 7)
+    monkeypatch.setattr(preconditioner, "BLOCK", 3)
+
+    torch.testing.assert_close(products(features).tril(), (features.t() @ features).tril())
