@@ -180,6 +180,8 @@ def from_rpc(error: FailedCall, *, hint: str = "") -> ApiError:
     too_large = code is grpc.StatusCode.RESOURCE_EXHAUSTED and (refused or info.reason == "MESSAGE_TOO_LARGE")
     if refused is not None:
         text = _too_large(refused)
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED and not info.reason:
+        text = "no answer came within the time limit, and the server may still do what was asked"
     if code is grpc.StatusCode.UNAVAILABLE and not info.reason:
         text = (_cut_off(text) if _CUT_OFF.match(text) else text) + hint
     return (TooLarge if too_large else _BY_CODE.get(code, ApiError))(

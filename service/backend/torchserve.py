@@ -55,7 +55,7 @@ class TorchServe:
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.enable_retries", 0),
             ("grpc.enable_http_proxy", 0),
-            ("grpc.keepalive_time_ms", 30_000),
+            ("grpc.keepalive_time_ms", 360_000),  # more often than every five minutes is an attack to TorchServe
             ("grpc.keepalive_timeout_ms", 10_000),
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.min_reconnect_backoff_ms", 5_000),  # despite its name: how long one attempt to connect may take

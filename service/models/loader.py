@@ -17,7 +17,7 @@ import structlog
 from mintage.limits import STARTING_S
 
 from service.backend.model_server import ModelServer
-from service.errors import FailedPrecondition, MintageError, NotFound, Unavailable
+from service.errors import FailedPrecondition, Internal, MintageError, NotFound, Unavailable
 from service.models.archives import checking, keeping
 from service.models.backends import Backends
 from service.models.changes import Changes, Progress
@@ -210,12 +210,16 @@ class Loader:
                     await self._server.scale(old.backend_name, workers, timeout_s=self._starting_s)
                     progress.reached("answering")
                     await self._server.wait_until_ready(old.backend_name, self._starting_s)
-            except TimeoutError:
-                if not limit.expired():
+            except (TimeoutError, FailedPrecondition, Internal) as error:
+                late = isinstance(error, TimeoutError)
+                if late and not limit.expired():
                     raise
                 await self._scale_back(old)
-                text = f"not all {workers} workers of models/{name} started within {self._starting_s:g} s"
-                text += f": it has {old.workers} as before; the model server's log says more"
+                if isinstance(error, MintageError) and error.reason != "MODEL_START_FAILED":
+                    raise
+                within = f" within {self._starting_s:g} s" if late else ""
+                text = f"not all {workers} workers of models/{name} started{within}: it has {old.workers} as before"
+                text += "; the model server's log says more"
                 raise FailedPrecondition(text, reason="MODEL_START_FAILED") from None
             except NotFound:
                 raise Unavailable(f"models/{name} is being loaded again", reason="MODEL_NOT_READY") from None
@@ -230,7 +234,7 @@ class Loader:
             return record
 
     async def _scale_back(self, record: ModelRecord) -> None:
-        """End the workers that are too many; the last ones that were started are the first to go."""
+        """End the workers that are too many, the last ones first; the model server would start them again and again."""
         try:
             await self._server.scale(record.backend_name, record.workers, timeout_s=BACK_S)
         except MintageError as error:

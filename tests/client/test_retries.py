@@ -112,7 +112,7 @@ def test_a_call_that_hangs_ends_with_its_deadline(script: Script) -> None:
         return MODEL
 
     script.then(hangs)
-    with Client(script.address, timeout_s=0.1) as client, pytest.raises(TimedOut):
+    with Client(script.address, timeout_s=0.1) as client, pytest.raises(TimedOut, match="no answer came within"):
         client.model("a")
 
 

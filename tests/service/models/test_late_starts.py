@@ -9,9 +9,10 @@ import pytest
 from mintage.limits import LOADING_S, STARTING_S
 
 from service.backend.torchserve_management import MANAGEMENT_TIMEOUT_S
-from service.errors import FailedPrecondition, Unavailable
+from service.errors import FailedPrecondition, Internal, MintageError, Unavailable
 from service.models.loader import BACK_S, Loader
 from tests.support.loading import Bench
+from tests.support.model_server import FakeModelServer
 from tests.support.world import run
 
 SOON_S = 0.05
@@ -95,6 +96,40 @@ def test_workers_that_hang_end_a_scaling_and_the_model_has_as_many_as_before(ben
         assert bench.models.workers == {record.backend_name: 1} and bench.registry.find("digits") == record
         change = impatient.changes.last("digits")
         assert change is not None and (change.stage, change.error_reason) == ("failed", "MODEL_START_FAILED")
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (
+            FailedPrecondition("no worker of model digits-0 could start", reason="MODEL_START_FAILED"),
+            "not all 3 workers",
+        ),
+        (Internal("a forward pass is not sound"), "not sound"),
+    ],
+)
+def test_workers_that_cannot_start_are_not_started_again_and_again(
+    bench: Bench, error: MintageError, text: str
+) -> None:
+    class Failing(FakeModelServer):
+        """Fails to start more than one worker, but goes on trying."""
+
+        async def scale(self, backend_name: str, workers: int, *, timeout_s: float = 120.0) -> None:
+            await super().scale(backend_name, workers, timeout_s=timeout_s)
+            if workers > 1:
+                raise error
+
+    bench.archive("a.mar", "generator 1")
+    models = Failing(bench.archives)
+    loader = Loader(models, bench.registry, response_timeout_s=1)
+
+    async def test() -> None:
+        record = await loader.load("digits", "a.mar", 1)
+        with pytest.raises(type(error), match=text):
+            await loader.scale("digits", 3)
+        assert models.workers == {record.backend_name: 1} and bench.registry.find("digits") == record
 
     run(test())
 
