@@ -64,6 +64,7 @@ class Stack:
         self.workers = workers
         self.supervisor = Supervisor(self.state / "logs", together=("api", "dispatcher", "worker"))
         self._lock: IO[str] | None = None
+        self._was_set_aside = False  # Valkey's append-only file, while the stack ran
         self.overrides = dict(overrides or {})
         self.notices: list[str] = []  # what a person should know of the start
         address = read_address(api_address, lowest_port=0)
@@ -168,7 +169,7 @@ class Stack:
             self._note(append_only_file.set_aside(folder))
         for mend in (append_only_file.cut, append_only_file.set_aside, None):
             try:
-                self._start("valkey", command)
+                self._start("valkey", command, mend=self._mend_valkey)
             except ProcessFailedError:
                 process = self.process("valkey")
                 if mend is None or process.alive() or not append_only_file.is_to_blame(process.log.text()):
@@ -177,14 +178,26 @@ class Stack:
             else:
                 return
 
+    def _mend_valkey(self) -> str | None:
+        """Put right what keeps Valkey from starting again: a folder that was removed, or a damaged append-only file."""
+        folder = self.state / "valkey"
+        valkey.command(folder, *_port_and_password(self.settings))
+        damaged = append_only_file.is_to_blame(self.process("valkey").log.text())
+        done = append_only_file.cut(folder) if damaged else None
+        # Once: a disk that is full may be blamed on the file again and again.
+        if not done and (damaged or append_only_file.is_without_manifest(folder)) and not self._was_set_aside:
+            done = append_only_file.set_aside(folder)
+            self._was_set_aside = done is not None
+        return done
+
     def _note(self, notice: str | None) -> None:
         self.notices += [notice] if notice else []
 
-    def _start(self, name: str, command: list[str]) -> None:
+    def _start(self, name: str, command: list[str], mend: Callable[[], str | None] | None = None) -> None:
         environment = self.environment | {"MINTAGE_WORKER_NAME": name}
         role = name.partition("-")[0]
         self.supervisor.start(
-            name, command, environment, ready=lambda: self._ready(role, name), timeout_s=READY_TIMEOUT_S
+            name, command, environment, ready=lambda: self._ready(role, name), timeout_s=READY_TIMEOUT_S, mend=mend
         )
 
     def _ready(self, role: str, name: str) -> bool:

@@ -45,6 +45,7 @@ class Process:
     child: subprocess.Popen[bytes] | None = None
     restarts: int = 0
     last_start: float = field(default=0.0)
+    mend: Callable[[], str | None] | None = None
 
     def start(self) -> None:
         """Start the child in a session of its own, its output appended to the log file."""
@@ -58,6 +59,15 @@ class Process:
                 start_new_session=True,
             )
         self.last_start = time.monotonic()
+
+    def put_right(self) -> None:
+        """Put right what may keep it from starting again, and note in its log what was done."""
+        try:
+            done = self.mend() if self.mend else None
+        except OSError as error:
+            done = f"{self.name} cannot be put right: {error}"
+        if done:
+            self.log.append(done)
 
     @property
     def role(self) -> str:
@@ -122,13 +132,22 @@ class Supervisor:
         *,
         ready: Callable[[], bool],
         timeout_s: float,
+        mend: Callable[[], str | None] | None = None,
     ) -> Process:
         """Start one process and wait until it is ready.
+
+        Args:
+            name: what it is called: its role, and a number if there are several.
+            command: program and arguments.
+            environment: all of its variables.
+            ready: tells whether it can be used.
+            timeout_s: how long to wait for that, s.
+            mend: called before each restart, to put right what may keep it from starting; returns what it did.
 
         Raises:
             ProcessFailedError: if it ends or is not ready in time; the end of its log is in the message.
         """
-        process = Process(name, command, environment, LogFile(self.log_dir / f"{name}.log"))
+        process = Process(name, command, environment, LogFile(self.log_dir / f"{name}.log"), mend=mend)
         self.processes[name] = process
         process.start()
         self.wait(process, ready, timeout_s)
@@ -211,6 +230,7 @@ def _restart_if_dead(process: Process) -> None:
     if not process.alive() and time.monotonic() > process.last_start + RESTART_PAUSE_S:
         process.signal_group(signal.SIGKILL)
         process.restarts += 1
+        process.put_right()
         process.start()
 
 

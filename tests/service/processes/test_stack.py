@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import redis
 from pydantic import ValidationError
@@ -21,6 +23,7 @@ from tests.service.processes.test_append_only_file import (
     no_manifest,
     zeros_at_the_end,
 )
+from tests.service.processes.test_supervisor import until
 from tests.support.world import run, world
 
 
@@ -90,6 +93,42 @@ def test_a_stack_starts_with_a_damaged_append_only_file_and_says_what_it_did(
         assert notices == []
 
 
+def folder_removed(folder: Path) -> None:
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("harm", [zeros_at_the_end, junk_in_the_middle, all_empty, no_manifest, folder_removed])
+def test_valkey_that_dies_with_damaged_files_comes_back_while_the_stack_runs(
+    tmp_path: Path, harm: Callable[[Path], None]
+) -> None:
+    with valkey_of_a_stack(tmp_path) as (client, _):
+        for number in range(100):
+            client.set(f"k{number}", "x" * 50)
+        client.execute_command("WAITAOF", 1, 0, 0)
+        harm(tmp_path / "valkey")
+        process = valkey_process()
+        process.kill()
+        process.wait()
+        until(lambda: answers(client))
+        assert client.set("after", "1")
+    log = (tmp_path / "logs/valkey.log").read_text()
+    assert ("mintage: Valkey's append-only file was damaged" in log) == (harm is not folder_removed)
+
+
+def valkey_process() -> psutil.Process:
+    """The Valkey that this process has started."""
+    children = psutil.Process().children()
+    return next(child for child in children if "valkey" in child.name() or "redis" in child.name())
+
+
+def answers(client: Any) -> bool:
+    """Whether it can be asked."""
+    try:
+        return bool(client.ping())
+    except redis.ConnectionError:
+        return False
+
+
 @contextlib.contextmanager
 def valkey_of_a_stack(state: Path) -> Iterator[tuple[Any, list[str]]]:
     """Have no more of a stack than its Valkey: a client of it, and what the start told."""
@@ -97,5 +136,6 @@ def valkey_of_a_stack(state: Path) -> Iterator[tuple[Any, list[str]]]:
         stack.claim()
         stack.environment, stack.settings = stack.configure()
         stack._start_valkey()
+        stack.supervisor.watch()
         with redis.Redis.from_url(stack.settings.redis_url.get_secret_value()) as client:
             yield client, stack.notices
