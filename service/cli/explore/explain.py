@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from service.cli.console import DEFAULT_API, ApiOption, JsonOption, connect, fail, friendly_errors
+from service.cli.described import described
 from service.cli.explore.again import again
 from service.cli.explore.drawing import check_picture
 from service.cli.explore.options import SheetOption
@@ -70,14 +71,15 @@ def explain(
     command = again(context)
     images = files_of(images, MAX_IMAGES)
     with friendly_errors(), connect(api) as client:
-        described = client.model(model)
-        is_autoencoder = type(described).Kind.Name(described.kind) == "KIND_NEURONS"
+        asked = described(client, model)
+        kind = type(asked).Kind.Name(asked.kind)
+        is_autoencoder = kind == "KIND_NEURONS"
         if is_autoencoder and (class_name is not None or (unit is None and concept is None)):
             fail(f"{model} is an autoencoder: --concept NAME or --unit STAGE:UNIT says what to explain")
         if concept is not None and not is_autoencoder:
             fail(f"{model} has no concepts: --unit LAYER:MAP or --class NAME says what to explain")
         chosen: Any = concept if unit is None else _unit(unit, of_autoencoder=is_autoencoder)
-        pixels = loaded(images, described.shape)
+        pixels = loaded(images, asked.shape)
         found, baseline = (
             client.guided_backprop(model, pixels, class_name=class_name, unit=chosen, random_weights=random)
             for random in (False, True)
@@ -93,7 +95,7 @@ def explain(
     ]
     sheet = Sheet(
         title=f"What {model} responds to",
-        subtitle=_target(unit, concept, class_name),
+        subtitle=_target(unit, concept, class_name, is_classifier=kind == "KIND_CLASSIFIER"),
         bands=[[Panel("image, guided gradient, and that of random weights", tiles, 3 * _columns(len(images)))]],
         command=command,
         notes=[f"Digest {found.digest[:12]}. Each gradient is scaled for itself; grey is 0."],
@@ -125,12 +127,14 @@ def _unit(text: str, *, of_autoencoder: bool) -> FeatureMap | Neuron:
     return FeatureMap(*numbers)
 
 
-def _target(unit: str | None, concept: str | None, class_name: str | None) -> str:
+def _target(unit: str | None, concept: str | None, class_name: str | None, *, is_classifier: bool) -> str:
     if unit is not None:
         return f"unit {unit}"
     if concept is not None:
         return f"the neuron of {concept}"
-    return "what it was trained to say" if class_name is None else f"class {class_name}"
+    if class_name is not None:
+        return f"the logit of class {class_name}"
+    return "the logit of each image's most probable class" if is_classifier else "the logit of 'real'"
 
 
 def _columns(images: int) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.cli.console import DEFAULT_API, ApiOption, JsonOption, connect, errors_console, friendly_errors
+from service.cli.described import described
 from service.cli.explore.again import again
 from service.cli.explore.drawing import check_picture
 from service.cli.explore.options import GeneratorArgument, ReplaceOption, SaveOption, SheetOption
@@ -56,7 +57,7 @@ def invert(
     check_picture(output, [".png"])
     command = again(context)
     with friendly_errors(), connect(api) as client:
-        shape = client.model(model).shape
+        shape = described(client, model).shape
         [pixels] = loaded([picture], shape)
         given = Image.fromarray(pixels[:, :, 0] if shape.channels == 1 else pixels)
         options = {"starts": starts, "steps": steps, "seed": seed, "pixels_only": pixels_only}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from service.cli.console import DEFAULT_API, ApiOption, JsonOption, connect, friendly_errors
+from service.cli.described import described
 from service.cli.explore.again import again
 from service.cli.explore.drawing import check_picture
 from service.cli.explore.options import SheetOption
@@ -62,8 +63,8 @@ def patches(
     command = again(context)
     images = files_of(images, MAX_IMAGES)
     with friendly_errors(), connect(api) as client:
-        described = client.model(model)
-        pixels = loaded(images, described.shape)
+        asked = described(client, model)
+        pixels = loaded(images, asked.shape)
         found = client.top_patches(model, pixels, layer=layer, maps=maps or (), count=count)
     side = max(max(patch.box.width, patch.box.height) for each in found.values() for patch in each)
     columns = max(each for each in range(1, 9) if each * each <= max(count, 1))
@@ -78,12 +79,10 @@ def patches(
     used = next(iter(found)).layer
     sheet = Sheet(
         title=f"What excites {model}",
-        subtitle=f"layer {used}: the {count} strongest patches of {len(images)} images, for each map",
+        subtitle=f"layer {used}: the patches that excite each map most, each of another one of {len(images)} images",
         bands=[panels[first : first + PANELS] for first in range(0, len(panels), PANELS)],
         command=command,
-        notes=[
-            f"Digest {described.digest[:12]}. Below a patch: the activation. A unit of this layer sees {side} pixels."
-        ],
+        notes=[f"Digest {asked.digest[:12]}. Below a patch: the activation. A unit of this layer sees {side} pixels."],
     )
     write_sheet(sheet, output)
     if as_json:

@@ -9,6 +9,7 @@ from mintage.client import Box
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from service.cli.described import described
 from service.cli.explore.images import resized
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def boxes_by(
         concept: Of an autoencoder.
         class_name: Of a classifier; None takes each image's most probable class.
     """
-    shape = client.model(detector).shape
+    shape = described(client, detector).shape
     seen = resized(images, shape)
     shows = np.ones(len(images), np.bool_)
     if concept is not None:

@@ -43,7 +43,7 @@ def _classifier_facts(job: Job) -> Facts:
     if score.HasField("mean_generated_probability"):
         facts.append(("p(generated)", f"{score.mean_generated_probability:.4f} on average"))
     counts = zip(score.classes, score.class_counts, strict=False)
-    return [*facts, ("classes", ", ".join(f"{name} {count:,}" for name, count in counts))]
+    return [*facts, ("classes", ", ".join(f"{name}: {count:,}" for name, count in counts))]
 
 
 def _comparison_facts(found: Comparison) -> Facts:

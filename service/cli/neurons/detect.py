@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from service.cli.console import DEFAULT_API, ApiOption, JsonLinesOption, connect, console, friendly_errors, table
+from service.cli.described import described
 from service.cli.json_lines import print_json_lines
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def _resized(client: Client, model: str, images: list[Path]) -> list[Image.Image
     """Resize images to a model's size."""
     from mintage.pictures import fitted
 
-    shape = client.model(model).shape
+    shape = described(client, model).shape
     return [fitted(path, shape.height, shape.width) for path in images]
 
 

@@ -28,6 +28,7 @@ from service.cli.console import (
     friendly_errors,
     table,
 )
+from service.cli.described import described
 from service.cli.json_lines import print_json
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def bench(
         fail(f"--processes {processes} is more than there are clients, {at_once}")
     with friendly_errors():
         with connect(api) as client:
-            target = _target(client.model(model), kind, api)
+            target = _target(described(client, model), kind, api)
         target = replace(target, images=images, encoding=encoding, seed=seed, timeout_s=timeout)
         load = Load(clients=at_once, rate=rate or 0.0, warm_up_s=warm_up, seconds=duration, seed=seed)
         parts = processes or -(-at_once // CLIENTS_PER_PROCESS)

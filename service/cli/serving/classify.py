@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from service.cli.console import DEFAULT_API, ApiOption, JsonLinesOption, connect, console, fail, friendly_errors, table
+from service.cli.described import described
 from service.cli.json_lines import print_json_lines
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def classify(
     Example: mintage classify digits-classifier digit.png --top 3 --fit
     """
     with friendly_errors(), connect(api) as client:
-        answer = client.classify(model, _brought(client.model(model), images, fit=fit))
+        answer = client.classify(model, _brought(described(client, model), images, fit=fit))
     found = [_of_one(path, answer, row, top) for row, path in enumerate(images)]
     if as_json:
         print_json_lines(found)

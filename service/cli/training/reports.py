@@ -50,7 +50,7 @@ def _bar(recipe: Recipe) -> Iterator[Report]:
     from rich.table import Column
     from rich.text import Text
 
-    class TimeLeft(ProgressColumn):
+    class Remaining(ProgressColumn):
         """Time until the run is finished, or until its time is up."""
 
         ends_s = time.monotonic() + recipe.max_seconds
@@ -70,7 +70,7 @@ def _bar(recipe: Recipe) -> Iterator[Report]:
         BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=6)),
         TextColumn("{task.completed:,.0f}/{task.total:,.0f}", table_column=whole),
         TextColumn("{task.fields[speed]}", table_column=whole),
-        TimeLeft(table_column=whole),
+        Remaining(table_column=whole),
     )
 
     class Bar(rich_progress.Progress):

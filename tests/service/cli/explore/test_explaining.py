@@ -14,6 +14,7 @@ from mintage.v1 import generation_pb2
 from PIL import Image
 
 from service.cli import app
+from service.cli.explore.explain import _target
 from service.cli.explore.images import framed, loaded, shown
 from service.cli.explore.saliency import box_of
 from service.images.sheets import COMMAND_KEY
@@ -101,6 +102,14 @@ def test_units_that_cannot_be_are_refused(mintage: Any) -> None:
         (("critic", "--concept", "light"), "critic has no concepts: --unit LAYER:MAP or --class NAME"),
     ]:
         assert text in mintage("explore", "explain", options[0], "photos/dark.png", *options[1:], status=2).output
+
+
+def test_a_sheet_says_what_its_gradients_are_of() -> None:
+    assert _target(None, None, None, is_classifier=False) == "the logit of 'real'"
+    assert _target(None, None, None, is_classifier=True) == "the logit of each image's most probable class"
+    assert _target(None, None, "two", is_classifier=True) == "the logit of class two"
+    assert _target("3:17", None, None, is_classifier=False) == "unit 3:17"
+    assert _target(None, "face", None, is_classifier=False) == "the neuron of face"
 
 
 def test_images_that_are_not_there_are_said(mintage: Any) -> None:

@@ -14,7 +14,9 @@ from mintage.client import to_pil
 from PIL import Image
 
 from service.cli import app
+from service.errors import Unavailable
 from service.images import png
+from service.models.changes import Changes
 from tests.client.fakes import world_in_a_thread
 from tests.support.archives import write_archive
 from tests.support.command_line import CliRunner
@@ -79,6 +81,35 @@ def test_a_model_is_loaded_shown_scaled_and_unloaded(mintage: Any, at: World, mo
     mintage("models", "unload", "new")
     gone = "mintage: no model models/new is loaded; `mintage models load new new.mar` loads it\n"
     assert mintage("models", "show", "new", status=2).stderr == gone
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("classify", "early", "photo.png"),
+        ("classify", "early", "photo.png", "--fit"),
+        ("neurons", "detect", "photo.png", "--model", "early"),
+        ("explore", "explain", "early", "photo.png"),
+        ("explore", "patches", "early", "photo.png"),
+        ("explore", "invert", "early", "photo.png"),
+        ("explore", "forget", "digits", "--detector", "early"),
+        ("bench", "early"),
+    ],
+)
+def test_a_model_whose_size_is_not_known_yet_is_said_to_be_not_ready(
+    mintage: Any, at: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.new("L", (12, 16)).save("photo.png")
+    loading = Changes(at.settings.archives).begin("early", archive="early.mar", workers=1)
+    loading.reached("starting")
+    try:
+        said = mintage(*words, status=1).stderr
+    finally:
+        loading.failed(Unavailable("given up"))
+    assert said == (
+        "mintage: models/early is not ready yet (starting workers); `mintage models watch early` shows when it is\n"
+    )
 
 
 def test_machines_are_told_of_a_model_in_one_object(mintage: Any, at: World) -> None:

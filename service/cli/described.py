@@ -1,0 +1,30 @@
+"""A model as the server describes it, before it is asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from service.cli.console import FAILED, fail
+from service.cli.serving.loading import stage_of
+
+if TYPE_CHECKING:
+    from mintage.client import Client
+    from mintage.v1.models_pb2 import Model
+
+
+def described(client: Client, name: str) -> Model:
+    """Ask for a model whose kind and image size are to be known.
+
+    Exits with 1 while it is loaded for the first time, when nobody knows them yet.
+
+    Raises:
+        InvalidRequest: if this cannot be a model's name.
+        NotFound: if no model of that name is loaded.
+    """
+    model = client.model(name)
+    if not model.shape.height:
+        short = model.name.removeprefix("models/")
+        why = model.message or stage_of(model)
+        what = f"{model.name} is not ready yet{why and f' ({why})'}; `mintage models watch {short}` shows when it is"
+        fail(what, FAILED, reason="MODEL_NOT_READY")
+    return model
