@@ -10,24 +10,48 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
+from typer._click.formatting import HelpFormatter
 from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
 from service.cli.console import BAD_INPUT, answers_as_json, as_typed, ends_by_status, fail
 
 if TYPE_CHECKING:
-    from typer._click import Context, HelpFormatter
+    from typer._click import Context
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 OF_THE_CLIENT = ("MINTAGE_API_ADDRESS", "MINTAGE_CLIENT")
 EXAMPLE = "Example: "
 INDENT = "  "
+UNBROKEN = "\N{NON-BREAKING HYPHEN}"  # in place of a hyphen while lines are broken
+
+
+class _Lines(HelpFormatter):
+    """Breaks lines between words alone: a hyphen may belong to a name, such as ssgan-digits or --max-damaged."""
+
+    def write_text(self, text: str) -> None:
+        """Write a paragraph."""
+        super().write_text(text.replace("-", UNBROKEN))
+
+    def write_dl(self, rows: Sequence[tuple[str, str]], *sizes: int, **more: int) -> None:
+        """Write names and what they mean."""
+        super().write_dl([(name, text.replace("-", UNBROKEN)) for name, text in rows], *sizes, **more)
+
+    def write(self, string: str) -> None:
+        """Write what was broken into lines."""
+        super().write(string.replace(UNBROKEN, "-"))
 
 
 class _Help:
     """Help whose last paragraph of examples is not wrapped: `Example: mintage ...`, one on a line."""
 
     help: str | None
+
+    def get_help(self, ctx: Context) -> str:
+        """Write the help."""
+        formatter = _Lines(width=ctx.terminal_width, max_width=ctx.max_content_width)
+        self.format_help(ctx, formatter)  # type: ignore[attr-defined] # of the class beside this one
+        return formatter.getvalue().rstrip("\n")
 
     def format_help_text(self, ctx: Context, formatter: HelpFormatter) -> None:
         """Write what the verb does."""

@@ -165,15 +165,18 @@ class Rows:
         if options.max_width >= UNBOUNDED:
             yield from self._piped()
             return
+        if not any(self.columns):
+            yield from self._pairs(options.max_width)
+            return
         built = self._table()
-        width = console.measure(built, options=options.update(width=UNBOUNDED)).maximum
-        if width <= options.max_width or not any(self.columns):  # names and values are a table, however narrow
+        if console.measure(built, options=options.update(width=UNBOUNDED)).maximum <= options.max_width:
             yield built
             return
         for row in self.rows:
             yield _text(row[0])
             rest = Rows(("", ""), [pair for pair in zip(self.columns[1:], row[1:], strict=True) if str(pair[1])], ())
-            yield Padding(rest._lines(), (0, 0, 0, 2))
+            for part in rest._pairs(options.max_width - 2):
+                yield Padding(part, (0, 0, 0, 2))
 
     def _table(self) -> Table:
         from rich import box
@@ -213,16 +216,23 @@ class Rows:
             ]
             yield Text("  ".join(padded).rstrip(), no_wrap=True, overflow="ignore")
 
-    def _lines(self) -> Table:
-        """The rows alone, without a head."""
+    def _pairs(self, width: int) -> Iterator[Table | Padding]:
+        """Names and values, without a head. A value with a word that is too long for its column is below its name."""
+        from rich.cells import cell_len
+        from rich.padding import Padding
         from rich.table import Table
 
-        built = Table.grid(padding=(0, 2, 0, 0))
-        built.add_column(no_wrap=True)
-        built.add_column(overflow="fold")
-        for row in self.rows:
-            built.add_row(*map(_text, row))
-        return built
+        names = max((cell_len(str(row[0])) for row in self.rows), default=0)
+        for name, value in self.rows:
+            longest = max(map(cell_len, str(value).split()), default=0)
+            below = longest > width - names - 2
+            built = Table.grid(padding=(0, 2, 0, 0))
+            built.add_column(no_wrap=True, overflow="fold", min_width=names)
+            built.add_column(overflow="fold")
+            built.add_row(_text(name), _text("" if below else value))
+            yield built
+            if below:
+                yield Padding(_text(value), (0, 0, 0, 2))
 
 
 def _text(cell: Any) -> Text:

@@ -50,6 +50,6 @@ def _values(recipe: Recipe) -> dict[str, Any]:
 
 
 def _print_fields(recipe: Recipe) -> None:
-    typer.echo(f"{recipe.name}: {recipe.source}")
+    console().print(f"{recipe.name}: {recipe.source}", markup=False)
     rows = [(name, getattr(recipe, name), about.text) for name, about in recipe.fields().items()]
     console().print(table(("field", "value", "meaning"), rows))

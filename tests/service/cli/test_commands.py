@@ -47,6 +47,17 @@ def test_help_cuts_no_name_at_80_columns(path: tuple[str, ...]) -> None:
 
 
 @each_verb
+def test_help_breaks_no_word_at_80_columns(path: tuple[str, ...]) -> None:
+    narrow, wide = (words_of_help(VERBS[path], width) for width in (80, 1000))
+    assert narrow - wide - {"\\"} == set()  # a long command goes on behind a backslash
+
+
+def words_of_help(verb: Any, width: int) -> set[str]:
+    with verb.context_class(verb, info_name="x", terminal_width=width) as context:
+        return set(verb.get_help(context).split())
+
+
+@each_verb
 def test_each_verb_has_an_example_of_itself(path: tuple[str, ...]) -> None:
     _, examples = split_help(VERBS[path].help)
     assert examples

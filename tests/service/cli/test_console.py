@@ -96,6 +96,31 @@ def test_a_table_that_does_not_fit_becomes_a_block_for_each_thing() -> None:
     assert [line.split() for line in lines[-2:]] == [["MINTAGE_B"], ["meaning", "short"]]
 
 
+def test_names_and_values_have_no_head_and_a_digest_is_not_cut() -> None:
+    from rich.console import Console
+
+    digest = "c97a48e2" * 8
+    pairs = [("classifier score", "9.6973"), ("root digest", digest), ("work", "word " * 20), ("state", "ready")]
+    screen = Console(width=80)
+    with screen.capture() as captured:
+        screen.print(table(("", ""), pairs))
+        screen.print(table(("job", "digest", "work"), [("01m8kfhbqm2ek23g", digest, "word " * 20)]))
+    lines = [line.rstrip() for line in captured.get().splitlines()]
+    assert max(map(len, lines)) <= 80
+    assert lines[:4] == [
+        "classifier score  9.6973",
+        "root digest",
+        f"  {digest}",
+        f"work              {'word ' * 12}".rstrip(),
+    ]
+    assert lines[5:9] == [
+        "state             ready",
+        "01m8kfhbqm2ek23g",
+        f"  digest  {digest}",
+        "  work    " + "word " * 13 + "word",
+    ]
+
+
 def test_where_stdout_is_no_terminal_a_thing_has_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     console().print(table(COLUMNS, LONG))
     lines = capsys.readouterr().out.splitlines()
