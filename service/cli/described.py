@@ -1,15 +1,22 @@
-"""A model as the server describes it, before it is asked."""
+"""A model as the server describes it, before it is asked: its kind and size, and what is being done with it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from service.cli.console import FAILED, fail
-from service.cli.serving.loading import stage_of
 
 if TYPE_CHECKING:
     from mintage.client import Client
-    from mintage.v1.models_pb2 import Model
+    from mintage.v1.models_pb2 import Model, ModelChange
+
+_WORDS = {
+    "WAITING": "waiting for another change of it to end",
+    "COPYING": "copying the archive",
+    "STARTING": "starting workers",
+    "PROVING": "proving batch sizes",
+    "ANSWERING": "waiting for a first inference",
+}
 
 
 def described(client: Client, name: str) -> Model:
@@ -28,3 +35,10 @@ def described(client: Client, name: str) -> Model:
         what = f"{model.name} is not ready yet{why and f' ({why})'}; `mintage models watch {short}` shows when it is"
         fail(what, FAILED, reason="MODEL_NOT_READY")
     return model
+
+
+def stage_of(model: Model) -> str:
+    """What is being done with a model, such as `proving batch sizes, 3 of 10`; empty if nothing is."""
+    change: ModelChange = model.change
+    words = _WORDS.get(type(change).Stage.Name(change.stage).removeprefix("STAGE_"), "")
+    return f"{words}, {change.sizes_tried} of {change.sizes_total}" if change.sizes_total and words else words

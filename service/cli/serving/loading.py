@@ -9,18 +9,11 @@ from typing import TYPE_CHECKING
 import typer
 
 from service.cli.console import FAILED, errors_console, fail, if_interrupted
+from service.cli.described import stage_of
 
 if TYPE_CHECKING:
     from mintage.client import Client
-    from mintage.v1.models_pb2 import Model, ModelChange
-
-_WORDS = {
-    "WAITING": "waiting for another change of it to end",
-    "COPYING": "copying the archive",
-    "STARTING": "starting workers",
-    "PROVING": "proving batch sizes",
-    "ANSWERING": "waiting for a first inference",
-}
+    from mintage.v1.models_pb2 import Model
 
 
 def follow(client: Client, name: str) -> Model:
@@ -42,13 +35,6 @@ def follow(client: Client, name: str) -> Model:
     if model.state == Model.STATE_FAILED:
         fail(f"{model.name}: {model.message}", FAILED)
     return model
-
-
-def stage_of(model: Model) -> str:
-    """What is being done with a model, such as `proving batch sizes, 3 of 10`; empty if nothing is."""
-    change: ModelChange = model.change
-    words = _WORDS.get(type(change).Stage.Name(change.stage).removeprefix("STAGE_"), "")
-    return f"{words}, {change.sizes_tried} of {change.sizes_total}" if change.sizes_total and words else words
 
 
 @contextlib.contextmanager
