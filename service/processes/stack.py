@@ -62,7 +62,10 @@ class Stack:
     ) -> None:
         self.state = state.resolve()
         self.workers = workers
-        self.supervisor = Supervisor(self.state / "logs", together=("api", "dispatcher", "worker"))
+        # When TorchServe's turn comes nobody calls it any more, and a start makes all anew; it would take 4 s to end.
+        self.supervisor = Supervisor(
+            self.state / "logs", together=("api", "dispatcher", "worker"), killed=("torchserve",)
+        )
         self._lock: IO[str] | None = None
         self._was_set_aside = False  # Valkey's append-only file, while the stack ran
         self.overrides = dict(overrides or {})

@@ -91,12 +91,22 @@ class Process:
             os.killpg(self.pid, number)
 
     def group_alive(self) -> bool:
-        """Tell whether anything of the child's process group is left."""
+        """Tell whether anything of the child's process group still runs."""
         try:
             os.killpg(self.pid, 0)
         except ProcessLookupError:
             return False
-        return True
+        return not _are_zombies(self.pid)
+
+
+def _are_zombies(group: int) -> bool:
+    """Tell whether all that is left of a process group has ended, and waits for init to notice, which may be slow."""
+    states = []
+    for path in Path("/proc").glob("[0-9]*/stat"):  # none on macOS
+        with contextlib.suppress(OSError):  # it has gone meanwhile
+            state, _, of = path.read_text(encoding="utf-8", errors="replace").rpartition(") ")[2].split()[:3]
+            states += [state] if int(of) == group else []
+    return bool(states) and set(states) <= {"Z", "X"}
 
 
 class Supervisor:
@@ -107,11 +117,13 @@ class Supervisor:
     Args:
         log_dir: Where their logs are.
         together: Roles that need nothing of each other, and are stopped as one.
+        killed: Roles that have nothing to bring to an end once those started after them are gone: SIGKILL is their end.
     """
 
-    def __init__(self, log_dir: Path, together: Collection[str] = ()) -> None:
+    def __init__(self, log_dir: Path, together: Collection[str] = (), killed: Collection[str] = ()) -> None:
         self.log_dir = log_dir
         self._together = frozenset(together)
+        self._killed = frozenset(killed)
         self.processes: dict[str, Process] = {}
         self._stopping = threading.Event()
         self._stopped = threading.Event()
@@ -181,6 +193,8 @@ class Supervisor:
     def stop(self) -> None:
         """Stop every process, the last started first: SIGTERM, then SIGKILL to whatever is left of its group.
 
+        Those that have nothing to bring to an end are killed at once.
+
         Those of one role (`worker-1`, `worker-2`), and of roles that need nothing of each other, are stopped together,
         since each takes a while to leave.
         """
@@ -188,7 +202,11 @@ class Supervisor:
             with self._restarting:
                 self._stopping.set()
             for _, same in itertools.groupby(reversed(self.processes.values()), self._stopped_with):
-                _stop(list(same))
+                stopped = list(same)
+                for process in stopped:
+                    if process.role in self._killed and process.alive():
+                        process.signal_group(signal.SIGKILL)
+                _stop(stopped)
             self._stopped.set()
             if self._watcher is not None:
                 self._watcher.join()

@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 from service.processes import supervisor as supervisor_module
-from service.processes.supervisor import ProcessFailedError, Supervisor
+from service.processes.log_file import LogFile
+from service.processes.supervisor import Process, ProcessFailedError, Supervisor
 
 SLEEPER = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
 PARENT = [
@@ -124,6 +125,36 @@ def test_a_stopped_process_leaves_as_any_other(tmp_path: Path) -> None:
     assert told.exists()
 
 
+LEAVES = """
+import os, pathlib, signal, sys, time
+def leave(*_):
+    os.kill(int(pathlib.Path(sys.argv[1]).read_text().split()[1]), 0)
+    print("the other was there", flush=True)
+    sys.exit()
+signal.signal(signal.SIGTERM, leave)
+print("up", flush=True)
+time.sleep(600)
+"""
+STAYS = """
+import os, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("up", os.getpid(), flush=True)
+time.sleep(600)
+"""
+
+
+def test_what_has_nothing_to_bring_to_an_end_is_killed_when_those_after_it_are_gone(tmp_path: Path) -> None:
+    with Supervisor(tmp_path, killed=("torchserve",)) as supervisor:
+        for name, program in (("torchserve", STAYS), ("worker-1", LEAVES)):
+            command = [sys.executable, "-c", program, str(tmp_path / "torchserve.log")]
+            supervisor.start(name, command, os.environ, ready=wrote(tmp_path / f"{name}.log"), timeout_s=60)
+
+    child = supervisor.processes["torchserve"].child
+    assert child is not None
+    assert child.returncode == -signal.SIGKILL
+    assert (tmp_path / "worker-1.log").read_text().endswith("the other was there\n")
+
+
 def test_stop_ends_what_a_child_started_too(tmp_path: Path) -> None:
     with Supervisor(tmp_path) as supervisor:
         log = tmp_path / "parent.log"
@@ -132,6 +163,18 @@ def test_stop_ends_what_a_child_started_too(tmp_path: Path) -> None:
         assert psutil.pid_exists(grandchild)
 
     until(lambda: gone(grandchild))
+
+
+@pytest.mark.linux
+def test_what_has_ended_and_whose_parent_has_not_noticed_counts_as_gone(tmp_path: Path) -> None:
+    child = subprocess.Popen(["true"], start_new_session=True)
+    process = Process("ended", ["true"], {}, LogFile(tmp_path / "ended.log"), child=child)
+
+    until(lambda: psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE)
+
+    os.killpg(child.pid, 0)  # the system still knows the group
+    assert not process.group_alive()
+    child.wait()
 
 
 def test_a_process_that_ends_while_starting_shows_the_end_of_its_log(tmp_path: Path) -> None:
