@@ -109,8 +109,8 @@ def _print_stopped(answer: CancelJobResponse | PauseJobResponse, *, as_json: boo
     _print_state(answer.job, as_json=False)
     if not answer.durable:
         typer.echo(
-            "mintage: this could not be written beside the job's files yet (is the disk full?); it will be as "
-            "soon as it can. Until then, if Redis lost its data, the job would run again",
+            "mintage: this could not be written beside the job's files yet (is the disk full, or does the bucket "
+            "refuse?); it will be as soon as it can. Until then, if Redis lost its data, the job would run again",
             err=True,
         )
 
