@@ -63,7 +63,7 @@ def print_list(found: list[Job]) -> None:
             progress.state_name(job),
             _what(job),
             f"{job.progress.images_done:,}/{job.progress.images_total:,}",
-            _time(job.create_time),
+            _time(job.create_time) if job.HasField("create_time") else "-",
         )
         for job in found
     ]

@@ -97,6 +97,12 @@ def test_jobs_are_listed_as_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
 
+def test_an_unreadable_job_is_listed_without_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = Client(Job(name="jobs/a", state=Job.STATE_UNREADABLE))
+    monkeypatch.setattr(verbs, "connect", lambda _: client)
+    assert CliRunner().invoke(app, ["jobs", "ls"]).stdout.splitlines()[1].split() == ["a", "unreadable", "0/0", "-"]
+
+
 def test_formulas_and_their_step_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     client = Client(UNMADE)
     formulas = ["slerp(#0, #1, 0:1:64)", "#3"]
