@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 
 WEIGHT = 0.2  # of the newest pass in the mean: follows a machine that gets busier within a few passes
 LONGEST_PASS_S = 0.05  # what a caller should wait for a pass that has begun, where smaller ones are about as fast
+LONGEST_BULK_PASS_S = 0.1  # the same, where nothing but bulk work waits
 NEAR_BEST = 0.9  # of the images per second of the best size: a smaller size that reaches it is preferred
-BULK_NEAR_BEST = 0.98  # the same of bulk work alone,
-BULK_PASS_S = 0.01  # while passes are so short that a caller minds little
+BULK_NEAR_BEST = 0.98  # the same, where nothing but bulk work waits
 UNKNOWN_S = 0.001  # for a row, before any pass was measured
 RETRY_S, RETRY_SHARE = 1.0, 20  # after so long, and so many times its length, the time of a size is old
 
@@ -69,13 +69,12 @@ class PassTimes:
 
         It is the smallest one that gives about as many images per second as the best, among those that are not too
         long; where every size is too long, the smallest that is about as fast as the best of all. For bulk work alone
-        short passes are larger: what they cost counts, and a caller who comes meanwhile waits for one of them at most.
+        passes are larger: what they cost counts, and a caller who comes meanwhile waits for one of them at most.
         """
         if (name, bulk) not in self._best:
-            short = [size for size in self.sizes if self.seconds(name, size) <= LONGEST_PASS_S]
-            best = self._fastest(name, short or self.sizes, NEAR_BEST)
-            quick = [size for size in short if size >= best and self.seconds(name, size) <= BULK_PASS_S]
-            self._best[name, bulk] = self._fastest(name, quick, BULK_NEAR_BEST) if bulk and quick else best
+            longest_s, near = (LONGEST_BULK_PASS_S, BULK_NEAR_BEST) if bulk else (LONGEST_PASS_S, NEAR_BEST)
+            short = [size for size in self.sizes if self.seconds(name, size) <= longest_s]
+            self._best[name, bulk] = self._fastest(name, short or self.sizes, near)
         return self._best[name, bulk]
 
     def choose(self, name: str, waiting: int, *, bulk: bool = False) -> tuple[int, int]:
