@@ -101,9 +101,10 @@ def test_a_killed_worker_and_a_store_that_is_away_change_no_byte(engine: Engine,
     engine.models.pass_gate.set()
     engine.start("worker")
     wait_until(lambda: s3.faults.refused > 20, "a worker that finds the store away")
+    wait_until(lambda: "does not answer" in engine.job(name).wait_reason, "the reason, while the worker tries again")
     s3.faults.down = False
     job = engine.wait_for(name)
-    assert job.progress.attempts == 3 and job.output_uri == f"s3://{BUCKET}/base/{name}"
+    assert not job.wait_reason and job.progress.attempts == 3 and job.output_uri == f"s3://{BUCKET}/base/{name}"
     check(s3, job, tmp_path / "expected")
     assert not list((tmp_path / "state/spool").rglob(".tmp/*"))
     assert engine.verify(name, recompute=3)[-1].verdict.sound

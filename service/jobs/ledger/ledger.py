@@ -77,7 +77,14 @@ class Ledger:
         return Lease(job, shard, int(reply["attempt"]), str(reply.get("recorded", "")), str(reply.get("plan", "")))
 
     async def renew(
-        self, lease: Lease, *, lease_s: float, done: int, wanted: int = 0, max_images_per_second: float = 0.0
+        self,
+        lease: Lease,
+        *,
+        lease_s: float,
+        done: int,
+        wanted: int = 0,
+        max_images_per_second: float = 0.0,
+        trouble: str = "",
     ) -> float:
         """Keep a lease, report progress and book the next images; returns the seconds to wait before making them.
 
@@ -87,12 +94,13 @@ class Ledger:
             done: images of this shard that are done.
             wanted: images that will be made next; booked against the bound on speed.
             max_images_per_second: the bound, over all workers; 0 is none.
+            trouble: what keeps the attempt from going on, if anything does; until it makes images, the job says so.
 
         Raises:
             LeaseEnded: if the job was paused or cancelled, or another worker may hold the shard.
         """
         reply = await self.run(
-            "renew", lease.job, lease.shard, lease.attempt, _ms(lease_s), done, wanted, max_images_per_second
+            "renew", lease.job, lease.shard, lease.attempt, _ms(lease_s), done, wanted, max_images_per_second, trouble
         )
         if "why" in reply:
             raise LeaseEnded(reply["why"])

@@ -111,6 +111,7 @@ class Attempt:
         self._output = runner.store.output(plan.prefix, existing=True)
         self._size = runner.sizes.setdefault(plan.backend_name, RequestSize(plan.micro_batch))
         self._done = 0
+        self._trouble = ""  # why a call is made again, until it succeeds
 
     async def run(self) -> None:
         """Work on the shard and keep the lease; whichever ends first ends both."""
@@ -140,6 +141,7 @@ class Attempt:
                 done=self._done,
                 wanted=wanted,
                 max_images_per_second=rate,
+                trouble=self._trouble,
             ),
             self._settings.lease_s,
         )
@@ -196,7 +198,7 @@ class Attempt:
             start = indices.stop
 
     async def _ask(self, inputs: Mapping[str, bytes]) -> bytes:
-        return await retry_transient(lambda: self._predict(inputs), self._settings.backend_retry_s)
+        return await retry_transient(lambda: self._predict(inputs), self._settings.backend_retry_s, told=self._told)
 
     async def _predict(self, inputs: Mapping[str, bytes]) -> bytes:
         begin = time.monotonic()
@@ -224,7 +226,11 @@ class Attempt:
 
     async def _retry_transient(self, call: Callable[[], T]) -> T:
         """Run a call to the store in a thread, retried as calls to the model server are."""
-        return await retry_transient(lambda: asyncio.to_thread(call), self._settings.backend_retry_s)
+        budget_s = self._settings.backend_retry_s
+        return await retry_transient(lambda: asyncio.to_thread(call), budget_s, told=self._told)
+
+    def _told(self, error: MintageError | None) -> None:
+        self._trouble = failure_text(error) if error else ""
 
     def _blank(self) -> Marker:
         """Return the shard's marker, still without digest and size."""

@@ -1,5 +1,5 @@
 -- Keep a lease, tell how far the shard is, and book the next images. ARGV: job, shard, attempt, lease, images done in
--- this shard, images wanted next, most images a second (0: no bound).
+-- this shard, images wanted next, most images a second (0: no bound), what keeps it from going on (empty: nothing).
 local job, shard, at = ARGV[1], ARGV[2], now()
 local rec = held(job, shard, ARGV[3])
 if not rec then return answer({why = 'fenced'}) end
@@ -12,6 +12,9 @@ if delta > 0 then
   rec.p = rec.p + delta
   redis.call('HINCRBY', job_key(job), 'live', delta)
   advance(job, at)
+  redis.call('HDEL', job_key(job), 'wait')
+elseif ARGV[8] ~= '' then
+  note_wait(job, ARGV[8])
 end
 save_shard(job, shard, rec)
 

@@ -140,6 +140,19 @@ def test_progress_never_falls(with_ledger: Use) -> None:
     with_ledger(act)
 
 
+def test_a_job_says_what_keeps_an_attempt_from_going_on_until_images_are_made(with_ledger: Use) -> None:
+    async def act(ledger: Ledger) -> None:
+        await ledger.create(PLAN)
+        lease = await claim(ledger)
+        said = []
+        for done, trouble in ((1, ""), (1, "STORE_UNAVAILABLE: it is away"), (1, ""), (2, "")):
+            await ledger.renew(lease, lease_s=LEASE_S, done=done, trouble=trouble)
+            said.append((await ledger.job(JOB)).wait_reason)
+        assert said == ["", "STORE_UNAVAILABLE: it is away", "STORE_UNAVAILABLE: it is away", ""]
+
+    with_ledger(act)
+
+
 def test_the_bound_on_speed_holds_over_all_workers(with_ledger: Use) -> None:
     async def act(ledger: Ledger) -> None:
         await ledger.create(sample_plan(sampling=sampling(seed=0, max_images_per_second=0.1)))
