@@ -72,7 +72,6 @@ def measure(folder: Path, options: argparse.Namespace, report: Report) -> None:
     """Measure the parts that were asked for, each on the same stack."""
     from handlers.archive import pack  # noqa: PLC0415 - imports torch
 
-    cores = os.cpu_count() or 1
     archives = folder / "archives"
     packed = pack(options.run, "generator", archives / "generator.mar")
     pack(tiny_run(folder / "tiny"), "generator", archives / "tiny.mar")
@@ -81,7 +80,7 @@ def measure(folder: Path, options: argparse.Namespace, report: Report) -> None:
         stack.start(lambda step: print(f"starting {step}", file=sys.stderr))
         with Client(stack.api_address) as client:
             for name in ("generator", "tiny"):
-                client.load_model(name, f"{name}.mar", workers=cores if name == "generator" else 1)
+                client.load_model(name, f"{name}.mar")
             finished(client, client.create_sample_job("generator", 4000, shard_size=500))  # warm
             if "speed" in options.only:
                 turns = [images for images in options.images for _ in range(options.turns)]
