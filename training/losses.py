@@ -127,6 +127,24 @@ def adversarial_generator_loss(fake: Tensor) -> Tensor:
     return functional.softplus(-fake).mean()
 
 
+def gradient_penalty(real: Tensor, images: Tensor, weight: float) -> Tensor:
+    """R1, how steep the discriminator is at real images, Mescheder et al. 2018, section 4.1, eq. 9 (arXiv:1801.04406).
+
+    0.5 gamma/2 E |grad_x logit(x)|^2, the half as in `adversarial_discriminator_loss`. A discriminator that tells real
+    from generated images without fail grows steeper and steeper, and the generator learns nothing from it.
+
+    Args:
+        real: [N] logits of the images, any range.
+        images: [N, ...] images that the logits were computed from; they require gradients.
+        weight: gamma, from 0.
+
+    Returns:
+        Scalar mean over N, >= 0, which can be differentiated.
+    """
+    (slopes,) = torch.autograd.grad(real.sum(), images, create_graph=True)
+    return 0.25 * weight * slopes.square().flatten(1).sum(dim=1).mean()
+
+
 def feature_matching_loss(
     real: Tensor, fake: Tensor, *, distance: Literal["squared", "absolute"] = "squared"
 ) -> Tensor:

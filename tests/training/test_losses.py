@@ -14,6 +14,7 @@ from training.losses import (
     adversarial_generator_loss,
     conditional_entropy,
     feature_matching_loss,
+    gradient_penalty,
     minimax_evidence_loss,
     non_saturating_evidence_loss,
     pull_away_loss,
@@ -118,6 +119,24 @@ def test_discriminator_loss_is_half_the_cross_entropy_of_both_kinds() -> None:
     on_real = functional.binary_cross_entropy_with_logits(real, torch.ones(2))
     on_fake = functional.binary_cross_entropy_with_logits(fake, torch.zeros(3))
     torch.testing.assert_close(loss, 0.5 * (on_real + on_fake))
+
+
+def test_the_penalty_is_the_mean_squared_slope_at_real_images() -> None:
+    weights = torch.tensor([3.0, -4.0])
+    images = torch.randn(5, 2, requires_grad=True)
+
+    loss = gradient_penalty(images @ weights, images, 2.0)
+
+    assert loss.item() == pytest.approx(0.5 * (2.0 / 2) * 25)
+
+
+def test_the_penalty_makes_a_discriminator_less_steep() -> None:
+    weights = torch.tensor([3.0, -4.0], requires_grad=True)
+    images = torch.randn(5, 2, requires_grad=True)
+
+    (slope,) = torch.autograd.grad(gradient_penalty(images @ weights, images, 2.0), weights)
+
+    torch.testing.assert_close(slope, weights.detach())  # of |w|^2 / 2
 
 
 def test_smoothing_changes_the_target_of_real_images_alone() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
+from training.errors import RecipeError
 from training.recipes.adversarial import AdversarialRecipe
-from training.recipes.recipe import About
+from training.recipes.recipe import About, Recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +49,23 @@ class DcganRecipe(AdversarialRecipe):
         About("changes of the images that the discriminator sees, real and generated, against learning them by heart"),
     ] = "no"
 
+    gradient_penalty: Annotated[
+        float,
+        About("gamma of R1, the weight of D's squared slope at real images, in every 16th step; 0 for none", 0, 1e6),
+    ] = 0.0
+
     generator_rate: Annotated[float, About("Adam's learning rate for the generator", 0, 1)] = 2e-4
     discriminator_rate: Annotated[float, About("Adam's learning rate for the discriminator", 0, 1)] = 2e-4
     beta1: Annotated[float, About("Adam's decay of the first moment", 0, 0.999999)] = 0.5
     beta2: Annotated[float, About("Adam's decay of the second moment", 0, 0.999999)] = 0.999
     epsilon: Annotated[float, About("Adam's epsilon, added outside the square root", 0, 1)] = 1e-8
     weight_decay: Annotated[float, About("weight of the L2 penalty of both networks", 0, 1)] = 1e-5
+
+    def __post_init__(self) -> None:
+        """Check the fields, and that they fit each other."""
+        Recipe.__post_init__(self)
+        if self.gradient_penalty and self.compile == "yes":
+            raise RecipeError("a compiled network has no slope of its slope: take gradient_penalty=0 or compile=no")
 
     @property
     def gains_from_threads(self) -> bool:

@@ -17,7 +17,7 @@ from training.batches import RealBatch, RealBatches, latents_for
 from training.compute import parallel
 from training.compute.acceleration import Acceleration
 from training.data import LabelledImages
-from training.losses import adversarial_discriminator_loss, adversarial_generator_loss
+from training.losses import adversarial_discriminator_loss, adversarial_generator_loss, gradient_penalty
 from training.networks import adversarial_nets, dcgan
 from training.randomness import stream
 from training.recipes import AdversarialNetsRecipe, DcganRecipe
@@ -27,6 +27,7 @@ from training.steps.step import CALIBRATION_STREAM, Losses, constant
 
 CALIBRATION_IMAGES = 512  # as many real ones for the discriminator
 CALIBRATION_LATENTS = 512  # standard error of a stored mean: at most 1 / sqrt(512) = 4 % of the deviation
+PENALTY_STEPS = 16  # R1 costs as much as a step, and one in 16 is enough: Karras et al. 2020, 2.2 (arXiv:1912.04958)
 INITIALISE_IMAGES = 10_000  # standard error of a pixel's mean: 1 / sqrt(10,000) = 1 % of its deviation
 
 
@@ -104,7 +105,8 @@ class AdversarialStep(ABC):
             generated = self._generate(latents, batch.labels)
             if self.SIMULTANEOUS and number == self._settings.discriminator_steps - 1:
                 return self._simultaneous_step(batch, generated, noise, rates)
-            losses = self._discriminator_step(batch, generated.detach(), noise, rates["discriminator"])
+            penalty = self._penalty_weight(images_seen // self._settings.batch + number)
+            losses = self._discriminator_step(batch, generated.detach(), noise, rates["discriminator"], penalty=penalty)
         return losses | self._generator_step(generated, batch.labels, noise, rates["generator"])
 
     def state(self) -> dict[str, Tensor]:
@@ -120,15 +122,23 @@ class AdversarialStep(ABC):
         batch, place = self._batches.at(images_seen), self._acceleration.place
         return RealBatch(place(parallel.own(batch.images)), place(parallel.own(batch.labels)))
 
-    def _discriminator_step(self, batch: RealBatch, generated: Tensor, noise: torch.Generator, rate: float) -> Losses:
-        """Raise log D(x) + log(1 - D(G(z))) with respect to the discriminator.
+    def _penalty_weight(self, number: int) -> float:
+        """Return the weight of the penalty on the discriminator's slope in its step of a number; 0 is none."""
+        return 0.0
+
+    def _discriminator_step(
+        self, batch: RealBatch, generated: Tensor, noise: torch.Generator, rate: float, *, penalty: float
+    ) -> Losses:
+        """Raise log D(x) + log(1 - D(G(z))) with respect to the discriminator, and keep it from growing steep.
 
         Real and generated images take separate passes: batch normalisation must not mix them.
         """
-        real = self._logits(batch.images, batch.labels, noise)
+        images = batch.images.detach().requires_grad_(penalty > 0)
+        real = self._logits(images, batch.labels, noise)
         fake = self._logits(generated, batch.labels, noise)
         loss = adversarial_discriminator_loss(real, fake, target=self._settings.real_target)
-        self.players["discriminator"].descend(loss, rate)
+        slope = gradient_penalty(real, images, penalty) if penalty else 0.0
+        self.players["discriminator"].descend(loss + slope, rate)
         self._moved()
         return {"discriminator": loss.item(), **_believed(real, fake)}
 
@@ -245,6 +255,7 @@ class DcganStep(AdversarialStep):
         super().__init__(generator, discriminator, recipe, data, acceleration, optimisers=optimisers)
         self._rate_of = rates
         self._augment = recipe.augment
+        self._penalty = recipe.gradient_penalty * PENALTY_STEPS
         self._classes = len(data.classes) if recipe.conditional == "yes" else 0
 
     def initialise(self) -> None:
@@ -274,6 +285,9 @@ class DcganStep(AdversarialStep):
     def _logits(self, images: Tensor, labels: Tensor, noise: torch.Generator) -> Tensor:
         seen = augmented(images, self._augment, noise)
         return self._discriminator(seen, labels if self._classes else None)
+
+    def _penalty_weight(self, number: int) -> float:
+        return 0.0 if number % PENALTY_STEPS else self._penalty
 
     def _rates(self, images_seen: int) -> Mapping[str, float]:
         return self._rate_of

@@ -11,11 +11,11 @@ from tests.training.fakes import blobs, small_adversarial_recipe, small_dcgan_re
 from training.compute.acceleration import Acceleration
 from training.config import RunConfig
 from training.data import LabelledImages
-from training.errors import DataError
+from training.errors import DataError, RecipeError
 from training.families import family_of
 from training.families.gan import GanFamily
 from training.recipes import Recipe
-from training.steps.adversarial import AdversarialStep
+from training.steps.adversarial import PENALTY_STEPS, AdversarialStep
 
 
 def make_step(recipe: Recipe, data: LabelledImages | None = None) -> AdversarialStep:
@@ -40,6 +40,7 @@ RECIPES = [
     small_dcgan_recipe(layers="paired", discriminator_activation="prelu", generator_activation="prelu"),
     small_dcgan_recipe(discriminator_steps=2, historical_averaging=0.1, kernel=4),
     small_dcgan_recipe(augment="colour,translation,cutout"),
+    small_dcgan_recipe(gradient_penalty=1.0, layers="paired", discriminator_activation="prelu", conditional="yes"),
 ]
 
 
@@ -143,3 +144,23 @@ def test_the_discriminator_sees_augmented_images_in_every_pass(augment: str) -> 
 
     black = [bool((images[:, :, 0] == 0).all(dim=(1, 2)).any()) for images in seen]
     assert black == [augment != "no"] * 3  # real, generated, and generated again in the generator's step
+
+
+@pytest.mark.parametrize("recipe", [small_dcgan_recipe(), small_dcgan_recipe(layers="paired", precision="bfloat16")])
+def test_a_penalty_on_slopes_changes_every_sixteenth_step_of_the_discriminator(recipe: Recipe) -> None:
+    changed = []
+    for number in range(PENALTY_STEPS + 1):
+        weights = []
+        for penalty in (0.0, 10.0):
+            step = make_step(recipe.overridden({"gradient_penalty": penalty}))
+            step(number * recipe.batch_images, torch.Generator().manual_seed(0))
+            weights.append(torch.cat([each.detach().flatten() for each in step.discriminator.parameters()]))
+        if not torch.equal(*weights):
+            changed.append(number)
+
+    assert changed == [0, PENALTY_STEPS]
+
+
+def test_a_compiled_discriminator_has_no_penalty_on_slopes() -> None:
+    with pytest.raises(RecipeError, match="gradient_penalty=0 or compile=no"):
+        small_dcgan_recipe(gradient_penalty=1.0, compile="yes")
