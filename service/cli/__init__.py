@@ -71,4 +71,8 @@ def root(
 def main() -> None:
     """Run the `mintage` command."""
     interrupts.end_by_sigterm()
-    app()
+    try:
+        app()
+    except SystemExit as ended:
+        interrupts.leave(ended.code)
+        raise
