@@ -27,7 +27,7 @@ async def retry_transient(
     Args:
         call: what to call.
         retry_budget_s: seconds after which a failure is final.
-        told: hears of each failure after which the call is made again, and in the end None, if there was one.
+        told: hears of each failure after which the call is made again, and None if it then succeeds.
     """
     deadline = time.monotonic() + retry_budget_s
     pause_s = FIRST_RETRY_PAUSE_S

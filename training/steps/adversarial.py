@@ -27,7 +27,7 @@ from training.steps.step import CALIBRATION_STREAM, Losses, constant
 
 CALIBRATION_IMAGES = 512  # as many real ones for the discriminator
 CALIBRATION_LATENTS = 512  # standard error of a stored mean: at most 1 / sqrt(512) = 4 % of the deviation
-PENALTY_STEPS = 16  # R1 costs as much as a step, and one in 16 is enough: Karras et al. 2020, 2.2 (arXiv:1912.04958)
+PENALTY_STEPS = 16  # between two with R1, whose weight is so many times as large: Karras et al. 2020 (arXiv:1912.04958)
 INITIALISE_IMAGES = 10_000  # standard error of a pixel's mean: 1 / sqrt(10,000) = 1 % of its deviation
 
 

@@ -89,6 +89,19 @@ def test_patience_ends() -> None:
     assert 1 <= calls <= 5  # as many as the machine's speed and the growing pauses allow
 
 
+def test_who_waits_for_a_call_hears_why_it_is_made_again_and_that_it_succeeded() -> None:
+    ends = [Unavailable("away"), Unavailable("still away"), None]
+    heard: list[str] = []
+
+    async def call() -> str:
+        if error := ends.pop(0):
+            raise error
+        return "done"
+
+    assert asyncio.run(retry_transient(call, 30, told=lambda error: heard.append(str(error)))) == "done"
+    assert heard == ["away", "still away", "None"]
+
+
 NO_SPACE = "NO_SPACE: the disk of the output folder, or of the spool folder of an object store, is full"
 
 
