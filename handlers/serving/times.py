@@ -72,9 +72,8 @@ class PassTimes:
         passes are larger: what they cost counts, and a caller who comes meanwhile waits for one of them at most.
         """
         if (name, bulk) not in self._best:
-            longest_s, near = (LONGEST_BULK_PASS_S, BULK_NEAR_BEST) if bulk else (LONGEST_PASS_S, NEAR_BEST)
-            short = [size for size in self.sizes if self.seconds(name, size) <= longest_s]
-            self._best[name, bulk] = self._fastest(name, short or self.sizes, near)
+            short = [size for size in self.sizes if self.seconds(name, size) <= _longest_s(bulk=bulk)]
+            self._best[name, bulk] = self._fastest(name, short or self.sizes, BULK_NEAR_BEST if bulk else NEAR_BEST)
         return self._best[name, bulk]
 
     def choose(self, name: str, waiting: int, *, bulk: bool = False) -> tuple[int, int]:
@@ -90,11 +89,11 @@ class PassTimes:
         """
         best = self.best(name, bulk=bulk)
         if waiting >= best:
-            old = (size for size in self.sizes if best < size <= waiting and self._is_old(name, size))
+            old = (size for size in self.sizes if best < size <= waiting and self._is_old(name, size, bulk=bulk))
             chosen = next(old, best)
             return chosen, chosen
         larger = self._holding(waiting)
-        if self._is_old(name, larger):
+        if self._is_old(name, larger, bulk=bulk):
             return waiting, larger
         smaller = max((size for size in self.sizes if size < waiting), default=0)
         if smaller:
@@ -103,11 +102,11 @@ class PassTimes:
                 return smaller, smaller
         return waiting, larger
 
-    def _is_old(self, name: str, size: int) -> bool:
+    def _is_old(self, name: str, size: int, *, bulk: bool = False) -> bool:
         """Whether a size was measured so long ago that trying it again costs little, or never and may be short."""
         at = self._measured_at.get((name, size))
         if at is None:
-            return bool(self._means) and self.seconds(name, size) <= LONGEST_PASS_S
+            return bool(self._means) and self.seconds(name, size) <= _longest_s(bulk=bulk)
         return self._clock() - at >= max(RETRY_S, RETRY_SHARE * self._means[name][size])
 
     def _holding(self, rows: int) -> int:
@@ -117,3 +116,7 @@ class PassTimes:
     def _fastest(self, name: str, sizes: Sequence[int], near: float) -> int:
         rates = {size: size / self.seconds(name, size) for size in sizes}
         return min(size for size, rate in rates.items() if rate >= near * max(rates.values()))
+
+
+def _longest_s(*, bulk: bool) -> float:
+    return LONGEST_BULK_PASS_S if bulk else LONGEST_PASS_S

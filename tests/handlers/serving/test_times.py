@@ -134,3 +134,4 @@ def test_a_size_that_there_was_no_time_to_measure_is_tried_once_if_it_may_be_sho
     assert found.choose("generate", 100) == (32, 32)
     found.measured("generate", 32, 0.03)
     assert found.choose("generate", 100) == (16, 16)  # 64 would take too long
+    assert found.choose("generate", 100, bulk=True) == (64, 64)  # but not for jobs alone
