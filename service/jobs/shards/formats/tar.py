@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -104,8 +105,10 @@ class TarReader:
         """Return images uint8 [len(indices), H, W, C]; those before them are passed over, not decoded."""
         if indices.start < self._next:
             raise ValueError("the images of a shard are read forwards only")
-        while self._next < indices.start:
-            self._sample()
+        for index in range(self._next, indices.start):
+            for suffix in self._suffixes:
+                _pass_over(self._file, f"{index:09d}.{suffix}")
+        self._next = indices.start
         images = np.empty((len(indices), *self._shape), np.uint8)  # [n, H, W, C]
         for row in range(len(indices)):
             images[row] = decoded(self._sample(), self._shape)
@@ -160,11 +163,32 @@ def _header(name: str, size: int) -> bytes:
 
 def _read_member(file: BinaryIO, name: str) -> bytes:
     header = file.read(BLOCK)
+    size = _size(header, name)
+    if header != _header(name, size):
+        raise _not_there(name)
+    data = file.read(size + -size % BLOCK)
+    return data[:size]
+
+
+def _pass_over(file: BinaryIO, name: str) -> None:
+    """Leave a member unread; of its header only the name and the size count."""
+    header = file.read(BLOCK)
+    if not header.startswith(name.encode()):
+        raise _not_there(name)
+    size = _size(header, name)
+    file.seek(size + -size % BLOCK, os.SEEK_CUR)
+
+
+def _size(header: bytes, name: str) -> int:
+    """Return the size that a header gives."""
     try:
         size = int(header[124:135], 8)
     except ValueError:
         size = -1
-    if not 0 <= size <= MAX_SAMPLE_BYTES or header != _header(name, size):
-        raise OutputError(f"the tar does not hold {name} where it must")
-    data = file.read(size + -size % BLOCK)
-    return data[:size]
+    if not 0 <= size <= MAX_SAMPLE_BYTES:
+        raise _not_there(name)
+    return size
+
+
+def _not_there(name: str) -> OutputError:
+    return OutputError(f"the tar does not hold {name} where it must")
