@@ -96,7 +96,8 @@ class Registry:
         if entry is None:
             change = self._changes.last(name)
             if change is not None and change.under_way:
-                raise Unavailable(f"models/{name} is still being loaded ({change.stage})", reason="MODEL_NOT_READY")
+                text = f"models/{name} is still being loaded ({change.stage}); `mintage models watch {name}` shows how far"
+                raise Unavailable(text, reason="MODEL_NOT_READY")
             raise NotFound(f"no model models/{name} is loaded", reason="MODEL_NOT_FOUND")
         if entry.record is None:
             raise FailedPrecondition(f"models/{name}: {_DAMAGED.message}", reason="MODEL_RECORD_DAMAGED")

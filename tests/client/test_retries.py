@@ -99,6 +99,25 @@ def test_attempts_come_to_an_end(script: Script, client: Client) -> None:
     assert len(script.requests) == 4
 
 
+def test_an_error_is_raised_without_the_one_of_grpc_below_it(script: Script, client: Client) -> None:
+    """A caller who sees a traceback sees one, which ends with what to do."""
+    script.then(fails(UNAVAILABLE))
+    with pytest.raises(Unavailable) as raised:
+        client.unload_model("a")
+    assert raised.value.__cause__ is raised.value.__context__ is None
+
+
+def test_the_asynchronous_client_raises_one_error_too(script: Script) -> None:
+    async def test() -> None:
+        async with AsyncClient(script.address, retries=QUICK) as client:
+            with pytest.raises(Unavailable) as raised:
+                await client.unload_model("a")
+        assert raised.value.__cause__ is raised.value.__context__ is None
+
+    script.then(fails(UNAVAILABLE))
+    run(test())
+
+
 def test_no_pause_reaches_past_the_deadline(script: Script) -> None:
     script.then(fails(EXHAUSTED, retry_after_s=90))
     with Client(script.address, timeout_s=60) as client, pytest.raises(Overloaded):  # not TimedOut, at the deadline

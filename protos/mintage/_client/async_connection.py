@@ -47,10 +47,11 @@ class AsyncConnection:
             try:
                 answer = await method(sent(call), timeout=attempts.remaining_s(), metadata=self._metadata)
             except grpc.RpcError as error:
-                await asyncio.sleep(attempts.pause_after(self._failure(error)))
+                failure = self._failure(error)
             else:
                 self._answered = True
                 return call.read(answer)
+            await asyncio.sleep(attempts.pause_after(failure))  # see Connection.run
 
     async def items(self, pages: Pages[T]) -> AsyncIterator[T]:
         """The items of every page, each page fetched when it is needed."""

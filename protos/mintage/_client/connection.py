@@ -43,10 +43,11 @@ class Connection:
             try:
                 answer = method(sent(call), timeout=attempts.remaining_s(), metadata=self._metadata)
             except grpc.RpcError as error:
-                time.sleep(attempts.pause_after(self._failure(error)))
+                failure = self._failure(error)
             else:
                 self._answered = True
                 return call.read(answer)
+            time.sleep(attempts.pause_after(failure))  # not above, where it would be raised with grpc's own traceback
 
     def items(self, pages: Pages[T]) -> Iterator[T]:
         """The items of every page, each page fetched when it is needed."""

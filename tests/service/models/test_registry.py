@@ -106,7 +106,7 @@ def test_a_model_is_ready_only_after_it_has_answered(tmp_path: Path) -> None:
 def test_a_model_that_is_loaded_for_the_first_time_is_not_ready_rather_than_unknown(tmp_path: Path) -> None:
     ours, loading = Registry(tmp_path), Changes(tmp_path).begin("digits", archive="digits.mar", workers=1)
     loading.reached("proving")
-    with pytest.raises(Unavailable, match=r"models/digits is still being loaded \(proving\)"):
+    with pytest.raises(Unavailable, match=r"still being loaded \(proving\); `mintage models watch digits`"):
         ours.find("digits")
     loading.failed(Unavailable("no worker"))
     with pytest.raises(NotFound):
