@@ -96,7 +96,7 @@ class Registry:
         if entry is None:
             change = self._changes.last(name)
             if change is not None and change.under_way:
-                text = f"models/{name} is still being loaded ({change.stage}); `mintage models watch {name}` shows how far"
+                text = f"models/{name} is still being loaded ({change.stage}); `mintage models watch {name}` shows it"
                 raise Unavailable(text, reason="MODEL_NOT_READY")
             raise NotFound(f"no model models/{name} is loaded", reason="MODEL_NOT_FOUND")
         if entry.record is None:
