@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from types import FrameType
 
 _received: list[int] = []
@@ -30,22 +31,49 @@ def leave_sigterm() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def status() -> int:
+def status(received: Sequence[int] = _received) -> int:
     """Exit status of an interrupted command, as shells count: 130 after Ctrl-C, 143 after SIGTERM."""
-    return 128 + (_received[-1] if _received else signal.SIGINT)
+    return 128 + (received[-1] if received else signal.SIGINT)
 
 
-def leave(code: object) -> None:
+def leave(code: str | int | None) -> None:
     """End this process at once if its exit status is that of an interrupted command, else return.
 
     What C code was interrupted in, such as grpc's, is not fit for the interpreter's own end: one demo in eleven ended
     with SIGABRT there. By now everything is cleaned up.
     """
-    if code == status():
+    if code in (status([signal.SIGINT]), status([signal.SIGTERM])):
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError):  # nobody reads it any more
                 stream.flush()
-        os._exit(status())
+        os._exit(int(code))
+
+
+@contextlib.contextmanager
+def collected() -> Iterator[list[int]]:
+    """Collect the first Ctrl-C or SIGTERM; a second one has its usual effect.
+
+    Under torchrun all are collected: a Ctrl-C reaches a process twice, from the terminal and from torchrun, which kills
+    processes that do not end.
+    """
+    caught: list[int] = []
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        caught.append(number)
+        if "TORCHELASTIC_RUN_ID" not in os.environ:
+            restore()
+
+    for number in previous:
+        signal.signal(number, remember)
+    try:
+        yield caught
+    finally:
+        restore()
 
 
 def install() -> None:

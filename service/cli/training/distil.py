@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from service.cli import interrupts
 from service.cli.console import friendly_errors
 from service.cli.data_options import (
     SOURCES,
@@ -29,7 +30,7 @@ from service.cli.data_options import (
 from service.cli.json_lines import print_json
 from service.cli.run_data import as_trained
 from service.cli.training.reports import is_first_process, reporter
-from service.cli.training.train import collected_interrupts, overridden, sentence, summary_values
+from service.cli.training.train import overridden, sentence, summary_values
 
 if TYPE_CHECKING:
     from training.data import Options
@@ -87,7 +88,7 @@ def distil(
         recipe = overridden("student", {"seed": seed, "images": images}, fields or [])
         assert isinstance(recipe, StudentRecipe)  # noqa: S101 - by its name
         options = data_options(limit=limit, max_damaged=max_damaged, jpeg=jpeg)
-        splits, summary = _distilled(recipe, teacher, folder, data, options, as_json=as_json)
+        splits, summary, caught = _distilled(recipe, teacher, folder, data, options, as_json=as_json)
     if is_first_process():
         values = {**summary_values(summary), "data": splits.account()}
         if as_json:
@@ -95,7 +96,7 @@ def distil(
         else:
             print(sentence(summary), flush=True)
     if summary.ended == "stopped":
-        raise typer.Exit(130)
+        raise typer.Exit(interrupts.status(caught))
 
 
 def register(app: typer.Typer) -> None:
@@ -105,7 +106,7 @@ def register(app: typer.Typer) -> None:
 
 def _distilled(
     recipe: StudentRecipe, teacher: Path, folder: Path, sources: list[str], options: Options, *, as_json: bool
-) -> tuple[Splits, Summary]:
+) -> tuple[Splits, Summary, list[int]]:
     """Load the images in the teacher's shape, have them labelled, and train; torch is imported after the checks."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read by torch: threads that spin cost much on a busy machine
     from training.runs.checkpoint import load_config
@@ -116,7 +117,7 @@ def _distilled(
     from training.distillation import distil as distil_run
 
     total = recipe.views * len(splits.train)
-    with collected_interrupts() as caught, bars() as progress:
+    with interrupts.collected() as caught, bars() as progress:
         if progress.disable and is_first_process():
             typer.echo(f"labelling: {total:,} views", err=True)
         task = progress.add_task("labelling", total=total)
@@ -133,7 +134,7 @@ def _distilled(
                 say=lambda text: typer.echo(f"mintage: {text}", err=True),
                 labelled=lambda more: progress.advance(task, more),
             )
-    return splits, summary
+    return splits, summary, caught
 
 
 def _with_known_classes(splits: Splits) -> Splits:

@@ -11,17 +11,14 @@ torchrun --nproc-per-node 2 -m service -- train ... # the same training by two p
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
-import signal
-from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from service.cli import interrupts
 from service.cli.console import FAILED, fail
 from service.cli.data_options import (
     SOURCES,
@@ -120,7 +117,7 @@ def train(
         chosen, loaded = _opened(chosen, data or [], options)
         loading = _loading(data or [], chosen, options)
         with reporter(chosen, as_json=as_json) as printed, tensorboard_reporter(folder, wanted=tensorboard) as written:
-            summary = _trained(chosen, folder, loaded, loading, report=both(printed, written))
+            summary, caught = _trained(chosen, folder, loaded, loading, report=both(printed, written))
     except DivergedError as error:
         fail(str(error), FAILED)
     except (TrainingError, OSError) as error:
@@ -128,7 +125,7 @@ def train(
     if is_first_process():
         _print_end(summary, chosen, loaded, as_json=as_json)
     if summary.ended == "stopped":
-        raise typer.Exit(130)
+        raise typer.Exit(interrupts.status(caught))
 
 
 def train_with_bar(recipe: Recipe, run: Path) -> Summary:
@@ -140,7 +137,8 @@ def train_with_bar(recipe: Recipe, run: Path) -> Summary:
     options = data_options()
     loaded = _loaded([], recipe, options)
     with reporter(recipe, as_json=False) as report:
-        return _trained(recipe, run, loaded, _loading([], recipe, options), report=report)
+        summary, _ = _trained(recipe, run, loaded, _loading([], recipe, options), report=report)
+    return summary
 
 
 def overridden(name: str, flags: dict[str, Any], fields: list[str]) -> Recipe:
@@ -215,13 +213,15 @@ def _completed(options: Options, recipe: Recipe) -> Options:
     return dataclasses.replace(options, size=options.size or recipe.size, channels=options.channels or recipe.channels)
 
 
-def _trained(recipe: Recipe, run: Path, loaded: Splits, loading: Loading, *, report: Report) -> Summary:
-    """Train; torch is imported only after the input was checked."""
+def _trained(
+    recipe: Recipe, run: Path, loaded: Splits, loading: Loading, *, report: Report
+) -> tuple[Summary, list[int]]:
+    """Train, and return the signals that came too; torch is imported only after the input was checked."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read by torch: threads that spin cost much on a busy machine
     from training.loop.loop import train as train_run
 
-    with collected_interrupts() as caught:
-        return train_run(
+    with interrupts.collected() as caught:
+        summary = train_run(
             recipe,
             loaded.train,
             run,
@@ -231,33 +231,7 @@ def _trained(recipe: Recipe, run: Path, loaded: Splits, loading: Loading, *, rep
             should_stop=lambda: bool(caught),
             say=lambda sentence: typer.echo(f"mintage: {sentence}", err=True),
         )
-
-
-@contextlib.contextmanager
-def collected_interrupts() -> Iterator[list[int]]:
-    """Collect the first Ctrl-C or SIGTERM; a second one has its usual effect.
-
-    Under torchrun all are collected: a Ctrl-C reaches a process twice, from the terminal and from torchrun, which kills
-    processes that do not end.
-    """
-    caught: list[int] = []
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore() -> None:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-    def remember(number: int, frame: FrameType | None) -> None:
-        caught.append(number)
-        if "TORCHELASTIC_RUN_ID" not in os.environ:
-            restore()
-
-    for number in previous:
-        signal.signal(number, remember)
-    try:
-        yield caught
-    finally:
-        restore()
+    return summary, caught
 
 
 def sentence(summary: Summary) -> str:

@@ -15,8 +15,9 @@ import torch
 import typer
 from PIL import Image
 
+from service.cli import interrupts
 from service.cli.training import recipes
-from service.cli.training.train import collected_interrupts, register
+from service.cli.training.train import register
 from tests.support.command_line import CliRunner
 from training.runs.checkpoint import load_run
 
@@ -222,28 +223,29 @@ def test_of_several_processes_the_first_alone_speaks(
 def test_under_torchrun_an_interrupt_may_come_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
 
-    with collected_interrupts() as caught:
+    with interrupts.collected() as caught:
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 
     assert caught == [signal.SIGINT, signal.SIGINT]
 
 
-def test_an_interrupt_saves_and_exits_with_130(
-    app: typer.Typer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_saves_and_the_exit_status_names_it(
+    app: typer.Typer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, status: int
 ) -> None:
     from training.families.gan import GanTraining
 
     advance = GanTraining.advance
 
     def interrupted(training: GanTraining) -> object:
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(number)
         return advance(training)
 
     monkeypatch.setattr(GanTraining, "advance", interrupted)
     result = CliRunner().invoke(app, ["train", "--run", str(tmp_path / "run"), *TINY])
 
-    assert result.exit_code == 130
+    assert result.exit_code == status
     assert result.stdout.splitlines()[-1].startswith(f"stopped and saved {tmp_path / 'run'}: ")
     assert (tmp_path / "run" / "state.safetensors").exists()
 
@@ -251,7 +253,7 @@ def test_an_interrupt_saves_and_exits_with_130(
 def test_a_second_interrupt_is_not_held_back() -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     try:
-        with pytest.raises(KeyboardInterrupt), collected_interrupts() as caught:
+        with pytest.raises(KeyboardInterrupt), interrupts.collected() as caught:
             signal.raise_signal(signal.SIGINT)
             assert caught == [signal.SIGINT]
             signal.raise_signal(signal.SIGINT)
