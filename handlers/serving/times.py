@@ -9,7 +9,7 @@ WEIGHT = 0.2  # of the newest pass in the mean: follows a machine that gets busi
 LONGEST_PASS_S = 0.05  # what a caller should wait for a pass that has begun, where smaller ones are about as fast
 LONGEST_BULK_PASS_S = 0.2  # the same, where nothing but bulk work waits
 NEAR_BEST = 0.9  # of the images per second of the best size: a smaller size that reaches it is preferred
-BULK_NEAR_BEST = 0.98  # the same, where nothing but bulk work waits
+BULK_NEAR_BEST = 0.98  # the same, where nothing but bulk work waits: a larger size that reaches it is preferred
 UNKNOWN_S = 0.001  # for a row, before any pass was measured
 RETRY_S, RETRY_SHARE = 1.0, 20  # after so long, and so many times its length, the time of a size is old
 
@@ -68,12 +68,13 @@ class PassTimes:
         """Return the size for full passes.
 
         It is the smallest one that gives about as many images per second as the best, among those that are not too
-        long; where every size is too long, the smallest that is about as fast as the best of all. For bulk work alone
-        passes are larger: what they cost counts, and a caller who comes meanwhile waits for one of them at most.
+        long; for bulk work alone the largest, since what an image costs counts, and a caller who comes meanwhile waits
+        for one pass at most. Where every size is too long, it is the smallest that is about as fast as the best of all.
         """
         if (name, bulk) not in self._best:
             short = [size for size in self.sizes if self.seconds(name, size) <= _longest_s(bulk=bulk)]
-            self._best[name, bulk] = self._fastest(name, short or self.sizes, BULK_NEAR_BEST if bulk else NEAR_BEST)
+            near = self._near_best(name, short or self.sizes, BULK_NEAR_BEST if bulk else NEAR_BEST)
+            self._best[name, bulk] = max(near) if bulk and short else min(near)
         return self._best[name, bulk]
 
     def choose(self, name: str, waiting: int, *, bulk: bool = False) -> tuple[int, int]:
@@ -113,9 +114,10 @@ class PassTimes:
         """Return the smallest size that holds so many rows."""
         return min(size for size in self.sizes if size >= rows)
 
-    def _fastest(self, name: str, sizes: Sequence[int], near: float) -> int:
+    def _near_best(self, name: str, sizes: Sequence[int], near: float) -> list[int]:
+        """Return the sizes that give as many images per second as the best of them, or nearly."""
         rates = {size: size / self.seconds(name, size) for size in sizes}
-        return min(size for size, rate in rates.items() if rate >= near * max(rates.values()))
+        return [size for size, rate in rates.items() if rate >= near * max(rates.values())]
 
 
 def _longest_s(*, bulk: bool) -> float:

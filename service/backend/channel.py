@@ -14,7 +14,7 @@ import grpc
 
 from service.backend.frames import ANSWER, CALL, CANCEL, LENGTH, Frames
 
-_SWEEP_S = 0.01  # between two looks for calls whose time is over: a timer of its own would cost each call more
+_SWEEP_S = 0.01  # between two looks for calls whose time is over, at least; a timer each would cost calls more
 
 
 class CallFailedError(Exception):
@@ -96,7 +96,8 @@ class _Connection(Frames):
         self.lost = False
         self._calls: dict[int, asyncio.Future[bytes]] = {}
         self._deadlines: dict[int, float] = {}  # of calls that have one
-        self._sweeping = False
+        self._sweep_at = math.inf
+        self._timer: asyncio.TimerHandle | None = None
 
     async def call(self, number: int, payload: bytes, deadline: float) -> bytes:
         """Send a call and wait for what it ends with, until a moment of the monotonic clock."""
@@ -104,8 +105,8 @@ class _Connection(Frames):
         self._calls[number] = ended
         if deadline < math.inf:
             self._deadlines[number] = deadline
-            if not self._sweeping:
-                self._sweep()
+            if deadline < self._sweep_at:
+                self._sweep_from(deadline)
         self.send(number, CALL, payload)
         try:
             return await ended
@@ -116,17 +117,25 @@ class _Connection(Frames):
             del self._calls[number]
             self._deadlines.pop(number, None)
 
+    def _sweep_from(self, deadline: float) -> None:
+        """Look for calls whose time is over as soon as that of the first may be."""
+        if self._timer is not None:
+            self._timer.cancel()
+        pause_s = max(deadline - time.monotonic(), _SWEEP_S)
+        self._sweep_at = deadline
+        self._timer = self._loop.call_later(pause_s, self._sweep)
+
     def _sweep(self) -> None:
-        """End the calls whose time is over, and look again soon while any may come to that."""
+        """End the calls whose time is over, and look again when the next one's may be."""
         now = time.monotonic()
         for number in [number for number, deadline in self._deadlines.items() if deadline <= now]:
             del self._deadlines[number]
             if not self._calls[number].done():
                 self._calls[number].set_exception(_late())
                 self.send(number, CANCEL, b"")
-        self._sweeping = bool(self._deadlines)
-        if self._sweeping:
-            self._loop.call_later(_SWEEP_S, self._sweep)
+        self._sweep_at, self._timer = math.inf, None
+        if self._deadlines:
+            self._sweep_from(min(self._deadlines.values()))
 
     def close(self) -> None:
         """Close it."""

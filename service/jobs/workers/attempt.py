@@ -178,7 +178,7 @@ class Attempt:
             for indices in self._requests():
                 if self._plan.sampling and self._plan.sampling.max_images_per_second:
                     await asyncio.sleep(await self._renew(len(indices)))
-                inputs = await asyncio.to_thread(work.request, indices)
+                inputs = await asyncio.to_thread(work.request, indices) if work.reads else work.request(indices)
                 waiting.append((indices, asyncio.create_task(self._ask(inputs))))
                 if len(waiting) > REQUESTS_IN_FLIGHT:
                     await self._store(work, *waiting.popleft())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,8 @@ class ModelQuery(Protocol):
 
 class ScoreWork:
     """Scores the images of one shard; see `service.jobs.workers.work.Work`."""
+
+    reads: ClassVar[bool] = True
 
     def __init__(self, plan: Plan, shard: int, temporary: AnyTemporary, source: Source) -> None:
         assert plan.scoring is not None  # noqa: S101 - this is a score job

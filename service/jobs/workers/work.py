@@ -1,7 +1,7 @@
 """The work on the samples of a shard: generating them (Sampling), or scoring them (Scoring).
 
-`Attempt` asks for the input of each request in order, sends it, and stores the answers in order. The three methods
-block and run in threads, one at a time each.
+`Attempt` asks for the input of each request in order, sends it, and stores the answers in order. Methods block and run
+in threads, one at a time each; but for `request` where it `reads` nothing, since a thread costs more than that.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from service.backend.protocol import messages
 from service.jobs.devices import check_device
@@ -31,6 +31,8 @@ QUICK_S, SLOW_S = 0.2, 0.8  # a request that takes less grows, one that takes mo
 class Work(Protocol):
     """The part of an attempt that differs between the kinds of job."""
 
+    reads: ClassVar[bool]  # whether `request` reads files
+
     @property
     def writer(self) -> ImageWriter | ShardWriter:
         """Where the shard goes."""
@@ -51,6 +53,8 @@ class Work(Protocol):
 
 class SampleWork:
     """Makes images."""
+
+    reads: ClassVar[bool] = False
 
     def __init__(self, plan: Plan, shard: int, temporary: AnyTemporary) -> None:
         self.writer = image_layout_of(plan).writer(temporary, shard)

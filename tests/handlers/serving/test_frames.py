@@ -180,6 +180,26 @@ def test_a_cancel_and_a_deadline_end_the_call_there(run: Any) -> None:
     run(test)
 
 
+def test_calls_end_with_their_own_deadlines_in_whatever_order_they_came(run: Any) -> None:
+    async def test(place: Place) -> None:
+        channel, ended = place.channel(), []
+
+        async def late(timeout_s: float) -> None:
+            with pytest.raises(CallFailedError):
+                await channel.call("Wait", b"", timeout_s=timeout_s)
+            ended.append(timeout_s)
+
+        calls = [asyncio.ensure_future(late(timeout_s)) for timeout_s in (600.0, 0.4, 0.05, 0.2)]
+        await until(lambda: len(ended) == 3)
+        assert ended == [0.05, 0.2, 0.4]
+        assert place.waiting == 1
+        calls[0].cancel()
+        await until(lambda: place.waiting == 0)
+        await channel.close()
+
+    run(test)
+
+
 def test_a_process_that_is_lost_ends_its_calls_at_once_and_is_found_again(run: Any) -> None:
     async def test(place: Place) -> None:
         channel = place.channel()
