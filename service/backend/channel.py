@@ -144,6 +144,8 @@ class _Connection(Frames):
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail the calls that are under way."""
         self.lost = True
+        if self._timer is not None:
+            self._timer.cancel()
         for ended in self._calls.values():
             if not ended.done():
                 ended.set_exception(CallFailedError(grpc.StatusCode.UNAVAILABLE, "the connection broke"))
