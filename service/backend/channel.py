@@ -146,6 +146,7 @@ class _Connection(Frames):
         self.lost = True
         if self._timer is not None:
             self._timer.cancel()
+            self._sweep_at, self._timer = math.inf, None
         for ended in self._calls.values():
             if not ended.done():
                 ended.set_exception(CallFailedError(grpc.StatusCode.UNAVAILABLE, "the connection broke"))
