@@ -119,7 +119,7 @@ def pack(
         if load:
             typer.echo(f"loaded as {archive['model']}")
     if not load:
-        typer.echo(_how_to_load(Path(str(packed[-1]["path"]))), err=True)
+        typer.echo(_how_to_load([Path(str(archive["path"])) for archive in packed]), err=True)
 
 
 def _packed(
@@ -162,13 +162,14 @@ def _packed(
     return [{"path": str(a.path), "digest": a.digest, "bytes": a.path.stat().st_size, "model": None} for a in archives]
 
 
-def _how_to_load(archive: Path) -> str:
-    """Say what to do with an archive, whichever folders the running stack has."""
-    name = archive.stem
-    return (
-        f"mintage: a stack whose archive folder is {archive.parent} loads it by `mintage models load {name} "
-        f"{archive.name}`; any other by `mintage models push {shlex.quote(str(archive))} --load {name}`"
+def _how_to_load(archives: list[Path]) -> str:
+    """Say what to do with archives of one folder, whichever folders the running stack has."""
+    loads = " and ".join(f"`mintage models load {archive.stem} {archive.name}`" for archive in archives)
+    pushes = " and ".join(
+        f"`mintage models push {shlex.quote(str(archive))} --load {archive.stem}`" for archive in archives
     )
+    it = "it" if len(archives) == 1 else "them"
+    return f"mintage: a stack whose archive folder is {archives[0].parent} loads {it} by {loads}; any other by {pushes}"
 
 
 def _load(packed: list[dict[str, object]], api: str) -> None:

@@ -69,6 +69,13 @@ def test_the_name_is_the_run_folders_own_and_people_get_a_line_an_archive(run: P
     assert f"any other by `mintage models push {archive} --load tiny-run-generator`" in result.stderr
 
 
+def test_every_archive_is_told_how_it_is_loaded(run: Path, tmp_path: Path) -> None:
+    told = CliRunner().invoke(app, ["pack", str(run), "-o", str(tmp_path)]).stderr
+    assert "loads them by `mintage models load tiny-run-generator tiny-run-generator.mar` and" in told
+    assert "`mintage models load tiny-run-classifier tiny-run-classifier.mar`; any other by" in told
+    assert f"`mintage models push {tmp_path / 'tiny-run-classifier.mar'} --load tiny-run-classifier`" in told
+
+
 def test_the_archive_folder_of_the_settings_is_the_default(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
