@@ -24,6 +24,7 @@ K = TypeVar("K")
 Outcome = Literal["waiting", "computed", "failed", "expired", "cancelled"]
 
 COMPANY_S = 0.02  # for which few rows wait to join a later pass
+QUIET_S = 2.0  # without a caller, after which passes of bulk work may be long: few come to wait for one
 BULK_TURN_S = 1.0  # without a pass, after which bulk work gets one before interactive work: it never starves
 KEPT_CLIENTS = 64  # without work whose charges are remembered, before any are forgotten
 
@@ -42,7 +43,7 @@ class Entry:
 
     Attributes:
         work: What is to be computed.
-        client: Whose turn it takes.
+        client: Whose turn it takes; nobody's for a canary, which no caller waits for.
         bulk: Whether it waits for interactive work.
         deadline: When it is of no use any more, on the monotonic clock.
         size_bytes: What it holds in memory.
@@ -188,6 +189,7 @@ class FairQueue:
         self._max_bytes = max_bytes
         self._lanes = {False: _Lane(), True: _Lane()}
         self._bulk_since = 0.0  # when bulk work began to wait, or last had a pass
+        self._interactive_at = -math.inf  # when a caller's work last came
 
     def add(self, entry: Entry, now: float) -> None:
         """Let work wait.
@@ -202,6 +204,8 @@ class FairQueue:
         if lane.rows and (over or rows > 2 * self._max_rows or lane.size_bytes + entry.size_bytes > self._max_bytes):
             waiting = sum(rows * self._times.row_seconds(each.name) for each, rows in lane.rows_by_passes.items())
             raise QueueFullError(waiting)
+        if entry.client and not entry.bulk:
+            self._interactive_at = now
         if entry.bulk and not lane.rows:
             self._bulk_since = now
         lane.add(entry)
@@ -245,7 +249,7 @@ class FairQueue:
         if first.work.alone and not alone:
             return None
         passes, name = first.work.passes, first.work.passes.name
-        only_bulk = not interactive.rows
+        only_bulk = not interactive.rows and now - self._interactive_at >= QUIET_S
         few = max(1, self._times.best(name, bulk=only_bulk) // 4)
         if not first.work.alone and self.waiting < few and 0 <= another_ends_s <= COMPANY_S:
             return None

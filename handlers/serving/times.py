@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 
 WEIGHT = 0.2  # of the newest pass in the mean: follows a machine that gets busier within a few passes
 LONGEST_PASS_S = 0.05  # what a caller should wait for a pass that has begun, where smaller ones are about as fast
-LONGEST_BULK_PASS_S = 0.2  # the same, where nothing but bulk work waits
+LONGEST_BULK_PASS_S = 0.2  # the same, where nothing but bulk work comes
 NEAR_BEST = 0.9  # of the images per second of the best size: a smaller size that reaches it is preferred
-BULK_NEAR_BEST = 0.98  # the same, where nothing but bulk work waits: a larger size that reaches it is preferred
+BULK_NEAR_BEST = 0.98  # the same, where nothing but bulk work comes: a larger size that reaches it is preferred
 UNKNOWN_S = 0.001  # for a row, before any pass was measured
 RETRY_S, RETRY_SHARE = 1.0, 20  # after so long, and so many times its length, the time of a size is old
 
@@ -86,7 +86,7 @@ class PassTimes:
         Args:
             name: The operation.
             waiting: Rows, at least 1.
-            bulk: Whether nothing but bulk work waits.
+            bulk: Whether nothing but bulk work comes.
         """
         best = self.best(name, bulk=bulk)
         if waiting >= best:

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from handlers.serving.queue import BULK_TURN_S, COMPANY_S, Entry, FairQueue, Pass, QueueFullError
+from handlers.serving.queue import BULK_TURN_S, COMPANY_S, QUIET_S, Entry, FairQueue, Pass, QueueFullError
 from handlers.serving.times import PassTimes
 from tests.handlers.serving.fakes import NotedPasses, NotedWork, entry
 
@@ -182,3 +182,25 @@ def test_few_rows_join_a_later_pass_only_if_one_that_is_under_way_ends_soon() ->
 def test_few_rows_are_not_shared_among_lanes() -> None:
     found = filled(queue(), entry(NotedWork(NotedPasses(), 3, "a")))
     assert rows_of(found.next(0.0, free_lanes=2)) == {"a": 3}
+
+
+def test_passes_of_jobs_are_long_only_while_no_caller_comes() -> None:
+    times = PassTimes([1, 2, 4, 8])
+    for size, seconds in ((1, 0.02), (2, 0.03), (4, 0.05), (8, 0.09)):
+        times.measured("generate", size, seconds)
+    passes, found = NotedPasses(), FairQueue(times, max_rows=1000, max_bytes=1000)
+
+    def size_at(now: float) -> int:
+        chosen = found.next(now)
+        assert chosen is not None
+        return chosen.size
+
+    found.add(entry(NotedWork(passes, 100, "job"), bulk=True), 0.0)
+    assert size_at(0.0) == 8
+    found.add(entry(NotedWork(passes, 1, "caller")), 0.5)
+    assert size_at(0.5) < 8
+    assert size_at(0.6) == 4
+    assert size_at(0.5 + QUIET_S) == 8
+    found.add(entry(NotedWork(passes, 1, "")), 2.6)  # a canary's
+    assert size_at(2.6) < 8
+    assert size_at(2.7) == 8
