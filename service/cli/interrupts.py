@@ -6,6 +6,7 @@ therefore ask `check` between their steps.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
@@ -40,9 +41,10 @@ def leave(code: str | int | None) -> None:
     """End this process at once if its exit status is that of an interrupted command, else return.
 
     What C code was interrupted in, such as grpc's, is not fit for the interpreter's own end: one demo in eleven ended
-    with SIGABRT there. By now everything is cleaned up.
+    with SIGABRT there. By now everything is cleaned up, but for what is registered to be at exit.
     """
     if code in (status([signal.SIGINT]), status([signal.SIGTERM])):
+        atexit._run_exitfuncs()  # as the interpreter does first
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError):  # nobody reads it any more
                 stream.flush()

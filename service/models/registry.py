@@ -96,7 +96,8 @@ class Registry:
         if entry is None:
             change = self._changes.last(name)
             if change is not None and change.under_way:
-                text = f"models/{name} is still being loaded ({change.stage}); `mintage models watch {name}` shows it"
+                watched = f"`mintage models watch {name}` shows when it is ready"
+                text = f"models/{name} is still being loaded ({change.stage}); {watched}"
                 raise Unavailable(text, reason="MODEL_NOT_READY")
             raise NotFound(f"no model models/{name} is loaded", reason="MODEL_NOT_FOUND")
         if entry.record is None:

@@ -50,6 +50,13 @@ def test_a_full_pass_of_bulk_work_alone_is_as_fast_as_any() -> None:
     assert found.choose("generate", 1000, bulk=True) == (64, 64)
 
 
+def test_a_full_pass_of_bulk_work_alone_is_the_largest_that_is_about_as_fast_as_the_best() -> None:
+    found = times({**by_row(0.0001, overhead_s=0.001), 16: 0.0016, 32: 0.00317, 64: 0.0064})
+    assert (found.best("generate"), found.best("generate", bulk=True)) == (16, 64)
+    never_short = times({**by_row(0.3, overhead_s=0.3), 16: 4.0, 32: 7.9, 64: 15.9})
+    assert never_short.best("generate", bulk=True) == 16
+
+
 def test_a_full_pass_of_bulk_work_alone_may_be_longer_but_not_much() -> None:
     found = times({**by_row(0.001, overhead_s=0.01), 64: 0.17})
     assert (found.best("generate"), found.best("generate", bulk=True)) == (32, 32)

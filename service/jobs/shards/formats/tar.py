@@ -91,7 +91,10 @@ class TarWriter(ShardWriter):
 
 
 class TarReader:
-    """Reads a tar that TarWriter wrote, member by member; a header, a name or a size that differs is refused."""
+    """Reads a tar that TarWriter wrote, member by member; a header, a name or a size that differs is refused.
+
+    Of members that are passed over the name and the size alone are looked at.
+    """
 
     def __init__(
         self, file: BinaryIO, first_index: int, shape: tuple[int, int, int], suffixes: tuple[str, ...]
