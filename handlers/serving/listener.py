@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from handlers.serving.frames import ANSWER, CALL, CANCEL, ERROR, LENGTH, Frames
+from handlers.serving.frames import ANSWER, CALL, CALL_HEAD, CANCEL, ERROR, Frames
 
 LOG = logging.getLogger("mintage.handlers")
 
@@ -72,13 +72,13 @@ class _Caller(Frames):
         self._transport.abort()
 
     def _called(self, payload: bytes) -> Awaitable[bytes]:
-        end = LENGTH.size + LENGTH.unpack_from(payload)[0]
-        name, timeout_s, metadata = json.loads(payload[LENGTH.size : end])
+        timeout_s, size = CALL_HEAD.unpack_from(payload)
+        end = CALL_HEAD.size + size
+        name, metadata = _named(payload[CALL_HEAD.size : end])
         method = self._methods.get(name)
         if method is None:
             raise CallError("UNIMPLEMENTED", f"there is no method {name!r}")
-        deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
-        return method(payload[end:], Call(metadata, deadline))
+        return method(payload[end:], Call(metadata, time.monotonic() + timeout_s))
 
     def _ended(self, number: int, answer: asyncio.Future[bytes]) -> None:
         del self._calls[number]
@@ -98,6 +98,13 @@ class _Caller(Frames):
             LOG.error("a call failed", exc_info=error)
             error = CallError("UNKNOWN", "the call failed; the log says why")
         self.send(number, ERROR, json.dumps([error.code, str(error), error.metadata]).encode())
+
+
+@functools.lru_cache(maxsize=256)
+def _named(text: bytes) -> tuple[str, Mapping[str, str]]:
+    """Read the method and the metadata of a call: a caller's are the same each time."""
+    name, metadata = json.loads(text)
+    return name, metadata
 
 
 class Listener:

@@ -7,8 +7,10 @@ files are put behind them as they are. The interceptor passes bytes on to gRPC.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from service.images.encode import File
@@ -16,17 +18,23 @@ from service.images.encode import File
 _BYTES = 2  # the wire type of what has a length
 
 
-def serialized(answer: Message, **files: Sequence[File]) -> bytes:
+def serialized(answer: Message, before: bytes = b"", **files: Sequence[File]) -> bytes:
     """Serialise an answer together with the files of some of its `repeated bytes` fields, which it does not hold.
 
-    In place of files a field may have messages that are serialised already.
+    In place of files a field may have messages that are serialised already. `before` are further fields of the answer,
+    serialised: two serialised messages, one behind the other, are one.
     """
-    parts: list[File] = [answer.SerializeToString()]
+    parts: list[File] = [before, answer.SerializeToString()]
     for field, several in files.items():
-        tag = _varint(answer.DESCRIPTOR.fields_by_name[field].number << 3 | _BYTES)
+        tag = _tag(answer.DESCRIPTOR, field)
         for file in several:
             parts += (tag + _varint(len(file)), file)
     return b"".join(parts)
+
+
+@functools.cache
+def _tag(message: Descriptor, field: str) -> bytes:
+    return _varint(message.fields_by_name[field].number << 3 | _BYTES)
 
 
 def _varint(value: int) -> bytes:

@@ -21,14 +21,15 @@ def enable(names: Iterable[str], server: Any) -> None:
     """Have a server describe these services, and reflection itself."""
     _describe_stable()
     every = (*names, *SERVICE_NAMES)
-    reflection.enable_server_reflection(every, server)
-    stable = grpc.stream_stream_rpc_method_handler(
+    method = grpc.stream_stream_rpc_method_handler(
         reflection.aio.ReflectionServicer(every).ServerReflectionInfo,
         request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
         response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
     )
-    handler = grpc.method_handlers_generic_handler(SERVICE_NAMES[1], {"ServerReflectionInfo": stable})
-    server.add_generic_rpc_handlers((handler,))
+    methods = {"ServerReflectionInfo": method}
+    server.add_generic_rpc_handlers(
+        tuple(grpc.method_handlers_generic_handler(name, methods) for name in SERVICE_NAMES)
+    )
 
 
 def _describe_stable() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import json
 import math
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import grpc
 
-from service.backend.frames import ANSWER, CALL, CANCEL, LENGTH, Frames
+from service.backend.frames import ANSWER, CALL, CALL_HEAD, CANCEL, Frames
 
 _SWEEP_S = 0.01  # between two looks for calls whose time is over, at least; a timer each would cost calls more
 
@@ -56,12 +57,14 @@ class Channel:
         """
         if len(message) > self._max_bytes:
             raise CallFailedError(grpc.StatusCode.RESOURCE_EXHAUSTED, "the message is larger than it may be")
-        deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        limit_s = math.inf if timeout_s is None else timeout_s
+        deadline = time.monotonic() + limit_s
         connection = self._connection
         if connection is None or connection.lost:
             connection = await self._connected(timeout_s)
-        head = json.dumps([method, timeout_s, metadata or {}]).encode()
-        return await connection.call(next(self._numbers), b"".join((LENGTH.pack(len(head)), head, message)), deadline)
+        named = _named(method, *(metadata or {}).items())
+        payload = b"".join((CALL_HEAD.pack(limit_s, len(named)), named, message))
+        return await connection.call(next(self._numbers), payload, deadline)
 
     async def close(self) -> None:
         """Close the connection; calls in flight fail."""
@@ -161,6 +164,12 @@ class _Connection(Frames):
             return
         code, text, metadata = json.loads(payload)
         ended.set_exception(CallFailedError(grpc.StatusCode[code], text, metadata))
+
+
+@functools.lru_cache(maxsize=256)
+def _named(method: str, *metadata: tuple[str, str]) -> bytes:
+    """Write the method and the metadata of a call: a caller's are the same each time."""
+    return json.dumps([method, dict(metadata)]).encode()
 
 
 def _late() -> CallFailedError:

@@ -11,7 +11,7 @@ import socket
 import struct
 from typing import cast
 
-HEAD, LENGTH = struct.Struct("<IQB"), struct.Struct("<I")
+HEAD, CALL_HEAD = struct.Struct("<IQB"), struct.Struct("<dI")
 CALL, CANCEL, ANSWER, ERROR = range(4)
 HEADER_BYTES = 2**16  # ample for what stands in a payload besides the message
 _SCRATCH_BYTES = 2**18

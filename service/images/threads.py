@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -72,7 +73,10 @@ class Encoder:
 
     def __init__(self, threads: EncodingThreads, encoding: Encoding) -> None:
         self._threads, self._encoding = threads, encoding
-        self._own_turns = asyncio.Semaphore(threads.threads)
+
+    @functools.cached_property
+    def _own_turns(self) -> asyncio.Semaphore:
+        return asyncio.Semaphore(self._threads.threads)
 
     async def encode(self, images: NDArray[np.uint8]) -> list[File]:
         """Return the files of images uint8 [N, H, W, C], in order; pieces not yet begun are dropped on a cancel."""

@@ -13,26 +13,28 @@ from service.validation import Violations
 IMAGE_OVERHEAD_BYTES = 16  # of protobuf around each image
 
 Format = generation_pb2.ImageFormat
-
+_UNSPECIFIED, _PNG, _JPEG, _RAW = (
+    Format.Value(f"IMAGE_FORMAT_{name}") for name in ("UNSPECIFIED", "PNG", "JPEG", "RAW")
+)  # looked up once: that takes longer than what is done with them
 
 ENCODINGS: dict[Format.ValueType, Encoding] = {
-    Format.IMAGE_FORMAT_PNG: encode.PNG,
-    Format.IMAGE_FORMAT_JPEG: encode.JPEG,
-    Format.IMAGE_FORMAT_RAW: encode.RAW,
+    _PNG: encode.PNG,
+    _JPEG: encode.JPEG,
+    _RAW: encode.RAW,
 }
 
 
 def check_known(requested: Format.ValueType, violations: Violations) -> None:
     """Note `format` unless it exists or is unset, which means PNG."""
-    if requested not in (Format.IMAGE_FORMAT_UNSPECIFIED, *ENCODINGS):
+    if requested != _UNSPECIFIED and requested not in ENCODINGS:
         known = ", ".join(Format.Name(value) for value in ENCODINGS)
         violations.add("format", f"must be one of {known}, not {requested}")
 
 
 def chosen(requested: Format.ValueType, record: ModelRecord, violations: Violations) -> Format.ValueType:
     """Return the format of an answer; note it where the model's images are neither grey nor RGB."""
-    found = requested or Format.IMAGE_FORMAT_PNG
-    if found != Format.IMAGE_FORMAT_RAW and record.channels not in decode.CHANNELS:
+    found = requested or _PNG
+    if found != _RAW and record.channels not in decode.CHANNELS:
         violations.add("format", f"must be IMAGE_FORMAT_RAW: the model's images have {record.channels} channels")
     return found
 

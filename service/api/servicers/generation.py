@@ -81,15 +81,9 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
             encoding=ENCODINGS[chosen],
             caller=caller,
         )
-        answer = response(
-            model=f"models/{record.name}",
-            model_digest=record.digest,
-            shape=encodings.shape_of(record),
-            format=chosen,
-            first_index=indices.start,
-            device_class=generated.device_class,
-        )
-        return serialized(answer, images=generated.files)
+        shape = record.height, record.width, record.channels
+        same = _same(response, (record.name, record.digest), shape, chosen, generated.device_class)  # type: ignore[arg-type] # a class
+        return serialized(response(first_index=indices.start), same, images=generated.files)
 
     def _checked_model(self, request: Request, max_images: int) -> ModelRecord:
         """Check everything that needs no model; returns the model, which is ready."""
@@ -104,6 +98,21 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
         encodings.check_known(request.format, violations)
         violations.check()
         return self._registry.ready(name, "generator")
+
+
+@functools.lru_cache(maxsize=256)
+def _same(
+    response: Response, model: tuple[str, str], shape: tuple[int, int, int], chosen: Format, device_class: str
+) -> bytes:
+    """Serialise what is the same in all answers of a model, of a name and a digest, on a device."""
+    (name, digest), (height, width, channels) = model, shape
+    return response(
+        model=f"models/{name}",
+        model_digest=digest,
+        shape=generation_pb2.ImageShape(height=height, width=width, channels=channels),
+        format=chosen,
+        device_class=device_class,
+    ).SerializeToString()
 
 
 def parts(record: ModelRecord, first_index: int, count: int, largest: int) -> Iterator[range]:

@@ -12,6 +12,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from prometheus_client import Counter
 
 from service.backend.model_server import ModelServer
 from service.backend.protocol import messages
@@ -106,6 +107,7 @@ class Inference:
         self._pool = pool
         self.encoders = EncodingThreads(pool, os.cpu_count() or 1)
         self._metrics = metrics
+        self._counters: dict[tuple[str, str], Counter] = {}
 
     async def generate(
         self,
@@ -189,7 +191,7 @@ class Inference:
         count = sum(size for _, size in requests)
         answer_bytes = count * record.height * record.width * record.channels
         found = await admission.run(work, deadline=caller.deadline, size_bytes=answer_bytes)
-        self._metrics.images.labels(record.name, operation).inc(count)
+        self._count(record, operation, count)
         return found
 
     async def classify(
@@ -230,14 +232,14 @@ class Inference:
 
         admission = self._admissions.of(record.backend_name)
         count, parts = await admission.run(work, deadline=caller.deadline, size_bytes=size_bytes)
-        self._metrics.images.labels(record.name, question.operation).inc(count)
+        self._count(record, question.operation, count)
         return parts
 
     async def call(self, record: ModelRecord, request: dict[str, bytes], *, operation: str, caller: Caller) -> bytes:
         """Make one call without images, whose answer counts as one image."""
         admission = self._admissions.of(record.backend_name)
         answer = await admission.run(lambda: self._predict(record, request, caller), deadline=caller.deadline)
-        self._metrics.images.labels(record.name, operation).inc()
+        self._count(record, operation, 1)
         return answer
 
     async def calls(
@@ -259,7 +261,7 @@ class Inference:
             return await _together([made(request, number) for request, number in requests])
 
         found = await self._admissions.of(record.backend_name).run(work, deadline=caller.deadline)
-        self._metrics.images.labels(record.name, operation).inc(images)
+        self._count(record, operation, images)
         return found
 
     async def in_pool(self, function: Callable[..., T], *arguments: object) -> T:
@@ -276,6 +278,13 @@ class Inference:
         )
         self._registry.answered(record)
         return answer
+
+    def _count(self, record: ModelRecord, operation: str, images: int) -> None:
+        """Count images; the metric's part for a model and an operation is looked up once."""
+        counter = self._counters.get((record.name, operation))
+        if counter is None:
+            counter = self._counters[record.name, operation] = self._metrics.images.labels(record.name, operation)
+        counter.inc(images)
 
 
 async def _together(parts: Sequence[Coroutine[Any, Any, T]]) -> list[T]:

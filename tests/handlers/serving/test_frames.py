@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 import random
 import socket
 import tempfile
@@ -237,8 +238,8 @@ def test_a_caller_that_is_lost_ends_its_calls_there(run: Any) -> None:
 def test_frames_may_come_in_pieces_and_what_is_none_breaks_the_connection_alone(run: Any) -> None:
     async def test(place: Place) -> None:
         loop = asyncio.get_running_loop()
-        head = b'["Echo", null, {}]'
-        payload = frames.LENGTH.pack(len(head)) + head + b"in pieces"
+        head = b'["Echo", {}]'
+        payload = frames.CALL_HEAD.pack(math.inf, len(head)) + head + b"in pieces"
         frame = frames.HEAD.pack(len(payload), 5, frames.CALL) + payload
         with socket.socket(socket.AF_UNIX) as raw:
             raw.setblocking(False)
