@@ -141,13 +141,6 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # gr
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such service or model")
         return health_pb2.HealthCheckResponse(status=_status(serves))
 
-    async def List(self, request: health_pb2.HealthListRequest, context: Any) -> health_pb2.HealthListResponse:
-        """List every entry."""
-        statuses = self._health.statuses()
-        return health_pb2.HealthListResponse(
-            statuses={name: health_pb2.HealthCheckResponse(status=_status(serves)) for name, serves in statuses.items()}
-        )
-
     async def Watch(
         self, request: health_pb2.HealthCheckRequest, context: Any
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:

@@ -165,7 +165,6 @@ OTHERS: dict[str, Callable[[str, random.Random], Fields]] = {
         for method in ("GetOperation", "CancelOperation", "DeleteOperation", "WaitOperation")
     },
     "grpc.health.v1.Health/Check": lambda _, chance: {"service": chance.choice(("", "models/gen"))},
-    "grpc.health.v1.Health/List": lambda _, __: {},
     "grpc.health.v1.Health/Watch": lambda _, __: {"service": "models/swap"},
     "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": lambda _, __: {"list_services": ""},
 }
