@@ -51,6 +51,16 @@ def test_sound_images_are_read() -> None:
     assert (made.device_class, made.torch_version, made.numerics) == ("cpu", "2.13.0", 1)
 
 
+def test_answers_of_one_layout_are_each_read_and_each_checked_whole() -> None:
+    for turn in range(3):  # the layout is known from the second one on
+        made = messages.read_images(answer({"numerics": turn + 1}, images=images() + np.uint8(turn)), SHAPE)
+        assert np.array_equal(made.images, images() + turn)
+        assert made.numerics == turn + 1
+    for other in (answer(images=images()) + b"\0", answer(images=images())[:-1]):
+        with pytest.raises(Internal):
+            messages.read_images(other, SHAPE)
+
+
 @given(garbage=st.binary(max_size=200))
 def test_garbage_is_an_internal_error(garbage: bytes) -> None:
     with pytest.raises(Internal):
