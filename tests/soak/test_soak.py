@@ -10,17 +10,22 @@ import pytest
 from tests.soak.__main__ import seconds_of, soak
 
 SECONDS = 60.0
+TURNS = 3  # now and then no fault of a minute meets a shard that is being made, on a busy machine where few are
 
 
 @pytest.mark.e2e
 @pytest.mark.timeout(600)
 def test_a_minute_of_faults_breaks_no_promise(tmp_path: Path) -> None:
-    seed = secrets.randbits(32)
-    print(f"again: ./mint test --soak {SECONDS:g}s --seed {seed}")
-    outcome = soak(tmp_path, seconds=SECONDS, seed=seed)
-    print(outcome.text)
-    assert outcome.broken == []
-    assert sum(outcome.faults.values()) > 10 and outcome.jobs > 10 and outcome.attempts > outcome.shards
+    for turn in range(TURNS):
+        seed = secrets.randbits(32)
+        print(f"again: ./mint test --soak {SECONDS:g}s --seed {seed}")
+        outcome = soak(tmp_path / str(turn), seconds=SECONDS, seed=seed)
+        print(outcome.text)
+        assert outcome.broken == []
+        assert sum(outcome.faults.values()) > 10 and outcome.jobs > 10
+        if outcome.attempts > outcome.shards:
+            return
+    pytest.fail("no fault of any turn cost a shard of a job that is still there its attempt: they miss the work")
 
 
 def test_times_are_read() -> None:
