@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc
@@ -13,23 +13,6 @@ from service.api.requests.clients import check_client
 from service.errors import FieldViolation, InvalidArgument
 
 Read = Callable[[Any, Any], Any]  # makes a request of the bytes that came and the call's context
-
-
-class ByName:
-    """A server as the generated code sees it when it adds services: their methods are found by name, not registered.
-
-    grpc.aio awaits a task for each registered method, all of them at each call: with our methods that is more work than
-    all else that gRPC does for a call in Python.
-
-    Args:
-        server: Of grpc.aio.
-    """
-
-    def __init__(self, server: Any) -> None:
-        self.add_generic_rpc_handlers = server.add_generic_rpc_handlers
-
-    def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Any]) -> None:
-        """Do nothing: the generic handler of the service, which is added too, has the same methods."""
 
 
 def method_handler(handler: Any, behaviour: Callable[..., Any]) -> Any:

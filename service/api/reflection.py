@@ -21,15 +21,14 @@ def enable(names: Iterable[str], server: Any) -> None:
     """Have a server describe these services, and reflection itself."""
     _describe_stable()
     every = (*names, *SERVICE_NAMES)
-    method = grpc.stream_stream_rpc_method_handler(
+    reflection.enable_server_reflection(every, server)
+    stable = grpc.stream_stream_rpc_method_handler(
         reflection.aio.ReflectionServicer(every).ServerReflectionInfo,
         request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
         response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
     )
-    methods = {"ServerReflectionInfo": method}
-    server.add_generic_rpc_handlers(
-        tuple(grpc.method_handlers_generic_handler(name, methods) for name in SERVICE_NAMES)
-    )
+    handler = grpc.method_handlers_generic_handler(SERVICE_NAMES[1], {"ServerReflectionInfo": stable})
+    server.add_generic_rpc_handlers((handler,))
 
 
 def _describe_stable() -> None:

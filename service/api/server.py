@@ -40,7 +40,6 @@ from service.addresses import Address, read_address
 from service.api import metrics_endpoint, reflection
 from service.api.health import Health, HealthServicer
 from service.api.interceptors import CallInterceptor
-from service.api.method_handlers import ByName
 from service.api.servicers.classification import ClassificationServicer
 from service.api.servicers.explanation.service import ExplanationServicer
 from service.api.servicers.generation import GenerationServicer
@@ -177,25 +176,24 @@ def _build(settings: Settings, models: ModelServer, redis: Redis, pool: ThreadPo
     health = Health(registry, reconciler, redis)
     admissions = Admissions(calls=settings.max_calls, held_bytes=HELD_MESSAGES * settings.max_message_bytes)
     inference = Inference(models, registry, admissions=admissions, pool=pool, metrics=metrics)
-    services = ByName(server)
     generation_pb2_grpc.add_GenerationServiceServicer_to_server(
-        GenerationServicer(settings, registry, inference), services
+        GenerationServicer(settings, registry, inference), server
     )
-    latents_pb2_grpc.add_LatentServiceServicer_to_server(LatentServicer(settings, registry, inference), services)
+    latents_pb2_grpc.add_LatentServiceServicer_to_server(LatentServicer(settings, registry, inference), server)
     classification_pb2_grpc.add_ClassificationServiceServicer_to_server(
-        ClassificationServicer(settings, registry, inference), services
+        ClassificationServicer(settings, registry, inference), server
     )
     explanation_pb2_grpc.add_ExplanationServiceServicer_to_server(
-        ExplanationServicer(settings, registry, inference), services
+        ExplanationServicer(settings, registry, inference), server
     )
-    neurons_pb2_grpc.add_NeuronServiceServicer_to_server(NeuronServicer(settings, registry, inference), services)
+    neurons_pb2_grpc.add_NeuronServiceServicer_to_server(NeuronServicer(settings, registry, inference), server)
     models_pb2_grpc.add_ModelServiceServicer_to_server(
-        ModelServicer(registry, loader, max_archive_bytes=settings.max_archive_bytes), services
+        ModelServicer(registry, loader, max_archive_bytes=settings.max_archive_bytes), server
     )
-    jobs_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(settings, redis, registry, inference), services)
-    operations_pb2_grpc.add_OperationsServicer_to_server(OperationsServicer(settings, redis), services)
-    health_pb2_grpc.add_HealthServicer_to_server(HealthServicer(health, settings.stack_entry), services)
-    reflection.enable(_service_names(), services)
+    jobs_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(settings, redis, registry, inference), server)
+    operations_pb2_grpc.add_OperationsServicer_to_server(OperationsServicer(settings, redis), server)
+    health_pb2_grpc.add_HealthServicer_to_server(HealthServicer(health, settings.stack_entry), server)
+    reflection.enable(_service_names(), server)
     metrics.collection.register(ModelCollector(admissions, registry))
     if settings.metrics_port:
         _expose(metrics, settings)

@@ -238,20 +238,3 @@ def test_a_wrong_setting_ends_the_process_with_one_line_and_2(tmp_path: Path) ->
             assert process.returncode == 2
             assert next(iter(variables)).removeprefix("MINTAGE_").lower() in errors.lower()
             assert "Traceback" not in errors
-
-
-def test_no_method_is_registered_with_grpc_which_would_wait_for_all_of_them_at_each_call(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    registered: list[str] = []
-    monkeypatch.setattr(
-        grpc.aio.Server, "add_registered_method_handlers", lambda _, service, __: registered.append(service)
-    )
-
-    async def test() -> None:
-        async with world(tmp_path) as at, grpc.aio.insecure_channel(at.address) as channel:
-            answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
-            assert answer.status
-        assert registered == []
-
-    run(test())
